@@ -1,0 +1,81 @@
+"""What runs the work: anything with an ordered `map`. Ray's engine is in `flows`; this one needs nothing but Python."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+
+from pipelines.errors import CheckFailed
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 2
+"""Items in flight per worker: enough to keep it busy, few enough that a slow first item holds back little memory."""
+
+
+class Engine(Protocol):
+    """Runs a picklable function over items."""
+
+    workers: int
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `work(item)` in the order of the items, whatever the parallelism."""
+        ...
+
+
+class LocalEngine:
+    """Runs in this process (`workers=1`) or in a pool of processes that lives as long as the engine."""
+
+    def __init__(self, workers: int = 1) -> None:
+        assert workers >= 1
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `work(item)` in the order of the items. Errors: CheckFailed where a worker process was killed."""
+        if self.workers == 1:
+            yield from map(work, items)
+            return
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=one_core)
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(self._pool.submit(work, item))
+                if len(waiting) >= AHEAD * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise CheckFailed("a worker process was killed (out of memory?); run the same command again, it resumes from the finished shards") from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+def one_core() -> None:
+    """Keep a worker's libraries to one thread: the engine is what runs things side by side."""
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(2)

@@ -1,0 +1,149 @@
+"""The record: what every step from ingest to tokens carries, and the one door through which rows become records."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup.exact import digest128
+from filters.stage import DROP_FIELDS, Outcome
+from pipelines.errors import RecordError
+
+CONDITIONS = ("direct", "cot", "noisy", "synth")
+"""The condition tags of HRM-Text; a record's condition is one or more of them, comma-joined, in the order written."""
+
+MAX_TEXT_BYTES = 8 << 20
+"""A record with more text than this is dropped as `oversize`: it could not be trained on (the context is 4,096
+tokens) and would make one shard hundreds of times the size of its neighbours."""
+
+RECORD = pa.schema(
+    [
+        pa.field("id", pa.string(), False),
+        pa.field("source", pa.string(), False),
+        pa.field("condition", pa.string(), False),
+        pa.field("instruction", pa.string(), False),
+        pa.field("response", pa.string(), False),
+        pa.field("digest", pa.binary(16), False),
+    ]
+)
+"""Non-null, since Arrow compares null with anything to null, and a filter would let such a row through."""
+
+DROPPED = pa.schema([*RECORD, *DROP_FIELDS])
+
+ITEM = pa.schema(
+    [
+        pa.field("id", pa.string(), False),
+        pa.field("split", pa.string(), False),
+        pa.field("question", pa.string(), False),
+        pa.field("answer", pa.string(), False),
+        pa.field("choices", pa.list_(pa.field("element", pa.string(), False)), False),
+        pa.field("passage", pa.string(), False),
+    ]
+)
+"""One item of an evaluation set; "" and [] where a benchmark has no passage or choices."""
+
+RAW = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        pa.field("variant", pa.string()),
+        pa.field("condition", pa.string()),
+        pa.field("instruction", pa.string()),
+        pa.field("response", pa.string()),
+        pa.field("fault", pa.string()),
+    ]
+)
+"""A row as a source reads it, before it is a record.
+
+row: its number in the file, from 0. variant: "" or the name of a second record made of the same row. fault: null, or
+why the row could not be read (`broken_json`, `invalid_utf8` ...), in which case `response` holds what could be read of it.
+"""
+
+
+def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "fail"] = "drop") -> Outcome:
+    """Turn RAW rows of one file into records: `kept` RECORD, `dropped` DROPPED (stage `conform`).
+
+    Reasons, the first that holds: the reader's own fault, `null_instruction`, `null_response`, `unknown_condition`,
+    `oversize`. The id is `<source>/<file>/<row>`, plus `/<variant>` where a row gives several records.
+
+    Errors: RecordError naming source, file and row of the first bad row, when `on_bad_row` is `fail`.
+    """
+    raw = raw.combine_chunks()
+    fault = raw["fault"].combine_chunks()
+    text_bytes = _bytes(raw["instruction"]) + _bytes(raw["response"])
+    reasons = pc.case_when(
+        pc.make_struct(
+            pc.is_valid(fault),
+            pc.is_null(raw["instruction"]),
+            pc.is_null(raw["response"]),
+            pc.invert(_known_condition(raw["condition"])),
+            pa.array(text_bytes > MAX_TEXT_BYTES),
+        ),
+        fault,
+        "null_instruction",
+        "null_response",
+        "unknown_condition",
+        "oversize",
+    )
+    if isinstance(reasons, pa.ChunkedArray):
+        reasons = reasons.combine_chunks()
+    if on_bad_row == "fail" and reasons.null_count < len(reasons):
+        first = int(np.flatnonzero(reasons.is_valid().to_numpy(zero_copy_only=False))[0])
+        raise RecordError(
+            f"{source}: {file}: row {raw['row'][first].as_py()}: {reasons[first].as_py()} "
+            "(mend the row, or set `on_bad_row: drop` in the recipe to drop and count such rows)"
+        )
+    records = _records(raw, source, file)
+    if reasons.null_count == len(reasons):
+        return Outcome(records, DROPPED.empty_table())
+    bad = reasons.is_valid()
+    dropped = records.filter(bad)
+    details = raw.filter(bad)
+    evidence = [
+        json.dumps({"file": file, "row": row, "condition": condition, "bytes": int(size)})
+        for row, condition, size in zip(
+            details["row"].to_pylist(), details["condition"].to_pylist(), text_bytes[bad.to_numpy(zero_copy_only=False)], strict=True
+        )
+    ]
+    marks = [pa.array(["conform"] * dropped.num_rows, pa.string()), reasons.filter(bad), pa.array(evidence, pa.string())]
+    for field, column in zip(DROP_FIELDS, marks, strict=True):
+        dropped = dropped.append_column(field, column)
+    outcome = Outcome(records.filter(pc.invert(bad)), dropped)
+    assert outcome.kept.num_rows + outcome.dropped.num_rows == raw.num_rows
+    return outcome
+
+
+def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
+    prefix = pa.scalar(f"{source}/{file}/", pa.string())
+    ids = pc.binary_join_element_wise(prefix, raw["row"].cast(pa.string()), "")
+    variant = raw["variant"].fill_null("")
+    ids = pc.if_else(pc.equal(variant, ""), ids, pc.binary_join_element_wise(ids, variant, "/"))
+    condition, instruction, response = (_array(raw[name].fill_null("")) for name in ("condition", "instruction", "response"))
+    columns = [
+        _array(ids),
+        pa.array([source], pa.string()).take(pa.array(np.zeros(raw.num_rows, np.int32))),
+        condition,
+        instruction,
+        response,
+        digest128(condition, instruction, response),
+    ]
+    return pa.table(columns, schema=RECORD)
+
+
+def _array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _bytes(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.binary_length(column).fill_null(0).to_numpy(), np.int64)
+
+
+def _known_condition(column: pa.ChunkedArray) -> pa.Array:
+    """Whether each value is one or more known tags joined by commas. A null is not."""
+    # A corpus has a handful of distinct conditions, so the few are judged and the many are looked up.
+    encoded = _array(column).dictionary_encode()
+    known = [value is not None and all(tag in CONDITIONS for tag in value.split(",")) for value in encoded.dictionary.to_pylist()]
+    return pa.array([*known, False], pa.bool_()).take(encoded.indices.fill_null(len(known)))

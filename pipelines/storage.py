@@ -1,0 +1,249 @@
+"""The only module that touches a file system: local folders and object stores, through fsspec.
+
+Nothing here is ever half-written: a file is written aside and renamed (an object store's put is already whole), so
+a path that exists is a file that is finished. Same table, same bytes: the writers' settings are fixed here.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import json
+import mmap
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+import zstandard
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.errors import InputError
+
+
+class ShardRef(BaseModel):
+    """A finished file of rows: where it lies, what is in it, and the digest (xxh3-128, hex) of its bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    rows: int
+    bytes: int
+    digest: str
+
+
+def is_local(path: str) -> bool:
+    """Whether the path is a plain folder or file of this machine."""
+    return "://" not in path or path.startswith("file://")
+
+
+def join(root: str, *parts: str) -> str:
+    """A path below `root`."""
+    return posixpath.join(root, *parts)
+
+
+def _fs(path: str) -> tuple[Any, str]:
+    return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
+
+
+def exists(path: str) -> bool:
+    """Whether a finished file or a folder lies there."""
+    fs, name = _fs(path)
+    return bool(fs.exists(name))
+
+
+def size(path: str) -> int:
+    """The file's bytes; -1 where there is none."""
+    fs, name = _fs(path)
+    return int(fs.size(name)) if fs.exists(name) else -1
+
+
+def expand(pattern: str) -> list[str]:
+    """The files that a path, folder or glob names, sorted. Errors: InputError where there is none."""
+    fs, name = _fs(pattern)
+    prefix = "" if is_local(pattern) else pattern.split("://")[0] + "://"
+    if any(character in name for character in "*?["):
+        found = sorted(str(path) for path in fs.glob(name) if not fs.isdir(path))
+    elif fs.isdir(name):
+        found = sorted(str(path) for path in fs.find(name))
+    else:
+        found = [name] if fs.exists(name) else []
+    if not found:
+        raise InputError(f"{pattern}: no such file (relative paths are taken from the recipe's folder)")
+    return [prefix + path for path in found]
+
+
+def write_bytes(path: str, data: bytes | memoryview) -> None:
+    """Write a whole file or nothing."""
+    fs, name = _fs(path)
+    if not is_local(path):
+        fs.pipe_file(name, bytes(data))
+        return
+    target = Path(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def append_line(path: str, line: str) -> None:
+    """Add one line to a journal. Object stores cannot append: there the file is written anew."""
+    fs, name = _fs(path)
+    if is_local(path):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        with Path(name).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    else:
+        before = fs.cat_file(name) if fs.exists(name) else b""
+        fs.pipe_file(name, before + line.encode() + b"\n")
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file."""
+    fs, name = _fs(path)
+    return cast(bytes, fs.cat_file(name))
+
+
+def read_json(path: str) -> Any:
+    """The JSON value in a file that we wrote."""
+    return json.loads(read_bytes(path))
+
+
+def write_json(path: str, value: Any) -> None:
+    """Canonical JSON: sorted keys, two spaces, so that the same value gives the same bytes."""
+    write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+
+
+def remove(folder: str) -> None:
+    """Remove a folder and all in it, where it is there."""
+    fs, name = _fs(folder)
+    if fs.exists(name):
+        fs.rm(name, recursive=True)
+
+
+def folders(path: str) -> list[str]:
+    """The names of the folders right below a path, sorted."""
+    fs, name = _fs(path)
+    if not fs.isdir(name):
+        return []
+    return sorted(posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(name, detail=True) if entry["type"] == "directory")
+
+
+def digest(path: str) -> str:
+    """xxh3-128 of the file's bytes, hex."""
+    state = xxhash.xxh3_128()
+    fs, name = _fs(path)
+    with fs.open(name, "rb") as file:
+        while block := file.read(8 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def write_parquet(path: str, table: pa.Table) -> ShardRef:
+    """Write a table as one Parquet file: zstd, one row group per 65,536 rows, dictionaries only where values repeat."""
+    repeated = [name for name in ("source", "condition", "stage", "reason", "split") if name in table.column_names]
+    sink = pa.BufferOutputStream()
+    # Chunk borders would show in the bytes: they depend on how the table was put together, so they go.
+    pq.write_table(
+        table.combine_chunks(), sink, compression="zstd", compression_level=1, row_group_size=65536, use_dictionary=repeated, write_statistics=False
+    )
+    return _finish(path, sink, table.num_rows)
+
+
+def write_arrow(path: str, table: pa.Table) -> ShardRef:
+    """Write a table as one Arrow IPC file, uncompressed, so that it can be mapped into memory."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return _finish(path, sink, table.num_rows)
+
+
+def _finish(path: str, sink: pa.BufferOutputStream, rows: int) -> ShardRef:
+    data = memoryview(sink.getvalue())
+    write_bytes(path, data)
+    return ShardRef(path=path, rows=rows, bytes=len(data), digest=xxhash.xxh3_128(data).hexdigest())
+
+
+def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet shard as a table. Errors: InputError naming the file where it is truncated or no Parquet."""
+    fs, name = _fs(path)
+    try:
+        # pre_buffer and threads off: a worker has one core, and the order of allocation should not vary.
+        return pq.read_table(name, columns=columns, filesystem=fs, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+def map_arrow(path: str) -> pa.Table:
+    """An Arrow IPC file as a table; mapped, not copied, on a local file system."""
+    fs, name = _fs(path)
+    source = pa.memory_map(name) if is_local(path) else pa.BufferReader(fs.cat_file(name))
+    try:
+        return pa.ipc.open_file(source).read_all()
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: cannot be read as an Arrow file ({error})") from error
+
+
+def suffix(path: str) -> str:
+    """The format's suffix without compression: `.jsonl` for `a/b.jsonl.gz`."""
+    name = posixpath.basename(path)
+    stem, extension = posixpath.splitext(name)
+    return posixpath.splitext(stem)[1].lower() if extension.lower() in (".gz", ".zst", ".bz2") else extension.lower()
+
+
+@contextlib.contextmanager
+def open_input(path: str) -> Iterator[BinaryIO]:
+    """Open a user's file for reading, decompressed by its suffix (.gz .zst .bz2).
+
+    Errors: InputError naming the file where it is missing. Damage inside a compressed stream shows on reading: wrap
+    reads in `damage(path)` to have it named.
+    """
+    fs, name = _fs(path)
+    if not fs.exists(name):
+        raise InputError(f"{path}: no such file")
+    with fs.open(name, "rb") as raw:
+        extension = posixpath.splitext(name)[1].lower()
+        if extension == ".gz":
+            with gzip.open(raw) as file:
+                yield cast(BinaryIO, file)
+        elif extension == ".bz2":
+            with bz2.open(raw) as file:
+                yield cast(BinaryIO, file)
+        elif extension == ".zst":
+            with io.BufferedReader(cast(Any, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))) as file:
+                yield cast(BinaryIO, file)
+        else:
+            yield cast(BinaryIO, raw)
+
+
+@contextlib.contextmanager
+def damage(path: str) -> Iterator[None]:
+    """Turn what a damaged file raises while it is read into an InputError that names it."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError, pa.ArrowInvalid, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: truncated or damaged ({type(error).__name__}: {error}); fetch it again") from error
+
+
+def memory_mapped(path: str) -> mmap.mmap:
+    """A local file mapped read-only."""
+    with Path(path).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
