@@ -21,13 +21,13 @@ TEXT_FIELDS = ("instruction", "response")
 TextField = Literal["instruction", "response"]
 
 
-class Part(BaseModel):
-    """A part of a recipe: a frozen value that knows its keys."""
+class Section(BaseModel):
+    """A section of a recipe: a frozen value that knows its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SourceSpec(Part):
+class SourceSpec(Section):
     """Where rows come from, and how they are read.
 
     adapter: a name in `pipelines/sources`; without one the files' own columns are used, as `columns` maps them
@@ -49,13 +49,13 @@ class SourceSpec(Part):
         return () if self.path is None else (self.path,) if isinstance(self.path, str) else self.path
 
 
-class ExactDuplicates(Part):
+class ExactDuplicates(Section):
     """Which texts two records must share to be exact duplicates."""
 
     fields: tuple[TextField, ...] = TEXT_FIELDS
 
 
-class NearDuplicates(Part):
+class NearDuplicates(Section):
     """MinHash: a preset by its published name, or a Jaccard threshold from which bands and rows per band follow."""
 
     preset: Literal["fineweb", "dolma3", "curator"] | None = None
@@ -65,7 +65,7 @@ class NearDuplicates(Part):
     seed: int = 1
 
 
-class BenchmarkSpec(Part):
+class BenchmarkSpec(Section):
     """An evaluation set: `name` is a name in `pipelines/sources/benchmarks` unless `adapter` says another."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -79,7 +79,7 @@ class BenchmarkSpec(Part):
         return () if self.path is None else (self.path,) if isinstance(self.path, str) else self.path
 
 
-class Contamination(Part):
+class Contamination(Section):
     """What the corpus is checked against. rule: a published rule by name; drop: the classes of hits that drop a row."""
 
     benchmarks: tuple[BenchmarkSpec, ...]
@@ -87,14 +87,14 @@ class Contamination(Part):
     drop: tuple[str, ...] = ("test_leak",)
 
 
-class TokenizerSpec(Part):
+class TokenizerSpec(Section):
     """A `tokenizer.json` that exists, or the size of one to train on the corpus."""
 
     path: str | None = None
     vocab_size: int = Field(default=65536, ge=512, le=1 << 20)
 
 
-class Group(Part):
+class Group(Section):
     """A sampling rule for the sources whose name starts with `prefix`; the first that matches wins."""
 
     prefix: str
@@ -103,7 +103,7 @@ class Group(Part):
     long_context: Literal["truncate", "drop"] = "truncate"
 
 
-class Sampling(Part):
+class Sampling(Section):
     """Epochs are draws, not passes (HRM-Text: 4 epochs of 15 B tokens from 40 B). context: tokens per packed row, plus one."""
 
     epochs: int = Field(default=4, ge=1)
@@ -111,7 +111,7 @@ class Sampling(Part):
     groups: tuple[Group, ...] = ()
 
 
-class Recipe(Part):
+class Recipe(Section):
     """Everything a corpus depends on."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -210,16 +210,16 @@ def _check_keys(model: type[BaseModel], data: Any, path: str, where: str) -> Non
                     raise RecipeError(f"{path}: {here}.{index}: unknown stage {kind!r}; {nearest(kind, STAGES)}")
                 _check_keys(STAGES[kind], stage, path, f"{here}.{index}.")
             continue
-        for part in _parts(model.model_fields[key].annotation):
+        for part in _sections(model.model_fields[key].annotation):
             for index, item in enumerate(value if isinstance(value, list) else [value]):
                 _check_keys(part, item, path, f"{here}.{index}." if isinstance(value, list) else f"{here}.")
 
 
-def _parts(annotation: Any) -> list[type[BaseModel]]:
-    """The recipe's parts that an annotation mentions."""
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections of a recipe that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [part for argument in typing.get_args(annotation) for part in _parts(argument)]
+    return [part for argument in typing.get_args(annotation) for part in _sections(argument)]
 
 
 def _anchor(recipe: Recipe, path: str) -> Recipe:

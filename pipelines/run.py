@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from filters.stage import Outcome
 from pipelines import manifest as manifests
 from pipelines import storage
 from pipelines.engine import Engine
@@ -145,6 +146,18 @@ class Run:
         made = manifests.save(self.root, step, work(desk), of)
         storage.remove(storage.join(desk.folder, "work"))
         return Performed(step, made, False, time.monotonic() - started)
+
+
+def commit(outcome: Outcome, rows_in: int, target: Target) -> Part:
+    """Write what a kernel kept and what it dropped; the Part counts the dropped rows by `stage/reason`."""
+    kept = storage.write_parquet(target.path(), outcome.kept)
+    if not outcome.dropped.num_rows:
+        return Part(rows_in=rows_in, shards=(kept,))
+    dropped = storage.write_parquet(target.path("dropped"), outcome.dropped)
+    reasons = outcome.dropped.group_by(["stage", "reason"]).aggregate([([], "count_all")])
+    named = zip(reasons["stage"].to_pylist(), reasons["reason"].to_pylist(), reasons["count_all"].to_pylist(), strict=True)
+    counts = {f"{stage}/{reason}": rows for stage, reason, rows in named}
+    return Part(rows_in=rows_in, shards=(kept,), dropped=(dropped,), counts=dict(sorted(counts.items())))
 
 
 def parameters(**values: Any) -> dict[str, Any]:
