@@ -1,0 +1,130 @@
+"""Who may look at whom in a packed batch, and two ways to compute it.
+
+A batch is a row of sequences without padding. A sequence is a prefix (the instruction, whose tokens all see each other)
+and a suffix (the response, whose tokens see the prefix and what went before them):
+
+    allow(q, k)  =  same sequence  and  ( k <= q  or  (q < p and k < p) )             p = prefix length
+
+`reference` writes that line down as a dense [N, N] mask. `attend` computes the same with two small attention calls per
+group of sequences of like length, prefix rows and suffix rows, so neither other sequences nor the forbidden corner
+(prefix looking at suffix) cost anything. It holds when every response is one token long and there are no suffix rows.
+
+Shape suffixes: N tokens, H heads, K head width, S sequences of a group, P and C its longest prefix and suffix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PADDING = 1.25
+"""Sequences share a group while the longest is at most this many times the shortest."""
+
+
+class Group(NamedTuple):
+    """Sequences of like length, laid out side by side. Rows of padding point at row 0; nobody reads their results."""
+
+    rows_SL: Tensor  # int64: P prefix rows, then C suffix rows of each sequence
+    prefix: int  # P
+    prefix_mask: Tensor | None  # [S, 1, 1, P], 0 or -inf; None where all prefixes are equally long
+    suffix_mask: Tensor | None  # [S or 1, 1, C, P + C]; None where there are no suffix rows
+
+
+class Layout(NamedTuple):
+    """The sequences of a packed batch, and how `attend` groups them."""
+
+    prefix_lengths: tuple[int, ...]
+    suffix_lengths: tuple[int, ...]
+    groups: tuple[Group, ...]
+    order_N: Tensor  # int64: where each token's result stands among the groups' results
+
+
+def layout(prefix_lengths: Sequence[int], suffix_lengths: Sequence[int], dtype: torch.dtype = torch.float32) -> Layout:
+    """Plan attention for sequences of these lengths (prefix >= 1, suffix >= 0), for q, k and v of `dtype`.
+
+    Done once per batch: the plan serves every attention call of the step.
+    """
+    prefixes = np.asarray(prefix_lengths, dtype=np.int64)
+    suffixes = np.asarray(suffix_lengths, dtype=np.int64)
+    if len(prefixes) == 0 or prefixes.min() < 1 or suffixes.min() < 0 or len(prefixes) != len(suffixes):
+        raise ValueError("a batch needs sequences, each with a prefix of at least one token")
+    lengths = prefixes + suffixes
+    starts = np.cumsum(lengths) - lengths
+    order_N = np.empty(int(lengths.sum()), dtype=np.int64)
+    groups, placed = [], 0
+    for members in _alike(prefixes, suffixes):
+        p, c, start = prefixes[members, None], suffixes[members, None], starts[members, None]
+        P, C = int(p.max()), int(c.max())
+        column_P, column_C = np.arange(P), np.arange(C)
+        rows = np.concatenate((start + column_P, start + p + column_C), 1)
+        real = np.concatenate((column_P < p, column_C < c), 1)
+        rows[~real] = 0
+        # Results come out as all prefix rows [S, P], then all suffix rows [S, C].
+        S = len(members)
+        place = np.concatenate((np.arange(S * P).reshape(S, P), S * P + np.arange(S * C).reshape(S, C)), 1)
+        order_N[rows[real]] = placed + place[real]
+        placed += S * (P + C)
+        even = int(p.min()) == P
+        # A suffix row of padding (beyond c) sees the prefix as well: a row that sees nothing would be NaN.
+        prefix_SCP = np.broadcast_to((column_P < p)[:, None, :], (S, C, P))
+        past_SCC = np.broadcast_to(column_C <= column_C[:, None], (S, C, C))
+        seen = np.concatenate((prefix_SCP, past_SCC), 2)
+        groups.append(
+            Group(
+                rows_SL=torch.from_numpy(rows),
+                prefix=P,
+                prefix_mask=None if even else _additive(column_P < p, dtype)[:, None, None, :],
+                suffix_mask=_additive(seen[:1] if even else seen, dtype)[:, None] if C else None,
+            )
+        )
+    return Layout(tuple(prefixes.tolist()), tuple(suffixes.tolist()), tuple(groups), torch.from_numpy(order_N))
+
+
+def _alike(prefixes: np.ndarray, suffixes: np.ndarray) -> list[np.ndarray]:
+    """Sequence numbers in groups of like prefix and suffix length, so that padding stays small."""
+    waiting = np.lexsort((suffixes, prefixes))[::-1]
+    groups = []
+    while len(waiting):
+        p, c = prefixes[waiting[0]], suffixes[waiting[0]]
+        # Short ones are worth padding to 16 whatever the proportion: a call costs more than the rows.
+        near = (prefixes[waiting] * PADDING + 16 >= p) & (np.abs(suffixes[waiting] - c) <= c * (PADDING - 1) + 16)
+        groups.append(waiting[near])
+        waiting = waiting[~near]
+    return groups
+
+
+def _additive(allowed: np.ndarray, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(torch.from_numpy(~allowed), -torch.inf)
+
+
+def attend(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+    """PrefixLM attention over a packed batch: a_NHK, in the dtype of the arguments; scale 1/sqrt(K)."""
+    results = []
+    for group in plan.groups:
+        (S, L), P = group.rows_SL.shape, group.prefix
+        rows = group.rows_SL.flatten()
+        q, k, v = (x.index_select(0, rows).view(S, L, *x.shape[1:]).transpose(1, 2) for x in (q_NHK, k_NHK, v_NHK))
+        a = F.scaled_dot_product_attention(q[:, :, :P], k[:, :, :P], v[:, :, :P], group.prefix_mask)
+        results.append(a.transpose(1, 2).flatten(0, 1))
+        if group.suffix_mask is not None:
+            a = F.scaled_dot_product_attention(q[:, :, P:], k, v, group.suffix_mask)
+            results.append(a.transpose(1, 2).flatten(0, 1))
+    return torch.cat(results).index_select(0, plan.order_N)
+
+
+def reference(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+    """The same as `attend`, from the definition: one softmax over a dense [N, N] mask."""
+    lengths = torch.tensor(plan.prefix_lengths) + torch.tensor(plan.suffix_lengths)
+    sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    row_N = torch.arange(len(sequence_N))
+    prefix_end_N = (lengths.cumsum(0) - lengths + torch.tensor(plan.prefix_lengths))[sequence_N]
+    inside_N = row_N < prefix_end_N
+    allowed_NN = (sequence_N[:, None] == sequence_N) & ((row_N <= row_N[:, None]) | (inside_N[:, None] & inside_N))
+    scores_HNN = torch.einsum("qhk,phk->hqp", q_NHK, k_NHK) / q_NHK.shape[-1] ** 0.5
+    weights_HNN = scores_HNN.float().masked_fill(~allowed_NN, -torch.inf).softmax(-1).to(v_NHK.dtype)
+    return torch.einsum("hqp,phk->qhk", weights_HNN, v_NHK)

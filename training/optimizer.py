@@ -1,0 +1,66 @@
+"""Adam-atan2 with an exponential moving average of the weights: the optimiser of HRM-Text.
+
+    p <- p (1 - lr wd)
+    m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2        t <- t + 1
+    p <- p - lr / (1 - b1^t) * atan2(m, sqrt(v) / sqrt(1 - b2^t))
+    ema <- ema + (1 - decay) (p - ema)
+
+atan2 takes the place of a division, so there is no epsilon and scaling every gradient by one factor changes nothing
+(Everett et al., arXiv 2407.05872). The correction of m stands OUTSIDE the atan2, as upstream has it. A parameter
+without a gradient is left alone wholly: no step, no decay, no average. The average starts as a copy of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class AdamAtan2(torch.optim.Optimizer):
+    """State per parameter, of its shape: `exp_avg`, `exp_avg_sq`, `param_ema`; and `step`, a plain int."""
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], weight_decay: float, ema_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "ema_decay": ema_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        assert closure is None, "AdamAtan2 does not re-evaluate the loss"
+        for group in self.param_groups:
+            params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            grads = [p.grad for p in params if p.grad is not None]
+            lr, (beta1, beta2) = group["lr"], group["betas"]
+            for p in params:
+                state = self.state[p]
+                if not state:
+                    state["step"] = 0
+                    state["exp_avg"] = torch.zeros_like(p)
+                    state["exp_avg_sq"] = torch.zeros_like(p)
+                    state["param_ema"] = p.detach().clone()
+                state["step"] += 1
+            steps = [self.state[p]["step"] for p in params]
+            m = [self.state[p]["exp_avg"] for p in params]
+            v = [self.state[p]["exp_avg_sq"] for p in params]
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+            torch._foreach_lerp_(m, grads, 1 - beta1)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
+            size = torch._foreach_sqrt(v)
+            torch._foreach_div_(size, [(1 - beta2**t) ** 0.5 for t in steps])
+            for first, second in zip(m, size, strict=True):
+                torch.atan2(first, second, out=second)
+            torch._foreach_mul_(size, [-lr / (1 - beta1**t) for t in steps])
+            torch._foreach_add_(params, size)
+            torch._foreach_lerp_([self.state[p]["param_ema"] for p in params], params, 1 - group["ema_decay"])
+
+    def average(self, parameter: Tensor) -> Tensor:
+        """The moving average of a parameter; the parameter itself while it has never been updated."""
+        ema: Tensor = self.state[parameter]["param_ema"] if parameter in self.state else parameter.detach()
+        return ema
