@@ -17,8 +17,8 @@ from filters import STAGES, AnyStage
 from pipelines import storage
 from pipelines.errors import RecipeError, nearest
 
-TEXT_FIELDS = ("instruction", "response")
 TextField = Literal["instruction", "response"]
+TEXT_FIELDS: tuple[TextField, ...] = ("instruction", "response")
 
 
 class Section(BaseModel):

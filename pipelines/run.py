@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from filters.stage import Outcome
@@ -16,7 +17,8 @@ from pipelines.manifest import Manifest, Part, Step
 Item = TypeVar("Item")
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True)
+class Target:
     """Where one work item may write."""
 
     folder: str
