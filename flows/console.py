@@ -1,0 +1,78 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line per step elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console as Rich
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from pipelines import run as runs
+
+
+def count(number: int | float) -> str:
+    """1234567 -> `1,234,567`."""
+    return f"{number:,.0f}"
+
+
+def rate(rows: int, seconds: float) -> str:
+    """Rows per second, or nothing where the time is too short to divide by."""
+    return f"{count(rows / seconds)} rows/s" if seconds > 0.05 else ""
+
+
+class Console:
+    """Shows steps. `quiet` shows nothing, for `--json` into a pipe and for schedulers with a UI of their own."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.rich = Rich(stderr=True, quiet=quiet)
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rows]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.rich,
+            transient=True,
+            disable=not self.rich.is_terminal or quiet,
+        )
+        self.bar: TaskID | None = None
+        self.shown = ""
+
+    def watch(self, progress: runs.Progress) -> None:
+        """Move the bar: the step, its phase where it has several, shards done, rows kept, rows per second."""
+        name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
+        if progress.phase == "reused":
+            return
+        if name != self.shown:
+            if self.bar is not None:
+                self.bars.remove_task(self.bar)
+            self.bar, self.shown = self.bars.add_task(name, total=progress.total, rows=""), name
+        assert self.bar is not None
+        rows = f"{count(progress.rows_kept)} rows kept, {rate(progress.rows_in, progress.seconds)}" if progress.rows_in else ""
+        self.bars.update(self.bar, completed=progress.done, total=progress.total, rows=rows)
+
+    def finished(self, performed: runs.Performed) -> None:
+        """One line for a step that is done."""
+        manifest = performed.manifest
+        rows = f"{count(manifest.rows_kept):>10} kept"
+        if manifest.rows_in is None:
+            rows = f"{len(manifest.shards):>10} file{'s' if len(manifest.shards) != 1 else ''}"
+        elif manifest.rows_dropped:
+            rows += f"  {count(manifest.rows_dropped):>8} dropped"
+        speed = "reused" if performed.reused else f"{performed.seconds:6.1f} s  {rate(manifest.rows_in or 0, performed.seconds) if manifest.rows_in else ''}"
+        mark = "[dim]·[/dim]" if performed.reused else "[green]✓[/green]"
+        self.rich.print(f" {mark} {manifest.step:<20}{rows:<38}{speed}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        self.rich.print(text, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Console:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.stop()
+        sys.stderr.flush()

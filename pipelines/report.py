@@ -1,0 +1,167 @@
+"""The report of a run: one self-contained HTML page that says where every row went, with examples one can check.
+
+Everything on it is read back from the run's files, so a report can be made anew at any time.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections import Counter
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import storage
+from pipelines.lineage import RunFiles
+from pipelines.manifest import Manifest
+from pipelines.sources import SOURCES
+
+EXAMPLES = 3
+"""Dropped rows shown per reason."""
+
+EXCERPT = 400
+"""Characters shown of a text."""
+
+
+def write_report(run: RunFiles) -> str:
+    """Write `report.html` into the run's folder; returns its path."""
+    path = storage.join(run.folder, "report.html")
+    storage.write_bytes(path, render(facts(run)).encode())
+    return path
+
+
+def facts(run: RunFiles) -> dict[str, Any]:
+    """What the report shows, as plain data."""
+    steps = [step for step in run.steps if step.rows_in is not None]
+    seconds = {step["key"]: step["seconds"] for step in run.info["steps"]}
+    rows_in = steps[0].rows_in or 0
+    return {
+        "run": run.id,
+        "recipe": run.info["recipe"],
+        "finished": run.info["finished"][:19].replace("T", " ") + " UTC",
+        "rows_in": rows_in,
+        "rows_kept": run.records.rows_kept,
+        "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
+        "made": [{"step": step.step, "files": len(step.shards), "bytes": sum(shard.bytes for shard in step.shards), "seconds": seconds[step.key], "counts": step.counts} for step in run.steps if step.rows_in is None],
+        "reasons": [reason for step in steps for reason in _reasons(step)],
+        "sources": _sources(run, steps),
+        "contamination": _contamination(run),
+        "results": _results(run),
+        "settings": json.dumps(run.info["settings"], indent=2, ensure_ascii=False),
+        "keys": [(step.step, step.key) for step in run.steps],
+    }
+
+
+def render(values: dict[str, Any]) -> str:
+    """The page."""
+    text = importlib.resources.files("pipelines").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["size"] = _size
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else "< 0.1 %"
+    return environment.from_string(text).render(**values)
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _bar(step: Manifest, rows_in: int, seconds: float) -> dict[str, Any]:
+    taken = step.rows_in or 0
+    return {
+        "step": step.step,
+        "rows_in": taken,
+        "kept": step.rows_kept,
+        "dropped": step.rows_dropped,
+        "seconds": seconds,
+        "rate": taken / seconds if seconds > 0.05 else None,
+        "kept_share": step.rows_kept / max(rows_in, 1),
+        "dropped_share": step.rows_dropped / max(rows_in, 1),
+    }
+
+
+def _reasons(step: Manifest) -> list[dict[str, Any]]:
+    """The reasons of one step, most frequent first, each with the first rows that it dropped."""
+    wanted = dict(sorted(step.counts.items(), key=lambda pair: -pair[1]))
+    examples: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
+    for shard in step.dropped:
+        if all(len(found) >= EXAMPLES for found in examples.values()):
+            break
+        table = storage.read_parquet(shard.path, ["id", "instruction", "response", "stage", "reason", "evidence"])
+        names = pc.binary_join_element_wise(table["stage"], table["reason"], "/")
+        for name in pc.unique(names).to_pylist():
+            if name in examples and len(examples[name]) < EXAMPLES:
+                examples[name] += [_example(row) for row in table.filter(pc.equal(names, name)).slice(0, EXAMPLES - len(examples[name])).to_pylist()]
+    return [
+        {"step": step.step, "name": name, "rows": rows, "share": rows / max(step.rows_in or 1, 1), "examples": examples[name]}
+        for name, rows in wanted.items()
+    ]
+
+
+def _example(row: dict[str, Any]) -> dict[str, Any]:
+    evidence = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in json.loads(row["evidence"] or "{}").items())
+    return {"id": row["id"], "instruction": _excerpt(row["instruction"]), "response": _excerpt(row["response"]), "evidence": _excerpt(evidence)}
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
+
+
+def _sources(run: RunFiles, steps: list[Manifest]) -> list[dict[str, Any]]:
+    """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps."""
+    kept = _by_source(run.records.shards)
+    dropped = {step.step: _by_source(step.dropped) for step in steps}
+    table = []
+    for spec in run.info["settings"]["sources"]:
+        source = SOURCES.get(spec["adapter"] or "")
+        gone = {step: counts[spec["name"]] for step, counts in dropped.items() if counts[spec["name"]]}
+        # The tokens step drops records too, but after the corpus of text records is counted.
+        later = sum(rows for step, rows in gone.items() if step == "tokens")
+        rows_in = kept[spec["name"]] + sum(gone.values()) - later
+        table.append(
+            {
+                "name": spec["name"],
+                "title": source.title if source else "files of the user's own",
+                "licence": source.licence if source else "",
+                "overlaps": list(source.overlaps) if source else [],
+                "rows_in": rows_in,
+                "kept": kept[spec["name"]],
+                "dropped": gone,
+            }
+        )
+    return table
+
+
+def _by_source(shards: tuple[storage.ShardRef, ...]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for shard in shards:
+        values = pc.value_counts(storage.read_parquet(shard.path, ["source"])["source"])
+        if isinstance(values, pa.StructArray):
+            total.update(dict(zip(values.field("values").to_pylist(), values.field("counts").to_pylist(), strict=True)))
+    return total
+
+
+def _contamination(run: RunFiles) -> list[dict[str, Any]]:
+    """Per benchmark: items, and how many of them the corpus holds."""
+    step = run.step("contamination")
+    if step is None:
+        return []
+    table = []
+    for side in step.side:
+        if "/clean_ids/" in side.path:
+            value = storage.read_json(side.path)
+            table.append({"benchmark": value["benchmark"], "items": value["items"], "contaminated": len(value["contaminated"])})
+    return table
+
+
+def _results(run: RunFiles) -> list[dict[str, Any]]:
+    """The scores of checkpoints that were trained on this run."""
+    path = storage.join(run.folder, "evaluations.json")
+    return list(storage.read_json(path)) if storage.exists(path) else []
