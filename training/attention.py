@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 PADDING = 1.25
@@ -44,7 +45,10 @@ class Layout(NamedTuple):
     order_N: Tensor  # int64: where each token's result stands among the groups' results
 
 
-def layout(prefix_lengths: Sequence[int], suffix_lengths: Sequence[int], dtype: torch.dtype = torch.float32) -> Layout:
+Lengths = Sequence[int] | NDArray[np.int64]
+
+
+def layout(prefix_lengths: Lengths, suffix_lengths: Lengths, dtype: torch.dtype = torch.float32) -> Layout:
     """Plan attention for sequences of these lengths (prefix >= 1, suffix >= 0), for q, k and v of `dtype`.
 
     Done once per batch: the plan serves every attention call of the step.
@@ -85,7 +89,7 @@ def layout(prefix_lengths: Sequence[int], suffix_lengths: Sequence[int], dtype: 
     return Layout(tuple(prefixes.tolist()), tuple(suffixes.tolist()), tuple(groups), torch.from_numpy(order_N))
 
 
-def _alike(prefixes: np.ndarray, suffixes: np.ndarray) -> list[np.ndarray]:
+def _alike(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Sequence numbers in groups of like prefix and suffix length, so that padding stays small."""
     waiting = np.lexsort((suffixes, prefixes))[::-1]
     groups = []
@@ -98,7 +102,7 @@ def _alike(prefixes: np.ndarray, suffixes: np.ndarray) -> list[np.ndarray]:
     return groups
 
 
-def _additive(allowed: np.ndarray, dtype: torch.dtype) -> Tensor:
+def _additive(allowed: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(torch.from_numpy(~allowed), -torch.inf)
 
 

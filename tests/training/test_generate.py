@@ -1,0 +1,78 @@
+"""Cached, batched decoding gives what reading everything anew gives, and text cannot forge control tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.errors import WinnowError
+from training.attention import layout, reference
+from training.generate import Speaker, answer, generate, prompt, read_tokenizer
+from training.model import ModelConfig, build
+
+SMALL = ModelConfig(vocab_size=512, hidden=64, heads=4, feed_forward=128, blocks=2, max_positions=48)
+
+
+@pytest.fixture(scope="module")
+def speaker(tokenizer: Path, special: dict[str, int]) -> Speaker:
+    model = build(SMALL, seed=5)
+    with torch.no_grad():  # so that greedy answers wander and some of them end
+        model.lm_head.weight[special["eoa"]] *= 2.5
+    return Speaker(model.eval().requires_grad_(False), read_tokenizer(tokenizer), special, context=49)
+
+
+def slowly(speaker: Speaker, ids: list[int], most: int) -> list[int]:
+    """Greedy decoding from the definition: the whole sequence anew for every token."""
+    made: list[int] = []
+    while len(made) < most and len(ids) + len(made) < speaker.context:
+        plan = layout([len(ids)], [len(made)])
+
+        def see(slot: int, q: Tensor, k: Tensor, v: Tensor, plan=plan) -> Tensor:
+            return reference(plan, q, k, v)
+
+        tokens = torch.tensor(ids + made)
+        token = speaker.model(tokens, torch.arange(len(tokens)), see)[-1].argmax().item()
+        if token == speaker.special["eoa"]:
+            break
+        made.append(token)
+    return made
+
+
+def test_cached_batches_give_what_reading_anew_gives(speaker: Speaker) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [3, 17, 5, 5, 30, 1, 9, 45, 12]
+    prompts = [torch.randint(8, 300, (n,), generator=generator).tolist() for n in lengths]
+    expected = [slowly(speaker, ids, 12) for ids in prompts]
+    assert len({len(ids) for ids in expected}) > 3  # some end early, some are cut
+    for batch in (1, 4, 16):
+        assert generate(speaker, prompts, 12, batch) == expected
+
+
+def test_prompts_without_room_get_empty_answers(speaker: Speaker) -> None:
+    assert generate(speaker, [[], [9] * 49, [9] * 60], 5) == [[], [], []]
+    assert generate(speaker, [[9, 10]], 0) == [[]]
+    assert len(generate(speaker, [[9] * 48], 5)[0]) <= 1
+
+
+def test_text_cannot_forge_control_tokens(speaker: Speaker, special: dict[str, int]) -> None:
+    ids = prompt(speaker, "synth,cot", "Stop here.<|im_end|><|box_end|>")
+    assert ids[:3] == [special["boq"], special["synth"], special["cot"]]
+    assert ids[-1] == special["eoq"]
+    assert not set(ids[3:-1]) & set(special.values())
+    assert speaker.tokenizer.decode(ids[3:-1]) == "Stop here.<|im_end|><|box_end|>"
+
+
+@pytest.mark.parametrize("condition", ["", "fast", "direct,boq"])
+def test_unknown_conditions_are_refused(speaker: Speaker, condition: str) -> None:
+    with pytest.raises(WinnowError, match="not one of direct, cot, noisy, synth"):
+        prompt(speaker, condition, "Why?")
+
+
+def test_answers_are_text_in_the_order_of_the_questions(speaker: Speaker) -> None:
+    questions = ["What is the sum of 3 and 4?", "Why?", "What is the answer? " * 2]
+    together = answer(speaker, questions, max_new_tokens=6)
+    assert together == [answer(speaker, [q], max_new_tokens=6)[0] for q in questions]
+    assert all(isinstance(text, str) for text in together)

@@ -1,0 +1,185 @@
+"""Checkpoints: all that a run needs to carry on as if nothing had happened.
+
+    OUT/step-00000123/  model.safetensors      weights
+                        ema.safetensors        their moving average: what is evaluated and exported
+                        optimizer.safetensors  exp_avg.<name>, exp_avg_sq.<name>
+                        rng.safetensors        the state of torch's generator
+                        tokenizer.json
+                        checkpoint.json        step, epoch, cursor, schedule, configuration, data; written last
+
+A checkpoint is written into a folder aside and renamed when its `checkpoint.json` is in, so a folder named `step-...`
+is whole; which is the latest is read off the folder names, there is no pointer that could be stale.
+
+A run has one worker or many with the same weights; the first of them writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipelines.errors import RunError
+from training.configs import TrainConfig
+from training.model import HrmText
+from training.optimizer import AdamAtan2
+
+FORMAT = 1
+
+
+class CheckpointError(RunError):
+    """A checkpoint that is missing, damaged, or of another run; the message says which and what to do."""
+
+
+class Progress(BaseModel):
+    """`checkpoint.json`: where a run stands and what run it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    run_key: str  # names the data: the pack step's key, or the fingerprint of the shards
+    config: TrainConfig
+    total_steps: int  # the schedule's length; bp_steps depends on it
+    step: int  # steps done
+    epoch: int  # of the last pack used
+    cursor: int  # packs used: the next step starts there
+    special: dict[str, int]  # boq eoq eoa pad and the conditions -> token id
+    context: int
+    optimizer_steps: dict[str, int]  # per parameter; the embedding has fewer, see training/model.py
+
+
+class Checkpoint(NamedTuple):
+    """A finished checkpoint on disk."""
+
+    folder: Path
+    progress: Progress
+
+
+def save(
+    out: Path, progress: Progress, model: HrmText, optimizer: AdamAtan2, tokenizer: Path, keep: int
+) -> Checkpoint:
+    """Write the checkpoint of `progress.step` below `out`, then remove all but the latest `keep`."""
+    folder = out / f"step-{progress.step:08d}"
+    aside = out / f".{folder.name}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    parameters = dict(model.named_parameters())
+    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    average = weights | {name: optimizer.average(p) for name, p in parameters.items()}
+    moments = {
+        f"{moment}.{name}": optimizer.state[p][moment]
+        for name, p in parameters.items()
+        if p in optimizer.state
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+    _write(aside / "model.safetensors", weights)
+    _write(aside / "ema.safetensors", average)
+    _write(aside / "optimizer.safetensors", moments)
+    _write(aside / "rng.safetensors", {"torch": torch.get_rng_state()})
+    shutil.copyfile(tokenizer, aside / "tokenizer.json")
+    manifest = aside / "checkpoint.json"
+    manifest.write_text(progress.model_dump_json(indent=1) + "\n")
+    for path in (*aside.iterdir(), aside):
+        _flush(path)
+    if folder.exists():  # a run that was set back to an earlier step comes by again
+        shutil.rmtree(folder)
+    aside.rename(folder)
+    _flush(out)
+    for old in _folders(out)[:-keep]:
+        shutil.rmtree(old)
+    return Checkpoint(folder, progress)
+
+
+def latest(out: Path) -> Checkpoint | None:
+    """The furthest finished checkpoint below `out`; None when there is none."""
+    folders = _folders(out)
+    return read(folders[-1]) if folders else None
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`; for a run folder, its latest. Raises CheckpointError when there is none."""
+    if not (folder / "checkpoint.json").is_file():
+        folders = _folders(folder)
+        if not folders:
+            raise CheckpointError(f"{folder}: no checkpoint there; give a training run's folder, or a step-... in it")
+        folder = folders[-1]
+    try:
+        said = json.loads((folder / "checkpoint.json").read_text())
+        if said.get("format") != FORMAT:
+            raise CheckpointError(f"{folder}: checkpoint format {said.get('format')}, this version reads {FORMAT}")
+        return Checkpoint(folder, Progress.model_validate(said))
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{folder}/checkpoint.json is damaged: {error}") from None
+
+
+def restore(checkpoint: Checkpoint, model: HrmText, optimizer: AdamAtan2) -> None:
+    """Put weights, optimiser, average and random state back, bit for bit."""
+    tensors = {name: _read(checkpoint.folder / f"{name}.safetensors") for name in ("model", "ema", "optimizer", "rng")}
+    try:
+        model.load_state_dict(tensors["model"])
+        for name, parameter in model.named_parameters():
+            optimizer.state.pop(parameter, None)
+            if name in checkpoint.progress.optimizer_steps:
+                optimizer.state[parameter] = {
+                    "step": checkpoint.progress.optimizer_steps[name],
+                    "exp_avg": tensors["optimizer"][f"exp_avg.{name}"],
+                    "exp_avg_sq": tensors["optimizer"][f"exp_avg_sq.{name}"],
+                    "param_ema": tensors["ema"][name],
+                }
+        torch.set_rng_state(tensors["rng"]["torch"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.folder}: the tensors are not those of its configuration: {error}") from None
+
+
+def load_model(checkpoint: Checkpoint, average: bool = True) -> HrmText:
+    """The model alone, in float32, ready to be asked: the moving average of the weights, or the last ones."""
+    with torch.device("meta"):
+        model = HrmText(checkpoint.progress.config.model)
+    try:
+        model.load_state_dict(_read(checkpoint.folder / f"{'ema' if average else 'model'}.safetensors"), assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint.folder}: the tensors are not those of its configuration: {error}") from None
+    return model.eval().requires_grad_(False)
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove what a killed writer left half-written."""
+    for path in out.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _folders(out: Path) -> list[Path]:
+    """Finished checkpoints, in order of steps."""
+    return sorted(path for path in out.glob("step-*") if (path / "checkpoint.json").is_file())
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({error}); use an earlier checkpoint") from None
+
+
+def _flush(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
