@@ -1,0 +1,130 @@
+"""Pairs of instruction and response out of rows read: the RAW rows of adapters, and of files that have no adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.reading import FAULT, read
+from pipelines.records import RAW
+
+MESSAGES = pa.list_(pa.struct([pa.field(name, pa.string()) for name in ("role", "content", "from", "value")]))
+"""A conversation: turns of role and content, or of from and value, as ShareGPT has them."""
+
+_SPEAKERS = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "chatgpt", "bot"), "assistant"),
+    **dict.fromkeys(
+        ("tool", "function", "tool_call", "function_call", "tool_response", "observation", "ipython"), "tool"
+    ),
+}
+
+
+def raw(rows: pa.Table, instruction: Any, response: Any, condition: Any, variant: str = "") -> pa.Table:
+    """RAW rows out of rows read; those that could not be read keep their fault, and what could be read as response.
+
+    rows: as `reading.read` gives them. instruction, response: string columns of as many rows. condition: such a
+    column, or the tags of all rows.
+    """
+    tags = _repeat(condition, rows.num_rows) if isinstance(condition, str) else condition
+    faults = rows["fault"]
+    answers = (
+        response if faults.null_count == rows.num_rows else pc.if_else(pc.is_valid(faults), rows["broken"], response)
+    )
+    columns = [rows["row"], _repeat(variant, rows.num_rows), tags, instruction, answers, faults]
+    return pa.table(columns, schema=RAW)
+
+
+def interleave(tables: Sequence[pa.Table]) -> pa.Table:
+    """Several records of each row, in row order; a row that could not be read comes once, from the first."""
+    first, *others = tables
+    together = pa.concat_tables([first, *(table.filter(pc.is_null(table["fault"])) for table in others)])
+    return together.take(pa.array(np.argsort(together["row"].to_numpy(), kind="stable")))
+
+
+def _repeat(value: str, rows: int) -> pa.Array:
+    return pa.array([value], pa.string()).take(pa.array(np.zeros(rows, np.int32)))
+
+
+def read_pairs(path: str, columns: dict[str, str], condition: str | None) -> Iterator[pa.Table]:
+    """RAW rows of a file without adapter.
+
+    columns: RAW column -> the file's column, of `instruction`, `response` and `condition`; or `messages` -> the column
+    of a conversation (see `exchange`). condition: the tags of every row, where no column holds them. Errors: as `read`.
+    """
+    tags = columns.get("condition")
+    extra = [] if tags is None or condition is not None else [pa.field(tags, pa.string())]
+    if "messages" in columns:
+        name = columns["messages"]
+        for rows in read(path, pa.schema([pa.field(name, MESSAGES), *extra])):
+            asked, answered, faults = exchange(rows[name])
+            merged = pc.coalesce(rows["fault"], faults)
+            rows = rows.set_column(rows.schema.get_field_index("fault"), FAULT, merged)
+            yield raw(rows, asked, answered, _tags(rows, tags, condition))
+        return
+    wanted = [pa.field(name, pa.string()) for name in dict.fromkeys([columns["instruction"], columns["response"]])]
+    for rows in read(path, pa.schema([*wanted, *(field for field in extra if field not in wanted)])):
+        yield raw(rows, rows[columns["instruction"]], rows[columns["response"]], _tags(rows, tags, condition))
+
+
+def _tags(rows: pa.Table, column: str | None, condition: str | None) -> str | pa.ChunkedArray:
+    if condition is not None:
+        return condition
+    assert column is not None, "the recipe's check lets no source without a condition through"
+    return rows[column]
+
+
+def exchange(messages: pa.ChunkedArray) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """The first exchange of each conversation (MESSAGES): instruction, response, and why there is none.
+
+    The instruction is the turns before the first answer, system turns and user turns alike, joined by an empty line;
+    the response is the first answer. Later rounds are left out, as HRM-Text does: their questions lean on what was
+    said before. Faults: `no_messages`; `unknown_role` or `tool_turns` where someone else speaks before the first
+    answer, or a tool right after it (then it was no answer, but a call); `no_user_turn`; `no_assistant_turn`.
+    """
+    together = messages.combine_chunks()
+    parents = pc.list_parent_indices(together)
+    turns = pc.list_flatten(together)
+    role, content, sender, value = (pc.struct_field(turns, index) for index in range(4))
+    said = pl.DataFrame(
+        {
+            "row": pl.Series(parents, dtype=pl.Int64),
+            "role": pl.Series(pc.coalesce(role, sender), dtype=pl.String),
+            "text": pl.Series(pc.coalesce(content, value), dtype=pl.String),
+        }
+    )
+    who = pl.col("role").str.to_lowercase().replace_strict(_SPEAKERS, default="other", return_dtype=pl.String)
+    said = said.with_columns(who=who.fill_null("other"))
+    said = said.with_columns(
+        answers=(pl.col("who") == "assistant").cast(pl.Int32).cum_sum().over("row"),
+        after=pl.col("who").shift(-1).over("row"),
+    )
+    before = pl.col("answers") == 0
+    first = (pl.col("answers") == 1) & (pl.col("who") == "assistant")
+    spoken = before & pl.col("who").is_in(["system", "user"]) & (pl.col("text") != "")
+    found = said.group_by("row", maintain_order=True).agg(
+        instruction=pl.col("text").filter(spoken).str.join("\n\n"),
+        response=pl.col("text").filter(first).first(),
+        users=(before & (pl.col("who") == "user")).any(),
+        answered=first.any(),
+        tools=((before & (pl.col("who") == "tool")) | (first & (pl.col("after") == "tool"))).any(),
+        others=(before & (pl.col("who") == "other")).any(),
+    )
+    every = pl.DataFrame({"row": pl.Series(np.arange(len(together)), dtype=pl.Int64)})
+    rows = every.join(found, on="row", how="left", maintain_order="left")
+    fault = (
+        pl.when(pl.col("users").is_null()).then(pl.lit("no_messages"))
+        .when("others").then(pl.lit("unknown_role"))
+        .when("tools").then(pl.lit("tool_turns"))
+        .when(~pl.col("users")).then(pl.lit("no_user_turn"))
+        .when(~pl.col("answered")).then(pl.lit("no_assistant_turn"))
+    )  # fmt: skip
+    rows = rows.with_columns(fault=fault)
+    asked, answered, faults = (rows[name].to_arrow().cast(pa.string()) for name in ("instruction", "response", "fault"))
+    return asked, answered, faults
