@@ -1,0 +1,208 @@
+"""Which rows an epoch draws, and in which order: HRM-Text's sampler (sapientinc/data_io, `sample_tokenized`).
+
+An epoch is a draw, not a pass: each file gives `min(max_per_file, rows) * repeat` rows per epoch, by walking a
+permutation of its rows that goes on where the last epoch stopped. The same rows in the same order as upstream for the
+same lengths and seed, but for two of its defects: a response cut to a single token is left out (upstream keeps it, and
+it has nothing to train on), and `repeat` on a small corpus does not overflow.
+
+A file is what upstream has a folder for: a source's name and the file part of a record's id, `<source>/<file>`. Files
+are taken in the order of their names with `/` written as `__`, which is the name of upstream's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.recipe import Group, Sampling
+
+MIN_RESPONSE = 2
+"""Tokens of the shortest response that can be trained on: its first is predicted from the instruction's last, its
+second from its first."""
+
+ALL = Group(prefix="")
+"""The rule of a file that no group matches: all its rows, once an epoch, long ones cut."""
+
+Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.unsignedinteger]
+"""Row numbers, in the smallest unsigned type that holds them."""
+
+
+def draw(rows: Sequence[int], groups: Sequence[Group], seed: int, epochs: int) -> Iterator[Rows]:
+    """Yield each epoch's draw, in training order: positions into the files' rows, laid one file after another.
+
+    rows: how many rows each file has to give, files in sorted order. groups: each file's rule.
+
+    One Philox generator makes every choice, in upstream's order: in each epoch, file by file, a new permutation
+    whenever the file has none or has used it up; after the last file a permutation of all that was drawn. Memory:
+    4 bytes per row that a file's permutation still has to give, and 16 per row drawn in an epoch while it is shuffled
+    (twice that from 2**32 rows on).
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(rows, np.int64))])
+    kind = np.uint32 if starts[-1] < 1 << 32 else np.uint64
+    ahead: dict[int, Rows] = {}
+    wanted = [wish(rule, count) for rule, count in zip(groups, rows, strict=True)]
+    for epoch in range(epochs):
+        drawn: list[Rows] = [np.empty(0, kind)]
+        for file, (count, want) in enumerate(zip(rows, wanted, strict=True)):
+            while want:
+                if not len(ahead.get(file, ())):
+                    order = generator.permutation(np.arange(count, dtype=kind))
+                    # What the later epochs cannot reach need not be remembered: of a large file, a cap leaves little.
+                    ahead[file] = order[: want + (epochs - 1 - epoch) * wanted[file]].copy()
+                part = ahead[file][:want]
+                ahead[file] = ahead[file][len(part) :]
+                drawn.append(part + kind(starts[file]))
+                want -= len(part)
+        together = np.concatenate(drawn)
+        yield together[generator.permutation(np.arange(len(together), dtype=kind))]
+
+
+def wish(rule: Group, rows: int) -> int:
+    """Rows that a file of `rows` usable rows gives to each epoch."""
+    return (rows if rule.max_per_file is None else min(rule.max_per_file, rows)) * rule.repeat
+
+
+def fit(
+    instruction: npt.NDArray[np.integer], response: npt.NDArray[np.integer], context: int, cut: npt.NDArray[np.bool_]
+) -> tuple[Ints, npt.NDArray[np.uint8]]:
+    """How many response tokens of each row the context has room for, and what is wrong with rows that cannot be used.
+
+    instruction, response: tokens, with envelope and end token; cut: whether a response too long is cut (its end token
+    is lost, so that the model does not learn to stop there) or its row left out. All [rows]. Returns the response
+    lengths (int64) and an index into FAULTS (0 = usable).
+    """
+    room = context - np.minimum(instruction, context).astype(np.int64)
+    kept = np.minimum(response, room)
+    short, full, long = response < MIN_RESPONSE, room < MIN_RESPONSE, (response > room) & ~cut
+    return kept, np.select([short, full, long], [1, 2, 3], 0).astype(np.uint8)
+
+
+FAULTS = ("", "response_too_short", "instruction_fills_context", "longer_than_context")
+"""Why a row is never drawn. A row that is not of any use in this context may be in another: its tokens stay."""
+
+
+def rule_of(name: str, groups: Sequence[Group]) -> Group:
+    """The first of `groups` whose prefix a file's name starts with; `/` and `__` are the same."""
+    return next((group for group in groups if _folder(name).startswith(_folder(group.prefix))), ALL)
+
+
+def _folder(name: str) -> str:
+    return name.replace("/", "__")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All rows that can be drawn, file after file in the sampler's order: 4 + 2 + 2 bytes a row.
+
+    files: names, sorted; rules and counts: per file, its rule and how many rows it has here. row: a row's number in the
+    token shards, counted from the first one's first. instruction, response: tokens to train on. Those three [rows].
+    unused: rows of the shards that are not here, by reason. truncated: rows here whose response is cut.
+    """
+
+    files: tuple[str, ...]
+    rules: tuple[Group, ...]
+    counts: tuple[int, ...]
+    row: Rows
+    instruction: Rows
+    response: Rows
+    unused: dict[str, int]
+    truncated: int
+
+
+def measure(tokens: pa.Table) -> pa.Table:
+    """What the sampler has to know of a shard: file (string, run-end encoded), instruction and response (int32)."""
+    named = pc.extract_regex(tokens["id"].combine_chunks(), r"^(?P<file>.*)/\d+(?:/[^/]*)?$")
+    assert named.null_count == 0, "an id is <source>/<file>/<row>, or <source>/<file>/<row>/<variant>"
+    lengths = [pc.list_value_length(tokens[name].combine_chunks()) for name in ("instruction", "response")]
+    return pa.table([pc.run_end_encode(named.field("file")), *lengths], ["file", "instruction", "response"])
+
+
+def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
+    """Gather the usable rows of all shards (`measures`: of each, in order), by file, in the order they lie in."""
+    names = sorted({name for table in measures for name in _runs(table)[0]}, key=lambda name: (_folder(name), name))
+    number = {name: index for index, name in enumerate(names)}
+    rules = tuple(rule_of(name, settings.groups) for name in names)
+    cuts = np.array([rule.long_context == "truncate" for rule in rules], np.bool_)
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum([table.num_rows for table in measures])]).astype(np.int64)
+    counts = np.zeros(len(names), np.int64)
+    faults = np.zeros(len(FAULTS), np.int64)
+    for table in measures:
+        file, _, _, fault = _judged(table, number, cuts, settings.context)
+        counts += np.bincount(file[fault == 0], minlength=len(names))
+        faults += np.bincount(fault, minlength=len(FAULTS))
+
+    usable = int(counts.sum())
+    row: Rows = np.empty(usable, np.uint32 if first[-1] < 1 << 32 else np.uint64)
+    instructions: Rows = np.empty(usable, np.min_scalar_type(settings.context))
+    responses: Rows = np.empty_like(instructions)
+    cursor = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])[:-1]
+    truncated = 0
+    for index, table in enumerate(measures):
+        file, instruction, response, fault = _judged(table, number, cuts, settings.context)
+        # A stable sort by file keeps the rows of a file in the order of the shards, wherever they lie.
+        order = np.argsort(file, kind="stable")
+        order = order[fault[order] == 0]
+        here = np.bincount(file[order], minlength=len(names))
+        place = np.repeat(cursor - (np.cumsum(here) - here), here) + np.arange(len(order))
+        row[place] = order + first[index]
+        instructions[place] = instruction[order]
+        responses[place] = response[order]
+        truncated += int(np.count_nonzero(response[order] < table["response"].to_numpy()[order]))
+        cursor += here
+    unused = {FAULTS[index]: int(faults[index]) for index in range(1, len(FAULTS)) if faults[index]}
+    return Pool(tuple(names), rules, tuple(counts.tolist()), row, instructions, responses, unused, truncated)
+
+
+def _runs(table: pa.Table) -> tuple[list[str], Ints]:
+    """The files' names, run by run, and how many rows each run has."""
+    column = table["file"].combine_chunks()
+    ends = column.run_ends.to_numpy().astype(np.int64)
+    return column.values.to_pylist(), np.diff(ends, prepend=np.int64(0))
+
+
+def _judged(
+    table: pa.Table, number: dict[str, int], cuts: npt.NDArray[np.bool_], context: int
+) -> tuple[Ints, Ints, Ints, npt.NDArray[np.uint8]]:
+    """Per row: its file's number, instruction tokens, response tokens that fit, fault."""
+    names, lengths = _runs(table)
+    file = np.repeat(np.array([number[name] for name in names], np.int64), lengths)
+    instruction, response = (table[name].to_numpy() for name in ("instruction", "response"))
+    kept, fault = fit(instruction, response, context, cuts[file])
+    return file, instruction, kept, fault
+
+
+def coverage(pool: Pool, draws: npt.NDArray[np.integer]) -> dict[str, int]:
+    """What the epochs draw of each group: `coverage/<group>/<what>` -> a whole number.
+
+    draws: how often each row of the pool was drawn [rows]. A group is a rule's prefix, or for files without a rule
+    their source. what: files, rows, tokens (in the pool), drawn_rows, drawn_tokens (with repetition), unique_rows,
+    unique_tokens.
+    """
+    totals: dict[str, int] = {}
+    start = 0
+    for name, rule, count in zip(pool.files, pool.rules, pool.counts, strict=True):
+        part = slice(start, start + count)
+        start += count
+        tokens = pool.instruction[part].astype(np.int64) + pool.response[part]
+        times = draws[part]
+        numbers = {
+            "files": 1,
+            "rows": count,
+            "tokens": tokens.sum(),
+            "drawn_rows": times.sum(),
+            "drawn_tokens": tokens @ times,
+            "unique_rows": np.count_nonzero(times),
+            "unique_tokens": tokens[times > 0].sum(),
+        }
+        group = rule.prefix or name.split("/")[0]
+        for what, number in numbers.items():
+            key = f"coverage/{group}/{what}"
+            totals[key] = totals.get(key, 0) + int(number)
+    return totals
