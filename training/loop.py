@@ -25,7 +25,7 @@ from pipelines.errors import CheckFailed
 from training import checkpoint
 from training.attention import attend
 from training.batches import Batch, Packs, ShardError, batches
-from training.checkpoint import CheckpointError, Progress
+from training.checkpoint import Checkpoint, CheckpointError, Progress
 from training.configs import TrainConfig, bp_steps, learning_rate
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
@@ -63,7 +63,7 @@ def train(
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     folder = Path(out)
     packs = Packs(shards)
-    total_steps = _total_steps(config, packs)
+    total_steps = steps_of(config, packs)
     key = run_key or packs.fingerprint()
 
     torch.manual_seed(config.seed)
@@ -203,8 +203,8 @@ def _step(
     }
 
 
-def _total_steps(config: TrainConfig, packs: Packs) -> int:
-    """The steps of the run. Raises ShardError where the data does not fit the configuration."""
+def steps_of(config: TrainConfig, packs: Packs) -> int:
+    """The steps of a run. Raises ShardError where the data does not fit the configuration."""
     if packs.info.vocab_size > config.model.vocab_size:
         raise ShardError(
             f"{packs.shards[0]}: its vocabulary of {packs.info.vocab_size} tokens does not fit the model's "
@@ -224,6 +224,20 @@ def _total_steps(config: TrainConfig, packs: Packs) -> int:
     return min(possible, config.steps or possible)
 
 
+def same_run(last: Checkpoint, config: TrainConfig, key: str, total_steps: int) -> None:
+    """Raise CheckpointError unless a run of this configuration on this data may carry on from `last`."""
+    had, out = last.progress, last.folder.parent
+    advice = "give another output folder, or remove this one to start again"
+    if had.run_key != key:
+        raise CheckpointError(f"{out} holds checkpoints of a run on other data ({had.run_key}, not {key}); {advice}")
+    free = {"checkpoint_steps", "keep"}  # these change nothing in what is computed
+    mine, theirs = config.model_dump(exclude=free), had.config.model_dump(exclude=free)
+    changed = [name for name in mine if mine[name] != theirs[name]]
+    if changed or had.total_steps != total_steps:
+        what = ", ".join(f"{name} {theirs[name]} -> {mine[name]}" for name in changed) or "the number of steps"
+        raise CheckpointError(f"{out} holds checkpoints of a run with another configuration ({what}); {advice}")
+
+
 def _resume(
     out: Path,
     config: TrainConfig,
@@ -239,22 +253,13 @@ def _resume(
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.clear_leftovers(out)
-        last = checkpoint.latest(out)
-        found = [str(last.folder) if last else None]
+        latest = checkpoint.latest(out)
+        found = [str(latest.folder) if latest else None]
     if world > 1:
         dist.broadcast_object_list(found)  # the first worker says: all must start from the same step
     if found[0] is None:
         return 0
     last = checkpoint.read(Path(found[0]))
-    had, advice = last.progress, "give another output folder, or remove this one to start again"
-    if had.run_key != key:
-        raise CheckpointError(f"{out} holds checkpoints of a run on other data ({had.run_key}, not {key}); {advice}")
-    free = {"checkpoint_steps", "keep"}  # these change nothing in what is computed
-    mine, theirs = config.model_dump(exclude=free), had.config.model_dump(exclude=free)
-    changed = [name for name in mine if mine[name] != theirs[name]]
-    if changed or had.total_steps != total_steps:
-        what = ", ".join(f"{name} {theirs[name]} -> {mine[name]}" for name in changed) or "the number of steps"
-        raise CheckpointError(f"{out} holds checkpoints of a run with another configuration ({what}); {advice}")
+    same_run(last, config, key, total_steps)
     checkpoint.restore(last, model, optimizer)
-    return had.step
-
+    return last.progress.step
