@@ -38,7 +38,10 @@ GENERATED_SHARD_ROWS = 5_000
 
 
 class Input(NamedTuple):
-    """One file that a recipe reads. path: "" for a source that is computed. file: its part of the ids. bytes: -1 where missing."""
+    """One file that a recipe reads.
+
+    path: "" for a source that is computed. file: its part of the ids. bytes: -1 where there is none.
+    """
 
     source: str
     path: str
@@ -80,9 +83,8 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
     lost = [one for one in inputs if one.missing]
     if lost:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        raise InputError(
-            f"source {lost[0].source!r}: {lost[0].path}: no such file{more}; relative paths are taken from the recipe's folder"
-        )
+        where = f"source {lost[0].source!r}: {lost[0].path}"
+        raise InputError(f"{where}: no such file{more}; relative paths are taken from the recipe's folder")
     for spec in recipe.sources:
         _check_columns(spec, [one for one in inputs if one.source == spec.name])
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashing lets go of the interpreter's lock
@@ -184,7 +186,7 @@ def _columns(spec: SourceSpec) -> dict[str, str]:
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """What each file is called in ids: its path below the folder that all share, without suffixes unless two would be alike."""
+    """What files are called in ids: paths below the folder they share, without suffixes unless two would be alike."""
     folders = [posixpath.dirname(path) for path in paths]
     base = posixpath.commonpath(folders) if folders and all(folders) else ""
     relative = [posixpath.relpath(path, base) if base else path for path in paths]

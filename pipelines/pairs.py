@@ -52,6 +52,12 @@ def _repeat(value: str, rows: int) -> pa.Array:
     return pa.array([value], pa.string()).take(pa.array(np.zeros(rows, np.int32)))
 
 
+def join_input(instruction: Any, given: Any) -> Any:
+    """The Alpaca layout's two columns as one instruction: an input that is there follows after an empty line."""
+    empty = pc.equal(pc.fill_null(given, ""), "")
+    return pc.if_else(empty, instruction, pc.binary_join_element_wise(instruction, given, "\n\n"))
+
+
 def read_pairs(path: str, columns: dict[str, str], condition: str | None) -> Iterator[pa.Table]:
     """RAW rows of a file without adapter.
 

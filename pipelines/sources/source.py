@@ -16,8 +16,8 @@ class Source(NamedTuple):
     drawn from the same pool. version: bump it when `read` or `generate` gives other rows for the same bytes.
 
     read: one file -> RAW tables (`pipelines.records.RAW`), a bounded batch at a time; the rows in file order, every one
-    of them, those that could not be read with their `fault`. generate: (rows, seed) -> RAW tables of `rows` rows in all,
-    for a source that is computed and takes no path. A source has exactly one of the two.
+    of them, those that could not be read with their `fault`. generate: (rows, seed) -> RAW tables of `rows` rows in
+    all, for a source that is computed and takes no path. A source has exactly one of the two.
     """
 
     name: str

@@ -1,0 +1,29 @@
+"""AIME 1983 to 2023 as DeepScaleR collects it: the wiki's solution (`noisy,cot`) and the number alone (`direct`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.pairs import interleave, raw
+from pipelines.reading import read, text
+from pipelines.sources.source import Source
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, text("problem", "solution", "answer")):
+        solved = raw(rows, rows["problem"], rows["solution"], "noisy,cot")
+        yield interleave([solved, raw(rows, rows["problem"], rows["answer"], "direct", "direct")])
+
+
+DEEPSCALER_AIME = Source(
+    name="deepscaler_aime",
+    title="AIME 1983-2023 (DeepScaleR)",
+    home="https://github.com/agentica-project/deepscaler",
+    revision="unknown",
+    licence="MIT",
+    condition="noisy,cot",
+    overlaps=("math",),
+    read=_read,
+)

@@ -1,0 +1,37 @@
+"""FLAN's chain-of-thought tasks: question, answer and rationale separated by tabs, a file per task, `cot`.
+
+Rationales do not end in the answer; a response is the rationale and then one fixed sentence with the answer, where
+FLAN draws among templates. A newline within a field is spelt as a backslash and an n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.pairs import raw
+from pipelines.reading import Layout, read, text
+from pipelines.sources.source import Source
+
+_NAMES = ("question", "answer", "rationale")
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, text(*_NAMES), layout=Layout("\t", quoted=False, names=_NAMES)):
+        question, answer, rationale = (pc.replace_substring(rows[name], r"\n", "\n") for name in _NAMES)
+        response = pc.binary_join_element_wise(pc.utf8_rtrim_whitespace(rationale), "\nThe answer is ", answer, ".", "")
+        yield raw(rows, pc.utf8_rtrim_whitespace(question), response, "cot")
+
+
+FLAN_COT = Source(
+    name="flan_cot",
+    title="FLAN v2, chain-of-thought tasks (AQuA, CREAK, ECQA, GSM8K, QASC, Sense-Making, StrategyQA)",
+    home="https://github.com/google-research/FLAN",
+    revision="unknown",
+    licence="Apache-2.0",
+    condition="cot",
+    overlaps=("gsm8k",),
+    read=_read,
+)

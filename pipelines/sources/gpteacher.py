@@ -1,0 +1,27 @@
+"""GPTeacher: instructions for code and role-play that GPT-4 wrote and answered, `synth,direct`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.pairs import join_input, raw
+from pipelines.reading import read, text
+from pipelines.sources.source import Source
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, text("instruction", "input", "response")):
+        yield raw(rows, join_input(rows["instruction"], rows["input"]), rows["response"], "synth,direct")
+
+
+GPTEACHER = Source(
+    name="gpteacher",
+    title="GPTeacher: Codegen and Roleplay",
+    home="https://github.com/teknium1/GPTeacher",
+    revision="unknown",
+    licence="MIT",
+    condition="synth,direct",
+    read=_read,
+)

@@ -1,0 +1,30 @@
+"""Train splits of multiple-choice sets in the wording of the LLM-Adapters repository, `direct`.
+
+Each row asks for one of `answer1`, `answer2` ... or `true`, `false`, and says so; the wording is kept, since without it
+the response means nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.pairs import join_input, raw
+from pipelines.reading import read, text
+from pipelines.sources.source import Source
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, text("instruction", "input", "output"), optional=("input",)):
+        yield raw(rows, join_input(rows["instruction"], rows["input"]), rows["output"], "direct")
+
+
+def _source(name: str, title: str, licence: str) -> Source:
+    home = "https://github.com/AGI-Edgerunners/LLM-Adapters"
+    return Source(name, title, home, "unknown", licence, "direct", overlaps=(name,), read=_read)
+
+
+ARC_CHALLENGE = _source("arc_challenge", "ARC, challenge set, train split", "Apache-2.0")
+BOOLQ = _source("boolq", "BoolQ, train split, questions without passages", "Apache-2.0")
+OPENBOOKQA = _source("openbookqa", "OpenBookQA, train split", "Apache-2.0")

@@ -1,0 +1,29 @@
+"""LRMTokenEconomy: answers of reasoning models, their thinking in a field of its own, five to a row, `synth,cot`.
+
+The `thinking` field is never read, so there is nothing to strip but what a model wrote into its answer all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.sources.reasoning_gym_eval import read_answers
+from pipelines.sources.source import Source
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    return read_answers(path, "prompt", "output")
+
+
+LRM_TOKEN_ECONOMY = Source(
+    name="lrm_token_economy",
+    title="LRMTokenEconomy: answers of Llama-3.3-Nemotron-Super-49B",
+    home="https://github.com/cpldcpu/LRMTokenEconomy",
+    revision="unknown",
+    licence="Apache-2.0",
+    condition="synth,cot",
+    overlaps=("aime",),
+    read=_read,
+)

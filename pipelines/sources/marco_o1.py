@@ -1,0 +1,27 @@
+"""Marco-o1's example traces, `<Thought>` then `<Output>`, `synth,cot`. Thinking is left for `strip_thinking`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.pairs import raw
+from pipelines.reading import read, text
+from pipelines.sources.source import Source
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, text("instruction", "response")):
+        yield raw(rows, rows["instruction"], rows["response"], "synth,cot")
+
+
+MARCO_O1 = Source(
+    name="marco_o1",
+    title="Marco-o1 chain-of-thought examples",
+    home="https://github.com/AIDC-AI/Marco-o1",
+    revision="unknown",
+    licence="Apache-2.0",
+    condition="synth,cot",
+    read=_read,
+)
