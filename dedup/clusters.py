@@ -1,0 +1,421 @@
+"""Which rows go, and which row stays in the place of each.
+
+Let two rows be adjacent when they share a band and their Jaccard is at or above the threshold. Rows are taken in
+survivor order, and a row is removed exactly when a row before it that stays is adjacent to it. So every removed row
+has a **kept** twin, no two kept rows are adjacent, and no other set of rows has both properties in this order: the
+answer depends on the rows alone. (Connected components, which others remove down to one row, chain unlike rows
+together.)
+
+All adjacent pairs are too many: 100,000 copies of a template are five thousand million. They are never listed.
+`compare` walks one bucket in survivor order and compares each row with the bucket's *representatives* only, which are
+those rows that were adjacent to no representative before them. `settle` applies the definition to the pairs found so
+far. A row that stays although one of its pairs led to a row that went is a *suspect*: its bucket may hide a pair that
+was not looked at. So the buckets of suspects are walked again among the rows that stay, until no pair is new
+(`explore`). Then (a) each removed row has an earlier adjacent row that stays, since its pair is in the list, and (b)
+no two that stay are adjacent: in a bucket without suspects both were representatives, in the others the last walk made
+all of them representatives. (a) and (b) are the definition, whatever order the buckets came in and however they were
+divided.
+
+Where a bucket's rows are *not* alike, representatives are many, and each row against each would be quadratic again.
+There a row meets only the representatives that share one of its rarest shingles: of two sets with Jaccard t, the len -
+ceil(t * len) + 1 first shingles of both, in any one order, have one in common (prefix filter: Chaudhuri, Ganti,
+Kaushik 2006), and its two positions bound the overlap (position filter: PPJoin, Xiao et al. 2008). Rarest first, the
+template falls out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dedup.kernel import kernel
+from dedup.similarity import Sets, common, overlap_needed
+
+Rows = npt.NDArray[np.int64]
+
+FEW = 32  # representatives up to which a row is compared with each; beyond, they are found through an index
+REMEMBERED = 1 << 18  # pairs whose comparison is remembered: like rows meet again in other bands
+
+
+class Buckets(NamedTuple):
+    """Groups of rows that share a band key: bucket i has members[offsets[i] : offsets[i + 1]], ascending, distinct,
+    two or more.
+
+    members: int64 [total]; offsets: int64 [buckets + 1]. No two buckets are equal.
+    """
+
+    members: Rows
+    offsets: Rows
+
+
+class Edges(NamedTuple):
+    """Verified pairs, `earlier` before `later` in survivor order: int64 [n], int64 [n], Jaccard float64 [n]; each pair
+    once."""
+
+    later: Rows
+    earlier: Rows
+    jaccard: npt.NDArray[np.float64]
+
+
+class Settled(NamedTuple):
+    """twin: int64 [rows], the row that stays in the place of each removed row, or -1 for a row that stays; jaccard:
+    float64 [rows] with that twin (0 where there is none); suspect: bool [rows], stays although a pair led it to a row
+    that went."""
+
+    twin: Rows
+    jaccard: npt.NDArray[np.float64]
+    suspect: npt.NDArray[np.bool_]
+
+
+def buckets(keys: npt.NDArray[np.uint64], rows: Rows) -> Buckets:
+    """Group rows int64 [n] by band keys uint64 [n]; a row may come often, with several keys or the same."""
+    order = np.argsort(keys, kind="stable")
+    members, offsets = _group(keys[order], rows[order])
+    return Buckets(*_distinct(members, offsets, np.argsort(_bucket_hashes(members, offsets), kind="stable")))
+
+
+def compare(groups: Buckets, sets: Sets, threshold: float) -> tuple[Edges, int]:
+    """Walk every bucket once; the pairs at or above `threshold` found, and how many pairs of sets were compared.
+
+    Rows are numbered in survivor order (0 is taken first), in `groups` and in `sets` alike. A pair is of a row and an
+    earlier representative of one of its buckets.
+    """
+    later, earlier, found, compared = _compare(groups.members, groups.offsets, sets.hash, sets.offsets, threshold)
+    return unique_edges(Edges(later, earlier, found)), int(compared)
+
+
+def unique_edges(edges: Edges) -> Edges:
+    """The same pairs, each once, by later and then earlier row. Rows are below 2**31, so that a pair is one number."""
+    _, first = np.unique(edges.later << 32 | edges.earlier, return_index=True)
+    return Edges(edges.later[first], edges.earlier[first], edges.jaccard[first])
+
+
+def settle(rows: int, edges: Edges) -> Settled:
+    """Apply the definition to `edges`, as `unique_edges` orders them, among rows 0 .. rows - 1 numbered in survivor
+    order.
+
+    The twin is the kept row of highest Jaccard among the edges that led to it, the first in survivor order of equals.
+    """
+    return Settled(*_settle(np.searchsorted(edges.later, np.arange(rows + 1)), edges.earlier, edges.jaccard))
+
+
+def survivors(
+    pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64], rank: Rows, threshold: float
+) -> Settled:
+    """`settle` for a complete list of pairs int64 [n, 2] with their Jaccard float64 [n], among rows with a rank int64
+    [rows].
+
+    rank: distinct; smaller is preferred. Pairs below the threshold do not count. Rows in the answer are the caller's.
+    """
+    order = np.argsort(rank)
+    place = np.empty(len(rank), np.int64)
+    place[order] = np.arange(len(rank))
+    alike = (similarity >= threshold) & (pairs[:, 0] != pairs[:, 1])
+    one, other = place[pairs[alike, 0]], place[pairs[alike, 1]]
+    edges = unique_edges(Edges(np.maximum(one, other), np.minimum(one, other), similarity[alike]))
+    settled = settle(len(rank), edges)
+    twin = np.where(settled.twin >= 0, order[settled.twin], -1)
+    return Settled(twin[place], settled.jaccard[place], settled.suspect[place])
+
+
+def explore(groups: Buckets, sets: Sets, threshold: float) -> tuple[Edges, int]:
+    """`compare` and `settle` in turn until no pair is new: pairs enough to settle these buckets, and how many were
+    compared.
+
+    Rows are numbered in survivor order. Where the buckets of a corpus are divided among tasks, the pairs of all tasks
+    are settled together, and the tasks explore what is then `suspicious` again until none finds a pair.
+    """
+    edges, compared = compare(groups, sets, threshold)
+    while True:
+        settled = settle(len(sets.offsets) - 1, edges)
+        more, again = compare(suspicious(groups, settled.twin >= 0, settled.suspect), sets, threshold)
+        compared += again
+        if not len(more.later):
+            return edges, compared
+        edges = unique_edges(Edges(*(np.concatenate(columns) for columns in zip(edges, more, strict=True))))
+
+
+def suspicious(groups: Buckets, removed: npt.NDArray[np.bool_], suspect: npt.NDArray[np.bool_]) -> Buckets:
+    """What to walk again: the rows that stay of the buckets that hold a suspect. removed, suspect: bool [rows]."""
+    return Buckets(*_suspicious(groups.members, groups.offsets, removed, suspect))
+
+
+def merge_forests(forests: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """One spanning forest of the union of several: int64 [n, 2] of (row, root), root the least row of its component.
+
+    Each forest is any list of connected pairs int64 [m, 2]. Merging is associative and commutative, so it can go
+    up a tree; what is held is two ids per connected row.
+    """
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *forests])
+    rows, numbers = np.unique(pairs, return_inverse=True)
+    roots = _union(len(rows), numbers.reshape(-1, 2))
+    hangs = roots != np.arange(len(rows))
+    return np.stack([rows[hangs], rows[roots[hangs]]], axis=1)
+
+
+@kernel
+def _group(keys, rows):  # type: ignore[no-untyped-def]
+    """Runs of equal keys with two or more distinct rows."""
+    members = np.empty(len(keys), np.int64)
+    offsets = np.empty(len(keys) // 2 + 2, np.int64)
+    offsets[0] = 0
+    count, at, i = 0, 0, 0
+    while i < len(keys):
+        j, ascending = i + 1, True
+        while j < len(keys) and keys[j] == keys[i]:
+            ascending &= rows[j] > rows[j - 1]
+            j += 1
+        if j - i >= 2:
+            run = rows[i:j] if ascending else np.unique(rows[i:j])
+            if len(run) >= 2:
+                members[at : at + len(run)] = run
+                at += len(run)
+                count += 1
+                offsets[count] = at
+        i = j
+    return members[:at].copy(), offsets[: count + 1].copy()
+
+
+@kernel
+def _bucket_hashes(members, offsets):  # type: ignore[no-untyped-def]
+    out = np.empty(len(offsets) - 1, np.uint64)
+    for n in range(len(out)):
+        h = np.uint64(offsets[n + 1] - offsets[n])
+        for i in range(offsets[n], offsets[n + 1]):
+            h = (h ^ np.uint64(members[i])) * np.uint64(0x9FB21C651E98DF25)
+            h ^= h >> np.uint64(32)
+        out[n] = h
+    return out
+
+
+@kernel
+def _distinct(members, offsets, order):  # type: ignore[no-untyped-def]
+    """Drop buckets that equal another: near copies share several bands, and so do their buckets."""
+    keep = np.ones(len(order), np.bool_)
+    total, count = 0, 0
+    for n in range(len(order)):
+        this = order[n]
+        size = offsets[this + 1] - offsets[this]
+        if n > 0:
+            before = order[n - 1]
+            same = offsets[before + 1] - offsets[before] == size
+            i = 0
+            while same and i < size:
+                same = members[offsets[before] + i] == members[offsets[this] + i]
+                i += 1
+            keep[this] = not same
+        if keep[this]:
+            total += size
+            count += 1
+    out, borders = np.empty(total, np.int64), np.empty(count + 1, np.int64)
+    borders[0] = 0
+    at, n = 0, 0
+    for this in range(len(order)):
+        if keep[this]:
+            for i in range(offsets[this], offsets[this + 1]):
+                out[at] = members[i]
+                at += 1
+            n += 1
+            borders[n] = at
+    return out, borders
+
+
+@kernel
+def _grown(values, used):  # type: ignore[no-untyped-def]
+    out = np.empty(2 * used + 16, values.dtype)
+    out[:used] = values[:used]
+    return out
+
+
+@kernel
+def _similar(hashes, offsets, x, y, threshold, memory, answers):  # type: ignore[no-untyped-def]
+    """The Jaccard of rows x and y, or -1 where it is below the threshold; and whether the sets had to be compared."""
+    n, m = offsets[x + 1] - offsets[x], offsets[y + 1] - offsets[y]
+    needed = overlap_needed(threshold, n, m)
+    if needed > min(n, m):
+        return -1.0, False
+    pair = np.uint64(x) << np.uint64(32) | np.uint64(y)
+    slot = np.int64((pair * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(46))
+    if memory[slot] == pair:
+        return answers[slot], False
+    shared = common(hashes, offsets[x], offsets[x + 1], offsets[y], offsets[y + 1], needed)
+    answer = shared / (n + m - shared) if shared >= 0 and n + m > 0 else -1.0
+    memory[slot] = pair
+    answers[slot] = answer
+    return answer, True
+
+
+@kernel
+def _compare(members, offsets, hashes, borders, threshold):  # type: ignore[no-untyped-def]
+    later, earlier, found = np.empty(16, np.int64), np.empty(16, np.int64), np.empty(16, np.float64)
+    memory, answers = np.zeros(REMEMBERED, np.uint64), np.empty(REMEMBERED, np.float64)  # pair 0 is row 0 with itself
+    edges, compared = 0, 0
+    chosen = np.empty(FEW, np.int64)
+    for n in range(len(offsets) - 1):
+        bucket = members[offsets[n] : offsets[n + 1]]
+        count, at = 0, 0
+        while at < len(bucket) and count < FEW:
+            x = bucket[at]
+            alike = False
+            for c in range(count):
+                value, read = _similar(hashes, borders, x, chosen[c], threshold, memory, answers)
+                compared += read
+                if value >= 0:
+                    alike = True
+                    if edges == len(later):
+                        later, earlier, found = _grown(later, edges), _grown(earlier, edges), _grown(found, edges)
+                    later[edges], earlier[edges], found[edges] = x, chosen[c], value
+                    edges += 1
+            if not alike:
+                chosen[count] = x
+                count += 1
+            at += 1
+        if at < len(bucket):
+            pairs, values, more = _walk_indexed(bucket, at, chosen, hashes, borders, threshold, memory, answers)
+            compared += more
+            while edges + len(values) > len(later):
+                later, earlier, found = (
+                    _grown(later, len(later)),
+                    _grown(earlier, len(earlier)),
+                    _grown(found, len(found)),
+                )
+            for i in range(len(values)):
+                later[edges], earlier[edges], found[edges] = pairs[i, 0], pairs[i, 1], values[i]
+                edges += 1
+    return later[:edges].copy(), earlier[:edges].copy(), found[:edges].copy(), compared
+
+
+@kernel
+def _walk_indexed(bucket, begin, first, hashes, borders, threshold, memory, answers):  # type: ignore[no-untyped-def]
+    """The rest of a bucket from index `begin`, after its `first` representatives: further ones are found through an
+    index of their rarest shingles."""
+    total, room, longest = 0, 0, 0
+    for x in bucket:
+        size = borders[x + 1] - borders[x]
+        total += size
+        room += size - np.int64(np.ceil(threshold * size - 1e-9)) + 1
+        longest = max(longest, size)
+    slots = 1 << 10
+    while slots < total and slots < 1 << 24:
+        slots *= 2
+    mask = np.uint32(slots - 1)
+    # How common a shingle is in the bucket, up to collisions: any one order of shingles is right, rarest first is fast.
+    counts = np.zeros(slots, np.uint32)
+    for x in bucket:
+        for i in range(borders[x], borders[x + 1]):
+            counts[hashes[i] & mask] += np.uint32(1)
+    head = np.full(slots, -1, np.int64)
+    link, token = np.empty(room, np.int64), np.empty(room, np.uint32)
+    owner, place = np.empty(room, np.int32), np.empty(room, np.int32)
+    entries = 0
+    chosen, seen = np.empty(len(bucket), np.int64), np.full(len(bucket), -1, np.int64)  # by representative
+    likely = np.empty(len(bucket), np.int64)
+    ordered = np.empty(longest, np.uint64)
+    count, compared, shortest = 0, 0, longest
+    pairs, values, edges = np.empty((16, 2), np.int64), np.empty(16, np.float64), 0
+    for turn in range(len(first) + len(bucket) - begin):
+        given = turn < len(first)
+        x = first[turn] if given else bucket[begin + turn - len(first)]
+        size = borders[x + 1] - borders[x]
+        for i in range(size):
+            h = hashes[borders[x] + i]
+            ordered[i] = np.uint64(counts[h & mask]) << np.uint64(32) | np.uint64(h)
+        ordered[:size].sort()
+        prefix = size - np.int64(np.ceil(threshold * size - 1e-9)) + 1
+        # A shared shingle further back leaves too little even for the shortest representative that could match.
+        least = max(shortest, np.int64(np.ceil(threshold * size - 1e-9)))
+        scan = 0 if given else min(prefix, size - overlap_needed(threshold, size, least) + 1)
+        candidates = 0
+        for i in range(scan):
+            h = np.uint32(ordered[i] & np.uint64(0xFFFFFFFF))
+            e = head[h & mask]
+            while e >= 0:
+                c = owner[e]
+                if token[e] == h and seen[c] != x:
+                    seen[c] = x
+                    other = borders[chosen[c] + 1] - borders[chosen[c]]
+                    if min(size - i, other - place[e]) >= overlap_needed(threshold, size, other):
+                        likely[candidates] = c
+                        candidates += 1
+                e = link[e]
+        alike = False
+        for i in range(candidates):
+            y = chosen[likely[i]]
+            value, read = _similar(hashes, borders, x, y, threshold, memory, answers)
+            compared += read
+            if value >= 0:
+                alike = True
+                if edges == len(values):
+                    more = np.empty((2 * edges, 2), np.int64)
+                    more[:edges] = pairs
+                    pairs, values = more, _grown(values, edges)[: 2 * edges]
+                pairs[edges, 0], pairs[edges, 1], values[edges] = x, y, value
+                edges += 1
+        if alike:
+            continue
+        shortest = min(shortest, size)
+        for i in range(prefix):
+            h = np.uint32(ordered[i] & np.uint64(0xFFFFFFFF))
+            token[entries], owner[entries], place[entries], link[entries] = h, count, i, head[h & mask]
+            head[h & mask] = entries
+            entries += 1
+        chosen[count] = x
+        count += 1
+    return pairs[:edges], values[:edges], compared
+
+
+@kernel
+def _settle(starts, earlier, similarity):  # type: ignore[no-untyped-def]
+    rows = len(starts) - 1
+    twin, value, suspect = np.full(rows, -1, np.int64), np.zeros(rows, np.float64), np.zeros(rows, np.bool_)
+    for x in range(rows):
+        for e in range(starts[x], starts[x + 1]):
+            if twin[earlier[e]] < 0 and similarity[e] > value[x]:
+                twin[x], value[x] = earlier[e], similarity[e]
+        suspect[x] = twin[x] < 0 and starts[x + 1] > starts[x]
+    return twin, value, suspect
+
+
+@kernel
+def _suspicious(members, offsets, removed, suspect):  # type: ignore[no-untyped-def]
+    out, borders = np.empty(len(members), np.int64), np.empty(len(offsets), np.int64)
+    borders[0] = 0
+    at, count = 0, 0
+    for n in range(len(offsets) - 1):
+        begin, doubtful = at, False
+        for i in range(offsets[n], offsets[n + 1]):
+            if not removed[members[i]]:
+                out[at] = members[i]
+                at += 1
+                doubtful |= suspect[members[i]]
+        if doubtful and at - begin >= 2:
+            count += 1
+            borders[count] = at
+        else:
+            at = begin
+    return out[:at].copy(), borders[: count + 1].copy()
+
+
+@kernel
+def _root(parent, x):  # type: ignore[no-untyped-def]
+    while parent[x] != x:
+        parent[x] = parent[parent[x]]
+        x = parent[x]
+    return x
+
+
+@kernel
+def _union(count, pairs):  # type: ignore[no-untyped-def]
+    parent = np.arange(count)
+    for n in range(len(pairs)):
+        a, b = _root(parent, pairs[n, 0]), _root(parent, pairs[n, 1])
+        if a < b:
+            parent[b] = a
+        else:
+            parent[a] = b
+    for x in range(count):
+        parent[x] = _root(parent, x)
+    return parent

@@ -1,0 +1,97 @@
+"""What banding finds: the S-curve, bands for a threshold, and the published presets.
+
+A signature of `bands * rows` permutations makes two rows of Jaccard s meet in at least one band with probability
+1 - (1 - s**rows)**bands (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", section 3.4). More bands find more
+pairs, more rows per band find fewer: **more bands is looser, more rows is stricter**, which two peers' manuals have the
+wrong way round. Candidates are verified afterwards, so banding decides only what is missed and what the search costs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dedup.shingles import Unit
+
+
+class Banding(NamedTuple):
+    """How rows are shingled and banded: `bands` bands of `rows` permutations over n-grams of `ngram` units."""
+
+    bands: int
+    rows: int
+    ngram: int
+    unit: Unit = "word"
+
+    @property
+    def num_perm(self) -> int:
+        """The length of the signature, uint32 values."""
+        return self.bands * self.rows
+
+
+PRESETS = {
+    "fineweb": Banding(14, 8, 5),  # datatrove, examples/fineweb.py: 112 hashes of word 5-grams
+    "dolma3": Banding(26, 11, 5),  # duplodocus, the Dolma 3 configuration
+    "curator": Banding(20, 13, 24, "character"),  # NeMo Curator's defaults: 260 hashes of 24-character n-grams
+}
+
+
+def recall(similarity: float, bands: int, rows: int) -> float:
+    """The probability that two rows of Jaccard `similarity` in [0, 1] share at least one band."""
+    if not 0 <= similarity <= 1:
+        raise ValueError(f"a Jaccard similarity lies between 0 and 1, not {similarity}")
+    return 1.0 - float(1.0 - similarity**rows) ** bands
+
+
+def midpoint(bands: int, rows: int) -> float:
+    """About where the S-curve is steepest: (1 / bands) ** (1 / rows)."""
+    return float((1.0 / bands) ** (1.0 / rows))
+
+
+def choose(threshold: float, num_perm: int = 128, target: float = 0.95, ngram: int = 5, unit: Unit = "word") -> Banding:
+    """The strictest banding of at most `num_perm` permutations that still finds a pair at `threshold` with probability
+    `target`; where none does, the one that finds most.
+
+    Strictest means the fewest chance meetings (the area under the curve below the threshold), so verification has
+    least to do. Recall comes first because what is missed here nothing later can find.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"a threshold lies above 0 and is at most 1, not {threshold}")
+    if num_perm < 1:
+        raise ValueError(f"a signature has at least one permutation, not {num_perm}")
+    every = [(num_perm // rows, rows) for rows in range(1, num_perm + 1)]
+    enough = [shape for shape in every if recall(threshold, *shape) >= target]
+    if not enough:
+        bands, rows = max(every, key=lambda shape: recall(threshold, *shape))
+    else:
+        bands, rows = min(enough, key=lambda shape: (chance(threshold, *shape), shape[1]))
+    return Banding(bands, rows, ngram, unit)
+
+
+def chance(threshold: float, bands: int, rows: int, steps: int = 200) -> float:
+    """The area under the S-curve from 0 to `threshold`: how often unlike rows meet, if every similarity were as
+    common."""
+    width = threshold / steps
+    return width * sum(recall((i + 0.5) * width, bands, rows) for i in range(steps))
+
+
+def explain(banding: Banding, threshold: float) -> list[str]:
+    """Plain sentences for `winnow plan`: what of the true duplicates is found, and what happens to the rest."""
+    unit = "tokens" if banding.unit == "word" else "characters"
+    lines = [
+        f"Rows are compared by runs of {banding.ngram} {unit}; a row with fewer is compared exactly.",
+        f"Signature: {banding.num_perm} numbers, {banding.bands} bands of {banding.rows} "
+        "(more bands find more pairs; more numbers per band find fewer).",
+    ]
+    lines += [
+        f"Of pairs that share {percent}% of their runs, {100 * recall(percent / 100, banding.bands, banding.rows):.1f}% are found"
+        + (
+            " and removed."
+            if percent / 100 >= threshold
+            else f", and kept: they are below the threshold of {100 * threshold:g}%."
+        )
+        for percent in (70, 80, 90)
+    ]
+    lines.append(
+        f"At the threshold itself {100 * recall(threshold, banding.bands, banding.rows):.1f}% are found. "
+        "Nothing below the threshold is ever removed: every pair found is checked exactly."
+    )
+    return lines
