@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -70,11 +70,11 @@ def build(
 
     load(recipe, tuple(settings or ()))  # a mistake in the recipe is told before anything is started
     from flows.console import Console, count
-    from flows.curate import CONSOLE, curate_flow
+    from flows.curate import CONSOLE, EngineName, curate_flow
 
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
-    answer = curate_flow(recipe=str(recipe), root=root, engine=engine, workers=workers, settings=tuple(settings or ()))
+    answer = curate_flow(recipe=str(recipe), root=root, engine=cast(EngineName, engine), workers=workers, settings=tuple(settings or ()))
     if as_json:
         out(answer)
         return

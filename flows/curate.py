@@ -14,7 +14,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
-from prefect.states import State, StateType
+from prefect.client.schemas.objects import State, StateType
 
 from flows.console import Console, count
 from flows.ray_engine import RayEngine

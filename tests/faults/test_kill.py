@@ -1,0 +1,112 @@
+"""kill -9 at any moment, then the same command: it carries on and ends with the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+BIN = Path(sys.executable).parent
+RECIPE = """
+name: killed
+sources:
+  - {name: sums, adapter: generated_arithmetic, rows: 12000}
+  - {name: web, adapter: generated_web, rows: 6000}
+  - {name: problems, adapter: generated_word_problems, rows: 12000}
+stages: [{kind: strip_thinking}, {kind: length}, {kind: gopher_repetition}]
+contamination: {benchmarks: [{name: generated}]}
+tokenizer: {vocab_size: 1000}
+sampling: {epochs: 2, context: 257}
+"""
+
+
+def command(folder: Path, root: str, engine: str, workers: int) -> list[str | Path]:
+    recipe = folder / "killed.yaml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    script = (
+        "import sys; from pipelines.curate import curate; from pipelines.recipe import load; from pipelines.run import Run; "
+        "from pipelines.engine import LocalEngine; from flows.ray_engine import RayEngine\n"
+        "if __name__ == '__main__':\n"
+        "    recipe, root, engine, workers = sys.argv[1:]\n"
+        "    with (RayEngine if engine == 'ray' else LocalEngine)(int(workers)) as running:\n"
+        "        curate(Run(root, running), load(recipe))\n"
+    )
+    (folder / "curate_once.py").write_text(script, encoding="utf-8")
+    return [sys.executable, folder / "curate_once.py", recipe, folder / root, engine, str(workers)]
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Every file below a root and the digest of its bytes."""
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for the driver and for every process that it started."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        try:
+            os.kill(member.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What an undisturbed run in one process leaves behind."""
+    folder = tmp_path_factory.mktemp("clean")
+    subprocess.run(command(folder, "root", "local", 1), check=True, timeout=300)
+    return digests(folder / "root")
+
+
+@pytest.mark.parametrize(("engine", "workers"), [("local", 2), ("local", 4), ("ray", 2), ("ray", 1)])
+def test_any_engine_and_number_of_workers_leaves_the_same_bytes(tmp_path: Path, clean: dict[str, str], engine: str, workers: int) -> None:
+    subprocess.run(command(tmp_path, "root", engine, workers), check=True, timeout=300)
+    assert digests(tmp_path / "root") == clean
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, clean: dict[str, str]) -> None:
+    random.seed(8)
+    kills = 0
+    for _ in range(12):
+        process = subprocess.Popen(command(tmp_path, "root", "local", 2))
+        before = len(digests(tmp_path / "root")) if (tmp_path / "root").exists() else 0
+        deadline = time.monotonic() + 300
+        # Kill once the run has added a few files, which is somewhere in the middle of a step.
+        more = random.randint(1, 9)
+        while process.poll() is None and time.monotonic() < deadline:
+            now = sum(1 for path in (tmp_path / "root").rglob("*") if path.is_file()) if (tmp_path / "root").exists() else 0
+            if now >= before + more:
+                time.sleep(random.random() * 0.3)
+                break
+            time.sleep(0.01)
+        if process.poll() is None:
+            kill_tree(process)
+            kills += 1
+        else:
+            assert process.returncode == 0
+            break
+    subprocess.run(command(tmp_path, "root", "local", 2), check=True, timeout=300)
+    assert kills >= 3
+    assert digests(tmp_path / "root") == clean
+
+
+def test_a_dropped_row_can_be_found_again_with_its_reason(tmp_path: Path) -> None:
+    subprocess.run(command(tmp_path, "root", "local", 1), check=True, timeout=300)
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "root").rglob("manifest.json")]
+    record_steps = [manifest for manifest in manifests if any(part["rows_in"] is not None for part in manifest["parts"])]
+    assert record_steps
+    for manifest in record_steps:
+        for part in manifest["parts"]:
+            dropped = sum(shard["rows"] for shard in part["dropped"])
+            assert part["rows_in"] == dropped + sum(shard["rows"] for shard in part["shards"]), manifest["step"]
+            assert sum(part["counts"].values()) == dropped, manifest["step"]
