@@ -1,4 +1,4 @@
-"""MATH (Hendrycks et al. 2021) train: a problem gives two records, its solution (`cot`) and its boxed answer (`direct`).
+"""MATH (Hendrycks et al. 2021) train: of each problem the solution (`cot`) and the boxed answer (`direct`).
 
 Two layouts are read: `problem` and `solution` columns as the authors have them, and the reinforcement-learning layout
 with both inside `reward_model.ground_truth`, whose problems end in a request that is not part of the data set.
