@@ -28,6 +28,10 @@ second from its first."""
 ALL = Group(prefix="")
 """The rule of a file that no group matches: all its rows, once an epoch, long ones cut."""
 
+ID = r"^(?P<file>[^/]+/.+?)/(?:0|[1-9]\d*)(?:/[^/]*)?$"
+"""How a record's id names its file. A variant may be a number too, so the file ends at the first number that could be
+a row's: file `7` in a folder `en` would be taken for row 7 of `en`, but `0007` or `part-7` are no rows."""
+
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.unsignedinteger]
 """Row numbers, in the smallest unsigned type that holds them."""
@@ -118,7 +122,7 @@ class Pool:
 
 def measure(tokens: pa.Table) -> pa.Table:
     """What the sampler has to know of a shard: file (string, run-end encoded), instruction and response (int32)."""
-    named = pc.extract_regex(tokens["id"].combine_chunks(), r"^(?P<file>.*)/\d+(?:/[^/]*)?$")
+    named = pc.extract_regex(tokens["id"].combine_chunks(), ID)
     assert named.null_count == 0, "an id is <source>/<file>/<row>, or <source>/<file>/<row>/<variant>"
     lengths = [pc.list_value_length(tokens[name].combine_chunks()) for name in ("instruction", "response")]
     return pa.table([pc.run_end_encode(named.field("file")), *lengths], ["file", "instruction", "response"])

@@ -122,7 +122,7 @@ def _train(desk: Desk, shards: Sequence[ShardRef], vocab_size: int) -> list[Part
     # A record's digest says whether it is in the sample, so that the sample is a set which no order can change. First
     # the bytes per source and first two bytes of the digest, then how far each source's budget reaches.
     tallies = desk.map(_tally, shards, phase="tally")
-    reach = _reach([storage.map_arrow(shard.path) for part in tallies for shard in part.shards])
+    reach = _reach([storage.map_arrow(shard.path) for part in tallies for shard in part.shards], SAMPLE_BYTES)
     texts = desk.map(functools.partial(_draw_texts, reach), shards, phase="texts")
     paths = tuple(shard.path for part in texts for shard in part.shards if shard.rows)
     if not paths:
@@ -147,8 +147,8 @@ def _tally(shard: ShardRef, target: Target) -> Part:
     return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), tally.aggregate([("bytes", "sum")])),))
 
 
-def _reach(tallies: Sequence[pa.Table]) -> dict[str, int]:
-    """Per source the number of bins, from 0, whose text fits in SAMPLE_BYTES together; at least the first with text."""
+def _reach(tallies: Sequence[pa.Table], budget: int) -> dict[str, int]:
+    """Per source, how many bins from 0 have text that fits in `budget` bytes together; at least the first with text."""
     sizes: dict[str, Ints] = {}
     for tally in tallies:
         for source in pc.unique(tally["source"]).to_pylist():
@@ -157,7 +157,7 @@ def _reach(tallies: Sequence[pa.Table]) -> dict[str, int]:
             size[part["bin"].to_numpy()] += part["bytes_sum"].to_numpy()
     reach = {}
     for source, size in sorted(sizes.items()):
-        fits = int(np.searchsorted(np.cumsum(size), SAMPLE_BYTES, side="right"))
+        fits = int(np.searchsorted(np.cumsum(size), budget, side="right"))
         reach[source] = max(fits, int(np.argmax(size > 0)) + 1)
     return reach
 
