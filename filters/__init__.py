@@ -1,1 +1,68 @@
+"""Is this record good? Make it better. The stages of a recipe: filters keep or drop, transforms rewrite.
 
+`contamination` is no stage of a recipe's list: it has a section and a step of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from filters.c4 import C4
+from filters.control import Control
+from filters.cot import StripThinking, Thinking
+from filters.echo import Echo
+from filters.fineweb import FineWeb
+from filters.gopher_quality import GopherQuality
+from filters.gopher_repetition import GopherRepetition
+from filters.language import Language
+from filters.length import Length
+from filters.loop import Loop
+from filters.placeholder import Placeholder
+from filters.refusal import Refusal
+from filters.script import WrongScript
+from filters.stage import Stage
+from filters.truncated import Truncated
+from filters.urls import Urls
+
+STAGES: dict[str, type[Stage]] = {
+    "thinking": Thinking,
+    "strip_thinking": StripThinking,
+    "placeholder": Placeholder,
+    "length": Length,
+    "control": Control,
+    "script": WrongScript,
+    "language": Language,
+    "refusal": Refusal,
+    "truncated": Truncated,
+    "loop": Loop,
+    "echo": Echo,
+    "urls": Urls,
+    "c4": C4,
+    "fineweb": FineWeb,
+    "gopher_quality": GopherQuality,
+    "gopher_repetition": GopherRepetition,
+}
+"""Every stage by its kind, in an order that a recipe may well use: thinking first, cheap before dear."""
+
+AnyStage = Annotated[
+    Thinking
+    | StripThinking
+    | Placeholder
+    | Length
+    | Control
+    | WrongScript
+    | Language
+    | Refusal
+    | Truncated
+    | Loop
+    | Echo
+    | Urls
+    | C4
+    | FineWeb
+    | GopherQuality
+    | GopherRepetition,
+    Field(discriminator="kind"),
+]
+"""A stage as a recipe writes it; `kind` says which."""

@@ -1,0 +1,225 @@
+"""Thinking tokens: reasoning that a model wrote between tags before its answer, taken out with proof.
+
+`thinking` judges the text as it came: an answer that was cut off or never given is dropped, with the text that shows
+it. `strip_thinking` then leaves of each response its answer alone. Both read a text as `filters.tags` does, which
+says what a block is. What is left is read again until nothing is found in it: a response comes out free of every
+block that is known, or the run fails.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup.exact import digest128
+from dedup.kernel import buffers, kernel
+from filters.stage import Filter, Transform
+from filters.tags import FAMILIES, find, spell_out
+from filters.text import contiguous, is_space, strings
+from filters.verdict import Check, first_failure
+
+
+class Answers(NamedTuple):
+    """Texts without their thinking.
+
+    text: string [rows]; thinking: string [rows], the blocks' contents, a blank line between them; blocks: int64 [rows],
+    how many were taken out; unclosed: bool [rows]; changed: bool [rows], where `text` is not what came in.
+    """
+
+    text: pa.StringArray
+    thinking: pa.StringArray
+    blocks: npt.NDArray[np.int64]
+    unclosed: npt.NDArray[np.bool_]
+    changed: npt.NDArray[np.bool_]
+
+
+class Thinking(Filter):
+    """Drop records whose response is unfinished thinking, judged before it is stripped.
+
+    drop: `unfinished`, or `any` to drop every record that has thinking instead of stripping it.
+    """
+
+    kind: Literal["thinking"] = "thinking"
+    drop: Literal["unfinished", "any"] = "unfinished"
+
+    def judge(self, records: pa.Table) -> pa.StructArray:
+        """Reasons: `thinking_unclosed` (a block never ends: what follows was cut off), `thinking_without_answer`
+        (nothing is left beside the thinking), `thinking_present` (where `drop` is `any`). The value is the number of
+        blocks."""
+        answers = strip(contiguous(records["response"]))
+        empty = pc.equal(pc.utf8_trim_whitespace(answers.text), "").to_numpy(zero_copy_only=False)
+        some = answers.blocks > 0
+        checks = [
+            Check("thinking_unclosed", answers.unclosed, answers.blocks, 0),
+            Check("thinking_without_answer", some & empty, answers.blocks, 0),
+        ]
+        if self.drop == "any":
+            checks.append(Check("thinking_present", some, answers.blocks, 0))
+        return first_failure(checks)
+
+
+class StripThinking(Transform):
+    """Leave the answer of each response alone.
+
+    Appends `score_thinking` (float32): how many blocks were taken out, negative where the last was never closed (put
+    the stage `thinking` first to drop those). mode: `strip`, or `keep` to keep the reasoning in a string column
+    `thinking`. A response without tags comes out as it went in; one with tags loses white space at its ends as well.
+    """
+
+    kind: Literal["strip_thinking"] = "strip_thinking"
+    mode: Literal["strip", "keep"] = "strip"
+
+    def rewrite(self, records: pa.Table) -> pa.Table:
+        """Rewrite `response`, and `digest` where there is one.
+
+        Errors: ValueError if a response cannot be freed of thinking; no known text causes it.
+        """
+        answers = strip(contiguous(records["response"]))
+        if answers.changed.any():
+            place = records.column_names.index("response")
+            records = records.set_column(place, records.schema.field(place), answers.text)
+            if "digest" in records.column_names:
+                place = records.column_names.index("digest")
+                contents = (contiguous(records[name]) for name in ("condition", "instruction", "response"))
+                records = records.set_column(place, records.schema.field(place), digest128(*contents))
+        score = np.where(answers.unclosed, -answers.blocks, answers.blocks).astype(np.float32)
+        columns: list[tuple[str, pa.Array]] = [("score_thinking", pa.array(score))]
+        if self.mode == "keep":
+            columns.append(("thinking", answers.thinking))
+        for name, column in columns:
+            field = pa.field(name, column.type, False)
+            if name in records.column_names:
+                records = records.set_column(records.column_names.index(name), field, column)
+            else:
+                records = records.append_column(field, column)
+        return records
+
+
+def strip(texts: pa.StringArray) -> Answers:
+    """Take the thinking out of every text; texts without tags come out byte by byte as they went in.
+
+    Errors: ValueError naming the row if something is still found after many passes.
+    """
+    rows = len(texts)
+    blocks, unclosed, changed = np.zeros(rows, np.int64), np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
+    texts = spell_out(texts)
+    thinking = strings(np.zeros(0, np.uint8), np.zeros(rows + 1, np.int32))
+    touched = np.arange(rows)  # the rows of `part`
+    part, left = texts, 16
+    while True:
+        cuts = find(part)
+        if len(cuts.row) == 0:
+            return Answers(texts, thinking, blocks, unclosed, changed)
+        if left == 0:
+            raise ValueError(f"row {touched[cuts.row[0]]}: thinking is still found after 16 passes")
+        left -= 1
+        hit = np.unique(cuts.row)
+        blocks_here = np.bincount(cuts.row, cuts.closed != 0, len(part)).astype(np.int64)
+        blocks[touched] += blocks_here
+        unclosed[touched] |= np.bincount(cuts.row, cuts.closed < 0, len(part)) > 0
+        data, offsets = buffers(part)
+        answer = strings(*_without(data, offsets, cuts.row, cuts.start, cuts.end)).take(pa.array(hit))
+        inner = strings(*_within(data, offsets, cuts.row, cuts.inner_start, cuts.inner_end, cuts.closed)).take(
+            pa.array(hit)
+        )
+        touched = touched[hit]
+        mask = np.zeros(rows, np.bool_)
+        mask[touched] = changed[touched] = True
+        texts = pc.replace_with_mask(texts, pa.array(mask), answer)
+        if left < 15:  # a later pass adds to what an earlier one found
+            earlier = thinking.take(pa.array(touched))
+            both = pc.and_(pc.not_equal(earlier, ""), pc.not_equal(inner, ""))
+            inner = pc.binary_join_element_wise(earlier, inner, pc.if_else(both, "\n\n", ""))
+        thinking = pc.replace_with_mask(thinking, pa.array(mask), inner)
+        part = answer
+
+
+def census(records: pa.Table) -> pa.Table:
+    """What `strip_thinking` would take out of `response`, by source and family, for reports.
+
+    Columns: source string, family string, rows int64, blocks int64, unclosed int64; ordered by source and family.
+    """
+    cuts = find(spell_out(contiguous(records["response"])))
+    block = cuts.closed != 0
+    found = pa.table(
+        {
+            "source": contiguous(records["source"]).take(pa.array(cuts.row[block])),
+            "family": pa.array([family.name for family in FAMILIES], pa.string()).take(pa.array(cuts.family[block])),
+            "row": pa.array(cuts.row[block]),
+            "unclosed": pa.array((cuts.closed[block] < 0).astype(np.int64)),
+        }
+    )
+    grouped = found.group_by(["source", "family"]).aggregate(
+        [("row", "count_distinct"), ("row", "count"), ("unclosed", "sum")]
+    )
+    counted = grouped.rename_columns({"row_count_distinct": "rows", "row_count": "blocks", "unclosed_sum": "unclosed"})
+    return counted.select(["source", "family", "rows", "blocks", "unclosed"]).sort_by(
+        [("source", "ascending"), ("family", "ascending")]
+    )
+
+
+@kernel
+def _trim(data, start, end):  # type: ignore[no-untyped-def]
+    """`start` and `end` less the white space within them at either end."""
+    while start < end and is_space(data[start]):
+        start += 1
+    while end > start and is_space(data[end - 1]):
+        end -= 1
+    return start, end
+
+
+@kernel
+def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
+    """The texts less the cuts (data uint8, offsets int32 [rows + 1]); a text that has none comes out empty.
+
+    Each text is trimmed, and where a cut leaves white space on both sides, that after it goes."""
+    rows = len(offsets) - 1
+    result = np.empty(offsets[rows] - offsets[0], np.uint8)
+    places = np.zeros(rows + 1, np.int32)
+    size, cut = 0, 0
+    for r in range(rows):
+        if cut < len(row) and row[cut] == r:
+            base, at, stop = size, offsets[r], offsets[r + 1]
+            while True:
+                more = cut < len(row) and row[cut] == r
+                piece = start[cut] if more else stop
+                if size == base or is_space(result[size - 1]):
+                    while at < piece and is_space(data[at]):
+                        at += 1
+                result[size : size + piece - at] = data[at:piece]
+                size += piece - at
+                if not more:
+                    break
+                at = end[cut]
+                cut += 1
+            size = _trim(result, base, size)[1]
+        places[r + 1] = size
+    return result[:size], places
+
+
+@kernel
+def _within(data, offsets, row, start, end, closed):  # type: ignore[no-untyped-def]
+    """The contents of the blocks of each text, trimmed, a blank line between them (data uint8, offsets int32 [rows +
+    1]).
+    """
+    rows = len(offsets) - 1
+    result = np.empty(offsets[rows] - offsets[0] + 2 * len(row), np.uint8)
+    places = np.zeros(rows + 1, np.int32)
+    size, cut = 0, 0
+    for r in range(rows):
+        base = size
+        while cut < len(row) and row[cut] == r:
+            left, right = _trim(data, start[cut], end[cut])
+            if closed[cut] != 0 and right > left:
+                if size > base:
+                    result[size] = result[size + 1] = 10
+                    size += 2
+                result[size : size + right - left] = data[left:right]
+                size += right - left
+            cut += 1
+        places[r + 1] = size
+    return result[:size], places

@@ -1,0 +1,76 @@
+"""Prompt echo: an answer that says the instruction again, with or without something after it.
+
+The texts are compared without case (ASCII) and without white space. Short instructions are not judged: the answer to
+"Yes or no" may well be "Yes or no".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedup.kernel import buffers, kernel
+from filters.stage import Filter
+from filters.text import contiguous, is_space
+from filters.verdict import Check, first_failure
+
+
+class Echo(Filter):
+    """Drop responses that begin with the whole instruction. min_chars: bytes of instruction, white space left out,
+    below which it is not judged."""
+
+    kind: Literal["echo"] = "echo"
+    min_chars: int = 24
+
+    def judge(self, records: pa.Table) -> pa.StructArray:
+        """Reasons: `echo` (the response is the instruction), `echo_first` (it begins with the instruction). The value
+        is the share of the response that is echo."""
+        shared, instruction, response = measure(contiguous(records["instruction"]), contiguous(records["response"]))
+        whole = (shared == instruction) & (instruction >= self.min_chars)
+        share = shared / np.maximum(response, 1)
+        return first_failure(
+            [Check("echo", whole & (shared == response), share, 1), Check("echo_first", whole, share, 0)]
+        )
+
+
+def measure(instructions: pa.StringArray, responses: pa.StringArray) -> npt.NDArray[np.int64]:
+    """Bytes other than white space, int64 [3, rows]: how many both texts begin with alike, and how many each has. The
+    response is counted only where it begins with the whole instruction."""
+    return np.ascontiguousarray(_measure(*buffers(instructions), *buffers(responses)).T)
+
+
+@kernel
+def _fold(byte: int) -> int:
+    return byte | 32 if 65 <= byte <= 90 else byte
+
+
+@kernel
+def _measure(  # type: ignore[no-untyped-def]
+    instruction, instruction_offsets, response, response_offsets
+):
+    rows = len(instruction_offsets) - 1
+    result = np.zeros((rows, 3), np.int64)
+    for row in range(rows):
+        i, end_i = instruction_offsets[row], instruction_offsets[row + 1]
+        r, end_r = response_offsets[row], response_offsets[row + 1]
+        alike = 0
+        while True:
+            while i < end_i and is_space(instruction[i]):
+                i += 1
+            while r < end_r and is_space(response[r]):
+                r += 1
+            if i == end_i or r == end_r or _fold(instruction[i]) != _fold(response[r]):
+                break
+            i, r, alike = i + 1, r + 1, alike + 1
+        more_i, more_r = 0, 0
+        if i < end_i:
+            more_i = 1  # that there is more is all that matters
+        else:
+            while r < end_r:
+                more_r += not is_space(response[r])
+                r += 1
+        result[row] = (alike, alike + more_i, alike + more_r)
+    return result

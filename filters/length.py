@@ -1,0 +1,36 @@
+"""Length in characters (Unicode code points).
+
+The upper limit keeps out what no context holds: HRM-Text sees 4,096 tokens, some 16,000 characters of English, and cuts
+the rest off. The lower one is off: "42" and "yes" are good answers. Empty ones are `placeholder`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.stage import Filter
+from filters.text import On, text
+from filters.verdict import Check, first_failure
+
+
+class Length(Filter):
+    """Keep texts of `min_chars` to `max_chars` characters, both included."""
+
+    kind: Literal["length"] = "length"
+    on: On = "both"
+    min_chars: int = 0
+    max_chars: int = 32_768
+
+    def judge(self, records: pa.Table) -> pa.StructArray:
+        """Reasons: `too_short`, `too_long`."""
+        length = np.asarray(pc.utf8_length(text(records, self.on)))
+        return first_failure(
+            [
+                Check("too_short", length < self.min_chars, length, self.min_chars),
+                Check("too_long", length > self.max_chars, length, self.max_chars),
+            ]
+        )
