@@ -5,6 +5,7 @@ Unknown keys are errors that name the nearest known one; relative paths are rela
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,6 +136,17 @@ class Recipe(Section):
         return sources
 
 
+class Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2 only: `on` is a key of ours, and `no` is Norwegian."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe; `overrides` are `path.to.key=value` with YAML values (lists by index: `sources.0.rows=10`).
 
@@ -143,7 +155,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
     if not storage.exists(path):
         raise RecipeError(f"{path}: no such recipe")
     try:
-        data = yaml.safe_load(storage.read_bytes(path))
+        data = yaml.load(storage.read_bytes(path), Loader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
     if not isinstance(data, dict):
@@ -177,7 +189,7 @@ def _override(data: dict[str, Any], override: str) -> None:
             if not isinstance(child, dict | list):  # `near_duplicates: false` turned into settings
                 child = place[name] = {}
             place = child
-    value = yaml.safe_load(text)
+    value = yaml.load(text, Loader)
     if isinstance(place, list):
         place[_index(place, last, override)] = value
     else:

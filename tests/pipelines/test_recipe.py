@@ -77,3 +77,8 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         recipe.seed = 1  # type: ignore[misc]
     assert Recipe.model_validate(recipe.model_dump()) == recipe
+
+
+def test_on_and_no_are_words_not_booleans(tmp_path: Path) -> None:
+    recipe = load(write(tmp_path, MINIMAL + "stages: [{kind: language, languages: [en, no]}]\n"))
+    assert list(recipe.stages[0].model_dump()["languages"]) == ["en", "no"]
