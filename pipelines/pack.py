@@ -52,13 +52,21 @@ def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, se
     Errors: CheckFailed where there is no row to draw.
     """
     step = Step("pack", 1, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
-    return run.do(step, lambda desk: _pack(desk, tokens.shards, tokenizer.shards[0], settings, seed))
+    return run.do(step, lambda desk: lay_and_write(desk, tokens.shards, tokenizer.shards[0], settings, seed))
 
 
-def _pack(desk: Desk, shards: Sequence[ShardRef], tokenizer: ShardRef, settings: Sampling, seed: int) -> list[Part]:
+def lay_and_write(
+    desk: Desk,
+    shards: Sequence[ShardRef],
+    tokenizer: ShardRef,
+    settings: Sampling,
+    seed: int,
+    file_slots: int = FILE_SLOTS,
+) -> list[Part]:
+    """The work of `pack`: lengths by shard, one plan for all, then files of about `file_slots` slots side by side."""
     bpe = load(tokenizer)
     measures = [ref.path for part in desk.map(_measure, shards, phase="measure") for ref in part.shards]
-    (plan,) = desk.map(functools.partial(_plan, settings, seed), [measures], phase="plan")
+    (plan,) = desk.map(functools.partial(_plan, settings, seed, file_slots), [measures], phase="plan")
     about = {
         "context": settings.context,
         "capacity": settings.context - 1,
@@ -86,14 +94,14 @@ class Layout(NamedTuple):
     pack: Ints
 
 
-def _plan(settings: Sampling, seed: int, measures: list[str], target: Target) -> Part:
+def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], target: Target) -> Part:
     rows = pool([storage.map_arrow(path) for path in measures], settings)
     counts = {f"unused/{reason}": number for reason, number in rows.unused.items()} | {"truncated": rows.truncated}
     if not len(rows.row):
         why = ", ".join(f"{number} {reason}" for reason, number in rows.unused.items()) or "no record is left"
         raise CheckFailed(f"there is nothing to pack: {why}; see `sampling.context` and the report")
     capacity = settings.context - 1
-    per_file = max(1, FILE_SLOTS // capacity)
+    per_file = max(1, file_slots // capacity)
     draws = np.zeros(len(rows.row), np.uint32)
     files: list[ShardRef] = []
     for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
@@ -117,13 +125,15 @@ def _plan(settings: Sampling, seed: int, measures: list[str], target: Target) ->
     return Part(shards=tuple(files), counts=counts | coverage(rows, draws))
 
 
-def lay(drawn: Rows, rows: Pool, capacity: int, generator: np.random.Generator) -> Layout:
+def lay(
+    drawn: Rows, rows: Pool, capacity: int, generator: np.random.Generator, window_slots: int = WINDOW_SLOTS
+) -> Layout:
     """Pack one epoch's draw (positions into `rows`), window by window; `generator` shuffles the packs of each."""
     slots = rows.instruction[drawn].astype(np.int64) + rows.response[drawn] - 1
     position = np.empty_like(drawn)
     pack_of = np.empty(len(drawn), np.int64)
     before = 0
-    for start, stop in _windows(slots):
+    for start, stop in _windows(slots, window_slots):
         here = slots[start:stop]
         placed, packs = best_fit(here, np.argsort(-here, kind="stable"), capacity)
         number = generator.permutation(packs)[placed]
@@ -134,10 +144,10 @@ def lay(drawn: Rows, rows: Pool, capacity: int, generator: np.random.Generator) 
     return Layout(position, pack_of)
 
 
-def _windows(slots: Ints) -> Iterator[tuple[int, int]]:
-    """Cut an epoch into windows of about equally many slots, each near WINDOW_SLOTS."""
+def _windows(slots: Ints, window_slots: int) -> Iterator[tuple[int, int]]:
+    """Cut an epoch into windows of about equally many slots, each near `window_slots`."""
     reach = np.cumsum(slots)
-    windows = max(1, round(int(reach[-1]) / WINDOW_SLOTS))
+    windows = max(1, round(int(reach[-1]) / window_slots))
     ends = np.searchsorted(reach, [int(reach[-1]) * (index + 1) // windows for index in range(windows)]) + 1
     starts = [0, *ends[:-1].tolist()]
     yield from ((start, stop) for start, stop in zip(starts, ends.tolist(), strict=True) if start < stop)
