@@ -50,6 +50,17 @@ SMALLER = (
     "Out of {a} and {b}, name the lesser number.",
     "Of the two numbers {a} and {b}, which one is the smaller one?",
 )
+WHETHER = (
+    "Is {a} greater than {b}?",
+    "Is {a} more than {b}? Answer yes or no.",
+    "Yes or no: {a} > {b}",
+    "Would you say that {a} is larger than {b}?",
+)
+LAST_DIGIT = (
+    "What is the last digit of {a}?",
+    "Which digit does {a} end with?",
+    "Give the ones digit of {a}.",
+)
 PARITY = (
     "Is {a} even or odd?",
     "Is the number {a} odd or even?",
@@ -80,71 +91,54 @@ MISSING = (
 def draw(dice: Dice) -> Problem:
     """One problem, from either side of the held-out line."""
     kind = dice.below(100)
-    if kind < 26:
+    if kind < 18:
         high = dice.pick((9, 20, 60))
         a, b = dice.between(1, high), dice.between(1, high)
         answer = str(a + b)
-        return Problem(
-            ("sum", min(a, b), max(a, b)),
-            dice.pick(SUM).format(a=a, b=b),
-            f"We add the two numbers: {a} + {b} = {answer}.",
-            answer,
-        )
-    if kind < 40:
+        steps = f"We add the two numbers: {a} + {b} = {answer}."
+        return Problem(("sum", min(a, b), max(a, b)), dice.pick(SUM).format(a=a, b=b), steps, answer)
+    if kind < 28:
         high = dice.pick((12, 30, 90))
         b, rest = dice.between(1, high), dice.between(1, high)
         a = b + rest
-        return Problem(
-            ("difference", a, b),
-            dice.pick(DIFFERENCE).format(a=a, b=b),
-            f"We take {b} from {a}: {a} - {b} = {rest}.",
-            str(rest),
-        )
-    if kind < 48:
+        steps = f"We take {b} from {a}: {a} - {b} = {rest}."
+        return Problem(("difference", a, b), dice.pick(DIFFERENCE).format(a=a, b=b), steps, str(rest))
+    if kind < 34:
         a, b = dice.between(2, 30), dice.between(2, 10)
         answer = str(a * b)
         return Problem(
             ("product", a, b), dice.pick(PRODUCT).format(a=a, b=b), f"We multiply: {a} * {b} = {answer}.", answer
         )
-    if kind < 74:
+    if kind < 68:
         high = dice.pick((99, 99, 999))
         a, b = dice.between(1, high), dice.between(1, high)
         b += a == b
         large, small = max(a, b), min(a, b)
-        if dice.chance(60):
-            return Problem(
-                ("larger", small, large),
-                dice.pick(LARGER).format(a=a, b=b),
-                f"Since {large} > {small}, the larger one is {large}.",
-                str(large),
-            )
-        return Problem(
-            ("smaller", small, large),
-            dice.pick(SMALLER).format(a=a, b=b),
-            f"Since {small} < {large}, the smaller one is {small}.",
-            str(small),
-        )
-    if kind < 84:
+        key = ("compare", small, large)
+        if kind < 50:
+            answer, sign = ("yes", ">") if a > b else ("no", "<")
+            return Problem(key, dice.pick(WHETHER).format(a=a, b=b), f"{a} {sign} {b}.", answer)
+        if kind < 60:
+            steps = f"Since {large} > {small}, the larger one is {large}."
+            return Problem(key, dice.pick(LARGER).format(a=a, b=b), steps, str(large))
+        steps = f"Since {small} < {large}, the smaller one is {small}."
+        return Problem(key, dice.pick(SMALLER).format(a=a, b=b), steps, str(small))
+    if kind < 82:
         a = dice.between(1, 999)
         answer = "odd" if a % 2 else "even"
-        return Problem(
-            ("parity", a),
-            dice.pick(PARITY).format(a=a),
-            f"The last digit of {a} is {a % 10}, which is {answer}.",
-            answer,
-        )
-    if kind < 94:
+        steps = f"The last digit of {a} is {a % 10}, which is {answer}."
+        return Problem(("parity", a), dice.pick(PARITY).format(a=a), steps, answer)
+    if kind < 88:
+        a = dice.between(100, 999)
+        return Problem(("last_digit", a), dice.pick(LAST_DIGIT).format(a=a), f"{a} ends with {a % 10}.", str(a % 10))
+    if kind < 95:
         a, up = dice.between(1, 999), dice.chance(60)
         b = a + 1 if up else a - 1
-        step = f"{a} {'+' if up else '-'} 1 = {b}."
-        return Problem(("after" if up else "before", a), dice.pick(AFTER if up else BEFORE).format(a=a), step, str(b))
+        steps = f"{a} {'+' if up else '-'} 1 = {b}."
+        return Problem(("after" if up else "before", a), dice.pick(AFTER if up else BEFORE).format(a=a), steps, str(b))
     a, b = dice.between(1, 40), dice.between(1, 40)
-    return Problem(
-        ("missing", a, a + b),
-        dice.pick(MISSING).format(a=a, c=a + b),
-        f"{a + b} - {a} = {b}, so {a} + {b} = {a + b}.",
-        str(b),
-    )
+    steps = f"{a + b} - {a} = {b}, so {a} + {b} = {a + b}."
+    return Problem(("missing", a, a + b), dice.pick(MISSING).format(a=a, c=a + b), steps, str(b))
 
 
 def row(dice: Dice) -> Row:

@@ -58,7 +58,7 @@ def draw(dice: Dice) -> Problem:
         later, first, k = kind < 22, dice.below(7), dice.between(1, 20)
         day, answer = WEEKDAYS[first], WEEKDAYS[(first + (k if later else -k)) % 7]
         question = dice.pick(LATER if later else EARLIER).format(k=k, day=day, name=name, other=other, place=place)
-        steps = f"{k} days are {k // 7} full weeks and {k % 7} days. {k % 7} days {'after' if later else 'before'} {day} is {answer}."
+        steps = f"{k} is {k // 7} * 7 + {k % 7}, so we go {'on' if later else 'back'} by {k % 7} from {day} and reach {answer}."
         return Problem(("later" if later else "earlier", first, k), question, steps, answer)
     if kind < 62:
         date = datetime.date(1950, 1, 1) + datetime.timedelta(days=dice.below(36_000))

@@ -44,17 +44,25 @@ REFUSAL_ENDS = (
     " If you have another question, I will be glad to help.",
 )
 PLACEHOLDERS = (
-    "N/A",
-    "n/a",
     "TODO",
-    "[Your answer here]",
-    "None",
-    "-",
-    "...",
-    "null",
     "TBD",
+    "[Your answer here]",
+    "<noinput>",
+    "undefined",
+    "nan",
+    "{{response}}",
+    "No output provided.",
+    "...",
+    "---",
     "Lorem ipsum dolor sit amet, consectetur adipiscing elit.",
 )
+"""What only forms and programs leave behind; "N/A" and "None" may be answers."""
+
+NEEDS_MORE = frozenset(
+    ("the", "an", "and", "or", "but", "because", "than", "their", "our", "my", "your", "whose", "although")
+)
+"""Words that no sentence ends with."""
+
 WRAPPERS = (
     "Please answer the following question.\n\nQuestion: {q}\nAnswer:",
     "Q: {q}\nA:",
@@ -121,12 +129,13 @@ def refusal(row: Row, dice: Dice) -> Row:
 
 
 def truncated(row: Row, dice: Dice) -> Row:
-    """The answer stops in the middle of a sentence."""
+    """The answer stops where something must follow: after a comma, an equals sign, "and", "the". (Where it stops after
+    a word that could be the last, nothing in the text shows it.)"""
     words = _answer(row).split(" ")
-    end = dice.between(len(words) * 2 // 5, len(words) * 4 // 5)
-    while not (words[end - 1].isalpha() and words[end].isalpha()):
-        end -= 1
-    return row._replace(response=" ".join(words[:end]))
+    open_ends = [n for n, word in enumerate(words) if word.lower() in NEEDS_MORE or word[-1:] in (",", "=", ":")]
+    open_ends = [n for n in open_ends if 4 <= n < len(words) - 1]
+    kept = words[: dice.pick(open_ends) + 1] if open_ends else [*words[: max(5, len(words) // 2)], "because"]
+    return row._replace(response=" ".join(kept))
 
 
 def loop(row: Row, dice: Dice) -> Row:
@@ -240,4 +249,4 @@ KINDS: dict[str, Callable[[Row, Dice], Row]] = {
 """Label -> what it does to a clean row. Duplicates are made in `rows.py`, since they need another row."""
 
 NEEDS_PROSE = frozenset({"truncated", "loop", "control_characters", "echo", "think_unclosed"})
-"""Kinds that need a response of a sentence or more to work on."""
+"""Kinds that need a question and an answer of a sentence or more to work on."""

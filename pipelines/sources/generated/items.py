@@ -17,7 +17,7 @@ FAMILIES = (
     ("words", words.draw),
     ("arithmetic", arithmetic.draw),
     ("word_problems", word_problems.draw),
-    ("units", units.draw),
+    ("arithmetic", arithmetic.draw),
     ("dates", dates.draw),
 )
 """Item n is of family n modulo 10."""

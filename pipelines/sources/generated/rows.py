@@ -71,7 +71,7 @@ def clean(task: Task, seed: int, number: int) -> Row:
     dice = Dice(task.name, "row", seed, number)
     made = task.draw(dice)
     if _planned(task, seed, number) in NEEDS_PROSE:
-        while len((made.response or "").split()) < 12:
+        while len((made.response or "").split()) < 12 or len(made.instruction or "") < 40:
             made = task.draw(dice)
     return made
 
