@@ -43,6 +43,7 @@ class Part(BaseModel):
 
     rows_in: the records it took, or None where its output is not records (an index, a tokenizer, packs), in which
     case nothing is conserved. counts: `stage/reason` -> dropped rows, or any other whole numbers worth keeping.
+    side: files that say something about the records and are none (hits, lists of ids); nothing of them is conserved.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,7 @@ class Part(BaseModel):
     shards: tuple[ShardRef, ...] = ()
     dropped: tuple[ShardRef, ...] = ()
     counts: dict[str, int] = {}
+    side: tuple[ShardRef, ...] = ()
 
     @property
     def rows_kept(self) -> int:
@@ -93,6 +95,11 @@ class Manifest(BaseModel):
     def dropped(self) -> tuple[ShardRef, ...]:
         """The shards of dropped records, in order."""
         return tuple(shard for part in self.parts for shard in part.dropped)
+
+    @property
+    def side(self) -> tuple[ShardRef, ...]:
+        """The files beside the records, in order."""
+        return tuple(file for part in self.parts for file in part.side)
 
     @property
     def rows_in(self) -> int | None:

@@ -108,7 +108,7 @@ def _receipt(root: str, receipts: str, index: int) -> Part | None:
     if not storage.exists(path):
         return None
     part = manifests.load_part(storage.read_json(path), root)
-    whole = all(storage.size(shard.path) == shard.bytes for shard in (*part.shards, *part.dropped))
+    whole = all(storage.size(shard.path) == shard.bytes for shard in (*part.shards, *part.dropped, *part.side))
     return part if whole else None
 
 
