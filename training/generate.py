@@ -34,6 +34,8 @@ class Speaker(NamedTuple):
     tokenizer: Tokenizer
     special: dict[str, int]  # boq eoq eoa pad and the conditions -> token id
     context: int  # tokens of prompt and answer together
+    folder: Path | None = None  # the checkpoint, and the step it was taken at
+    step: int = 0
 
 
 def load(folder: str, average: bool = True) -> Speaker:
@@ -44,6 +46,8 @@ def load(folder: str, average: bool = True) -> Speaker:
         read_tokenizer(found.folder / "tokenizer.json"),
         found.progress.special,
         found.progress.context,
+        found.folder,
+        found.progress.step,
     )
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+torch.set_num_threads(1)  # matrices this small only get slower with more
 
 CONTROL = {"pad": "<|PAD|>", "direct": "<|direct|>", "cot": "<|cot|>", "noisy": "<|noisy|>", "synth": "<|synth|>",
            "boq": "<|im_start|>", "eoq": "<|im_end|>", "eoa": "<|box_end|>"}  # fmt: skip

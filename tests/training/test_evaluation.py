@@ -1,0 +1,162 @@
+"""Answers are read as each benchmark says, and scores say how sure they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import WinnowError
+from pipelines.records import ITEM
+from training import loop
+from training.configs import TrainConfig
+from training.evaluation import EVALUATIONS, evaluate
+from training.evaluation.evaluation import Judgement, boxed
+from training.evaluation.scores import score, wilson
+from training.model import ModelConfig
+
+
+def gsm8k(text: str, answer: str = "5 + 13 = <<5+13=18>>18\n#### 18") -> Judgement:
+    return EVALUATIONS["gsm8k"].judge(text, {"id": "x", "answer": answer})
+
+
+def generated(text: str, answer: str) -> Judgement:
+    return EVALUATIONS["generated"].judge(text, {"id": "x", "answer": answer})
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("so \\boxed{18}.", "18"),
+        ("\\boxed{1} then \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\fbox{7} and \\boxed{8}", "8"),
+        ("\\boxed{8} and \\fbox{7}", "7"),
+        ("\\boxed{never closed", None),
+        ("18", None),
+    ],
+)
+def test_the_last_box_counts(text: str, content: str | None) -> None:
+    assert boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "correct", "valid"),
+    [
+        ("The eggs make \\boxed{18} dollars", True, True),
+        ("18", True, True),
+        ("\\boxed{$18.00}", True, True),
+        ("\\boxed{18.9}", True, True),  # int(float()) as upstream has it
+        ("17", False, True),
+        ("She makes 18 dollars", False, False),
+        ("\\boxed{eighteen}", False, False),
+        ("", False, False),
+        ("inf", False, False),
+        ("nan", False, False),
+    ],
+)
+def test_gsm8k_compares_whole_numbers(text: str, correct: bool, valid: bool) -> None:
+    assert gsm8k(text) == (correct, valid)
+
+
+def test_gsm8k_reads_thousands_and_bare_gold_answers() -> None:
+    assert gsm8k("\\boxed{70,000}", "...\n#### 70,000").correct
+    assert gsm8k("70000", "70,000").correct
+    with pytest.raises(ValueError, match="does not end in a number"):
+        gsm8k("1", "many")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "correct"),
+    [
+        ("Sofia", "Sofia", True),
+        ("sofia.", "Sofia", True),
+        ("We add: 3 + 4 = 7. The answer is 7.", "7", True),
+        ("The answer is 6. No, the answer is 7.", "7", True),
+        ("So the final answer is \\boxed{7}.", "7", True),
+        ("13, 61,68", "13,61, 68", True),
+        ("1,200", "1200", True),
+        ("70", "7", False),
+        ("7 apples", "7", False),
+        ("13, 61", "13, 61, 68", False),
+    ],
+)
+def test_generated_wants_the_final_answer_exactly(text: str, answer: str, correct: bool) -> None:
+    assert generated(text, answer) == (correct, True)
+
+
+def test_an_empty_answer_is_invalid() -> None:
+    assert generated(" .", "7") == (False, False)
+
+
+def test_wilson_interval_is_the_published_one() -> None:
+    # Brown, Cai & DasGupta 2001 and every table since: 10 of 20, and 0 of 10
+    assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+def test_a_score_of_nothing_is_null() -> None:
+    assert score([]).model_dump() == {"n": 0, "correct": 0, "invalid": 0, "score": None, "low": None, "high": None}
+
+
+@pytest.fixture(scope="module")
+def trained(shards, tokenizer, tmp_path_factory) -> Path:
+    """A model that has seen the 100 small sums often enough to know most of them."""
+    out = tmp_path_factory.mktemp("trained")
+    config = TrainConfig(
+        name="small", batch_packs=4,
+        model=ModelConfig(vocab_size=512, hidden=64, heads=2, feed_forward=128, blocks=1, max_positions=64),
+        lr=6e-3, warmup_steps=5, ema_decay=0.9, precision="fp32", bp_warmup=0,
+    )  # fmt: skip
+    loop.train(list(shards) * 4, str(tokenizer), config, str(out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def items() -> pa.Table:
+    sums = [(a, b) for a in range(10) for b in range(10)]
+    columns = [
+        [f"sums/test/{n}" for n in range(100)],
+        ["small" if a + b < 10 else "large" for a, b in sums],
+        [f"What is the sum of {a} and {b}?" for a, b in sums],
+        [str(a + b) for a, b in sums],
+        [[] for _ in sums],
+        [""] * 100,
+    ]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEM, strict=True)], schema=ITEM)
+
+
+def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Table, tmp_path: Path) -> None:
+    clean = {f"sums/test/{n}" for n in range(30)}
+    told: list[tuple[int, int]] = []
+    path = tmp_path / "answers.jsonl"
+    scores = evaluate(
+        str(trained), items, "generated", clean, answers=str(path), on_progress=lambda *p: told.append(p)
+    )
+    assert scores.all.score is not None and scores.all.score > 0.3
+    assert scores.clean is not None and scores.contaminated is not None
+    assert (scores.clean.n, scores.contaminated.n) == (30, 70)
+    assert scores.clean.correct + scores.contaminated.correct == scores.all.correct
+    assert sum(part.correct for part in scores.splits.values()) == scores.all.correct
+    assert scores.splits.keys() == {"small", "large"}
+    assert told[-1] == (100, 100) and len(told) == 4
+    said = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sum(line["correct"] for line in said) == scores.all.correct
+    assert [line["id"] for line in said] == items["id"].to_pylist()
+    assert json.loads(json.dumps(scores.model_dump(mode="json")))["all"]["n"] == 100
+
+
+def test_without_a_contamination_check_nothing_is_called_clean(trained: Path, items: pa.Table) -> None:
+    scores = evaluate(str(trained), items, "generated", limit=5)
+    assert scores.all.n == 5 and scores.clean is None and scores.contaminated is None
+
+
+def test_mistakes_are_named(trained: Path, items: pa.Table, tmp_path: Path) -> None:
+    with pytest.raises(WinnowError, match="did you mean 'gsm8k'"):
+        evaluate(str(trained), items, "gsm8")
+    with pytest.raises(WinnowError, match="no items"):
+        evaluate(str(trained), items.slice(0, 0), "gsm8k")
+    with pytest.raises(WinnowError, match="no checkpoint there"):
+        evaluate(str(tmp_path), items, "gsm8k")

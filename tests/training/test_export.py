@@ -1,0 +1,101 @@
+"""What is exported loads in transformers with equal logits, and comes back bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipelines.errors import InputError
+from training import checkpoint, loop
+from training.attention import attend, layout
+from training.checkpoint import CheckpointError
+from training.configs import TrainConfig
+from training.export import from_transformers, to_transformers
+from training.generate import generate, load, prompt
+from training.model import HrmText, ModelConfig
+
+
+@pytest.fixture(scope="module")
+def run(shards, tokenizer, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    config = TrainConfig(
+        name="small", batch_packs=2, steps=5, lr=5e-3, warmup_steps=2, ema_decay=0.5, precision="fp32",
+        model=ModelConfig(vocab_size=512, hidden=48, heads=3, feed_forward=128, blocks=2, max_positions=64),
+    )  # fmt: skip
+    loop.train(shards, str(tokenizer), config, str(out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory) -> Path:
+    return to_transformers(str(run), str(tmp_path_factory.mktemp("export") / "hf"))
+
+
+def logits(model: HrmText, ids: list[int], prefix: int) -> torch.Tensor:
+    plan = layout([prefix], [len(ids) - prefix])
+    return model(torch.tensor(ids), torch.arange(len(ids)), lambda slot, q, k, v: attend(plan, q, k, v))
+
+
+def test_transformers_loads_it_with_equal_logits(run: Path, exported: Path) -> None:
+    theirs = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
+    ours = load(str(run)).model
+    ids = list(range(8, 40))
+    types = (torch.arange(32) < 20).long()[None]
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.tensor([ids]), token_type_ids=types).logits[0]
+    assert (logits(ours, ids, 20) - expected).norm() / expected.norm() < 1e-5
+    assert theirs.config.L_bp_cycles == [0, 3]
+    assert type(theirs).__name__ == "HrmTextForCausalLM"
+
+
+def test_transformers_generates_the_same_tokens(run: Path, exported: Path) -> None:
+    speaker = load(str(run))
+    theirs = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
+    for text in ("What is the sum of 3 and 4?", "What is the sum of 9 and 9?"):
+        ids = prompt(speaker, "direct", text)
+        made = theirs.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            token_type_ids=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=8, do_sample=False,
+        )[0, len(ids) :].tolist()  # fmt: skip
+        eoa = speaker.special["eoa"]
+        assert generate(speaker, [ids], 8)[0] == (made[: made.index(eoa)] if eoa in made else made)
+
+
+def test_the_tokenizer_loads_and_knows_its_control_tokens(run: Path, exported: Path, special: dict[str, int]) -> None:
+    theirs = AutoTokenizer.from_pretrained(exported)
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
+        special["boq"], special["eoa"], special["pad"],
+    )  # fmt: skip
+    text = "What is the sum of 3 and 4?"
+    assert theirs(text, add_special_tokens=False)["input_ids"] == load(str(run)).tokenizer.encode(text).ids
+
+
+def test_the_way_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
+    ours = load(str(run)).model.state_dict()
+    AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32).save_pretrained(tmp_path / "again")
+    for folder in (exported, tmp_path / "again"):
+        back = from_transformers(str(folder))
+        assert back.config == checkpoint.read(run).progress.config.model
+        for name, tensor in back.state_dict().items():
+            assert torch.equal(tensor, ours[name]), name
+
+
+def test_the_last_weights_can_be_exported_too(run: Path, exported: Path, tmp_path: Path) -> None:
+    last = from_transformers(str(to_transformers(str(run), str(tmp_path / "last"), average=False)))
+    assert not torch.equal(last.lm_head.weight, from_transformers(str(exported)).lm_head.weight)
+
+
+def test_mistakes_are_named(run: Path, exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not empty"):
+        to_transformers(str(run), str(exported))
+    with pytest.raises(CheckpointError, match="no checkpoint there"):
+        to_transformers(str(tmp_path), str(tmp_path / "hf"))
+    with pytest.raises(InputError, match="not a model folder"):
+        from_transformers(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(InputError, match="'llama'"):
+        from_transformers(str(tmp_path))
