@@ -47,7 +47,7 @@ def export_corpus(records: Manifest, form: Literal["hf", "jsonl"], out: str) -> 
     shards = [shard for shard in records.shards if shard.rows]
     if not shards:
         raise CheckFailed("there is no record to export")
-    with _aside(out) as folder:
+    with _aside(out) as folder, _quiet():
         for index, shard in enumerate(shards):
             table = storage.read_parquet(shard.path).drop_columns(["digest"])
             dataset = datasets.Dataset(datasets.table.InMemoryTable(table))
@@ -161,9 +161,21 @@ def _aside(out: str) -> Iterator[Path]:
         yield folder
         folder.replace(place)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{out}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a progress bar per file, which `datasets` would draw over the caller's own."""
+    before = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not before:
+            datasets.enable_progress_bars()
 
 
 def _place(out: str) -> Path:

@@ -75,8 +75,11 @@ def test_datasets_loads_and_streams_the_export(tmp_path: Path, steps: tuple[Mani
     assert [row["id"] for row in stream] == want["id"].to_pylist()
 
 
-def test_json_lines_are_upstreams_rows(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
+def test_json_lines_are_upstreams_rows(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], capfd: pytest.CaptureFixture[str]
+) -> None:
     done = export_corpus(steps[0], "jsonl", str(tmp_path / "out"))
+    assert capfd.readouterr() == ("", "")
     rows = [
         json.loads(line)
         for name in done.files
