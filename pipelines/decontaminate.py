@@ -1,0 +1,306 @@
+"""Contamination: which evaluation items the corpus holds, and the corpus without them.
+
+Three passes with files between: the index of all benchmarks, mapped by every worker; hits by shard; then, with the
+counts of common 13-grams known, classes and removal by shard. The manifest's `side` files are the products:
+
+    hits/part-00000.parquet      every hit of the shard, those of rows that stay too (columns: REPORT)
+    clean_ids/<benchmark>.json   {"benchmark", "rule", "items", "contaminated": [ids], "clean": [ids], "remaining": [ids]}
+
+An item is contaminated when the rule finds it in a row that this step was given; `remaining` are those that rows it
+kept still hold (none, unless the recipe drops less than `test_leak`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import posixpath
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters import contamination
+from filters.contamination import CLASSES, RULES, Index
+from filters.stage import DROP_FIELDS, Outcome
+from pipelines import storage
+from pipelines.errors import InputError, RecipeError, nearest
+from pipelines.manifest import Manifest, Part, Step
+from pipelines.recipe import BenchmarkSpec, Contamination
+from pipelines.run import Desk, Run, Target, commit
+from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
+from pipelines.storage import ShardRef
+
+VERSION = 1
+"""Of the index, the scan, the classes and the rules."""
+
+BENCHMARK_SEED = 0
+"""Computed benchmarks have the same items whatever the seed of the corpus: a score is compared across runs."""
+
+EXCERPT = 400
+"""Characters of the matched span that hits and evidence quote."""
+
+FIELDS = ("instruction", "response")
+
+REPORT = pa.schema(
+    [
+        pa.field("row", pa.string(), False),
+        pa.field("source", pa.string(), False),
+        pa.field("benchmark", pa.string(), False),
+        pa.field("item", pa.string(), False),
+        pa.field("split", pa.string(), False),
+        pa.field("class", pa.string(), False),
+        pa.field("score", pa.float32(), False),
+        pa.field("rules", pa.list_(pa.field("element", pa.string(), False)), False),
+        pa.field("longest", pa.int32(), False),
+        pa.field("field", pa.string(), False),
+        pa.field("start", pa.int32(), False),
+        pa.field("end", pa.int32(), False),
+        pa.field("span", pa.string(), False),
+        pa.field("dropped", pa.bool_(), False),
+    ]
+)
+"""A hit. score: the share of the item's weight found, 0 to 1. rules: the published rules that flag it, ours included.
+longest: tokens of the longest shared run. start, end: characters of the span in `field`; span: its text, cut short.
+dropped: whether this step removed the row."""
+
+DROP_STAGE = "contamination"
+
+
+def drop_contaminated(run: Run, records: Manifest, settings: Contamination) -> Manifest:
+    """Drop the records that hold benchmark items, as `settings.rule` reads and `settings.drop` says.
+
+    Dropped rows: stage `contamination`, reason the class, evidence JSON {benchmark, item, span, score, rule}.
+
+    Errors: RecipeError for an unknown rule, class or benchmark; InputError for benchmark files that cannot be read.
+    """
+    _check(settings)
+    parameters = {
+        "rule": settings.rule,
+        "drop": sorted(settings.drop),
+        "benchmarks": [_identity(spec) for spec in settings.benchmarks],
+    }
+    step = Step("contamination", VERSION, parameters, (records.key,))
+    return run.do(step, lambda desk: _parts(desk, records.shards, settings), of=records)
+
+
+def benchmark_items(spec: BenchmarkSpec) -> pa.Table:
+    """The ITEM table of a recipe's benchmark, for the check and for evaluation alike.
+
+    Errors: RecipeError where the recipe names no known benchmark, or names it wrongly; InputError for its files.
+    """
+    benchmark = _benchmark(spec)
+    if benchmark.generate is not None:
+        assert spec.rows is not None
+        return benchmark.generate(spec.rows, BENCHMARK_SEED)
+    assert benchmark.read is not None
+    items = benchmark.read([path for pattern in spec.paths for path in storage.expand(pattern)])
+    items = items if spec.rows is None else items.slice(0, spec.rows)
+    if not items.num_rows:
+        raise InputError(f"benchmark {spec.name}: no items in {', '.join(spec.paths)}")
+    return items
+
+
+def _benchmark(spec: BenchmarkSpec) -> Benchmark:
+    name = spec.adapter or spec.name
+    where = f"contamination.benchmarks: {spec.name}"
+    if name not in BENCHMARKS:
+        raise RecipeError(
+            f"{where}: unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} (files of your own: `adapter: items`)"
+        )
+    benchmark = BENCHMARKS[name]
+    if benchmark.generate is not None and spec.paths:
+        raise RecipeError(f"{where}: {name!r} is computed; leave out `path`")
+    if benchmark.generate is not None and spec.rows is None:
+        raise RecipeError(f"{where}: {name!r} is computed; say how many items: `rows: 300`")
+    if benchmark.read is not None and not spec.paths:
+        raise RecipeError(f"{where}: {name!r} reads files; give their `path`")
+    return benchmark
+
+
+def _check(settings: Contamination) -> None:
+    """Errors: RecipeError for what no file is needed to see."""
+    if settings.rule not in RULES:
+        raise RecipeError(f"contamination.rule: unknown rule {settings.rule!r}; {nearest(settings.rule, RULES)}")
+    for name in settings.drop:
+        if name not in CLASSES:
+            raise RecipeError(f"contamination.drop: unknown class {name!r}; {nearest(name, CLASSES)}")
+    names = [spec.name for spec in settings.benchmarks]
+    for spec in settings.benchmarks:
+        if names.count(spec.name) > 1:
+            raise RecipeError(
+                f"contamination.benchmarks: two are called {spec.name!r}; give each its own name, and the `adapter` it is read by"
+            )
+        _benchmark(spec)
+    if not names:
+        raise RecipeError("contamination.benchmarks: name at least one, or write `contamination: false`")
+
+
+def _identity(spec: BenchmarkSpec) -> dict[str, Any]:
+    """What the items of a benchmark depend on. File names count, since they are part of the ids; folders do not."""
+    benchmark = _benchmark(spec)
+    files = [path for pattern in spec.paths for path in storage.expand(pattern)]
+    return {
+        "name": spec.name,
+        "adapter": benchmark.name,
+        "version": benchmark.version,
+        "rows": spec.rows,
+        "files": [[posixpath.basename(path), storage.digest(path)] for path in files],
+    }
+
+
+class _Judged(NamedTuple):
+    """One shard to remove rows from, and its hits."""
+
+    shard: ShardRef
+    hits: ShardRef
+
+
+def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination) -> list[Part]:
+    (built,) = desk.map(_build_index, [settings.benchmarks], "index")
+    path = built.shards[0].path
+    scanned = desk.map(functools.partial(_scan_shard, path), shards, "scan")
+    common = _common(desk, [part.side[0] for part in scanned])
+    work = [_Judged(shard, part.shards[0]) for shard, part in zip(shards, scanned, strict=True)]
+    parts = desk.map(functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop)), work)
+    return [*parts, _clean_ids(desk, _index(path), [side for part in parts for side in part.side], settings.rule)]
+
+
+def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
+    index = contamination.build([(spec.name, benchmark_items(spec)) for spec in specs])
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), contamination.to_table(index)),))
+
+
+@functools.lru_cache(maxsize=1)
+def _index(path: str) -> Index:
+    """The index, mapped once per worker."""
+    return contamination.from_table(storage.map_arrow(path))
+
+
+def _scan_shard(path: str, shard: ShardRef, target: Target) -> Part:
+    records = storage.read_parquet(shard.path, list(FIELDS))
+    hits = contamination.scan(_index(path), *(_column(records, name) for name in FIELDS))
+    grams, rows = contamination.gram_rows(hits)
+    counts = pa.table({"gram": pa.array(grams), "rows": pa.array(rows)})
+    return Part(
+        shards=(storage.write_arrow(target.path(suffix=".arrow"), hits),),
+        side=(storage.write_arrow(target.path("grams", ".arrow"), counts),),
+    )
+
+
+def _column(table: pa.Table, name: str) -> pa.StringArray:
+    column = table[name]
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _common(desk: Desk, counts: Sequence[ShardRef]) -> ShardRef:
+    """The 13-grams of benchmark text that more than COMMON_ROWS rows of the corpus hold, sorted.
+
+    Only grams of the index are counted, so the sum holds at most 12 bytes for each of its tokens.
+    """
+    total = pa.table({"gram": pa.array([], pa.uint64()), "rows": pa.array([], pa.int64())})
+    for ref in counts:
+        counted = storage.map_arrow(ref.path)
+        both = pa.concat_tables([total, counted.cast(total.schema)])
+        total = both.group_by("gram").aggregate([("rows", "sum")]).rename_columns(["gram", "rows"])
+    grams = total.filter(pc.greater(total["rows"], contamination.COMMON_ROWS)).select(["gram"]).sort_by("gram")
+    return storage.write_arrow(storage.join(desk.folder, "work", "common.arrow"), grams)
+
+
+def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], work: _Judged, target: Target) -> Part:
+    index = _index(path)
+    records = storage.read_parquet(work.shard.path)
+    common = storage.map_arrow(common_path)["gram"].to_numpy()
+    hits = contamination.judge(index, storage.map_arrow(work.hits.path), rule, common)
+    report = _report(index, records, hits)
+    reasons: list[str | None] = [None] * records.num_rows
+    evidence = [""] * records.num_rows
+    for place, hit in sorted(zip(hits["row"].to_pylist(), report.to_pylist(), strict=True), key=_worst_first):
+        if hit["class"] in drop and reasons[place] is None:
+            reasons[place] = hit["class"]
+            told = {
+                "benchmark": hit["benchmark"],
+                "item": hit["item"],
+                "span": hit["span"],
+                "score": round(hit["score"], 4),
+                "rule": rule,
+            }
+            evidence[place] = json.dumps(told, ensure_ascii=False)
+    reason = pa.array(reasons, pa.string())
+    gone = pc.is_valid(reason)
+    dropped = records.filter(gone)
+    marks = [
+        pa.array([DROP_STAGE] * dropped.num_rows, pa.string()),
+        reason.filter(gone),
+        pa.array(evidence, pa.string()).filter(gone),
+    ]
+    for field, column in zip(DROP_FIELDS, marks, strict=True):
+        dropped = dropped.append_column(field, column)
+    part = commit(Outcome(records.filter(pc.invert(gone)), dropped), work.shard.rows, target)
+    if not report.num_rows:
+        return part
+    report = report.append_column(REPORT.field("dropped"), gone.take(hits["row"].combine_chunks()))
+    return part.model_copy(update={"side": (storage.write_parquet(target.path("hits"), report),)})
+
+
+def _worst_first(hit: tuple[int, dict[str, Any]]) -> tuple[Any, ...]:
+    """Of a row's hits the one that is its reason: by class, then score, then benchmark and item."""
+    place, value = hit
+    return place, CLASSES.index(value["class"]), -value["score"], value["benchmark"], value["item"]
+
+
+def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
+    """Hits with names, ids and spans: REPORT without `dropped`."""
+    hits = hits.combine_chunks()
+    place, item = hits["row"].combine_chunks(), hits["item"].combine_chunks()
+    starts, ends, spans = [], [], []
+    # A loop over hits, not over records. Bytes become characters, which is what JSON, YAML and people count.
+    texts = records.select(list(FIELDS)).take(place).to_pylist() if len(place) else []
+    for text, field, start, end in zip(
+        texts, hits["field"].to_pylist(), hits["start"].to_pylist(), hits["end"].to_pylist(), strict=True
+    ):
+        data = text[FIELDS[field]].encode()
+        before, span = data[:start].decode(), data[start:end].decode()
+        starts.append(len(before))
+        ends.append(len(before) + len(span))
+        spans.append(span if len(span) <= EXCERPT else span[:EXCERPT] + " …")
+    columns = [
+        records["id"].take(place), records["source"].take(place), index.names.take(pa.array(index.bench[item.to_numpy()])),
+        index.ids.take(item), index.splits.take(item), hits["class"], hits["score"], hits["rules"], hits["longest"],
+        pa.array(FIELDS, pa.string()).take(hits["field"].combine_chunks()),
+        pa.array(starts, pa.int32()), pa.array(ends, pa.int32()), pa.array(spans, pa.string()),
+    ]  # fmt: skip
+    return pa.table(columns, schema=pa.schema(list(REPORT)[:-1]))
+
+
+def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], rule: str) -> Part:
+    """Write `clean_ids/<benchmark>.json`. A handful of small files made anew by a resumed step: they need no receipt."""
+    tables = [storage.read_parquet(ref.path, ["benchmark", "item", "class", "dropped"]) for ref in hits]
+    leaks: dict[str, set[str]] = {name: set() for name in index.names.to_pylist()}
+    remaining: dict[str, set[str]] = {name: set() for name in leaks}
+    for table in tables:
+        table = table.filter(pc.equal(table["class"], "test_leak"))
+        for name, item, dropped in zip(
+            table["benchmark"].to_pylist(), table["item"].to_pylist(), table["dropped"].to_pylist(), strict=True
+        ):
+            leaks[name].add(item)
+            if not dropped:
+                remaining[name].add(item)
+    evaluated = ~index.trained.astype(np.bool_)
+    side = []
+    for number, name in enumerate(leaks):
+        ids = index.ids.filter(pa.array((index.bench == number) & evaluated)).to_pylist()
+        value = {
+            "benchmark": name,
+            "rule": rule,
+            "items": len(ids),
+            "contaminated": [item for item in ids if item in leaks[name]],
+            "clean": [item for item in ids if item not in leaks[name]],
+            "remaining": [item for item in ids if item in remaining[name]],
+        }
+        path = storage.join(desk.folder, "clean_ids", f"{name}.json")
+        storage.write_json(path, value)
+        side.append(ShardRef(path=path, rows=len(ids), bytes=storage.size(path), digest=storage.digest(path)))
+    return Part(side=tuple(side))
