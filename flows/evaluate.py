@@ -1,0 +1,134 @@
+"""The evaluation flow: a checkpoint's score on a benchmark, on items that its corpus held and on those that it did not.
+
+A checkpoint knows the key of the packs it was trained on, so the run that made them is found without being named, and
+with it the benchmarks that the corpus was checked against and which of their items it held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from pipelines import lineage, storage
+from pipelines.decontaminate import benchmark_items
+from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.lineage import RunFiles
+from pipelines.recipe import BenchmarkSpec, Contamination
+from training import checkpoint as checkpoints
+from training.evaluation import EVALUATIONS, Score, Scores, evaluate
+
+GENERATED_ITEMS = 300
+"""Items asked of a computed benchmark where neither the recipe nor the caller says how many."""
+
+
+def run_of(checkpoint: str, root: str) -> RunFiles | None:
+    """The recorded run under `root` whose packs the checkpoint was trained on; None when it is not there."""
+    key = checkpoints.read(Path(checkpoint)).progress.run_key
+    for name in storage.folders(storage.join(root, "runs")):
+        path = storage.join(root, "runs", name, "run.json")
+        if storage.exists(path) and storage.read_json(path).get("packs") == key:
+            return lineage.open_run(root, name)
+    return None
+
+
+def checked_against(run: RunFiles) -> dict[str, BenchmarkSpec]:
+    """The benchmarks that a run's corpus was checked against, by name."""
+    settings = run.info["settings"].get("contamination")
+    return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
+
+
+def clean_ids(run: RunFiles, benchmark: str) -> set[str] | None:
+    """Ids of the benchmark's items that the run's records did not hold; None where they were not checked for it."""
+    step = run.step("contamination")
+    for side in step.side if step else ():
+        if side.path.endswith(f"/clean_ids/{benchmark}.json"):
+            return set(storage.read_json(side.path)["clean"])
+    return None
+
+
+def evaluate_checkpoint(
+    checkpoint: str,
+    benchmark: str = "generated",
+    root: str = "./winnow-data",
+    run: str | None = None,
+    paths: tuple[str, ...] = (),
+    limit: int | None = None,
+    batch: int = 32,
+    average: bool = True,
+    answers: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score a checkpoint folder (or a training folder's latest checkpoint) on a benchmark.
+
+    benchmark: a name that the run's recipe gives a benchmark, or one of `training.evaluation.EVALUATIONS` with `paths`
+    to its files (a computed one takes none). run: the run that built the corpus, found by itself where it is under
+    `root`. limit: ask only the first items. answers: write a JSON line per item there.
+
+    Raises WinnowError and its kin for what cannot be found.
+    """
+    found = lineage.open_run(root, run) if run else run_of(checkpoint, root)
+    specs = checked_against(found) if found else {}
+    spec = specs.get(benchmark)
+    clean = clean_ids(found, benchmark) if found and spec and not paths else None
+    if spec is None or paths:
+        if benchmark not in EVALUATIONS:
+            raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, {*EVALUATIONS, *specs})}")
+        if benchmark == "generated":
+            spec = BenchmarkSpec(name=benchmark, rows=max(limit or 0, GENERATED_ITEMS))
+        elif paths:
+            spec = BenchmarkSpec(name=benchmark, path=paths)
+        else:
+            raise RunError(
+                f"benchmark {benchmark}: the checkpoint's run was not checked against it, so say where its files are: "
+                f"--path {benchmark}.jsonl"
+            )
+    kind = spec.adapter or spec.name
+    return evaluate(
+        checkpoint, benchmark_items(spec), kind, clean, limit, batch, average, answers=answers, on_progress=on_progress
+    )
+
+
+@flow(name="evaluate", validate_parameters=True)
+def evaluate_flow(
+    checkpoint: str,
+    benchmark: str = "generated",
+    root: str = "./winnow-data",
+    run: str | None = None,
+    paths: tuple[str, ...] = (),
+    limit: int | None = None,
+    answers: str | None = None,
+) -> dict[str, Any]:
+    """Score a checkpoint on a benchmark; the parameters are those of `evaluate_checkpoint`."""
+    began = time.monotonic()
+    scores = evaluate_checkpoint(checkpoint, benchmark, root, run, paths, limit, answers=answers)
+    create_table_artifact(
+        key="winnow-scores", table=table(scores), description=f"{benchmark}: {scores.checkpoint}, step {scores.step}"
+    )
+    return {**scores.model_dump(mode="json"), "seconds": round(time.monotonic() - began, 3)}
+
+
+def table(scores: Scores) -> list[dict[str, Any]]:
+    """A line each for all, clean and contaminated items, then for the splits: score and interval in percent."""
+    named: dict[str, Score | None] = {
+        "all": scores.all,
+        "clean": scores.clean,
+        "contaminated": scores.contaminated,
+        **(scores.splits if len(scores.splits) > 1 else {}),
+    }
+    return [
+        {
+            "items": name,
+            "n": score.n,
+            "correct": score.correct,
+            "invalid": score.invalid,
+            "score": f"{score.score:.1%}",
+            "95 % interval": f"{score.low:.1%} to {score.high:.1%}",
+        }
+        for name, score in named.items()
+        if score is not None and score.score is not None
+    ]
