@@ -91,47 +91,47 @@ MISSING = (
 def draw(dice: Dice) -> Problem:
     """One problem, from either side of the held-out line."""
     kind = dice.below(100)
-    if kind < 18:
+    if kind < 14:
         high = dice.pick((9, 20, 60))
         a, b = dice.between(1, high), dice.between(1, high)
         answer = str(a + b)
         steps = f"We add the two numbers: {a} + {b} = {answer}."
         return Problem(("sum", min(a, b), max(a, b)), dice.pick(SUM).format(a=a, b=b), steps, answer)
-    if kind < 28:
+    if kind < 20:
         high = dice.pick((12, 30, 90))
         b, rest = dice.between(1, high), dice.between(1, high)
         a = b + rest
         steps = f"We take {b} from {a}: {a} - {b} = {rest}."
         return Problem(("difference", a, b), dice.pick(DIFFERENCE).format(a=a, b=b), steps, str(rest))
-    if kind < 34:
+    if kind < 24:
         a, b = dice.between(2, 30), dice.between(2, 10)
         answer = str(a * b)
         return Problem(
             ("product", a, b), dice.pick(PRODUCT).format(a=a, b=b), f"We multiply: {a} * {b} = {answer}.", answer
         )
-    if kind < 68:
+    if kind < 58:
         high = dice.pick((99, 99, 999))
         a, b = dice.between(1, high), dice.between(1, high)
         b += a == b
         large, small = max(a, b), min(a, b)
         key = ("compare", small, large)
-        if kind < 50:
+        if kind < 48:
             answer, sign = ("yes", ">") if a > b else ("no", "<")
             return Problem(key, dice.pick(WHETHER).format(a=a, b=b), f"{a} {sign} {b}.", answer)
-        if kind < 60:
+        if kind < 54:
             steps = f"Since {large} > {small}, the larger one is {large}."
             return Problem(key, dice.pick(LARGER).format(a=a, b=b), steps, str(large))
         steps = f"Since {small} < {large}, the smaller one is {small}."
         return Problem(key, dice.pick(SMALLER).format(a=a, b=b), steps, str(small))
-    if kind < 82:
+    if kind < 80:
         a = dice.between(1, 999)
         answer = "odd" if a % 2 else "even"
         steps = f"The last digit of {a} is {a % 10}, which is {answer}."
         return Problem(("parity", a), dice.pick(PARITY).format(a=a), steps, answer)
-    if kind < 88:
+    if kind < 90:
         a = dice.between(100, 999)
         return Problem(("last_digit", a), dice.pick(LAST_DIGIT).format(a=a), f"{a} ends with {a % 10}.", str(a % 10))
-    if kind < 95:
+    if kind < 96:
         a, up = dice.between(1, 999), dice.chance(60)
         b = a + 1 if up else a - 1
         steps = f"{a} {'+' if up else '-'} 1 = {b}."
