@@ -44,7 +44,9 @@ def as_json(path: Path) -> None:
 
 
 def as_json_holder(path: Path) -> None:
-    path.write_text(json.dumps({"version": [1, 2], "meta": {"list": [{"question": "no"}]}, "rows": ROWS, "after": [{}]}))
+    path.write_text(
+        json.dumps({"version": [1, 2], "meta": {"list": [{"question": "no"}]}, "rows": ROWS, "after": [{}]})
+    )
 
 
 def as_json_that_is_jsonl(path: Path) -> None:
@@ -160,7 +162,9 @@ def test_a_bad_line_is_a_row_with_its_number_and_its_neighbours_are_read(tmp_pat
 
 
 def test_a_bad_row_of_a_json_array_is_a_row_with_its_number(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('[{"question": "q", "answer": "a"}, 5, {"question": q}, null, {"question": "}]", "answer": "x"}]')
+    (tmp_path / "a.json").write_text(
+        '[{"question": "q", "answer": "a"}, 5, {"question": q}, null, {"question": "}]", "answer": "x"}]'
+    )
     assert [(row, fault) for row, fault, _, _ in answers(tmp_path / "a.json")] == [
         (0, None),
         (1, "not_an_object"),
@@ -184,7 +188,11 @@ def test_a_csv_row_with_too_many_fields_or_bad_bytes_is_a_row_with_its_number(tm
 def test_bytes_that_are_no_text_in_parquet_are_a_row_with_its_number(tmp_path: Path) -> None:
     table = pa.table({"question": pa.array([b"q", b"q\xff", None], pa.binary()), "answer": ["a", "a", "a"]})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert answers(tmp_path / "a.parquet") == [(0, None, "q", "a"), (1, "invalid_utf8", None, None), (2, None, None, "a")]
+    assert answers(tmp_path / "a.parquet") == [
+        (0, None, "q", "a"),
+        (1, "invalid_utf8", None, None),
+        (2, None, None, "a"),
+    ]
 
 
 def test_a_bad_line_far_into_a_file_keeps_its_number(tmp_path: Path) -> None:
@@ -230,10 +238,14 @@ def test_an_unknown_suffix_is_an_error_with_the_nearest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "write"), WRITERS, ids=[write.__name__ for _, write in WRITERS])
-def test_a_missing_column_is_named_with_those_that_there_are(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
+def test_a_missing_column_is_named_with_those_that_there_are(
+    tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
     path = tmp_path / name
     write(path)
-    with pytest.raises(InputError, match=r"a\.\w+: no column 'questions' \(the file has: .*question.*\); did you mean 'question'"):
+    with pytest.raises(
+        InputError, match=r"a\.\w+: no column 'questions' \(the file has: .*question.*\); did you mean 'question'"
+    ):
         next(read(str(path), text("questions", "answer")))
     assert next(read(str(path), text("questions", "answer"), optional=["questions"]))["questions"].null_count > 0
 
@@ -244,7 +256,9 @@ def test_a_column_that_only_later_rows_have_is_there(tmp_path: Path) -> None:
 
 
 def test_a_truncated_gzip_gives_the_rows_before_it_and_then_names_the_file(tmp_path: Path) -> None:
-    whole = gzip.compress("".join(json.dumps({"question": f"q{i}", "answer": "a" * (i % 97)}) + "\n" for i in range(40_000)).encode())
+    whole = gzip.compress(
+        "".join(json.dumps({"question": f"q{i}", "answer": "a" * (i % 97)}) + "\n" for i in range(40_000)).encode()
+    )
     (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     seen = 0
     with pytest.raises(InputError, match=r"a\.jsonl\.gz: truncated or damaged after its first \d{4,} rows") as problem:
@@ -277,7 +291,9 @@ def test_a_truncated_parquet_or_arrow_file_is_named(
 @pytest.mark.parametrize("ending", ["", ", ", ', {"question": "q", "answer'])
 def test_a_truncated_json_array_gives_its_whole_rows_and_then_names_the_file(tmp_path: Path, ending: str) -> None:
     (tmp_path / "a.json").write_text('[{"question": "q", "answer": "a"}' + ending)
-    with pytest.raises(InputError, match=r"a\.json: cannot be read beyond its first \d rows: the JSON array does not end"):
+    with pytest.raises(
+        InputError, match=r"a\.json: cannot be read beyond its first \d rows: the JSON array does not end"
+    ):
         list(read(str(tmp_path / "a.json"), QA))
 
 
@@ -324,7 +340,11 @@ def test_a_tsv_without_quotes_and_header_keeps_its_quotes(tmp_path: Path) -> Non
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    for name, data in (("a.csv", "question,answer\nq,a\n"), ("a.jsonl", '{"question": "q", "answer": "a"}\n'), ("a.json", '[{"question": "q", "answer": "a"}]')):
+    for name, data in (
+        ("a.csv", "question,answer\nq,a\n"),
+        ("a.jsonl", '{"question": "q", "answer": "a"}\n'),
+        ("a.json", '[{"question": "q", "answer": "a"}]'),
+    ):
         (tmp_path / name).write_text(data, encoding="utf-8-sig")
         assert answers(tmp_path / name) == [(0, None, "q", "a")]
 
@@ -364,7 +384,9 @@ def test_cutting_a_csv_file_anywhere_finds_its_rows(rows: list[list[str]], piece
     data = written.getvalue().encode()
     parts = iter([bytearray(data[i : i + pieces]) for i in range(0, len(data), pieces)])
     cuts = list(cutting.delimited(parts, ",", quoted=True))
-    found = [next(csv.reader(io.StringIO(cut.row(i).decode(), newline=""))) for cut in cuts for i in range(len(cut.starts))]
+    found = [
+        next(csv.reader(io.StringIO(cut.row(i).decode(), newline=""))) for cut in cuts for i in range(len(cut.starts))
+    ]
     assert found == rows
     assert all(count == 2 for cut in cuts if cut.fields is not None for count in cut.fields)
 
@@ -384,8 +406,15 @@ def test_cutting_lines_anywhere_finds_them(lines: list[str], pieces: int) -> Non
 def test_a_row_that_could_not_be_read_keeps_its_fault_and_comes_once(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": "a"}\n{broken\n{"question": "r", "answer": "b"}\n')
     rows = pa.concat_tables(list(read(str(tmp_path / "a.jsonl"), QA)))
-    both = interleave([raw(rows, rows["question"], rows["answer"], "cot"), raw(rows, rows["question"], rows["answer"], "direct", "direct")])
-    assert [(row["row"], row["variant"], row["condition"], row["response"], row["fault"]) for row in both.to_pylist()] == [
+    both = interleave(
+        [
+            raw(rows, rows["question"], rows["answer"], "cot"),
+            raw(rows, rows["question"], rows["answer"], "direct", "direct"),
+        ]
+    )
+    assert [
+        (row["row"], row["variant"], row["condition"], row["response"], row["fault"]) for row in both.to_pylist()
+    ] == [
         (0, "", "cot", "a", None),
         (0, "direct", "direct", "a", None),
         (1, "", "cot", "{broken", "broken_json"),

@@ -42,7 +42,7 @@ def _read_humaneval(paths: list[str]) -> pa.Table:
 
 
 def _functions(path: str) -> list[tuple[int, Item]]:
-    return [(number, Item(row["text"], "")) for number, row in file_rows(path, text("text"))]
+    return [(number, Item(row["text"], "")) for number, row in file_rows(path, text("text")) if row["text"]]
 
 
 REPHRASED_MMLU = Benchmark(
