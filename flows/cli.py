@@ -1,9 +1,9 @@
 """The `winnow` command.
 
-Exit codes: 0 done; 1 the run or a check failed; 2 the user's mistake (the message names file, line or key, and the mend).
-With `--json`, stdout holds one JSON object and nothing else; what a person reads goes to stderr.
+Exit codes: 0 done; 1 the run or a check failed; 2 the user's mistake (the message names file, line or key, and the
+mend). With `--json`, stdout holds one JSON object and nothing else; what a person reads goes to stderr.
 
-What a command needs is imported inside it: Prefect, Ray and torch each take seconds to load, and `winnow why` needs none.
+What a command needs is imported inside it: Prefect, Ray and torch each take seconds to load, and `why` needs none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Root = Annotated[str, typer.Option("--root", envvar="WINNOW_ROOT", help="Folder or object-store URL that holds steps and runs.")]
+Root = Annotated[
+    str, typer.Option("--root", envvar="WINNOW_ROOT", help="Folder or object-store URL that holds steps and runs.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 RunName = Annotated[str, typer.Argument(help="A run's id, a unique beginning of it, or `latest`.")]
 ROOT = "./winnow-data"
@@ -53,9 +55,18 @@ def out(value: Any) -> None:
 def build(
     recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
     root: Root = ROOT,
-    engine: Annotated[str, typer.Option(envvar="WINNOW_ENGINE", help="`ray` (this machine's own, or the cluster of RAY_ADDRESS) or `local`.")] = "ray",
-    workers: Annotated[int | None, typer.Option(envvar="WINNOW_WORKERS", min=1, help="Shards at a time. Default: all processors.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Override one key: `path.to.key=value`. Repeatable.")] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            envvar="WINNOW_ENGINE", help="`ray` (this machine's own, or the cluster of RAY_ADDRESS) or `local`."
+        ),
+    ] = "ray",
+    workers: Annotated[
+        int | None, typer.Option(envvar="WINNOW_WORKERS", min=1, help="Shards at a time. Default: all processors.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override one key: `path.to.key=value`. Repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build a corpus: sources to packed tokens. Steps that are there already are reused.
@@ -69,17 +80,22 @@ def build(
     from pipelines.recipe import load
 
     load(recipe, tuple(settings or ()))  # a mistake in the recipe is told before anything is started
-    from flows.console import Console, count
-    from flows.curate import CONSOLE, EngineName, curate_flow
+    from flows.console import CONSOLE, Console, count
+    from flows.curate import EngineName, curate_flow
 
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
-    answer = curate_flow(recipe=str(recipe), root=root, engine=cast(EngineName, engine), workers=workers, settings=tuple(settings or ()))
+    answer = curate_flow(
+        recipe=str(recipe), root=root, engine=cast(EngineName, engine), workers=workers, settings=tuple(settings or ())
+    )
     if as_json:
         out(answer)
         return
     share = answer["rows_kept"] / max(answer["rows_in"], 1)
-    console.say(f"\n[bold]{answer['run']}[/bold]: {count(answer['rows_kept'])} of {count(answer['rows_in'])} rows kept ({share:.1%})")
+    console.say(
+        f"\n[bold]{answer['run']}[/bold]: {count(answer['rows_kept'])} of {count(answer['rows_in'])} rows kept"
+        f" ({share:.1%})"
+    )
     console.say(f"  report   {answer['report']}")
     console.say(f"  next     winnow train {answer['run']} --root {root}")
 
@@ -87,7 +103,9 @@ def build(
 @app.command()
 def plan(
     recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Override one key: `path.to.key=value`. Repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override one key: `path.to.key=value`. Repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a build would read and do, without doing it.
@@ -104,8 +122,8 @@ def plan(
         return
     console = Console()
     for source in made["inputs"]:
-        state = "[red]missing[/red]" if source["missing"] else f"{count(source['bytes']):>14} bytes" if source["bytes"] is not None else f"{count(source['rows']):>14} rows "
-        console.say(f"  {source['source']:<28}{state}  {source['file']}")
+        size = f"{count(source['bytes'])} bytes" if source["rows"] is None else f"{count(source['rows'])} rows"
+        console.say(f"  {source['source']:<28}{'missing' if source['missing'] else size:>20}  {source['file']}")
     console.say("")
     for line in made["words"]:
         console.say(f"  {line}")
@@ -131,9 +149,16 @@ def why(
         return
     console = Console()
     for entry in fate["history"]:
-        reason = f"  [red]{entry['stage']}/{entry['reason']}[/red]  {json.dumps(entry['evidence'], ensure_ascii=False)}" if entry["verdict"] == "dropped" else ""
-        console.say(f"  {entry['step']:<20}{entry['verdict']}{reason}")
-    console.say(f"\n[bold]instruction[/bold] ({fate['condition']})\n{shorten(fate['instruction'])}\n\n[bold]response[/bold]\n{shorten(fate['response'])}")
+        console.say(
+            f"  {entry['step']:<20}{entry['verdict']}" + (f"  [red]{because(entry)}[/red]" if "reason" in entry else "")
+        )
+    for part in ("instruction", "response"):
+        console.say(f"\n[bold]{part}[/bold]\n{shorten(fate[part])}")
+
+
+def because(entry: dict[str, Any]) -> str:
+    """Stage, reason and evidence of a dropped row in one line."""
+    return shorten(f"{entry['stage']}/{entry['reason']}  {json.dumps(entry['evidence'], ensure_ascii=False)}")
 
 
 def shorten(text: str, limit: int = 2000) -> str:
@@ -201,10 +226,8 @@ def sources(as_json: Json = False) -> None:
     """
     from pipelines.sources import SOURCES
 
-    rows = [
-        {"name": name, "title": source.title, "licence": source.licence, "home": source.home, "revision": source.revision, "condition": source.condition, "overlaps": list(source.overlaps)}
-        for name, source in SOURCES.items()
-    ]
+    shown = ("name", "title", "licence", "home", "revision", "condition", "overlaps")
+    rows = [{key: getattr(source, key) for key in shown} for source in SOURCES.values()]
     if as_json:
         out({"sources": rows})
         return
@@ -213,11 +236,144 @@ def sources(as_json: Json = False) -> None:
         typer.echo(f"{row['name']:<24}{row['condition']:<16}{row['licence']:<22}{row['title']}{overlaps}")
 
 
+@app.command()
+def export(
+    run: RunName,
+    to: Annotated[str, typer.Option("--out", help="A new folder for the export.")],
+    form: Annotated[str, typer.Option("--format", help="`hf`, `jsonl` or `hrm-text`.")] = "hf",
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Write a run's corpus for others: a Hugging Face data set, JSONL, or the layout of HRM-Text's own trainer.
+
+    Example: `winnow export latest --format jsonl --out corpus`
+    """
+    from pipelines import lineage
+    from pipelines.errors import WinnowError, nearest
+    from pipelines.export import export_corpus, export_hrm_text
+    from pipelines.recipe import Sampling
+
+    found = lineage.open_run(root, run)
+    if form in ("hf", "jsonl"):
+        done = export_corpus(found.records, "hf" if form == "hf" else "jsonl", to)
+    elif form == "hrm-text":
+        tokens, tokenizer, settings = found.step("tokens"), found.step("tokenizer"), found.info["settings"]
+        assert tokens and tokenizer
+        done = export_hrm_text(tokens, tokenizer, Sampling.model_validate(settings["sampling"]), settings["seed"], to)
+    else:
+        raise WinnowError(f"--format {form}: {nearest(form, ['hf', 'jsonl', 'hrm-text'])}")
+    out(done._asdict()) if as_json else typer.echo(f"{done.rows:,} rows in {len(done.files)} files below {done.folder}")
+
+
+@app.command()
+def train(
+    run: Annotated[
+        str, typer.Argument(help="A run's id, `latest`, or a folder of packs and their tokenizer.json.")
+    ] = "latest",
+    config: Annotated[str, typer.Option(help="tiny, b, l, xl ...: a function in training/configs.py.")] = "tiny",
+    to: Annotated[str | None, typer.Option("--out", help="Folder of the checkpoints. Default: below the root.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Train HRM-Text on a run's packs under Ray Train; carries on from the latest checkpoint.
+
+    Example: `winnow train latest --config tiny`
+    """
+    from flows.console import CONSOLE, Console, count
+    from flows.train import train_flow
+
+    console = Console(quiet=as_json and not sys.stderr.isatty())
+    CONSOLE.set(console)
+    answer = train_flow(run=run, config=config, root=root, out=to, workers=workers, steps=steps)
+    if as_json:
+        out(answer)
+        return
+    console.say(
+        f"\n[bold]{config}[/bold]: {count(answer['steps'])} steps, {count(answer['tokens'])} tokens,"
+        f" loss {answer['loss']:.3f}"
+    )
+    console.say(f"  checkpoint  {answer['checkpoint']}")
+    console.say(f"  next        winnow evaluate latest --root {root}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")
+    ] = "latest",
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeatable. Default: all that the run was checked against and that can be scored."),
+    ] = None,
+    path: Annotated[
+        list[str] | None, typer.Option(help="Files of the benchmark, where the run does not name them.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first items.")] = None,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Score a checkpoint: on all items, on clean ones, and on those that its corpus held.
+
+    Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
+    """
+    from flows.console import CONSOLE, Console
+    from flows.evaluate import evaluate_flow
+    from flows.find import find_checkpoint
+
+    console = Console(quiet=as_json and not sys.stderr.isatty())
+    CONSOLE.set(console)
+    folder = find_checkpoint(checkpoint, root)
+    answer = evaluate_flow(
+        checkpoint=folder, benchmarks=tuple(benchmark or ()), root=root, paths=tuple(path or ()), limit=limit
+    )
+    if as_json:
+        out(answer)
+        return
+    for scores in answer["scores"]:
+        console.say(f"\n[bold]{scores['benchmark']}[/bold]  {scores['checkpoint']}")
+        for name in ("all", "clean", "contaminated"):
+            if (score := scores[name]) and score["n"]:
+                console.say(
+                    f"  {name:<14}{score['correct']:>6} of {score['n']:<6}{score['score']:>7.1%}   "
+                    f"95 % interval {score['low']:.1%} to {score['high']:.1%}"
+                )
+    if answer["report"]:
+        console.say(f"\n  report   {answer['report']}")
+    console.say(f"  next     winnow generate {checkpoint} --root {root} 'What is 7 + 5?'")
+
+
+@app.command()
+def generate(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")],
+    instruction: Annotated[str, typer.Argument(help="What to ask.")],
+    condition: Annotated[
+        str, typer.Option(help="Tags, as the corpus writes them: `direct`, `cot`, `synth,cot` ...")
+    ] = "direct",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Ask a checkpoint one thing.
+
+    Example: `winnow generate latest 'What is 7 + 5?'`
+    """
+    from flows.find import find_checkpoint
+    from training.generate import answer, load
+
+    folder = find_checkpoint(checkpoint, root)
+    said = answer(load(folder), [instruction], condition, max_tokens)[0]
+    out(
+        {"checkpoint": folder, "condition": condition, "instruction": instruction, "response": said}
+    ) if as_json else typer.echo(said)
+
+
 def main() -> None:
     """Run the command and turn exceptions into exit codes and words."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    from pipelines.errors import WinnowError
+    from pipelines.errors import RESUME, WinnowError
 
     try:
         app()
@@ -226,7 +382,7 @@ def main() -> None:
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         fail(1, error)
     except KeyboardInterrupt:
-        print("stopped; run the same command again, it resumes from the finished shards", file=sys.stderr)
+        print(f"stopped; {RESUME}", file=sys.stderr)
         sys.exit(130)
 
 

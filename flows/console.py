@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console as Rich
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from pipelines import run as runs
 
@@ -31,7 +42,7 @@ class Console:
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rows]}"),
+            TextColumn("{task.fields[words]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.rich,
             transient=True,
@@ -42,16 +53,28 @@ class Console:
 
     def watch(self, progress: runs.Progress) -> None:
         """Move the bar: the step, its phase where it has several, shards done, rows kept, rows per second."""
-        name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
         if progress.phase == "reused":
             return
+        name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
+        words = ""
+        if progress.rows_in:
+            words = f"{count(progress.rows_kept)} rows kept, {rate(progress.rows_in, progress.seconds)}"
+        self.show(name, progress.done, progress.total, words)
+
+    def trained(self, metrics: Mapping[str, Any]) -> None:
+        """Move the bar of a training: steps, loss, token accuracy, tokens per second."""
+        right, speed = metrics["token_accuracy"], count(metrics["tokens_per_second"])
+        words = f"loss {metrics['loss']:.3f}, {right:.0%} of tokens right, {speed} tokens/s"
+        self.show("train", metrics["step"], metrics["total_steps"], words)
+
+    def show(self, name: str, done: int, total: int, words: str = "") -> None:
+        """Move the bar of that name; the one before it goes."""
         if name != self.shown:
             if self.bar is not None:
                 self.bars.remove_task(self.bar)
-            self.bar, self.shown = self.bars.add_task(name, total=progress.total, rows=""), name
+            self.bar, self.shown = self.bars.add_task(name, total=total, words=""), name
         assert self.bar is not None
-        rows = f"{count(progress.rows_kept)} rows kept, {rate(progress.rows_in, progress.seconds)}" if progress.rows_in else ""
-        self.bars.update(self.bar, completed=progress.done, total=progress.total, rows=rows)
+        self.bars.update(self.bar, completed=done, total=total, words=words)
 
     def finished(self, performed: runs.Performed) -> None:
         """One line for a step that is done."""
@@ -61,9 +84,11 @@ class Console:
             rows = f"{len(manifest.shards):>10} file{'s' if len(manifest.shards) != 1 else ''}"
         elif manifest.rows_dropped:
             rows += f"  {count(manifest.rows_dropped):>8} dropped"
-        speed = "reused" if performed.reused else f"{performed.seconds:6.1f} s  {rate(manifest.rows_in or 0, performed.seconds) if manifest.rows_in else ''}"
+        speed = "reused" if performed.reused else f"{performed.seconds:6.1f} s"
+        if not performed.reused and manifest.rows_in:
+            speed += f"  {rate(manifest.rows_in, performed.seconds)}"
         mark = "[dim]·[/dim]" if performed.reused else "[green]✓[/green]"
-        self.rich.print(f" {mark} {manifest.step:<20}{rows:<38}{speed}", highlight=False)
+        self.say(f" {mark} {manifest.step:<20}{rows:<38}{speed}")
 
     def say(self, text: str) -> None:
         """A line for the user."""
@@ -73,6 +98,17 @@ class Console:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
         sys.stderr.flush()
+
+
+CONSOLE: ContextVar[Console | None] = ContextVar("CONSOLE", default=None)
+"""Who looks on, where a person started a flow from a terminal. Not a parameter: those are recorded by Prefect."""
+
+
+def onlooker() -> Console:
+    """The console of whoever started the flow, or one that shows nothing."""
+    return CONSOLE.get() or Console(quiet=True)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 from prefect.client.schemas.objects import State, StateType
+from prefect.logging import get_run_logger
 
-from flows.console import Console, count
+from flows.console import Console, count, onlooker
 from flows.ray_engine import RayEngine
 from pipelines import lineage, storage
 from pipelines.curate import curate
@@ -29,9 +33,6 @@ from pipelines.report import write_report
 from pipelines.run import Performed, Progress, Run
 
 EngineName = Literal["ray", "local"]
-
-CONSOLE: ContextVar[Console | None] = ContextVar("CONSOLE", default=None)
-"""Who looks on, where a person started the flow from a terminal. Not a parameter: those are recorded by Prefect."""
 
 UPDATE_SECONDS = 1.0
 """A progress artifact moves at most this often: each move is a call to the server."""
@@ -62,7 +63,12 @@ class Tracker:
 
     def __init__(self, console: Console, steps: int) -> None:
         self.console, self.steps, self.done, self.moved = console, steps, 0, 0.0
-        self.artifact = cast(UUID, create_progress_artifact(progress=0.0, key="winnow-progress", description="Curation: steps and shards done"))
+        self.artifact = cast(
+            UUID,
+            create_progress_artifact(
+                progress=0.0, key="winnow-progress", description="Curation: steps and shards done"
+            ),
+        )
 
     def watch(self, progress: Progress) -> None:
         """Show a finished shard."""
@@ -74,12 +80,21 @@ class Tracker:
         """Run one step as one task run; a reused one ends in the state `Cached`."""
         performed: list[Performed] = []
 
-        @task(name=step.name, task_run_name=step.folder, cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
+        @task(
+            name=step.name,
+            task_run_name=step.folder,
+            cache_policy=NO_CACHE,
+            retries=1,
+            retry_delay_seconds=5,
+            retry_condition_fn=worth_a_retry,
+        )
         def run_step() -> State[None]:
             performed.append(work())
             last = performed[-1]
             manifest = last.manifest
-            message = f"{count(manifest.rows_kept)} rows kept, {count(manifest.rows_dropped)} dropped, {last.seconds:.1f} s"
+            message = (
+                f"{count(manifest.rows_kept)} rows kept, {count(manifest.rows_dropped)} dropped, {last.seconds:.1f} s"
+            )
             get_run_logger().info("%s: %s", step.name, "reused" if last.reused else message)
             return State(type=StateType.COMPLETED, name="Cached" if last.reused else "Completed", message=message)
 
@@ -120,14 +135,16 @@ def curate_flow(
     """
     path, root = recipe, absolute(root)
     loaded = load(path, settings)
-    console = CONSOLE.get() or Console(quiet=True)
+    console = onlooker()
     with make_engine(engine, workers or cpus()) as running, console:
         tracker = Tracker(console, steps_of(loaded))
         run = Run(root, cast(Engine, running), tracker.perform, tracker.watch)
         corpus = curate(run, loaded)
     done = lineage.record(root, loaded, storage.read_bytes(path).decode(), corpus, run.performed)
     report = write_report(done)
-    create_table_artifact(key="winnow-funnel", table=funnel(run.performed), description=f"Where the rows of {done.id} went, step by step")
+    create_table_artifact(
+        key="winnow-funnel", table=funnel(run.performed), description=f"Where the rows of {done.id} went, step by step"
+    )
     create_markdown_artifact(key="winnow-report", markdown=f"Run `{done.id}`: report at `{report}`")
     return answer(root, done, run.performed, report)
 
@@ -137,7 +154,11 @@ def funnel(performed: list[Performed]) -> list[dict[str, Any]]:
     table = []
     for entry in performed:
         manifest = entry.manifest
-        worst = max(manifest.counts.items(), key=lambda pair: pair[1], default=("", 0)) if manifest.rows_in is not None else ("", 0)
+        worst = (
+            max(manifest.counts.items(), key=lambda pair: pair[1], default=("", 0))
+            if manifest.rows_in is not None
+            else ("", 0)
+        )
         table.append(
             {
                 "step": manifest.step,

@@ -6,7 +6,6 @@ with it the benchmarks that the corpus was checked against and which of their it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from flows.console import onlooker
 from pipelines import lineage, storage
 from pipelines.decontaminate import benchmark_items
 from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.lineage import RunFiles
 from pipelines.recipe import BenchmarkSpec, Contamination
+from pipelines.report import write_report
 from training import checkpoint as checkpoints
 from training.evaluation import EVALUATIONS, Score, Scores, evaluate
 
@@ -96,20 +97,43 @@ def evaluate_checkpoint(
 @flow(name="evaluate", validate_parameters=True)
 def evaluate_flow(
     checkpoint: str,
-    benchmark: str = "generated",
+    benchmarks: tuple[str, ...] = (),
     root: str = "./winnow-data",
     run: str | None = None,
     paths: tuple[str, ...] = (),
     limit: int | None = None,
     answers: str | None = None,
 ) -> dict[str, Any]:
-    """Score a checkpoint on a benchmark; the parameters are those of `evaluate_checkpoint`."""
-    began = time.monotonic()
-    scores = evaluate_checkpoint(checkpoint, benchmark, root, run, paths, limit, answers=answers)
-    create_table_artifact(
-        key="winnow-scores", table=table(scores), description=f"{benchmark}: {scores.checkpoint}, step {scores.step}"
-    )
-    return {**scores.model_dump(mode="json"), "seconds": round(time.monotonic() - began, 3)}
+    """Score a checkpoint on benchmarks and write the scores into its run's report.
+
+    benchmarks: by default all that the run's corpus was checked against and that can be scored. The other parameters
+    are those of `evaluate_checkpoint`. Returns {checkpoint, scores, report}.
+    """
+    found = lineage.open_run(root, run) if run else run_of(checkpoint, root)
+    if not benchmarks:
+        checked = checked_against(found) if found else {}
+        benchmarks = tuple(name for name, spec in checked.items() if (spec.adapter or name) in EVALUATIONS)
+    if not benchmarks:
+        raise RunError(
+            f"{checkpoint}: its run names no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
+        )
+    scores = []
+    with onlooker() as console:
+        for name in benchmarks:
+
+            def move(done: int, items: int, name: str = name) -> None:
+                console.show(f"evaluate: {name}", done, items, "items")
+
+            scored = evaluate_checkpoint(checkpoint, name, root, run, paths, limit, answers=answers, on_progress=move)
+            create_table_artifact(
+                key="winnow-scores", table=table(scored), description=f"{name}: {scored.checkpoint}, step {scored.step}"
+            )
+            scores.append(scored.model_dump(mode="json"))
+    report = None
+    if found is not None:
+        lineage.record_scores(found, scores)
+        report = write_report(found)
+    return {"checkpoint": scores[0]["checkpoint"], "scores": scores, "report": report}
 
 
 def table(scores: Scores) -> list[dict[str, Any]]:

@@ -13,16 +13,18 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from pipelines.engine import AHEAD, one_core
-from pipelines.errors import CheckFailed
+from pipelines.errors import RESUME, CheckFailed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 OBJECT_STORE_BYTES = 256 << 20
-"""Local only. Tasks exchange paths and digests, never rows, so the store stays near empty; Ray's own default is 30 % of memory."""
+"""Of a local Ray. Tasks exchange paths and digests, never rows, so its store stays near empty; Ray's default is 30 % of
+memory."""
 
 RETRIES = 3
-"""How often Ray runs a task again whose worker died. A task commits its files before its receipt, so twice is as good as once."""
+"""How often Ray runs a task again whose worker died. A task commits its files before its receipt, so that running it
+twice is as good as once."""
 
 
 def start_ray(cpus: int) -> None:
@@ -37,12 +39,19 @@ def start_ray(cpus: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
-        raise ValueError(f"RAY_ADDRESS={address}: run inside the cluster (RAY_ADDRESS=auto, or `ray job submit`), not through ray://")
+        raise ValueError(
+            f"RAY_ADDRESS={address}: run inside the cluster (RAY_ADDRESS=auto, or `ray job submit`), not through ray://"
+        )
     if address and address != "local":
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
     # A Ray of our own answers on loopback only, to this user only.
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
+    os.environ.update(
+        RAY_AUTH_MODE="disabled",
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_DEDUP_LOGS="0",
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    )
     for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     ray.init(
@@ -74,7 +83,7 @@ def _call(work: Callable[[Item], Result], item: Item) -> Result:
 
 
 class RayEngine:
-    """Runs each item as one Ray task. Ray is started with the first item, so a run that reuses every step never starts it."""
+    """Runs each item as one Ray task. Ray starts with the first item, so a run that reuses every step never starts it."""
 
     def __init__(self, workers: int) -> None:
         assert workers >= 1
@@ -105,7 +114,7 @@ class RayEngine:
         except RayTaskError as error:
             raise error.cause from None
         except (WorkerCrashedError, OutOfMemoryError, RayError) as error:
-            raise CheckFailed(f"Ray gave up on a task after {RETRIES} retries: {error}; run the same command again, it resumes from the finished shards") from error
+            raise CheckFailed(f"Ray gave up on a task after {RETRIES} retries: {error}; {RESUME}") from error
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=False)

@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from flows.console import onlooker
 from flows.ray_train import train_on_ray
 from pipelines import storage
 from pipelines.errors import RunError, WinnowError, nearest
@@ -80,9 +81,12 @@ def train_flow(
     artifact = create_progress_artifact(progress=0.0, key="winnow-training", description=f"Training {name}")
     assert isinstance(artifact, UUID)
 
-    def move(metrics: Metrics) -> None:
-        update_progress_artifact(artifact_id=artifact, progress=100.0 * metrics["step"] / metrics["total_steps"])
+    with onlooker() as console:
 
-    done = train_on_ray(packed.shards, packed.tokenizer, chosen, folder, workers, move, packed.key)
+        def move(metrics: Metrics) -> None:
+            console.trained(metrics)
+            update_progress_artifact(artifact_id=artifact, progress=100.0 * metrics["step"] / metrics["total_steps"])
+
+        done = train_on_ray(packed.shards, packed.tokenizer, chosen, folder, workers, move, packed.key)
     update_progress_artifact(artifact_id=artifact, progress=100.0)
     return {"out": folder, "config": config, **done}

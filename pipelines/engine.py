@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipelines.errors import CheckFailed
+from pipelines.errors import RESUME, CheckFailed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,7 +58,7 @@ class LocalEngine:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             self._pool = None
-            raise CheckFailed("a worker process was killed (out of memory?); run the same command again, it resumes from the finished shards") from error
+            raise CheckFailed(f"a worker process was killed (out of memory?); {RESUME}") from error
         finally:
             for future in waiting:
                 future.cancel()
@@ -66,7 +66,9 @@ class LocalEngine:
     def __enter__(self) -> LocalEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None

@@ -40,6 +40,10 @@ class CheckFailed(RuntimeError):
     """A run or a check failed."""
 
 
+RESUME = "run the same command again, it resumes from the finished shards"
+"""The mend for whatever stopped a run from outside."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The part of a message that offers the nearest known word, or all of them where none is near."""
     names = sorted(known)

@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -62,7 +62,9 @@ def record(root: str, recipe: Recipe, recipe_text: str, corpus: Corpus, performe
     name = run_id(recipe, corpus.packs)
     folder = storage.join(root, "runs", name)
     made = [entry for entry in performed if not entry.reused]
-    before = storage.read_json(storage.join(folder, "run.json")) if storage.exists(storage.join(folder, "run.json")) else {}
+    before = (
+        storage.read_json(storage.join(folder, "run.json")) if storage.exists(storage.join(folder, "run.json")) else {}
+    )
     seconds = {step["key"]: step["seconds"] for step in before.get("steps", [])}
     info = {
         "run": name,
@@ -108,7 +110,9 @@ def _event(root: str, run: str, entry: Performed) -> str:
         job=Job(namespace="winnow", name=f"{run}.{manifest.step}"),
         producer="https://winnow",
         inputs=[InputDataset(namespace=root, name=f"steps/{parent}") for parent in manifest.parents],
-        outputs=[OutputDataset(namespace=root, name=f"steps/{manifest.key}", outputFacets={"outputStatistics": statistics})],
+        outputs=[
+            OutputDataset(namespace=root, name=f"steps/{manifest.key}", outputFacets={"outputStatistics": statistics})
+        ],
     )
     return str(Serde.to_json(event))
 
@@ -117,26 +121,42 @@ def open_run(root: str, name: str) -> RunFiles:
     """A recorded run. `name` may be a unique beginning of its id, or `latest`. Errors: RunError naming the nearest."""
     known = storage.folders(storage.join(root, "runs"))
     if not known:
-        raise RunError(f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place")
-    infos = {run: storage.read_json(storage.join(root, "runs", run, "run.json")) for run in known if storage.exists(storage.join(root, "runs", run, "run.json"))}
+        raise RunError(
+            f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
+        )
+    infos = {
+        run: storage.read_json(storage.join(root, "runs", run, "run.json"))
+        for run in known
+        if storage.exists(storage.join(root, "runs", run, "run.json"))
+    }
     name = name.rstrip("/").rsplit("/", 1)[-1]
     if name == "latest" and infos:
         name = max(infos, key=lambda run: str(infos[run]["finished"]))
     found = [name] if name in infos else [run for run in infos if run.startswith(name)]
     if len(found) != 1:
-        raise RunError(f"{name}: {'no such run' if not found else 'several runs begin so'} under {root}; {nearest(name, found or known)}")
+        raise RunError(
+            f"{name}: {'several runs begin so' if found else 'no such run'} in {root}; {nearest(name, found or known)}"
+        )
     info = infos[found[0]]
     steps = []
     for step in info["steps"]:
         manifest = manifests.load(root, step["folder"])
         if manifest is None:
-            raise RunError(f"run {found[0]}: step {step['folder']} is gone from {root}/steps; build the recipe again to make it anew")
+            raise RunError(f"run {found[0]}: step {step['folder']} is gone from {root}/steps; build the recipe again")
         steps.append(manifest)
     return RunFiles(found[0], storage.join(root, "runs", found[0]), info, tuple(steps))
 
 
+def record_scores(run: RunFiles, scores: Sequence[dict[str, Any]]) -> None:
+    """Keep a checkpoint's scores with the run whose packs it was trained on; a later score replaces an earlier one."""
+    path = storage.join(run.folder, "evaluations.json")
+    before = storage.read_json(path) if storage.exists(path) else []
+    lines = {(line["benchmark"], line["checkpoint"]): line for line in [*before, *scores]}
+    storage.write_json(path, list(lines.values()))
+
+
 def why(run: RunFiles, row: str) -> dict[str, Any]:
-    """The fate of one row: the steps that kept it, the one that dropped it with reason and evidence, its text as it stood.
+    """The fate of one row: the steps that kept it, the one that dropped it and why, and its text as it stood.
 
     Errors: RunError where the run never had such a row.
     """
@@ -159,7 +179,9 @@ def why(run: RunFiles, row: str) -> dict[str, Any]:
             break
     if last is None:
         sources = [source["name"] for source in run.info["settings"]["sources"]]
-        raise RunError(f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>, with a source of: {', '.join(sources)}")
+        raise RunError(
+            f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>; sources: {', '.join(sources)}"
+        )
     return {
         "row": row,
         "run": run.id,
@@ -188,7 +210,9 @@ def verify(run: RunFiles) -> dict[str, int]:
             part.check(f"step {step.step}, part {index}")
         for shard in (*step.shards, *step.dropped):
             if storage.size(shard.path) != shard.bytes or storage.digest(shard.path) != shard.digest:
-                raise CheckFailed(f"{shard.path}: missing or changed since it was written; remove its step's folder and build again")
+                raise CheckFailed(
+                    f"{shard.path}: missing or changed since it was written; remove its step's folder and build again"
+                )
             files += 1
     seen = pa.chunked_array([column for _, column in _columns(run.records, "id")] or [pa.array([], pa.string())])
     rows = len(seen)
@@ -207,8 +231,21 @@ def diff(left: RunFiles, right: RunFiles) -> dict[str, Any]:
 
     Rows are compared by the digest of their content, so a row that only moved is no difference.
     """
-    texts = [pl.Series(pa.chunked_array([column.cast(pa.binary()) for _, column in _columns(run.records, "digest")] or [pa.array([], pa.binary())])) for run in (left, right)]
-    ids = [pl.Series(pa.chunked_array([column for _, column in _columns(run.records, "id")] or [pa.array([], pa.string())])) for run in (left, right)]
+    texts = [
+        pl.Series(
+            pa.chunked_array(
+                [column.cast(pa.binary()) for _, column in _columns(run.records, "digest")]
+                or [pa.array([], pa.binary())]
+            )
+        )
+        for run in (left, right)
+    ]
+    ids = [
+        pl.Series(
+            pa.chunked_array([column for _, column in _columns(run.records, "id")] or [pa.array([], pa.string())])
+        )
+        for run in (left, right)
+    ]
     only = []
     for mine, other in ((0, 1), (1, 0)):
         lone = ~texts[mine].is_in(texts[other].unique().implode())
@@ -218,7 +255,9 @@ def diff(left: RunFiles, right: RunFiles) -> dict[str, Any]:
     for name in names:
         a, b = left.step(name), right.step(name)
         counts = [step.counts if step is not None and step.rows_in is not None else {} for step in (a, b)]
-        reasons = {reason: [counts[0].get(reason, 0), counts[1].get(reason, 0)] for reason in sorted({*counts[0], *counts[1]})}
+        reasons = {
+            reason: [counts[0].get(reason, 0), counts[1].get(reason, 0)] for reason in sorted({*counts[0], *counts[1]})
+        }
         steps.append(
             {
                 "name": name,
@@ -240,7 +279,15 @@ def _changes(left: Any, right: Any, where: str) -> dict[str, list[Any]]:
     """Where two JSON values differ: path -> [left, right]."""
     if isinstance(left, dict) and isinstance(right, dict):
         keys = list(dict.fromkeys([*left, *right]))
-        return {path: pair for key in keys for path, pair in _changes(left.get(key), right.get(key), f"{where}.{key}" if where else key).items()}
+        return {
+            path: pair
+            for key in keys
+            for path, pair in _changes(left.get(key), right.get(key), f"{where}.{key}" if where else key).items()
+        }
     if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        return {path: pair for i, (a, b) in enumerate(zip(left, right, strict=True)) for path, pair in _changes(a, b, f"{where}.{i}").items()}
+        return {
+            path: pair
+            for i, (a, b) in enumerate(zip(left, right, strict=True))
+            for path, pair in _changes(a, b, f"{where}.{i}").items()
+        }
     return {} if left == right else {where: [left, right]}

@@ -69,9 +69,13 @@ class Part(BaseModel):
         if self.rows_in is None:
             return
         if self.rows_in != self.rows_kept + self.rows_dropped:
-            raise CheckFailed(f"{where}: {self.rows_in} rows in, but {self.rows_kept} kept + {self.rows_dropped} dropped")
+            raise CheckFailed(
+                f"{where}: {self.rows_in} rows in, but {self.rows_kept} kept + {self.rows_dropped} dropped"
+            )
         if sum(self.counts.values()) != self.rows_dropped:
-            raise CheckFailed(f"{where}: {self.rows_dropped} rows dropped, but the reasons count {sum(self.counts.values())}")
+            raise CheckFailed(
+                f"{where}: {self.rows_dropped} rows dropped, but the reasons count {sum(self.counts.values())}"
+            )
 
 
 class Manifest(BaseModel):
@@ -130,10 +134,19 @@ def save(root: str, step: Step, parts: Sequence[Part], of: Manifest | None) -> M
     """Check conservation part by part and against the parent `of`, then write the manifest, last of all."""
     for index, part in enumerate(parts):
         part.check(f"step {step.name}, part {index}")
-    manifest = Manifest(step=step.name, key=step.key, version=step.version, parameters=step.parameters, parents=step.parents, parts=tuple(parts))
+    manifest = Manifest(
+        step=step.name,
+        key=step.key,
+        version=step.version,
+        parameters=step.parameters,
+        parents=step.parents,
+        parts=tuple(parts),
+    )
     if of is not None and manifest.rows_in != of.rows_kept:
         raise CheckFailed(f"step {step.name}: took {manifest.rows_in} rows, but {of.step} kept {of.rows_kept}")
-    storage.write_json(storage.join(root, "steps", step.folder, "manifest.json"), _move(manifest.model_dump(mode="json"), root, ""))
+    storage.write_json(
+        storage.join(root, "steps", step.folder, "manifest.json"), _move(manifest.model_dump(mode="json"), root, "")
+    )
     return manifest
 
 

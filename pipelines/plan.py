@@ -24,7 +24,7 @@ RATES = {
 """MB of text per second and core, step by step, as `docs/benchmarks` has them; the slower figure where they differ."""
 
 GROWTH = {".gz": 3.2, ".zst": 3.2, ".bz2": 3.8, ".parquet": 2.2}
-"""Bytes of text per byte of file, by suffix: what the sources in `docs/benchmarks` have on average; 1 for plain files."""
+"""Bytes of text per byte of file, by suffix: the average of the sources in `docs/benchmarks`; plain files have 1."""
 
 TOKENS_PER_BYTE = 0.27
 """Of English and mathematics under a 65,536-entry BPE."""
@@ -34,11 +34,17 @@ SHARD_MEMORY = 1.0
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """What a build would read and take: inputs, bytes of text, core-seconds by step, memory, disk; `words` says it in lines."""
+    """What a build would read and take: inputs, text, core-seconds by step, memory, disk; `words` says it in lines."""
     inputs = list(plan_inputs(recipe))
     rows = {spec.name: spec.rows for spec in recipe.sources}
     known = [
-        {"source": one.source, "file": one.path or "computed", "bytes": one.bytes if one.path and not one.missing else None, "rows": rows[one.source] if not one.path else None, "missing": one.missing}
+        {
+            "source": one.source,
+            "file": one.path or "computed",
+            "bytes": one.bytes if one.path and not one.missing else None,
+            "rows": rows[one.source] if not one.path else None,
+            "missing": one.missing,
+        }
         for one in inputs
     ]
     text = sum(_text_bytes(one.path, one.bytes) for one in inputs if one.path and not one.missing)
@@ -47,7 +53,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     steps = {name: megabytes / RATES[name] for name in _steps(recipe)}
     tokens = text * TOKENS_PER_BYTE
     width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
-    disk = 0.5 * text * len([name for name in steps if name not in ("tokenizer", "tokens", "pack")]) + tokens * width * (1 + recipe.sampling.epochs)
+    disk = 0.5 * text * len(
+        [name for name in steps if name not in ("tokenizer", "tokens", "pack")]
+    ) + tokens * width * (1 + recipe.sampling.epochs)
     answer: dict[str, Any] = {
         "recipe": recipe.name,
         "inputs": known,
@@ -68,14 +76,19 @@ def _text_bytes(path: str, size: int) -> float:
 
 
 def _steps(recipe: Recipe) -> list[str]:
-    asked = {"exact_duplicates": recipe.exact_duplicates, "near_duplicates": recipe.near_duplicates, "contamination": recipe.contamination}
+    asked = {
+        "exact_duplicates": recipe.exact_duplicates,
+        "near_duplicates": recipe.near_duplicates,
+        "contamination": recipe.contamination,
+    }
     return [name for name in RATES if asked.get(name, True)]
 
 
 def _words(recipe: Recipe, answer: dict[str, Any]) -> Iterator[str]:
     yield f"{answer['text_bytes'] / 1e6:,.1f} MB of text, about {answer['tokens'] / 1e6:,.1f} M tokens"
     yield "core-seconds: " + ", ".join(f"{name} {seconds:,.0f}" for name, seconds in answer["core_seconds"].items())
-    yield f"at least {answer['memory_gb_per_worker']:.0f} GB of memory per worker, {answer['disk_bytes'] / 1e6:,.0f} MB of disk below the root"
+    memory, disk = answer["memory_gb_per_worker"], answer["disk_bytes"] / 1e6
+    yield f"at least {memory:.0f} GB of memory per worker, {disk:,.0f} MB of disk below the root"
     if recipe.near_duplicates:
         yield from explain(banding_of(recipe.near_duplicates), recipe.near_duplicates.threshold)
     if answer["missing"]:

@@ -33,7 +33,8 @@ class SourceSpec(Section):
 
     adapter: a name in `pipelines/sources`; without one the files' own columns are used, as `columns` maps them
     (`{instruction: question, response: answer}` or `{messages: messages}`). condition: the tags of every row, where the
-    adapter does not say. priority: who survives among duplicates, higher first. rows: at most so many (a generated source: just so many).
+    adapter does not say. priority: who survives among duplicates, higher first. rows: at most so many (a
+    generated source: just so many).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -105,7 +106,8 @@ class Group(Section):
 
 
 class Sampling(Section):
-    """Epochs are draws, not passes (HRM-Text: 4 epochs of 15 B tokens from 40 B). context: tokens per packed row, plus one."""
+    """Epochs are draws, not passes (HRM-Text: 4 epochs of 15 B tokens from 40 B). context: tokens of a pack,
+    plus one."""
 
     epochs: int = Field(default=4, ge=1)
     context: int = Field(default=4097, ge=16)
@@ -132,7 +134,9 @@ class Recipe(Section):
         names = [source.name for source in sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two sources are called {twice[0]!r}; a name is part of every row's id, so give each its own")
+            raise ValueError(
+                f"two sources are called {twice[0]!r}; a name is part of every row's id, so give each its own"
+            )
         return sources
 
 
@@ -144,7 +148,9 @@ Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -166,13 +172,23 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"{path}: {_where(problem)}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors())) from error
+        raise RecipeError(
+            "\n".join(
+                f"{path}: {_where(problem)}: {problem['msg'].removeprefix('Value error, ')}"
+                for problem in error.errors()
+            )
+        ) from error
     return _anchor(recipe, path)
 
 
 def _where(problem: Any) -> str:
     # pydantic puts the union's tag into the path; the user never wrote it.
-    return ".".join(str(part) for part in problem["loc"] if not (isinstance(part, str) and (part in STAGES or "[" in part))) or "recipe"
+    return (
+        ".".join(
+            str(part) for part in problem["loc"] if not (isinstance(part, str) and (part in STAGES or "[" in part))
+        )
+        or "recipe"
+    )
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -217,7 +233,9 @@ def _check_keys(model: type[BaseModel], data: Any, path: str, where: str) -> Non
             for index, stage in enumerate(value if isinstance(value, list) else []):
                 kind = stage.get("kind") if isinstance(stage, dict) else None
                 if not isinstance(kind, str):
-                    raise RecipeError(f"{path}: {here}.{index}: a stage is a mapping with a `kind`; {nearest(str(stage), STAGES)}")
+                    raise RecipeError(
+                        f"{path}: {here}.{index}: a stage is a mapping with a `kind`; {nearest(str(stage), STAGES)}"
+                    )
                 if kind not in STAGES:
                     raise RecipeError(f"{path}: {here}.{index}: unknown stage {kind!r}; {nearest(kind, STAGES)}")
                 _check_keys(STAGES[kind], stage, path, f"{here}.{index}.")
@@ -249,7 +267,10 @@ def _anchor(recipe: Recipe, path: str) -> Recipe:
         new = anchored(part.path) if isinstance(part.path, str) else tuple(anchored(one) for one in part.path)
         return part.model_copy(update={"path": new})
 
-    changes: dict[str, Any] = {"sources": tuple(moved(source) for source in recipe.sources), "tokenizer": moved(recipe.tokenizer)}
+    changes: dict[str, Any] = {
+        "sources": tuple(moved(source) for source in recipe.sources),
+        "tokenizer": moved(recipe.tokenizer),
+    }
     if recipe.contamination:
         benchmarks = tuple(moved(benchmark) for benchmark in recipe.contamination.benchmarks)
         changes["contamination"] = recipe.contamination.model_copy(update={"benchmarks": benchmarks})

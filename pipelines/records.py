@@ -59,7 +59,7 @@ RAW = pa.schema(
 """A row as a source reads it, before it is a record.
 
 row: its number in the file, from 0. variant: "" or the name of a second record made of the same row. fault: null, or
-why the row could not be read (`broken_json`, `invalid_utf8` ...), in which case `response` holds what could be read of it.
+why the row could not be read (`broken_json`, `invalid_utf8` ...), and then `response` holds what could be read of it.
 """
 
 
@@ -105,10 +105,17 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
     evidence = [
         json.dumps({"file": file, "row": row, "condition": condition, "bytes": int(size)})
         for row, condition, size in zip(
-            details["row"].to_pylist(), details["condition"].to_pylist(), text_bytes[bad.to_numpy(zero_copy_only=False)], strict=True
+            details["row"].to_pylist(),
+            details["condition"].to_pylist(),
+            text_bytes[bad.to_numpy(zero_copy_only=False)],
+            strict=True,
         )
     ]
-    marks = [pa.array(["conform"] * dropped.num_rows, pa.string()), reasons.filter(bad), pa.array(evidence, pa.string())]
+    marks = [
+        pa.array(["conform"] * dropped.num_rows, pa.string()),
+        reasons.filter(bad),
+        pa.array(evidence, pa.string()),
+    ]
     for field, column in zip(DROP_FIELDS, marks, strict=True):
         dropped = dropped.append_column(field, column)
     outcome = Outcome(records.filter(pc.invert(bad)), dropped)
@@ -121,7 +128,9 @@ def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
     ids = pc.binary_join_element_wise(prefix, raw["row"].cast(pa.string()), "")
     variant = raw["variant"].fill_null("")
     ids = pc.if_else(pc.equal(variant, ""), ids, pc.binary_join_element_wise(ids, variant, "/"))
-    condition, instruction, response = (_array(raw[name].fill_null("")) for name in ("condition", "instruction", "response"))
+    condition, instruction, response = (
+        _array(raw[name].fill_null("")) for name in ("condition", "instruction", "response")
+    )
     columns = [
         _array(ids),
         pa.array([source], pa.string()).take(pa.array(np.zeros(raw.num_rows, np.int32))),
@@ -145,5 +154,8 @@ def _known_condition(column: pa.ChunkedArray) -> pa.Array:
     """Whether each value is one or more known tags joined by commas. A null is not."""
     # A corpus has a handful of distinct conditions, so the few are judged and the many are looked up.
     encoded = _array(column).dictionary_encode()
-    known = [value is not None and all(tag in CONDITIONS for tag in value.split(",")) for value in encoded.dictionary.to_pylist()]
+    known = [
+        value is not None and all(tag in CONDITIONS for tag in value.split(","))
+        for value in encoded.dictionary.to_pylist()
+    ]
     return pa.array([*known, False], pa.bool_()).take(encoded.indices.fill_null(len(known)))

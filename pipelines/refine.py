@@ -15,7 +15,9 @@ from pipelines.storage import ShardRef
 def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
     """Apply `stages`, in order, to the records."""
     step = Step("refine", 1, {"stages": [stage.parameters() for stage in stages]}, (records.key,))
-    return run.do(step, lambda desk: desk.map(functools.partial(_refine_shard, tuple(stages)), records.shards), of=records)
+    return run.do(
+        step, lambda desk: desk.map(functools.partial(_refine_shard, tuple(stages)), records.shards), of=records
+    )
 
 
 def _refine_shard(stages: tuple[Stage, ...], shard: ShardRef, target: Target) -> Part:

@@ -45,7 +45,17 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "rows_in": rows_in,
         "rows_kept": run.records.rows_kept,
         "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
-        "made": [{"step": step.step, "files": len(step.shards), "bytes": sum(shard.bytes for shard in step.shards), "seconds": seconds[step.key], "counts": step.counts} for step in run.steps if step.rows_in is None],
+        "made": [
+            {
+                "step": step.step,
+                "files": len(step.shards),
+                "bytes": sum(shard.bytes for shard in step.shards),
+                "seconds": seconds[step.key],
+                "counts": step.counts,
+            }
+            for step in run.steps
+            if step.rows_in is None
+        ],
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
         "contamination": _contamination(run),
@@ -58,7 +68,9 @@ def facts(run: RunFiles) -> dict[str, Any]:
 def render(values: dict[str, Any]) -> str:
     """The page."""
     text = importlib.resources.files("pipelines").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = _size
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else "< 0.1 %"
@@ -98,16 +110,33 @@ def _reasons(step: Manifest) -> list[dict[str, Any]]:
         names = pc.binary_join_element_wise(table["stage"], table["reason"], "/")
         for name in pc.unique(names).to_pylist():
             if name in examples and len(examples[name]) < EXAMPLES:
-                examples[name] += [_example(row) for row in table.filter(pc.equal(names, name)).slice(0, EXAMPLES - len(examples[name])).to_pylist()]
+                examples[name] += [
+                    _example(row)
+                    for row in table.filter(pc.equal(names, name)).slice(0, EXAMPLES - len(examples[name])).to_pylist()
+                ]
     return [
-        {"step": step.step, "name": name, "rows": rows, "share": rows / max(step.rows_in or 1, 1), "examples": examples[name]}
+        {
+            "step": step.step,
+            "name": name,
+            "rows": rows,
+            "share": rows / max(step.rows_in or 1, 1),
+            "examples": examples[name],
+        }
         for name, rows in wanted.items()
     ]
 
 
 def _example(row: dict[str, Any]) -> dict[str, Any]:
-    evidence = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in json.loads(row["evidence"] or "{}").items())
-    return {"id": row["id"], "instruction": _excerpt(row["instruction"]), "response": _excerpt(row["response"]), "evidence": _excerpt(evidence)}
+    evidence = ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in json.loads(row["evidence"] or "{}").items()
+    )
+    return {
+        "id": row["id"],
+        "instruction": _excerpt(row["instruction"]),
+        "response": _excerpt(row["response"]),
+        "evidence": _excerpt(evidence),
+    }
 
 
 def _excerpt(text: str) -> str:
@@ -157,7 +186,9 @@ def _contamination(run: RunFiles) -> list[dict[str, Any]]:
     for side in step.side:
         if "/clean_ids/" in side.path:
             value = storage.read_json(side.path)
-            table.append({"benchmark": value["benchmark"], "items": value["items"], "contaminated": len(value["contaminated"])})
+            table.append(
+                {"benchmark": value["benchmark"], "items": value["items"], "contaminated": len(value["contaminated"])}
+            )
     return table
 
 

@@ -1,4 +1,4 @@
-"""Doing a step: reuse it if it is there, else make it, shard by shard, in a way that a kill at any moment only delays."""
+"""Doing a step: reuse it if it is there, else make it, shard by shard, so that a kill at any moment only delays."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Target:
     index: int
 
     def path(self, kind: str = "shards", suffix: str = ".parquet", piece: int | None = None) -> str:
-        """`<folder>/<kind>/part-00007.parquet`; with `piece`, for items that write several files, `part-00007-00002.parquet`."""
+        """`<folder>/<kind>/part-00007.parquet`; with `piece`, for items of several files, `part-00007-00002`."""
         name = f"part-{self.index:05d}" + ("" if piece is None else f"-{piece:05d}")
         return storage.join(self.folder, kind, name + suffix)
 
 
 Kernel = Callable[[Item, Target], Part]
-"""The work on one item. It runs in another process, so it is a module-level function or a `functools.partial` of one."""
+"""The work on one item. It runs in another process: a module-level function or a `functools.partial` of one."""
 
 
 class Progress(NamedTuple):
@@ -88,7 +88,9 @@ class Desk:
         finished = [part for part in parts if part is not None]
         rows_in = sum(part.rows_in if part.rows_in is not None else part.rows_kept for part in finished)
         kept = sum(part.rows_kept for part in finished)
-        self.watch(Progress(self.step.name, phase, len(finished), len(parts), rows_in, kept, time.monotonic() - started))
+        self.watch(
+            Progress(self.step.name, phase, len(finished), len(parts), rows_in, kept, time.monotonic() - started)
+        )
 
 
 def _work(kernel: Kernel[Item], root: str, receipts: str, task: tuple[Item, Target]) -> Part:
@@ -121,7 +123,7 @@ def _ignore(progress: Progress) -> None:
 
 
 class Run:
-    """One pass over a recipe. `perform` is the seam where a scheduler wraps a step, `watch` where a progress bar looks on."""
+    """One pass over a recipe. `perform` is the seam where a scheduler wraps a step, `watch` where a bar looks on."""
 
     def __init__(self, root: str, engine: Engine, perform: Perform = _call, watch: Watch = _ignore) -> None:
         self.root, self.engine, self.perform, self.watch = root, engine, perform, watch
@@ -157,11 +159,15 @@ def commit(outcome: Outcome, rows_in: int, target: Target) -> Part:
         return Part(rows_in=rows_in, shards=(kept,))
     dropped = storage.write_parquet(target.path("dropped"), outcome.dropped)
     reasons = outcome.dropped.group_by(["stage", "reason"]).aggregate([([], "count_all")])
-    named = zip(reasons["stage"].to_pylist(), reasons["reason"].to_pylist(), reasons["count_all"].to_pylist(), strict=True)
+    named = zip(
+        reasons["stage"].to_pylist(), reasons["reason"].to_pylist(), reasons["count_all"].to_pylist(), strict=True
+    )
     counts = {f"{stage}/{reason}": rows for stage, reason, rows in named}
     return Part(rows_in=rows_in, shards=(kept,), dropped=(dropped,), counts=dict(sorted(counts.items())))
 
 
 def parameters(**values: Any) -> dict[str, Any]:
     """A step's parameters from pydantic models and plain values, as JSON-able data."""
-    return {name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value for name, value in values.items()}
+    return {
+        name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value for name, value in values.items()
+    }

@@ -142,7 +142,11 @@ def folders(path: str) -> list[str]:
     fs, name = _fs(path)
     if not fs.isdir(name):
         return []
-    return sorted(posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(name, detail=True) if entry["type"] == "directory")
+    return sorted(
+        posixpath.basename(entry["name"].rstrip("/"))
+        for entry in fs.ls(name, detail=True)
+        if entry["type"] == "directory"
+    )
 
 
 def digest(path: str) -> str:
@@ -161,7 +165,13 @@ def write_parquet(path: str, table: pa.Table) -> ShardRef:
     sink = pa.BufferOutputStream()
     # Chunk borders would show in the bytes: they depend on how the table was put together, so they go.
     pq.write_table(
-        table.combine_chunks(), sink, compression="zstd", compression_level=1, row_group_size=65536, use_dictionary=repeated, write_statistics=False
+        table.combine_chunks(),
+        sink,
+        compression="zstd",
+        compression_level=1,
+        row_group_size=65536,
+        use_dictionary=repeated,
+        write_statistics=False,
     )
     return _finish(path, sink, table.num_rows)
 
@@ -226,7 +236,9 @@ def open_input(path: str) -> Iterator[BinaryIO]:
             with bz2.open(raw) as file:
                 yield cast(BinaryIO, file)
         elif extension == ".zst":
-            with io.BufferedReader(cast(Any, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))) as file:
+            with io.BufferedReader(
+                cast(Any, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+            ) as file:
                 yield cast(BinaryIO, file)
         else:
             yield cast(BinaryIO, raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,7 +34,8 @@ def command(folder: Path, root: str, engine: str, workers: int) -> list[str | Pa
     recipe = folder / "killed.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     script = (
-        "import sys; from pipelines.curate import curate; from pipelines.recipe import load; from pipelines.run import Run; "
+        "import sys; from pipelines.curate import curate; from pipelines.recipe import load\n"
+        "from pipelines.run import Run\n"
         "from pipelines.engine import LocalEngine; from flows.ray_engine import RayEngine\n"
         "if __name__ == '__main__':\n"
         "    recipe, root, engine, workers = sys.argv[1:]\n"
@@ -46,17 +48,19 @@ def command(folder: Path, root: str, engine: str, workers: int) -> list[str | Pa
 
 def digests(root: Path) -> dict[str, str]:
     """Every file below a root and the digest of its bytes."""
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL for the driver and for every process that it started."""
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.wait()
 
 
@@ -69,7 +73,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("engine", "workers"), [("local", 2), ("local", 4), ("ray", 2), ("ray", 1)])
-def test_any_engine_and_number_of_workers_leaves_the_same_bytes(tmp_path: Path, clean: dict[str, str], engine: str, workers: int) -> None:
+def test_any_engine_and_number_of_workers_leaves_the_same_bytes(
+    tmp_path: Path, clean: dict[str, str], engine: str, workers: int
+) -> None:
     subprocess.run(command(tmp_path, "root", engine, workers), check=True, timeout=300)
     assert digests(tmp_path / "root") == clean
 
@@ -84,7 +90,11 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, c
         # Kill once the run has added a few files, which is somewhere in the middle of a step.
         more = random.randint(1, 9)
         while process.poll() is None and time.monotonic() < deadline:
-            now = sum(1 for path in (tmp_path / "root").rglob("*") if path.is_file()) if (tmp_path / "root").exists() else 0
+            now = (
+                sum(1 for path in (tmp_path / "root").rglob("*") if path.is_file())
+                if (tmp_path / "root").exists()
+                else 0
+            )
             if now >= before + more:
                 time.sleep(random.random() * 0.3)
                 break
@@ -103,7 +113,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, c
 def test_a_dropped_row_can_be_found_again_with_its_reason(tmp_path: Path) -> None:
     subprocess.run(command(tmp_path, "root", "local", 1), check=True, timeout=300)
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "root").rglob("manifest.json")]
-    record_steps = [manifest for manifest in manifests if any(part["rows_in"] is not None for part in manifest["parts"])]
+    record_steps = [
+        manifest for manifest in manifests if any(part["rows_in"] is not None for part in manifest["parts"])
+    ]
     assert record_steps
     for manifest in record_steps:
         for part in manifest["parts"]:

@@ -20,7 +20,11 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 
 
 def test_the_compose_file_is_valid_against_the_compose_specification() -> None:
-    schema = importlib.resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text(encoding="utf-8")
+    schema = (
+        importlib.resources.files("check_jsonschema")
+        .joinpath("builtin_schemas/vendor/compose-spec.json")
+        .read_text(encoding="utf-8")
+    )
     jsonschema.Draft7Validator(json.loads(schema)).validate(COMPOSE)
 
 
@@ -62,7 +66,7 @@ def commands() -> list[list[str]]:
 def test_every_command_of_our_services_exists_with_its_options(words: list[str]) -> None:
     name, *rest = words
     if name in ("curl", "grep", "bash"):
-        assert shutil.which(name) or name == "curl" and "curl" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+        assert shutil.which(name) or (name == "curl" and "curl" in (ROOT / "Dockerfile").read_text(encoding="utf-8"))
         return
     assert (Path(sys.executable).parent / name).exists(), f"{name} is not installed with winnow"
     if name == "ray":
@@ -74,8 +78,14 @@ def test_every_command_of_our_services_exists_with_its_options(words: list[str])
     if name == "prefect":
         import subprocess
 
-        verbs = [word for word in rest if not word.startswith("-") and word not in ("winnow", "process", "json", "0.0.0.0", "4200")]
-        text = subprocess.run([Path(sys.executable).parent / "prefect", *verbs, "--help"], capture_output=True, text=True, check=True).stdout
+        verbs = [
+            word
+            for word in rest
+            if not word.startswith("-") and word not in ("winnow", "process", "json", "0.0.0.0", "4200")
+        ]
+        text = subprocess.run(
+            [Path(sys.executable).parent / "prefect", *verbs, "--help"], capture_output=True, text=True, check=True
+        ).stdout
         for option in (word for word in rest if word.startswith("--") and word != "--no-prompt"):
             assert option in text, f"{' '.join(words)}: no option {option}"
 

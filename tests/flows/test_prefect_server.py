@@ -1,4 +1,4 @@
-"""Under a real Prefect server a build is one flow run with one task run per step, and deployments run on a process worker."""
+"""Under a real Prefect server a build is one flow run, a step one task run, and deployments run on a process worker."""
 
 from __future__ import annotations
 
@@ -73,7 +73,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 def build(environment: dict[str, str], folder: Path) -> dict[str, Any]:
     recipe = folder / "small.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
-    command = [BIN / "winnow", "build", recipe, "--root", folder / "root", "--engine", "local", "--workers", "1", "--json"]
+    command = [
+        BIN / "winnow",
+        "build",
+        recipe,
+        "--root",
+        folder / "root",
+        "--engine",
+        "local",
+        "--workers",
+        "1",
+        "--json",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -85,7 +96,9 @@ def task_runs(url: str, flow_run: dict[str, Any]) -> dict[str, str]:
     return {run["name"].rsplit("-", 1)[0]: run["state_name"] for run in runs}
 
 
-def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_cached(server: dict[str, str], tmp_path: Path) -> None:
+def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_cached(
+    server: dict[str, str], tmp_path: Path
+) -> None:
     url = server["PREFECT_API_URL"]
     first, second = build(server, tmp_path), build(server, tmp_path)
     flow_runs = sorted(call(url, "flow_runs/filter", {}), key=lambda run: str(run["start_time"]))
@@ -113,17 +126,26 @@ def test_deployments_are_accepted_and_a_process_worker_runs_one(server: dict[str
     recipe.write_text(RECIPE, encoding="utf-8")
 
     def prefect(*words: str | Path) -> str:
-        done = subprocess.run([BIN / "prefect", *words], env=server, capture_output=True, text=True, timeout=200, cwd=ROOT, check=False)
+        done = subprocess.run(
+            [BIN / "prefect", *words], env=server, capture_output=True, text=True, timeout=200, cwd=ROOT, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     prefect("work-pool", "create", "winnow", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
     deployments = {deployment["name"]: deployment for deployment in call(url, "deployments/filter", {})}
-    assert set(deployments) == {"nightly", "train"} and deployments["nightly"]["schedules"][0]["schedule"]["cron"] == "0 3 * * *"
+    assert (
+        set(deployments) == {"nightly", "train"}
+        and deployments["nightly"]["schedules"][0]["schedule"]["cron"] == "0 3 * * *"
+    )
 
     parameters = {"recipe": str(recipe), "root": str(tmp_path / "root"), "engine": "local", "workers": 1}
-    run = call(url, f"deployments/{deployments['nightly']['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})
+    run = call(
+        url,
+        f"deployments/{deployments['nightly']['id']}/create_flow_run",
+        {"parameters": parameters, "state": {"type": "SCHEDULED"}},
+    )
     prefect("worker", "start", "--pool", "winnow", "--run-once")
     for _ in range(240):
         with urllib.request.urlopen(f"{url}/flow_runs/{run['id']}", timeout=20) as reply:
