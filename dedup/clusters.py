@@ -37,6 +37,7 @@ from dedup.similarity import Sets, common, overlap_needed
 Rows = npt.NDArray[np.int64]
 
 FEW = 32  # representatives up to which a row is compared with each; beyond, they are found through an index
+ENOUGH = 8  # representatives that a row is paired with: one makes it go, more let it name a closer twin
 REMEMBERED = 1 << 18  # pairs whose comparison is remembered: like rows meet again in other bands
 
 
@@ -224,9 +225,16 @@ def _distinct(members, offsets, order):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grown(values, used):  # type: ignore[no-untyped-def]
-    out = np.empty(2 * used + 16, values.dtype)
-    out[:used] = values[:used]
+def _grown(values):  # type: ignore[no-untyped-def]
+    out = np.empty(2 * len(values), values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+@kernel
+def _grown_pairs(pairs):  # type: ignore[no-untyped-def]
+    out = np.empty((2 * len(pairs), 2), np.int64)
+    out[: len(pairs)] = pairs
     return out
 
 
@@ -250,7 +258,7 @@ def _similar(hashes, offsets, x, y, threshold, memory, answers):  # type: ignore
 
 @kernel
 def _compare(members, offsets, hashes, borders, threshold):  # type: ignore[no-untyped-def]
-    later, earlier, found = np.empty(16, np.int64), np.empty(16, np.int64), np.empty(16, np.float64)
+    pairs, values = np.empty((64, 2), np.int64), np.empty(64, np.float64)
     memory, answers = np.zeros(REMEMBERED, np.uint64), np.empty(REMEMBERED, np.float64)  # pair 0 is row 0 with itself
     edges, compared = 0, 0
     chosen = np.empty(FEW, np.int64)
@@ -259,108 +267,120 @@ def _compare(members, offsets, hashes, borders, threshold):  # type: ignore[no-u
         count, at = 0, 0
         while at < len(bucket) and count < FEW:
             x = bucket[at]
-            alike = False
+            before = edges
+            if edges + FEW > len(values):
+                pairs, values = _grown_pairs(pairs), _grown(values)
             for c in range(count):
                 value, read = _similar(hashes, borders, x, chosen[c], threshold, memory, answers)
                 compared += read
                 if value >= 0:
-                    alike = True
-                    if edges == len(later):
-                        later, earlier, found = _grown(later, edges), _grown(earlier, edges), _grown(found, edges)
-                    later[edges], earlier[edges], found[edges] = x, chosen[c], value
+                    pairs[edges, 0], pairs[edges, 1], values[edges] = x, chosen[c], value
                     edges += 1
-            if not alike:
+                    if edges - before == ENOUGH:
+                        break
+            if edges == before:
                 chosen[count] = x
                 count += 1
             at += 1
         if at < len(bucket):
-            pairs, values, more = _walk_indexed(bucket, at, chosen, hashes, borders, threshold, memory, answers)
+            found, likeness, more = _walk_indexed(bucket, at, chosen, hashes, borders, threshold, memory, answers)
             compared += more
-            while edges + len(values) > len(later):
-                later, earlier, found = (
-                    _grown(later, len(later)),
-                    _grown(earlier, len(earlier)),
-                    _grown(found, len(found)),
-                )
-            for i in range(len(values)):
-                later[edges], earlier[edges], found[edges] = pairs[i, 0], pairs[i, 1], values[i]
+            while edges + len(likeness) > len(values):
+                pairs, values = _grown_pairs(pairs), _grown(values)
+            for i in range(len(likeness)):
+                pairs[edges, 0], pairs[edges, 1], values[edges] = found[i, 0], found[i, 1], likeness[i]
                 edges += 1
-    return later[:edges].copy(), earlier[:edges].copy(), found[:edges].copy(), compared
+    return pairs[:edges, 0].copy(), pairs[:edges, 1].copy(), values[:edges].copy(), compared
+
+
+@kernel
+def _size_class(size):  # type: ignore[no-untyped-def]
+    """Sets of about one size: below 64 the size itself, above in steps of 1.5 %."""
+    return size if size < 64 else 64 + int(np.log(size / 64.0) / np.log(1.015))
+
+
+@kernel
+def _slot(token, size_class, mask):  # type: ignore[no-untyped-def]
+    mixed = np.uint64(token) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(size_class) * np.uint64(0xD6E8FEB86659FD93)
+    return mixed >> np.uint64(20) & mask
 
 
 @kernel
 def _walk_indexed(bucket, begin, first, hashes, borders, threshold, memory, answers):  # type: ignore[no-untyped-def]
     """The rest of a bucket from index `begin`, after its `first` representatives: further ones are found through an
-    index of their rarest shingles."""
+    index of their rarest shingles, kept apart by size, since sets of two sizes need an overlap that follows from
+    both.
+    """
     total, room, longest = 0, 0, 0
     for x in bucket:
         size = borders[x + 1] - borders[x]
         total += size
-        room += size - np.int64(np.ceil(threshold * size - 1e-9)) + 1
+        room += size - int(np.ceil(threshold * size - 1e-9)) + 1
         longest = max(longest, size)
     slots = 1 << 10
     while slots < total and slots < 1 << 24:
         slots *= 2
-    mask = np.uint32(slots - 1)
+    mask = np.uint64(slots - 1)
     # How common a shingle is in the bucket, up to collisions: any one order of shingles is right, rarest first is fast.
     counts = np.zeros(slots, np.uint32)
     for x in bucket:
         for i in range(borders[x], borders[x + 1]):
-            counts[hashes[i] & mask] += np.uint32(1)
+            counts[np.uint64(hashes[i]) & mask] += np.uint32(1)
     head = np.full(slots, -1, np.int64)
     link, token = np.empty(room, np.int64), np.empty(room, np.uint32)
-    owner, place = np.empty(room, np.int32), np.empty(room, np.int32)
+    owner, place, group = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
     entries = 0
+    shortest = np.full(_size_class(longest) + 1, longest + 1, np.int64)  # representative of each size class
     chosen, seen = np.empty(len(bucket), np.int64), np.full(len(bucket), -1, np.int64)  # by representative
-    likely = np.empty(len(bucket), np.int64)
     ordered = np.empty(longest, np.uint64)
-    count, compared, shortest = 0, 0, longest
-    pairs, values, edges = np.empty((16, 2), np.int64), np.empty(16, np.float64), 0
+    count, compared = 0, 0
+    pairs, values, edges = np.empty((64, 2), np.int64), np.empty(64, np.float64), 0
     for turn in range(len(first) + len(bucket) - begin):
         given = turn < len(first)
         x = first[turn] if given else bucket[begin + turn - len(first)]
         size = borders[x + 1] - borders[x]
         for i in range(size):
             h = hashes[borders[x] + i]
-            ordered[i] = np.uint64(counts[h & mask]) << np.uint64(32) | np.uint64(h)
+            ordered[i] = np.uint64(counts[np.uint64(h) & mask]) << np.uint64(32) | np.uint64(h)
         ordered[:size].sort()
-        prefix = size - np.int64(np.ceil(threshold * size - 1e-9)) + 1
-        # A shared shingle further back leaves too little even for the shortest representative that could match.
-        least = max(shortest, np.int64(np.ceil(threshold * size - 1e-9)))
-        scan = 0 if given else min(prefix, size - overlap_needed(threshold, size, least) + 1)
-        candidates = 0
-        for i in range(scan):
-            h = np.uint32(ordered[i] & np.uint64(0xFFFFFFFF))
-            e = head[h & mask]
-            while e >= 0:
-                c = owner[e]
-                if token[e] == h and seen[c] != x:
-                    seen[c] = x
-                    other = borders[chosen[c] + 1] - borders[chosen[c]]
-                    if min(size - i, other - place[e]) >= overlap_needed(threshold, size, other):
-                        likely[candidates] = c
-                        candidates += 1
-                e = link[e]
-        alike = False
-        for i in range(candidates):
-            y = chosen[likely[i]]
-            value, read = _similar(hashes, borders, x, y, threshold, memory, answers)
-            compared += read
-            if value >= 0:
-                alike = True
-                if edges == len(values):
-                    more = np.empty((2 * edges, 2), np.int64)
-                    more[:edges] = pairs
-                    pairs, values = more, _grown(values, edges)[: 2 * edges]
-                pairs[edges, 0], pairs[edges, 1], values[edges] = x, y, value
-                edges += 1
-        if alike:
+        prefix = size - int(np.ceil(threshold * size - 1e-9)) + 1
+        before = edges
+        if edges + ENOUGH > len(values):
+            pairs, values = _grown_pairs(pairs), _grown(values)
+        smallest = _size_class(int(np.ceil(threshold * size - 1e-9)))
+        largest = _size_class(int(size / threshold + 1e-9))
+        for k in range(smallest, min(largest, len(shortest) - 1) + 1):
+            if given or shortest[k] > longest or edges - before == ENOUGH:
+                continue
+            # A first shared shingle further back leaves too little even for the shortest of the class.
+            scan = min(prefix, size - overlap_needed(threshold, size, shortest[k]) + 1)
+            i = 0
+            while i < scan and edges - before < ENOUGH:
+                h = np.uint32(ordered[i] & np.uint64(0xFFFFFFFF))
+                e = head[_slot(h, k, mask)]
+                while e >= 0 and edges - before < ENOUGH:
+                    c = owner[e]
+                    if token[e] == h and group[e] == k and seen[c] != x:
+                        seen[c] = x
+                        y = chosen[c]
+                        other = borders[y + 1] - borders[y]
+                        if min(size - i, other - place[e]) >= overlap_needed(threshold, size, other):
+                            value, read = _similar(hashes, borders, x, y, threshold, memory, answers)
+                            compared += read
+                            if value >= 0:
+                                pairs[edges, 0], pairs[edges, 1], values[edges] = x, y, value
+                                edges += 1
+                    e = link[e]
+                i += 1
+        if edges > before:
             continue
-        shortest = min(shortest, size)
+        k = _size_class(size)
+        shortest[k] = min(shortest[k], size)
         for i in range(prefix):
             h = np.uint32(ordered[i] & np.uint64(0xFFFFFFFF))
-            token[entries], owner[entries], place[entries], link[entries] = h, count, i, head[h & mask]
-            head[h & mask] = entries
+            slot = _slot(h, k, mask)
+            token[entries], owner[entries], place[entries], group[entries], link[entries] = h, count, i, k, head[slot]
+            head[slot] = entries
             entries += 1
         chosen[count] = x
         count += 1

@@ -3,8 +3,9 @@
 The digest of a row is MurmurHash3 x64 128 (Appleby, public domain) of its columns in turn: the first column starts
 from the seed 0, each further one from the two halves that the one before ended with. A column is finished with its
 length before the next begins, so `("ab", "c")` and `("a", "bc")` are different, and a digest of one column is the
-published function of its bytes. Not cryptographic: a text made to collide can collide; 128 bits keep accidents out
-(with 594 M rows the chance of one is 5e-22).
+published function of its bytes. (Digests of different numbers of columns are not for comparing: leading empty columns
+leave no trace.) Not cryptographic: a text made to collide can collide; 128 bits keep accidents out (with 594 M rows
+the chance of one is 5e-22).
 """
 
 from __future__ import annotations

@@ -81,15 +81,14 @@ def explain(banding: Banding, threshold: float) -> list[str]:
         f"Signature: {banding.num_perm} numbers, {banding.bands} bands of {banding.rows} "
         "(more bands find more pairs; more numbers per band find fewer).",
     ]
-    lines += [
-        f"Of pairs that share {percent}% of their runs, {100 * recall(percent / 100, banding.bands, banding.rows):.1f}% are found"
-        + (
-            " and removed."
+    for percent in (70, 80, 90):
+        found = f"{100 * recall(percent / 100, banding.bands, banding.rows):.1f}% are found"
+        fate = (
+            "and removed"
             if percent / 100 >= threshold
-            else f", and kept: they are below the threshold of {100 * threshold:g}%."
+            else f"and kept: they are below the threshold of {100 * threshold:g}%"
         )
-        for percent in (70, 80, 90)
-    ]
+        lines.append(f"Of pairs that share {percent}% of their runs, {found} {fate}.")
     lines.append(
         f"At the threshold itself {100 * recall(threshold, banding.bands, banding.rows):.1f}% are found. "
         "Nothing below the threshold is ever removed: every pair found is checked exactly."
