@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipelines.sources.generated import arithmetic, dates, units, word_problems, words
+from pipelines.sources.generated import arithmetic, dates, numbers, units, word_problems, words
 from pipelines.sources.generated.dice import Dice
 from pipelines.sources.generated.problem import draw_where
 
 FAMILIES = (
     ("word_problems", word_problems.draw),
+    ("numbers", numbers.draw),
     ("word_problems", word_problems.draw),
-    ("arithmetic", arithmetic.draw),
     ("units", units.draw),
     ("word_problems", word_problems.draw),
+    ("numbers", numbers.draw),
     ("words", words.draw),
-    ("arithmetic", arithmetic.draw),
     ("word_problems", word_problems.draw),
     ("arithmetic", arithmetic.draw),
     ("dates", dates.draw),
