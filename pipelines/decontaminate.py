@@ -4,7 +4,7 @@ Three passes with files between: the index of all benchmarks, mapped by every wo
 counts of common 13-grams known, classes and removal by shard. The manifest's `side` files are the products:
 
     hits/part-00000.parquet      every hit of the shard, those of rows that stay too (columns: REPORT)
-    clean_ids/<benchmark>.json   {"benchmark", "rule", "items", "contaminated": [ids], "clean": [ids], "remaining": [ids]}
+    clean_ids/<benchmark>.json   {benchmark, rule, items, contaminated: [ids], clean: [ids], remaining: [ids]}
 
 An item is contaminated when the rule finds it in a row that this step was given; `remaining` are those that rows it
 kept still hold (none, unless the recipe drops less than `test_leak`).
@@ -22,8 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import contamination
-from filters.contamination import CLASSES, RULES, Index
+from filters.benchmark_index import Index, build, from_table, to_table
+from filters.contamination import CLASSES, COMMON_ROWS, RULES, judge
+from filters.overlap import gram_rows, scan
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines import storage
 from pipelines.errors import InputError, RecipeError, nearest
@@ -131,7 +132,7 @@ def _check(settings: Contamination) -> None:
     for spec in settings.benchmarks:
         if names.count(spec.name) > 1:
             raise RecipeError(
-                f"contamination.benchmarks: two are called {spec.name!r}; give each its own name, and the `adapter` it is read by"
+                f"contamination.benchmarks: two are called {spec.name!r}; give each its own name, and its `adapter`"
             )
         _benchmark(spec)
     if not names:
@@ -169,20 +170,20 @@ def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination) -> l
 
 
 def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
-    index = contamination.build([(spec.name, benchmark_items(spec)) for spec in specs])
-    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), contamination.to_table(index)),))
+    index = build([(spec.name, benchmark_items(spec)) for spec in specs])
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), to_table(index)),))
 
 
 @functools.lru_cache(maxsize=1)
 def _index(path: str) -> Index:
     """The index, mapped once per worker."""
-    return contamination.from_table(storage.map_arrow(path))
+    return from_table(storage.map_arrow(path))
 
 
 def _scan_shard(path: str, shard: ShardRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(FIELDS))
-    hits = contamination.scan(_index(path), *(_column(records, name) for name in FIELDS))
-    grams, rows = contamination.gram_rows(hits)
+    hits = scan(_index(path), *(_column(records, name) for name in FIELDS))
+    grams, rows = gram_rows(hits)
     counts = pa.table({"gram": pa.array(grams), "rows": pa.array(rows)})
     return Part(
         shards=(storage.write_arrow(target.path(suffix=".arrow"), hits),),
@@ -205,7 +206,7 @@ def _common(desk: Desk, counts: Sequence[ShardRef]) -> ShardRef:
         counted = storage.map_arrow(ref.path)
         both = pa.concat_tables([total, counted.cast(total.schema)])
         total = both.group_by("gram").aggregate([("rows", "sum")]).rename_columns(["gram", "rows"])
-    grams = total.filter(pc.greater(total["rows"], contamination.COMMON_ROWS)).select(["gram"]).sort_by("gram")
+    grams = total.filter(pc.greater(total["rows"], COMMON_ROWS)).select(["gram"]).sort_by("gram")
     return storage.write_arrow(storage.join(desk.folder, "work", "common.arrow"), grams)
 
 
@@ -213,7 +214,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], work: 
     index = _index(path)
     records = storage.read_parquet(work.shard.path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
-    hits = contamination.judge(index, storage.map_arrow(work.hits.path), rule, common)
+    hits = judge(index, storage.map_arrow(work.hits.path), rule, common)
     report = _report(index, records, hits)
     reasons: list[str | None] = [None] * records.num_rows
     evidence = [""] * records.num_rows
@@ -267,7 +268,8 @@ def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
         ends.append(len(before) + len(span))
         spans.append(span if len(span) <= EXCERPT else span[:EXCERPT] + " …")
     columns = [
-        records["id"].take(place), records["source"].take(place), index.names.take(pa.array(index.bench[item.to_numpy()])),
+        records["id"].take(place), records["source"].take(place),
+        index.names.take(pa.array(index.arrays.bench[item.to_numpy()])),
         index.ids.take(item), index.splits.take(item), hits["class"], hits["score"], hits["rules"], hits["longest"],
         pa.array(FIELDS, pa.string()).take(hits["field"].combine_chunks()),
         pa.array(starts, pa.int32()), pa.array(ends, pa.int32()), pa.array(spans, pa.string()),
@@ -276,7 +278,7 @@ def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
 
 
 def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], rule: str) -> Part:
-    """Write `clean_ids/<benchmark>.json`. A handful of small files made anew by a resumed step: they need no receipt."""
+    """Write `clean_ids/<benchmark>.json`. A resumed step makes these few small files anew: they need no receipt."""
     tables = [storage.read_parquet(ref.path, ["benchmark", "item", "class", "dropped"]) for ref in hits]
     leaks: dict[str, set[str]] = {name: set() for name in index.names.to_pylist()}
     remaining: dict[str, set[str]] = {name: set() for name in leaks}
@@ -288,10 +290,10 @@ def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], rule: str) ->
             leaks[name].add(item)
             if not dropped:
                 remaining[name].add(item)
-    evaluated = ~index.trained.astype(np.bool_)
+    evaluated = ~index.arrays.trained.astype(np.bool_)
     side = []
     for number, name in enumerate(leaks):
-        ids = index.ids.filter(pa.array((index.bench == number) & evaluated)).to_pylist()
+        ids = index.ids.filter(pa.array((index.arrays.bench == number) & evaluated)).to_pylist()
         value = {
             "benchmark": name,
             "rule": rule,

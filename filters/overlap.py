@@ -1,0 +1,714 @@
+"""What a text shares with the items of an index: seeds, runs, alignments, measures.
+
+Seeds that match are extended to runs; the runs of one item are aligned with the text around them (a longest common
+subsequence that prefers contiguous runs), and the aligned tokens are confirmed byte by byte: no hit rests on a hash.
+Choices and answers are looked for one by one near the question, so their order and lettering do not matter.
+
+The scan is exhaustive, with one exception that is stated: a text shares a phrase of 8 to 12 tokens of LaTeX or code
+with hundreds of items, and of such weak pairs (less than half of a question, no 13-gram) each text keeps one.
+A scan holds about 60 bytes for each token of its texts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup.kernel import buffers, kernel
+from dedup.shingles import BASE, Tokens, normalise, tokenize
+from filters.benchmark_index import LEVELS, PASSAGE, QUESTION, WHOLE, Index, key_of, prefixes, turning_words
+
+RUN = 8
+"""A shared run this long (or a whole shorter item) makes a pair worth measuring: the shortest run any rule reads."""
+PASSAGE_RUN = 13
+"""The same for passages, which are public text and share phrases with everything; also what makes a pair strong."""
+WHOLE_BITS = 30.0
+"""A question shorter than RUN is worth measuring when it tells so many bits, or something beside it backs it."""
+NEAR = 50
+"""Tokens beside the question within which its answer is near; choices may lie as much farther as they are long."""
+SHARED = 3
+"""A question that more items of one benchmark share identifies none of them without choices, answer or passage."""
+CELLS = 1 << 22
+"""The largest alignment, in cells; beyond it the runs themselves are taken."""
+
+_BASE = np.uint64(BASE)
+_ONE = np.uint64(1)
+_U64 = npt.NDArray[np.uint64]
+_I64 = npt.NDArray[np.int64]
+
+HITS = pa.schema(
+    [
+        ("row", pa.int32()), ("item", pa.int32()), ("kind", pa.uint8()),
+        ("cover", pa.float32()), ("body", pa.float32()), ("ask", pa.float32()),
+        ("numbers", pa.bool_()), ("swapped", pa.float32()), ("bits", pa.float32()),
+        ("context_bits", pa.float32()), ("context", pa.bool_()), ("exact", pa.bool_()), ("bounded", pa.bool_()),
+        ("tokens", pa.int32()), ("row_tokens", pa.int32()), ("longest", pa.int32()), ("common", pa.int32()),
+        ("cover8", pa.int32()), ("cover11", pa.int32()), ("cover13", pa.int32()), ("cover20", pa.int32()),
+        ("grams8", pa.int32()), ("span_tokens", pa.int32()),
+        ("field", pa.uint8()), ("start", pa.int32()), ("end", pa.int32()), ("grams13", pa.list_(pa.uint64())),
+    ]
+)  # fmt: skip
+"""What `scan` measures for one text and one item.
+
+kind: QUESTION or PASSAGE, the part of the item that was found.
+cover, body, ask: shares (0 to 1) of the weight found: of all of it, of all but its last sentence, of its last sentence.
+numbers: every number, operator and negation of it was found, and no other digit or negation between its tokens.
+swapped: the most bits of one of its words that other words stand in place of.
+bits: what the tokens found tell. context_bits: what choices, answer and passage near by add; context: enough of those.
+exact: the instruction holds these tokens and no others. bounded: sentence ends stand on both sides of the span.
+tokens, row_tokens: lengths. longest: the longest shared run. common: shared tokens, in order. coverN: the item's tokens
+in shared runs of N or more. grams8: its 8-grams found. span_tokens: from the first to the last shared token.
+field: 0 instruction, 1 response; start, end: bytes of the span in that field. grams13: keys of the 13-grams shared.
+"""
+
+_SHARES = ("cover", "body", "ask", "numbers", "bits", "exact", "swapped")
+_COUNTS = (
+    "tokens", "row_tokens", "longest", "common", "cover8", "cover11", "cover13", "cover20", "grams8", "span_tokens",
+)  # fmt: skip
+
+
+class Stream(NamedTuple):
+    """The tokens of texts, instruction then response: hash uint64, prefix uint64 [tokens+1], offsets int64 [rows+1],
+    split int64 [rows], the tokens of each instruction."""
+
+    hash: _U64
+    prefix: _U64
+    offsets: _I64
+    split: _I64
+
+
+class Field(NamedTuple):
+    """One column of texts: where its tokens stand, int32 [tokens] and int64 [rows+1], and its bytes."""
+
+    start: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+    offsets: _I64
+    data: npt.NDArray[np.uint8]
+    at: _I64
+
+
+def scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -> pa.Table:
+    """Measure every item that the texts [rows] hold anything of: a HITS table, by row, then part, then item.
+
+    A record's two fields are read as one text, so an item that begins in one and ends in the other is found.
+    """
+    ix = index.arrays
+    left, right = tokenize(instruction), tokenize(response)
+    stream = _stream(left, right)
+    powers = np.array([pow(BASE, length, 1 << 64) for length in LEVELS], np.uint64)
+    whole_powers = np.array([pow(BASE, length, 1 << 64) for length in ix.whole.tolist()], np.uint64)
+    seeds, count = _seeds(stream, powers, whole_powers, np.array(LEVELS, np.int64), ix)
+    found, count = _extend(stream, seeds[:count], ix)
+    # What is found must not depend on which seed found it.
+    found = found[np.lexsort((found[:count, 3], found[:count, 2], found[:count, 1], found[:count, 0]))]
+    pairs, count, runs, run_count = _pairs(stream, found, ix)
+    pairs, runs = pairs[:count], runs[:run_count]
+    if not len(pairs):
+        return HITS.empty_table()
+    fields = (
+        Field(left.start, left.end, left.offsets, *buffers(instruction)),
+        Field(right.start, right.end, right.offsets, *buffers(response)),
+    )
+    shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
+    near, context, count = _contexts(pairs, spans, shares, stream, ix)
+    # A few words that make a whole question ("the heart has") are a hit only with something beside them that says so.
+    told = (counts[:, 0] >= RUN) | (shares[:, 4] >= WHOLE_BITS) | (shares[:, 5] > 0)
+    told[near[:count, 0][context[:count, 1] > 0]] = True
+    if _cut_unequal(index, instruction, response, stream, pairs[told], runs):
+        told &= np.add.reduceat(np.append(runs[:, 2], 0), pairs[:, 2]) > 0
+        shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
+    pairs, shares, counts, spans = pairs[told], shares[told], counts[told], spans[told]
+    if not len(pairs):
+        return HITS.empty_table()
+    near, context, count = _contexts(pairs, spans, shares, stream, ix)
+    which, item, context = near[:count, 0], near[:count, 1].astype(np.int32), context[:count]
+    grams, gram_start = _grams13(pairs, runs, stream, np.uint64(pow(BASE, 13, 1 << 64)))
+    places = dict(zip(("field", "start", "end", "bounded"), _places(pairs, spans, stream, *fields), strict=True))
+    by_pair: dict[str, Any] = {
+        "row": pairs[:, 0].astype(np.int32),
+        "kind": ix.kind[pairs[:, 1]],
+        **{name: shares[:, i] for i, name in enumerate(_SHARES)},
+        **{name: counts[:, i].astype(np.int32) for i, name in enumerate(_COUNTS)},
+        **places,
+    }
+    by_pair |= {"numbers": by_pair["numbers"] > 0, "exact": by_pair["exact"] > 0}
+    columns = {name: pa.array(values[which]) for name, values in by_pair.items()}
+    columns |= {"item": pa.array(item), "context_bits": pa.array(context[:, 0]), "context": pa.array(context[:, 1] > 0)}
+    lists = pa.ListArray.from_arrays(pa.array(gram_start.astype(np.int32)), pa.array(grams))
+    columns["grams13"] = lists.take(pa.array(which))
+    return pa.table([columns[name] for name in HITS.names], schema=HITS)
+
+
+def gram_rows(hits: pa.Table) -> tuple[_U64, _I64]:
+    """The 13-grams of HITS, sorted, and how many texts hold each."""
+    hits = hits.combine_chunks()
+    lists = hits["grams13"].combine_chunks()
+    rows = np.repeat(hits["row"].to_numpy(), pc.list_value_length(lists).to_numpy(zero_copy_only=False)).astype(
+        np.int64
+    )
+    grams = lists.flatten().to_numpy(zero_copy_only=False)
+    order = np.lexsort((rows, grams))
+    rows, grams = rows[order], grams[order]
+    new = np.ones(len(grams), np.bool_)
+    new[1:] = (grams[1:] != grams[:-1]) | (rows[1:] != rows[:-1])
+    distinct, counts = np.unique(grams[new], return_counts=True)
+    return distinct, counts.astype(np.int64)
+
+
+def _stream(left: Tokens, right: Tokens) -> Stream:
+    offsets = left.offsets + right.offsets
+    joined = np.empty(int(offsets[-1]), np.uint64)
+    _interleave(left.hash, left.offsets, right.hash, right.offsets, offsets, joined)
+    return Stream(joined, prefixes(joined), offsets, np.diff(left.offsets))
+
+
+@kernel
+def _interleave(left, left_offsets, right, right_offsets, offsets, stream):  # type: ignore[no-untyped-def]
+    for row in range(len(offsets) - 1):
+        at = offsets[row]
+        for i in range(left_offsets[row], left_offsets[row + 1]):
+            stream[at] = left[i]
+            at += 1
+        for i in range(right_offsets[row], right_offsets[row + 1]):
+            stream[at] = right[i]
+            at += 1
+
+
+@kernel
+def _probe(key, wanted):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(key) - 1)
+    slot = wanted >> _ONE & mask
+    while key[slot] != 0:
+        if key[slot] == wanted:
+            return np.int64(slot)
+        slot = (slot + _ONE) & mask
+    return np.int64(-1)
+
+
+@kernel
+def _grow(array):  # type: ignore[no-untyped-def]
+    larger = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
+    for i in range(array.shape[0]):  # not by slices, which take seconds to compile
+        for k in range(array.shape[1]):
+            larger[i, k] = array[i, k]
+    return larger
+
+
+@kernel
+def _post(found, count, ix, slot, i):  # type: ignore[no-untyped-def]
+    """Note each place of a seed's postings against token i."""
+    for k in range(ix.begin[slot], ix.begin[slot] + ix.posts[slot]):
+        if count == len(found):
+            found = _grow(found)
+        found[count, 0], found[count, 1] = i, ix.postings[k]
+        count += 1
+    return found, count
+
+
+@kernel
+def _seeds(stream, powers, whole_powers, levels, ix):  # type: ignore[no-untyped-def]
+    """Every seed that stands in the texts: int64 [n, 2], its token in the stream and in the index; n."""
+    found, count = np.empty((1024, 2), np.int64), 0
+    prefix = stream.prefix
+    mask = np.uint64(len(ix.bits) - 1)
+    tiny = 0  # of the whole lengths, how many are shorter than the shortest seed
+    while tiny < len(ix.whole) and ix.whole[tiny] < levels[0]:
+        tiny += 1
+    for row in range(len(stream.offsets) - 1):
+        high = stream.offsets[row + 1]
+        for i in range(stream.offsets[row], high):
+            wholes, to = tiny, tiny
+            for length in range(1, 3):
+                if i + length <= high:
+                    h = key_of(stream.hash[i] if length == 1 else stream.hash[i] * _BASE + stream.hash[i + 1], length)
+                    if ix.first[h >> np.uint64(20) & np.uint64(2047)] >> (h >> np.uint64(58)) & _ONE:
+                        wholes = 0
+            if i + levels[0] <= high:
+                h = key_of(prefix[i + levels[0]] - prefix[i] * powers[0], levels[0])
+                if ix.bits[h >> np.uint64(20) & mask] >> (h >> np.uint64(58)) & _ONE:
+                    for level in range(len(levels)):
+                        if i + levels[level] > high:
+                            break
+                        if level > 0:
+                            h = key_of(prefix[i + levels[level]] - prefix[i] * powers[level], levels[level])
+                        slot = _probe(ix.key, h)
+                        if slot < 0:
+                            break
+                        found, count = _post(found, count, ix, slot, i)
+                        if not ix.more[slot]:
+                            break
+                        to = len(ix.whole)
+            for w in range(wholes, to):
+                if i + ix.whole[w] > high:
+                    break
+                slot = _probe(
+                    ix.key, key_of(prefix[i + ix.whole[w]] - prefix[i] * whole_powers[w], ix.whole[w] + WHOLE)
+                )
+                if slot >= 0:
+                    found, count = _post(found, count, ix, slot, i)
+    return found, count
+
+
+@kernel
+def _extend(stream, seeds, ix):  # type: ignore[no-untyped-def]
+    """Seeds extended to the longest runs, each once: int64 [n, 5], row, part, token, index token, length; n."""
+    runs, count = np.empty((max(len(seeds), 1), 5), np.int64), 0
+    seen = np.zeros((4096, 3), np.int64)  # the last run on a diagonal: its row + 1, the diagonal, its end
+    row = 0
+    for n in range(len(seeds)):
+        i, q = seeds[n, 0], seeds[n, 1]
+        while i >= stream.offsets[row + 1]:
+            row += 1
+        slot = (q - i) & 4095
+        if stream.hash[i] != ix.tokens[q] or (
+            seen[slot, 0] == row + 1 and seen[slot, 1] == q - i and i < seen[slot, 2]
+        ):
+            continue
+        begin, end = stream.offsets[row], stream.offsets[row + 1]
+        p = ix.part[q]
+        low, high = ix.part_start[p], ix.part_start[p + 1]
+        length = 1
+        while i + length < end and q + length < high and stream.hash[i + length] == ix.tokens[q + length]:
+            length += 1
+        while i > begin and q > low and stream.hash[i - 1] == ix.tokens[q - 1]:
+            i -= 1
+            q -= 1
+            length += 1
+        seen[slot, 0], seen[slot, 1], seen[slot, 2] = row + 1, q - i, i + length
+        runs[count, 0], runs[count, 1], runs[count, 2], runs[count, 3], runs[count, 4] = row, p, i, q, length
+        count += 1
+    return runs, count
+
+
+@kernel
+def _pairs(stream, found, ix):  # type: ignore[no-untyped-def]
+    """Pairs int64 [n, 4] (row, part, first run, end of its runs) worth measuring, n, runs int64 [m, 3] (i, q, length), m.
+
+    found: runs ordered by row, part and place.
+    """
+    pairs, pair_count = np.empty((64, 4), np.int64), 0
+    runs, count = np.empty((256, 3), np.int64), 0
+    mark = np.zeros(_longest(ix.part_start), np.uint8)
+    at, row, weak_row = 0, -1, -1
+    while at < len(found):
+        row, p = found[at, 0], found[at, 1]
+        origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
+        stop, best, covered, covered_weight, total_weight = at, at, 0, 0.0, 0.0
+        while stop < len(found) and found[stop, 0] == row and found[stop, 1] == p:
+            if found[stop, 4] > found[best, 4]:
+                best = stop
+            for t in range(found[stop, 3], found[stop, 3] + found[stop, 4]):
+                if not mark[t - origin]:
+                    mark[t - origin] = 1
+                    covered += 1
+                    covered_weight += ix.weight[t]
+            stop += 1
+        for t in range(size):
+            mark[t] = 0
+            total_weight += ix.weight[origin + t]
+        longest = found[best, 4]
+        hit = longest >= min(PASSAGE_RUN, size)
+        if ix.kind[p] == QUESTION and not hit:
+            strong = 2 * covered >= size
+            hit = strong or (longest >= RUN and weak_row != row)
+            if hit and not strong:
+                weak_row = row
+        if hit:
+            first = count
+            if ix.kind[p] == QUESTION and longest < size and covered_weight >= 0.4 * total_weight:
+                runs, count = _align(stream, row, ix, p, found[best, 2], found[best, 3], runs, count)
+            if count == first:
+                for k in range(at, stop):
+                    # A whole item found once is found; its other places add nothing.
+                    if longest == size and k != best:
+                        continue
+                    if count == len(runs):
+                        runs = _grow(runs)
+                    runs[count, 0], runs[count, 1], runs[count, 2] = found[k, 2], found[k, 3], found[k, 4]
+                    count += 1
+            if pair_count == len(pairs):
+                pairs = _grow(pairs)
+            pairs[pair_count, 0], pairs[pair_count, 1], pairs[pair_count, 2], pairs[pair_count, 3] = (
+                row,
+                p,
+                first,
+                count,
+            )
+            pair_count += 1
+        at = stop
+    return pairs, pair_count, runs, count
+
+
+@kernel
+def _longest(starts):  # type: ignore[no-untyped-def]
+    longest = 1
+    for p in range(len(starts) - 1):
+        longest = max(longest, starts[p + 1] - starts[p])
+    return longest
+
+
+@kernel
+def _align(stream, row, ix, p, i, q, kept, count):  # type: ignore[no-untyped-def]
+    """Align part p with the text around its best run; append the runs of the alignment, in order.
+
+    A longest common subsequence in which a match that continues a run counts 3 and another 2, so that a scattered
+    "the" does not tear a run apart. Gives nothing where the table would be larger than CELLS.
+    """
+    low, high = stream.offsets[row], stream.offsets[row + 1]
+    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
+    slack = max(16, size // 2)
+    begin, end = max(low, i - (q - origin) - slack), min(high, i + (origin + size - q) + slack)
+    width = end - begin
+    if width * size > CELLS:
+        return kept, count
+    score = np.zeros((2, width + 1), np.int32)
+    step = np.zeros((size + 1, width + 1), np.uint8)  # 1 match, 2 skip an item token, 3 skip a text token
+    for a in range(1, size + 1):
+        now, before = a & 1, (a - 1) & 1
+        token = ix.tokens[origin + a - 1]
+        for b in range(1, width + 1):
+            value, move = score[before, b], 2
+            if score[now, b - 1] > value:
+                value, move = score[now, b - 1], 3
+            if stream.hash[begin + b - 1] == token:
+                joined = a > 1 and b > 1 and step[a - 1, b - 1] == 1
+                match = score[before, b - 1] + (3 if joined else 2)
+                if match >= value:
+                    value, move = match, 1
+            score[now, b], step[a, b] = value, move
+    a, b = size, width
+    first = count
+    while a > 0 and b > 0:
+        move = step[a, b]
+        if move == 1:
+            length = 0
+            while a > 0 and b > 0 and step[a, b] == 1:
+                a -= 1
+                b -= 1
+                length += 1
+            if count == len(kept):
+                kept = _grow(kept)
+            kept[count, 0], kept[count, 1], kept[count, 2] = begin + b, origin + a, length
+            count += 1
+        elif move == 2:
+            a -= 1
+        else:
+            b -= 1
+    for k in range((count - first) // 2):
+        for c in range(3):
+            kept[first + k, c], kept[count - 1 - k, c] = kept[count - 1 - k, c], kept[first + k, c]
+    return kept, count
+
+
+def _cut_unequal(
+    index: Index, instruction: pa.StringArray, response: pa.StringArray, stream: Stream, pairs: _I64, runs: _I64
+) -> int:
+    """Cut runs, in place, where their bytes differ from the item's; how many. Equal hashes only claim."""
+    if not len(pairs):
+        return 0
+    rows, place = np.unique(pairs[:, 0], return_inverse=True)
+    left, right = (
+        buffers(normalise(instruction.take(pa.array(rows)))),
+        buffers(normalise(response.take(pa.array(rows)))),
+    )
+    begin = np.concatenate([[0], np.cumsum(np.diff(stream.offsets)[rows])]).astype(np.int64)
+    starts, ends = _word_places(*left, *right, begin)
+    return int(_compare(pairs, runs, place, stream, rows, begin, starts, ends, left[0], right[0], index.arrays))
+
+
+@kernel
+def _word_places(left, left_at, right, right_at, begin):  # type: ignore[no-untyped-def]
+    """The bytes of every token of the rows' normalised fields (space-separated), field after field."""
+    starts, ends = np.zeros(begin[-1], np.int64), np.zeros(begin[-1], np.int64)
+    t = 0
+    for row in range(len(begin) - 1):
+        for field in range(2):
+            data = left if field == 0 else right
+            i, high = (left_at[row], left_at[row + 1]) if field == 0 else (right_at[row], right_at[row + 1])
+            while i < high:
+                starts[t] = i
+                while i < high and data[i] != 32:
+                    i += 1
+                ends[t] = i
+                t += 1
+                i += 1
+        assert t == begin[row + 1]
+    return starts, ends
+
+
+@kernel
+def _compare(pairs, runs, place, stream, rows, begin, starts, ends, left, right, ix):  # type: ignore[no-untyped-def]
+    """Cut each run at its first token whose bytes differ; how many were cut."""
+    wrong = 0
+    for n in range(len(pairs)):
+        row, p = rows[place[n]], pairs[n, 1]
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            q, b = ix.part_start[p], ix.text_start[p]
+            while q < runs[r, 1]:  # to the run's first token in the item's text
+                b += 1
+                q += ix.text[b - 1] == 32
+            for k in range(runs[r, 2]):
+                t = runs[r, 0] - stream.offsets[row] + k
+                data = left if t < stream.split[row] else right
+                t += begin[place[n]]
+                same = True
+                for c in range(starts[t], ends[t]):
+                    same &= b < ix.text_start[p + 1] and data[c] == ix.text[b]
+                    b += 1
+                same &= b == ix.text_start[p + 1] or ix.text[b] == 32
+                b += 1
+                if not same:
+                    runs[r, 2] = k
+                    wrong += 1
+                    break
+    return wrong
+
+
+@kernel
+def _is_digit(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether token t of the stream begins with a digit."""
+    k = t - stream.offsets[row]
+    if k < stream.split[row]:
+        c = left.data[left.at[row] + left.start[left.offsets[row] + k]]
+    else:
+        c = right.data[right.at[row] + right.start[right.offsets[row] + k - stream.split[row]]]
+    return c >= 48 and c <= 57
+
+
+@kernel
+def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-untyped-def]
+    """Per pair: _SHARES float32 [n, 7], _COUNTS int64 [n, 10] and the span's tokens in the stream int64 [n, 2]."""
+    shares, counts = np.zeros((len(pairs), 7), np.float32), np.zeros((len(pairs), 10), np.int64)
+    spans = np.zeros((len(pairs), 2), np.int64)
+    longest_part = _longest(ix.part_start)
+    mark = np.zeros(longest_part, np.uint8)  # by run length: 1 single, 2 two to seven, then bits for 8, 11, 13, 20
+    gram = np.zeros(longest_part, np.uint8)
+    for n in range(len(pairs)):
+        row, p = pairs[n, 0], pairs[n, 1]
+        origin, size, ask = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p], ix.ask[p]
+        for t in range(size):
+            mark[t], gram[t] = 0, 0
+        longest, best = 0, pairs[n, 2]
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            length = runs[r, 2]
+            if length > longest:
+                longest, best = length, r
+            level = 1
+            if length >= 2 or size == 1:
+                level |= 2
+            if length >= 8:
+                level |= 4
+            if length >= 11:
+                level |= 8
+            if length >= 13:
+                level |= 16
+            if length >= 20:
+                level |= 32
+            for t in range(runs[r, 1] - origin, runs[r, 1] - origin + length):
+                mark[t] |= level
+            for t in range(runs[r, 1] - origin, runs[r, 1] - origin + length - RUN + 1):
+                gram[t] = 1
+        # The span: all runs of an alignment, or the longest where runs lie scattered over a long text.
+        start, end = runs[best, 0], runs[best, 0] + runs[best, 2]
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            if runs[r, 2] >= 2 and abs((runs[r, 0] - runs[r, 1]) - (runs[best, 0] - runs[best, 1])) <= max(
+                16, size // 2
+            ):
+                start, end = min(start, runs[r, 0]), max(end, runs[r, 0] + runs[r, 2])
+        spans[n, 0], spans[n, 1] = start, end
+        counts[n, 9] = end - start
+        total_body, total_ask, got_body, got_ask, numbers = 0.0, 0.0, 0.0, 0.0, True
+        for t in range(size):
+            w = ix.weight[origin + t] if ix.kind[p] == QUESTION else 1.0
+            if t < ask:
+                total_body += w
+            else:
+                total_ask += w
+            if mark[t] & 2:
+                if t < ask:
+                    got_body += w
+                else:
+                    got_ask += w
+            elif ix.number[origin + t] and w > 0:
+                numbers = False
+            counts[n, 3] += mark[t] & 1
+            counts[n, 4] += mark[t] >> 2 & 1
+            counts[n, 5] += mark[t] >> 3 & 1
+            counts[n, 6] += mark[t] >> 4 & 1
+            counts[n, 7] += mark[t] >> 5 & 1
+            counts[n, 8] += gram[t]
+        counts[n, 0], counts[n, 1], counts[n, 2] = size, stream.offsets[row + 1] - stream.offsets[row], longest
+        shares[n, 0] = (got_body + got_ask) / max(total_body + total_ask, 1e-6)
+        shares[n, 1] = got_body / total_body if total_body > 0 else 0.0
+        shares[n, 2] = got_ask / total_ask if total_ask > 0 else 1.0
+        swapped = 0.0
+        for r in range(pairs[n, 2], pairs[n, 3] - 1):
+            i, q = runs[r, 0] + runs[r, 2], runs[r, 1] + runs[r, 2]
+            if i < start or runs[r + 1, 0] >= end or longest == size:
+                continue
+            if runs[r + 1, 0] < i:  # scattered runs are no alignment
+                swapped = 99.0
+                continue
+            for t in range(i, runs[r + 1, 0]):
+                numbers &= not _is_digit(stream, left, right, row, t)
+                for word in turning:
+                    numbers &= stream.hash[t] != word
+            if runs[r + 1, 0] > i:
+                for t in range(q, runs[r + 1, 1]):
+                    swapped = max(swapped, ix.weight[t])
+        shares[n, 3], shares[n, 6] = 1.0 if numbers else 0.0, swapped
+        shares[n, 4] = got_body + got_ask
+        exact = longest == size and stream.split[row] == size and start == stream.offsets[row]
+        shares[n, 5] = 1.0 if exact else 0.0
+    return shares, counts, spans
+
+
+@kernel
+def _near(stream, low, high, start, end, tokens, begin, stop):  # type: ignore[no-untyped-def]
+    """Whether tokens[begin:stop] stand in the stream's [low:high) outside [start:end)."""
+    size = stop - begin
+    i = low
+    while i + size <= high:
+        if i + size > start and i < end:
+            i = end
+            continue
+        k = 0
+        while k < size and stream.hash[i + k] == tokens[begin + k]:
+            k += 1
+        if k == size:
+            return True
+        i += 1
+    return False
+
+
+@kernel
+def _contexts(pairs, spans, shares, stream, ix):  # type: ignore[no-untyped-def]
+    """Each pair with each of its items int64 [n, 2], its context's bits and whether they do float32 [n, 2]; n."""
+    out, count = np.empty((64, 2), np.int64), 0
+    values = np.empty((64, 2), np.float32)
+    for n in range(len(pairs)):
+        row, p = pairs[n, 0], pairs[n, 1]
+        owners = ix.owner_start[p + 1] - ix.owner_start[p]
+        first = count
+        backed = 0
+        for o in range(ix.owner_start[p], ix.owner_start[p + 1]):
+            item = ix.owner[o]
+            bits, enough = 0.0, False
+            # The questions on a passage are found for themselves; the first item stands for all that share the passage.
+            if ix.kind[p] == PASSAGE:
+                if o > ix.owner_start[p]:
+                    break
+            elif shares[n, 0] >= 0.5:
+                start, end = spans[n, 0], spans[n, 1]
+                reach = NEAR
+                for c in range(ix.choice_start[item], ix.choice_start[item + 1]):
+                    if ix.choice[c] >= 0:
+                        reach += ix.part_start[ix.choice[c] + 1] - ix.part_start[ix.choice[c]] + 2
+                low, high = max(stream.offsets[row], start - reach), min(stream.offsets[row + 1], end + reach)
+                found, listed = 0, 0
+                answered = False
+                for c in range(ix.choice_start[item], ix.choice_start[item + 1]):
+                    if ix.choice[c] < 0:
+                        continue
+                    listed += 1
+                    a, b = ix.part_start[ix.choice[c]], ix.part_start[ix.choice[c] + 1]
+                    if _near(stream, low, high, start, end, ix.tokens, a, b):
+                        found += 1
+                        for t in range(a, b):
+                            bits += ix.weight[t]
+                        answered |= ix.choice[c] == ix.answer[item]
+                if ix.answer[item] >= 0 and not answered:
+                    a, b = ix.part_start[ix.answer[item]], ix.part_start[ix.answer[item] + 1]
+                    if _near(
+                        stream,
+                        max(stream.offsets[row], start - NEAR),
+                        min(stream.offsets[row + 1], end + NEAR),
+                        start,
+                        end,
+                        ix.tokens,
+                        a,
+                        b,
+                    ):
+                        answered = True
+                        if listed == 0:
+                            for t in range(a, b):
+                                bits += ix.weight[t]
+                enough = (listed > 0 and 2 * found >= listed) or (answered and (listed == 0 or bits >= 8))
+                if ix.passage[item] >= 0:
+                    k = n
+                    while k > 0 and pairs[k - 1, 0] == row:
+                        k -= 1
+                    while k < len(pairs) and pairs[k, 0] == row:
+                        if pairs[k, 1] == ix.passage[item] and shares[k, 0] >= 0.5:
+                            enough = True
+                            bits += 16
+                        k += 1
+            if count == len(out):
+                out, values = _grow(out), _grow(values)
+            out[count, 0], out[count, 1] = n, item
+            values[count, 0], values[count, 1] = bits, 1.0 if enough else 0.0
+            backed += enough
+            count += 1
+        # Where many items ask the same, those with their own choices, answer or passage are the ones that were found.
+        if owners > SHARED and ix.kind[p] == QUESTION:
+            keep = first
+            for k in range(first, count):
+                if values[k, 1] > 0 or (backed == 0 and k == first):
+                    for c in range(2):
+                        out[keep, c], values[keep, c] = out[k, c], values[k, c]
+                    keep += 1
+            count = keep
+    return out, values, count
+
+
+@kernel
+def _ends_sentence(data, low, high):  # type: ignore[no-untyped-def]
+    """Whether one of . ? ! : ; " or a line break stands in data[low:high]."""
+    for i in range(low, high):
+        c = data[i]
+        if c == 46 or c == 63 or c == 33 or c == 58 or c == 59 or c == 10 or c == 34:
+            return True
+    return False
+
+
+@kernel
+def _places(pairs, spans, stream, left, right):  # type: ignore[no-untyped-def]
+    """Of each span: the field in which it begins, its first byte there and its last (it ends with the field), and
+    whether sentence ends, or the field's own ends, stand on both sides of it."""
+    fields, bounded = np.zeros(len(spans), np.uint8), np.zeros(len(spans), np.bool_)
+    starts, ends = np.zeros(len(spans), np.int32), np.zeros(len(spans), np.int32)
+    for n in range(len(spans)):
+        row = pairs[n, 0]
+        a, b = spans[n, 0] - stream.offsets[row], spans[n, 1] - stream.offsets[row]
+        text = left
+        if a >= stream.split[row]:
+            fields[n], text = 1, right
+            a, b = a - stream.split[row], b - stream.split[row]
+        first, count, at = text.offsets[row], text.offsets[row + 1] - text.offsets[row], text.at[row]
+        b = min(b, count)
+        starts[n], ends[n] = text.start[first + a], text.end[first + b - 1]
+        before = a == 0 or _ends_sentence(text.data, at + text.end[first + a - 1], at + starts[n])
+        bounded[n] = before and (b == count or _ends_sentence(text.data, at + ends[n], at + text.start[first + b]))
+    return fields, starts, ends, bounded
+
+
+@kernel
+def _grams13(pairs, runs, stream, power):  # type: ignore[no-untyped-def]
+    """The keys of the 13-grams in each pair's runs: uint64 and offsets int64 [n+1]."""
+    total = 0
+    for n in range(len(pairs)):
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            total += max(0, runs[r, 2] - 12)
+    grams, offsets = np.empty(total, np.uint64), np.zeros(len(pairs) + 1, np.int64)
+    at = 0
+    for n in range(len(pairs)):
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - 12):
+                grams[at] = key_of(stream.prefix[i + 13] - stream.prefix[i] * power, 13)
+                at += 1
+        offsets[n + 1] = at
+    return grams, offsets
