@@ -44,7 +44,7 @@ def shingle_sets(shingles: Shingles, rows: npt.NDArray[np.int64] | None = None) 
         row = after
     out = np.empty(len(keys), np.uint32)
     offsets = _unique(keys, offsets, out)
-    return Sets(out[: offsets[-1]].copy(), offsets)
+    return Sets(out[: offsets[-1]], offsets)
 
 
 def jaccard(sets: Sets, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
