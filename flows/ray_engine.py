@@ -83,7 +83,7 @@ def _call(work: Callable[[Item], Result], item: Item) -> Result:
 
 
 class RayEngine:
-    """Runs each item as one Ray task. Ray starts with the first item, so a run that reuses every step never starts it."""
+    """Runs each item as one Ray task. Ray starts with the first item: a run that reuses every step never starts it."""
 
     def __init__(self, workers: int) -> None:
         assert workers >= 1

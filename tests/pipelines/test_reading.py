@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -255,14 +256,19 @@ def test_a_column_that_only_later_rows_have_is_there(tmp_path: Path) -> None:
     assert [row[3] for row in answers(tmp_path / "a.jsonl")] == [None, None, None, "a"]
 
 
-def test_a_truncated_gzip_gives_the_rows_before_it_and_then_names_the_file(tmp_path: Path) -> None:
-    whole = gzip.compress(
-        "".join(json.dumps({"question": f"q{i}", "answer": "a" * (i % 97)}) + "\n" for i in range(40_000)).encode()
-    )
-    (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", zstandard.compress)])
+def test_a_truncated_stream_gives_the_rows_before_it_and_then_names_the_file(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    rows = (json.dumps({"question": f"q{i}", "answer": hashlib.sha256(b"%d" % i).hexdigest()}) for i in range(40_000))
+    whole = compress("\n".join(rows).encode())
+    path = tmp_path / f"a.jsonl.{suffix}"
+    path.write_bytes(whole[: len(whole) // 2])
     seen = 0
-    with pytest.raises(InputError, match=r"a\.jsonl\.gz: truncated or damaged after its first \d{4,} rows") as problem:
-        for table in read(str(tmp_path / "a.jsonl.gz"), QA):
+    with pytest.raises(
+        InputError, match=rf"a\.jsonl\.{suffix}: truncated or damaged after its first \d{{4,}} rows"
+    ) as problem:
+        for table in read(str(path), QA):
             seen += table.num_rows
     assert f"first {seen} rows" in str(problem.value) and seen > 5_000
 
