@@ -1,6 +1,6 @@
 """Answers of models to school mathematics, with their thinking inline (`<think>`, `<answer>`), `synth,cot`.
 
-`code` is the list of a row's answers; each gives a record, those after the first as variants `1`, `2` ... Thinking is
+`code` is the list of a row's answers; each gives a record, those after the first as variants `answer1`, `answer2` ... Thinking is
 left for `strip_thinking`. The questions are TEST items of GSM8K, ASDiv, SVAMP and TabMWP: use the rows to exercise
 the pipeline, and train on them only with decontamination on.
 """
@@ -28,7 +28,7 @@ def read_answers(path: str, question: str, answers: str) -> Iterator[pa.Table]:
             there = pc.fill_null(pc.greater(pc.list_value_length(lists), index), False)
             chosen = rows if index == 0 else rows.filter(there)
             answer = _nth(chosen[answers].combine_chunks(), index)
-            tables.append(raw(chosen, chosen[question], answer, "synth,cot", "" if index == 0 else str(index)))
+            tables.append(raw(chosen, chosen[question], answer, "synth,cot", "" if index == 0 else f"answer{index}"))
         yield interleave(tables)
 
 

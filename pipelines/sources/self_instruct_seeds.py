@@ -30,7 +30,11 @@ def _rows(row: int, value: Any, fault: str | None, line: str) -> Iterator[dict[s
         asked = value.get("instruction")
         given = one.get("input")
         joined = f"{asked}\n\n{given}" if asked and given else asked
-        yield made | {"variant": str(index) if index else "", "instruction": joined, "response": one.get("output")}
+        yield made | {
+            "variant": f"instance{index}" if index else "",
+            "instruction": joined,
+            "response": one.get("output"),
+        }
 
 
 SELF_INSTRUCT_SEEDS = Source(

@@ -128,15 +128,15 @@ SAMPLES: list[tuple[str, str, Any, list[tuple[Any, ...]]]] = [
         [
             (0, "", "synth,cot", "q", "<think>t</think><answer>1"),
             (1, "", "synth,cot", "r", "a"),
-            (1, "1", "synth,cot", "r", "b"),
-            (1, "2", "synth,cot", "r", "c"),
+            (1, "answer1", "synth,cot", "r", "b"),
+            (1, "answer2", "synth,cot", "r", "c"),
         ],
     ),
     (
         "lrm_token_economy",
         "a.json",
         {"results": [{"prompt_id": "p", "prompt": "q", "llm": "m", "output": ["a", "b"], "thinking": ["t", "u"]}]},
-        [(0, "", "synth,cot", "q", "a"), (0, "1", "synth,cot", "q", "b")],
+        [(0, "", "synth,cot", "q", "a"), (0, "answer1", "synth,cot", "q", "b")],
     ),
     (
         "marco_o1",
@@ -207,7 +207,7 @@ SAMPLES: list[tuple[str, str, Any, list[tuple[Any, ...]]]] = [
             {"instruction": "i", "instances": [{"input": "", "output": "o"}]},
             {"instruction": "j", "instances": [{"input": "x", "output": "o"}, {"input": "y", "output": "p"}]},
         ],
-        [(0, "", "direct", "i", "o"), (1, "", "direct", "j\n\nx", "o"), (1, "1", "direct", "j\n\ny", "p")],
+        [(0, "", "direct", "i", "o"), (1, "", "direct", "j\n\nx", "o"), (1, "instance1", "direct", "j\n\ny", "p")],
     ),
 ]
 
