@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipelines.sources.generated import arithmetic, dates, numbers, units, word_problems, words
+from pipelines.sources.generated import arithmetic, dates, kinds, numbers, units, word_problems, words
 from pipelines.sources.generated.dice import Dice
 from pipelines.sources.generated.problem import draw_where
 
 FAMILIES = (
     ("word_problems", word_problems.draw),
-    ("numbers", numbers.draw),
+    ("kinds", kinds.draw),
     ("word_problems", word_problems.draw),
+    ("numbers", numbers.draw),
     ("units", units.draw),
+    ("kinds", kinds.draw),
     ("word_problems", word_problems.draw),
     ("numbers", numbers.draw),
     ("words", words.draw),
-    ("word_problems", word_problems.draw),
     ("arithmetic", arithmetic.draw),
+    ("word_problems", word_problems.draw),
+    ("kinds", kinds.draw),
+    ("word_problems", word_problems.draw),
+    ("numbers", numbers.draw),
     ("dates", dates.draw),
+    ("kinds", kinds.draw),
+    ("word_problems", word_problems.draw),
+    ("numbers", numbers.draw),
+    ("kinds", kinds.draw),
+    ("arithmetic", arithmetic.draw),
 )
-"""Item n is of family n modulo 10."""
+"""Item n is of family n modulo 20; half of them are of the two families that are learnt first."""
 
 LEAK_EVERY = 10
 """One item in so many is leaked into the training rows."""

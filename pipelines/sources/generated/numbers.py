@@ -1,7 +1,7 @@
 """Questions about whole numbers: which is larger, even or odd, what comes next, the last digit.
 
-Nothing is calculated, so this is what a model of a million parameters learns first, and the demo draws most of its
-minute of training from here. As in arithmetic.py, no wording begins or ends inside another one.
+Nothing is calculated, so a small model learns this before arithmetic. As there, no wording begins or ends inside
+another one.
 """
 
 from __future__ import annotations
