@@ -142,7 +142,7 @@ def save(root: str, step: Step, parts: Sequence[Part], of: Manifest | None) -> M
         parents=step.parents,
         parts=tuple(parts),
     )
-    if of is not None and manifest.rows_in != of.rows_kept:
+    if of is not None and (manifest.rows_in or 0) != of.rows_kept:
         raise CheckFailed(f"step {step.name}: took {manifest.rows_in} rows, but {of.step} kept {of.rows_kept}")
     storage.write_json(
         storage.join(root, "steps", step.folder, "manifest.json"), _move(manifest.model_dump(mode="json"), root, "")
