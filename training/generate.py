@@ -129,7 +129,10 @@ class Cache:
         self._longest = int(self.filled_B.max())
         seen_BT = torch.arange(self._longest) < self.filled_B[:, None]
         even = bool(seen_BT.all())
-        self._sees = None if even else torch.zeros(seen_BT.shape).masked_fill_(~seen_BT, -torch.inf)[:, None, None]
+        self._sees = None
+        if not even:
+            zeros_BT = torch.zeros(seen_BT.shape, dtype=self.keys.dtype)
+            self._sees = zeros_BT.masked_fill_(~seen_BT, -torch.inf)[:, None, None]
         self._rows_B = torch.arange(len(positions_B))
         self._positions_B = positions_B
         return positions_B

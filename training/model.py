@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
-EPSILON = 1e-6
+from training.elementwise import rms_norm, rotate
+
 TRUNCATED_STD = 1.014762601732121
 """What fmod(N(0, 1), 3) must be multiplied with to have standard deviation 1 again."""
 
@@ -60,22 +61,11 @@ class ModelConfig(BaseModel):
         return self
 
 
-def rms_norm(u: Tensor) -> Tensor:
-    """u / sqrt(mean(u^2) + 1e-6) over the last dimension; there is no scale to learn."""
-    return F.rms_norm(u, u.shape[-1:], eps=EPSILON)
-
-
 def rotation(positions_N: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
     """cos and sin of RoPE's angles, [N, 1, K/2] in float32, for heads of `width` K."""
     frequency = theta ** -(torch.arange(0, width, 2, dtype=torch.float32, device=positions_N.device) / width)
     angle = positions_N.float()[:, None, None] * frequency
     return angle.cos(), angle.sin()
-
-
-def rotate(x_NHK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (j, j + K/2) of each head by their position's angle; in float32 whatever the dtype of `x`."""
-    a, b = x_NHK.float().chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x_NHK.dtype)
 
 
 class Attention(nn.Module):

@@ -1,0 +1,159 @@
+"""HRM-Text here against transformers' implementation, in one run, on one thread: a training step, and answering.
+
+20 M parameters (hidden 384, 3 heads, 4 + 4 blocks, vocabulary 6,144) and one sequence of 512 tokens, 200 of them the
+instruction. Medians of CPU time; what counts is the ratio, `vs transformers`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from training import loop
+from training.batches import Pack, assemble
+from training.generate import Speaker, generate
+from training.model import HrmText, ModelConfig, build
+
+CONFIG = ModelConfig(vocab_size=6144, hidden=384, heads=3, feed_forward=1024, blocks=4, max_positions=1024)
+PREFIX, RESPONSE = 200, 313
+ROUNDS = 5
+PROMPT, ANSWER, TOGETHER = 256, 32, 8
+
+
+def twin(model: HrmText) -> torch.nn.Module:
+    """The same model in transformers."""
+    from transformers import HrmTextConfig, HrmTextForCausalLM
+
+    config = HrmTextConfig(
+        vocab_size=CONFIG.vocab_size, hidden_size=CONFIG.hidden, num_attention_heads=CONFIG.heads, head_dim=128,
+        intermediate_size=CONFIG.feed_forward, num_hidden_layers=CONFIG.blocks, L_bp_cycles=[0, 3],
+        embedding_scale=math.sqrt(CONFIG.hidden), max_position_embeddings=CONFIG.max_positions,
+        rope_parameters={"rope_type": "default", "rope_theta": CONFIG.rope_theta},
+    )  # fmt: skip
+    theirs = HrmTextForCausalLM(config)
+    state = {}
+    for name, tensor in model.state_dict().items():
+        name, tensor = name if name.startswith("lm_head") else f"model.{name}", tensor.float()
+        if "gqkv_proj" in name:
+            parts = zip(("gate", "q", "k", "v"), tensor.chunk(4), strict=True)
+            state |= {name.replace("attn.gqkv_proj", f"self_attn.{part}_proj"): piece for part, piece in parts}
+        elif "gate_up_proj" in name:
+            parts = zip(("gate", "up"), tensor.chunk(2), strict=True)
+            state |= {name.replace("gate_up_proj", f"{part}_proj"): piece for part, piece in parts}
+        else:
+            state[name.replace(".attn.o_proj", ".self_attn.o_proj")] = tensor
+    theirs.load_state_dict(state)
+    return theirs
+
+
+def medians(works: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median CPU seconds of each work, taken in turns so that a noisy moment hits all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()
+    for _ in range(rounds):
+        for name, work in works.items():
+            began = time.process_time()
+            work()
+            seconds[name].append(time.process_time() - began)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def bench(data: Path | None) -> list[dict[str, object]]:
+    """Rows of the report; `data` is not used."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [*step(), *answers()]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def step() -> list[dict[str, object]]:
+    """Forward and backward of one sequence, five calls differentiated."""
+    ours = build(CONFIG, 0)
+    theirs = twin(ours)
+    tokens = np.random.default_rng(0).integers(0, CONFIG.vocab_size, PREFIX + RESPONSE)
+    pack = Pack(tokens, np.array([PREFIX]), np.array([RESPONSE]), ["a"])
+    ids = torch.from_numpy(tokens)[None, :-1]
+    types = (torch.arange(ids.shape[1]) < PREFIX).long()[None]
+    labels = torch.full_like(ids, -100)
+    labels[0, PREFIX - 1 :] = torch.from_numpy(tokens)[PREFIX:]
+
+    def transformers() -> torch.Tensor:
+        theirs.zero_grad(set_to_none=True)
+        logits = theirs(input_ids=ids, token_type_ids=types, use_cache=False).logits
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        loss.backward()
+        return loss.detach()
+
+    def winnow(precision: str) -> torch.Tensor:
+        dtype = loop.DTYPES[precision]
+        ours.zero_grad(set_to_none=True)
+        loss_M, _ = loop.losses(ours, assemble([pack], slice(None), 0, dtype), 5, dtype)
+        loss = loss_M.sum() / len(loss_M)
+        loss.backward()
+        return loss.detach()
+
+    assert torch.allclose(transformers(), winnow("fp32"), rtol=1e-5), "not the same model"
+    ways = {"winnow fp32": lambda: winnow("fp32"), "winnow bf16": lambda: winnow("bf16")}
+    taken = medians({"transformers fp32": transformers, **ways})
+    return rows("forward + backward, 512 tokens", taken, ids.shape[1])
+
+
+def answers() -> list[dict[str, object]]:
+    """Greedy answers with a cache: one prompt, and several together."""
+    special = {"boq": 1, "eoq": 2, "eoa": CONFIG.vocab_size, "pad": 0}  # an end that never comes
+    ours = build(CONFIG, 0).eval().requires_grad_(False)
+    theirs = twin(ours).eval()
+    speaker = Speaker(ours, None, special, CONFIG.max_positions)
+    half = speaker._replace(model=copy.deepcopy(ours).to(torch.bfloat16))
+    made: list[dict[str, object]] = []
+    for together in (1, TOGETHER):
+        prompts = np.random.default_rng(1).integers(3, CONFIG.vocab_size, (together, PROMPT)).tolist()
+        ids = torch.tensor(prompts)
+
+        def transformers(ids: torch.Tensor = ids) -> list[list[int]]:
+            with torch.inference_mode():
+                out = theirs.generate(  # type: ignore[operator]
+                    ids, attention_mask=torch.ones_like(ids), token_type_ids=torch.ones_like(ids),
+                    max_new_tokens=ANSWER, min_new_tokens=ANSWER, do_sample=False, pad_token_id=0,
+                )  # fmt: skip
+            return out[:, PROMPT:].tolist()  # type: ignore[no-any-return]
+
+        ways = {
+            "winnow fp32": partial(generate, speaker, prompts, ANSWER, together),
+            "winnow bf16": partial(generate, half, prompts, ANSWER, together),
+        }
+        assert transformers() == ways["winnow fp32"](), "not the same answers"
+        taken = medians({"transformers fp32": transformers, **ways}, 3)
+        name = f"{ANSWER} tokens after {PROMPT}, {together} at a time"
+        made += rows(name, taken, together * ANSWER)
+    return made
+
+
+def rows(what: str, taken: dict[str, float], tokens: int) -> list[dict[str, object]]:
+    """A row per implementation; the first is the one to beat."""
+    first = next(iter(taken.values()))
+    return [
+        {
+            "what": what,
+            "implementation": name,
+            "CPU s": seconds,
+            "tokens/s": tokens / seconds,
+            "vs transformers": first / seconds,
+        }
+        for name, seconds in taken.items()
+    ]

@@ -1,0 +1,68 @@
+"""The two elementwise operations of the model, with gradients written by hand.
+
+Left to autograd, each is a chain of small operations that reads and writes its tensor a dozen times. What they compute,
+and their gradients, are held against the definitions in tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-6
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(u, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = (norm.square_().div_(u.shape[-1]).add_(EPSILON)).rsqrt_()
+        out: Tensor = (u * scale).to(u.dtype)
+        ctx.save_for_backward(out, scale)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        out, scale = ctx.saved_tensors
+        # d/du of u s(u): s (g - out <g, out> / D), where out carries s already
+        along = torch.linalg.vecdot(gradient, out, dim=-1)[..., None].float().div_(-out.shape[-1])
+        return torch.addcmul(gradient.float(), out.float(), along).mul_(scale).to(gradient.dtype)
+
+
+def rms_norm(u: Tensor) -> Tensor:
+    """u / sqrt(mean(u^2) + 1e-6) over the last dimension, reckoned in float32; there is no scale to learn."""
+    out: Tensor = _RmsNorm.apply(u)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turn(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turn(gradients[0], cos, sin, -1), None, None  # a rotation's transpose turns back
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
+    a, b = x.float().chunk(2, -1)
+    out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+    left, right = out.chunk(2, -1)
+    torch.mul(a, cos, out=left)
+    left.addcmul_(b, sin, value=-way)
+    torch.mul(b, cos, out=right)
+    right.addcmul_(a, sin, value=way)
+    return out.to(x.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs (j, j + K/2) of the last dimension K by the angles whose cos and sin, float32 [..., K/2], are
+    given; in float32 whatever the dtype of `x`."""
+    out: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+    return out
