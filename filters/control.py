@@ -30,7 +30,7 @@ class Control(Filter):
     max_control: int = 0
     max_replacement: int = 0
     max_private: int = 0
-    max_invisible: float = 0.02
+    max_invisible: float = 0.05
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `control_characters`, `replacement_characters`, `private_characters`, `invisible_characters`."""

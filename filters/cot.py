@@ -173,6 +173,14 @@ def _trim(data, start, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _copy(target, at, data, start, end):  # type: ignore[no-untyped-def]
+    """Write data[start:end] into `target` at `at`; where it ends there."""
+    for i in range(start, end):
+        target[at + i - start] = data[i]
+    return at + max(0, end - start)
+
+
+@kernel
 def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
     """The texts less the cuts (data uint8, offsets int32 [rows + 1]); a text that has none comes out empty.
 
@@ -190,8 +198,7 @@ def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
                 if size == base or is_space(result[size - 1]):
                     while at < piece and is_space(data[at]):
                         at += 1
-                result[size : size + piece - at] = data[at:piece]
-                size += piece - at
+                size = _copy(result, size, data, at, piece)
                 if not more:
                     break
                 at = end[cut]
@@ -218,8 +225,7 @@ def _within(data, offsets, row, start, end, closed):  # type: ignore[no-untyped-
                 if size > base:
                     result[size] = result[size + 1] = 10
                     size += 2
-                result[size : size + right - left] = data[left:right]
-                size += right - left
+                size = _copy(result, size, data, left, right)
             cut += 1
         places[r + 1] = size
     return result[:size], places

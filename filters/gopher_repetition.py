@@ -89,7 +89,8 @@ def measure(texts: pa.StringArray) -> npt.NDArray[np.float64]:
 
 @kernel
 def _mix(state: np.uint64, word: np.uint64) -> np.uint64:
-    state = (state ^ word) * np.uint64(0x9E3779B97F4A7C15)
+    # Not symmetric: "a the" and "the a" are different.
+    state = (state * np.uint64(0x9E3779B97F4A7C15) ^ word) * np.uint64(0xC2B2AE3D27D4EB4F)
     return state ^ (state >> np.uint64(29))
 
 

@@ -5,7 +5,10 @@ Source: Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification"; t
 FineWeb keeps a page whose English score is at least 0.65. An instruction is shorter and often mostly numbers,
 formulas or code, where every language scores low; asking for a high English score would drop arithmetic and code.
 So a record is dropped on positive evidence only: the most likely language is not wanted, and the model is sure of it.
-The model reads the beginning of each field, which is enough to know and keeps the cost of a long answer down.
+The model reads the beginning of each field, which is enough to know and keeps the cost of a long answer down. It is by
+far the dearest stage (7 MB/s), so where English is wanted, fields in which 15 % of the words are English function words
+pass for English, and the model is asked only where another field is a quarter of the text or more. On all the real data
+of the tests the verdicts are the same; they differ for a field that is itself half English and half not.
 """
 
 from __future__ import annotations
@@ -17,12 +20,23 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.kernel import buffers, kernel
 from filters.stage import Filter
-from filters.text import On, contiguous
+from filters.text import On, contiguous, is_letter
 from filters.verdict import Check, first_failure
+
+# Frequent, of at most eight letters, and words of no other language that is written with the same letters.
+FUNCTION_WORDS = """
+    the and of to what which that with this from are how you have for their they would there when who been were has your
+    should these those each because about could where while than then does did
+"""
+_WORDS = np.sort(np.array([int.from_bytes(word.encode(), "little") for word in FUNCTION_WORDS.split()], np.uint64))
+_ENGLISH_SHARE = 0.15  # of words, for a field to pass for English
+_ENGLISH_FIELDS = 0.75  # of bytes, in fields that pass, for a record not to be shown to the model
 
 
 class Language(Filter):
@@ -38,7 +52,7 @@ class Language(Filter):
     languages: tuple[str, ...] = ("en",)
     min_confidence: float = 0.65
     min_chars: int = 40
-    prefix_chars: int = 300
+    prefix_chars: int = 200
     model: str | None = None
 
     def parameters(self) -> dict[str, Any]:
@@ -57,9 +71,16 @@ class Language(Filter):
         beginnings = [pc.utf8_slice_codeunits(contiguous(records[name]), 0, self.prefix_chars) for name in fields]
         # fastText reads lines: a line feed within a text would be an error.
         lines = pc.replace_substring(pc.binary_join_element_wise(*beginnings, " "), "\n", " ")
-        long_enough = pc.greater_equal(pc.utf8_length(lines), self.min_chars).to_numpy(zero_copy_only=False)
+        unsure = np.array(pc.greater_equal(pc.utf8_length(lines), self.min_chars))
+        if "en" in self.languages:
+            sizes = [np.asarray(pc.binary_length(field)) for field in beginnings]
+            english = sum(
+                np.where(function_words(field) >= _ENGLISH_SHARE, size, 0)
+                for field, size in zip(beginnings, sizes, strict=True)
+            )
+            unsure &= english < _ENGLISH_FIELDS * sum(sizes)
         confidence = np.zeros(len(lines), np.float64)
-        which = np.flatnonzero(long_enough)
+        which = np.flatnonzero(unsure)
         labels, probabilities = model.predict(lines.take(pa.array(which)).to_pylist(), k=1)
         wanted = {f"__label__{code}" for code in self.languages}
         # fastText gives a list of labels and an array of probabilities for each text.
@@ -68,6 +89,40 @@ class Language(Filter):
         confidence[which[other]] = np.minimum(certain[other], 1.0)
         failed = (confidence > 0) & (confidence >= self.min_confidence)
         return first_failure([Check("other_language", failed, confidence, self.min_confidence)])
+
+
+def function_words(texts: pa.StringArray) -> npt.NDArray[np.float64]:
+    """The share of words (runs of ASCII letters) that are English function words, float64 [rows]; other letters are
+    words of their own, so that a text in another script has none."""
+    data, offsets = buffers(texts)
+    share: npt.NDArray[np.float64] = _function_words(data, offsets)
+    return share
+
+
+@kernel
+def _function_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    rows = len(offsets) - 1
+    share = np.zeros(rows, np.float64)
+    for row in range(rows):
+        at, end = offsets[row], offsets[row + 1]
+        words, known = 0, 0
+        while at < end:
+            if not is_letter(data[at]):
+                words += data[at] >= 0xC0
+                at += 1
+                continue
+            key, start = np.uint64(0), at
+            while at < end and is_letter(data[at]):
+                if at - start < 8:
+                    key |= np.uint64(int(data[at]) | 32) << np.uint64(8 * (at - start))
+                at += 1
+            words += 1
+            if 2 <= at - start <= 8:
+                place = min(len(_WORDS) - 1, int(np.searchsorted(_WORDS, key)))
+                known += _WORDS[place] == key
+        if words > 0:
+            share[row] = known / words
+    return share
 
 
 class Model(Protocol):

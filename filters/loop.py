@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field
 
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter
@@ -28,12 +29,12 @@ class Loop(Filter):
 
     kind: Literal["loop"] = "loop"
     on: On = "response"
-    min_repeats: int = 6
+    min_repeats: int = Field(default=6, ge=2)
     min_bytes: int = 120
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `repeated_words`, `repeated_tail`. The value is how often the unit stands there."""
-        words, tail = measure(text(records, self.on), self.min_bytes)
+        words, tail = measure(text(records, self.on), self.min_repeats, self.min_bytes)
         return first_failure(
             [
                 Check("repeated_words", words >= self.min_repeats, words, self.min_repeats),
@@ -42,11 +43,11 @@ class Loop(Filter):
         )
 
 
-def measure(texts: pa.StringArray, min_bytes: int) -> npt.NDArray[np.float64]:
-    """float64 [2, rows]: the most often that a unit of words stands in a row over `min_bytes` bytes, anywhere; and the
-    same of a unit of bytes at the end."""
+def measure(texts: pa.StringArray, min_repeats: int, min_bytes: int) -> npt.NDArray[np.float64]:
+    """How often a unit stands in a row, float64 [2, rows]: of words, anywhere; of bytes, at the end. 1 where it is less
+    than `min_repeats` times or under `min_bytes` bytes."""
     data, offsets = buffers(texts)
-    return np.ascontiguousarray(_measure(data, offsets, min_bytes).T)
+    return np.ascontiguousarray(_measure(data, offsets, min_repeats, min_bytes).T)
 
 
 @kernel
@@ -68,36 +69,56 @@ def _hash_words(data, begin, end, words, ends):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _longest_run(words, count, unit):  # type: ignore[no-untyped-def]
-    """The longest stretch in which each word equals the one `unit` words before: (its words, where it stops)."""
-    best, stop, run = 0, 0, 0
-    for i in range(unit, count):
-        run = run + 1 if words[i] == words[i - unit] else 0
-        if run > best:
-            best, stop = run, i
-    return best, stop
+def _longest_run(words, count, unit, least):  # type: ignore[no-untyped-def]
+    """The longest stretch of at least `least` words in which each equals the one `unit` before: (its words, its last).
+
+    Such a stretch covers one of every `least` places, so only those are looked at until one matches.
+    """
+    best, last, at = 0, 0, unit + least - 1
+    while at < count:
+        if words[at] != words[at - unit]:
+            at += least
+            continue
+        first, stop = at, at
+        while first > unit and words[first - 1] == words[first - 1 - unit]:
+            first -= 1
+        while stop + 1 < count and words[stop + 1] == words[stop + 1 - unit]:
+            stop += 1
+        if stop - first + 1 > best:
+            best, last = stop - first + 1, stop
+        at = stop + least
+    return best, last
 
 
 @kernel
-def _repeats_words(words, ends, count, min_bytes):  # type: ignore[no-untyped-def]
-    most = 0.0
-    # A loop of six needs its unit to fit six times; fewer repeats are never asked about with longer units.
-    for unit in range(1, min(MAX_UNIT, count // 2) + 1):
-        run, stop = _longest_run(words, count, unit)
-        if run < unit:
-            continue
-        first = stop - run - unit + 1
-        start = ends[first - 1] if first > 0 else ends[0] - 1
-        if ends[stop] - start >= min_bytes:
+def _repeats_words(words, ends, count, min_repeats, min_bytes):  # type: ignore[no-untyped-def]
+    most = 1.0
+    for unit in range(1, min(MAX_UNIT, count // min_repeats) + 1):
+        run, last = _longest_run(words, count, unit, max(1, (min_repeats - 1) * unit))
+        first = last - run - unit + 1
+        if run > 0 and ends[last] - (ends[first - 1] if first > 0 else ends[first] - 1) >= min_bytes:
             most = max(most, (run + unit) / unit)
     return most
 
 
 @kernel
-def _repeats_tail(data, begin, end, failure, min_bytes):  # type: ignore[no-untyped-def]
-    """How often the best unit stands at the end of data[begin:end], by the periods of the reversed tail's prefixes."""
+def _may_repeat(data, begin, end, longest):  # type: ignore[no-untyped-def]
+    """Whether the last eight bytes stand there once more, at most `longest` bytes before."""
+    for unit in range(1, min(longest, end - begin - 8) + 1):
+        same = 0
+        while same < 8 and data[end - 1 - same] == data[end - 1 - same - unit]:
+            same += 1
+        if same == 8:
+            return True
+    return False
+
+
+@kernel
+def _repeats_tail(data, begin, end, failure, min_repeats, min_bytes):  # type: ignore[no-untyped-def]
     length = min(TAIL, end - begin)
-    most, match = 0.0, 0
+    most, match = 1.0, 0
+    if not _may_repeat(data, begin, end, length // min_repeats):
+        return most
     failure[0] = 0
     for i in range(1, length):
         byte = data[end - 1 - i]
@@ -112,7 +133,9 @@ def _repeats_tail(data, begin, end, failure, min_bytes):  # type: ignore[no-unty
 
 
 @kernel
-def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], min_bytes: int) -> npt.NDArray[np.float64]:
+def _measure(
+    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], min_repeats: int, min_bytes: int
+) -> npt.NDArray[np.float64]:
     rows = len(offsets) - 1
     result = np.ones((rows, 2), np.float64)
     longest = 0
@@ -125,8 +148,8 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], min_by
         if end - begin < min_bytes:
             continue
         count = _hash_words(data, begin, end, words, ends)
-        result[row, 0] = max(1.0, _repeats_words(words, ends, count, min_bytes))
+        result[row, 0] = _repeats_words(words, ends, count, min_repeats, min_bytes)
         while end > begin and is_space(data[end - 1]):
             end -= 1
-        result[row, 1] = max(1.0, _repeats_tail(data, begin, end, failure, min_bytes))
+        result[row, 1] = _repeats_tail(data, begin, end, failure, min_repeats, min_bytes)
     return result

@@ -146,6 +146,7 @@ def find(texts: pa.StringArray) -> Cuts:
     data, offsets = buffers(texts)
     tokens, first = _tokens(data, offsets)
     cuts = _cuts(data, offsets, tokens, first)
+    cuts = cuts[np.argsort(cuts[:, 1], kind="stable")]  # blocks and answer tags, in the order of the text
     return Cuts(*(np.ascontiguousarray(column) for column in cuts.T))
 
 
@@ -304,6 +305,27 @@ def _next(data, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
+# Small functions, because a tuple or an array assigned to a part of an array costs a second of compiling, each.
+@kernel
+def _grown(tokens):  # type: ignore[no-untyped-def]
+    grown = np.empty((2 * len(tokens), 5), np.int64)
+    for i in range(len(tokens)):
+        for j in range(5):
+            grown[i, j] = tokens[i, j]
+    return grown
+
+
+@kernel
+def _put_token(tokens, at, start, end, kind, family, flags):  # type: ignore[no-untyped-def]
+    tokens[at, 0], tokens[at, 1], tokens[at, 2], tokens[at, 3], tokens[at, 4] = start, end, kind, family, flags
+
+
+@kernel
+def _put_cut(cuts, at, row, start, end, inner_start, inner_end, family, closed):  # type: ignore[no-untyped-def]
+    cuts[at, 0], cuts[at, 1], cuts[at, 2], cuts[at, 3] = row, start, end, inner_start
+    cuts[at, 4], cuts[at, 5], cuts[at, 6] = inner_end, family, closed
+
+
 @kernel
 def _tokens(data, offsets):  # type: ignore[no-untyped-def]
     """Tags and code fences of every text: int64 [tokens, 5] of start, end, kind, family, flags; and where each text's
@@ -321,9 +343,7 @@ def _tokens(data, offsets):  # type: ignore[no-untyped-def]
                 break
             byte = data[at]
             if count == len(tokens):
-                grown = np.empty((2 * count, 5), np.int64)
-                grown[:count] = tokens
-                tokens = grown
+                tokens = _grown(tokens)
             if byte == 96 or byte == 126:
                 stop = at
                 while stop < end and data[stop] == byte:
@@ -338,7 +358,7 @@ def _tokens(data, offsets):  # type: ignore[no-untyped-def]
                     while line < end and data[line] != 10:
                         bare = bare and is_space(data[line])
                         line += 1
-                    tokens[count] = (at, line, _FENCE, np.int64(byte), _BARE if bare else 0)
+                    _put_token(tokens, count, at, line, _FENCE, np.int64(byte), _BARE if bare else 0)
                     count += 1
                     at = line
                     continue
@@ -360,7 +380,7 @@ def _tokens(data, offsets):  # type: ignore[no-untyped-def]
             if value < 0:
                 at += 1
                 continue
-            tokens[count] = (at, stop, value % 2, value // 2, _mention(data, begin, at, stop, end))
+            _put_token(tokens, count, at, stop, value % 2, value // 2, _mention(data, begin, at, stop, end))
             count += 1
             at = stop
         first[row + 1] = count
@@ -405,7 +425,8 @@ def _cuts(data, offsets, tokens, first):  # type: ignore[no-untyped-def]
             continue
         begin, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
         row_cuts = count
-        last_close[:], about_at[:] = -1, -1
+        for family in range(families):
+            last_close[family], about_at[family], depth[family] = -1, -1, 0
         any_tag, last_fence, last_rescue = False, -1, -1
         for t in range(first[row + 1] - 1, first[row] - 1, -1):
             kind, family = tokens[t, 2], tokens[t, 3]
@@ -436,7 +457,7 @@ def _cuts(data, offsets, tokens, first):  # type: ignore[no-untyped-def]
                 if not closes:
                     continue
                 stop = stop if kind == _CLOSE else start  # a new channel ends the block and stays to be read
-                cuts[count] = (row, tokens[block_token, 0], stop, tokens[block_token, 1], start, block, 1)
+                _put_cut(cuts, count, row, tokens[block_token, 0], stop, tokens[block_token, 1], start, block, 1)
                 count += 1
                 blocks, last_family, block = blocks + 1, block, -1
                 if kind == _CLOSE:
@@ -462,7 +483,7 @@ def _cuts(data, offsets, tokens, first):  # type: ignore[no-untyped-def]
                     rescue = t + 1
                     while not _is_rescue(tokens, rescue, last_close):
                         rescue += 1
-                    cuts[count] = (row, start, tokens[rescue, 0], stop, tokens[rescue, 0], family, 1)
+                    _put_cut(cuts, count, row, start, tokens[rescue, 0], stop, tokens[rescue, 0], family, 1)
                     count += 1
                     blocks, last_family, nested = blocks + 1, family, 0
                     fence_end = max(fence_end, rescue - 1)
@@ -486,25 +507,24 @@ def _cuts(data, offsets, tokens, first):  # type: ignore[no-untyped-def]
                     if partner:
                         continue
                 if family == _HARMONY:
-                    cuts[count] = (row, start, stop, start, start, family, 0)
+                    _put_cut(cuts, count, row, start, stop, start, start, family, 0)
                     count += 1
                 elif blocks > 0 and family == last_family and nested > 0:
                     nested -= 1
                     cuts[count - 1, 2], cuts[count - 1, 4] = stop, start
                 elif blocks > 0 and _blank(data, stop, end):
-                    cuts[count] = (row, start, stop, start, start, family, 0)
+                    _put_cut(cuts, count, row, start, stop, start, start, family, 0)
                     count += 1
                 else:
                     count = row_cuts
-                    cuts[count] = (row, begin, stop, begin, start, family, 1)
+                    _put_cut(cuts, count, row, begin, stop, begin, start, family, 1)
                     count += 1
                     blocks, last_family, nested = blocks + 1, family, 0
         if block >= 0:
-            cuts[count] = (row, tokens[block_token, 0], end, tokens[block_token, 1], end, block, -1)
+            _put_cut(cuts, count, row, tokens[block_token, 0], end, tokens[block_token, 1], end, block, -1)
             count += 1
             blocks += 1
         # Answer wrappers, in what is left: their tags go.
-        depth[:] = 0
         cut, fence_end, tags = row_cuts, -1, count
         for t in range(first[row], first[row + 1]):
             start, stop, kind, family, flags = tokens[t, 0], tokens[t, 1], tokens[t, 2], tokens[t, 3], tokens[t, 4]
@@ -536,13 +556,11 @@ def _cuts(data, offsets, tokens, first):  # type: ignore[no-untyped-def]
                         stop += 1
             elif depth[family] > 0:
                 depth[family] -= 1
-                if depth[family] > 0 and not control:
+                # The last closer closes the wrapper, whatever looked like an opener within (`fn f<Output>()`).
+                if depth[family] > 0 and t < last_close[family] and not control:
                     continue
             elif not ((blocks > 0 or control) and _blank(data, stop, end)):
                 continue
-            cuts[count] = (row, start, stop, start, start, family, 0)
+            _put_cut(cuts, count, row, start, stop, start, start, family, 0)
             count += 1
-        if row_cuts < tags < count:  # blocks and answer tags in the order of the text
-            order = np.argsort(cuts[row_cuts:count, 1])
-            cuts[row_cuts:count] = cuts[row_cuts:count][order]
     return cuts[:count]

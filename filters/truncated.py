@@ -19,7 +19,6 @@ from filters.text import On, text
 from filters.verdict import Check, first_failure
 
 FENCE = r"(?m)^[ \t]*```"
-BEGIN, END = r"\begin{", r"\end{"
 ENDING = r"(?:[,:=&\\–—{\[]|[^:;=\-]\(|<[/\w]*)\s*\z"  # ":-(" is whole, and ";" ends code
 WORD = r"(?i)\b(?:the|an|and|or|but|because|than|their|our|my|your|whose|although|whereas)\s*\z"
 _TAIL = 120  # characters from the end in which endings and their words are looked for
@@ -39,7 +38,7 @@ class Truncated(Filter):
         tail = pc.utf8_slice_codeunits(texts, -_TAIL)
         enough = np.asarray(pc.count_substring_regex(tail, r"\S+")) >= self.min_words
         fences = _count(texts, "```", FENCE)
-        environments = np.asarray(pc.subtract(pc.count_substring(texts, BEGIN), pc.count_substring(texts, END)))
+        environments = _count(texts, r"\begin{", r"\\begin\{") - _count(texts, r"\begin{", r"\\end\{")
         ending, word = (enough & np.asarray(pc.match_substring_regex(tail, pattern)) for pattern in (ENDING, WORD))
         return first_failure(
             [

@@ -1,0 +1,134 @@
+"""The Gopher measures against their definitions, written out in plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.gopher_quality import STOP_WORDS, GopherQuality
+from filters.gopher_quality import measure as measure_quality
+from filters.gopher_repetition import MEASURES, GopherRepetition
+from filters.gopher_repetition import measure as measure_repetition
+
+PUBLISHED = (0.30, 0.30, 0.20, 0.20, 0.20, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
+"""Rae et al. 2021, table A1."""
+
+WORD = st.sampled_from(["a", "bb", "the", "ü", "cde", "x."])
+TEXT = st.lists(st.tuples(WORD, st.sampled_from([" ", " ", " ", "\n", "\n\n", "  \n"])), max_size=60).map(
+    lambda parts: "".join(word + space for word, space in parts)
+)
+
+
+def words_of(text: str) -> list[str]:
+    return text.split()
+
+
+def repeats(units: list[tuple[str, ...]]) -> tuple[float, float]:
+    seen: set[tuple[str, ...]] = set()
+    count = characters = 0
+    for unit in units:
+        if unit in seen:
+            count += 1
+            characters += sum(map(len, unit))
+        seen.add(unit)
+    return count / max(len(units), 1), characters / max(sum(len(w) for unit in units for w in unit), 1)
+
+
+def defined(text: str) -> list[float]:
+    lines = [tuple(words_of(line)) for line in text.split("\n")]
+    paragraphs: list[tuple[str, ...]] = []
+    current: tuple[str, ...] = ()
+    # A paragraph is the same as another when its lines are: lines are told apart by a mark.
+    for line in [*lines, ()]:
+        if line:
+            current += ("", *line)
+        elif current:
+            paragraphs, current = [*paragraphs, current], ()
+    line_count, line_characters = repeats([line for line in lines if line])
+    paragraph_count, paragraph_characters = repeats(paragraphs)
+    result = [line_count, paragraph_count, line_characters, paragraph_characters]
+    words = words_of(text)
+    total = max(sum(map(len, words)), 1)
+    for n in range(2, 11):
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        if n <= 4:
+            tops = [(k, sum(map(len, gram))) for gram, k in Counter(grams).items() if k > 1]
+            top = max(tops, default=(0, 0))
+            result.append(min(1.0, top[0] * top[1] / total))
+        else:
+            covered: set[int] = set()
+            for i, gram in enumerate(grams):
+                if gram in grams[:i]:
+                    covered.update(range(i, i + n))
+            result.append(sum(len(words[i]) for i in covered) / total)
+    return result
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(TEXT, min_size=1, max_size=4))
+def test_repetition_is_measured_as_it_is_defined(texts: list[str]) -> None:
+    measured = measure_repetition(pa.array(texts, pa.string())).T
+    for text, row in zip(texts, measured, strict=True):
+        np.testing.assert_allclose(row[:13], defined(text), err_msg=repr(text))
+        assert row[13] == len(words_of(text))
+
+
+def test_the_thresholds_of_repetition_are_the_published_ones() -> None:
+    assert tuple(getattr(GopherRepetition(), name) for name in MEASURES) == PUBLISHED
+
+
+def test_the_thresholds_of_quality_are_the_published_ones() -> None:
+    published = {
+        "min_words": 50,
+        "max_words": 100_000,
+        "min_word_length": 3.0,
+        "max_word_length": 10.0,
+        "max_symbols": 0.1,
+        "max_bullet_lines": 0.9,
+        "max_ellipsis_lines": 0.3,
+        "min_alphabetic_words": 0.8,
+        "min_stop_words": 2,
+    }
+    assert {name: getattr(GopherQuality(), name) for name in published} == published
+    assert set(STOP_WORDS) == {"the", "be", "to", "of", "and", "that", "have", "with"}
+
+
+REPEATING = {
+    "duplicate_lines": "one two three\n" * 4,
+    "duplicate_paragraphs": "one two\nthree\n\nfour five six seven\n\none two\nthree\n\none two\nthree",
+    "duplicate_line_characters": "a\nb\nc\nd\ne\na long line of words\nf\ng\nh\na long line of words",
+    "duplicate_paragraph_characters": "a\n\nb\n\nc\n\na long one of words\n\nd\n\na long one of words",
+    "top_2_gram": "one two x1 one two x2 one two x3 one two",
+    "top_3_gram": "aa bb cc x1 x2 x3 x4 x5 x6 x7 aa bb cc y1 y2 y3",
+    "top_4_gram": "aa bb cc dd x1 x2 x3 x4 x5 x6 x7 aa bb cc dd y1 y2 y3",
+}
+
+
+@pytest.mark.parametrize("reason", MEASURES)
+def test_each_measure_drops_for_its_own_reason(reason: str) -> None:
+    if reason in REPEATING:
+        text = REPEATING[reason]
+    else:  # n words that repeat, among others that do not
+        n = int(reason.split("_")[1])
+        unit = " ".join(f"w{i}" for i in range(n))
+        text = f"{unit} {' '.join(f'x{i}' for i in range(2 * n))} {unit}"
+    measured = dict(zip(MEASURES, measure_repetition(pa.array([text]))[:13, 0], strict=True))
+    assert measured[reason] > 0
+    others = {name: 2.0 for name in MEASURES if name != reason}
+    strict = GopherRepetition.model_validate({"min_words": 0, reason: measured[reason] - 1e-9, **others})
+    exact = GopherRepetition.model_validate({"min_words": 0, reason: measured[reason], **others})
+    table = pa.table({"instruction": [""], "response": [text]})
+    assert strict.judge(table).to_pylist()[0]["reason"] == reason
+    assert exact.judge(table).to_pylist() == [None]
+
+
+def test_quality_counts_what_its_documentation_says() -> None:
+    text = "The cat, be-ing #1 (42) … and THAT!\n- one two...\n• drei\n\n  with it…"
+    counts = measure_quality(pa.array([text]))[:, 0].tolist()
+    # words: The cat be-ing #1 42 … and THAT one two • drei with it…
+    assert counts == [14, 3 + 3 + 6 + 1 + 2 + 1 + 3 + 4 + 3 + 3 + 1 + 4 + 4 + 3, 1, 3, 4, 2, 2, 10, 4]
