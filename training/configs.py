@@ -12,9 +12,13 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.model import ModelConfig
+
+Precision = Literal["fp32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TrainConfig(BaseModel):
@@ -32,7 +36,7 @@ class TrainConfig(BaseModel):
     weight_decay: float = 0.1
     ema_decay: float = 0.9999
     bp_warmup: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which bp_steps climbs from 2 to 5
-    precision: Literal["fp32", "bf16"] = "bf16"  # of the forward and backward pass; master weights are fp32
+    precision: Precision = "bf16"  # of the forward and backward pass; master weights are fp32
     seed: int = 0
     checkpoint_steps: int = Field(default=1000, ge=1)
     keep: int = Field(default=3, ge=1)

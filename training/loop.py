@@ -26,11 +26,9 @@ from training import checkpoint
 from training.attention import attend
 from training.batches import Batch, Packs, ShardError, batches
 from training.checkpoint import Checkpoint, CheckpointError, Progress
-from training.configs import TrainConfig, bp_steps, learning_rate
+from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 METRICS = "metrics.jsonl"
 

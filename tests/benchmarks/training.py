@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from training import loop
 from training.batches import Pack, assemble
+from training.configs import DTYPES, Precision
 from training.generate import Speaker, generate
 from training.model import HrmText, ModelConfig, build
 
@@ -99,8 +100,8 @@ def step() -> list[dict[str, object]]:
         loss.backward()
         return loss.detach()
 
-    def winnow(precision: str) -> torch.Tensor:
-        dtype = loop.DTYPES[precision]
+    def winnow(precision: Precision) -> torch.Tensor:
+        dtype = DTYPES[precision]
         ours.zero_grad(set_to_none=True)
         loss_M, _ = loop.losses(ours, assemble([pack], slice(None), 0, dtype), 5, dtype)
         loss = loss_M.sum() / len(loss_M)

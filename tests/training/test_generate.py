@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,11 @@ def test_answers_are_text_in_the_order_of_the_questions(speaker: Speaker) -> Non
     together = answer(speaker, questions, max_new_tokens=6)
     assert together == [answer(speaker, [q], max_new_tokens=6)[0] for q in questions]
     assert all(isinstance(text, str) for text in together)
+
+
+def test_bf16_says_nearly_the_same(speaker: Speaker) -> None:
+    half = speaker._replace(model=copy.deepcopy(speaker.model).to(torch.bfloat16))
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(8, 300, (n,), generator=generator).tolist() for n in (4, 9, 20, 7, 13, 30)]
+    first, second = (generate(one, prompts, 1) for one in (speaker, half))
+    assert sum(a == b for a, b in zip(first, second, strict=True)) >= 5
