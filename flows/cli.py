@@ -377,7 +377,7 @@ def main() -> None:
 
     try:
         app()
-    except WinnowError as error:
+    except (WinnowError, FileNotFoundError) as error:
         fail(2, error)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         fail(1, error)

@@ -24,7 +24,7 @@ sources:
   - {name: web, adapter: generated_web, rows: 6000}
   - {name: problems, adapter: generated_word_problems, rows: 12000}
 stages: [{kind: strip_thinking}, {kind: length}, {kind: gopher_repetition}]
-contamination: {benchmarks: [{name: generated}]}
+contamination: {benchmarks: [{name: generated, rows: 300}]}
 tokenizer: {vocab_size: 1000}
 sampling: {epochs: 2, context: 257}
 """

@@ -23,7 +23,7 @@ sources:
   - {name: sums, adapter: generated_arithmetic, rows: 300}
   - {name: mine, path: mine.jsonl, columns: {instruction: q, response: a}, condition: direct}
 stages: [{kind: placeholder}, {kind: length, max_chars: 3000}]
-contamination: {benchmarks: [{name: generated}]}
+contamination: {benchmarks: [{name: generated, rows: 300}]}
 tokenizer: {vocab_size: 600}
 sampling: {epochs: 1, context: 257}
 """
@@ -64,7 +64,7 @@ def test_build_answers_with_one_json_object_that_adds_up(built: tuple[Path, dict
     _, answer = built
     assert set(answer) == {"run", "root", "rows_in", "rows_kept", "dropped", "steps", "corpus", "tokens", "report"}
     assert answer["rows_in"] == 303 and answer["rows_in"] == answer["rows_kept"] + sum(answer["dropped"].values())
-    assert answer["dropped"]["conform/null_response"] == 1
+    assert answer["dropped"]["conform/null_response"] >= 1
     assert answer["dropped"]["exact_duplicate/exact_duplicate"] >= 1
     for step in answer["steps"]:
         assert (
