@@ -33,15 +33,29 @@ def hardware() -> str:
 def table(rows: list[Row]) -> str:
     """Rows as a Markdown table; columns in order of first use."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[f"{value:,.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}" if isinstance(value, float) else str(value) for value in (row.get(column, "") for column in columns)] for row in rows]
+    cells = [
+        [
+            f"{value:,.3g}"
+            if isinstance(value, float) and abs(value) < 1000
+            else f"{value:,.0f}"
+            if isinstance(value, float)
+            else str(value)
+            for value in (row.get(column, "") for column in columns)
+        ]
+        for row in rows
+    ]
     widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
     lines = [columns, ["-" * width for width in widths], *cells]
-    return "\n".join("| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
 
 
 def main() -> None:
     """Run the benchmarks that are named, or all."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="default: all")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the reports")
     arguments = parser.parse_args()

@@ -25,7 +25,12 @@ def test_only_name_and_sources_are_needed(tmp_path: Path) -> None:
 
 
 def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
-    recipe = load(write(tmp_path, MINIMAL + "contamination: {benchmarks: [{name: gsm8k, path: ../b.jsonl}]}\ntokenizer: {path: t.json}\n"))
+    recipe = load(
+        write(
+            tmp_path,
+            MINIMAL + "contamination: {benchmarks: [{name: gsm8k, path: ../b.jsonl}]}\ntokenizer: {path: t.json}\n",
+        )
+    )
     assert recipe.sources[0].path == str(tmp_path / "a.jsonl")
     assert recipe.tokenizer.path == str(tmp_path / "t.json")
     assert recipe.contamination and recipe.contamination.benchmarks[0].path == str(tmp_path.parent / "b.jsonl")
@@ -36,10 +41,19 @@ def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     [
         (MINIMAL + "stagess: []\n", "unknown key 'stagess'; did you mean 'stages'?"),
         (MINIMAL + "stages: [{kind: lenght}]\n", "unknown stage 'lenght'; did you mean 'length'?"),
-        (MINIMAL + "stages: [{kind: length, max_char: 5}]\n", "unknown key 'stages.0.max_char'; did you mean 'max_chars'?"),
-        (MINIMAL + "near_duplicates: {treshold: 0.8}\n", "unknown key 'near_duplicates.treshold'; did you mean 'threshold'?"),
+        (
+            MINIMAL + "stages: [{kind: length, max_char: 5}]\n",
+            "unknown key 'stages.0.max_char'; did you mean 'max_chars'?",
+        ),
+        (
+            MINIMAL + "near_duplicates: {treshold: 0.8}\n",
+            "unknown key 'near_duplicates.treshold'; did you mean 'threshold'?",
+        ),
         (MINIMAL + "near_duplicates: {threshold: 1.5}\n", "near_duplicates"),
-        (MINIMAL + "sampling: {groups: [{prefix: a, repeats: 2}]}\n", "unknown key 'sampling.groups.0.repeats'; did you mean 'repeat'?"),
+        (
+            MINIMAL + "sampling: {groups: [{prefix: a, repeats: 2}]}\n",
+            "unknown key 'sampling.groups.0.repeats'; did you mean 'repeat'?",
+        ),
         ("name: r\n", "sources: Field required"),
         ("name: r\nsources: [{name: a}, {name: a}]\n", "two sources are called 'a'"),
         ("- 1\n", "a recipe is a mapping"),
@@ -60,7 +74,10 @@ def test_a_missing_recipe_is_named() -> None:
 
 def test_overrides_reach_nested_keys_lists_and_switched_off_sections(tmp_path: Path) -> None:
     text = MINIMAL + "near_duplicates: false\nstages: [{kind: length, max_chars: 10}]\n"
-    recipe = load(write(tmp_path, text), ["near_duplicates.threshold=0.7", "stages.length.max_chars=20", "sources.a.rows=5", "seed=3"])
+    recipe = load(
+        write(tmp_path, text),
+        ["near_duplicates.threshold=0.7", "stages.length.max_chars=20", "sources.a.rows=5", "seed=3"],
+    )
     assert recipe.near_duplicates and recipe.near_duplicates.threshold == 0.7
     assert recipe.stages[0].model_dump()["max_chars"] == 20
     assert recipe.sources[0].rows == 5 and recipe.seed == 3

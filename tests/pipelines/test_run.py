@@ -94,7 +94,9 @@ def test_a_root_can_be_moved(tmp_path: Path) -> None:
     do(tmp_path / "before")
     (tmp_path / "before").rename(tmp_path / "after")
     moved = do(tmp_path / "after")
-    assert moved.reused and all(storage.read_parquet(shard.path).num_rows == shard.rows for shard in moved.manifest.shards)
+    assert moved.reused and all(
+        storage.read_parquet(shard.path).num_rows == shard.rows for shard in moved.manifest.shards
+    )
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -105,7 +107,13 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, workers: int
 
 
 def test_parameters_version_and_parents_each_change_the_key() -> None:
-    steps = [STEP, Step("numbers", 2, {"a": 1}), Step("numbers", 1, {"a": 2}), Step("numbers", 1, {"a": 1}, ("p",)), Step("digits", 1, {"a": 1})]
+    steps = [
+        STEP,
+        Step("numbers", 2, {"a": 1}),
+        Step("numbers", 1, {"a": 2}),
+        Step("numbers", 1, {"a": 1}, ("p",)),
+        Step("digits", 1, {"a": 1}),
+    ]
     assert len({step.key for step in steps}) == len(steps)
     assert Step("numbers", 1, {"b": 1, "a": 2}).key == Step("numbers", 1, {"a": 2, "b": 1}).key
 
@@ -133,8 +141,12 @@ def test_a_shard_cut_short_after_its_receipt_is_made_again(tmp_path: Path) -> No
     assert files(tmp_path / "root") == files(tmp_path / "clean")
 
 
-@pytest.mark.parametrize(("kernel", "words"), [(lossy, "11 rows in, but 5 kept"), (unexplained, "5 rows dropped, but the reasons count 0")])
-def test_a_step_that_loses_a_row_or_a_reason_fails_and_leaves_no_manifest(tmp_path: Path, kernel: object, words: str) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "words"), [(lossy, "11 rows in, but 5 kept"), (unexplained, "5 rows dropped, but the reasons count 0")]
+)
+def test_a_step_that_loses_a_row_or_a_reason_fails_and_leaves_no_manifest(
+    tmp_path: Path, kernel: object, words: str
+) -> None:
     with pytest.raises(CheckFailed, match=words):
         do(tmp_path, kernel=kernel)
     assert not list(tmp_path.rglob("manifest.json"))
