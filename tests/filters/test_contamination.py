@@ -45,9 +45,9 @@ def items_table(items: Sequence[Item]) -> pa.Table:
 
 
 PASSAGE = (
-    "The lighthouse at Carrow Point was built between 1841 and 1846 by a crew of forty masons who lived in tents on the "
-    "shingle below the cliff. Its lamp burned whale oil until 1872, when a paraffin burner of four wicks was fitted, and "
-    "the keepers recorded every passing sail in ledgers that are now kept in the county archive."
+    "The lighthouse at Carrow Point was built between 1841 and 1846 by a crew of forty masons who lived in tents on "
+    "the shingle below the cliff. Its lamp burned whale oil until 1872, when a paraffin burner of four wicks was "
+    "fitted, and the keepers recorded every passing sail in ledgers that are now kept in the county archive."
 )
 LICENCE = (
     "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated "
@@ -74,7 +74,8 @@ MANUAL = [
     Item("own/test/9", "test",
          "def running_total(values: list[int]) -> list[int]:\n    \"\"\"Give the sum of all values up to each place.\n"
          "    >>> running_total([1, 2, 3])\n    [1, 3, 6]\n    \"\"\"\n",
-         "    total, out = 0, []\n    for value in values:\n        total += value\n        out.append(total)\n    return out\n"),
+         "    total, out = 0, []\n    for value in values:\n        total += value\n        out.append(total)\n"
+         "    return out\n"),
     Item("own/test/10", "test", "Petra walks 14 km on Monday, 9 km on Tuesday and twice as far on Friday as on Monday. "
          "How many kilometres does Petra walk on the three days?", "51"),
     Item("own/test/11", "test", "If $3x + 7 = 52$, what is the value of $x^2 - 1$?", "224"),
@@ -186,7 +187,8 @@ PUBLIC_TEXT = (
     "from typing import List\n\nclass Solution:\n    def solve(self, nums: List[int]) -> int:\n        result = []\n"
     "        for i in range(len(nums)):\n            result.append(nums[i])\n        return len(result)",
     "for (int i = 0; i < n; i++) { for (int j = 0; j < m; j++) { sum += a[i][j]; } } return sum;",
-    "import numpy as np\nimport pandas as pd\nimport matplotlib.pyplot as plt\n\ndf = pd.read_csv('data.csv')\nprint(df.head())",
+    "import numpy as np\nimport pandas as pd\nimport matplotlib.pyplot as plt\n\n"
+    "df = pd.read_csv('data.csv')\nprint(df.head())",
     "Be it enacted by the Senate and House of Representatives of the United States of America in Congress assembled, "
     "That this Act may be cited as the Harbour Act.",
     "We hold these truths to be self-evident, that all men are created equal, that they are endowed by their Creator "
@@ -389,8 +391,9 @@ def test_each_published_rule_reads_the_same_hits_its_own_way(index: Index) -> No
     words = MANUAL[10].question.split()
     texts = [" ".join(words[:9]), " ".join(words[:14]), " ".join(words)]
     hits = judge(index, scan(index, pa.array(texts), pa.array(["", "", ""])), "ngram13", NONE_COMMON)
-    flags = {row: set(rules) for row, item, rules in zip(*(hits[c].to_pylist() for c in ("row", "item", "rules")), strict=True)
-             if index.ids[item].as_py() == MANUAL[10].id}  # fmt: skip
+    flags = {
+        hit["row"]: set(hit["rules"]) for hit in hits.to_pylist() if index.ids[hit["item"]].as_py() == MANUAL[10].id
+    }
     assert flags[0] == {"open_r1"}
     assert {"gpt3", "open_r1"} <= flags[1] and not {"palm", "llama2", "hrm_text", "ngram13"} & flags[1]
     assert flags[2] == set(RULES)
@@ -460,11 +463,11 @@ def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: Index) -> Non
 # ------------------------------------------------------------------------------------------------------------ real data
 
 REAL = {
-    "gsm8k": "gsm8k_test.jsonl", "math": "math_test.parquet", "mmlu": "mmlu/*/*.csv", "arc_challenge": "arc_challenge_test.json",
-    "arc_easy": "arc_easy_test.json", "boolq": "boolq_test.json", "openbookqa": "openbookqa_test.json",
-    "piqa": "piqa_test.json", "siqa": "social_i_qa_test.json", "winogrande": "winogrande_test.json",
-    "drop": "drop_v0_dev.jsonl.gz", "hellaswag": "hellaswag_val_full.txt.bz2", "humaneval": "HumanEval.jsonl.gz",
-    "bbh": "bbh/*.json", "aime": "aime.json",
+    "gsm8k": "gsm8k_test.jsonl", "math": "math_test.parquet", "mmlu": "mmlu/*/*.csv", "bbh": "bbh/*.json",
+    "arc_challenge": "arc_challenge_test.json", "arc_easy": "arc_easy_test.json", "boolq": "boolq_test.json",
+    "openbookqa": "openbookqa_test.json", "piqa": "piqa_test.json", "siqa": "social_i_qa_test.json", "aime": "aime.json",
+    "winogrande": "winogrande_test.json", "drop": "drop_v0_dev.jsonl.gz", "hellaswag": "hellaswag_val_full.txt.bz2",
+    "humaneval": "HumanEval.jsonl.gz",
 }  # fmt: skip
 
 
