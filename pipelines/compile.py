@@ -1,6 +1,6 @@
 """`python -m pipelines.compile`: compile every Numba kernel into its cache, by a small build in a folder that goes.
 
-Kernels compile on first use, about a minute in all, and each worker of a first build would pay it. An install pays once.
+Kernels compile on first use, about a minute in all. Each worker of a first build would pay it; an install pays once.
 """
 
 from __future__ import annotations
