@@ -76,17 +76,19 @@ def shape(hidden: int, heads: int, blocks: int, vocab_size: int, context: int) -
 
 
 def tiny(vocab_size: int, context: int) -> TrainConfig:
-    """1.1 M parameters beside the vocabulary: a minute on two cores.
+    """1.1 M parameters beside the vocabulary, 500 small batches: about a minute on two cores.
 
     A short run wants other numbers than a long one. The average of upstream (decay 0.9999) looks back over 10,000
-    steps: after a few hundred it would still be the random initial weights, so 0.98 looks back over 50. The rate is
-    ten times that of XL, because the model is a ten-thousandth of it, and the warm-up 30 steps instead of 2,000.
+    steps: after 500 it would still be the random initial weights, so 0.98 looks back over 50. Steps teach more than
+    large batches here, hence some 512 tokens in each. Of the rates 0.5, 1, 2 and 4e-3 the second learnt most (mean loss
+    of the last fifth of 480 steps on generated problems: 1.60, 1.41, 1.51, 2.02).
     """
     return TrainConfig(
         name="tiny",
         model=shape(hidden=128, heads=2, blocks=2, vocab_size=vocab_size, context=context),
-        batch_packs=4,
-        lr=2e-3,
+        batch_packs=2 * batch_of(256, context),
+        steps=500,
+        lr=1e-3,
         warmup_steps=30,
         ema_decay=0.98,
         precision="fp32",

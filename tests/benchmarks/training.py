@@ -27,8 +27,8 @@ from training.model import HrmText, ModelConfig, build
 
 CONFIG = ModelConfig(vocab_size=6144, hidden=384, heads=3, feed_forward=1024, blocks=4, max_positions=1024)
 PREFIX, RESPONSE = 200, 313
-ROUNDS = 5
-PROMPT, ANSWER, TOGETHER = 256, 32, 8
+ROUNDS = 3
+PROMPT, ANSWER, TOGETHER = 64, 24, 8
 
 
 def twin(model: HrmText) -> torch.nn.Module:
@@ -139,7 +139,7 @@ def answers() -> list[dict[str, object]]:
             "winnow bf16": partial(generate, half, prompts, ANSWER, together),
         }
         assert transformers() == ways["winnow fp32"](), "not the same answers"
-        taken = medians({"transformers fp32": transformers, **ways}, 3)
+        taken = medians({"transformers fp32": transformers, **ways})
         name = f"{ANSWER} tokens after {PROMPT}, {together} at a time"
         made += rows(name, taken, together * ANSWER)
     return made
