@@ -141,14 +141,18 @@ class Run:
 
     def _do(self, step: Step, work: Callable[[Desk], Sequence[Part]], of: Manifest | None) -> Performed:
         started = time.monotonic()
+        work_folder = storage.join(self.root, "steps", step.folder, "work")
         found = manifests.load(self.root, step.folder)
         if found is not None:
+            storage.remove(work_folder)  # a kill right after the manifest leaves it behind
             rows = found.rows_in if found.rows_in is not None else found.rows_kept
             self.watch(Progress(step.name, "reused", len(found.parts), len(found.parts), rows, found.rows_kept, 0.0))
             return Performed(step, found, True, time.monotonic() - started)
         desk = Desk(self.root, step, self.engine, self.watch)
-        made = manifests.save(self.root, step, work(desk), of)
-        storage.remove(storage.join(desk.folder, "work"))
+        parts = work(desk)
+        storage.sweep(desk.folder)
+        made = manifests.save(self.root, step, parts, of)
+        storage.remove(work_folder)
         return Performed(step, made, False, time.monotonic() - started)
 
 

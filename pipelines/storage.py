@@ -136,6 +136,13 @@ def remove(folder: str) -> None:
         fs.rm(name, recursive=True)
 
 
+def sweep(folder: str) -> None:
+    """Remove what writers that were killed have left aside below a local folder."""
+    if is_local(folder):
+        for path in Path(_fs(folder)[1]).rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def folders(path: str) -> list[str]:
     """The names of the folders right below a path, sorted."""
     fs, name = _fs(path)
