@@ -57,7 +57,7 @@ _U8 = npt.NDArray[np.uint8]
 _F32 = npt.NDArray[np.float32]
 _BASE = np.uint64(BASE)
 _MIX, _SALT, _SHIFT = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
-_ONE = np.uint64(1)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 class Arrays(NamedTuple):
@@ -67,7 +67,9 @@ class Arrays(NamedTuple):
     part int32 [T]; part_start int64 [P+1]; kind uint8 [P]; ask int32 [P], the token where the last sentence begins;
     text uint8, text_start int64 [P+1]: the parts normalised, to confirm against.
 
-    Seeds, by open addressing: key uint64, begin uint32, posts uint8, more uint8 [slots]; postings uint32 [S]: tokens.
+    table uint64 [2 * slots]: seeds by open addressing, key and value side by side; a value is the place in `postings`
+    (32 bits), how many there are (8), whether the seed is common (1), whether items that are seeds whole begin so (1).
+    postings uint32 [S]: tokens.
     bits uint64: a filter before the table, of 5-grams; first uint64: the same for the beginnings of items shorter than
     that; whole int32: the lengths of items that are seeds whole.
 
@@ -85,10 +87,7 @@ class Arrays(NamedTuple):
     ask: _I32
     text: _U8
     text_start: _I64
-    key: _U64
-    begin: _U32
-    posts: _U8
-    more: _U8
+    table: _U64
     postings: _U32
     bits: _U64
     first: _U64
@@ -317,15 +316,13 @@ def _asks(data, offsets, starts, ends, part_start, frame):  # type: ignore[no-un
     return asks
 
 
-def _seeds(
-    tokens: _U64, part: _I32, part_start: _I64, kind: _U8, prefix: _U64
-) -> tuple[_U64, _U32, _U8, _U8, _U32, _U64, _U64, _I32]:
+def _seeds(tokens: _U64, part: _I32, part_start: _I64, kind: _U8, prefix: _U64) -> tuple[_U64, _U32, _U64, _U64, _I32]:
     """The seed table: see the module's first lines."""
     ends = part_start[part + 1] if len(part) else np.empty(0, np.int64)
     seeded = kind[part] != CONTEXT if len(part) else np.empty(0, np.bool_)
     at = np.flatnonzero(seeded)
     found = np.zeros(len(kind), np.bool_)
-    keys, begins, counts, mores, postings = [], [], [], [], []
+    keys, values, postings = [], [], []
     posted = 0
     short: _U64 = np.empty(0, np.uint64)
 
@@ -339,9 +336,9 @@ def _seeds(
         rank = np.arange(len(order)) - np.repeat(begin, sizes)
         postings.append(places[order][rank < np.repeat(take, sizes)].astype(np.uint32))
         keys.append(key[order][begin])
-        counts.append(take.astype(np.uint8))
-        mores.append(common.astype(np.uint8))
-        begins.append((posted + np.cumsum(take) - take).astype(np.uint32))
+        values.append(
+            ((posted + np.cumsum(take) - take) | take << 32 | common.astype(np.int64) << 40).astype(np.uint64)
+        )
         posted += int(take.sum())
         common_place = np.repeat(common, sizes)
         found[part[places[order][~common_place]]] = True
@@ -359,28 +356,29 @@ def _seeds(
     for length in whole.tolist():
         places = part_start[:-1][rest[size == length]]
         add(_keys(prefix, places, length, WHOLE), places)
+    # The 5-grams that such items begin with say so, or every common 5-gram would have to be tried at every length.
+    opening = _keys(prefix, part_start[:-1][rest[size >= LEVELS[0]]], LEVELS[0])
+    values[0][np.searchsorted(keys[0], np.unique(opening))] |= _ONE << np.uint64(41)
     # What begins like an item shorter than the shortest seed: a bit per first token (items of one) or first two.
     first = np.zeros(2048, np.uint64)
     for length in whole[whole < LEVELS[0]].tolist():
         _set_bits(first, _keys(prefix, part_start[:-1][rest[size == length]], min(length, 2)))
 
-    total = sum(len(k) for k in keys)
-    slots = 1 << max(4, int(2 * total).bit_length())
-    table = np.zeros(slots, np.uint64), np.zeros(slots, np.uint32), np.zeros(slots, np.uint8), np.zeros(slots, np.uint8)
-    _insert(np.concatenate(keys), np.concatenate(begins), np.concatenate(counts), np.concatenate(mores), *table)
-    filter_bits = np.zeros(1 << max(4, int(len(short) // 4).bit_length()), np.uint64)
-    _set_bits(filter_bits, short)
-    return *table, np.concatenate(postings), filter_bits, first, whole
+    table = np.zeros(2 << max(4, int(4 * sum(len(key) for key in keys) // 3).bit_length()), np.uint64)
+    _insert(table, np.concatenate(keys), np.concatenate(values))
+    bits = np.zeros(1 << max(4, int(len(short) // 4).bit_length()), np.uint64)
+    _set_bits(bits, short)
+    return table, np.concatenate(postings), bits, first, whole
 
 
 @kernel
-def _insert(keys, begins, counts, mores, key, begin, count, more):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(key) - 1)
+def _insert(table, keys, values):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(table) // 2 - 1)
     for i in range(len(keys)):
         slot = keys[i] >> _ONE & mask
-        while key[slot] != 0:
+        while table[_TWO * slot] != 0:
             slot = (slot + _ONE) & mask
-        key[slot], begin[slot], count[slot], more[slot] = keys[i], begins[i], counts[i], mores[i]
+        table[_TWO * slot], table[_TWO * slot + _ONE] = keys[i], values[i]
 
 
 @kernel

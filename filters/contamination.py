@@ -195,4 +195,6 @@ def _measures(index: Index, hits: pa.Table, common: _U64) -> Measures:
 
     values: dict[str, Any] = {name: hits[name].to_numpy() for name in Measures._fields if name in hits.column_names}
     values |= {"question": hits["kind"].to_numpy() == QUESTION, "items": index.arrays.shared[item], "rare13": rare13}
+    # Among few questions every word looks common: there the limit is half of what the rarest word tells.
+    values["swapped"] = values["swapped"] * max(1.0, 2 * SWAPPED_BITS / float(index.arrays.weight.max()))
     return Measures(**values)

@@ -38,7 +38,7 @@ CELLS = 1 << 22
 """The largest alignment, in cells; beyond it the runs themselves are taken."""
 
 _BASE = np.uint64(BASE)
-_ONE = np.uint64(1)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
 
@@ -119,7 +119,8 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     seeds, count = _seeds(stream, powers, whole_powers, np.array(LEVELS, np.int64), ix)
     found, count = _extend(stream, seeds[:count], ix)
     # What is found must not depend on which seed found it.
-    found = found[np.lexsort((found[:count, 3], found[:count, 2], found[:count, 1], found[:count, 0]))]
+    place = found[:count, 0] * len(ix.kind) + found[:count, 1]
+    found = found[np.lexsort((found[:count, 2], place))]
     pairs, count, runs, run_count = _pairs(stream, found, ix)
     pairs, runs = pairs[:count], runs[:run_count]
     if not len(pairs):
@@ -194,14 +195,15 @@ def _interleave(left, left_offsets, right, right_offsets, offsets, stream):  # t
 
 
 @kernel
-def _probe(key, wanted):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(key) - 1)
+def _probe(table, wanted):  # type: ignore[no-untyped-def]
+    """What the seed table says of a key; 0 = no such seed."""
+    mask = np.uint64(len(table) // 2 - 1)
     slot = wanted >> _ONE & mask
-    while key[slot] != 0:
-        if key[slot] == wanted:
-            return np.int64(slot)
+    while table[_TWO * slot] != 0:
+        if table[_TWO * slot] == wanted:
+            return table[_TWO * slot + _ONE]
         slot = (slot + _ONE) & mask
-    return np.int64(-1)
+    return np.uint64(0)
 
 
 @kernel
@@ -214,9 +216,10 @@ def _grow(array):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _post(found, count, ix, slot, i):  # type: ignore[no-untyped-def]
+def _post(found, count, ix, seed, i):  # type: ignore[no-untyped-def]
     """Note each place of a seed's postings against token i."""
-    for k in range(ix.begin[slot], ix.begin[slot] + ix.posts[slot]):
+    begin = np.int64(seed & np.uint64(0xFFFFFFFF))
+    for k in range(begin, begin + np.int64(seed >> np.uint64(32) & np.uint64(0xFF))):
         if count == len(found):
             found = _grow(found)
         found[count, 0], found[count, 1] = i, ix.postings[k]
@@ -250,21 +253,21 @@ def _seeds(stream, powers, whole_powers, levels, ix):  # type: ignore[no-untyped
                             break
                         if level > 0:
                             h = key_of(prefix[i + levels[level]] - prefix[i] * powers[level], levels[level])
-                        slot = _probe(ix.key, h)
-                        if slot < 0:
+                        seed = _probe(ix.table, h)
+                        if seed == 0:
                             break
-                        found, count = _post(found, count, ix, slot, i)
-                        if not ix.more[slot]:
+                        found, count = _post(found, count, ix, seed, i)
+                        if not seed >> np.uint64(40) & _ONE:
                             break
-                        to = len(ix.whole)
+                        if seed >> np.uint64(41):
+                            to = len(ix.whole)
             for w in range(wholes, to):
                 if i + ix.whole[w] > high:
                     break
-                slot = _probe(
-                    ix.key, key_of(prefix[i + ix.whole[w]] - prefix[i] * whole_powers[w], ix.whole[w] + WHOLE)
-                )
-                if slot >= 0:
-                    found, count = _post(found, count, ix, slot, i)
+                h = key_of(prefix[i + ix.whole[w]] - prefix[i] * whole_powers[w], ix.whole[w] + WHOLE)
+                seed = _probe(ix.table, h)
+                if seed != 0:
+                    found, count = _post(found, count, ix, seed, i)
     return found, count
 
 
@@ -575,6 +578,17 @@ def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-
             if runs[r + 1, 0] > i:
                 for t in range(q, runs[r + 1, 1]):
                     swapped = max(swapped, ix.weight[t])
+        # The same before the first of its words and after the last, where the text goes on there.
+        head, tail = origin + size, origin
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            if runs[r, 0] >= start and runs[r, 0] + runs[r, 2] <= end:
+                head, tail = min(head, runs[r, 1]), max(tail, runs[r, 1] + runs[r, 2])
+        if start > stream.offsets[row]:
+            for t in range(origin, head):
+                swapped = max(swapped, ix.weight[t])
+        if end < stream.offsets[row + 1]:
+            for t in range(tail, origin + size):
+                swapped = max(swapped, ix.weight[t])
         shares[n, 3], shares[n, 6] = 1.0 if numbers else 0.0, swapped
         shares[n, 4] = got_body + got_ask
         exact = longest == size and stream.split[row] == size and start == stream.offsets[row]

@@ -346,6 +346,15 @@ def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index
     )
 
 
+def test_a_telling_word_in_place_of_another_makes_another_question(index: Index) -> None:
+    first, middle = (
+        MANUAL[10].question.replace("Petra walks 14", "Oskar walks 14", 1),
+        MANUAL[10].question.replace("Friday", "Easter", 1),
+    )
+    for text in (f"Solve this. {first}", middle):
+        assert {kind for kind, item in classes_of(index, [(text, "")])[0] if item == MANUAL[10].id} == {"template"}
+
+
 def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: Index) -> None:
     alone, asked = classes_of(index, [passage_only(MANUAL[7]), (PASSAGE + "\n\n" + MANUAL[8].question, "1872")])
     assert {kind for kind, _ in alone} == {"shared_passage"}
@@ -465,9 +474,9 @@ def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: Index) -> Non
 REAL = {
     "gsm8k": "gsm8k_test.jsonl", "math": "math_test.parquet", "mmlu": "mmlu/*/*.csv", "bbh": "bbh/*.json",
     "arc_challenge": "arc_challenge_test.json", "arc_easy": "arc_easy_test.json", "boolq": "boolq_test.json",
-    "openbookqa": "openbookqa_test.json", "piqa": "piqa_test.json", "siqa": "social_i_qa_test.json", "aime": "aime.json",
-    "winogrande": "winogrande_test.json", "drop": "drop_v0_dev.jsonl.gz", "hellaswag": "hellaswag_val_full.txt.bz2",
-    "humaneval": "HumanEval.jsonl.gz",
+    "openbookqa": "openbookqa_test.json", "piqa": "piqa_test.json", "siqa": "social_i_qa_test.json",
+    "aime": "aime.json", "winogrande": "winogrande_test.json", "drop": "drop_v0_dev.jsonl.gz",
+    "hellaswag": "hellaswag_val_full.txt.bz2", "humaneval": "HumanEval.jsonl.gz",
 }  # fmt: skip
 
 
