@@ -93,6 +93,7 @@ def test_an_empty_answer_is_invalid() -> None:
 def test_wilson_interval_is_the_published_one() -> None:
     # Brown, Cai & DasGupta 2001 and every table since: 10 of 20, and 0 of 10
     assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert wilson(0, 6)[0] == 0.0 and wilson(7, 7)[1] == 1.0
     assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
     assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 

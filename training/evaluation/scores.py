@@ -62,7 +62,8 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     share, z2 = correct / n, Z95 * Z95
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the interval touches them, which rounding would miss by 1e-17.
+    return middle - half if correct else 0.0, middle + half if correct < n else 1.0
 
 
 def score(judgements: Sequence[Judgement]) -> Score:
