@@ -14,8 +14,8 @@ from pipelines.recipe import Recipe
 RATES = {
     "ingest": 60.0,
     "refine": 25.0,
-    "exact_duplicates": 80.0,
-    "near_duplicates": 35.0,
+    "exact-duplicates": 80.0,
+    "near-duplicates": 28.0,
     "contamination": 40.0,
     "tokenizer": 20.0,
     "tokens": 10.0,
