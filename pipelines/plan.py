@@ -77,8 +77,8 @@ def _text_bytes(path: str, size: int) -> float:
 
 def _steps(recipe: Recipe) -> list[str]:
     asked = {
-        "exact_duplicates": recipe.exact_duplicates,
-        "near_duplicates": recipe.near_duplicates,
+        "exact-duplicates": recipe.exact_duplicates,
+        "near-duplicates": recipe.near_duplicates,
         "contamination": recipe.contamination,
     }
     return [name for name in RATES if asked.get(name, True)]
