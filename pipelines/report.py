@@ -45,17 +45,9 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "rows_in": rows_in,
         "rows_kept": run.records.rows_kept,
         "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
-        "made": [
-            {
-                "step": step.step,
-                "files": len(step.shards),
-                "bytes": sum(shard.bytes for shard in step.shards),
-                "seconds": seconds[step.key],
-                "counts": step.counts,
-            }
-            for step in run.steps
-            if step.rows_in is None
-        ],
+        "made": [_made(step, seconds[step.key]) for step in run.steps if step.rows_in is None],
+        "coverage": _coverage(run),
+        "tokens": sum(line["drawn_tokens"] for line in _coverage(run)),
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
         "contamination": _contamination(run),
@@ -97,6 +89,23 @@ def _bar(step: Manifest, rows_in: int, seconds: float) -> dict[str, Any]:
         "kept_share": step.rows_kept / max(rows_in, 1),
         "dropped_share": step.rows_dropped / max(rows_in, 1),
     }
+
+
+def _made(step: Manifest, seconds: float) -> dict[str, Any]:
+    counts = {name: value for name, value in step.counts.items() if not name.startswith("coverage/")}
+    size = sum(shard.bytes for shard in step.shards)
+    return {"step": step.step, "files": len(step.shards), "bytes": size, "seconds": seconds, "counts": counts}
+
+
+def _coverage(run: RunFiles) -> list[dict[str, Any]]:
+    """Per sampling group: the rows and tokens there are, and what the epochs draw of them."""
+    step = run.step("pack")
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in step.counts.items() if step else ():
+        if name.startswith("coverage/"):
+            group, what = name.removeprefix("coverage/").rsplit("/", 1)
+            groups.setdefault(group, {"group": group})[what] = value
+    return sorted(groups.values(), key=lambda line: -int(line["drawn_tokens"]))
 
 
 def _reasons(step: Manifest) -> list[dict[str, Any]]:
