@@ -29,7 +29,7 @@ from pipelines.errors import CheckFailed, WinnowError
 from pipelines.lineage import RunFiles
 from pipelines.manifest import Step
 from pipelines.recipe import Recipe, load
-from pipelines.report import write_report
+from pipelines.report import empty_sources, write_report
 from pipelines.run import Performed, Progress, Run
 
 EngineName = Literal["ray", "local"]
@@ -142,6 +142,8 @@ def curate_flow(
         corpus = curate(run, loaded)
     done = lineage.record(root, loaded, storage.read_bytes(path).decode(), corpus, run.performed)
     report = write_report(done)
+    for name in empty_sources(done):
+        console.say(f" [yellow]! no row of source {name!r} was kept; the report says why[/yellow]")
     create_table_artifact(
         key="winnow-funnel", table=funnel(run.performed), description=f"Where the rows of {done.id} went, step by step"
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipelines.decontaminate import drop_contaminated
 from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.errors import CheckFailed
 from pipelines.ingest import ingest
 from pipelines.manifest import Manifest
 from pipelines.pack import pack
 from pipelines.recipe import Recipe
 from pipelines.refine import refine
-from pipelines.run import Run
+from pipelines.run import Performed, Run
 from pipelines.tokenization import tokenize, train_tokenizer
 
 
@@ -36,7 +38,20 @@ def curate(run: Run, recipe: Recipe) -> Corpus:
         records = drop_near_duplicates(run, records, recipe.near_duplicates, priorities)
     if recipe.contamination:
         records = drop_contaminated(run, records, recipe.contamination)
+    if not records.rows_kept:
+        raise CheckFailed(_nothing_left(run.performed))
     tokenizer = train_tokenizer(run, records, recipe.tokenizer)
     tokens = tokenize(run, records, tokenizer)
     packs = pack(run, tokens, tokenizer, recipe.sampling, recipe.seed)
     return Corpus(records, tokenizer, tokens, packs)
+
+
+def _nothing_left(performed: Sequence[Performed]) -> str:
+    """Where all rows went, for a recipe that leaves none to train on."""
+    manifests = [entry.manifest for entry in performed]
+    reasons = {
+        reason: rows for manifest in manifests if manifest.rows_dropped for reason, rows in manifest.counts.items()
+    }
+    most = sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
+    told = ", ".join(f"{reason} {rows:,}" for reason, rows in most) or "the sources hold none"
+    return f"no row is left of {manifests[0].rows_in or 0:,}: {told}"

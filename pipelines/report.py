@@ -177,6 +177,12 @@ def _sources(run: RunFiles, steps: list[Manifest]) -> list[dict[str, Any]]:
     return table
 
 
+def empty_sources(run: RunFiles) -> list[str]:
+    """The sources of which the corpus holds no row: most likely a wrong column, or a filter too strict for them."""
+    kept = _by_source(run.records.shards)
+    return [spec["name"] for spec in run.info["settings"]["sources"] if not kept[spec["name"]]]
+
+
 def _by_source(shards: tuple[storage.ShardRef, ...]) -> Counter[str]:
     total: Counter[str] = Counter()
     for shard in shards:

@@ -126,7 +126,7 @@ def _train(desk: Desk, shards: Sequence[ShardRef], vocab_size: int) -> list[Part
     texts = desk.map(functools.partial(_draw_texts, reach), shards, phase="texts")
     paths = tuple(shard.path for part in texts for shard in part.shards if shard.rows)
     if not paths:
-        raise CheckFailed("no record is left to train a tokenizer on; the report says where the rows went")
+        raise CheckFailed("no record is left to train a tokenizer on")
     return desk.map(functools.partial(_fit, vocab_size), [paths])
 
 

@@ -1,8 +1,8 @@
 """Answers of models to school mathematics, with their thinking inline (`<think>`, `<answer>`), `synth,cot`.
 
 `code` is the list of a row's answers; each gives a record, those after the first as variants `answer1`, `answer2` ...
-Thinking is left for `strip_thinking`. The questions are TEST items of GSM8K, ASDiv, SVAMP and TabMWP: use the rows to exercise
-the pipeline, and train on them only with decontamination on.
+Thinking is left for `strip_thinking`. The questions are TEST items of GSM8K, ASDiv, SVAMP and TabMWP: use the rows to
+exercise the pipeline, and train on them only with decontamination on.
 """
 
 from __future__ import annotations

@@ -173,3 +173,20 @@ def test_settings_go_recipe_then_environment_then_flag(built: tuple[Path, dict[s
     command = [WINNOW, "report", "--root", tmp_path / "flag"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert "flag" in done.stderr
+
+
+def test_a_source_of_which_nothing_is_kept_is_named(built: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = built
+    (folder / "blank.jsonl").write_text('{"q": "Say something.", "a": ""}\n' * 3, encoding="utf-8")
+    (folder / "empty.jsonl").write_text("", encoding="utf-8")
+    text = RECIPE.replace("mine.jsonl", "blank.jsonl")
+    (folder / "blank.yaml").write_text(text.replace("name: pairs", "name: blank"), encoding="utf-8")
+    done = winnow("build", "blank.yaml", "--engine", "local", folder=folder)
+    assert "no row of source 'mine' was kept" in done.stderr
+    only = text.replace("  - {name: sums, adapter: generated_arithmetic, rows: 300}\n", "")
+    (folder / "blank.yaml").write_text(only.replace("name: pairs", "name: blank"), encoding="utf-8")
+    done = winnow("build", "blank.yaml", "--engine", "local", folder=folder, check=1)
+    assert "no row is left of 3: placeholder/empty_response 3" in done.stderr
+    (folder / "blank.yaml").write_text(only.replace("blank.jsonl", "empty.jsonl"), encoding="utf-8")
+    done = winnow("build", "blank.yaml", "--engine", "local", folder=folder, check=1)
+    assert "no row is left of 0: the sources hold none" in done.stderr
