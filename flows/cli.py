@@ -77,9 +77,13 @@ def build(
 
     if engine not in ("ray", "local"):
         raise WinnowError(f"--engine {engine}: {nearest(engine, ['ray', 'local'])}")
+    from pipelines import storage
+    from pipelines.ingest import check_inputs
     from pipelines.recipe import load
 
-    load(recipe, tuple(settings or ()))  # a mistake in the recipe is told before anything is started
+    # A mistake is told before anything is started.
+    check_inputs(load(recipe, tuple(settings or ())))
+    storage.check_writable(root)
     from flows.console import CONSOLE, Console, count
     from flows.curate import EngineName, curate_flow
 

@@ -71,13 +71,10 @@ def plan_inputs(recipe: Recipe) -> list[Input]:
     return [one for spec in recipe.sources for one in _inputs(spec)]
 
 
-def ingest(run: Run, recipe: Recipe) -> Manifest:
-    """Read all sources. The manifest's shards hold RECORD, `dropped` DROPPED, `counts` `conform/<reason>`.
+def check_inputs(recipe: Recipe) -> list[Input]:
+    """The inputs, where all of them are there and have the columns that the recipe names.
 
-    A source may give no row at all: `by_source` tells, and the report warns.
-
-    Errors: RecipeError as `plan_inputs`; InputError naming a file that is missing, damaged or lacks a column;
-    RecordError for the first bad row where the recipe says `on_bad_row: fail`.
+    Errors: RecipeError as `plan_inputs`; InputError naming a file that is missing, damaged or lacks a column.
     """
     inputs = plan_inputs(recipe)
     lost = [one for one in inputs if one.missing]
@@ -87,6 +84,18 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
         raise InputError(f"{where}: no such file{more}; relative paths are taken from the recipe's folder")
     for spec in recipe.sources:
         _check_columns(spec, [one for one in inputs if one.source == spec.name])
+    return inputs
+
+
+def ingest(run: Run, recipe: Recipe) -> Manifest:
+    """Read all sources. The manifest's shards hold RECORD, `dropped` DROPPED, `counts` `conform/<reason>`.
+
+    A source may give no row at all: `by_source` tells, and the report warns.
+
+    Errors: as `check_inputs`; InputError for damage further on in a file; RecordError for the first bad row where the
+    recipe says `on_bad_row: fail`.
+    """
+    inputs = check_inputs(recipe)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashing lets go of the interpreter's lock
         digests = dict(zip(inputs, threads.map(_digest, inputs), strict=True))
 

@@ -101,6 +101,19 @@ def write_bytes(path: str, data: bytes | memoryview) -> None:
         raise
 
 
+def check_writable(folder: str) -> None:
+    """Make a local folder and write into it, to fail before anything is computed. Errors: InputError with the mend."""
+    if not is_local(folder):
+        return
+    try:
+        write_bytes(join(folder, ".winnow"), b"")
+        Path(_fs(folder)[1], ".winnow").unlink()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written to ({error.strerror}); name another place with --root"
+        ) from error
+
+
 def append_line(path: str, line: str) -> None:
     """Add one line to a journal. Object stores cannot append: there the file is written anew."""
     fs, name = _fs(path)

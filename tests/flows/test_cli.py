@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ sampling: {epochs: 1, context: 257}
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def reported(server: dict[str, str]) -> Iterator[None]:
+    """All commands here report to one Prefect server, which is faster than one each."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_HOME", "PREFECT_API_URL"):
+            patch.setenv(name, server[name])
+        yield
+
+
 def winnow(*words: str | Path, folder: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([WINNOW, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert check is None or done.returncode == check, done.stdout + done.stderr
@@ -36,7 +46,7 @@ def winnow(*words: str | Path, folder: Path, check: int | None = 0) -> subproces
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def built(reported: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder with a recipe that was built twice, and the JSON answer of the first time."""
     folder = tmp_path_factory.mktemp("built")
     rows = [{"q": "Name a colour.", "a": "Blue."}, {"q": "Name a colour.", "a": "Blue."}, {"q": "Nothing?", "a": None}]
@@ -148,7 +158,11 @@ def test_export_writes_every_row_in_each_format(built: tuple[Path, dict[str, Any
         (["build", "pairs.yaml", "--set", "stages.lenght.max_chars=1"], 2, "did you mean 'length'?"),
         (["build", "pairs.yaml", "--set", "sources.mine.path=gone.jsonl"], 2, "gone.jsonl: no such file"),
         (["build", "pairs.yaml", "--set", "sources.mine.columns.response=b"], 2, "'b'"),
-        (["build", "pairs.yaml", "--root", "/proc/winnow", "--engine", "local"], 1, "/proc/winnow"),
+        (
+            ["build", "pairs.yaml", "--root", "/proc/winnow", "--engine", "local"],
+            2,
+            "/proc/winnow: cannot be written to",
+        ),
         (["why", "mine/mine/99"], 2, "no such row"),
         (["why", "mine/mine/0", "--run", "nine"], 2, "no such run"),
         (["report", "latest", "--root", "elsewhere"], 2, "no runs here"),
