@@ -84,9 +84,13 @@ def build(
     # A mistake is told before anything is started.
     check_inputs(load(recipe, tuple(settings or ())))
     storage.check_writable(root)
+    from flows.ephemeral import start_server
+
+    server = start_server()
     from flows.console import CONSOLE, Console, count
     from flows.curate import EngineName, curate_flow
 
+    server()
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
     answer = curate_flow(
@@ -285,9 +289,13 @@ def train(
 
     Example: `winnow train latest --config tiny`
     """
+    from flows.ephemeral import start_server
+
+    server = start_server()
     from flows.console import CONSOLE, Console, count
     from flows.train import train_flow
 
+    server()
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
     answer = train_flow(run=run, config=config, root=root, out=to, workers=workers, steps=steps)
@@ -322,13 +330,18 @@ def evaluate(
 
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
-    from flows.console import CONSOLE, Console
-    from flows.evaluate import evaluate_flow
     from flows.find import find_checkpoint
 
+    folder = find_checkpoint(checkpoint, root)
+    from flows.ephemeral import start_server
+
+    server = start_server()
+    from flows.console import CONSOLE, Console
+    from flows.evaluate import evaluate_flow
+
+    server()
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
-    folder = find_checkpoint(checkpoint, root)
     answer = evaluate_flow(
         checkpoint=folder, benchmarks=tuple(benchmark or ()), root=root, paths=tuple(path or ()), limit=limit
     )

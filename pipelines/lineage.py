@@ -17,10 +17,6 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, RunEvent, RunState
-from openlineage.client.event_v2 import Run as LineageRun
-from openlineage.client.facet_v2 import output_statistics_output_dataset
-from openlineage.client.serde import Serde
 
 from pipelines import manifest as manifests
 from pipelines import storage
@@ -99,6 +95,12 @@ def _now() -> str:
 
 def _event(root: str, run: str, entry: Performed) -> str:
     """One OpenLineage RunEvent for a step that was made."""
+    # Imported here: half a second, and most commands write no event.
+    from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, RunEvent, RunState
+    from openlineage.client.event_v2 import Run as LineageRun
+    from openlineage.client.facet_v2 import output_statistics_output_dataset
+    from openlineage.client.serde import Serde
+
     manifest = entry.manifest
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=manifest.rows_kept, size=sum(shard.bytes for shard in manifest.shards), fileCount=len(manifest.shards)
