@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,6 +42,11 @@ def _forget(table: weakref.ref[pa.Table]) -> None:
 def contiguous(column: pa.ChunkedArray) -> pa.StringArray:
     """The column as one array, without a copy where it is one already."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def holding(texts: pa.StringArray, literal: str) -> npt.NDArray[np.int64]:
+    """The rows [n] that hold `literal`, ascending: a hint, found ten times faster than a pattern, of where to look."""
+    return np.flatnonzero(pl.Series(texts).str.contains(literal, literal=True).to_numpy())
 
 
 def strings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32]) -> pa.StringArray:

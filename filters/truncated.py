@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.stage import Filter
-from filters.text import On, text
+from filters.text import On, holding, text
 from filters.verdict import Check, first_failure
 
 FENCE = r"(?m)^[ \t]*```"
@@ -53,6 +53,6 @@ class Truncated(Filter):
 def _count(texts: pa.StringArray, hint: str, pattern: str) -> npt.NDArray[np.int64]:
     """How often `pattern` matches, counted only in texts that hold `hint`."""
     counts = np.zeros(len(texts), np.int64)
-    hinted = np.flatnonzero(np.asarray(pc.match_substring(texts, hint)))
+    hinted = holding(texts, hint)
     counts[hinted] = np.asarray(pc.count_substring_regex(texts.take(pa.array(hinted)), pattern))
     return counts
