@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="default: all")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the reports")
     arguments = parser.parse_args()
-    data = Path(os.environ.get("WINNOW_SHARED_DATA", ROOT / "../shared/data")).resolve()
+    data = Path(os.environ.get("WINNOW_SHARED_DATA") or ROOT / "../shared/data").resolve()
     folder = data if data.is_dir() else None
     if folder is None:
         print(f"no real data at {data}: measuring on generated text", file=sys.stderr)
