@@ -22,8 +22,8 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    # Our own words say what went wrong; Prefect's log would add a traceback to each.
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    # Our own words say what went wrong; the log, with its tracebacks, is for the UI.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_CLI_PROMPT": "false",
 }
 """Environment that makes Prefect, Ray and friends keep quiet on a terminal; a variable that the user has set stays."""

@@ -19,6 +19,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from flows.console import Console, count, onlooker
 from flows.ray_engine import RayEngine
@@ -120,7 +121,12 @@ def worth_a_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
     return False
 
 
-@flow(name="curate", validate_parameters=True)
+def _run_name() -> str:
+    """A flow run is called by its recipe."""
+    return Path(flow_run.parameters["recipe"]).stem
+
+
+@flow(name="curate", flow_run_name=_run_name, validate_parameters=True)
 def curate_flow(
     recipe: str,
     root: str = "./winnow-data",

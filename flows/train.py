@@ -60,7 +60,7 @@ def configure(name: str, shards: Sequence[str], steps: int | None = None) -> Tra
     return config if steps is None else config.model_copy(update={"steps": steps})
 
 
-@flow(name="train", validate_parameters=True)
+@flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)
 def train_flow(
     run: str = "latest",
     config: str = "tiny",
