@@ -41,6 +41,7 @@ lint: $(READY)
 check: lint test
 
 bench: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m tests.benchmarks
 
 clean:
