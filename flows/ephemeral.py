@@ -21,6 +21,18 @@ WAIT_SECONDS = 120.0
 """The first start of all makes the database; on a busy machine that takes a while."""
 
 
+# Linux ends the server with the command that started it, however that ends: an atexit hook does not run on kill -9.
+SERVE = """
+import ctypes, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+import uvicorn
+uvicorn.run(
+    "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error"
+)
+"""
+
+
 def start_server() -> Callable[[], None]:
     """Start the server, unless the user has configured one; returns a function that waits until it answers.
 
@@ -32,9 +44,8 @@ def start_server() -> Callable[[], None]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", *words, "--log-level", "error"],
+        [sys.executable, "-c", SERVE, str(port)],
         env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
