@@ -18,9 +18,6 @@ from typing import Any
 import psutil
 
 WINNOW = Path(sys.executable).parent / "winnow"
-STEPS = 200
-"""Of training: enough to see that the loss falls, and the rate."""
-
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 
 
@@ -31,7 +28,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         first, cost = _run("build", RECIPES / f"{recipe}.yaml", "--root", root)
         again, cost_again = _run("build", RECIPES / f"{recipe}.yaml", "--root", root)
         assert all(step["reused"] for step in again["steps"])
-        trained, cost_train = _run("train", first["run"], "--steps", str(STEPS), "--root", root)
+        trained, cost_train = _run("train", first["run"], "--root", root)
         scored, cost_evaluate = _run("evaluate", "latest", "--benchmark", benchmark, "--limit", "300", "--root", root)
     rows = [
         _row(f"{recipe}: build", cost["seconds"], "s"),
