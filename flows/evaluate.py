@@ -124,7 +124,9 @@ def evaluate_flow(
             def move(done: int, items: int, name: str = name) -> None:
                 console.show(f"evaluate: {name}", done, items, "items")
 
-            scored = evaluate_checkpoint(checkpoint, name, root, run, paths, limit, answers=answers, on_progress=move)
+            scored = evaluate_checkpoint(
+                checkpoint, name, root, found.id if found else None, paths, limit, answers=answers, on_progress=move
+            )
             create_table_artifact(
                 key="winnow-scores", table=table(scored), description=f"{name}: {scored.checkpoint}, step {scored.step}"
             )

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import storage
+from pipelines.ingest import by_source
 from pipelines.lineage import RunFiles
 from pipelines.manifest import Manifest
 from pipelines.sources import SOURCES
@@ -38,6 +39,7 @@ def facts(run: RunFiles) -> dict[str, Any]:
     steps = [step for step in run.steps if step.rows_in is not None]
     seconds = {step["key"]: step["seconds"] for step in run.info["steps"]}
     rows_in = steps[0].rows_in or 0
+    coverage = _coverage(run)
     return {
         "run": run.id,
         "recipe": run.info["recipe"],
@@ -46,8 +48,8 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "rows_kept": run.records.rows_kept,
         "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
         "made": [_made(step, seconds[step.key]) for step in run.steps if step.rows_in is None],
-        "coverage": _coverage(run),
-        "tokens": sum(line["drawn_tokens"] for line in _coverage(run)),
+        "coverage": coverage,
+        "tokens": sum(line["drawn_tokens"] for line in coverage),
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
         "contamination": _contamination(run),
@@ -154,22 +156,20 @@ def _excerpt(text: str) -> str:
 
 def _sources(run: RunFiles, steps: list[Manifest]) -> list[dict[str, Any]]:
     """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps."""
+    read = by_source(steps[0])
     kept = _by_source(run.records.shards)
     dropped = {step.step: _by_source(step.dropped) for step in steps}
     table = []
     for spec in run.info["settings"]["sources"]:
         source = SOURCES.get(spec["adapter"] or "")
         gone = {step: counts[spec["name"]] for step, counts in dropped.items() if counts[spec["name"]]}
-        # The tokens step drops records too, but after the corpus of text records is counted.
-        later = sum(rows for step, rows in gone.items() if step == "tokens")
-        rows_in = kept[spec["name"]] + sum(gone.values()) - later
         table.append(
             {
                 "name": spec["name"],
                 "title": source.title if source else "files of the user's own",
                 "licence": source.licence if source else "",
                 "overlaps": list(source.overlaps) if source else [],
-                "rows_in": rows_in,
+                "rows_in": read[spec["name"]][0],
                 "kept": kept[spec["name"]],
                 "dropped": gone,
             }
