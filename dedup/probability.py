@@ -73,24 +73,56 @@ def chance(threshold: float, bands: int, rows: int, steps: int = 200) -> float:
     return width * sum(recall((i + 0.5) * width, bands, rows) for i in range(steps))
 
 
+def half(bands: int, rows: int) -> float:
+    """The Jaccard at which half of the pairs are found: one number for how strict a banding is."""
+    return float((1.0 - 0.5 ** (1.0 / bands)) ** (1.0 / rows))
+
+
+def curve(banding: Banding) -> list[dict[str, float]]:
+    """The S-curve at every twentieth from 0.5 to 0.95: `jaccard`, and the shares of such pairs `found` and `missed`."""
+    points = [percent / 100 for percent in range(50, 100, 5)]
+    found = [recall(point, banding.bands, banding.rows) for point in points]
+    return [
+        {"jaccard": point, "found": round(share, 6), "missed": round(1 - share, 6)}
+        for point, share in zip(points, found, strict=True)
+    ]
+
+
+def strictness(banding: Banding) -> list[tuple[str, float]]:
+    """The presets and this banding by the Jaccard at which each finds half of the pairs, the loosest first."""
+    named = {name: half(preset.bands, preset.rows) for name, preset in PRESETS.items() if preset != banding}
+    own = next((f"this recipe ({name})" for name, preset in PRESETS.items() if preset == banding), "this recipe")
+    return sorted([*named.items(), (own, half(banding.bands, banding.rows))], key=lambda pair: pair[1])
+
+
 def explain(banding: Banding, threshold: float) -> list[str]:
-    """Plain sentences for `winnow plan`: what of the true duplicates is found, and what happens to the rest."""
+    """Plain sentences for `winnow plan`: what of the true duplicates is found, and what happens to the rest.
+
+    Every line says found and missed, and strict is said by what it removes: a bare probability, or "more bands are
+    stricter", has been read the wrong way round in two peers' manuals.
+    """
     unit = "tokens" if banding.unit == "word" else "characters"
     lines = [
-        f"Rows are compared by runs of {banding.ngram} {unit}; a row with fewer is compared exactly.",
-        f"Signature: {banding.num_perm} numbers, {banding.bands} bands of {banding.rows} "
-        "(more bands find more pairs; more numbers per band find fewer).",
+        f"near-duplicates: rows are compared by their runs of {banding.ngram} {unit}; a row with fewer is compared "
+        "exactly.",
+        f"{banding.bands} bands of {banding.rows} numbers ({banding.num_perm} in all): two rows are found where all "
+        "numbers of one band agree, then checked exactly.",
+        f"A pair is removed where its Jaccard is at least {threshold:g}; a pair below that is never removed, found or "
+        "not.",
     ]
-    for percent in (70, 80, 90):
-        found = f"{100 * recall(percent / 100, banding.bands, banding.rows):.1f}% are found"
-        fate = (
-            "and removed"
-            if percent / 100 >= threshold
-            else f"and kept: they are below the threshold of {100 * threshold:g}%"
+    for point in curve(banding):
+        found, missed = 100 * point["found"], 100 * point["missed"]
+        bar = "█" * round(found / 5) + "░" * (20 - round(found / 5))
+        fate = f" and removed, {missed:.1f} % missed" if point["jaccard"] >= threshold - 1e-9 else ", both rows stay"
+        lines.append(f"  of pairs with Jaccard {point['jaccard']:.2f}  {bar} {found:5.1f} % are found{fate}")
+    if round(threshold * 20, 6) % 1:
+        found = 100 * recall(threshold, banding.bands, banding.rows)
+        lines.append(
+            f"  of pairs at the threshold, Jaccard {threshold:g}, {found:.1f} % are found and removed, "
+            f"{100 - found:.1f} % missed"
         )
-        lines.append(f"Of pairs that share {percent}% of their runs, {found} {fate}.")
+    order = ", ".join(f"{name} {at:.2f}" for name, at in strictness(banding))
     lines.append(
-        f"At the threshold itself {100 * recall(threshold, banding.bands, banding.rows):.1f}% are found. "
-        "Nothing below the threshold is ever removed: every pair found is checked exactly."
+        f"Half of the pairs are found at a Jaccard of: {order}; the further right, the stricter: it finds fewer."
     )
     return lines

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dedup.probability import explain
+from dedup.probability import curve, explain, strictness
 from pipelines import storage
 from pipelines.deduplicate import banding_of
 from pipelines.ingest import plan_inputs
-from pipelines.recipe import Recipe
+from pipelines.recipe import NearDuplicates, Recipe
 
 RATES = {
     "ingest": 60.0,
@@ -66,8 +66,21 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "memory_gb_per_worker": SHARD_MEMORY,
         "disk_bytes": int(disk),
     }
+    if recipe.near_duplicates:
+        answer["near_duplicates"] = _found_and_missed(recipe.near_duplicates)
     answer["words"] = list(_words(recipe, answer))
     return answer
+
+
+def _found_and_missed(settings: NearDuplicates) -> dict[str, Any]:
+    """What the search finds: bands, the S-curve, and the presets from the loosest to the strictest."""
+    banding = banding_of(settings)
+    return {
+        **banding._asdict(),
+        "threshold": settings.threshold,
+        "curve": curve(banding),
+        "loosest_first": [{"name": name, "half_found_at": round(at, 4)} for name, at in strictness(banding)],
+    }
 
 
 def _text_bytes(path: str, size: int) -> float:

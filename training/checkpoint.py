@@ -64,9 +64,7 @@ class Checkpoint(NamedTuple):
     progress: Progress
 
 
-def save(
-    out: Path, progress: Progress, model: HrmText, optimizer: AdamAtan2, tokenizer: Path, keep: int
-) -> Checkpoint:
+def save(out: Path, progress: Progress, model: HrmText, optimizer: AdamAtan2, tokenizer: Path, keep: int) -> Checkpoint:
     """Write the checkpoint of `progress.step` below `out`, then remove all but the latest `keep`."""
     folder = out / f"step-{progress.step:08d}"
     aside = out / f".{folder.name}.{os.getpid()}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 
 from dedup.minhash import band_keys
-from dedup.probability import PRESETS, Banding, chance, choose, explain, midpoint, recall
+from dedup.probability import PRESETS, Banding, chance, choose, curve, explain, half, midpoint, recall, strictness
 
 
 def test_presets_have_their_published_numbers() -> None:
@@ -53,8 +56,30 @@ def test_impossible_wishes_are_refused_or_met_as_well_as_can_be() -> None:
         recall(1.5, 2, 2)
 
 
-def test_the_words_say_found_and_removed_or_found_and_kept() -> None:
-    lines = "\n".join(explain(PRESETS["fineweb"], 0.8))
-    assert "share 70% of their runs, 56.5% are found and kept: they are below the threshold of 80%" in lines
-    assert "share 90% of their runs, 100.0% are found and removed" in lines
-    assert "more bands find more pairs" in lines
+def test_half_of_the_pairs_are_found_where_half_says() -> None:
+    for preset in PRESETS.values():
+        assert recall(half(preset.bands, preset.rows), preset.bands, preset.rows) == pytest.approx(0.5)
+
+
+def test_the_words_say_how_many_are_found_and_how_many_are_missed() -> None:
+    lines = explain(PRESETS["fineweb"], 0.8)
+    (at,) = (line for line in lines if "Jaccard 0.80 " in line)
+    assert re.sub("[█░ ]+", " ", at) == " of pairs with Jaccard 0.80 92.4 % are found and removed, 7.6 % missed"
+    (below,) = (line for line in lines if "Jaccard 0.70 " in line)
+    assert re.sub("[█░ ]+", " ", below) == " of pairs with Jaccard 0.70 56.5 % are found, both rows stay"
+    assert any("at the threshold, Jaccard 0.78," in line for line in explain(PRESETS["fineweb"], 0.78))
+    for point in curve(PRESETS["fineweb"]):
+        assert point["found"] + point["missed"] == pytest.approx(1)
+
+
+def test_the_words_say_which_preset_is_stricter() -> None:
+    """Stricter is what finds fewer pairs at every similarity, whatever its bands look like."""
+    names = [name for name, _ in strictness(PRESETS["dolma3"])]
+    assert names == ["fineweb", "this recipe (dolma3)", "curator"]
+    for loose, strict in itertools.pairwise(PRESETS[name] for name in ("fineweb", "dolma3", "curator")):
+        assert recall(0.75, loose.bands, loose.rows) > recall(0.75, strict.bands, strict.rows)
+    assert (
+        "fineweb 0.68, this recipe (dolma3) 0.72, curator 0.77; the further right, the stricter: it finds fewer"
+        in (explain(PRESETS["dolma3"], 0.8)[-1])
+    )
+    assert ("this recipe", pytest.approx(half(16, 8))) in strictness(Banding(16, 8, 5))

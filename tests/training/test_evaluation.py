@@ -133,9 +133,7 @@ def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Ta
     clean = {f"sums/test/{n}" for n in range(30)}
     told: list[tuple[int, int]] = []
     path = tmp_path / "answers.jsonl"
-    scores = evaluate(
-        str(trained), items, "generated", clean, answers=str(path), on_progress=lambda *p: told.append(p)
-    )
+    scores = evaluate(str(trained), items, "generated", clean, answers=str(path), on_progress=lambda *p: told.append(p))
     assert scores.all.score is not None and scores.all.score > 0.3
     assert scores.clean is not None and scores.contaminated is not None
     assert (scores.clean.n, scores.contaminated.n) == (30, 70)
