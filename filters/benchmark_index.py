@@ -244,7 +244,7 @@ def key_of(value, length):  # type: ignore[no-untyped-def]
     return (h ^ h >> _SHIFT) | _ONE
 
 
-def _keys(prefix: _U64, at: _I64, length: int, salt: int = 0) -> _U64:
+def gram_keys(prefix: _U64, at: _I64, length: int, salt: int = 0) -> _U64:
     """The keys of the n-grams of `length` tokens at `at`."""
     return cast(_U64, _many_keys(prefix, at, length, np.uint64(pow(BASE, length, 1 << 64)), salt))
 
@@ -287,7 +287,7 @@ def _weights(
     frame = np.zeros(len(tokens), np.bool_)
     ends = part_start[part + 1] if len(part) else np.empty(0, np.int64)
     at = np.flatnonzero(asked & (np.arange(len(tokens)) + FRAME <= ends))
-    order, begin, held = _spread(_keys(prefix, at, FRAME), part[at])
+    order, begin, held = _spread(gram_keys(prefix, at, FRAME), part[at])
     sizes = np.diff(np.append(begin, len(order)))
     for offset in range(FRAME):
         frame[at[order][np.repeat(held > FRAME_ITEMS, sizes)] + offset] = True
@@ -346,7 +346,7 @@ def _seeds(tokens: _U64, part: _I32, part_start: _I64, kind: _U8, prefix: _U64) 
 
     for level, length in enumerate(LEVELS):
         at = at[at + length <= ends[at]]
-        key = _keys(prefix, at, length)
+        key = gram_keys(prefix, at, length)
         if level == 0:
             short = key
         at = add(key, at)
@@ -355,14 +355,14 @@ def _seeds(tokens: _U64, part: _I32, part_start: _I64, kind: _U8, prefix: _U64) 
     whole = np.unique(size).astype(np.int32)
     for length in whole.tolist():
         places = part_start[:-1][rest[size == length]]
-        add(_keys(prefix, places, length, WHOLE), places)
+        add(gram_keys(prefix, places, length, WHOLE), places)
     # The 5-grams that such items begin with say so, or every common 5-gram would have to be tried at every length.
-    opening = _keys(prefix, part_start[:-1][rest[size >= LEVELS[0]]], LEVELS[0])
+    opening = gram_keys(prefix, part_start[:-1][rest[size >= LEVELS[0]]], LEVELS[0])
     values[0][np.searchsorted(keys[0], np.unique(opening))] |= _ONE << np.uint64(41)
     # What begins like an item shorter than the shortest seed: a bit per first token (items of one) or first two.
     first = np.zeros(2048, np.uint64)
     for length in whole[whole < LEVELS[0]].tolist():
-        _set_bits(first, _keys(prefix, part_start[:-1][rest[size == length]], min(length, 2)))
+        _set_bits(first, gram_keys(prefix, part_start[:-1][rest[size == length]], min(length, 2)))
 
     table = np.zeros(2 << max(4, int(4 * sum(len(key) for key in keys) // 3).bit_length()), np.uint64)
     _insert(table, np.concatenate(keys), np.concatenate(values))

@@ -32,6 +32,8 @@ NEAR = 50
 """Tokens beside the question within which its answer is near; choices may lie as much farther as they are long."""
 SHARED = 3
 """A question that more items of one benchmark share identifies none of them without choices, answer or passage."""
+GRAMS = (13, 20)
+"""Lengths of the n-grams that hits name, so that what all texts together hold of an item can be counted."""
 CHUNK = 8 << 20
 """Bytes of text scanned at a time."""
 CELLS = 1 << 22
@@ -52,6 +54,7 @@ HITS = pa.schema(
         ("cover8", pa.int32()), ("cover11", pa.int32()), ("cover13", pa.int32()), ("cover20", pa.int32()),
         ("grams8", pa.int32()), ("span_tokens", pa.int32()),
         ("field", pa.uint8()), ("start", pa.int32()), ("end", pa.int32()), ("grams13", pa.list_(pa.uint64())),
+        ("grams20", pa.list_(pa.uint64())),
     ]
 )  # fmt: skip
 """What `scan` measures for one text and one item.
@@ -64,7 +67,7 @@ bits: what the tokens found tell. context_bits: what choices, answer and passage
 exact: the instruction holds these tokens and no others. bounded: sentence ends stand on both sides of the span.
 tokens, row_tokens: lengths. longest: the longest shared run. common: shared tokens, in order. coverN: the item's tokens
 in shared runs of N or more. grams8: its 8-grams found. span_tokens: from the first to the last shared token.
-field: 0 instruction, 1 response; start, end: bytes of the span in that field. grams13: keys of the 13-grams shared.
+field: 0 instruction, 1 response; start, end: bytes of the span in that field. gramsN: keys of the N-grams shared.
 """
 
 _SHARES = ("cover", "body", "ask", "numbers", "bits", "exact", "swapped")
@@ -142,7 +145,6 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
         return HITS.empty_table()
     near, context, count = _contexts(pairs, spans, shares, stream, ix)
     which, item, context = near[:count, 0], near[:count, 1].astype(np.int32), context[:count]
-    grams, gram_start = _grams13(pairs, runs, stream, np.uint64(pow(BASE, 13, 1 << 64)))
     places = dict(zip(("field", "start", "end", "bounded"), _places(pairs, spans, stream, *fields), strict=True))
     by_pair: dict[str, Any] = {
         "row": pairs[:, 0].astype(np.int32),
@@ -154,15 +156,17 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     by_pair |= {"numbers": by_pair["numbers"] > 0, "exact": by_pair["exact"] > 0}
     columns = {name: pa.array(values[which]) for name, values in by_pair.items()}
     columns |= {"item": pa.array(item), "context_bits": pa.array(context[:, 0]), "context": pa.array(context[:, 1] > 0)}
-    lists = pa.ListArray.from_arrays(pa.array(gram_start.astype(np.int32)), pa.array(grams))
-    columns["grams13"] = lists.take(pa.array(which))
+    for length in GRAMS:
+        grams, gram_start = _grams(pairs, runs, stream, np.uint64(pow(BASE, length, 1 << 64)), length)
+        lists = pa.ListArray.from_arrays(pa.array(gram_start.astype(np.int32)), pa.array(grams))
+        columns[f"grams{length}"] = lists.take(pa.array(which))
     return pa.table([columns[name] for name in HITS.names], schema=HITS)
 
 
-def gram_rows(hits: pa.Table) -> tuple[_U64, _I64]:
-    """The 13-grams of HITS, sorted, and how many texts hold each."""
+def gram_rows(hits: pa.Table, length: int = 13) -> tuple[_U64, _I64]:
+    """The n-grams of HITS of one of the lengths GRAMS, sorted, and how many texts hold each."""
     hits = hits.combine_chunks()
-    lists = hits["grams13"].combine_chunks()
+    lists = hits[f"grams{length}"].combine_chunks()
     rows = np.repeat(hits["row"].to_numpy(), pc.list_value_length(lists).to_numpy(zero_copy_only=False)).astype(
         np.int64
     )
@@ -726,18 +730,18 @@ def _places(pairs, spans, stream, left, right):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grams13(pairs, runs, stream, power):  # type: ignore[no-untyped-def]
-    """The keys of the 13-grams in each pair's runs: uint64 and offsets int64 [n+1]."""
+def _grams(pairs, runs, stream, power, length):  # type: ignore[no-untyped-def]
+    """The keys of the n-grams in each pair's runs: uint64 and offsets int64 [n+1]."""
     total = 0
     for n in range(len(pairs)):
         for r in range(pairs[n, 2], pairs[n, 3]):
-            total += max(0, runs[r, 2] - 12)
+            total += max(0, runs[r, 2] - length + 1)
     grams, offsets = np.empty(total, np.uint64), np.zeros(len(pairs) + 1, np.int64)
     at = 0
     for n in range(len(pairs)):
         for r in range(pairs[n, 2], pairs[n, 3]):
-            for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - 12):
-                grams[at] = key_of(stream.prefix[i + 13] - stream.prefix[i] * power, 13)
+            for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - length + 1):
+                grams[at] = key_of(stream.prefix[i + length] - stream.prefix[i] * power, length)
                 at += 1
         offsets[n + 1] = at
     return grams, offsets

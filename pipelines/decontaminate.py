@@ -4,10 +4,12 @@ Three passes with files between: the index of all benchmarks, mapped by every wo
 counts of common 13-grams known, classes and removal by shard. The manifest's `side` files are the products:
 
     hits/part-00000.parquet      every hit of the shard, those of rows that stay too (columns: REPORT)
-    clean_ids/<benchmark>.json   {benchmark, rule, items, contaminated: [ids], clean: [ids], remaining: [ids]}
+    clean_ids/<benchmark>.json   {benchmark, rule, items, contaminated: [ids], clean: [ids], remaining: [ids],
+                                  overlap: {"13": {id: share}, "20": {id: share}}}
 
 An item is contaminated when the rule finds it in a row that this step was given; `remaining` are those that rows it
-kept still hold (none, unless the recipe drops less than `test_leak`).
+kept still hold (none, unless the recipe drops less than `test_leak`). `overlap` is HRM-Text's measure, the share of an
+item's tokens inside 13-grams and 20-grams of the corpus (`filters.coverage`), of the items that have any.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import pyarrow.compute as pc
 
 from filters.benchmark_index import Index, build, from_table, to_table
 from filters.contamination import CLASSES, COMMON_ROWS, RULES, judge
-from filters.overlap import gram_rows, scan
+from filters.coverage import coverage
+from filters.overlap import GRAMS, gram_rows, scan
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines import storage
 from pipelines.errors import InputError, RecipeError, nearest
@@ -34,7 +37,7 @@ from pipelines.run import Desk, Run, Target, commit
 from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
 from pipelines.storage import ShardRef
 
-VERSION = 1
+VERSION = 2
 """Of the index, the scan, the classes and the rules."""
 
 BENCHMARK_SEED = 0
@@ -66,6 +69,9 @@ REPORT = pa.schema(
 """A hit. score: the share of the item's weight found, 0 to 1. rules: the published rules that flag it, ours included.
 longest: tokens of the longest shared run. start, end: characters of the span in `field`; span: its text, cut short.
 dropped: whether this step removed the row."""
+
+COUNTS = pa.schema([("length", pa.int8()), ("gram", pa.uint64()), ("rows", pa.int64())])
+"""An n-gram's length and key, and the rows that hold it."""
 
 DROP_STAGE = "contamination"
 
@@ -163,10 +169,12 @@ def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination) -> l
     (built,) = desk.map(_build_index, [settings.benchmarks], "index")
     path = built.shards[0].path
     scanned = desk.map(functools.partial(_scan_shard, path), shards, "scan")
-    common = _common(desk, [part.side[0] for part in scanned])
+    grams = _grams([part.side[0] for part in scanned])
+    common = _common(desk, grams)
     work = [_Judged(shard, part.shards[0]) for shard, part in zip(shards, scanned, strict=True)]
     parts = desk.map(functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop)), work)
-    return [*parts, _clean_ids(desk, _index(path), [side for part in parts for side in part.side], settings.rule)]
+    hits = [side for part in parts for side in part.side]
+    return [*parts, _clean_ids(desk, _index(path), hits, grams, settings.rule)]
 
 
 def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
@@ -183,8 +191,11 @@ def _index(path: str) -> Index:
 def _scan_shard(path: str, shard: ShardRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(FIELDS))
     hits = scan(_index(path), *(_column(records, name) for name in FIELDS))
-    grams, rows = gram_rows(hits)
-    counts = pa.table({"gram": pa.array(grams), "rows": pa.array(rows)})
+    counted = [(length, *gram_rows(hits, length)) for length in GRAMS]
+    counts = pa.concat_tables(
+        pa.table([pa.array(np.full(len(grams), length, np.int8)), pa.array(grams), pa.array(rows)], schema=COUNTS)
+        for length, grams, rows in counted
+    )
     return Part(
         shards=(storage.write_arrow(target.path(suffix=".arrow"), hits),),
         side=(storage.write_arrow(target.path("grams", ".arrow"), counts),),
@@ -196,18 +207,22 @@ def _column(table: pa.Table, name: str) -> pa.StringArray:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def _common(desk: Desk, counts: Sequence[ShardRef]) -> ShardRef:
-    """The 13-grams of benchmark text that more than COMMON_ROWS rows of the corpus hold, sorted.
+def _grams(counts: Sequence[ShardRef]) -> pa.Table:
+    """The n-grams of benchmark text that the corpus holds, and how many of its rows hold each: COUNTS, sorted.
 
-    Only grams of the index are counted, so the sum holds at most 12 bytes for each of its tokens.
+    Only grams of the index are counted, so the sum holds at most 17 bytes for each of its tokens and each length.
     """
-    total = pa.table({"gram": pa.array([], pa.uint64()), "rows": pa.array([], pa.int64())})
+    total = COUNTS.empty_table()
     for ref in counts:
-        counted = storage.map_arrow(ref.path)
-        both = pa.concat_tables([total, counted.cast(total.schema)])
-        total = both.group_by("gram").aggregate([("rows", "sum")]).rename_columns(["gram", "rows"])
-    grams = total.filter(pc.greater(total["rows"], COMMON_ROWS)).select(["gram"]).sort_by("gram")
-    return storage.write_arrow(storage.join(desk.folder, "work", "common.arrow"), grams)
+        both = pa.concat_tables([total, storage.map_arrow(ref.path)])
+        total = both.group_by(["length", "gram"]).aggregate([("rows", "sum")]).rename_columns(COUNTS.names)
+    return total.sort_by([("length", "ascending"), ("gram", "ascending")])
+
+
+def _common(desk: Desk, grams: pa.Table) -> ShardRef:
+    """The 13-grams that more than COMMON_ROWS rows hold, sorted, in a file for the workers."""
+    many = pc.and_(pc.equal(grams["length"], 13), pc.greater(grams["rows"], COMMON_ROWS))
+    return storage.write_arrow(storage.join(desk.folder, "work", "common.arrow"), grams.filter(many).select(["gram"]))
 
 
 def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], work: _Judged, target: Target) -> Part:
@@ -277,7 +292,7 @@ def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
     return pa.table(columns, schema=pa.schema(list(REPORT)[:-1]))
 
 
-def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], rule: str) -> Part:
+def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Table, rule: str) -> Part:
     """Write `clean_ids/<benchmark>.json`. A resumed step makes these few small files anew: they need no receipt."""
     tables = [storage.read_parquet(ref.path, ["benchmark", "item", "class", "dropped"]) for ref in hits]
     leaks: dict[str, set[str]] = {name: set() for name in index.names.to_pylist()}
@@ -291,9 +306,14 @@ def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], rule: str) ->
             if not dropped:
                 remaining[name].add(item)
     evaluated = ~index.arrays.trained.astype(np.bool_)
+    shares = {
+        length: coverage(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
+        for length in GRAMS
+    }
     side = []
     for number, name in enumerate(leaks):
-        ids = index.ids.filter(pa.array((index.arrays.bench == number) & evaluated)).to_pylist()
+        mine = (index.arrays.bench == number) & evaluated
+        ids = index.ids.filter(pa.array(mine)).to_pylist()
         value = {
             "benchmark": name,
             "rule": rule,
@@ -301,6 +321,10 @@ def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], rule: str) ->
             "contaminated": [item for item in ids if item in leaks[name]],
             "clean": [item for item in ids if item not in leaks[name]],
             "remaining": [item for item in ids if item in remaining[name]],
+            "overlap": {
+                str(length): {item: share for item, share in zip(ids, found[mine].tolist(), strict=True) if share}
+                for length, found in shares.items()
+            },
         }
         path = storage.join(desk.folder, "clean_ids", f"{name}.json")
         storage.write_json(path, value)

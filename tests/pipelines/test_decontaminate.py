@@ -98,6 +98,11 @@ def test_clean_ids_and_hits_outlive_the_scratch_folder(tmp_path: Path, planted: 
     assert ids["benchmark"] == "generated" and ids["items"] == 60
     assert ids["contaminated"] == leaked and ids["remaining"] == []
     assert sorted([*ids["clean"], *leaked]) == sorted(benchmark_items(GENERATED)["id"].to_pylist())
+    assert set(ids["overlap"]) == {"13", "20"} and set(ids["overlap"]["20"]) <= set(ids["overlap"]["13"])
+    long = {row["id"]: len(row["question"].split()) for row in benchmark_items(GENERATED).to_pylist()}
+    for length in ("13", "20"):  # a leaked item that is long enough is covered whole
+        assert all(ids["overlap"][length][item] == 1.0 for item in leaked if long[item] >= int(length))
+    assert any(long[item] >= 20 for item in leaked)
     hits = read(side(made, "hits"))
     assert hits.schema.equals(REPORT)
     texts = {row["id"]: row for row in table.to_pylist()}
