@@ -328,6 +328,10 @@ def evaluate(
 ) -> None:
     """Score a checkpoint: on all items, on clean ones, and on those that its corpus held.
 
+    Each score has its 95 % interval. Below stands HRM-Text's test of whether contamination lifts the score: items of
+    which less than 20 % of the tokens lie in n-grams of the corpus are clean, from 80 % on dirty; an effect is
+    significant where all four subsets depart from the overall mean by more than two standard errors.
+
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
     from flows.find import find_checkpoint
@@ -356,9 +360,26 @@ def evaluate(
                     f"  {name:<14}{score['correct']:>6} of {score['n']:<6}{score['score']:>7.1%}   "
                     f"95 % interval {score['low']:.1%} to {score['high']:.1%}"
                 )
+        for line in overlap_lines(scores):
+            console.say(f"  {line}")
     if answer["report"]:
         console.say(f"\n  report   {answer['report']}")
     console.say(f"  next     winnow generate {checkpoint} --root {root} 'What is 7 + 5?'")
+
+
+def overlap_lines(scores: dict[str, Any]) -> list[str]:
+    """The paper's test in words: each subset's items, score and Z, and whether contamination lifts the score."""
+    lines = []
+    for test in scores["overlap"]:
+        parts = [
+            f"{name.replace('_', ' ')} {part['n']}"
+            + (f" {part['score']:.1%}" if part["n"] else "")
+            + (f" Z {part['z']:+.2f}" if part["z"] is not None else "")
+            for name, part in ((name, test[name]) for name in ("clean", "not_clean", "not_dirty", "dirty"))
+        ]
+        verdict = "contamination lifts the score" if test["significant"] else "no significant effect"
+        lines.append(f"by {test['ngram']}-grams  {', '.join(parts)}: {verdict}")
+    return lines
 
 
 @app.command()

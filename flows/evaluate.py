@@ -21,7 +21,7 @@ from pipelines.lineage import RunFiles
 from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.report import write_report
 from training import checkpoint as checkpoints
-from training.evaluation import EVALUATIONS, Score, Scores, evaluate
+from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
 
 GENERATED_ITEMS = 300
 """Items asked of a computed benchmark where neither the recipe nor the caller says how many."""
@@ -43,12 +43,13 @@ def checked_against(run: RunFiles) -> dict[str, BenchmarkSpec]:
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
-def clean_ids(run: RunFiles, benchmark: str) -> set[str] | None:
-    """Ids of the benchmark's items that the run's records did not hold; None where they were not checked for it."""
+def held_of(run: RunFiles, benchmark: str) -> Held | None:
+    """What the run's records held of the benchmark's items; None where they were not checked for it."""
     step = run.step("contamination")
     for side in step.side if step else ():
         if side.path.endswith(f"/clean_ids/{benchmark}.json"):
-            return set(storage.read_json(side.path)["clean"])
+            value = storage.read_json(side.path)
+            return Held(set(value["clean"]), value["overlap"])
     return None
 
 
@@ -75,7 +76,7 @@ def evaluate_checkpoint(
     found = lineage.open_run(root, run) if run else run_of(checkpoint, root)
     specs = checked_against(found) if found else {}
     spec = specs.get(benchmark)
-    clean = clean_ids(found, benchmark) if found and spec and not paths else None
+    held = held_of(found, benchmark) if found and spec and not paths else None
     if spec is None or paths:
         if benchmark not in EVALUATIONS:
             raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, {*EVALUATIONS, *specs})}")
@@ -90,7 +91,7 @@ def evaluate_checkpoint(
             )
     kind = spec.adapter or spec.name
     return evaluate(
-        checkpoint, benchmark_items(spec), kind, clean, limit, batch, average, answers=answers, on_progress=on_progress
+        checkpoint, benchmark_items(spec), kind, held, limit, batch, average, answers=answers, on_progress=on_progress
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.evaluate import checked_against, clean_ids, evaluate_checkpoint, run_of, table
+from flows.evaluate import checked_against, evaluate_checkpoint, held_of, run_of, table
 from flows.train import configure, find_packs
 from pipelines import lineage
 from pipelines.curate import curate
@@ -55,8 +55,10 @@ def test_the_run_is_found_by_its_packs(built) -> None:
 
 def test_scores_are_split_by_what_the_corpus_held(built, tmp_path: Path) -> None:
     root, out, run = built
-    clean = clean_ids(run, "generated")
-    assert clean is not None and 0 < len(clean) < 40  # some of the items are leaked into the rows
+    held = held_of(run, "generated")
+    assert held is not None
+    clean = held.clean
+    assert 0 < len(clean) < 40  # some of the items are leaked into the rows
     answers = tmp_path / "answers.jsonl"
     scores = evaluate_checkpoint(out, "generated", root, answers=str(answers))
     assert scores.all.n == 40
@@ -65,12 +67,19 @@ def test_scores_are_split_by_what_the_corpus_held(built, tmp_path: Path) -> None
     said = [json.loads(line) for line in answers.read_text().splitlines()]
     assert {line["id"] for line in said if line["clean"]} == clean
     assert [row["items"] for row in table(scores)][:3] == ["all", "clean", "contaminated"]
+    # The paper's four subsets are made of the same shares that the build wrote.
+    assert [test.ngram for test in scores.overlap] == [13, 20]
+    for test in scores.overlap:
+        shares = held.overlap[str(test.ngram)]
+        assert test.dirty.n == sum(share >= 0.8 for share in shares.values()) > 0
+        assert test.not_clean.n == sum(share >= 0.2 for share in shares.values())
+        assert test.clean.n + test.not_clean.n == test.dirty.n + test.not_dirty.n == 40
 
 
 def test_without_its_run_a_checkpoint_is_scored_on_all_items(built, tmp_path: Path) -> None:
     _, out, _ = built
     scores = evaluate_checkpoint(out, "generated", str(tmp_path), limit=12)
-    assert scores.all.n == 12 and scores.clean is None
+    assert scores.all.n == 12 and scores.clean is None and scores.overlap == []
 
 
 def test_mistakes_are_named(built) -> None:

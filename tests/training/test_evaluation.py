@@ -12,7 +12,7 @@ from pipelines.errors import WinnowError
 from pipelines.records import ITEM
 from training import loop
 from training.configs import TrainConfig
-from training.evaluation import EVALUATIONS, evaluate
+from training.evaluation import EVALUATIONS, Held, evaluate
 from training.evaluation.evaluation import Judgement, boxed
 from training.evaluation.scores import score, wilson
 from training.model import ModelConfig
@@ -133,13 +133,16 @@ def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Ta
     clean = {f"sums/test/{n}" for n in range(30)}
     told: list[tuple[int, int]] = []
     path = tmp_path / "answers.jsonl"
-    scores = evaluate(str(trained), items, "generated", clean, answers=str(path), on_progress=lambda *p: told.append(p))
+    held = Held(clean, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}})
+    scores = evaluate(str(trained), items, "generated", held, answers=str(path), on_progress=lambda *p: told.append(p))
     assert scores.all.score is not None and scores.all.score > 0.3
     assert scores.clean is not None and scores.contaminated is not None
     assert (scores.clean.n, scores.contaminated.n) == (30, 70)
     assert scores.clean.correct + scores.contaminated.correct == scores.all.correct
     assert sum(part.correct for part in scores.splits.values()) == scores.all.correct
     assert scores.splits.keys() == {"small", "large"}
+    (test,) = scores.overlap
+    assert (test.ngram, test.clean.n, test.not_clean.n, test.not_dirty.n, test.dirty.n) == (13, 20, 80, 80, 20)
     assert told[-1] == (100, 100) and len(told) == 4
     said = [json.loads(line) for line in path.read_text().splitlines()]
     assert sum(line["correct"] for line in said) == scores.all.correct

@@ -1,15 +1,17 @@
 """Scores: on all items, and apart on those that the corpus does and does not hold.
 
 A score on items that were trained on says little; the clean one is the one to believe. Each comes with its 95 %
-interval, without which a difference between two checkpoints on 300 items is easily taken for more than it is.
+interval, without which a difference between two checkpoints on 300 items is easily taken for more than it is; whether
+contamination lifts the score at all is what `significance` tests.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +20,7 @@ from pipelines.errors import WinnowError, nearest
 from training.evaluation import gsm8k
 from training.evaluation.evaluation import Evaluation, Judgement
 from training.evaluation.generated import GENERATED
+from training.evaluation.significance import Contrast, contrast
 from training.generate import Speaker, generate, load, prompt
 
 EVALUATIONS: dict[str, Evaluation] = {
@@ -27,6 +30,17 @@ EVALUATIONS: dict[str, Evaluation] = {
 """A benchmark's name -> how it is asked and judged."""
 
 Z95 = 1.959963984540054
+
+
+class Held(NamedTuple):
+    """What the corpus held of a benchmark, as the contamination step's `clean_ids/<benchmark>.json` has it.
+
+    clean: ids of the items that it did not hold. overlap: length of the n-grams -> id -> share of its tokens covered
+    (an item that is not named has none).
+    """
+
+    clean: set[str]
+    overlap: Mapping[str, Mapping[str, float]]
 
 
 class Score(BaseModel):
@@ -54,6 +68,7 @@ class Scores(BaseModel):
     all: Score
     clean: Score | None  # null where it is not known which items the corpus holds
     contaminated: Score | None
+    overlap: list[Contrast]  # the paper's test, by 13-grams and by 20-grams; empty where `clean` is null
     splits: dict[str, Score]  # all items, by the benchmark's own splits
 
 
@@ -84,7 +99,7 @@ def evaluate(
     checkpoint: str,
     items: pa.Table,
     benchmark: str,
-    clean_ids: set[str] | None = None,
+    held: Held | None = None,
     limit: int | None = None,
     batch: int = 32,
     average: bool = True,
@@ -93,9 +108,9 @@ def evaluate(
 ) -> Scores:
     """Ask the model of a checkpoint folder (or a run's latest) the first `limit` of `items` and score its answers.
 
-    items: a table of the ITEM schema. clean_ids: ids of the items that the corpus does not hold (the contamination
-    step's product). average: judge the moving average of the weights, as published scores do. answers: a path for a
-    JSON line per item with what was asked, said and expected. on_progress: told (items done, items).
+    items: a table of the ITEM schema. held: what the corpus held of them. average: judge the moving average of the
+    weights, as published scores do. answers: a path for a JSON line per item with what was asked, said and expected.
+    on_progress: told (items done, items).
 
     A question that leaves no room in the context gets an empty answer. Raises WinnowError for an unknown benchmark or
     no items, CheckpointError where there is no checkpoint.
@@ -121,10 +136,15 @@ def evaluate(
         with Path(answers).open("w") as file:
             for row, question, text, (correct, valid) in zip(rows, asked, said, judged, strict=True):
                 line = {"id": row["id"], "asked": question, "said": text, "expected": row["answer"]}
-                if clean_ids is not None:
-                    line["clean"] = row["id"] in clean_ids
+                if held is not None:
+                    line["clean"] = row["id"] in held.clean
                 file.write(json.dumps({**line, "correct": correct, "valid": valid}, ensure_ascii=False) + "\n")
-    clean = None if clean_ids is None else [row["id"] in clean_ids for row in rows]
+    clean = None if held is None else [row["id"] in held.clean for row in rows]
+    values = [float(judgement.correct) for judgement in judged]
+    overlap = [
+        contrast(int(length), values, [shares.get(row["id"], 0.0) for row in rows])
+        for length, shares in sorted(held.overlap.items() if held else ())
+    ]
     splits: dict[str, list[Judgement]] = {}
     for row, judgement in zip(rows, judged, strict=True):
         splits.setdefault(row["split"], []).append(judgement)
@@ -136,6 +156,7 @@ def evaluate(
         all=score(judged),
         clean=None if clean is None else score([j for j, c in zip(judged, clean, strict=True) if c]),
         contaminated=None if clean is None else score([j for j, c in zip(judged, clean, strict=True) if not c]),
+        overlap=overlap,
         splits={name: score(some) for name, some in sorted(splits.items())},
     )
 
