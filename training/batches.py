@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pipelines.errors import InputError, WinnowError
 from training.attention import Layout, layout
+from training.configs import Objective
 
 COLUMNS = ("tokens", "instruction_lengths", "response_lengths", "ids")
 
@@ -139,11 +140,17 @@ def _digest(digest: hashlib.blake2b, packs: Sequence[Pack]) -> None:
         digest.update("\n".join(pack.ids).encode())
 
 
-def assemble(packs: Sequence[Pack], mine: slice, epoch: int, dtype: torch.dtype = torch.float32) -> Batch:
+def assemble(
+    packs: Sequence[Pack],
+    mine: slice,
+    epoch: int,
+    dtype: torch.dtype = torch.float32,
+    objective: Objective = "prefix_lm",
+) -> Batch:
     """The batch of the worker that trains on `packs[mine]` of a step's `packs`. `dtype` is attention's.
 
     A sequence of n instruction and m response tokens gives n + m - 1 inputs (all but its last token) and m labels: the
-    input rows n - 1 .. n + m - 2 predict the response.
+    input rows n - 1 .. n + m - 2 predict the response. `causal_all` has n + m - 1 labels: every token but the first.
     """
     share = packs[mine]
     tokens = np.concatenate([p.tokens for p in share]).astype(np.int64)
@@ -154,34 +161,42 @@ def assemble(packs: Sequence[Pack], mine: slice, epoch: int, dtype: torch.dtype 
     sequence = np.repeat(np.arange(len(n)), n + m)
     position = np.arange(len(tokens)) - starts[sequence]
     is_input = position < (n + m - 1)[sequence]
-    is_label = position >= n[sequence]
+    everything = objective == "causal_all"
+    is_label = position >= (1 if everything else n[sequence])
     # The input row that predicts token t stands one earlier, and each sequence before took one row less than tokens.
     rows = np.flatnonzero(is_label) - 1 - sequence[is_label]
     digest = hashlib.blake2b(digest_size=16)
     _digest(digest, packs)
+    inputs = sum(len(p.tokens) - len(p.ids) for p in packs)
     return Batch(
         tokens_N=torch.from_numpy(tokens[is_input]),
         positions_N=torch.from_numpy(position[is_input]),
         rows_M=torch.from_numpy(rows),
         labels_M=torch.from_numpy(tokens[is_label]),
         sequence_M=torch.from_numpy(sequence[is_label]),
-        plan=layout(n, m - 1, dtype),
+        plan=layout(n, m - 1, dtype) if objective == "prefix_lm" else layout(np.ones_like(n), n + m - 2, dtype),
         ids=tuple(itertools.chain.from_iterable(p.ids for p in share)),
-        labelled=int(sum(p.response_lengths.sum() for p in packs)),
+        labelled=inputs if everything else int(sum(p.response_lengths.sum() for p in packs)),
         sequences=sum(len(p.ids) for p in packs),
-        inputs=sum(len(p.tokens) - len(p.ids) for p in packs),
+        inputs=inputs,
         digest=digest.hexdigest(),
         epoch=epoch,
     )
 
 
 def batch_of_step(
-    packs: Packs, step: int, batch_packs: int, rank: int = 0, world: int = 1, dtype: torch.dtype = torch.float32
+    packs: Packs,
+    step: int,
+    batch_packs: int,
+    rank: int = 0,
+    world: int = 1,
+    dtype: torch.dtype = torch.float32,
+    objective: Objective = "prefix_lm",
 ) -> Batch:
     """The share of worker `rank` in step `step` (from 1)."""
     first = (step - 1) * batch_packs
     chosen = [packs[index] for index in range(first, first + batch_packs)]
-    return assemble(chosen, slice(rank, None, world), packs.epoch(first), dtype)
+    return assemble(chosen, slice(rank, None, world), packs.epoch(first), dtype, objective)
 
 
 def even_share(batch_packs: int, world: int) -> int:
@@ -195,18 +210,24 @@ def even_share(batch_packs: int, world: int) -> int:
 
 
 def batches(
-    packs: Packs, steps: range, batch_packs: int, rank: int = 0, world: int = 1, dtype: torch.dtype = torch.float32
+    packs: Packs,
+    steps: range,
+    batch_packs: int,
+    rank: int = 0,
+    world: int = 1,
+    dtype: torch.dtype = torch.float32,
+    objective: Objective = "prefix_lm",
 ) -> Iterator[Batch]:
     """The batches of `steps`, each made in the background while the one before it is trained on."""
     even_share(batch_packs, world)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         ahead = None
         for step in steps:
-            now = ahead or pool.submit(batch_of_step, packs, step, batch_packs, rank, world, dtype)
+            now = ahead or pool.submit(batch_of_step, packs, step, batch_packs, rank, world, dtype, objective)
             following = step + steps.step
             ahead = None
             if following in steps:
-                ahead = pool.submit(batch_of_step, packs, following, batch_packs, rank, world, dtype)
+                ahead = pool.submit(batch_of_step, packs, following, batch_packs, rank, world, dtype, objective)
             yield now.result()
 
 

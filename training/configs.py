@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from training.model import ModelConfig
 
 Precision = Literal["fp32", "bf16"]
+Objective = Literal["prefix_lm", "causal", "causal_all"]
+"""prefix_lm: P(a|q), the tokens of the question all seeing each other. causal: P(a|q), each token seeing what went
+before it. causal_all: P(x), causal with the question predicted as well, as pretraining on plain text has it."""
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -36,6 +39,7 @@ class TrainConfig(BaseModel):
     weight_decay: float = 0.1
     ema_decay: float = 0.9999
     bp_warmup: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which bp_steps climbs from 2 to 5
+    objective: Objective = "prefix_lm"
     precision: Precision = "bf16"  # of the forward and backward pass; master weights are fp32
     seed: int = 0
     checkpoint_steps: int = Field(default=1000, ge=1)

@@ -36,9 +36,15 @@ def to_transformers(folder: str, out: str, average: bool = True) -> Path:
     `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load; logits are equal.
 
     average: the moving average of the weights, or the last ones. Raises CheckpointError where there is no checkpoint,
-    InputError where `out` holds something already.
+    InputError where `out` holds something already, or the model is one that transformers does not have.
     """
     found = checkpoint.read(Path(folder))
+    config = found.progress.config
+    if config.model.architecture != "hrm" or config.model.norm != "magic":
+        raise InputError(
+            f"{folder}: a {config.model.architecture} with {config.model.norm} norms; "
+            "transformers' hrm_text is an hrm with magic ones, so only that can be exported"
+        )
     target = Path(out)
     if target.exists() and any(target.iterdir()):
         raise InputError(f"{out} is not empty; export into a new folder")
@@ -48,7 +54,7 @@ def to_transformers(folder: str, out: str, average: bool = True) -> Path:
     model, special = checkpoint.load_model(found, average), found.progress.special
     tensors = {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
-    described = config_json(found.progress.config.model, special)
+    described = config_json(config.model, special, config.objective == "prefix_lm")
     (aside / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     tokenizer = json.loads((found.folder / "tokenizer.json").read_text())
     names = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
@@ -67,7 +73,7 @@ def to_transformers(folder: str, out: str, average: bool = True) -> Path:
     return target
 
 
-def config_json(config: ModelConfig, special: Mapping[str, int]) -> dict[str, Any]:
+def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool = True) -> dict[str, Any]:
     """transformers' configuration of a model. `num_hidden_layers` is the number of blocks of ONE module."""
     return {
         "architectures": ["HrmTextForCausalLM"],
@@ -88,7 +94,7 @@ def config_json(config: ModelConfig, special: Mapping[str, int]) -> dict[str, An
         "L_bp_cycles": [0] * (config.high_cycles - 1) + [config.low_cycles],
         "embedding_scale": math.sqrt(config.hidden),
         "initializer_range": 1 / math.sqrt(config.hidden),
-        "prefix_lm": True,
+        "prefix_lm": prefix_lm,
         "tie_word_embeddings": False,
         "attention_bias": False,
         "mlp_bias": False,

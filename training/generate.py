@@ -37,6 +37,7 @@ class Speaker(NamedTuple):
     context: int  # tokens of prompt and answer together
     folder: Path | None = None  # the checkpoint, and the step it was taken at
     step: int = 0
+    causal: bool = False  # the tokens of a prompt see what went before them only, as the model has learnt it
 
 
 def load(folder: str, average: bool = True, precision: Precision = "fp32") -> Speaker:
@@ -52,6 +53,7 @@ def load(folder: str, average: bool = True, precision: Precision = "fp32") -> Sp
         found.progress.context,
         found.folder,
         found.progress.step,
+        found.progress.config.objective != "prefix_lm",
     )
 
 
@@ -108,7 +110,7 @@ def generate(
 class Cache:
     """Keys and values [slots, B, H, T, K] of the sequences in a batch, and how many positions each has filled."""
 
-    def __init__(self, model: HrmText, lengths: Sequence[int], room: int) -> None:
+    def __init__(self, model: HrmText, lengths: Sequence[int], room: int, causal: bool = False) -> None:
         config = model.config
         shape = (slots(config), len(lengths), config.heads, max(lengths) + room, config.hidden // config.heads)
         dtype = model.lm_head.weight.dtype
@@ -117,7 +119,8 @@ class Cache:
         # Where each packed prompt token goes.
         self._sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), self.filled_B)
         self._position_N = torch.cat([torch.arange(n) for n in lengths])
-        self._plan = layout(lengths, [0] * len(lengths), dtype)
+        prefixes = [1 if causal else n for n in lengths]
+        self._plan = layout(prefixes, [n - p for n, p in zip(lengths, prefixes, strict=True)], dtype)
         self._sees: Tensor | None = None
 
     def read(self, slot: int, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
@@ -164,7 +167,7 @@ def _decode(speaker: Speaker, prompts: Sequence[Sequence[int]], max_new_tokens: 
     answers: list[list[int]] = [[] for _ in prompts]
     if room < 1:
         return answers
-    cache = Cache(model, lengths, room)
+    cache = Cache(model, lengths, room, speaker.causal)
     tokens_N = torch.tensor([token for ids in prompts for token in ids])
     positions_N = torch.cat([torch.arange(n) for n in lengths])
     ends_B = torch.tensor(lengths).cumsum(0) - 1

@@ -75,7 +75,8 @@ def train(
     metrics: Metrics = {}
     clock = time.perf_counter()
     for step, batch in enumerate(
-        batches(packs, range(done + 1, total_steps + 1), config.batch_packs, rank, world, dtype), start=done + 1
+        batches(packs, range(done + 1, total_steps + 1), config.batch_packs, rank, world, dtype, config.objective),
+        start=done + 1,
     ):
         waited = time.perf_counter() - clock
         lr, depth = learning_rate(config, step), bp_steps(config, step, total_steps)

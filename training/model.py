@@ -8,6 +8,7 @@
 
 The input enters once, as the first zH; states are added, never gated or projected; nothing is carried between batches.
 Eight module calls make four passes over the core's weights, but only the last `bp_steps` of them are differentiated.
+The models it is compared with are other schedules of calls to the same kind of module: see `schedule`.
 
 MagicNorm is what keeps this stable: inside a module, PreNorm residual blocks; at its exit, one more norm. No norm has a
 scale, so the matrices are all there is to train. Eight exit norms bound the forward pass as PostNorm would, while the
@@ -24,6 +25,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +42,16 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(slot, q_NHK, k_NHK, v_NHK) -> a_NHK. The model does not know who may look at whom; see training/attention.py."""
 
 
+Architecture = Literal["hrm", "transformer", "universal", "rins", "trm", "trm_half"]
+"""HRM and what it is compared with; every one of them has `2 * blocks` blocks of parameters, but trm_half has half."""
+
+Norm = Literal["magic", "pre", "post"]
+"""magic: PreNorm blocks and a norm at each module's exit. pre: PreNorm blocks, and one norm before the head, as if all
+calls were one deep transformer. post: a norm after every residual sum."""
+
+
 class ModelConfig(BaseModel):
-    """The shape of a model. `blocks` counts the blocks of ONE module, so a model has `2 * blocks`."""
+    """The shape of a model. `blocks` counts the blocks of ONE of the two modules of HRM: `2 * blocks` in all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,12 +64,77 @@ class ModelConfig(BaseModel):
     low_cycles: int = 3
     rope_theta: float = 10_000.0
     max_positions: int = 4096
+    architecture: Architecture = "hrm"
+    norm: Norm = "magic"
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> ModelConfig:
         if self.hidden % self.heads or (self.hidden // self.heads) % 2:
             raise ValueError(f"hidden {self.hidden} must split into {self.heads} heads of even width")
         return self
+
+
+class Call(NamedTuple):
+    """One module call: state[into] = module(sum of the states `of`). States: H starts as the input, L as `z_L_init`."""
+
+    module: Literal["H", "L"]
+    into: Literal["H", "L"]
+    of: str  # "H", "L" or "HL"
+    learns: bool = False  # whether it is differentiated
+
+
+@lru_cache
+def schedule(config: ModelConfig, bp_steps: int = 5) -> tuple[Call, ...]:
+    """The module calls of one forward pass, in order; the state that the last one writes goes to the head.
+
+    A gradient flows through the last few calls into each state. HRM differentiates `bp_steps` K calls: of H the last
+    min(high_cycles, K - 1) and of L the rest, e.g. 5 -> 2 and 3; the others have numbers of their own. With 2 x 3
+    cycles all but the transformer spend the same forward pass (the baselines of sapientinc/HRM-Text):
+
+    transformer  all blocks, once
+    universal    all blocks, 4 times, the input added each time          (Universal Transformer, arXiv 1807.03819)
+    rins         half the blocks 7 times, likewise, then the other half  (Recursive Inference Scaling, arXiv 2502.07503)
+    trm          HRM with one module of all blocks for both, 2 x 1 cycles (Tiny Recursive Model, arXiv 2510.04871)
+    trm_half     HRM with one module of half the blocks for both
+
+    Raises ValueError for bp_steps below 2: at least one call of each of L and H must be differentiated.
+    """
+    if bp_steps < 2:
+        raise ValueError(f"bp_steps {bp_steps}: at least 2 calls must be differentiated, one of L and one of H")
+    high_cycles, low_cycles = config.high_cycles, config.low_cycles
+    half_passes = high_cycles * (low_cycles + 1)
+    low, high = Call("L", "L", "HL"), Call("H", "H", "HL")
+    shared = low._replace(module="H")
+    last: dict[str, int]
+    match config.architecture:
+        case "hrm":
+            calls = ([low] * low_cycles + [high]) * high_cycles
+            last = {"H": min(high_cycles, bp_steps - 1), "L": bp_steps - min(high_cycles, bp_steps - 1)}
+        case "transformer":
+            calls, last = [Call("H", "H", "H")], {"H": 1}
+        case "universal":
+            calls, last = [shared] * (half_passes // 2), {"L": 2}
+        case "rins":
+            calls, last = [low] * (half_passes - 1) + [Call("H", "H", "L")], {"L": 4, "H": 1}
+        case "trm":
+            calls, last = [shared, high] * high_cycles, {"L": 1, "H": 1}
+        case "trm_half":
+            calls, last = ([shared] * low_cycles + [high]) * high_cycles, {"L": 3, "H": 2}
+    ordered = []
+    for call in reversed(calls):
+        ordered.append(call._replace(learns=last[call.into] > 0))
+        last[call.into] -= 1
+    return tuple(reversed(ordered))
+
+
+def module_blocks(config: ModelConfig) -> int:
+    """Blocks of each module of the architecture."""
+    return config.blocks * (2 if config.architecture in ("transformer", "universal", "trm") else 1)
+
+
+def slots(config: ModelConfig) -> int:
+    """Attention invocations of one forward pass: 8 calls times the blocks of a module. Each needs its own KV cache."""
+    return len(schedule(config)) * module_blocks(config)
 
 
 def rotation(positions_N: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -100,29 +176,34 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """A PreNorm residual block."""
+    """A residual block, PreNorm but for `norm: post`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.post = config.norm == "post"
         self.attn = Attention(config)
         self.mlp = FeedForward(config)
 
     def forward(self, u_ND: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
+        if self.post:
+            u_ND = rms_norm(u_ND + self.attn(u_ND, turn, attend, slot))
+            return rms_norm(u_ND + self.mlp(u_ND))
         u_ND = u_ND + self.attn(rms_norm(u_ND), turn, attend, slot)
         return u_ND + self.mlp(rms_norm(u_ND))  # type: ignore[no-any-return]
 
 
 class Module(nn.Module):
-    """Blocks, then the exit norm: H and L are two of these."""
+    """Blocks, then the exit norm of MagicNorm: H and L are two of these."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.magic = config.norm == "magic"
+        self.layers = nn.ModuleList(Block(config) for _ in range(module_blocks(config)))
 
     def forward(self, u_ND: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, call: int) -> Tensor:
         for index, block in enumerate(self.layers):
             u_ND = block(u_ND, turn, attend, call * len(self.layers) + index)
-        return rms_norm(u_ND)
+        return rms_norm(u_ND) if self.magic else u_ND
 
 
 class HrmText(nn.Module):
@@ -138,8 +219,8 @@ class HrmText(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden)
-        self.H_module = Module(config)
-        self.L_module = Module(config)
+        for name in sorted({call.module for call in schedule(config)}):
+            self.add_module(f"{name}_module", Module(config))
         self.lm_head = nn.Linear(config.hidden, config.vocab_size, bias=False)
         # A buffer: it never trains. bf16 as in the published checkpoints.
         self.register_buffer("z_L_init", torch.zeros(config.hidden, dtype=torch.bfloat16))
@@ -149,39 +230,24 @@ class HrmText(nn.Module):
     ) -> Tensor:
         """Logits [M, V] for the tokens that follow `rows_M` of the packed `tokens_N` (all N rows when None).
 
-        Differentiates the last calls only, `bp_steps` K of them: min(high_cycles, K - 1) calls of H and the rest of L.
-        With K = 2 the first H call is cut off too, so the embedding gets no gradient at all.
+        Differentiates the last calls only (see `schedule`). With bp_steps 2 the first H call is cut off too, so the
+        embedding gets no gradient at all.
         """
         config = self.config
-        high_bp, low_bp = differentiated(bp_steps, config.high_cycles)
         turn = rotation(positions_N, config.hidden // config.heads, config.rope_theta)
-        z_H = self.embed_tokens(tokens_N) * math.sqrt(config.hidden)
-        z_L = self.z_L_init.to(z_H.dtype).expand_as(z_H)
+        z = self.embed_tokens(tokens_N) * math.sqrt(config.hidden)
+        states = {"H": z, "L": self.z_L_init.to(z.dtype).expand_as(z)}
         learning = torch.is_grad_enabled()
-        call = 0
-        for high in range(config.high_cycles):
-            for low in range(high * config.low_cycles, (high + 1) * config.low_cycles):
-                with torch.set_grad_enabled(learning and low >= config.high_cycles * config.low_cycles - low_bp):
-                    z_L = self.L_module(z_L + z_H, turn, attend, call)
-                call += 1
-            with torch.set_grad_enabled(learning and high >= config.high_cycles - high_bp):
-                z_H = self.H_module(z_H + z_L, turn, attend, call)
-            call += 1
-        logits_MV: Tensor = self.lm_head(z_H if rows_M is None else z_H[rows_M])
+        for index, call in enumerate(schedule(config, bp_steps)):
+            module = self.get_submodule(f"{call.module}_module")
+            with torch.set_grad_enabled(learning and call.learns):
+                u = states["H"] + states["L"] if call.of == "HL" else states[call.of]
+                z = states[call.into] = module(u, turn, attend, index)
+        z_MD = z if rows_M is None else z[rows_M]
+        if config.norm == "pre":
+            z_MD = rms_norm(z_MD)
+        logits_MV: Tensor = self.lm_head(z_MD)
         return logits_MV
-
-
-def differentiated(bp_steps: int, high_cycles: int) -> tuple[int, int]:
-    """How many of the last H calls and of the last L calls get a gradient, e.g. 5 -> (2, 3). Needs bp_steps >= 2."""
-    if bp_steps < 2:
-        raise ValueError(f"bp_steps {bp_steps}: at least 2 calls must be differentiated, one of L and one of H")
-    high = min(high_cycles, bp_steps - 1)
-    return high, bp_steps - high
-
-
-def slots(config: ModelConfig) -> int:
-    """Attention invocations of one forward pass: 8 calls times the blocks of a module. Each needs its own KV cache."""
-    return config.high_cycles * (config.low_cycles + 1) * config.blocks
 
 
 def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:

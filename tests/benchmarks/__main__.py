@@ -17,6 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("filters", "dedup", "contamination", "tokens", "training", "build")
+BY_NAME = ("comparison",)
+"""Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]
 
@@ -56,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="default: all")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, *BY_NAME, []], help=f"default: all but {BY_NAME[0]}")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the reports")
     arguments = parser.parse_args()
     data = Path(os.environ.get("WINNOW_SHARED_DATA") or ROOT / "../shared/data").resolve()

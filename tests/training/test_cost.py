@@ -1,0 +1,65 @@
+"""The arithmetic of a run's cost gives the published figures, and counts what the model really has and does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from training.attention import attend, layout
+from training.configs import CONFIGS
+from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, parameters
+from training.model import Architecture, HrmText, ModelConfig, build
+
+SMALL = ModelConfig(vocab_size=96, hidden=64, heads=2, feed_forward=160, blocks=2, max_positions=64)
+
+
+def test_the_published_run_is_reproduced() -> None:
+    """XL on 16 H100: 1e21 operations, 46 hours (arXiv 2605.20613), 1,472 dollars at 2 an hour."""
+    made = cost(CONFIGS["xl"](65_536, 4097), PUBLISHED_TOKENS, gpus=16, price=2.0)
+    assert made.flops == pytest.approx(1.05e21, rel=0.001)
+    assert made.hours == pytest.approx(46, rel=0.005)
+    assert made.dollars == pytest.approx(1472, rel=0.005)
+    assert made.parameters == 1_182_793_728
+    assert made.memory_bytes < 80e9  # it ran on cards of 80 GB, without activation checkpointing
+
+
+def test_operations_per_token_are_the_published_ones() -> None:
+    xl, large = (CONFIGS[name](65_536, 4097) for name in ("xl", "l"))
+    assert flops_per_token(xl.model) == pytest.approx(18.27e9, rel=0.001)
+    assert mean_flops_per_token(xl) == pytest.approx(17.49e9, rel=0.001)
+    assert mean_flops_per_token(large) == pytest.approx(9.57e9, rel=0.001)
+
+
+@pytest.mark.parametrize("architecture", ["hrm", "transformer", "universal", "rins", "trm", "trm_half"])
+def test_counts_are_those_of_the_model(architecture: Architecture) -> None:
+    config = SMALL.model_copy(update={"architecture": architecture})
+    with torch.device("meta"):
+        assert parameters(config) == sum(p.numel() for p in HrmText(config).parameters())
+    model, tokens = build(config, 0), 16
+    with FlopCounterMode(display=False) as counter:
+        model(torch.arange(tokens), torch.arange(tokens), lambda slot, q, k, v: v).sum().backward()
+    # The embedding's gradient is no matrix product; the first differentiated product may skip its input's gradient.
+    assert counter.get_total_flops() == pytest.approx(flops_per_token(config) * tokens, rel=0.06)
+
+
+def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with() -> None:
+    config = CONFIGS["b"](256, 257)
+    config = config.model_copy(
+        update={"model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256}), "batch_packs": 1}
+    )
+    model = build(config.model, 0).to(torch.bfloat16)
+    plan, kept = layout([100], [156], torch.bfloat16), {}
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        logits = model(torch.arange(256) % 96, torch.arange(256), lambda slot, q, k, v: attend(plan, q, k, v))
+    made = cost(config, 1, gpus=1, price=1.0)
+    assert logits.requires_grad
+    assert sum(kept.values()) == pytest.approx(made.activation_bytes, rel=0.1)
