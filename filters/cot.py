@@ -2,8 +2,8 @@
 
 `thinking` judges the text as it came: an answer that was cut off or never given is dropped, with the text that shows
 it. `strip_thinking` then leaves of each response its answer alone. Both read a text as `filters.tags` does, which
-says what a block is. What is left is read again until nothing is found in it: a response comes out free of every
-block that is known, or the run fails.
+says what a block is. What is left is read again until nothing is found in it; `pipelines.refine` scans the rows that
+come out of all stages once more, and fails the run where a block has come through.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,12 +23,17 @@ from filters.tags import FAMILIES, find, spell_out
 from filters.text import contiguous, is_space, strings
 from filters.verdict import Check, first_failure
 
+PASSES = 16
+"""Readings of a text: tags that appear only when others are gone (`<th<think>x</think>ink>`) are an attack, not a
+trace, and a text with more layers of them is given up."""
+
 
 class Answers(NamedTuple):
     """Texts without their thinking.
 
     text: string [rows]; thinking: string [rows], the blocks' contents, a blank line between them; blocks: int64 [rows],
-    how many were taken out; unclosed: bool [rows]; changed: bool [rows], where `text` is not what came in.
+    how many were taken out; unclosed: bool [rows]; changed: bool [rows], where `text` is not what came in; tangled:
+    bool [rows], where after PASSES readings there still is thinking.
     """
 
     text: pa.StringArray
@@ -35,6 +41,7 @@ class Answers(NamedTuple):
     blocks: npt.NDArray[np.int64]
     unclosed: npt.NDArray[np.bool_]
     changed: npt.NDArray[np.bool_]
+    tangled: npt.NDArray[np.bool_]
 
 
 class Thinking(Filter):
@@ -48,14 +55,18 @@ class Thinking(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `thinking_unclosed` (a block never ends: what follows was cut off), `thinking_without_answer`
-        (nothing is left beside the thinking), `thinking_present` (where `drop` is `any`). The value is the number of
-        blocks."""
-        answers = strip(contiguous(records["response"]))
+        (nothing is left beside the thinking), `answer_unclosed` (the solution that follows begin_of_thought never
+        ends), `thinking_tangled` (tags within tags, so deep that no reading frees the text of them),
+        `thinking_present` (where `drop` is `any`). The value is the number of blocks."""
+        responses = contiguous(records["response"])
+        answers = strip(responses)
         empty = pc.equal(pc.utf8_trim_whitespace(answers.text), "").to_numpy(zero_copy_only=False)
         some = answers.blocks > 0
         checks = [
+            Check("thinking_tangled", answers.tangled, answers.blocks, PASSES),
             Check("thinking_unclosed", answers.unclosed, answers.blocks, 0),
             Check("thinking_without_answer", some & empty, answers.blocks, 0),
+            Check("answer_unclosed", _solution_unclosed(responses, some), answers.blocks, 0),
         ]
         if self.drop == "any":
             checks.append(Check("thinking_present", some, answers.blocks, 0))
@@ -76,7 +87,8 @@ class StripThinking(Transform):
     def rewrite(self, records: pa.Table) -> pa.Table:
         """Rewrite `response`, and `digest` where there is one.
 
-        Errors: ValueError if a response cannot be freed of thinking; no known text causes it.
+        A response that cannot be freed of thinking keeps what is left: `thinking` before this stage drops it as
+        `thinking_tangled`, and without that the scan of `pipelines.refine` fails the run.
         """
         answers = strip(contiguous(records["response"]))
         if answers.changed.any():
@@ -99,23 +111,36 @@ class StripThinking(Transform):
         return records
 
 
-def strip(texts: pa.StringArray) -> Answers:
-    """Take the thinking out of every text; texts without tags come out byte by byte as they went in.
+def _solution_unclosed(responses: pa.StringArray, some: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Where, among the rows with `some` thinking, a solution is begun and not ended: bool [rows].
 
-    Errors: ValueError naming the row if something is still found after many passes.
+    Only of this wrapper is a missing end a sign: `</answer>` and `<|return|>` are stop words that decoding leaves out.
     """
+    found = np.zeros(len(responses), np.bool_)
+    rows = np.flatnonzero(some)
+    texts = responses.take(pa.array(rows))
+    opened = pc.match_substring(texts, "<|begin_of_solution|>", ignore_case=True)
+    closed = pc.match_substring(texts, "<|end_of_solution|>", ignore_case=True)
+    found[rows] = pc.and_not(opened, closed).to_numpy(zero_copy_only=False)
+    return found
+
+
+def strip(texts: pa.StringArray) -> Answers:
+    """Take the thinking out of every text; texts without tags come out byte by byte as they went in."""
     rows = len(texts)
-    blocks, unclosed, changed = np.zeros(rows, np.int64), np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
+    blocks = np.zeros(rows, np.int64)
+    unclosed, changed, tangled = (np.zeros(rows, np.bool_) for _ in range(3))
     texts = spell_out(texts)
     thinking = strings(np.zeros(0, np.uint8), np.zeros(rows + 1, np.int32))
     touched = np.arange(rows)  # the rows of `part`
-    part, left = texts, 16
+    part, left = texts, PASSES
     while True:
         cuts = find(part)
         if len(cuts.row) == 0:
-            return Answers(texts, thinking, blocks, unclosed, changed)
+            return Answers(texts, thinking, blocks, unclosed, changed, tangled)
         if left == 0:
-            raise ValueError(f"row {touched[cuts.row[0]]}: thinking is still found after 16 passes")
+            tangled[touched[cuts.row]] = True
+            return Answers(texts, thinking, blocks, unclosed, changed, tangled)
         left -= 1
         hit = np.unique(cuts.row)
         blocks_here = np.bincount(cuts.row, cuts.closed != 0, len(part)).astype(np.int64)
@@ -130,7 +155,7 @@ def strip(texts: pa.StringArray) -> Answers:
         mask = np.zeros(rows, np.bool_)
         mask[touched] = changed[touched] = True
         texts = pc.replace_with_mask(texts, pa.array(mask), answer)
-        if left < 15:  # a later pass adds to what an earlier one found
+        if left < PASSES - 1:  # a later pass adds to what an earlier one found
             earlier = thinking.take(pa.array(touched))
             both = pc.and_(pc.not_equal(earlier, ""), pc.not_equal(inner, ""))
             inner = pc.binary_join_element_wise(earlier, inner, pc.if_else(both, "\n\n", ""))
@@ -138,28 +163,46 @@ def strip(texts: pa.StringArray) -> Answers:
         part = answer
 
 
-def census(records: pa.Table) -> pa.Table:
-    """What `strip_thinking` would take out of `response`, by source and family, for reports.
+CENSUS = pa.schema(
+    [
+        pa.field("source", pa.string(), False),
+        pa.field("family", pa.string(), False),
+        *(pa.field(name, pa.int64(), False) for name in ("rows", "blocks", "unclosed", "dropped")),
+    ]
+)
+"""What was found of each family in each source. unclosed: blocks; dropped: rows, which count in each of their
+families."""
 
-    Columns: source string, family string, rows int64, blocks int64, unclosed int64; ordered by source and family.
+
+def census(records: pa.Table, dropped: npt.NDArray[np.bool_]) -> pa.Table:
+    """The thinking in `response`, by source and family (CENSUS, ordered by both), for reports.
+
+    dropped: bool [rows], the rows that went for their thinking.
     """
     cuts = find(spell_out(contiguous(records["response"])))
     block = cuts.closed != 0
-    found = pa.table(
+    rows = cuts.row[block]
+    found = pl.DataFrame(
         {
-            "source": contiguous(records["source"]).take(pa.array(cuts.row[block])),
-            "family": pa.array([family.name for family in FAMILIES], pa.string()).take(pa.array(cuts.family[block])),
-            "row": pa.array(cuts.row[block]),
-            "unclosed": pa.array((cuts.closed[block] < 0).astype(np.int64)),
+            "source": pl.Series(contiguous(records["source"]).take(pa.array(rows)), dtype=pl.String),
+            "family": pl.Series([FAMILIES[family].name for family in cuts.family[block].tolist()], dtype=pl.String),
+            "row": rows,
+            "unclosed": cuts.closed[block] < 0,
+            "dropped": dropped[rows],
         }
     )
-    grouped = found.group_by(["source", "family"]).aggregate(
-        [("row", "count_distinct"), ("row", "count"), ("unclosed", "sum")]
+    counted = found.group_by("source", "family").agg(
+        rows=pl.col("row").n_unique(),
+        blocks=pl.len(),
+        unclosed=pl.col("unclosed").sum(),
+        dropped=pl.col("row").filter("dropped").n_unique(),
     )
-    counted = grouped.rename_columns({"row_count_distinct": "rows", "row_count": "blocks", "unclosed_sum": "unclosed"})
-    return counted.select(["source", "family", "rows", "blocks", "unclosed"]).sort_by(
-        [("source", "ascending"), ("family", "ascending")]
-    )
+    return counted.sort("source", "family").select(CENSUS.names).to_arrow().cast(CENSUS)
+
+
+def leaks(responses: pa.StringArray) -> npt.NDArray[np.int64]:
+    """The rows in which thinking, or a tag of it, is found, ascending: none, in responses that were stripped."""
+    return np.unique(find(spell_out(responses)).row)
 
 
 @kernel

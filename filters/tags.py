@@ -8,9 +8,9 @@
 - An opening tag that is never closed begins a block that runs to the end of the text, or to a complete answer wrapper.
 - Answer wrappers (`<answer>`, `<Output>`) lose their tags and keep what is in them, where the text has a block or the
   wrapper is the whole text. Elsewhere `<output>` is HTML.
-- Text about the tags is left alone: in inline code and fenced code, in quotes, beside words like "the ... tag", and an
-  opening tag in the middle of a line that nothing closes. Inside a block a fence protects nothing, since reasoning is
-  cut off in the middle of code.
+- Text about the tags is left alone: in inline code and fenced code, in quotes, in a cell of a table, as an item of a
+  list with a colon after it, beside words like "the ... tag", and an opening tag in the middle of a line that nothing
+  closes. Inside a block a fence protects nothing, since reasoning is cut off in the middle of code.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ FAMILIES = (
     Family("reasoning", ("<reasoning>",), ("</reasoning>",)),
     Family("reflection", ("<reflection>",), ("</reflection>",)),
     Family("scratchpad", ("<scratchpad>",), ("</scratchpad>",)),
+    Family(
+        "monologue",
+        ("<inner_monologue>", "<thought_process>", "<chain_of_thought>", "<ant_thinking>", "<antthinking>"),
+        ("</inner_monologue>", "</thought_process>", "</chain_of_thought>", "</ant_thinking>", "</antthinking>"),
+    ),
+    Family("column", ("<reasoning_content>",), ("</reasoning_content>",)),  # a column of its own, see pipelines.pairs
     Family("seed", ("<seed:think>",), ("</seed:think>",)),
     Family("mm", ("<mm:think>",), ("</mm:think>",)),
     Family("begin_of_thought", ("<|begin_of_thought|>",), ("<|end_of_thought|>",)),  # Sky-T1, OpenThoughts
@@ -253,6 +259,18 @@ def _is_quote(byte: int) -> bool:
 
 
 @kernel
+def _is_item(data, begin, at):  # type: ignore[no-untyped-def]
+    """Whether nothing but the mark of a list item (`- `, `2. `) stands on the line up to `at`."""
+    stop = at - 6
+    while at >= begin and at > stop and data[at] != 10:
+        byte = data[at]
+        if not (is_space(byte) or 48 <= byte <= 57 or byte in (40, 41, 42, 43, 45, 46)):
+            return False
+        at -= 1
+    return at < begin or data[at] == 10
+
+
+@kernel
 def _mention(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     """Flags of the tag data[start:stop] in data[begin:end]: whether its line talks about it, and where it stands."""
     flags = 0
@@ -271,6 +289,9 @@ def _mention(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     word = _look_up(_WORD_KEYS, _WORD_VALUES, state) if i > right > stop else -1
     if word >= 0 and word & 4:
         flags |= _NOUN | _ABOUT
+    cell = left >= begin and right < end and data[left] == 124 and data[right] == 124 and data[start] != 124
+    if cell or (stop < end and data[stop] == 58 and _is_item(data, begin, left)):
+        flags |= _ABOUT
     if flags & _LINE_START:
         return flags
     if word >= 0 and word & 2:

@@ -168,7 +168,7 @@ def _check(spec: SourceSpec) -> None:
 
 def _check_pairs(spec: SourceSpec, where: str) -> None:
     columns = _columns(spec)
-    known = ("instruction", "response", "condition", "messages")
+    known = ("instruction", "response", "condition", "messages", "thinking")
     for name in columns:
         if name not in known:
             raise RecipeError(f"{where}: columns: unknown key {name!r}; {nearest(name, known)}")

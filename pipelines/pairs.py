@@ -62,21 +62,48 @@ def read_pairs(path: str, columns: dict[str, str], condition: str | None) -> Ite
     """RAW rows of a file without adapter.
 
     columns: RAW column -> the file's column, of `instruction`, `response` and `condition`; or `messages` -> the column
-    of a conversation (see `exchange`). condition: the tags of every row, where no column holds them. Errors: as `read`.
+    of a conversation (see `exchange`). `thinking` -> the column, or the field of a turn, that holds a model's reasoning
+    apart from its answer (`reasoning_content`): it is put before the response as a block that the stages `thinking` and
+    `strip_thinking` know, so that it is counted, kept or dropped as all thinking is. condition: the tags of every row,
+    where no column holds them. Errors: as `read`.
     """
     tags = columns.get("condition")
     extra = [] if tags is None or condition is not None else [pa.field(tags, pa.string())]
+    thinking = columns.get("thinking")
     if "messages" in columns:
         name = columns["messages"]
-        for rows in read(path, pa.schema([pa.field(name, MESSAGES), *extra])):
-            asked, answered, faults = exchange(rows[name])
+        turns = MESSAGES if thinking is None else _with_field(thinking)
+        for rows in read(path, pa.schema([pa.field(name, turns), *extra])):
+            asked, answered, faults = exchange(rows[name], thinking)
             merged = pc.coalesce(rows["fault"], faults)
             rows = rows.set_column(rows.schema.get_field_index("fault"), FAULT, merged)
             yield raw(rows, asked, answered, _tags(rows, tags, condition))
         return
-    wanted = [pa.field(name, pa.string()) for name in dict.fromkeys([columns["instruction"], columns["response"]])]
+    read_columns = [columns["instruction"], columns["response"], *([thinking] if thinking else [])]
+    wanted = [pa.field(name, pa.string()) for name in dict.fromkeys(read_columns)]
     for rows in read(path, pa.schema([*wanted, *(field for field in extra if field not in wanted)])):
-        yield raw(rows, rows[columns["instruction"]], rows[columns["response"]], _tags(rows, tags, condition))
+        answers = rows[columns["response"]]
+        if thinking is not None:
+            answers = think_first(rows[thinking], answers)
+        yield raw(rows, rows[columns["instruction"]], answers, _tags(rows, tags, condition))
+
+
+def think_first(thinking: Any, response: Any) -> Any:
+    """Responses with the reasoning that a column of its own holds before them, in the tags of the family `column`.
+
+    Both string [rows]. A response whose reasoning is null or blank is left as it is; a null response stays null.
+    """
+    # The block ends at the first tag that closes it, so there must be none in the reasoning itself.
+    inner = pc.replace_substring_regex(pc.fill_null(thinking, ""), r"(?i)</?reasoning_content\b[^<>]{0,200}>", "")
+    block = pc.binary_join_element_wise("<reasoning_content>", inner, "</reasoning_content>", "\n")
+    blank = pc.equal(pc.utf8_trim_whitespace(inner), "")
+    return pc.if_else(blank, response, pc.binary_join_element_wise(block, response, "\n\n"))
+
+
+def _with_field(name: str) -> pa.DataType:
+    """MESSAGES whose turns have one field more."""
+    turn = MESSAGES.value_type
+    return pa.list_(pa.struct([*turn, pa.field(name, pa.string())])) if turn.get_field_index(name) < 0 else MESSAGES
 
 
 def _tags(rows: pa.Table, column: str | None, condition: str | None) -> str | pa.ChunkedArray:
@@ -86,23 +113,27 @@ def _tags(rows: pa.Table, column: str | None, condition: str | None) -> str | pa
     return rows[column]
 
 
-def exchange(messages: pa.ChunkedArray) -> tuple[pa.Array, pa.Array, pa.Array]:
+def exchange(messages: pa.ChunkedArray, thinking: str | None = None) -> tuple[pa.Array, pa.Array, pa.Array]:
     """The first exchange of each conversation (MESSAGES): instruction, response, and why there is none.
 
     The instruction is the turns before the first answer, system turns and user turns alike, joined by an empty line;
     the response is the first answer. Later rounds are left out, as HRM-Text does: their questions lean on what was
-    said before. Faults: `no_messages`; `unknown_role` or `tool_turns` where someone else speaks before the first
-    answer, or a tool right after it (then it was no answer, but a call); `no_user_turn`; `no_assistant_turn`.
+    said before. thinking: the field of a turn that holds reasoning, which goes before the answer (`think_first`).
+    Faults: `no_messages`; `unknown_role` or `tool_turns` where someone else speaks before the first answer, or a tool
+    right after it (then it was no answer, but a call); `no_user_turn`; `no_assistant_turn`.
     """
     together = messages.combine_chunks()
     parents = pc.list_parent_indices(together)
     turns = pc.list_flatten(together)
     role, content, sender, value = (pc.struct_field(turns, index) for index in range(4))
+    text = pc.coalesce(content, value)
+    if thinking is not None:
+        text = pc.if_else(pc.is_null(text), text, think_first(pc.struct_field(turns, thinking), text))
     said = pl.DataFrame(
         {
             "row": pl.Series(parents, dtype=pl.Int64),
             "role": pl.Series(pc.coalesce(role, sender), dtype=pl.String),
-            "text": pl.Series(pc.coalesce(content, value), dtype=pl.String),
+            "text": pl.Series(text, dtype=pl.String),
         }
     )
     who = pl.col("role").str.to_lowercase().replace_strict(_SPEAKERS, default="other", return_dtype=pl.String)

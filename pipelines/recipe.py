@@ -32,7 +32,8 @@ class SourceSpec(Section):
     """Where rows come from, and how they are read.
 
     adapter: a name in `pipelines/sources`; without one the files' own columns are used, as `columns` maps them
-    (`{instruction: question, response: answer}` or `{messages: messages}`). condition: the tags of every row, where the
+    (`{instruction: question, response: answer}` or `{messages: messages}`, and `thinking: reasoning_content` where
+    reasoning stands apart from the answer). condition: the tags of every row, where the
     adapter does not say. priority: who survives among duplicates, higher first. rows: at most so many (a
     generated source: just so many).
     """

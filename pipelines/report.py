@@ -52,6 +52,7 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "tokens": sum(line["drawn_tokens"] for line in coverage),
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
+        "thinking": _thinking(run),
         "contamination": _contamination(run),
         "results": _results(run),
         "settings": json.dumps(run.info["settings"], indent=2, ensure_ascii=False),
@@ -190,6 +191,19 @@ def _by_source(shards: tuple[storage.ShardRef, ...]) -> Counter[str]:
         if isinstance(values, pa.StructArray):
             total.update(dict(zip(values.field("values").to_pylist(), values.field("counts").to_pylist(), strict=True)))
     return total
+
+
+def _thinking(run: RunFiles) -> list[dict[str, Any]]:
+    """Per source and family of tags: the thinking that came in, and the rows that went for it."""
+    step = run.step("refine")
+    files = [side for side in step.side if "/thinking/" in side.path] if step else []
+    if not files:
+        return []
+    table = pa.concat_tables([storage.map_arrow(file.path) for file in files])
+    keys = ["source", "family"]
+    sums = [name for name in table.column_names if name not in keys]
+    total = table.group_by(keys).aggregate([(name, "sum") for name in sums]).rename_columns([*keys, *sums])
+    return list(total.sort_by([("source", "ascending"), ("blocks", "descending"), ("family", "ascending")]).to_pylist())
 
 
 def _contamination(run: RunFiles) -> list[dict[str, Any]]:

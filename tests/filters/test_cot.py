@@ -7,13 +7,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.exact import digest128
-from filters.cot import StripThinking, Thinking, census, strip
+from filters.cot import CENSUS, PASSES, StripThinking, Thinking, census, leaks, strip
 from filters.stage import apply
 from filters.tags import FAMILIES
 
@@ -47,6 +48,8 @@ STRIPPED = [
     ),
     ("analysisWe add.assistantfinalans", "ans"),
     ("◁think▷x◁/think▷ans", "ans"),
+    ("<reasoning_content>x</reasoning_content>ans", "ans"),
+    ("<antThinking>x</antThinking>ans", "ans"),
     # The answer survives even where the reasoning was never closed, or says the tags' names.
     ("<think>reason <answer>42</answer>", "42"),
     ("<think>I close with `</think>` later</think>ans", "ans"),
@@ -57,6 +60,7 @@ STRIPPED = [
     ("<think>a</think><Output>\nfn f<Output>() {}\n</Output>", "fn f<Output>() {}"),
     # What is left after one reading is read again.
     ("<th<think>x</think>ink>y</think>ans", "ans"),
+    ("reasoning: 9</think>: 9", ": 9"),
 ]
 
 LEFT_ALONE = [
@@ -77,6 +81,9 @@ LEFT_ALONE = [
     "Tokens like <|end|> and <|im_end|>",
     "Thoughtful <b>bold</b> and <thinker>not a tag</thinker>",
     "analysis of variance has a final assistant",
+    "- <think>: opens\n- </think>: closes",
+    "2. </thinking>: the closing tag",
+    "| tag | meaning |\n|---|---|\n| <think> | opens |\n| </think> | closes |",
 ]
 
 
@@ -181,17 +188,55 @@ def test_a_dropped_record_shows_the_thinking_that_it_was_dropped_for() -> None:
     assert outcome.kept["response"].to_pylist() == ["4"]
 
 
-def test_the_census_counts_blocks_by_source_and_family() -> None:
-    records = pa.table(
-        {
-            "source": ["a", "a", "b", "b"],
-            "response": ["<think>1</think>x\n<think>2</think>y", "<think>1", "<thought>1</thought>x", "plain"],
-        }
-    )
-    assert census(records).to_pylist() == [
-        {"source": "a", "family": "think", "rows": 2, "blocks": 3, "unclosed": 1},
-        {"source": "b", "family": "thought", "rows": 1, "blocks": 1, "unclosed": 0},
+def tangled(layers: int) -> str:
+    """Tags within tags: each reading of the text uncovers the next."""
+    return "<think>x</think>ans " + "<|start" * layers + "<|start|>" + "|>" * layers
+
+
+def test_a_text_that_cannot_be_freed_of_thinking_is_known() -> None:
+    answers = strip(pa.array(["plain", tangled(PASSES - 2), tangled(PASSES + 2)]))
+    assert answers.tangled.tolist() == [False, False, True]
+    assert answers.text.to_pylist()[:2] == ["plain", "ans"]  # tags alone, by readings that each uncover one
+    assert leaks(answers.text).tolist() == [2]
+    verdicts = Thinking().judge(pa.table({"response": [tangled(1), tangled(PASSES + 2)]}))
+    assert verdicts.field("reason").to_pylist()[1] == "thinking_tangled" and not verdicts[0].is_valid
+
+
+def test_a_solution_that_was_cut_off_is_dropped() -> None:
+    opening = "<|begin_of_thought|>x<|end_of_thought|><|begin_of_solution|>so"
+    responses = [
+        opening,
+        opening + "<|end_of_solution|>",
+        "<think>x</think><answer>4",
+        "<|begin_of_solution|> is a tag",
     ]
+    verdicts = Thinking().judge(pa.table({"response": responses}))
+    assert [verdict["reason"] if verdict else None for verdict in verdicts.to_pylist()] == [
+        "answer_unclosed",
+        None,
+        None,
+        None,
+    ]
+
+
+def test_the_census_counts_blocks_by_source_and_family() -> None:
+    responses = [
+        "<think>1</think>x\n<think>2</think>y",
+        "<think>1",
+        "<thought>1</thought>x<think>",
+        "plain",
+        "analysisWe add.assistantfinal4",
+    ]
+    records = pa.table({"source": ["a", "a", "b", "b", "b"], "response": responses})
+    zero = {"unclosed": 0, "dropped": 0}
+    assert census(records, np.array([False, True, True, False, False])).to_pylist() == [
+        {"source": "a", "family": "think", "rows": 2, "blocks": 3, "unclosed": 1, "dropped": 1},
+        {"source": "b", "family": "harmony", "rows": 1, "blocks": 1, **zero},
+        {"source": "b", "family": "think", "rows": 1, "blocks": 1, "unclosed": 1, "dropped": 1},
+        {"source": "b", "family": "thought", "rows": 1, "blocks": 1, "unclosed": 0, "dropped": 1},
+    ]
+    nothing = census(records.slice(3, 1), np.zeros(1, np.bool_))
+    assert nothing.num_rows == 0 and nothing.schema == CENSUS
 
 
 @pytest.mark.parametrize(

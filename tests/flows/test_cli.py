@@ -189,6 +189,23 @@ def test_settings_go_recipe_then_environment_then_flag(built: tuple[Path, dict[s
     assert "flag" in done.stderr
 
 
+def test_thinking_that_comes_through_fails_the_run_and_its_mend_helps(built: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = built
+    tangled = "<think>so</think>four " + "<|start" * 20 + "<|start|>" + "|>" * 20
+    rows = [{"q": "One?", "a": "<think>so</think>one"}, {"q": "Four?", "a": tangled}]
+    (folder / "tangled.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    recipe = RECIPE.replace("name: pairs", "name: tangled").replace("mine.jsonl", "tangled.jsonl")
+    (folder / "tangled.yaml").write_text(recipe.replace("{kind: placeholder}", "{kind: strip_thinking}"))
+    done = winnow("build", "tangled.yaml", "--engine", "local", folder=folder, check=1)
+    assert "row mine/tangled/1: its response still holds thinking" in done.stderr and "Traceback" not in done.stderr
+    mended = recipe.replace("{kind: placeholder}", "{kind: thinking}, {kind: strip_thinking}")
+    (folder / "tangled.yaml").write_text(mended, encoding="utf-8")
+    answer = json.loads(winnow("build", "tangled.yaml", "--engine", "local", "--json", folder=folder).stdout)
+    assert answer["dropped"]["thinking/thinking_tangled"] == 1
+    page = Path(answer["report"]).read_text(encoding="utf-8")
+    assert "Thinking taken out" in page
+
+
 def test_a_source_of_which_nothing_is_kept_is_named(built: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = built
     (folder / "blank.jsonl").write_text('{"q": "Say something.", "a": ""}\n' * 3, encoding="utf-8")
