@@ -204,6 +204,13 @@ def _tables() -> tuple[Bytes, Bytes, Bytes, npt.NDArray[np.int32]]:
     return ascii_fold, ascii_kind, kinds, folds
 
 
+def ascii_folds() -> Bytes:
+    """What stands in normalised text for each byte of a token, uint8 [256]; 0 for the bytes of other characters."""
+    folds = _tables()[0].copy()
+    folds[:128] = np.where(folds[:128] == 0, np.arange(128), folds[:128])
+    return folds
+
+
 def _size(offsets: Offsets) -> int:
     """The most tokens that texts can hold: one a byte. Pages that are never written cost nothing."""
     return int(offsets[-1] - offsets[0])

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from dedup.kernel import buffers, kernel
 from dedup.shingles import BASE, normalise, tokenize
 
-LEVELS = (5, 8, 13, 21, 34)
+LEVELS = (5, 8, 11, 13, 20, 34)
 """Lengths of seeds, in tokens; the longer ones only where the shorter is common."""
 CAP = 8
 """A seed is common when more item texts than this share it; it is then posted for one of them only."""

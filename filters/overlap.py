@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.kernel import buffers, kernel
-from dedup.shingles import BASE, Tokens, normalise, tokenize
+from dedup.shingles import BASE, Tokens, ascii_folds, normalise, tokenize
 from filters.benchmark_index import LEVELS, PASSAGE, QUESTION, WHOLE, Index, key_of, prefixes, turning_words
 
 RUN = 8
@@ -119,8 +119,9 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     stream = _stream(left, right)
     powers = np.array([pow(BASE, length, 1 << 64) for length in LEVELS], np.uint64)
     whole_powers = np.array([pow(BASE, length, 1 << 64) for length in ix.whole.tolist()], np.uint64)
-    seeds, count = _seeds(stream, powers, whole_powers, np.array(LEVELS, np.int64), ix)
-    found, count = _extend(stream, seeds[:count], ix)
+    candidates = _candidates(stream, powers[0], LEVELS[0], ix.bits, ix.first)
+    at, said = _seeds(stream, *candidates, powers, whole_powers, np.array(LEVELS, np.int64), ix.whole, ix.table)
+    found, count = _extend(stream, at, said, ix.postings, ix.tokens, ix.part, ix.part_start, ix.kind)
     # What is found must not depend on which seed found it.
     place = found[:count, 0] * len(ix.kind) + found[:count, 1]
     found = found[np.lexsort((found[:count, 2], place))]
@@ -137,7 +138,7 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     # A few words that make a whole question ("the heart has") are a hit only with something beside them that says so.
     told = (counts[:, 0] >= RUN) | (shares[:, 4] >= WHOLE_BITS) | (shares[:, 5] > 0)
     told[near[:count, 0][context[:count, 1] > 0]] = True
-    if _cut_unequal(index, instruction, response, stream, pairs[told], runs):
+    if _cut_unequal(index, fields, (instruction, response), stream, pairs[told], runs):
         told &= np.add.reduceat(np.append(runs[:, 2], 0), pairs[:, 2]) > 0
         shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
     pairs, shares, counts, spans = pairs[told], shares[told], counts[told], spans[told]
@@ -220,90 +221,151 @@ def _grow(array):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _post(found, count, ix, seed, i):  # type: ignore[no-untyped-def]
-    """Note each place of a seed's postings against token i."""
-    begin = np.int64(seed & np.uint64(0xFFFFFFFF))
-    for k in range(begin, begin + np.int64(seed >> np.uint64(32) & np.uint64(0xFF))):
-        if count == len(found):
-            found = _grow(found)
-        found[count, 0], found[count, 1] = i, ix.postings[k]
-        count += 1
-    return found, count
+def _candidates(stream, power, length, bits, first):  # type: ignore[no-untyped-def]
+    """The tokens where a seed of the shortest length may begin, and those where a shorter whole item may: int64 each.
 
-
-@kernel
-def _seeds(stream, powers, whole_powers, levels, ix):  # type: ignore[no-untyped-def]
-    """Every seed that stands in the texts: int64 [n, 2], its token in the stream and in the index; n."""
-    found, count = np.empty((1024, 2), np.int64), 0
-    prefix = stream.prefix
-    mask = np.uint64(len(ix.bits) - 1)
-    tiny = 0  # of the whole lengths, how many are shorter than the shortest seed
-    while tiny < len(ix.whole) and ix.whole[tiny] < levels[0]:
-        tiny += 1
+    Nine tokens in ten begin neither. They are passed over without a branch, which the processor would have to guess.
+    """
+    seeds, shorts = np.empty(len(stream.hash) + 1, np.int64), np.empty(len(stream.hash) + 1, np.int64)
+    seed_count, short_count = np.int64(0), np.int64(0)
+    mask, prefix = np.uint64(len(bits) - 1), stream.prefix
     for row in range(len(stream.offsets) - 1):
-        high = stream.offsets[row + 1]
-        for i in range(stream.offsets[row], high):
-            wholes, to = tiny, tiny
-            for length in range(1, 3):
-                if i + length <= high:
-                    h = key_of(stream.hash[i] if length == 1 else stream.hash[i] * _BASE + stream.hash[i + 1], length)
-                    if ix.first[h >> np.uint64(20) & np.uint64(2047)] >> (h >> np.uint64(58)) & _ONE:
-                        wholes = 0
-            if i + levels[0] <= high:
-                h = key_of(prefix[i + levels[0]] - prefix[i] * powers[0], levels[0])
-                if ix.bits[h >> np.uint64(20) & mask] >> (h >> np.uint64(58)) & _ONE:
-                    for level in range(len(levels)):
-                        if i + levels[level] > high:
-                            break
-                        if level > 0:
-                            h = key_of(prefix[i + levels[level]] - prefix[i] * powers[level], levels[level])
-                        seed = _probe(ix.table, h)
-                        if seed == 0:
-                            break
-                        found, count = _post(found, count, ix, seed, i)
-                        if not seed >> np.uint64(40) & _ONE:
-                            break
-                        if seed >> np.uint64(41):
-                            to = len(ix.whole)
-            for w in range(wholes, to):
-                if i + ix.whole[w] > high:
-                    break
-                h = key_of(prefix[i + ix.whole[w]] - prefix[i] * whole_powers[w], ix.whole[w] + WHOLE)
-                seed = _probe(ix.table, h)
-                if seed != 0:
-                    found, count = _post(found, count, ix, seed, i)
-    return found, count
+        low, high = stream.offsets[row], stream.offsets[row + 1]
+        for i in range(low, high - length + 1):
+            h = key_of(prefix[i + length] - prefix[i] * power, length)
+            seeds[seed_count] = i
+            seed_count += np.int64(bits[h >> np.uint64(20) & mask] >> (h >> np.uint64(58)) & _ONE)
+        for i in range(low, high):
+            h = key_of(stream.hash[i], 1)
+            hit = first[h >> np.uint64(20) & np.uint64(2047)] >> (h >> np.uint64(58))
+            if i + 1 < high:
+                h = key_of(stream.hash[i] * _BASE + stream.hash[i + 1], 2)
+                hit |= first[h >> np.uint64(20) & np.uint64(2047)] >> (h >> np.uint64(58))
+            shorts[short_count] = i
+            short_count += np.int64(hit & _ONE)
+    return seeds[:seed_count], shorts[:short_count]
 
 
 @kernel
-def _extend(stream, seeds, ix):  # type: ignore[no-untyped-def]
-    """Seeds extended to the longest runs, each once: int64 [n, 5], row, part, token, index token, length; n."""
-    runs, count = np.empty((max(len(seeds), 1), 5), np.int64), 0
-    seen = np.zeros((4096, 3), np.int64)  # the last run on a diagonal: its row + 1, the diagonal, its end
-    row = 0
-    for n in range(len(seeds)):
-        i, q = seeds[n, 0], seeds[n, 1]
+def _seeds(stream, candidates, shorts, powers, whole_powers, levels, whole, table):  # type: ignore[no-untyped-def]
+    """Every seed that stands in the texts: its token int64 [n], ascending, and what the table says of it uint64 [n]."""
+    size = (len(candidates) + len(shorts)) * 4 + 64
+    at, said, count = np.empty(size, np.int64), np.empty(size, np.uint64), 0
+    prefix = stream.prefix
+    tiny = 0  # of the whole lengths, how many are shorter than the shortest seed
+    while tiny < len(whole) and whole[tiny] < levels[0]:
+        tiny += 1
+    row, c, d = 0, 0, 0
+    while c < len(candidates) or d < len(shorts):
+        i = len(stream.hash)
+        if c < len(candidates):
+            i = candidates[c]
+        wholes = tiny
+        seeded = True
+        if d < len(shorts) and shorts[d] <= i:
+            seeded = shorts[d] == i
+            i, wholes = shorts[d], 0
+            d += 1
         while i >= stream.offsets[row + 1]:
             row += 1
-        slot = (q - i) & 4095
-        if stream.hash[i] != ix.tokens[q] or (
-            seen[slot, 0] == row + 1 and seen[slot, 1] == q - i and i < seen[slot, 2]
-        ):
-            continue
+        high, to = stream.offsets[row + 1], tiny
+        if count + len(levels) + len(whole) > size:
+            at, said, size = _double(at), _double(said), 2 * size
+        if seeded:
+            c += 1
+            for level in range(len(levels)):
+                if i + levels[level] > high:
+                    break
+                h = key_of(prefix[i + levels[level]] - prefix[i] * powers[level], levels[level])
+                seed = _probe(table, h)
+                if seed == 0:
+                    break
+                if seed >> np.uint64(41):
+                    to = len(whole)
+                common = seed >> np.uint64(40) & _ONE
+                # One of a thousand places of a short phrase is no find; from RUN on it is: a rule counts any.
+                if not common or levels[level] >= RUN:
+                    at[count], said[count] = i, seed
+                    count += 1
+                if not common:
+                    break
+        for w in range(wholes, to):
+            if i + whole[w] > high:
+                break
+            h = key_of(prefix[i + whole[w]] - prefix[i] * whole_powers[w], whole[w] + WHOLE)
+            seed = _probe(table, h)
+            if seed != 0:
+                at[count], said[count] = i, seed
+                count += 1
+    return at[:count], said[:count]
+
+
+@kernel
+def _double(array):  # type: ignore[no-untyped-def]
+    larger = np.empty(2 * len(array), array.dtype)
+    for i in range(len(array)):
+        larger[i] = array[i]
+    return larger
+
+
+@kernel
+def _extend(stream, at, said, postings, tokens, part, part_start, kind):  # type: ignore[no-untyped-def]
+    """Seeds extended to the longest runs, each once, of the rows and parts worth a look: int64 [n, 5], row, part,
+    token, index token, length; n.
+
+    Worth a look is a run that `_pairs` takes by itself, and a question of which runs may hold half.
+    """
+    runs, count, kept = np.empty((max(len(at), 1024), 5), np.int64), 0, 0
+    seen = np.zeros((4096, 3), np.int64)  # the last run on a diagonal: its row + 1, the diagonal, its end
+    told = np.zeros((len(kind), 2), np.int64)  # of each part, in this row: the longest run, the sum of runs
+    row = 0
+    for n in range(len(at) + 1):
+        if n == len(at) or at[n] >= stream.offsets[row + 1]:  # the row is done: runs [kept:count] are its
+            for r in range(kept, count):
+                p = runs[r, 1]
+                size, longest = part_start[p + 1] - part_start[p], told[p, 0]
+                worth = longest >= min(PASSAGE_RUN, size)
+                if kind[p] == QUESTION:
+                    worth |= longest >= RUN or 2 * told[p, 1] >= size
+                if not worth:
+                    runs[r, 4] = 0
+            first = kept
+            for r in range(first, count):
+                told[runs[r, 1], 0], told[runs[r, 1], 1] = 0, 0
+                if runs[r, 4] > 0:
+                    for k in range(5):
+                        runs[kept, k] = runs[r, k]
+                    kept += 1
+            count = kept
+            if n == len(at):
+                break
+        while at[n] >= stream.offsets[row + 1]:
+            row += 1
         begin, end = stream.offsets[row], stream.offsets[row + 1]
-        p = ix.part[q]
-        low, high = ix.part_start[p], ix.part_start[p + 1]
-        length = 1
-        while i + length < end and q + length < high and stream.hash[i + length] == ix.tokens[q + length]:
-            length += 1
-        while i > begin and q > low and stream.hash[i - 1] == ix.tokens[q - 1]:
-            i -= 1
-            q -= 1
-            length += 1
-        seen[slot, 0], seen[slot, 1], seen[slot, 2] = row + 1, q - i, i + length
-        runs[count, 0], runs[count, 1], runs[count, 2], runs[count, 3], runs[count, 4] = row, p, i, q, length
-        count += 1
-    return runs, count
+        low = np.int64(said[n] & np.uint64(0xFFFFFFFF))
+        for k in range(low, low + np.int64(said[n] >> np.uint64(32) & np.uint64(0xFF))):
+            i, q = at[n], np.int64(postings[k])
+            slot = (q - i) & 4095
+            if seen[slot, 0] == row + 1 and seen[slot, 1] == q - i and i < seen[slot, 2]:
+                continue
+            if stream.hash[i] != tokens[q]:
+                continue
+            p = part[q]
+            first, last = part_start[p], part_start[p + 1]
+            length = 1
+            while i + length < end and q + length < last and stream.hash[i + length] == tokens[q + length]:
+                length += 1
+            while i > begin and q > first and stream.hash[i - 1] == tokens[q - 1]:
+                i -= 1
+                q -= 1
+                length += 1
+            seen[slot, 0], seen[slot, 1], seen[slot, 2] = row + 1, q - i, i + length
+            if count == len(runs):
+                runs = _grow(runs)
+            runs[count, 0], runs[count, 1], runs[count, 2], runs[count, 3], runs[count, 4] = row, p, i, q, length
+            told[p, 0], told[p, 1] = max(told[p, 0], length), told[p, 1] + length
+            count += 1
+    return runs, kept
 
 
 @kernel
@@ -341,7 +403,7 @@ def _pairs(stream, found, ix):  # type: ignore[no-untyped-def]
                 weak_row = row
         if hit:
             first = count
-            if ix.kind[p] == QUESTION and longest < size and covered_weight >= 0.4 * total_weight:
+            if ix.kind[p] == QUESTION and longest < size and covered_weight >= 0.5 * total_weight:
                 runs, count = _align(stream, row, ix, p, found[best, 2], found[best, 3], runs, count)
             if count == first:
                 for k in range(at, stop):
@@ -378,68 +440,113 @@ def _align(stream, row, ix, p, i, q, kept, count):  # type: ignore[no-untyped-de
     """Align part p with the text around its best run; append the runs of the alignment, in order.
 
     A longest common subsequence in which a match that continues a run counts 3 and another 2, so that a scattered
-    "the" does not tear a run apart. Gives nothing where the table would be larger than CELLS.
+    "the" does not tear a run apart. It may leave the diagonal of the best run by half the part's length. Gives nothing
+    where the table would be larger than CELLS.
     """
     low, high = stream.offsets[row], stream.offsets[row + 1]
     origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
     slack = max(16, size // 2)
-    begin, end = max(low, i - (q - origin) - slack), min(high, i + (origin + size - q) + slack)
-    width = end - begin
+    width = 2 * slack + 1
     if width * size > CELLS:
         return kept, count
+    # Column k of line a is text token base + a + k: along a diagonal a column stays, skipping an item token is one to
+    # the right on the line before, skipping a text token one to the left on the same.
+    base = i - (q - origin) - slack - 1
     score = np.zeros((2, width + 1), np.int32)
-    step = np.zeros((size + 1, width + 1), np.uint8)  # 1 match, 2 skip an item token, 3 skip a text token
+    step = np.zeros((size + 1, width), np.uint8)  # 1 match, 2 skip an item token, 3 skip a text token
     for a in range(1, size + 1):
         now, before = a & 1, (a - 1) & 1
         token = ix.tokens[origin + a - 1]
-        for b in range(1, width + 1):
-            value, move = score[before, b], 2
-            if score[now, b - 1] > value:
-                value, move = score[now, b - 1], 3
-            if stream.hash[begin + b - 1] == token:
-                joined = a > 1 and b > 1 and step[a - 1, b - 1] == 1
-                match = score[before, b - 1] + (3 if joined else 2)
+        first, last = low - base - a, high - base - a
+        left = np.int32(0)
+        for k in range(width):
+            value, move = score[before, k + 1], 2
+            if left > value:
+                value, move = left, 3
+            if k >= first and k < last and stream.hash[base + a + k] == token:
+                match = score[before, k] + (3 if step[a - 1, k] == 1 else 2)
                 if match >= value:
                     value, move = match, 1
-            score[now, b], step[a, b] = value, move
-    a, b = size, width
+            score[now, k], step[a, k] = value, move
+            left = value
+    a, k = size, width - 1
     first = count
-    while a > 0 and b > 0:
-        move = step[a, b]
+    while a > 0 and k >= 0:
+        move = step[a, k] if k < width else 2
         if move == 1:
             length = 0
-            while a > 0 and b > 0 and step[a, b] == 1:
+            while a > 0 and step[a, k] == 1:
                 a -= 1
-                b -= 1
                 length += 1
             if count == len(kept):
                 kept = _grow(kept)
-            kept[count, 0], kept[count, 1], kept[count, 2] = begin + b, origin + a, length
+            kept[count, 0], kept[count, 1], kept[count, 2] = base + a + 1 + k, origin + a, length
             count += 1
         elif move == 2:
             a -= 1
+            k += 1
         else:
-            b -= 1
-    for k in range((count - first) // 2):
+            k -= 1
+    for r in range((count - first) // 2):
         for c in range(3):
-            kept[first + k, c], kept[count - 1 - k, c] = kept[count - 1 - k, c], kept[first + k, c]
+            kept[first + r, c], kept[count - 1 - r, c] = kept[count - 1 - r, c], kept[first + r, c]
     return kept, count
 
 
 def _cut_unequal(
-    index: Index, instruction: pa.StringArray, response: pa.StringArray, stream: Stream, pairs: _I64, runs: _I64
-) -> int:
-    """Cut runs, in place, where their bytes differ from the item's; how many. Equal hashes only claim."""
+    index: Index, fields: tuple[Field, Field], texts: tuple[pa.StringArray, pa.StringArray], stream: Stream,
+    pairs: _I64, runs: _I64,
+) -> int:  # fmt: skip
+    """Cut runs, in place, where their bytes differ from the item's; how many. Equal hashes only claim.
+
+    Bytes of ASCII are compared where they stand; rows that hold others, or differ, are normalised and compared again.
+    """
+    pairs = pairs[_unlike(pairs, runs, stream, *fields, ascii_folds(), index.arrays)]
     if not len(pairs):
         return 0
     rows, place = np.unique(pairs[:, 0], return_inverse=True)
-    left, right = (
-        buffers(normalise(instruction.take(pa.array(rows)))),
-        buffers(normalise(response.take(pa.array(rows)))),
-    )
+    left, right = (buffers(normalise(text.take(pa.array(rows)))) for text in texts)
     begin = np.concatenate([[0], np.cumsum(np.diff(stream.offsets)[rows])]).astype(np.int64)
     starts, ends = _word_places(*left, *right, begin)
     return int(_compare(pairs, runs, place, stream, rows, begin, starts, ends, left[0], right[0], index.arrays))
+
+
+@kernel
+def _unlike(pairs, runs, stream, left, right, folds, ix):  # type: ignore[no-untyped-def]
+    """Which pairs have a run whose bytes, letters of ASCII folded, are not the item's: bool [n]."""
+    out = np.zeros(len(pairs), np.bool_)
+    for n in range(len(pairs)):
+        row, p = pairs[n, 0], pairs[n, 1]
+        q, b = ix.part_start[p], ix.text_start[p]
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            if runs[r, 1] < q:
+                q, b = ix.part_start[p], ix.text_start[p]
+            while q < runs[r, 1]:  # to the run's first token in the item's text
+                b += 1
+                q += ix.text[b - 1] == 32
+            for t in range(runs[r, 0] - stream.offsets[row], runs[r, 0] - stream.offsets[row] + runs[r, 2]):
+                data, k, at = left.data, left.offsets[row] + t, left.at[row]
+                first, last = 0, 0
+                if t < stream.split[row]:
+                    first, last = at + left.start[k], at + left.end[k]
+                else:
+                    k = right.offsets[row] + t - stream.split[row]
+                    data, at = right.data, right.at[row]
+                    first, last = at + right.start[k], at + right.end[k]
+                same = b + last - first <= ix.text_start[p + 1]
+                if same:
+                    for c in range(first, last):
+                        same &= folds[data[c]] == ix.text[b]
+                        b += 1
+                    same &= b == ix.text_start[p + 1] or ix.text[b] == 32
+                if not same:
+                    out[n] = True
+                    break
+                b += 1
+                q += 1
+            if out[n]:
+                break
+    return out
 
 
 @kernel
