@@ -37,7 +37,7 @@ from pipelines.run import Desk, Run, Target, commit
 from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
 from pipelines.storage import ShardRef
 
-VERSION = 2
+VERSION = 3
 """Of the index, the scan, the classes and the rules."""
 
 BENCHMARK_SEED = 0
