@@ -110,30 +110,55 @@ def build(
 
 @app.command()
 def plan(
-    recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
+    recipe: Annotated[str | None, typer.Argument(help="The recipe's YAML file; --train can do without.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override one key: `path.to.key=value`. Repeatable.")
     ] = None,
+    train: Annotated[str | None, typer.Option(help="Also say what training this costs: tiny, b, l, xl ...")] = None,
+    tokens: Annotated[
+        float | None,
+        typer.Option(min=1, help="Tokens to train on. Default: the recipe's, all epochs; without one, HRM-Text's."),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs to train on.")] = 1,
+    price: Annotated[float, typer.Option(min=0, help="Dollars per GPU and hour.")] = 2.0,
+    mfu: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="Share of the GPU's peak put to use. Default: 0.40, upstream's."),
+    ] = None,
+    peak: Annotated[
+        float | None, typer.Option(min=1e-3, help="The GPU's dense bf16 TFLOP/s. Default: 989, an H100's.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a build would read and do, without doing it.
+    """Say what a build would read and do, and what training on it would cost, without doing it.
 
-    Example: `winnow plan pipelines/recipes/hrm_text_mini.yaml`
+    Example: `winnow plan pipelines/recipes/hrm_text_mini.yaml`, `winnow plan --train xl --gpus 16 --price 2`
     """
     from flows.console import Console, count
+    from pipelines.errors import WinnowError
     from pipelines.plan import plan as make_plan
     from pipelines.recipe import load
 
-    made = make_plan(load(recipe, tuple(settings or ())))
+    if recipe is None and train is None:
+        raise WinnowError("nothing to plan: give a recipe, or --train and a configuration's name")
+    loaded = load(recipe, tuple(settings or ())) if recipe else None
+    made = make_plan(loaded) if loaded else {}
+    lines: list[str] = list(made.get("words", ()))
+    if train is not None:
+        from flows.cost import training_cost
+
+        made["training"], told = training_cost(train, loaded, made.get("tokens"), tokens, gpus, price, mfu, peak)
+        lines += told
     if as_json:
         out(made)
         return
     console = Console()
-    for source in made["inputs"]:
+    for source in made.get("inputs", ()):
         size = f"{count(source['bytes'])} bytes" if source["rows"] is None else f"{count(source['rows'])} rows"
         console.say(f"  {source['source']:<28}{'missing' if source['missing'] else size:>20}  {source['file']}")
-    console.say("")
-    for line in made["words"]:
+    if loaded:
+        console.say("")
+    for line in lines:
         console.say(f"  {line}")
 
 

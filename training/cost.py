@@ -43,6 +43,21 @@ class Cost(NamedTuple):
     memory_bytes: int
 
 
+def words(config: TrainConfig, made: Cost, gpus: int, price: float, mfu: float, peak: float = H100_PEAK) -> list[str]:
+    """The same in lines for a person."""
+    batch = config.batch_packs * config.model.max_positions
+    gigabytes = {name: size / 1e9 for name, size in made._asdict().items() if name.endswith("_bytes")}
+    return [
+        f"train {config.name}: {made.parameters:,} parameters on {made.tokens / 1e9:,.4g} B tokens,"
+        f" {made.tokens // batch:,} steps of {batch:,}",
+        f"{made.flops:.3g} FLOPs, {made.flops / made.tokens / 1e9:.4g} G a token,"
+        f" at {mfu:.0%} of {gpus} x {peak / 1e12:,.0f} TFLOP/s",
+        f"{made.hours:,.1f} hours, {made.gpu_hours:,.1f} GPU-hours, ${made.dollars:,.0f} at ${price:,.2f} each",
+        "{memory_bytes:,.1f} GB of memory per GPU: weights {weights_bytes:,.1f}, optimiser {state_bytes:,.1f}, "
+        "activations {activation_bytes:,.1f}, logits {logit_bytes:,.1f}".format(**gigabytes),
+    ]
+
+
 def block_parameters(config: ModelConfig) -> int:
     """Of one block: gate, q, k, v and output, and the three matrices of SwiGLU."""
     return 5 * config.hidden**2 + 3 * config.hidden * config.feed_forward

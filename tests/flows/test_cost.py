@@ -1,0 +1,51 @@
+"""`winnow plan --train` prints the published figures for the published run, and names mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cost import training_cost
+from pipelines.errors import WinnowError
+from pipelines.plan import plan
+from pipelines.recipe import load
+
+WINNOW = Path(sys.executable).parent / "winnow"
+DEMO = Path(__file__).parents[2] / "pipelines" / "recipes" / "demo.yaml"
+
+
+def winnow(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([WINNOW, "plan", *words], capture_output=True, text=True)
+
+
+def test_the_published_run_comes_out_as_published() -> None:
+    """XL on 16 H100: 1e21 operations and 46 hours (arXiv 2605.20613), 1,472 dollars at 2 an hour."""
+    done = winnow("--train", "xl", "--gpus", "16", "--price", "2", "--json")
+    told = json.loads(done.stdout)["training"]
+    assert (told["tokens"], told["parameters"]) == (60_070_000_000, 1_182_793_728)
+    assert told["flops"] == pytest.approx(1.05e21, rel=1e-3)
+    assert told["hours"] == pytest.approx(46, rel=5e-3) and told["dollars"] == pytest.approx(1472, rel=5e-3)
+
+
+def test_a_recipe_gives_tokens_vocabulary_and_context() -> None:
+    recipe = load(str(DEMO), ())
+    tokens = plan(recipe)["tokens"]
+    told, lines = training_cost("tiny", recipe, tokens, None, 1, 2.0, None, None)
+    assert told["tokens"] == tokens * recipe.sampling.epochs
+    assert told["parameters"] == 4 * (5 * 128**2 + 3 * 128 * 512) + 2 * 2048 * 128
+    assert "1,638,400 parameters" in lines[0]
+    faster, _ = training_cost("tiny", recipe, tokens, 2 * told["tokens"], 1, 2.0, 0.8, 989.0)
+    assert faster["hours"] == pytest.approx(told["hours"])  # twice the tokens at twice the utilisation
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(WinnowError, match="--train xll: did you mean 'xl'"):
+        training_cost("xll", None, None, None, 1, 2.0, None, None)
+    with pytest.raises(WinnowError, match="say how many --tokens"):
+        training_cost("xl", load(str(DEMO), ()), 0, None, 1, 2.0, None, None)
+    done = winnow()
+    assert done.returncode == 2 and "give a recipe, or --train" in done.stderr
