@@ -26,7 +26,7 @@ from pipelines.records import CONDITIONS, DROPPED, RECORD, conform
 from pipelines.run import Run, Target
 from pipelines.sources import SOURCES
 
-VERSION = 1
+VERSION = 2
 """Of everything between a file's bytes and its records but the adapters, which have their own."""
 
 SHARD_ROWS = 65_536
@@ -88,7 +88,8 @@ def check_inputs(recipe: Recipe) -> list[Input]:
 
 
 def ingest(run: Run, recipe: Recipe) -> Manifest:
-    """Read all sources. The manifest's shards hold RECORD, `dropped` DROPPED, `counts` `conform/<reason>`.
+    """Read all sources. The manifest's shards hold RECORD, `dropped` DROPPED, `counts` `conform/<reason>`
+    and, for rows that a rule of their source leaves out, `source/<rule>`.
 
     A source may give no row at all: `by_source` tells, and the report warns.
 
@@ -314,8 +315,9 @@ class _Shards:
             table = pa.concat_tables(tables)
             if table.num_rows:
                 self.written[kind].append(storage.write_parquet(self.target.path(kind, piece=self.pieces), table))
-        reasons = pc.value_counts(pa.concat_tables(self.dropped)["reason"])
-        self.counts.update({f"conform/{value['values']}": value["counts"] for value in reasons.to_pylist()})
+        dropped = pa.concat_tables(self.dropped)
+        reasons = pc.value_counts(pc.binary_join_element_wise(dropped["stage"], dropped["reason"], "/"))
+        self.counts.update({value["values"]: value["counts"] for value in reasons.to_pylist()})
         self.pieces += 1
         self._start()
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.reading import FAULT, read
-from pipelines.records import RAW
+from pipelines.records import RAW, RULE, TASK
 
 MESSAGES = pa.list_(pa.struct([pa.field(name, pa.string()) for name in ("role", "content", "from", "value")]))
 """A conversation: turns of role and content, or of from and value, as ShareGPT has them."""
@@ -41,10 +41,60 @@ def raw(rows: pa.Table, instruction: Any, response: Any, condition: Any, variant
     return pa.table(columns, schema=RAW)
 
 
+def exclude(table: pa.Table, *rules: tuple[str, Any]) -> pa.Table:
+    """RAW rows with what the source's rules leave out marked, so that it is dropped under the rule's name.
+
+    rules: (name, boolean column); the first that holds counts, null does not hold. A row with a fault keeps it.
+    """
+    fault = table["fault"]
+    for name, holds in rules:
+        fault = pc.if_else(pc.and_(pc.is_null(fault), pc.fill_null(holds, False)), f"{RULE}{name}", fault)
+    return table.set_column(table.schema.get_field_index("fault"), RAW.field("fault"), fault)
+
+
+def with_task(table: pa.Table, task: Any) -> pa.Table:
+    """RAW rows with their TASK: a string column, or the name of all rows' task."""
+    return table.append_column(TASK, _repeat(task, table.num_rows) if isinstance(task, str) else task)
+
+
+def file_name(task: Any) -> Any:
+    """Task names (a string column) as HRM-Text names its files: all but letters, digits and `_-. ` become `_`."""
+    return pc.replace_substring_regex(task, r"[^A-Za-z0-9_\-. ]", "_")
+
+
+def is_proof(question: Any) -> Any:
+    """HRM-Text's rough rule for questions whose answer is a proof: they say `prove` or `show that`."""
+    lower = pc.utf8_lower(question)
+    return pc.or_(pc.match_substring(lower, "prove"), pc.match_substring(lower, "show that"))
+
+
+_LETTERS = pa.array([chr(65 + n) for n in range(26)], pa.string())
+
+
+def letter(index: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers from 0, spelt (a string column), as letters from A; null where it is no number from 0 to 25."""
+    known = pa.array([str(n) for n in range(26)], pa.string())
+    return pa.chunked_array([_LETTERS.take(pc.index_in(index.combine_chunks(), known))])
+
+
+def lettered(choices: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Lists of choices (list<string>) as lines `A: first`, `B: second` ..., trimmed; null for a list that is null."""
+    lists = choices.combine_chunks()
+    parents = np.asarray(pc.list_parent_indices(lists).to_numpy(), np.int64)
+    texts = pc.fill_null(pc.utf8_trim_whitespace(pc.list_flatten(lists)), "")
+    starts = np.searchsorted(parents, parents)
+    letters = _LETTERS.take(pa.array(np.minimum(np.arange(len(parents)) - starts, 25)))
+    lines = pc.binary_join_element_wise(letters, texts, ": ")
+    ends = np.searchsorted(parents, np.arange(len(lists) + 1))
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), lines), "\n")
+    return pa.chunked_array([pc.if_else(lists.is_valid(), joined, None)])
+
+
 def interleave(tables: Sequence[pa.Table]) -> pa.Table:
     """Several records of each row, in row order; a row that could not be read comes once, from the first."""
     first, *others = tables
-    together = pa.concat_tables([first, *(table.filter(pc.is_null(table["fault"])) for table in others)])
+    read_well = [pc.starts_with(pc.fill_null(table["fault"], RULE), RULE) for table in others]
+    together = pa.concat_tables([first, *(table.filter(well) for table, well in zip(others, read_well, strict=True))])
     return together.take(pa.array(np.argsort(together["row"].to_numpy(), kind="stable")))
 
 

@@ -14,12 +14,14 @@ Blocks of rows are parsed by Arrow; only a block that Arrow refuses is gone thro
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import tarfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +46,7 @@ BROKEN = pa.field("broken", pa.string())
 BATCH_BYTES = 8 << 20
 """Bytes of columns in one batch of a Parquet or Arrow file, about."""
 
-_DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException)
+_DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException, tarfile.TarError)
 
 
 class Layout(NamedTuple):
@@ -85,6 +87,51 @@ def read(
     row = 0
     try:
         for table in batches:
+            yield table
+            row += table.num_rows
+    except (Unreadable, *_DAMAGE) as error:
+        raise _stopped(path, row, error) from error
+
+
+LINE = Layout("\x1f", quoted=False, names=("line",))
+"""A text file as rows of one column, `line`; empty lines are no rows. (No text holds the unit separator.)"""
+
+
+def read_members(path: str, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield (name, file) of each file in a tar archive whose name ends in `suffix`, in the archive's order.
+
+    A file is to be read, with `read_lines`, before the next is asked for: the archive is read once, front to back.
+    Errors: InputError where the archive is missing, truncated or damaged.
+    """
+    with _archive(path) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(suffix):
+                yield member.name, cast(BinaryIO, archive.extractfile(member))
+
+
+def read_small_members(path: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, content) of each file in a tar archive whose name ends in `suffix`. Errors: as `read_members`."""
+    with _archive(path) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(suffix):
+                yield member.name, cast(BinaryIO, archive.extractfile(member)).read()
+
+
+@contextlib.contextmanager
+def _archive(path: str) -> Iterator[tarfile.TarFile]:
+    try:
+        with storage.open_input(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+            yield archive
+    except _DAMAGE as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: truncated or damaged, or no tar archive ({what}); fetch it again") from error
+
+
+def read_lines(path: str, file: BinaryIO) -> Iterator[pa.Table]:
+    """Yield the lines of an open file (`path`: what to call it), as `read` with LINE gives those of a path."""
+    row = 0
+    try:
+        for table in _delimited_in(path, file, text("line"), (), LINE):
             yield table
             row += table.num_rows
     except (Unreadable, *_DAMAGE) as error:
@@ -291,20 +338,26 @@ def _missing(path: str, name: str, there: Collection[str]) -> InputError:
 
 
 def _delimited(path: str, columns: pa.Schema, optional: Collection[str], layout: Layout) -> Iterator[pa.Table]:
+    with storage.open_input(path) as file:
+        yield from _delimited_in(path, file, columns, optional, layout)
+
+
+def _delimited_in(
+    path: str, file: BinaryIO, columns: pa.Schema, optional: Collection[str], layout: Layout
+) -> Iterator[pa.Table]:
     assert all(pa.types.is_string(field.type) for field in columns), "a delimited file holds text"
     names = list(layout.names) if layout.names else []
     row = 0
-    with storage.open_input(path) as file:
-        for cut in cutting.delimited(_without_mark(cutting.blocks(file)), layout.delimiter, layout.quoted):
-            if not names:
-                names = _header(path, cut, layout)
-                _check_columns(path, names, columns, optional)
-                cut = _without_first(cut)
-                if not len(cut.starts):
-                    continue
-            table = _parse_delimited(cut, names, columns, layout)
-            yield _numbered(table, row)
-            row += table.num_rows
+    for cut in cutting.delimited(_without_mark(cutting.blocks(file)), layout.delimiter, layout.quoted):
+        if not names:
+            names = _header(path, cut, layout)
+            _check_columns(path, names, columns, optional)
+            cut = _without_first(cut)
+            if not len(cut.starts):
+                continue
+        table = _parse_delimited(cut, names, columns, layout)
+        yield _numbered(table, row)
+        row += table.num_rows
 
 
 def _without_mark(blocks: Iterator[bytearray]) -> Iterator[bytearray]:

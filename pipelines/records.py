@@ -59,17 +59,28 @@ RAW = pa.schema(
 """A row as a source reads it, before it is a record.
 
 row: its number in the file, from 0. variant: "" or the name of a second record made of the same row. fault: null, or
-why the row could not be read (`broken_json`, `invalid_utf8` ...), and then `response` holds what could be read of it.
+why the row is no record: it could not be read (`broken_json`, `invalid_utf8` ...), and then `response` holds what could
+be read of it; or a rule of its source leaves it out (`source/proof`, `source/code` ...: see `pairs.exclude`).
 """
+
+TASK = pa.field("task", pa.string())
+"""A column that a source adds to RAW where its files are not what is sampled: the name of what is (a task of FLAN, of
+which each file holds hundreds; `all` where upstream makes one file of many). It takes the file's place in the id."""
+
+RULE = "source/"
+"""What the fault of a row begins with that can be read well, but that a rule of its source leaves out."""
 
 
 def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "fail"] = "drop") -> Outcome:
-    """Turn RAW rows of one file into records: `kept` RECORD, `dropped` DROPPED (stage `conform`).
+    """Turn RAW rows of one file into records: `kept` RECORD, `dropped` DROPPED (stage `conform`, or `source` for a rule
+    of the source).
 
-    Reasons, the first that holds: the reader's own fault, `null_instruction`, `null_response`, `unknown_condition`,
-    `oversize`. The id is `<source>/<file>/<row>`, plus `/<variant>` where a row gives several records.
+    Reasons, the first that holds: the reader's own fault or the source's rule, `null_instruction`, `null_response`,
+    `unknown_condition`, `oversize`. The id is `<source>/<file>/<row>`, plus `/<variant>` where a row gives several
+    records; with a TASK it is `<source>/<task>/<row>/<file>`, plus `.<variant>`, a `/` in the file's name as `__`.
 
-    Errors: RecordError naming source, file and row of the first bad row, when `on_bad_row` is `fail`.
+    Errors: RecordError naming source, file and row of the first bad row, when `on_bad_row` is `fail`. A row that a rule
+    leaves out is not bad.
     """
     raw = raw.combine_chunks()
     fault = raw["fault"].combine_chunks()
@@ -90,8 +101,10 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
     )
     if isinstance(reasons, pa.ChunkedArray):
         reasons = reasons.combine_chunks()
-    if on_bad_row == "fail" and reasons.null_count < len(reasons):
-        first = int(np.flatnonzero(reasons.is_valid().to_numpy(zero_copy_only=False))[0])
+    ruled = pc.fill_null(pc.starts_with(reasons, RULE), False)
+    failed = pc.and_not(reasons.is_valid(), ruled).to_numpy(zero_copy_only=False)
+    if on_bad_row == "fail" and failed.any():
+        first = int(np.flatnonzero(failed)[0])
         raise RecordError(
             f"{source}: {file}: row {raw['row'][first].as_py()}: {reasons[first].as_py()} "
             "(mend the row, or set `on_bad_row: drop` in the recipe to drop and count such rows)"
@@ -112,8 +125,8 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
         )
     ]
     marks = [
-        pa.array(["conform"] * dropped.num_rows, pa.string()),
-        reasons.filter(bad),
+        pc.if_else(ruled.filter(bad), RULE.rstrip("/"), "conform"),
+        pc.replace_substring_regex(reasons.filter(bad), f"^{RULE}", ""),
         pa.array(evidence, pa.string()),
     ]
     for field, column in zip(DROP_FIELDS, marks, strict=True):
@@ -124,10 +137,15 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
 
 
 def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
-    prefix = pa.scalar(f"{source}/{file}/", pa.string())
-    ids = pc.binary_join_element_wise(prefix, raw["row"].cast(pa.string()), "")
     variant = raw["variant"].fill_null("")
-    ids = pc.if_else(pc.equal(variant, ""), ids, pc.binary_join_element_wise(ids, variant, "/"))
+    single, number = pc.equal(variant, ""), raw["row"].cast(pa.string())
+    if TASK.name in raw.column_names:
+        place = pa.scalar(file.replace("/", "__"))
+        last = pc.if_else(single, place, pc.binary_join_element_wise(place, variant, "."))
+        ids = pc.binary_join_element_wise(pa.scalar(source), raw[TASK.name], number, last, "/")
+    else:
+        ids = pc.binary_join_element_wise(pa.scalar(f"{source}/{file}"), number, "/")
+        ids = pc.if_else(single, ids, pc.binary_join_element_wise(ids, variant, "/"))
     condition, instruction, response = (
         _array(raw[name].fill_null("")) for name in ("condition", "instruction", "response")
     )

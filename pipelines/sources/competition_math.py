@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipelines.errors import InputError
 from pipelines.pairs import interleave, raw
 from pipelines.reading import read
-from pipelines.sources.source import Source
+from pipelines.sources.source import HUB, Source, on_hub
 
 _TRUTH = pa.struct([pa.field("question", pa.string()), pa.field("solution", pa.string())])
 _COLUMNS = pa.schema(
@@ -66,10 +66,13 @@ def _read(path: str) -> Iterator[pa.Table]:
 MATH = Source(
     name="math",
     title="MATH, train split",
-    home="https://github.com/hendrycks/math",
-    revision="unknown",
+    home=HUB + "EleutherAI/hendrycks_math",
+    revision="main",
     licence="MIT",
     condition="cot",
-    overlaps=("math", "mmlu"),
+    overlaps=("math/train", "mmlu/test"),
+    path=on_hub("EleutherAI/hendrycks_math", "*/train-*.parquet"),
+    rows=7_500,
+    part="mathematics",
     read=_read,
 )

@@ -24,6 +24,6 @@ DEEPSCALER_AIME = Source(
     revision="unknown",
     licence="MIT",
     condition="noisy,cot",
-    overlaps=("math",),
+    overlaps=("aime/train", "math/test", "math/train"),
     read=_read,
 )

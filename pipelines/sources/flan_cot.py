@@ -32,6 +32,6 @@ FLAN_COT = Source(
     revision="unknown",
     licence="Apache-2.0",
     condition="cot",
-    overlaps=("gsm8k",),
+    overlaps=("gsm8k/train",),
     read=_read,
 )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines.pairs import raw
 from pipelines.reading import read, text
-from pipelines.sources.source import Source
+from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
@@ -30,10 +30,13 @@ def final_number(answer: pa.ChunkedArray) -> pa.ChunkedArray:
 GSM8K = Source(
     name="gsm8k",
     title="GSM8K, train split",
-    home="https://github.com/openai/grade-school-math",
-    revision="unknown",
+    home=HUB + "openai/gsm8k",
+    revision="main",
     licence="MIT",
     condition="direct",
-    overlaps=("gsm8k",),
+    overlaps=("gsm8k/train",),
+    path=on_hub("openai/gsm8k", "main/train-*.parquet"),
+    rows=7_473,
+    part="mathematics",
     read=_read,
 )

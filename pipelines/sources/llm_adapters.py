@@ -15,16 +15,16 @@ from pipelines.reading import read, text
 from pipelines.sources.source import Source
 
 
-def _read(path: str) -> Iterator[pa.Table]:
+def read_adapters(path: str) -> Iterator[pa.Table]:
+    """RAW rows of a file in that wording. Errors: as `reading.read`."""
     for rows in read(path, text("instruction", "input", "output"), optional=("input",)):
         yield raw(rows, join_input(rows["instruction"], rows["input"]), rows["output"], "direct")
 
 
 def _source(name: str, title: str, licence: str) -> Source:
     home = "https://github.com/AGI-Edgerunners/LLM-Adapters"
-    return Source(name, title, home, "unknown", licence, "direct", overlaps=(name,), read=_read)
+    return Source(name, title, home, "unknown", licence, "direct", overlaps=(f"{name}/train",), read=read_adapters)
 
 
 ARC_CHALLENGE = _source("arc_challenge", "ARC, challenge set, train split", "Apache-2.0")
 BOOLQ = _source("boolq", "BoolQ, train split, questions without passages", "Apache-2.0")
-OPENBOOKQA = _source("openbookqa", "OpenBookQA, train split", "Apache-2.0")

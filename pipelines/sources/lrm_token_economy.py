@@ -24,6 +24,6 @@ LRM_TOKEN_ECONOMY = Source(
     revision="unknown",
     licence="Apache-2.0",
     condition="synth,cot",
-    overlaps=("aime",),
+    overlaps=("aime/test",),
     read=_read,
 )

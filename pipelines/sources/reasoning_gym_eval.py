@@ -50,6 +50,6 @@ REASONING_GYM_EVAL = Source(
     revision="unknown",
     licence="Apache-2.0",
     condition="synth,cot",
-    overlaps=("gsm8k",),
+    overlaps=("gsm8k/test",),
     read=_read,
 )

@@ -7,13 +7,36 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+HUB = "https://huggingface.co/datasets/"
+"""The home of a data set on the hub, before its name."""
+
+PARTS: dict[str, int] = {
+    "general": 138_700_000_000,
+    "wikipedia": 21_700_000_000,
+    "mathematics": 6_800_000_000,
+    "symbolic": 6_200_000_000,
+    "thinking": 2_400_000_000,
+    "textbook": 358_000_000,
+    "web": 375_000_000,
+}
+"""Tokens of the parts of HRM-Text's raw corpus, as its paper gives them (arXiv 2605.20613): by part, not by source."""
+
+RAW_TOKENS, RAW_ROWS = 176_500_000_000, 593_700_000
+"""The whole of it, from the same place."""
+
 
 class Source(NamedTuple):
     """One data set.
 
-    condition: the tags of its rows, for the catalogue; `read` writes them into each row, since one row may give
-    records of several conditions. overlaps: the evaluation sets that it holds items of by construction, or that were
-    drawn from the same pool. version: bump it when `read` or `generate` gives other rows for the same bytes.
+    home: its page. revision: what `path` reads; `main` where HRM-Text pins none either (an ingest step records what
+    each file held), `unknown` where a copy was taken without saying. condition: the tags of its rows, for the
+    catalogue; `read` writes them into each row, since one row may give records of several conditions. overlaps: the
+    evaluation sets that it holds by construction, as `<benchmark>/<split>`: whoever scores on them should know.
+    version: bump it when `read` or `generate` gives other rows for the same bytes.
+
+    path: where a recipe reads it that gives no path of its own; empty where there is no address to read from. rows,
+    bytes: rows, and bytes to download, as its page gives them; None where unknown. part: the part of HRM-Text's corpus
+    that it belongs to (PARTS).
 
     read: one file -> RAW tables (`pipelines.records.RAW`), a bounded batch at a time; the rows in file order, every one
     of them, those that could not be read with their `fault`. generate: (rows, seed) -> RAW tables of `rows` rows in
@@ -28,5 +51,14 @@ class Source(NamedTuple):
     condition: str
     overlaps: tuple[str, ...] = ()
     version: int = 1
+    path: tuple[str, ...] = ()
+    rows: int | None = None
+    bytes: int | None = None
+    part: str = ""
     read: Callable[[str], Iterator[pa.Table]] | None = None
     generate: Callable[[int, int], Iterator[pa.Table]] | None = None
+
+
+def on_hub(name: str, *patterns: str) -> tuple[str, ...]:
+    """The files of a data set on the hub, as `hf://` paths of its main branch."""
+    return tuple(f"hf://datasets/{name}/{pattern}" for pattern in patterns)

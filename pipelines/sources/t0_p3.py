@@ -27,6 +27,6 @@ T0_P3 = Source(
     revision="unknown",
     licence="Apache-2.0",
     condition="direct",
-    overlaps=("siqa",),
+    overlaps=("siqa/train",),
     read=_read,
 )

@@ -1,7 +1,7 @@
 """TheoremQA: university questions whose answers are numbers, lists, truth values or options, `direct`.
 
 HRM-Text trains on it although it is an evaluation set. A question that shows a picture is `needs_picture`: nobody could
-answer it from its text.
+answer it from its text. Read from the authors' JSON or the hub's Parquet.
 """
 
 from __future__ import annotations
@@ -11,13 +11,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.reading import read_objects
-from pipelines.records import RAW
-from pipelines.sources.source import Source
+from pipelines import storage
+from pipelines.pairs import exclude, raw
+from pipelines.reading import read, read_objects
+from pipelines.records import RAW, RULE
+from pipelines.sources.source import HUB, Source, on_hub
+
+_PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+_COLUMNS = pa.schema(
+    [pa.field("Question", pa.string()), pa.field("Answer", pa.string()), pa.field("Picture", _PICTURE)]
+)
 
 
 def _read(path: str) -> Iterator[pa.Table]:
+    if storage.suffix(path) == ".parquet":
+        for table in read(path, _COLUMNS):
+            made = raw(table, table["Question"], table["Answer"], "direct")
+            yield exclude(made, ("needs_picture", pc.is_valid(table["Picture"])))
+        return
     # A Python loop: the set has 800 rows for good, and its answers are of five types.
     rows = [_row(*one) for one in read_objects(path)]
     yield pa.Table.from_pylist(rows, schema=RAW)
@@ -28,7 +41,7 @@ def _row(row: int, value: Any, fault: str | None, line: str) -> dict[str, Any]:
     if fault is None:
         made |= {"instruction": value.get("Question"), "response": _answer(value.get("Answer"))}
         if value.get("Picture"):
-            made["fault"] = "needs_picture"
+            made["fault"] = f"{RULE}needs_picture"
     return made
 
 
@@ -44,10 +57,14 @@ def _answer(value: Any) -> str | None:
 THEOREMQA = Source(
     name="theoremqa",
     title="TheoremQA",
-    home="https://github.com/TIGER-AI-Lab/TheoremQA",
-    revision="unknown",
+    home=HUB + "TIGER-Lab/TheoremQA",
+    revision="main",
     licence="MIT",
     condition="direct",
-    overlaps=("theoremqa",),
+    overlaps=("theoremqa/test",),
+    version=2,
+    path=on_hub("TIGER-Lab/TheoremQA", "data/test-*.parquet"),
+    rows=800,
+    part="mathematics",
     read=_read,
 )

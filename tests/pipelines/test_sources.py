@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 from pipelines import recipe as recipes
 from pipelines.errors import InputError
 from pipelines.ingest import plan_inputs
-from pipelines.records import CONDITIONS, RAW, conform
+from pipelines.records import CONDITIONS, RAW, TASK, conform
+from pipelines.sampling import ID
 from pipelines.sources import SOURCES
 from pipelines.sources.competition_math import last_boxed
 
@@ -24,7 +27,14 @@ SUFFIX = r"Let's think step by step and output the final answer within \boxed{}.
 
 
 def write(path: Path, rows: Any) -> Path:
-    if path.suffix == ".jsonl":
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".tar.gz"):
+        with tarfile.open(path, "w:gz") as archive:
+            for name, content in rows.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows))
@@ -39,7 +49,7 @@ def read(name: str, path: Path) -> list[dict[str, Any]]:
     source = SOURCES[name]
     assert source.read is not None
     tables = list(source.read(str(path)))
-    assert all(table.schema.equals(RAW) for table in tables)
+    assert all(table.schema.equals(RAW) or table.schema.equals(RAW.append(TASK)) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
 
 
@@ -163,7 +173,8 @@ SAMPLES: list[tuple[str, str, Any, list[tuple[Any, ...]]]] = [
         ],
         [
             (0, "", "direct", "q", "50.7 $\\mathrm{atm}$"),
-            (1, "", "cot", "r", "Thus.\nThe answer is 0.5."),
+            (1, "", "direct", "r", "0.5"),
+            (1, "cot", "cot", "r", "Thus."),
             (2, "", "direct", "s", "7"),
         ],
     ),
@@ -212,6 +223,516 @@ SAMPLES: list[tuple[str, str, Any, list[tuple[Any, ...]]]] = [
 ]
 
 
+def numina(**changes: Any) -> dict[str, Any]:
+    row = {
+        "problem": " p ",
+        "solution": "s",
+        "answer": "1",
+        "problem_type": "Algebra",
+        "question_type": "math-word-problem",
+    }
+    return (
+        row
+        | {"problem_is_valid": "Yes", "solution_is_valid": "Yes", "source": "olympiads", "synthetic": False}
+        | changes
+    )
+
+
+def synth(exercise: str | None, **changes: Any) -> dict[str, Any]:
+    row = {
+        "synth_id": "x",
+        "language": "en",
+        "exercise": exercise,
+        "query": "q",
+        "query_seed_url": "https://en",
+        "constraints": " c",
+    }
+    return row | {"synthetic_reasoning": "secret", "synthetic_answer": "a"} | changes
+
+
+def talk(asked: str, answered: str, source: str = "openr1_math") -> dict[str, Any]:
+    turns = [{"from": "user", "value": asked}, {"from": "assistant", "value": answered}]
+    return {"conversations": turns, "question": None, "source": source, "id": 1}
+
+
+def science(**changes: Any) -> dict[str, Any]:
+    row = {"question": "Why? ", "choices": ["red", " blue "], "answer": 1, "hint": "", "lecture": "", "solution": ""}
+    return row | changes
+
+
+RULED: list[tuple[str, str, Any, dict[str, tuple[str, str, str]], dict[str, str]]] = [
+    # source, file, rows in the upstream schema, records by id (source `s`, file `f`), reasons of dropped rows by id
+    (
+        "flan",
+        "FLAN/cot_fsopt_data/part.0.parquet",
+        [
+            {
+                "inputs": "q",
+                "targets": "a",
+                "_template_idx": 0,
+                "_task_source": "CoT",
+                "_task_name": "cot_gsm8k",
+                "_template_type": "fs_opt",
+            },
+            {
+                "inputs": "r",
+                "targets": "b",
+                "_template_idx": 1,
+                "_task_source": "CoT",
+                "_task_name": "a/b:1.0.0",
+                "_template_type": "fs_opt",
+            },
+        ],
+        {
+            "s/cot_fsopt_data__cot_gsm8k/0/f": ("cot", "q", "a"),
+            "s/cot_fsopt_data__a_b_1.0.0/1/f": ("cot", "r", "b"),
+        },
+        {},
+    ),
+    (
+        "flan",
+        "FLAN/niv2_zsopt_data/part.11.parquet",
+        [
+            {"inputs": "q", "targets": "a", "_task_name": "task1"},
+            {"inputs": "q", "targets": None, "_task_name": "task2"},
+        ],
+        {"s/niv2_zsopt_data__task1/0/f": ("direct", "q", "a")},
+        {"s/niv2_zsopt_data__task2/1/f": "conform/null_response"},
+    ),
+    (
+        "synth",
+        "synth_001.parquet",
+        [
+            synth("rag"),
+            synth("memorization"),
+            synth("math mcq"),
+            synth("math exercise"),
+            synth("cooking"),
+            synth("rag", language="fr"),
+            synth("mcq", query_seed_url="Pleias self-knowledge base"),
+            synth("poetry"),
+            synth(None),
+        ],
+        {
+            "s/f/0": ("synth,cot", "q c", "a"),
+            "s/f/1": ("synth,cot", "q", "a"),
+            "s/f/2": ("synth,direct", "q", "a"),
+            "s/f/3": ("synth,noisy,cot", "q", "a"),
+        },
+        {
+            "s/f/4": "source/cooking",
+            "s/f/5": "source/other_language",
+            "s/f/6": "source/self_knowledge",
+            "s/f/7": "source/unknown_exercise",
+            "s/f/8": "source/unknown_exercise",
+        },
+    ),
+    (
+        "tasksource",
+        "train-00000-of-00001.parquet",
+        [
+            {"inputs": "q", "targets": "entailment.", "task": "WANLI"},
+            {"inputs": "q", "targets": "e.g. U.S..", "task": "recast/recast_puns"},
+            {"inputs": "q", "targets": "a.", "task": "hh-rlhf"},
+        ],
+        {"s/WANLI/0/f": ("direct", "q", "entailment"), "s/recast_recast_puns/1/f": ("direct", "q", "e.g. U.S.")},
+        {"s/hh-rlhf/2/f": "source/unlisted_task"},
+    ),
+    (
+        "no_robots",
+        "train-00000-of-00001.parquet",
+        [
+            {"prompt": "p", "prompt_id": "1", "category": "Chat", "messages": messages}
+            for messages in (
+                [
+                    {"role": "system", "content": "S"},
+                    {"role": "user", "content": "U"},
+                    {"role": "assistant", "content": "A"},
+                ],
+                [
+                    {"role": "user", "content": "U"},
+                    {"role": "assistant", "content": "A"},
+                    {"role": "user", "content": "V"},
+                    {"role": "assistant", "content": "B"},
+                ],
+                [{"role": "user", "content": "U"}],
+            )
+        ],
+        {"s/f/0": ("cot", "S\n\nU", "A"), "s/f/1": ("cot", "U", "A")},
+        {"s/f/2": "conform/no_assistant_turn"},
+    ),
+    (
+        "numinamath",
+        "train-00000-of-00003.parquet",
+        [
+            numina(),
+            numina(question_type="proof"),
+            numina(answer="proof"),
+            numina(synthetic=True),
+            numina(problem_is_valid="Incomplete"),
+            numina(solution_is_valid="Problem not solved"),
+            numina(solution=None),
+            numina(answer=None),
+            numina(problem="see http://x"),
+            numina(solution="Translate the text above into English, please"),
+            numina(answer=" "),
+        ],
+        {
+            "s/f/0": ("noisy,cot", "p", "s"),
+            "s/f/0/direct": ("noisy,direct", "p", "1"),
+            "s/f/1": ("noisy,cot", "p", "s"),
+            "s/f/2": ("noisy,cot", "p", "s"),
+            "s/f/10": ("noisy,cot", "p", "s"),
+        },
+        {
+            "s/f/1/direct": "source/proof",
+            "s/f/2/direct": "source/proof",
+            "s/f/3": "source/synthetic",
+            "s/f/4": "source/invalid",
+            "s/f/5": "source/invalid",
+            "s/f/6": "source/no_answer",
+            "s/f/7": "source/no_answer",
+            "s/f/8": "source/link",
+            "s/f/9": "source/translation",
+            "s/f/10/direct": "source/no_answer",
+        },
+    ),
+    (
+        "openmathinstruct2",
+        "train-00000-of-00032.parquet",
+        [
+            {"problem": "p", "generated_solution": "s", "expected_answer": "1", "problem_source": "augmented_math"},
+            {"problem": "q", "generated_solution": "t", "expected_answer": "2", "problem_source": "gsm8k"},
+        ],
+        {
+            "s/cot/0/f": ("synth,cot", "p", "s"),
+            "s/direct/0/f.direct": ("synth,direct", "p", "1"),
+            "s/cot/1/f": ("synth,cot", "q", "t"),
+        },
+        {"s/direct/1/f.direct": "source/original_problem"},
+    ),
+    (
+        "acereason",
+        "train-00000-of-00100.parquet",
+        [
+            {"category": "math", "source": "x", "input": "q", "output": "<think>t</think>a"},
+            {"category": "code", "source": "x", "input": "q", "output": "<think>t</think>a"},
+        ],
+        {"s/all/0/f": ("synth,cot", "q", "<think>t</think>a")},
+        {"s/all/1/f": "source/not_mathematics"},
+    ),
+    (
+        "openthoughts2",
+        "train-00000-of-00038.parquet",
+        [
+            talk("q", "<think>t</think>a"),
+            talk("in Python", "a"),
+            talk("q", "<think>```</think>a"),
+            talk("q", "a", "glaive"),
+            talk("q", "a", "nvidia_math"),
+            {"conversations": [{"from": "assistant", "value": "a"}], "source": "x"},
+        ],
+        {"s/all/0/f": ("synth,cot", "q", "<think>t</think>a")},
+        {
+            "s/all/1/f": "source/code",
+            "s/all/2/f": "source/code",
+            "s/all/3/f": "source/code",
+            "s/all/4/f": "source/in_acereason",
+            "s/all/5/f": "conform/no_user_turn",
+        },
+    ),
+    (
+        "textbookreasoning",
+        "train-00000-of-00001.parquet",
+        [
+            {"question": "q", "answer": "long", "subject": "physics", "reference_answer": "short"},
+            {"question": "Prove it.", "answer": "long", "subject": "math", "reference_answer": "short"},
+            {"question": "Show that", "answer": "long", "subject": "math", "reference_answer": "short"},
+        ],
+        {
+            "s/cot/0/f": ("synth,cot", "q", "long"),
+            "s/direct/0/f.direct": ("noisy,direct", "q", "short"),
+            "s/cot/1/f": ("synth,cot", "Prove it.", "long"),
+            "s/cot/2/f": ("synth,cot", "Show that", "long"),
+        },
+        {"s/direct/1/f.direct": "source/proof", "s/direct/2/f.direct": "source/proof"},
+    ),
+    (
+        "natural_reasoning",
+        "full.jsonl",
+        [
+            {"question": "q", "reference_answer": " 7 ", "responses": [{"response_model": "m", "response": "long"}]},
+            {"question": "q", "reference_answer": "", "responses": []},
+            {"question": "Show that", "reference_answer": "7", "responses": []},
+        ],
+        {"s/f/0": ("noisy,direct", "q", "7")},
+        {"s/f/1": "source/no_answer", "s/f/2": "source/proof"},
+    ),
+    (
+        "webinstruct_verified",
+        "train-00000-of-00001.parquet",
+        [
+            {
+                "id": 1,
+                "question": "q",
+                "answer": "a",
+                "answer_type": "Float",
+                "category": "Physics",
+                "difficulty": "Senior",
+            }
+        ],
+        {"s/f/0": ("direct", "q", "a")},
+        {},
+    ),
+    (
+        "principia",
+        "numerical/train-00000-of-00001.parquet",
+        [{"problem_statement": "q", "answer": "a", "answer_type": "numerical", "topic": "x"}],
+        {"s/f/0": ("synth,direct", "q", "a")},
+        {},
+    ),
+    (
+        "omnimath",
+        "test.jsonl",
+        [{"domain": ["x"], "difficulty": 8.0, "problem": "q", "solution": "s\n", "answer": " a", "source": "imo"}],
+        {"s/f/0": ("cot", "q", "s"), "s/f/0/direct": ("direct", "q", "a")},
+        {},
+    ),
+    (
+        "dmmath",
+        "train-easy/algebra__linear_1d.txt",
+        "Solve 2*x = 4 for x.\n2\nSolve 3*x = 9 for x. \n 3\nLeft over?\n",
+        {
+            "s/train-easy__algebra__linear_1d/0/f": ("direct", "Solve 2*x = 4 for x.", "2"),
+            "s/train-easy__algebra__linear_1d/1/f": ("direct", "Solve 3*x = 9 for x.", "3"),
+        },
+        {"s/train-easy__algebra__linear_1d/2/f": "conform/null_response"},
+    ),
+    (
+        "dmmath",
+        "mathematics_dataset-v1.0.tar.gz",
+        {
+            "mathematics_dataset-v1.0/train-easy/a.txt": b"q\n1\nr\n2\n",
+            "mathematics_dataset-v1.0/interpolate/a.txt": b"test\n1\n",
+            "mathematics_dataset-v1.0/train-hard/b.txt": b"s\n3\n",
+        },
+        {
+            "s/train-easy__a/0/f": ("direct", "q", "1"),
+            "s/train-easy__a/1/f": ("direct", "r", "2"),
+            "s/train-hard__b/2/f": ("direct", "s", "3"),
+        },
+        {},
+    ),
+    (
+        "amps_mathematica",
+        "amps.tar.gz",
+        {
+            "amps/mathematica/algebra/factoring/0.txt": b"Problem:\nFactor it.\nAnswer:\nDone.\n",
+            "amps/mathematica/algebra/complete_w_steps/1.txt": b"Problem:\nWhy?\nAnswer:\nStep.\nAnswer: 2",
+            "amps/mathematica/algebra/factoring/2.txt": b"no mark",
+            "amps/mathematica/algebra/factoring/3.txt": b"Problem:\n \nAnswer: 4",
+            "amps/mathematica/algebra/factoring/4.txt": b"Problem: \xff Answer: 5",
+            "amps/khan/1/0.json": b"{}",
+            "amps/other/algebra/factoring/4.txt": b"Problem:\nx\nAnswer:\ny",
+        },
+        {
+            "s/algebra_factoring/0/f": ("noisy,direct", "Factor it.", "Done."),
+            "s/algebra_complete_w_steps/1/f": ("noisy,cot", "Why?", "Step.\nAnswer: 2"),
+        },
+        {
+            "s/algebra_factoring/2/f": "source/no_answer",
+            "s/algebra_factoring/3/f": "source/no_answer",
+            "s/algebra_factoring/4/f": "conform/invalid_utf8",
+        },
+    ),
+    (
+        "amps_khan",
+        "amps.tar.gz",
+        {
+            "amps/khan/504/1.json": json.dumps({"problem": "q", "hints": ["First.", "So 2.\n"]}).encode(),
+            "amps/khan/504/2.json": b"{",
+            "amps/khan/504/3.json": b'{"problem": "q"}',
+            "amps/mathematica/algebra/factoring/0.txt": b"Problem:\nx\nAnswer:\ny",
+        },
+        {"s/f/0": ("noisy,cot", "q", "First.\nSo 2.")},
+        {"s/f/1": "conform/broken_json", "s/f/2": "conform/wrong_type"},
+    ),
+    (
+        "sudoku_extreme",
+        "train.csv",
+        "source,question,answer,rating\n" + f"kaggle,{'.' * 80}1,{'2' * 81},5\nkaggle,1,2,0\n",
+        {"s/all/0/f": ("direct", "Solve the Sudoku\n\n" + "0" * 80 + "1", "2" * 81)},
+        {"s/all/1/f": "source/not_81_cells"},
+    ),
+    (
+        "arb",
+        "law.json",
+        [{"instruction": "Who?\nA: x", "response": "A"}],
+        {"s/f/0": ("direct", "Choose the correct option letter.\n\nWho?\nA: x", "A")},
+        {},
+    ),
+    (
+        "arb",
+        "physics.json",
+        [{"instruction": "Why?", "response": "So."}],
+        {"s/f/0": ("cot", "Solve the physics problem.\n\nWhy?", "So.")},
+        {},
+    ),
+    (
+        "openbookqa",
+        "train-00000-of-00001.parquet",
+        [
+            {
+                "id": "7",
+                "question_stem": "The sun is",
+                "choices": {"text": ["hot", "cold"], "label": ["A", "B"]},
+                "answerKey": "A",
+                "fact1": "the sun burns",
+                "humanScore": 1.0,
+            }
+        ],
+        {
+            "s/f/0": (
+                "direct",
+                "Based on the given fact, which of the following option is the correct answer to the question?\n\n"
+                "The sun is \nA: hot\nB: cold\n\nFact: the sun burns",
+                "A",
+            )
+        },
+        {},
+    ),
+    (
+        "reclor",
+        "val.json",
+        [{"context": "C.", "question": "Q?", "answers": ["x", "y", "z", "w"], "label": 2, "id_string": "val_0"}],
+        {"s/f/0": ("direct", "Q?\n\nC.\n\nOptions:\nA: x\nB: y\nC: z\nD: w", "C")},
+        {},
+    ),
+    (
+        "scienceqa",
+        "train-00000-of-00001.parquet",
+        [science(), science(lecture="L", solution="S"), science(solution="S")],
+        {
+            "s/f/0/direct": ("direct", "Why?\nOptions:\nA: red\nB: blue", "B"),
+            "s/f/1": (
+                "cot",
+                "Solve the following question using the information provided in the lecture.\n\n"
+                "Why?\nOptions:\nA: red\nB: blue\n\nLecture: L",
+                "S\n\nAnswer: B",
+            ),
+            "s/f/1/direct": (
+                "direct",
+                "Choose the correct option letter for the following question based on the information from the "
+                "lecture.\n\nWhy?\nOptions:\nA: red\nB: blue\n\nLecture: L",
+                "B",
+            ),
+            "s/f/2": ("cot", "Why?\nOptions:\nA: red\nB: blue", "S\n\nAnswer: B"),
+            "s/f/2/direct": ("direct", "Why?\nOptions:\nA: red\nB: blue", "B"),
+        },
+        {"s/f/0": "source/no_solution"},
+    ),
+    (
+        "theoremqa",
+        "test-00000-of-00001.parquet",
+        [
+            {"Question": "q", "Answer": "[1, 2]", "Answer_type": "list of integer", "Picture": None},
+            {
+                "Question": "q",
+                "Answer": "1",
+                "Answer_type": "integer",
+                "Picture": {"bytes": b"\x89PNG", "path": "x.png"},
+            },
+        ],
+        {"s/f/0": ("direct", "q", "[1, 2]")},
+        {"s/f/1": "source/needs_picture"},
+    ),
+    (
+        "gsm8k",
+        "main/train-00000-of-00001.parquet",
+        [{"question": "q", "answer": "<<1+1=2>>2\n#### 2"}, {"question": "r", "answer": "no mark"}],
+        {"s/f/0": ("direct", "q", "2")},
+        {"s/f/1": "conform/null_response"},
+    ),
+    (
+        "math",
+        "algebra/train-00000-of-00001.parquet",
+        [{"problem": "p", "level": "Level 1", "type": "Algebra", "solution": r"so \boxed{7}"}],
+        {"s/f/0": ("cot", "p", r"so \boxed{7}"), "s/f/0/direct": ("direct", "p", "7")},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "rows", "kept", "dropped"),
+    RULED,
+    ids=[f"{sample[0]}:{sample[1].split('/')[-1]}" for sample in RULED],
+)
+def test_the_rules_of_a_source_on_a_sample_in_the_upstream_schema(
+    tmp_path: Path, name: str, file: str, rows: Any, kept: dict[str, Any], dropped: dict[str, str]
+) -> None:
+    source = SOURCES[name]
+    assert source.read is not None
+    path = write(tmp_path / file, rows)
+    outcomes = [conform(table, "s", "f", "drop") for table in source.read(str(path))]
+    records = [row for outcome in outcomes for row in outcome.kept.to_pylist()]
+    gone = [row for outcome in outcomes for row in outcome.dropped.to_pylist()]
+    assert {row["id"]: (row["condition"], row["instruction"], row["response"]) for row in records} == kept
+    assert {row["id"]: f"{row['stage']}/{row['reason']}" for row in gone} == dropped
+    assert len(records) + len(gone) == len(kept) + len(dropped)  # no id twice
+
+
+@pytest.mark.parametrize("name", [source.name for source in SOURCES.values() if source.path])
+def test_what_a_rule_leaves_out_is_no_bad_row(tmp_path: Path, name: str) -> None:
+    """`on_bad_row: fail` is about rows that are broken, not about rows that nobody wanted."""
+    for sample, file, rows, _, dropped in RULED:
+        bad = any(reason.startswith("conform/") for reason in dropped.values())
+        if sample == name and not bad:
+            source = SOURCES[name]
+            assert source.read is not None
+            for table in source.read(str(write(tmp_path / file, rows))):
+                conform(table, "s", "f", "fail")
+
+
+def test_the_sampler_finds_the_task_in_the_id_of_a_row() -> None:
+    ids = [record for sample in RULED for record in sample[3]]
+    files = {re.match(ID, record)["file"] for record in ids}  # type: ignore[index]
+    assert files >= {
+        "s/cot_fsopt_data__cot_gsm8k",
+        "s/WANLI",
+        "s/direct",
+        "s/train-easy__a",
+        "s/algebra_factoring",
+        "s/f",
+    }
+    assert not [file for file in files if file.endswith(("/0", "/1", "/f.direct"))]
+
+
+def test_a_file_of_flan_outside_its_folders_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "FLAN" / "part.0.parquet", [{"inputs": "q", "targets": "a", "_task_name": "t"}])
+    with pytest.raises(InputError, match=r"part\.0\.parquet: its folder should be one of FLAN's submixes"):
+        list(SOURCES["flan"].read(str(path)))  # type: ignore[misc]
+
+
+def test_a_truncated_archive_is_an_error_that_names_it(tmp_path: Path) -> None:
+    sample = next(sample for sample in RULED if sample[0] == "amps_mathematica")
+    path = write(tmp_path / "amps.tar.gz", sample[2] | {f"amps/mathematica/a/b/{n}.txt": bytes(9999) for n in range(9)})
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"amps\.tar\.gz: truncated or damaged"):
+        list(SOURCES["amps_mathematica"].read(str(path)))  # type: ignore[misc]
+
+
+def test_a_batch_of_many_lines_pairs_questions_with_their_own_answers(tmp_path: Path) -> None:
+    path = write(tmp_path / "train-medium" / "many.txt", "".join(f"q{n}\na{n}\n" for n in range(100_000)))
+    source = SOURCES["dmmath"]
+    assert source.read is not None
+    tables = list(source.read(str(path)))
+    rows = pa.concat_tables(tables)
+    assert len(tables) > 1 and rows["row"].to_pylist() == list(range(100_000))
+    numbers = [[int(text[1:]) for text in rows[name].to_pylist()] for name in ("instruction", "response")]
+    assert numbers == [list(range(100_000))] * 2
+
+
 @pytest.mark.parametrize(("name", "file", "rows", "expected"), SAMPLES, ids=[sample[0] for sample in SAMPLES])
 def test_a_sample_in_the_upstream_schema(
     tmp_path: Path, name: str, file: str, rows: Any, expected: list[tuple[Any, ...]]
@@ -219,8 +740,11 @@ def test_a_sample_in_the_upstream_schema(
     assert records(name, write(tmp_path / file, rows)) == expected
 
 
-def test_every_source_that_reads_files_has_a_sample() -> None:
-    assert {source.name for source in FILES} == {sample[0] for sample in SAMPLES}
+@pytest.mark.parametrize("source", FILES, ids=lambda source: source.name)
+def test_every_source_that_reads_files_is_tested_on_a_sample_or_on_real_rows(source: Any) -> None:
+    samples = [sample for sample in [*SAMPLES, *RULED] if sample[0] == source.name]
+    assert samples, f"add rows in the schema of {source.name!r} to SAMPLES or RULED"
+    assert any(sample[3] for sample in samples)
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
@@ -234,7 +758,9 @@ def test_every_source_says_where_it_is_from_and_under_which_licence(source: Any)
 def test_a_file_of_something_else_is_an_error_that_names_the_columns(tmp_path: Path, source: Any) -> None:
     if source.name in ("theoremqa", "self_instruct_seeds"):
         pytest.skip("reads whole objects: a row without its fields is a dropped row there")
-    name = next(sample[1] for sample in SAMPLES if sample[0] == source.name)
+    name = next(sample[1] for sample in [*SAMPLES, *RULED] if sample[0] == source.name)
+    if name.endswith((".txt", ".tar.gz")):
+        pytest.skip("lines, or files in an archive: there are no columns to miss")
     if name.endswith(".tsv"):
         pytest.skip("a headless file has no columns to miss: its rows are `wrong_columns`")
     path = tmp_path / name
@@ -299,7 +825,7 @@ REAL = {
     "lrm_token_economy": ("reasoning_traces/lrm_nemotron.json", {"synth,cot": 19 * 5}, {}),
     "marco_o1": ("marco_o1_thoughts.json", {"synth,cot": 125}, {}),
     "theoremqa": ("theoremqa.json", {"direct": 747}, {"needs_picture": 53}),
-    "scibench": ("scibench/*.json", {"direct": 517, "cot": 175}, {}),
+    "scibench": ("scibench/*.json", {"direct": 692, "cot": 175}, {}),
     "arc_challenge": ("arc_challenge_train.json", {"direct": 1119}, {}),
     "boolq": ("boolq_train.json", {"direct": 9427}, {}),
     "openbookqa": ("openbookqa_train.json", {"direct": 4957}, {}),

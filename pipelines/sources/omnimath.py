@@ -1,0 +1,38 @@
+"""Omni-MATH: olympiad problems, each with its solution (`cot`) and its answer (`direct`).
+
+It is an evaluation set, and HRM-Text trains on its only split: a score on it means nothing afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.pairs import interleave, raw
+from pipelines.reading import read, text
+from pipelines.sources.source import HUB, Source, on_hub
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, text("problem", "solution", "answer")):
+        solved = raw(rows, rows["problem"], pc.utf8_trim_whitespace(rows["solution"]), "cot")
+        answered = raw(rows, rows["problem"], pc.utf8_trim_whitespace(rows["answer"]), "direct", "direct")
+        yield interleave([solved, answered])
+
+
+OMNIMATH = Source(
+    name="omnimath",
+    title="Omni-MATH, its test split",
+    home=HUB + "KbsdJames/Omni-MATH",
+    revision="main",
+    licence="Apache-2.0",
+    condition="cot",
+    overlaps=("omni_math/test",),
+    path=on_hub("KbsdJames/Omni-MATH", "test.jsonl"),
+    rows=4_428,
+    bytes=7_500_000,
+    part="mathematics",
+    read=_read,
+)

@@ -1,0 +1,44 @@
+"""ReClor: logical questions of admission tests, answered by the option's letter, `direct`; train and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.pairs import letter, lettered, raw
+from pipelines.reading import read
+from pipelines.sources.source import HUB, Source, on_hub
+
+_COLUMNS = pa.schema(
+    [
+        pa.field("context", pa.string()),
+        pa.field("question", pa.string()),
+        pa.field("answers", pa.list_(pa.string())),
+        pa.field("label", pa.string()),
+    ]
+)
+
+
+def _read(path: str) -> Iterator[pa.Table]:
+    for rows in read(path, _COLUMNS):
+        asked = pc.binary_join_element_wise(rows["question"], rows["context"], "Options:", "\n\n")
+        asked = pc.binary_join_element_wise(asked, lettered(rows["answers"]), "\n")
+        yield raw(rows, asked, letter(rows["label"]), "direct")
+
+
+RECLOR = Source(
+    name="reclor",
+    title="ReClor, train and validation (Platypus)",
+    home=HUB + "metaeval/reclor",
+    revision="main",
+    licence="other (research only)",
+    condition="direct",
+    overlaps=("reclor/train", "reclor/validation"),
+    path=on_hub("metaeval/reclor", "train.json", "val.json"),
+    rows=5_138,
+    bytes=5_506_000,
+    part="mathematics",
+    read=_read,
+)
