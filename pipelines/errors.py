@@ -3,7 +3,8 @@
     WinnowError(ValueError)      the user's mistake: the command ends with exit code 2
     ├── RecipeError              a recipe's key, value or file
     ├── InputError               a source that cannot be read: missing, truncated, a column that is not there
-    │   └── RecordError          one record, where the recipe says `on_bad_row: fail`
+    │   ├── RecordError          one record, where the recipe says `on_bad_row: fail`
+    │   └── Unreachable          the place where it should lie: no network, no permission
     └── RunError                 a run, step or row that does not exist under this root
     CheckFailed(RuntimeError)    a run or a check failed: exit code 1
 
@@ -30,6 +31,10 @@ class InputError(WinnowError):
 
 class RecordError(InputError):
     """One record that cannot be used, where the recipe says `on_bad_row: fail`."""
+
+
+class Unreachable(InputError):
+    """The place where a source should lie cannot be reached."""
 
 
 class RunError(WinnowError):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import pairs, storage
-from pipelines.errors import InputError, RecipeError, nearest
+from pipelines.errors import InputError, RecipeError, Unreachable, nearest
 from pipelines.manifest import Manifest, Part, Step
 from pipelines.reading import FORMATS
 from pipelines.recipe import Recipe, SourceSpec
@@ -40,13 +40,14 @@ GENERATED_SHARD_ROWS = 5_000
 class Input(NamedTuple):
     """One file that a recipe reads.
 
-    path: "" for a source that is computed. file: its part of the ids. bytes: -1 where there is none.
+    path: "" for a source that is computed. file: its part of the ids. bytes: -1 where there is none. why: why not.
     """
 
     source: str
     path: str
     file: str
     bytes: int
+    why: str = ""
 
     @property
     def missing(self) -> bool:
@@ -68,7 +69,8 @@ def plan_inputs(recipe: Recipe) -> list[Input]:
 
     Errors: RecipeError naming the source and the key where a source cannot be read as the recipe says it.
     """
-    return [one for spec in recipe.sources for one in _inputs(spec)]
+    unreachable: dict[str, str] = {}
+    return [one for spec in recipe.sources for one in _inputs(spec, unreachable)]
 
 
 def check_inputs(recipe: Recipe) -> list[Input]:
@@ -80,8 +82,7 @@ def check_inputs(recipe: Recipe) -> list[Input]:
     lost = [one for one in inputs if one.missing]
     if lost:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        where = f"source {lost[0].source!r}: {lost[0].path}"
-        raise InputError(f"{where}: no such file{more}; relative paths are taken from the recipe's folder")
+        raise InputError(f"source {lost[0].source!r}: {lost[0].why}{more}")
     for spec in recipe.sources:
         _check_columns(spec, [one for one in inputs if one.source == spec.name])
     return inputs
@@ -123,17 +124,24 @@ def by_source(manifest: Manifest) -> dict[str, tuple[int, int]]:
 # What the recipe says, and what there is
 
 
-def _inputs(spec: SourceSpec) -> list[Input]:
+def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
+    """The files of one source. unreachable: place -> why, filled in: a place that did not answer is not asked again."""
     _check(spec)
     if not spec.paths:
         return [Input(spec.name, "", "generated", 0)]
     found: dict[str, None] = {}
     missing = []
     for pattern in spec.paths:
+        place = "" if storage.is_local(pattern) else pattern.split("://")[0]
         try:
+            if place in unreachable:
+                raise Unreachable(f"{pattern}: {unreachable[place]}")
             found.update(dict.fromkeys(storage.expand(pattern)))
-        except InputError:
-            missing.append(Input(spec.name, pattern, "", -1))
+        except InputError as error:
+            why = str(error)
+            if isinstance(error, Unreachable):
+                unreachable.setdefault(place, why.removeprefix(f"{pattern}: "))
+            missing.append(Input(spec.name, pattern, "", -1, why))
     paths = list(found)
     return [
         Input(spec.name, path, name, storage.size(path)) for path, name in zip(paths, _names(paths), strict=True)

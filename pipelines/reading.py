@@ -33,7 +33,7 @@ import zstandard
 
 from pipelines import cutting, storage
 from pipelines.cutting import Cut, Unreadable
-from pipelines.errors import InputError, nearest
+from pipelines.errors import RESUME, InputError, Unreachable, nearest
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".ipc", ".feather")
 """The suffixes that are understood, each also with .gz, .zst or .bz2 behind it."""
@@ -89,7 +89,11 @@ def read(
         for table in batches:
             yield table
             row += table.num_rows
-    except (Unreadable, *_DAMAGE) as error:
+    except Exception as error:
+        # A connection may break, and each remote file system has exceptions of its own for that.
+        ours = isinstance(error, (InputError, AssertionError))
+        if ours or (storage.is_local(path) and not _is_damage(error)):
+            raise
         raise _stopped(path, row, error) from error
 
 
@@ -158,10 +162,16 @@ def read_objects(path: str) -> Iterator[tuple[int, Any, str | None, str]]:
         raise _stopped(path, row, error) from error
 
 
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, (Unreadable, *_DAMAGE))
+
+
 def _stopped(path: str, row: int, error: Exception) -> InputError:
     if isinstance(error, Unreadable):
         return InputError(f"{path}: cannot be read beyond its first {row} rows: {error}")
     what = f"{type(error).__name__}: {error}"
+    if not storage.is_local(path) and (isinstance(error, OSError) or not _is_damage(error)):
+        return Unreachable(f"{path}: could not be read beyond its first {row} rows ({what}); {RESUME}")
     return InputError(f"{path}: truncated or damaged after its first {row} rows ({what}); fetch it again")
 
 
@@ -464,9 +474,14 @@ def _columnar(path: str, columns: pa.Schema, optional: Collection[str], batches:
 
 
 def _random_access(path: str) -> pa.NativeFile:
-    """The file as one that can be read from anywhere: mapped where it lies here uncompressed, else in memory."""
-    if storage.is_local(path) and not path.lower().endswith((".gz", ".zst", ".bz2")) and storage.size(path) > 0:
-        return pa.BufferReader(pa.py_buffer(storage.memory_mapped(path.removeprefix("file://"))))
+    """The file as one that can be read from anywhere: mapped where it lies here, asked for block by block elsewhere.
+
+    In memory only where it is compressed as a whole, which Parquet and Arrow files are not meant to be.
+    """
+    if not path.lower().endswith((".gz", ".zst", ".bz2")) and storage.size(path) > 0:
+        if storage.is_local(path):
+            return pa.BufferReader(pa.py_buffer(storage.memory_mapped(path.removeprefix("file://"))))
+        return storage.open_remote(path)
     with storage.open_input(path) as file:
         return pa.BufferReader(file.read())
 
@@ -474,7 +489,8 @@ def _random_access(path: str) -> pa.NativeFile:
 def _parquet_batches(
     path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
-    file = pq.ParquetFile(source)
+    # Mapped pages cost nothing; of a remote file a block of each column is held, not a whole row group.
+    file = pq.ParquetFile(source, buffer_size=0 if storage.is_local(path) else storage.REMOTE_BLOCK, pre_buffer=False)
     names = file.schema_arrow.names
     _check_columns(path, names, columns, optional)
     there = [name for name in columns.names if name in names]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from filters import STAGES, AnyStage
 from pipelines import storage
 from pipelines.errors import RecipeError, nearest
+from pipelines.sources import SOURCES
 
 TextField = Literal["instruction", "response"]
 TEXT_FIELDS: tuple[TextField, ...] = ("instruction", "response")
@@ -31,11 +32,11 @@ class Section(BaseModel):
 class SourceSpec(Section):
     """Where rows come from, and how they are read.
 
-    adapter: a name in `pipelines/sources`; without one the files' own columns are used, as `columns` maps them
-    (`{instruction: question, response: answer}` or `{messages: messages}`, and `thinking: reasoning_content` where
-    reasoning stands apart from the answer). condition: the tags of every row, where the
-    adapter does not say. priority: who survives among duplicates, higher first. rows: at most so many (a
-    generated source: just so many).
+    adapter: a name in `pipelines/sources`, which knows the data set's address where `path` is left out; without one the
+    files' own columns are used, as `columns` maps them (`{instruction: question, response: answer}` or
+    `{messages: messages}`, and `thinking: reasoning_content` where reasoning stands apart from the answer). condition:
+    the tags of every row, where the adapter does not say. priority: who survives among duplicates, higher first. rows:
+    at most so many (a generated source: just so many).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -116,10 +117,15 @@ class Sampling(Section):
 
 
 class Recipe(Section):
-    """Everything a corpus depends on."""
+    """Everything a corpus depends on.
+
+    mirror: a folder with copies of what has an address: what a source reads from `hf://datasets/openai/gsm8k/...` is
+    then read from `<mirror>/datasets/openai/gsm8k/...`.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    mirror: str | None = None
     seed: int = 0
     on_bad_row: Literal["drop", "fail"] = "drop"
     stages: tuple[AnyStage, ...] = ()
@@ -254,7 +260,8 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _anchor(recipe: Recipe, path: str) -> Recipe:
-    """Make relative paths relative to the recipe's folder."""
+    """Say where everything lies: a source without a path at its own address, relative paths in the recipe's folder,
+    addresses in the mirror where there is one."""
     base = path.rsplit("/", 1)[0] if not storage.is_local(path) else str(Path(path).resolve().parent)
 
     def anchored(one: str) -> str:
@@ -262,17 +269,29 @@ def _anchor(recipe: Recipe, path: str) -> Recipe:
             return one
         return str(Path(base, one).resolve()) if storage.is_local(base) else storage.join(base, one)
 
+    mirror = None if recipe.mirror is None else anchored(recipe.mirror)
+
+    def located(one: str) -> str:
+        return anchored(one) if mirror is None else storage.mirrored(anchored(one), mirror)
+
     def moved(part: Any) -> Any:
         if part.path is None:
             return part
-        new = anchored(part.path) if isinstance(part.path, str) else tuple(anchored(one) for one in part.path)
+        new = located(part.path) if isinstance(part.path, str) else tuple(located(one) for one in part.path)
         return part.model_copy(update={"path": new})
 
     changes: dict[str, Any] = {
-        "sources": tuple(moved(source) for source in recipe.sources),
+        "mirror": mirror,
+        "sources": tuple(moved(_at_home(source)) for source in recipe.sources),
         "tokenizer": moved(recipe.tokenizer),
     }
     if recipe.contamination:
         benchmarks = tuple(moved(benchmark) for benchmark in recipe.contamination.benchmarks)
         changes["contamination"] = recipe.contamination.model_copy(update={"benchmarks": benchmarks})
     return recipe.model_copy(update=changes)
+
+
+def _at_home(spec: SourceSpec) -> SourceSpec:
+    """The source with its own address as path, where the recipe gives none."""
+    known = SOURCES.get(spec.adapter or "")
+    return spec.model_copy(update={"path": known.path}) if spec.path is None and known and known.path else spec

@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import posixpath
+import re
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import InputError
+from pipelines.errors import InputError, Unreachable
 
 
 class ShardRef(BaseModel):
@@ -65,10 +66,39 @@ def size(path: str) -> int:
     return int(fs.size(name)) if fs.exists(name) else -1
 
 
+def mirrored(path: str, mirror: str) -> str:
+    """Where a folder of copies holds what has an address: below its scheme, without a revision of the hub.
+
+    `hf://datasets/openai/gsm8k@main/a.parquet` -> `<mirror>/datasets/openai/gsm8k/a.parquet`. Local paths stay.
+    """
+    if is_local(path):
+        return path
+    scheme, _, rest = path.partition("://")
+    if scheme == "hf":
+        rest = re.sub(r"^((?:datasets/)?[^/@]+/[^/@]+)@[^/]+", r"\1", rest)
+    return join(mirror, rest)
+
+
 def expand(pattern: str) -> list[str]:
-    """The files that a path, folder or glob names, sorted. Errors: InputError where there is none."""
+    """The files that a path, folder or glob names, sorted.
+
+    Errors: InputError where there is none; Unreachable where a remote place cannot be asked.
+    """
+    try:
+        return _expand(pattern)
+    except Exception as error:
+        # Each remote file system has exceptions of its own, most of no common kind.
+        if is_local(pattern) or isinstance(error, InputError):
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{pattern}: no such file ({error})") from error
+        raise Unreachable(f"{pattern}: cannot be reached ({type(error).__name__}: {error})") from error
+
+
+def _expand(pattern: str) -> list[str]:
     fs, name = _fs(pattern)
-    prefix = "" if is_local(pattern) else pattern.split("://")[0] + "://"
+    # Not the protocol of `https://`: there the address is the name.
+    prefix = "" if is_local(pattern) or "://" in name else pattern.split("://")[0] + "://"
     if any(character in name for character in "*?["):
         found = sorted(str(path) for path in fs.glob(name) if not fs.isdir(path))
     elif fs.isdir(name):
@@ -168,10 +198,22 @@ def folders(path: str) -> list[str]:
     )
 
 
+_IDENTITIES = ("sha256", "lfs", "blob_id", "ETag", "etag", "md5Hash")
+"""What file systems know that changes with a file's bytes: of the hub, S3, HTTP and Google's store."""
+
+
 def digest(path: str) -> str:
-    """xxh3-128 of the file's bytes, hex."""
+    """xxh3-128 of the file's bytes, hex; of a remote file, of its size and of what its store says of its content.
+
+    A store that says nothing is read: once more than needed, and only then.
+    """
     state = xxhash.xxh3_128()
     fs, name = _fs(path)
+    if not is_local(path):
+        known = fs.info(name)
+        said = next((str(known[key]) for key in _IDENTITIES if known.get(key)), None)
+        if said:
+            return xxhash.xxh3_128(f"{known['size']} {said}".encode()).hexdigest()
     with fs.open(name, "rb") as file:
         while block := file.read(8 << 20):
             state.update(block)
@@ -270,6 +312,16 @@ def damage(path: str) -> Iterator[None]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: truncated or damaged ({type(error).__name__}: {error}); fetch it again") from error
+
+
+REMOTE_BLOCK = 4 << 20
+"""Bytes asked for at a time of a remote file that is read here and there."""
+
+
+def open_remote(path: str) -> pa.NativeFile:
+    """A remote file that can be read from anywhere, one request for each read: the reader asks for blocks."""
+    fs, name = _fs(path)
+    return pa.PythonFile(fs.open(name, "rb", block_size=REMOTE_BLOCK, cache_type="none"), mode="r")
 
 
 def memory_mapped(path: str) -> mmap.mmap:
