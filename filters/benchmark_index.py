@@ -8,7 +8,7 @@ item; items of fewer than five tokens are seeds whole. Phrases that thousands of
 Tokens weigh what they tell: -log2 of the share of questions that hold them, and nothing inside a phrase of eight
 tokens that more than FRAME_ITEMS questions share ("please choose the correct answer to the question").
 
-The index takes about 45 bytes for each token of the benchmarks, and is mapped, not copied, by the workers of a node.
+The index takes about 50 bytes for each token of the benchmarks, and is mapped, not copied, by the workers of a node.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ class Arrays(NamedTuple):
     """The numbers of an index: T tokens, P distinct texts (parts), I items, S seeds.
 
     tokens uint64 [T]; weight float32 [T], bits; number uint8 [T], 1 for digits, operators, number words and negations;
-    part int32 [T]; part_start int64 [P+1]; kind uint8 [P]; ask int32 [P], the token where the last sentence begins;
-    text uint8, text_start int64 [P+1]: the parts normalised, to confirm against.
+    start int32 [T], where the token begins in its part's text; part int32 [T]; part_start int64 [P+1]; kind uint8 [P];
+    ask int32 [P], the token where the last sentence begins; text uint8, text_start int64 [P+1]: the parts normalised,
+    to confirm against.
 
     table uint64 [2 * slots]: seeds by open addressing, key and value side by side; a value is the place in `postings`
     (32 bits), how many there are (8), whether the seed is common (1), whether items that are seeds whole begin so (1).
@@ -81,6 +82,7 @@ class Arrays(NamedTuple):
     tokens: _U64
     weight: _F32
     number: _U8
+    start: _I32
     part: _I32
     part_start: _I64
     kind: _U8
@@ -178,8 +180,8 @@ def build(benchmarks: Sequence[tuple[str, pa.Table]]) -> Index:
     pair = bench.astype(np.int64) * (len(kind_of) + 1) + question
     _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
     arrays = Arrays(
-        tokens, weight, number, part, part_start, kind_of, ask, data.copy(), text_start, *seeds, owner_start, owner,
-        question, passage, answer, choice_start, choice, counts[inverse].astype(np.int32), bench,
+        tokens, weight, number, read.start.copy(), part, part_start, kind_of, ask, data.copy(), text_start, *seeds,
+        owner_start, owner, question, passage, answer, choice_start, choice, counts[inverse].astype(np.int32), bench,
         _trained(bench, _array(items["split"])),
     )  # fmt: skip
     for array in arrays:

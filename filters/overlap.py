@@ -11,6 +11,7 @@ A scan holds about 60 bytes for each token of 8 MiB of text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +33,11 @@ NEAR = 50
 """Tokens beside the question within which its answer is near; choices may lie as much farther as they are long."""
 SHARED = 3
 """A question that more items of one benchmark share identifies none of them without choices, answer or passage."""
-GRAMS = (13, 20)
-"""Lengths of the n-grams that hits name, so that what all texts together hold of an item can be counted."""
+GRAMS = (8, 11, 13, 20)
+"""Lengths of the n-grams that are counted, so that what all texts together hold of an item can be said. Each is a
+length of seeds: an n-gram of the index that stands in a text is found there, however common it is."""
+SKIPS, SKIP_RUN = 4, 10
+"""Llama 2's skip-grams: so many tokens of a match may differ, none of them among its first ten nor its last."""
 CHUNK = 8 << 20
 """Bytes of text scanned at a time."""
 CELLS = 1 << 22
@@ -54,7 +58,6 @@ HITS = pa.schema(
         ("cover8", pa.int32()), ("cover11", pa.int32()), ("cover13", pa.int32()), ("cover20", pa.int32()),
         ("grams8", pa.int32()), ("span_tokens", pa.int32()),
         ("field", pa.uint8()), ("start", pa.int32()), ("end", pa.int32()), ("grams13", pa.list_(pa.uint64())),
-        ("grams20", pa.list_(pa.uint64())),
     ]
 )  # fmt: skip
 """What `scan` measures for one text and one item.
@@ -66,9 +69,13 @@ swapped: the most bits of one of its words that other words stand in place of.
 bits: what the tokens found tell. context_bits: what choices, answer and passage near by add; context: enough of those.
 exact: the instruction holds these tokens and no others. bounded: sentence ends stand on both sides of the span.
 tokens, row_tokens: lengths. longest: the longest shared run. common: shared tokens, in order. coverN: the item's tokens
-in shared runs of N or more. grams8: its 8-grams found. span_tokens: from the first to the last shared token.
-field: 0 instruction, 1 response; start, end: bytes of the span in that field. gramsN: keys of the N-grams shared.
+in shared runs of N or more, for 11 with SKIPS. grams8: its 8-grams found. span_tokens: from the first to the last
+shared token. field: 0 instruction, 1 response; start, end: bytes of the span in that field. grams13: keys of the
+13-grams shared.
 """
+
+COUNTS = pa.schema([("length", pa.int8()), ("gram", pa.uint64()), ("rows", pa.int64())])
+"""An n-gram's length and key, and the rows that hold it."""
 
 _SHARES = ("cover", "body", "ask", "numbers", "bits", "exact", "swapped")
 _COUNTS = (
@@ -96,24 +103,42 @@ class Field(NamedTuple):
     at: _I64
 
 
-def scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -> pa.Table:
-    """Measure every item that the texts [rows] hold anything of: a HITS table, by row, then part, then item.
+class Scan(NamedTuple):
+    """hits: HITS, by row, then part, then item. grams: COUNTS, the n-grams (GRAMS) of the index that texts hold."""
+
+    hits: pa.Table
+    grams: pa.Table
+
+
+def scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -> Scan:
+    """Measure every item that the texts [rows] hold anything of, and count the n-grams that they share with items.
 
     A record's two fields are read as one text, so an item that begins in one and ends in the other is found.
     """
     ends = np.cumsum(sum(np.diff(buffers(field)[1]) for field in (instruction, response)))
-    hits, begin = [HITS.empty_table()], 0
+    hits, grams, begin = [HITS.empty_table()], [COUNTS.empty_table()], 0
     while begin < len(ends):  # what stays in the cache is scanned half as fast again
         before = ends[begin - 1] if begin else 0
         end = max(begin + 1, int(np.searchsorted(ends, before + CHUNK, "right")))
         found = _scan(index, instruction.slice(begin, end - begin), response.slice(begin, end - begin))
-        rows = pc.add(found["row"], pa.scalar(begin, pa.int32()))
-        hits.append(found.set_column(0, HITS.field("row"), rows))
+        rows = pc.add(found.hits["row"], pa.scalar(begin, pa.int32()))
+        hits.append(found.hits.set_column(0, HITS.field("row"), rows))
+        grams.append(found.grams)
         begin = end
-    return pa.concat_tables(hits).combine_chunks()
+    return Scan(pa.concat_tables(hits).combine_chunks(), sum_counts(grams))
 
 
-def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -> pa.Table:
+def sum_counts(counts: Iterable[pa.Table]) -> pa.Table:
+    """COUNTS of several scans as one, sorted."""
+    total = COUNTS.empty_table()
+    for table in counts:
+        if table.num_rows:
+            both = pa.concat_tables([total, table])
+            total = both.group_by(["length", "gram"]).aggregate([("rows", "sum")]).rename_columns(COUNTS.names)
+    return total.sort_by([("length", "ascending"), ("gram", "ascending")]).combine_chunks()
+
+
+def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -> Scan:
     ix = index.arrays
     left, right = tokenize(instruction), tokenize(response)
     stream = _stream(left, right)
@@ -125,25 +150,31 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     # What is found must not depend on which seed found it.
     place = found[:count, 0] * len(ix.kind) + found[:count, 1]
     found = found[np.lexsort((found[:count, 2], place))]
-    pairs, count, runs, run_count = _pairs(stream, found, ix)
-    pairs, runs = pairs[:count], runs[:run_count]
-    if not len(pairs):
-        return HITS.empty_table()
+    texts = (instruction, response)
     fields = (
         Field(left.start, left.end, left.offsets, *buffers(instruction)),
         Field(right.start, right.end, right.offsets, *buffers(response)),
     )
+    long = np.flatnonzero(found[:, 4] >= RUN)
+    each = np.stack([found[long, 0], found[long, 1], np.arange(len(long)), np.arange(1, len(long) + 1)], axis=1)
+    runs = found[long, 2:].copy()
+    _cut_unequal(index, fields, texts, stream, each, runs)
+    grams = _count_grams(stream, found[long, 0], runs)
+    pairs, count, runs, run_count = _pairs(stream, found, ix)
+    pairs, runs = pairs[:count], runs[:run_count]
+    if not len(pairs):
+        return Scan(HITS.empty_table(), grams)
     shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
     near, context, count = _contexts(pairs, spans, shares, stream, ix)
     # A few words that make a whole question ("the heart has") are a hit only with something beside them that says so.
     told = (counts[:, 0] >= RUN) | (shares[:, 4] >= WHOLE_BITS) | (shares[:, 5] > 0)
     told[near[:count, 0][context[:count, 1] > 0]] = True
-    if _cut_unequal(index, fields, (instruction, response), stream, pairs[told], runs):
+    if _cut_unequal(index, fields, texts, stream, pairs[told], runs):
         told &= np.add.reduceat(np.append(runs[:, 2], 0), pairs[:, 2]) > 0
         shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
     pairs, shares, counts, spans = pairs[told], shares[told], counts[told], spans[told]
     if not len(pairs):
-        return HITS.empty_table()
+        return Scan(HITS.empty_table(), grams)
     near, context, count = _contexts(pairs, spans, shares, stream, ix)
     which, item, context = near[:count, 0], near[:count, 1].astype(np.int32), context[:count]
     places = dict(zip(("field", "start", "end", "bounded"), _places(pairs, spans, stream, *fields), strict=True))
@@ -157,27 +188,49 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     by_pair |= {"numbers": by_pair["numbers"] > 0, "exact": by_pair["exact"] > 0}
     columns = {name: pa.array(values[which]) for name, values in by_pair.items()}
     columns |= {"item": pa.array(item), "context_bits": pa.array(context[:, 0]), "context": pa.array(context[:, 1] > 0)}
-    for length in GRAMS:
-        grams, gram_start = _grams(pairs, runs, stream, np.uint64(pow(BASE, length, 1 << 64)), length)
-        lists = pa.ListArray.from_arrays(pa.array(gram_start.astype(np.int32)), pa.array(grams))
-        columns[f"grams{length}"] = lists.take(pa.array(which))
-    return pa.table([columns[name] for name in HITS.names], schema=HITS)
-
-
-def gram_rows(hits: pa.Table, length: int = 13) -> tuple[_U64, _I64]:
-    """The n-grams of HITS of one of the lengths GRAMS, sorted, and how many texts hold each."""
-    hits = hits.combine_chunks()
-    lists = hits[f"grams{length}"].combine_chunks()
-    rows = np.repeat(hits["row"].to_numpy(), pc.list_value_length(lists).to_numpy(zero_copy_only=False)).astype(
-        np.int64
+    keys, starts = _grams13(pairs, runs, stream, np.uint64(pow(BASE, 13, 1 << 64)))
+    columns["grams13"] = pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(keys)).take(
+        pa.array(which)
     )
-    grams = lists.flatten().to_numpy(zero_copy_only=False)
-    order = np.lexsort((rows, grams))
-    rows, grams = rows[order], grams[order]
-    new = np.ones(len(grams), np.bool_)
-    new[1:] = (grams[1:] != grams[:-1]) | (rows[1:] != rows[:-1])
-    distinct, counts = np.unique(grams[new], return_counts=True)
-    return distinct, counts.astype(np.int64)
+    return Scan(pa.table([columns[name] for name in HITS.names], schema=HITS), grams)
+
+
+def _count_grams(stream: Stream, row: _I64, runs: _I64) -> pa.Table:
+    """COUNTS of the n-grams in runs (token, index token, length) of the rows beside them, which ascend."""
+    tables = [COUNTS.empty_table()]
+    for length in GRAMS:
+        grams, rows = _count(row, runs, stream, np.uint64(pow(BASE, length, 1 << 64)), length)
+        columns = (np.full(len(grams), length, np.int8), grams, rows)
+        tables.append(pa.table([pa.array(column) for column in columns], schema=COUNTS))
+    return pa.concat_tables(tables)
+
+
+@kernel
+def _count(row, runs, stream, power, length):  # type: ignore[no-untyped-def]
+    """The distinct keys of the n-grams in runs uint64 [n], and how many rows hold each int64 [n]."""
+    total = 0
+    for r in range(len(runs)):
+        total += max(0, runs[r, 2] - length + 1)
+    size = 16
+    while size < 2 * total:
+        size *= 2
+    place, mask = np.zeros(size, np.int64), np.uint64(size - 1)
+    grams, last, rows = np.empty(total, np.uint64), np.empty(total, np.int64), np.empty(total, np.int64)
+    count = 0
+    for r in range(len(runs)):
+        for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - length + 1):
+            key = key_of(stream.prefix[i + length] - stream.prefix[i] * power, length)
+            slot = key >> _ONE & mask
+            while place[slot] > 0 and grams[place[slot] - 1] != key:
+                slot = (slot + _ONE) & mask
+            if place[slot] == 0:
+                grams[count], last[count], rows[count] = key, row[r], 1
+                count += 1
+                place[slot] = count
+            elif last[place[slot] - 1] != row[r]:
+                last[place[slot] - 1] = row[r]
+                rows[place[slot] - 1] += 1
+    return grams[:count], rows[:count]
 
 
 def _stream(left: Tokens, right: Tokens) -> Stream:
@@ -313,7 +366,7 @@ def _extend(stream, at, said, postings, tokens, part, part_start, kind):  # type
     """Seeds extended to the longest runs, each once, of the rows and parts worth a look: int64 [n, 5], row, part,
     token, index token, length; n.
 
-    Worth a look is a run that `_pairs` takes by itself, and a question of which runs may hold half.
+    Worth a look is a run that `_pairs` or a count of n-grams may take, and a question of which runs may hold half.
     """
     runs, count, kept = np.empty((max(len(at), 1024), 5), np.int64), 0, 0
     seen = np.zeros((4096, 3), np.int64)  # the last run on a diagonal: its row + 1, the diagonal, its end
@@ -324,9 +377,7 @@ def _extend(stream, at, said, postings, tokens, part, part_start, kind):  # type
             for r in range(kept, count):
                 p = runs[r, 1]
                 size, longest = part_start[p + 1] - part_start[p], told[p, 0]
-                worth = longest >= min(PASSAGE_RUN, size)
-                if kind[p] == QUESTION:
-                    worth |= longest >= RUN or 2 * told[p, 1] >= size
+                worth = longest >= min(RUN, size) or (kind[p] == QUESTION and 2 * told[p, 1] >= size)
                 if not worth:
                     runs[r, 4] = 0
             first = kept
@@ -517,33 +568,23 @@ def _unlike(pairs, runs, stream, left, right, folds, ix):  # type: ignore[no-unt
     out = np.zeros(len(pairs), np.bool_)
     for n in range(len(pairs)):
         row, p = pairs[n, 0], pairs[n, 1]
-        q, b = ix.part_start[p], ix.text_start[p]
         for r in range(pairs[n, 2], pairs[n, 3]):
-            if runs[r, 1] < q:
-                q, b = ix.part_start[p], ix.text_start[p]
-            while q < runs[r, 1]:  # to the run's first token in the item's text
-                b += 1
-                q += ix.text[b - 1] == 32
-            for t in range(runs[r, 0] - stream.offsets[row], runs[r, 0] - stream.offsets[row] + runs[r, 2]):
-                data, k, at = left.data, left.offsets[row] + t, left.at[row]
-                first, last = 0, 0
-                if t < stream.split[row]:
-                    first, last = at + left.start[k], at + left.end[k]
-                else:
-                    k = right.offsets[row] + t - stream.split[row]
-                    data, at = right.data, right.at[row]
-                    first, last = at + right.start[k], at + right.end[k]
-                same = b + last - first <= ix.text_start[p + 1]
+            for k in range(runs[r, 2]):
+                t = runs[r, 0] - stream.offsets[row] + k
+                b = ix.text_start[p] + ix.start[runs[r, 1] + k]
+                text, at = left, left.offsets[row] + t
+                if t >= stream.split[row]:
+                    text, at = right, right.offsets[row] + t - stream.split[row]
+                first, last = text.at[row] + text.start[at], text.at[row] + text.end[at]
+                stop = b + last - first
+                same = stop == ix.text_start[p + 1] or (stop < ix.text_start[p + 1] and ix.text[stop] == 32)
                 if same:
                     for c in range(first, last):
-                        same &= folds[data[c]] == ix.text[b]
+                        same &= folds[text.data[c]] == ix.text[b]
                         b += 1
-                    same &= b == ix.text_start[p + 1] or ix.text[b] == 32
                 if not same:
                     out[n] = True
                     break
-                b += 1
-                q += 1
             if out[n]:
                 break
     return out
@@ -576,10 +617,7 @@ def _compare(pairs, runs, place, stream, rows, begin, starts, ends, left, right,
     for n in range(len(pairs)):
         row, p = rows[place[n]], pairs[n, 1]
         for r in range(pairs[n, 2], pairs[n, 3]):
-            q, b = ix.part_start[p], ix.text_start[p]
-            while q < runs[r, 1]:  # to the run's first token in the item's text
-                b += 1
-                q += ix.text[b - 1] == 32
+            b = ix.text_start[p] + ix.start[runs[r, 1]]
             for k in range(runs[r, 2]):
                 t = runs[r, 0] - stream.offsets[row] + k
                 data = left if t < stream.split[row] else right
@@ -631,8 +669,6 @@ def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-
                 level |= 2
             if length >= 8:
                 level |= 4
-            if length >= 11:
-                level |= 8
             if length >= 13:
                 level |= 16
             if length >= 20:
@@ -641,6 +677,17 @@ def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-
                 mark[t] |= level
             for t in range(runs[r, 1] - origin, runs[r, 1] - origin + length - RUN + 1):
                 gram[t] = 1
+            if length >= SKIP_RUN:
+                i, q, skips, t, last = runs[r, 0], runs[r, 1], 0, length, length
+                while skips <= SKIPS and i + t < stream.offsets[row + 1] and q + t < origin + size:
+                    if stream.hash[i + t] == ix.tokens[q + t]:
+                        last = t + 1
+                    else:
+                        skips += 1
+                    t += 1
+                if last > SKIP_RUN:
+                    for t in range(q - origin, q - origin + last):
+                        mark[t] |= 8
         # The span: all runs of an alignment, or the longest where runs lie scattered over a long text.
         start, end = runs[best, 0], runs[best, 0] + runs[best, 2]
         for r in range(pairs[n, 2], pairs[n, 3]):
@@ -837,18 +884,18 @@ def _places(pairs, spans, stream, left, right):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grams(pairs, runs, stream, power, length):  # type: ignore[no-untyped-def]
-    """The keys of the n-grams in each pair's runs: uint64 and offsets int64 [n+1]."""
+def _grams13(pairs, runs, stream, power):  # type: ignore[no-untyped-def]
+    """The keys of the 13-grams in each pair's runs: uint64 and offsets int64 [n+1]."""
     total = 0
     for n in range(len(pairs)):
         for r in range(pairs[n, 2], pairs[n, 3]):
-            total += max(0, runs[r, 2] - length + 1)
+            total += max(0, runs[r, 2] - 12)
     grams, offsets = np.empty(total, np.uint64), np.zeros(len(pairs) + 1, np.int64)
     at = 0
     for n in range(len(pairs)):
         for r in range(pairs[n, 2], pairs[n, 3]):
-            for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - length + 1):
-                grams[at] = key_of(stream.prefix[i + length] - stream.prefix[i] * power, length)
+            for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - 12):
+                grams[at] = key_of(stream.prefix[i + 13] - stream.prefix[i] * power, 13)
                 at += 1
         offsets[n + 1] = at
     return grams, offsets

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from filters.benchmark_index import Index, build, from_table, to_table
 from filters.contamination import CLASSES, COMMON_ROWS, RULES, judge
 from filters.coverage import coverage
-from filters.overlap import GRAMS, gram_rows, scan
+from filters.overlap import scan, sum_counts
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines import storage
 from pipelines.errors import InputError, RecipeError, nearest
@@ -69,9 +69,6 @@ REPORT = pa.schema(
 """A hit. score: the share of the item's weight found, 0 to 1. rules: the published rules that flag it, ours included.
 longest: tokens of the longest shared run. start, end: characters of the span in `field`; span: its text, cut short.
 dropped: whether this step removed the row."""
-
-COUNTS = pa.schema([("length", pa.int8()), ("gram", pa.uint64()), ("rows", pa.int64())])
-"""An n-gram's length and key, and the rows that hold it."""
 
 DROP_STAGE = "contamination"
 
@@ -169,7 +166,8 @@ def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination) -> l
     (built,) = desk.map(_build_index, [settings.benchmarks], "index")
     path = built.shards[0].path
     scanned = desk.map(functools.partial(_scan_shard, path), shards, "scan")
-    grams = _grams([part.side[0] for part in scanned])
+    # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
+    grams = sum_counts(storage.map_arrow(part.side[0].path) for part in scanned)
     common = _common(desk, grams)
     work = [_Judged(shard, part.shards[0]) for shard, part in zip(shards, scanned, strict=True)]
     parts = desk.map(functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop)), work)
@@ -190,33 +188,16 @@ def _index(path: str) -> Index:
 
 def _scan_shard(path: str, shard: ShardRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(FIELDS))
-    hits = scan(_index(path), *(_column(records, name) for name in FIELDS))
-    counted = [(length, *gram_rows(hits, length)) for length in GRAMS]
-    counts = pa.concat_tables(
-        pa.table([pa.array(np.full(len(grams), length, np.int8)), pa.array(grams), pa.array(rows)], schema=COUNTS)
-        for length, grams, rows in counted
-    )
+    found = scan(_index(path), *(_column(records, name) for name in FIELDS))
     return Part(
-        shards=(storage.write_arrow(target.path(suffix=".arrow"), hits),),
-        side=(storage.write_arrow(target.path("grams", ".arrow"), counts),),
+        shards=(storage.write_arrow(target.path(suffix=".arrow"), found.hits),),
+        side=(storage.write_arrow(target.path("grams", ".arrow"), found.grams),),
     )
 
 
 def _column(table: pa.Table, name: str) -> pa.StringArray:
     column = table[name]
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _grams(counts: Sequence[ShardRef]) -> pa.Table:
-    """The n-grams of benchmark text that the corpus holds, and how many of its rows hold each: COUNTS, sorted.
-
-    Only grams of the index are counted, so the sum holds at most 17 bytes for each of its tokens and each length.
-    """
-    total = COUNTS.empty_table()
-    for ref in counts:
-        both = pa.concat_tables([total, storage.map_arrow(ref.path)])
-        total = both.group_by(["length", "gram"]).aggregate([("rows", "sum")]).rename_columns(COUNTS.names)
-    return total.sort_by([("length", "ascending"), ("gram", "ascending")])
 
 
 def _common(desk: Desk, grams: pa.Table) -> ShardRef:
@@ -308,7 +289,7 @@ def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Tab
     evaluated = ~index.arrays.trained.astype(np.bool_)
     shares = {
         length: coverage(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
-        for length in GRAMS
+        for length in (13, 20)
     }
     side = []
     for number, name in enumerate(leaks):

@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.benchmark_index import Index, build, from_table, to_table
 from filters.contamination import CLASSES, RULES, judge
-from filters.overlap import HITS, gram_rows, scan
+from filters.overlap import HITS, scan
 from pipelines.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
@@ -223,7 +224,7 @@ def possible(name: str, item: Item, alike: int) -> bool:
 def classes_of(index: Index, texts: Sequence[tuple[str, str]], rule: str = "ngram13") -> list[set[tuple[str, str]]]:
     """(class, item id) of every hit of every text."""
     instruction, response = (pa.array(list(column), pa.string()) for column in zip(*texts, strict=True))
-    hits = judge(index, scan(index, instruction, response), rule, NONE_COMMON)
+    hits = judge(index, scan(index, instruction, response).hits, rule, NONE_COMMON)
     found: list[set[tuple[str, str]]] = [set() for _ in texts]
     ids = index.ids.take(hits["item"].combine_chunks()).to_pylist()
     for row, item, kind in zip(hits["row"].to_pylist(), ids, hits["class"].to_pylist(), strict=True):
@@ -386,7 +387,7 @@ def test_an_item_that_begins_in_the_instruction_and_ends_in_the_response_is_foun
 
 def test_the_span_is_the_text_of_the_item(index: Index) -> None:
     instruction, response = embedded(MANUAL[0], random.Random(0))
-    hits = judge(index, scan(index, pa.array([instruction]), pa.array([response])), "ngram13", NONE_COMMON)
+    hits = judge(index, scan(index, pa.array([instruction]), pa.array([response])).hits, "ngram13", NONE_COMMON)
     leak = next(hit for hit in hits.to_pylist() if hit["class"] == "test_leak")
     assert leak["field"] == 1
     assert response.encode()[leak["start"] : leak["end"]].decode() == MANUAL[0].question.rstrip("?")
@@ -399,7 +400,7 @@ def test_each_published_rule_reads_the_same_hits_its_own_way(index: Index) -> No
     """One text shares 9 tokens of an item of 27, one 14, one all of it; each rule draws its line where it says."""
     words = MANUAL[10].question.split()
     texts = [" ".join(words[:9]), " ".join(words[:14]), " ".join(words)]
-    hits = judge(index, scan(index, pa.array(texts), pa.array(["", "", ""])), "ngram13", NONE_COMMON)
+    hits = judge(index, scan(index, pa.array(texts), pa.array(["", "", ""])).hits, "ngram13", NONE_COMMON)
     flags = {
         hit["row"]: set(hit["rules"]) for hit in hits.to_pylist() if index.ids[hit["item"]].as_py() == MANUAL[10].id
     }
@@ -410,9 +411,10 @@ def test_each_published_rule_reads_the_same_hits_its_own_way(index: Index) -> No
 
 def test_gpt3_passes_over_13_grams_that_many_texts_hold(index: Index) -> None:
     text = pa.array([MANUAL[10].question] * 11)
-    hits = scan(index, text, pa.array([""] * 11))
-    grams, rows = gram_rows(hits)
-    assert set(rows.tolist()) == {11} and np.array_equal(grams, np.sort(grams))
+    hits, counts = scan(index, text, pa.array([""] * 11))
+    counts = counts.filter(pc.equal(counts["length"], 13))
+    grams = counts["gram"].to_numpy()
+    assert set(counts["rows"].to_pylist()) == {11} and np.array_equal(grams, np.sort(grams))
     rare, common = judge(index, hits, "gpt3", NONE_COMMON), judge(index, hits, "gpt3", grams)
     assert set(rare["class"].to_pylist()) == {"test_leak"}
     assert "gpt3" not in {rule for rules in common["rules"].to_pylist() for rule in rules}
@@ -433,7 +435,9 @@ def test_hits_are_confirmed_against_the_string(index: Index) -> None:
     forged = index._replace(
         arrays=index.arrays._replace(text=np.where(index.arrays.text == 32, 32, 120).astype(np.uint8))
     )
-    assert honest.num_rows and scan(forged, pa.array([question]), pa.array([""])).num_rows == 0
+    found = scan(forged, pa.array([question]), pa.array([""]))
+    assert honest.hits.num_rows and honest.grams.num_rows
+    assert found.hits.num_rows == 0 and found.grams.num_rows == 0
 
 
 def test_what_is_found_in_a_text_does_not_depend_on_its_neighbours(index: Index, generated: list[Item]) -> None:
@@ -458,14 +462,14 @@ def test_an_index_comes_back_from_its_file_as_it_was(index: Index, tmp_path: Pat
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), min_size=1, max_size=6))
 def test_any_text_is_scanned_to_the_schema(index: Index, texts: list[tuple[str, str]]) -> None:
     clean = [tuple(field.encode("utf-8", "ignore").decode() for field in text) for text in texts]
-    hits = scan(index, pa.array([t[0] for t in clean], pa.string()), pa.array([t[1] for t in clean], pa.string()))
+    hits = scan(index, pa.array([t[0] for t in clean], pa.string()), pa.array([t[1] for t in clean], pa.string())).hits
     assert hits.schema.equals(HITS)
     assert set(judge(index, hits, "ngram13", NONE_COMMON)["class"].to_pylist()) <= set(CLASSES)
 
 
 def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: Index) -> None:
     texts = pa.array(["", "1 " * 5000, "? = " * 3000, MANUAL[11].question * 50])
-    hits = scan(index, texts, pa.array(["", "", "", ""]))
+    hits = scan(index, texts, pa.array(["", "", "", ""])).hits
     assert set(judge(index, hits, "ngram13", NONE_COMMON)["row"].to_pylist()) <= {1, 2, 3}
 
 

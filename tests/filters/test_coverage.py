@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.benchmark_index import build
 from filters.coverage import coverage
-from filters.overlap import GRAMS, gram_rows, scan
+from filters.overlap import GRAMS, scan
 from pipelines.records import ITEM
 
 WORDS = [f"word{n}x" for n in range(400)]
@@ -46,10 +47,10 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
                 begin = int(rng.integers(0, max(1, len(text) - 10)))
                 cut = text[begin : begin + int(rng.integers(8, 40))]
                 corpus.append(["filler"] * 5 + cut + ["stop", "here"])
-    hits = scan(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus)))
+    counts = scan(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus))).grams
     seen = set()
     for length in GRAMS:
-        shares = coverage(index, gram_rows(hits, length)[0], length)
+        shares = coverage(index, counts.filter(pc.equal(counts["length"], length))["gram"].to_numpy(), length)
         for (question, passage), share in zip(parts, shares.tolist(), strict=True):
             covered = brute(question, corpus, length) + brute(passage, corpus, length)
             assert share == covered / (len(question) + len(passage))
