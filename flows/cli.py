@@ -202,6 +202,112 @@ def shorten(text: str, limit: int = 2000) -> str:
 
 
 @app.command()
+def similar(
+    run: RunName = "latest",
+    text: Annotated[str | None, typer.Option(help="The text to look for.")] = None,
+    file: Annotated[str | None, typer.Option(help="A file that holds it (UTF-8).")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="`instruction`, `response` or `both`. Default: what the recipe's near duplicates compare."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=200, help="How many rows to show.")] = 5,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Say which rows of a corpus are like a text, with their exact Jaccard. The first time an index is made.
+
+    Example: `winnow similar latest --text "A train leaves at noon and travels 60 miles an hour." --on instruction`
+    """
+    from flows.console import Console, count
+    from pipelines import lineage
+    from pipelines.engine import LocalEngine
+    from pipelines.errors import WinnowError, nearest
+    from pipelines.run import Run
+    from pipelines.similar import found_share, settings_of
+    from pipelines.similar import similar as look_up
+
+    if (text is None) == (file is None):
+        raise WinnowError("say what to look for: `--text TEXT` or `--file PATH`, one of them")
+    if on not in (None, "instruction", "response", "both"):
+        raise WinnowError(f"--on {on}: {nearest(str(on), ['instruction', 'response', 'both'])}")
+    found = lineage.open_run(root, run)
+    fields, ngram, unit = settings_of(found, on)
+    sought = read_text(file) if file is not None else str(text)
+    console = Console(quiet=as_json and not sys.stderr.isatty())
+    with LocalEngine(min(len(found.records.shards), os.cpu_count() or 1)) as engine, console:
+        running = Run(root, engine, watch=console.watch)
+        answer = look_up(running, found.records, sought, fields, ngram, unit, top)
+    matches = [{"jaccard": round(match.jaccard, 4), **match.row} for match in answer.matches]
+    if as_json:
+        shares = {f"{percent / 100:.1f}": round(found_share(percent / 100), 4) for percent in (50, 60, 70, 80, 90)}
+        about = {"fields": list(fields), "ngram": ngram, "unit": unit, "found_share": shares}
+        out({"run": found.id, "rows": answer.rows, "met": answer.met, **about, "matches": matches})
+        return
+    for match in matches:
+        console.say(f"\n[bold]{match['jaccard']:.3f}[/bold]  {match['id']}  [dim]{match['condition']}[/dim]")
+        for part in fields:
+            console.say(f"  {shorten(match[part], 600)}")
+    compared = " and ".join(fields)
+    console.say(
+        f"\n{len(matches)} shown of {count(answer.met)} that may be alike, among {count(answer.rows)} rows; compared by"
+        f" {compared}. Of rows with Jaccard 0.5, {found_share(0.5):.0%} are found; with 0.6, {found_share(0.6):.0%}; "
+        f"with 0.7, {found_share(0.7):.2%}."
+    )
+
+
+def read_text(path: str) -> str:
+    """A user's file of text. Errors: WinnowError where it is none."""
+    from pipelines import storage
+    from pipelines.errors import WinnowError
+
+    if not storage.exists(path):
+        raise WinnowError(f"--file {path}: no such file")
+    try:
+        return storage.read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise WinnowError(f"--file {path}: not UTF-8 ({error})") from error
+
+
+@app.command()
+def clusters(
+    run: RunName = "latest",
+    top: Annotated[int, typer.Option(min=1, help="How many clusters to show, the largest first.")] = 5,
+    members: Annotated[int, typer.Option(min=1, help="Dropped rows to show of each, the least alike first.")] = 2,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Show the largest clusters of duplicates: the row that was kept beside rows that were not, and what differs.
+
+    Example: `winnow clusters latest --top 3`
+    """
+    from flows.console import Console, count
+    from pipelines import lineage
+    from pipelines.twins import clusters as gather
+
+    answer = gather(lineage.open_run(root, run), top, members)
+    if as_json:
+        out(answer)
+        return
+    console = Console()
+    dropped = ", ".join(f"{count(rows)} by {step}" for step, rows in answer["rows_dropped"].items())
+    console.say(f"{count(answer['clusters'])} clusters; rows dropped: {dropped}")
+    for number, cluster in enumerate(answer["largest"], 1):
+        console.say(
+            f"\n[bold]{number}. {count(cluster['rows'])} rows[/bold]: kept {cluster['kept']}, dropped"
+            f" {count(cluster['exact'])} exact and {count(cluster['near'])} near duplicates"
+        )
+        for member in cluster["members"]:
+            alike = "exact" if member["jaccard"] is None else f"Jaccard {member['jaccard']:.3f}"
+            sides = [cluster if cluster["response"] is not None else None, member]
+            texts = [f"{side['instruction']}\n→ {side['response']}" if side else "in an earlier run" for side in sides]
+            console.beside((cluster["kept"], texts[0][:800]), (f"{member['id']}  ({alike})", texts[1][:800]))
+            differs = "; ".join(
+                f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member["differs"]
+            )
+            console.say(f"  differs: {shorten(differs, 400) or 'in case, white space or punctuation at most'}")
+
+
+@app.command()
 def diff(left: RunName, right: RunName, root: Root = ROOT, as_json: Json = False) -> None:
     """Say what changed between two runs: settings, reasons, and the rows that only one corpus has.
 

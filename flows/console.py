@@ -18,6 +18,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from pipelines import run as runs
 
@@ -93,6 +95,14 @@ class Console:
     def say(self, text: str) -> None:
         """A line for the user."""
         self.rich.print(text, highlight=False, soft_wrap=True)
+
+    def beside(self, left: tuple[str, str], right: tuple[str, str]) -> None:
+        """Two texts side by side, each under its heading."""
+        table = Table(show_edge=False, expand=True, pad_edge=True)
+        for heading, _ in (left, right):
+            table.add_column(Text(heading), ratio=1, overflow="fold")
+        table.add_row(Text(left[1]), Text(right[1]))
+        self.rich.print(table)
 
     def __enter__(self) -> Console:
         self.bars.start()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import app
@@ -124,6 +125,34 @@ def test_diff_names_the_setting_and_the_rows_that_changed(built: tuple[Path, dic
     assert changes["settings"]
 
 
+def test_similar_and_clusters_answer_with_one_json_object(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, answer = built
+    corpus = [row for path in answer["corpus"] for row in pq.read_table(path).to_pylist()]
+    asked = max(corpus, key=lambda row: len(row["instruction"]))
+    (tmp_path / "asked.txt").write_text(asked["instruction"], encoding="utf-8")
+    words = ["similar", answer["run"], "--file", tmp_path / "asked.txt", "--on", "instruction", "--top", "1"]
+    found = json.loads(winnow(*words, "--json", folder=folder).stdout)
+    assert found["rows"] == answer["rows_kept"] and found["run"] == answer["run"]
+    assert found["matches"][0]["jaccard"] == 1 and found["matches"][0]["instruction"] == asked["instruction"]
+    shown = winnow(*words, folder=folder)
+    assert shown.stdout == "" and found["matches"][0]["id"] in shown.stderr
+    gone = json.loads(winnow("clusters", answer["run"], "--json", folder=folder).stdout)
+    duplicates = {key: rows for key, rows in answer["dropped"].items() if "duplicate" in key}
+    assert sum(gone["rows_dropped"].values()) == sum(duplicates.values())
+    (mine,) = (cluster for cluster in gone["largest"] if cluster["kept"] == "mine/mine/0")
+    assert [member["id"] for member in mine["members"]] == ["mine/mine/1"] and mine["rows"] == 2
+    assert "mine/mine/0" in winnow("clusters", answer["run"], "--top", "200", folder=folder).stderr
+
+
+def test_plan_says_what_is_found_and_what_is_missed(built: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = built
+    shown = winnow("plan", "pairs.yaml", "--set", "near_duplicates.preset=fineweb", folder=folder).stderr
+    assert re.search(r"of pairs with Jaccard 0\.80 +\S+ +92\.4 % are found and removed, 7\.6 % missed", shown)
+    said = json.loads(winnow("plan", "pairs.yaml", "--json", folder=folder).stdout)["near_duplicates"]
+    assert [point["jaccard"] for point in said["curve"]][::2] == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert {line["name"] for line in said["loosest_first"]} > {"fineweb", "dolma3", "curator"}
+
+
 def test_verify_finds_a_flipped_byte(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, answer = built
     root = tmp_path / "root"
@@ -167,6 +196,10 @@ def test_export_writes_every_row_in_each_format(built: tuple[Path, dict[str, Any
         (["why", "mine/mine/0", "--run", "nine"], 2, "no such run"),
         (["report", "latest", "--root", "elsewhere"], 2, "no runs here"),
         (["export", "latest", "--format", "csv", "--out", "x"], 2, "--format csv"),
+        (["similar", "latest"], 2, "`--text TEXT` or `--file PATH`"),
+        (["similar", "latest", "--text", "Too short."], 2, "the text is too short"),
+        (["similar", "latest", "--file", "gone.txt"], 2, "gone.txt: no such file"),
+        (["similar", "latest", "--text", "a b c d e", "--on", "respnse"], 2, "did you mean 'response'?"),
         (["evaluate", "latest"], 2, "winnow train"),
         (["frobnicate"], 2, "frobnicate"),
     ],
