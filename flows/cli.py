@@ -109,6 +109,108 @@ def build(
 
 
 @app.command()
+def scan(
+    corpus: Annotated[list[str], typer.Argument(help="Files, folders, globs or hf:// s3:// URLs of rows.")],
+    benchmarks: Annotated[
+        list[str],
+        typer.Option(
+            "--benchmarks", "-b", help="`name=path`, or a file or folder to search for evaluation sets. Repeatable."
+        ),
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(help="`instruction=question,response=answer`, `text=body` or `messages=turns`. Default: a guess."),
+    ] = None,
+    rule: Annotated[str, typer.Option(help="ngram13 (ours), or a published one: gpt3, palm, tulu3 ...")] = "ngram13",
+    check: Annotated[bool, typer.Option("--check", help="End with exit code 1 where a test item is found.")] = False,
+    root: Root = ROOT,
+    engine: Annotated[
+        str,
+        typer.Option(
+            envvar="WINNOW_ENGINE", help="`ray` (this machine's own, or the cluster of RAY_ADDRESS) or `local`."
+        ),
+    ] = "ray",
+    workers: Annotated[
+        int | None, typer.Option(envvar="WINNOW_WORKERS", min=1, help="Shards at a time. Default: all processors.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check any corpus against evaluation sets: which items it holds, in which rows, on what evidence.
+
+    Nothing but the check is run. A scan that was stopped carries on; one that was done is read back. The rows without
+    leaks, the flagged rows with their evidence and every hit stay below the root as Parquet files.
+
+    Example: `winnow scan data/*.parquet --benchmarks gsm8k=gsm8k_test.jsonl --columns instruction=q,response=a`
+    """
+    from pipelines.errors import CheckFailed, WinnowError, nearest
+
+    if engine not in ("ray", "local"):
+        raise WinnowError(f"--engine {engine}: {nearest(engine, ['ray', 'local'])}")
+    from pipelines import storage
+    from pipelines.decontaminate import check_contamination
+    from pipelines.ingest import check_inputs
+    from pipelines.reading import column_names
+    from pipelines.recipe import Contamination
+    from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
+
+    # A mistake is told before anything is started.
+    mapped = parse_columns(columns) if columns else None
+    found = find_benchmarks(benchmarks)
+    settings = Contamination(benchmarks=found.specs, rule=rule)
+    check_contamination(settings)
+    recipe = scan_recipe(corpus, mapped, settings)
+    check_inputs(recipe)
+    storage.check_writable(root)
+    from flows.ephemeral import start_server
+
+    server = start_server()
+    from flows.console import CONSOLE, Console, count
+    from flows.curate import EngineName
+    from flows.scan import scan_flow
+
+    server()
+    console = Console(quiet=as_json and not sys.stderr.isatty())
+    CONSOLE.set(console)
+    (source,) = recipe.sources
+    used = source.columns or {}
+    rest = [name for name in column_names(source.paths[0]) if name not in used.values()]
+    console.say(
+        f"columns: {', '.join(f'{key} is {name!r}' for key, name in used.items())}"
+        + (f"; not read: {', '.join(rest)}" if rest else "")
+    )
+    for path in found.others:
+        console.say(f"[yellow]! {path}: no evaluation set that is known; name it to read it: NAME={path}[/yellow]")
+    answer = scan_flow(
+        corpus=tuple(corpus), benchmarks=tuple(benchmarks), columns=mapped, rule=rule,
+        root=root, engine=cast(EngineName, engine), workers=workers,
+    )  # fmt: skip
+    if as_json:
+        out(answer)
+    else:
+        console.say("")
+        for line in sorted(answer["benchmarks"], key=lambda line: -int(line["contaminated"])):
+            if not line["contaminated"]:
+                continue
+            share = line["contaminated"] / line["items"]
+            console.say(
+                f"  {line['benchmark']:<24}{count(line['contaminated']):>8} of {count(line['items']):<8} items found"
+                f" ({share:.1%}) in {count(line['rows'])} rows"
+            )
+        if clean := [line["benchmark"] for line in answer["benchmarks"] if not line["contaminated"]]:
+            console.say(f"  no item found of {', '.join(clean)}")
+        for hit in answer["worst"][:3]:
+            console.say(f"\n  {hit['row']} holds {hit['item']}\n    {shorten(' '.join(hit['span'].split()), 160)}")
+        console.say("\n  by class, whether or not it drops a row:")
+        for kind, seen in answer["classes"].items():
+            console.say(f"    {kind:<22}{count(seen['rows']):>8} rows, {count(seen['items'])} items")
+        console.say(f"\n  report   {answer['report']}")
+        row = answer["worst"][0]["row"] if answer["worst"] else "ROW_ID"
+        console.say(f"  next     winnow why {row} --run {answer['run']} --root {root}")
+    if check and answer["flagged"]:
+        raise CheckFailed(f"{sum(answer['flagged'].values()):,} rows hold items of evaluation sets")
+
+
+@app.command()
 def plan(
     recipe: Annotated[str | None, typer.Argument(help="The recipe's YAML file; --train can do without.")] = None,
     settings: Annotated[
@@ -397,7 +499,8 @@ def export(
         done = export_corpus(found.records, "hf" if form == "hf" else "jsonl", to)
     elif form == "hrm-text":
         tokens, tokenizer, settings = found.step("tokens"), found.step("tokenizer"), found.info["settings"]
-        assert tokens and tokenizer
+        if tokens is None or tokenizer is None:
+            raise WinnowError(f"run {found.id} has no tokens: a scan ends with text; export it as hf or jsonl")
         done = export_hrm_text(tokens, tokenizer, Sampling.model_validate(settings["sampling"]), settings["seed"], to)
     else:
         raise WinnowError(f"--format {form}: {nearest(form, ['hf', 'jsonl', 'hrm-text'])}")

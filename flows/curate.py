@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 from prefect import flow, task
@@ -24,7 +24,7 @@ from prefect.runtime import flow_run
 from flows.console import Console, count, onlooker
 from flows.ray_engine import RayEngine
 from pipelines import lineage, storage
-from pipelines.curate import curate
+from pipelines.curate import Corpus, curate
 from pipelines.engine import Engine, LocalEngine
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.lineage import RunFiles
@@ -139,14 +139,39 @@ def curate_flow(
     recipe: path of the YAML file. root: folder or object-store URL. workers: shards at a time (default: all
     processors). settings: overrides, `path.to.key=value`. Returns what `winnow build --json` prints.
     """
-    path, root = recipe, absolute(root)
-    loaded = load(path, settings)
-    console = onlooker()
+    loaded = load(recipe, settings)
+    text = storage.read_bytes(recipe).decode()
+    return answer(carry_out(curate, loaded, text, root, engine, workers, steps_of(loaded)))
+
+
+class Done(NamedTuple):
+    """A run that was carried out and recorded: where, as what, its steps, and its report's path."""
+
+    root: str
+    run: RunFiles
+    performed: list[Performed]
+    report: str
+
+
+def carry_out(
+    make: Callable[[Run, Recipe], Corpus],
+    recipe: Recipe,
+    text: str,
+    root: str,
+    engine: EngineName,
+    workers: int | None,
+    steps: int,
+) -> Done:
+    """Make a recipe's steps within a flow run, show them as they go, and record the run with its report and artifacts.
+
+    text: the recipe as the user wrote it. steps: how many `make` will perform.
+    """
+    root, console = absolute(root), onlooker()
     with make_engine(engine, workers or cpus()) as running, console:
-        tracker = Tracker(console, steps_of(loaded))
+        tracker = Tracker(console, steps)
         run = Run(root, cast(Engine, running), tracker.perform, tracker.watch)
-        corpus = curate(run, loaded)
-    done = lineage.record(root, loaded, storage.read_bytes(path).decode(), corpus, run.performed)
+        corpus = make(run, recipe)
+    done = lineage.record(root, recipe, text, corpus, run.performed)
     report = write_report(done)
     for name in empty_sources(done):
         console.say(f" [yellow]! no row of source {name!r} was kept; the report says why[/yellow]")
@@ -154,7 +179,7 @@ def curate_flow(
         key="winnow-funnel", table=funnel(run.performed), description=f"Where the rows of {done.id} went, step by step"
     )
     create_markdown_artifact(key="winnow-report", markdown=f"Run `{done.id}`: report at `{report}`")
-    return answer(root, done, run.performed, report)
+    return Done(root, done, run.performed, report)
 
 
 def funnel(performed: list[Performed]) -> list[dict[str, Any]]:
@@ -181,8 +206,25 @@ def funnel(performed: list[Performed]) -> list[dict[str, Any]]:
     return table
 
 
-def answer(root: str, run: RunFiles, performed: list[Performed], report: str) -> dict[str, Any]:
+def steps_made(performed: list[Performed]) -> list[dict[str, Any]]:
+    """A run's steps as `--json` prints them."""
+    return [
+        {
+            "name": entry.manifest.step,
+            "key": entry.manifest.key,
+            "reused": entry.reused,
+            "rows_in": entry.manifest.rows_in,
+            "rows_kept": entry.manifest.rows_kept,
+            "seconds": round(entry.seconds, 3),
+            "shards": [shard.path for shard in entry.manifest.shards],
+        }
+        for entry in performed
+    ]
+
+
+def answer(done: Done) -> dict[str, Any]:
     """The JSON answer of `winnow build`."""
+    run = done.run
     dropped: dict[str, int] = {}
     for step in run.steps:
         if step.rows_in is not None:
@@ -190,23 +232,12 @@ def answer(root: str, run: RunFiles, performed: list[Performed], report: str) ->
                 dropped[reason] = dropped.get(reason, 0) + rows
     return {
         "run": run.id,
-        "root": root,
+        "root": done.root,
         "rows_in": run.steps[0].rows_in or 0,
         "rows_kept": run.records.rows_kept,
         "dropped": dropped,
-        "steps": [
-            {
-                "name": entry.manifest.step,
-                "key": entry.manifest.key,
-                "reused": entry.reused,
-                "rows_in": entry.manifest.rows_in,
-                "rows_kept": entry.manifest.rows_kept,
-                "seconds": round(entry.seconds, 3),
-                "shards": [shard.path for shard in entry.manifest.shards],
-            }
-            for entry in performed
-        ],
+        "steps": steps_made(done.performed),
         "corpus": [shard.path for shard in run.records.shards],
         "tokens": [shard.path for shard in run.steps[-1].shards],
-        "report": report,
+        "report": done.report,
     }

@@ -44,7 +44,7 @@ def find_packs(run: str, root: str) -> Packed:
     found = lineage.open_run(root, run)
     packs, tokenizers = found.step("pack"), found.step("tokenizer")
     if packs is None or tokenizers is None:
-        raise RunError(f"run {found.id} has no packs; build its recipe again")
+        raise RunError(f"run {found.id} has no packs; name a run that `winnow build` made (a scan ends with text)")
     paths = [shard.path for shard in packs.shards]
     if not storage.is_local(root):
         raise RunError(f"{root}: training maps its shards, so they must lie on a file system; copy the run to a folder")

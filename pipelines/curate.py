@@ -18,12 +18,15 @@ from pipelines.tokenization import tokenize, train_tokenizer
 
 
 class Corpus(NamedTuple):
-    """What a recipe makes: the final text records, their tokens, and the packs that training reads."""
+    """What a recipe makes: the final text records, their tokens, and the packs that training reads.
+
+    A run that ends with text (`winnow scan`) has records alone.
+    """
 
     records: Manifest
-    tokenizer: Manifest
-    tokens: Manifest
-    packs: Manifest
+    tokenizer: Manifest | None = None
+    tokens: Manifest | None = None
+    packs: Manifest | None = None
 
 
 def curate(run: Run, recipe: Recipe) -> Corpus:

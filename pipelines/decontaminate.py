@@ -80,7 +80,7 @@ def drop_contaminated(run: Run, records: Manifest, settings: Contamination) -> M
 
     Errors: RecipeError for an unknown rule, class or benchmark; InputError for benchmark files that cannot be read.
     """
-    _check(settings)
+    check_contamination(settings)
     parameters = {
         "rule": settings.rule,
         "drop": sorted(settings.drop),
@@ -124,8 +124,8 @@ def _benchmark(spec: BenchmarkSpec) -> Benchmark:
     return benchmark
 
 
-def _check(settings: Contamination) -> None:
-    """Errors: RecipeError for what no file is needed to see."""
+def check_contamination(settings: Contamination) -> None:
+    """See to the settings before any work. Errors: RecipeError for what no file is needed to see."""
     if settings.rule not in RULES:
         raise RecipeError(f"contamination.rule: unknown rule {settings.rule!r}; {nearest(settings.rule, RULES)}")
     for name in settings.drop:

@@ -177,13 +177,14 @@ def _check(spec: SourceSpec) -> None:
 
 def _check_pairs(spec: SourceSpec, where: str) -> None:
     columns = _columns(spec)
-    known = ("instruction", "response", "condition", "messages", "thinking")
+    known = ("instruction", "response", "condition", "messages", "thinking", "text")
     for name in columns:
         if name not in known:
             raise RecipeError(f"{where}: columns: unknown key {name!r}; {nearest(name, known)}")
-    if "messages" in columns and ("instruction" in columns or "response" in columns):
-        raise RecipeError(f"{where}: columns: give `messages`, or `instruction` and `response`, not both")
-    if "messages" not in columns:
+    whole = [name for name in ("messages", "text") if name in columns]
+    if len(whole) > 1 or (whole and ("instruction" in columns or "response" in columns)):
+        raise RecipeError(f"{where}: columns: give `instruction` and `response`, or `messages`, or `text` alone")
+    if not whole:
         for name in ("instruction", "response"):
             if name not in columns:
                 raise RecipeError(

@@ -48,14 +48,14 @@ class RunFiles(NamedTuple):
         return self.steps[[step.key for step in self.steps].index(self.info["corpus"])]
 
 
-def run_id(recipe: Recipe, packs: Manifest) -> str:
+def run_id(recipe: Recipe, last: Manifest) -> str:
     """`<recipe>-<8 hex>`: the same recipe on the same inputs is the same run, so that repeating it adds nothing."""
-    return f"{recipe.name}-{hashlib.blake2b(packs.key.encode(), digest_size=4).hexdigest()}"
+    return f"{recipe.name}-{hashlib.blake2b(last.key.encode(), digest_size=4).hexdigest()}"
 
 
 def record(root: str, recipe: Recipe, recipe_text: str, corpus: Corpus, performed: list[Performed]) -> RunFiles:
     """Write `run.json`, `recipe.yaml` and `lineage.jsonl` of a run that is done."""
-    name = run_id(recipe, corpus.packs)
+    name = run_id(recipe, corpus.packs or corpus.records)
     folder = storage.join(root, "runs", name)
     made = [entry for entry in performed if not entry.reused]
     before = (
@@ -67,9 +67,7 @@ def record(root: str, recipe: Recipe, recipe_text: str, corpus: Corpus, performe
         "recipe": recipe.name,
         "finished": _now() if made or not before else before["finished"],
         "corpus": corpus.records.key,
-        "tokenizer": corpus.tokenizer.key,
-        "tokens": corpus.tokens.key,
-        "packs": corpus.packs.key,
+        **{part: step.key for part in ("tokenizer", "tokens", "packs") if (step := getattr(corpus, part)) is not None},
         # A reused step keeps the seconds that it once took: that is what the report's rates are about.
         "steps": [
             {

@@ -112,10 +112,11 @@ def read_pairs(path: str, columns: dict[str, str], condition: str | None) -> Ite
     """RAW rows of a file without adapter.
 
     columns: RAW column -> the file's column, of `instruction`, `response` and `condition`; or `messages` -> the column
-    of a conversation (see `exchange`). `thinking` -> the column, or the field of a turn, that holds a model's reasoning
-    apart from its answer (`reasoning_content`): it is put before the response as a block that the stages `thinking` and
-    `strip_thinking` know, so that it is counted, kept or dropped as all thinking is. condition: the tags of every row,
-    where no column holds them. Errors: as `read`.
+    of a conversation (see `exchange`); or `text` -> a column of text that is no pair: an instruction without response,
+    which can be checked but not trained on. `thinking` -> the column, or the field of a turn, that holds a model's
+    reasoning apart from its answer (`reasoning_content`): it is put before the response as a block that the stages
+    `thinking` and `strip_thinking` know, so that it is counted, kept or dropped as all thinking is. condition: the tags
+    of every row, where no column holds them. Errors: as `read`.
     """
     tags = columns.get("condition")
     extra = [] if tags is None or condition is not None else [pa.field(tags, pa.string())]
@@ -128,6 +129,11 @@ def read_pairs(path: str, columns: dict[str, str], condition: str | None) -> Ite
             merged = pc.coalesce(rows["fault"], faults)
             rows = rows.set_column(rows.schema.get_field_index("fault"), FAULT, merged)
             yield raw(rows, asked, answered, _tags(rows, tags, condition))
+        return
+    if "text" in columns:
+        for rows in read(path, pa.schema([pa.field(columns["text"], pa.string()), *extra])):
+            empty = _repeat("", rows.num_rows)
+            yield raw(rows, rows[columns["text"]], empty, _tags(rows, tags, condition))
         return
     read_columns = [columns["instruction"], columns["response"], *([thinking] if thinking else [])]
     wanted = [pa.field(name, pa.string()) for name in dict.fromkeys(read_columns)]

@@ -166,6 +166,35 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(error, (Unreadable, *_DAMAGE))
 
 
+def column_names(path: str) -> list[str]:
+    """The columns of a file, in order; of JSON rows, those that its first thousand rows have. Errors: as `read`."""
+    suffix = storage.suffix(path)
+    try:
+        if suffix == ".parquet":
+            return list(pq.ParquetFile(_random_access(path)).schema_arrow.names)
+        if suffix in (".arrow", ".ipc", ".feather"):
+            source = _random_access(path)
+            is_file = source.read(6) == b"ARROW1"
+            source.seek(0)
+            return list((pa.ipc.open_file if is_file else pa.ipc.open_stream)(source).schema.names)
+        if suffix in (".csv", ".tsv"):
+            layout = Layout("," if suffix == ".csv" else "\t")
+            with storage.open_input(path) as file:
+                for cut in cutting.delimited(_without_mark(cutting.blocks(file)), layout.delimiter, layout.quoted):
+                    return _header(path, cut, layout)
+            return []
+        if suffix not in FORMATS:
+            raise InputError(f"{path}: unknown format {suffix!r}; {nearest(suffix, FORMATS)}")
+        names: dict[str, None] = {}
+        for cut in _json_cuts(path, as_lines=suffix != ".json"):
+            for index in range(min(len(cut.starts), 1000)):
+                names.update(dict.fromkeys(_object(cut.row(index), cut.fault)[0] or ()))
+            break
+        return list(names)
+    except (Unreadable, *_DAMAGE) as error:
+        raise _stopped(path, 0, error) from error
+
+
 def _stopped(path: str, row: int, error: Exception) -> InputError:
     if isinstance(error, Unreadable):
         return InputError(f"{path}: cannot be read beyond its first {row} rows: {error}")

@@ -176,6 +176,11 @@ SAMPLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
         },
     ),
     "rephrased_humaneval": ("humaneval_python.jsonl", [{"text": "def g(): ..."}], {"question": "def g(): ..."}),
+    "decon": (
+        "quiz_test-1.jsonl.gz",
+        [{"eval_key": "quiz", "split": "test", "eval_instance_index": 3, "question": "q", "answer": "5", "doc_id": 9}],
+        {"id": "quiz/test/3", "split": "test", "question": "q", "answer": "5", "choices": [], "passage": ""},
+    ),
     "items": (
         "mine.jsonl",
         [{"question": "q", "answer": 5, "choices": ["5", "6"], "extra": 1}, {"question": "r"}],

@@ -266,7 +266,7 @@ MISTAKES = [
         {"path": "x", "columns": {"instructions": "q"}, "condition": "cot"},
         r"unknown key 'instructions'; did you mean 'instruction'",
     ),
-    ({"path": "x", "columns": {"messages": "m", "response": "a"}, "condition": "cot"}, r"not both"),
+    ({"path": "x", "columns": {"messages": "m", "response": "a"}, "condition": "cot"}, r"or `text` alone"),
 ]
 
 

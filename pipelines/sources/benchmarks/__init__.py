@@ -6,6 +6,7 @@ from pipelines.sources.benchmarks.aime import AIME
 from pipelines.sources.benchmarks.bbh import BBH
 from pipelines.sources.benchmarks.benchmark import Benchmark
 from pipelines.sources.benchmarks.competition_math import MATH
+from pipelines.sources.benchmarks.decon import DECON
 from pipelines.sources.benchmarks.drop import DROP
 from pipelines.sources.benchmarks.generated import GENERATED
 from pipelines.sources.benchmarks.gsm8k import GSM8K
@@ -24,6 +25,7 @@ _ALL: tuple[Benchmark, ...] = (
     ARC_EASY,
     BBH,
     BOOLQ,
+    DECON,
     DROP,
     GSM8K,
     HELLASWAG,

@@ -24,4 +24,5 @@ AIME = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("aime.json",),
 )

@@ -39,4 +39,5 @@ BBH = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("bbh/*.json",),
 )

@@ -36,4 +36,5 @@ MATH = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("math_test.parquet",),
 )

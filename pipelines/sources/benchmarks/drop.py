@@ -35,4 +35,5 @@ DROP = Benchmark(
     revision="unknown",
     licence="CC-BY-SA-4.0",
     read=_read,
+    files=("drop_*_dev.jsonl*",),
 )

@@ -31,4 +31,5 @@ GSM8K = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("gsm8k_test.jsonl*",),
 )

@@ -37,4 +37,5 @@ HELLASWAG = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("hellaswag_val*.txt*",),
 )

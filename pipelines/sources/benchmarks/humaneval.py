@@ -25,4 +25,5 @@ HUMANEVAL = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("HumanEval.jsonl*",),
 )

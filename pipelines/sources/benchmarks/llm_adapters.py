@@ -58,9 +58,10 @@ def parse(instruction: str, answer: str) -> Item | None:
     return Item(found["question"], choices[labels.index(answer)], choices)
 
 
-def _benchmark(name: str, title: str) -> Benchmark:
+def _benchmark(name: str, title: str, file: str = "") -> Benchmark:
     home = "https://github.com/AGI-Edgerunners/LLM-Adapters"
-    return Benchmark(name, title, home, "unknown", "Apache-2.0", read=functools.partial(_read, name))
+    files = (f"{file or name}_test.json",)
+    return Benchmark(name, title, home, "unknown", "Apache-2.0", read=functools.partial(_read, name), files=files)
 
 
 ARC_CHALLENGE = _benchmark("arc_challenge", "ARC, challenge set, test split")
@@ -68,5 +69,5 @@ ARC_EASY = _benchmark("arc_easy", "ARC, easy set, test split")
 BOOLQ = _benchmark("boolq", "BoolQ, validation split, questions without passages")
 OPENBOOKQA = _benchmark("openbookqa", "OpenBookQA, test split")
 PIQA = _benchmark("piqa", "PIQA, validation split")
-SIQA = _benchmark("siqa", "Social IQa, validation split")
+SIQA = _benchmark("siqa", "Social IQa, validation split", "social_i_qa")
 WINOGRANDE = _benchmark("winogrande", "WinoGrande, validation split")

@@ -34,4 +34,5 @@ MMLU = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    files=("mmlu/*/*.csv",),
 )

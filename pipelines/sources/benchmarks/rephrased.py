@@ -52,6 +52,7 @@ REPHRASED_MMLU = Benchmark(
     revision="unknown",
     licence="Apache-2.0",
     read=_read_mmlu,
+    files=("rephrased/*_test.csv", "rephrased/*_rephrase_*.jsonl"),
 )
 REPHRASED_HUMANEVAL = Benchmark(
     name="rephrased_humaneval",
@@ -60,4 +61,5 @@ REPHRASED_HUMANEVAL = Benchmark(
     revision="unknown",
     licence="Apache-2.0",
     read=_read_humaneval,
+    files=("rephrased/humaneval_python.jsonl",),
 )

@@ -1,0 +1,237 @@
+"""A scan is a build's ingest and contamination check, of any files, against whatever evaluation sets are found."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import lineage, storage
+from pipelines.decontaminate import benchmark_items
+from pipelines.engine import LocalEngine
+from pipelines.errors import InputError, RecipeError
+from pipelines.ingest import check_inputs
+from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
+from pipelines.report import write_report
+from pipelines.run import Run
+from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan, scan_recipe, summary
+
+GENERATED = Contamination(benchmarks=(BenchmarkSpec(name="generated", rows=60),))
+ITEMS = benchmark_items(GENERATED.benchmarks[0]).to_pylist()
+LEAKED = [ITEMS[number] for number in (3, 17, 41)]
+
+
+def texts() -> list[str]:
+    """40 texts, three of which hold an item."""
+    rows = [f"Describe the number {n} on page {n + 7} of a book about gardens." for n in range(37)]
+    for place, item in zip((2, 20, 39), LEAKED, strict=True):
+        rows.insert(place, f"Answer the question.\nQuestion: {item['question']}\nAnswer: {item['answer']}")
+    return rows
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+    return path
+
+
+def scanned(root: Path, recipe: Recipe, workers: int = 1) -> tuple[dict[str, Any], Run]:
+    """The answer of a scan, and the run that made it."""
+    with LocalEngine(workers) as engine:
+        run = Run(str(root), engine)
+        corpus = scan(run, recipe)
+    return summary(lineage.record(str(root), recipe, "", corpus, run.performed)), run
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda text: {"text": text},
+        lambda text: {"prompt": text, "completion": "Well."},
+        lambda text: {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Well."}]},
+    ],
+    ids=["text", "pairs", "conversations"],
+)
+def test_items_are_found_in_texts_pairs_and_conversations_of_every_format(
+    tmp_path: Path, name: str, shape: Any
+) -> None:
+    file = write(tmp_path / "corpus" / name, [shape(text) for text in texts()])
+    answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
+    (line,) = answer["benchmarks"]
+    assert line == {"benchmark": "generated", "items": 60, "contaminated": 3, "rows": 3}
+    assert {hit["item"] for hit in answer["worst"]} == {item["id"] for item in LEAKED}
+    assert (answer["rows_in"], answer["rows_clean"], answer["flagged"]) == (40, 37, {"contamination/test_leak": 3})
+    flagged = pa.concat_tables([storage.read_parquet(path) for path in answer["flagged_rows"]]).to_pylist()
+    assert [row["id"] for row in flagged] == [f"{SOURCE}/a/{n}" for n in (2, 20, 39)]
+    for row, item in zip(flagged, LEAKED, strict=True):
+        evidence = json.loads(row["evidence"])
+        assert evidence["item"] == item["id"] and evidence["span"] in row["instruction"] + row["response"]
+    assert answer["classes"]["test_leak"] == {"rows": 3, "items": 3}
+
+
+def test_a_scan_is_a_run_that_the_ledger_knows(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
+    answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
+    run = lineage.open_run(str(tmp_path / "root"), answer["run"])
+    assert lineage.verify(run)["rows"] == 37
+    fate = lineage.why(run, f"{SOURCE}/a/20")
+    assert fate["history"][-1]["reason"] == "test_leak" and LEAKED[1]["id"] in json.dumps(fate["history"])
+    page = Path(write_report(run)).read_text(encoding="utf-8")
+    assert LEAKED[1]["id"] in page
+
+
+def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
+    first, made = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
+    again, reused = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED), workers=2)
+    assert [step.reused for step in made.performed] == [False, False]
+    assert [step.reused for step in reused.performed] == [True, True] and again == first
+    other = GENERATED.model_copy(update={"rule": "open_r1"})
+    _, third = scanned(tmp_path / "root", scan_recipe([str(file)], None, other))
+    assert [step.reused for step in third.performed] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["id", "question", "answer"], {"instruction": "question", "response": "answer"}),
+        (["Instruction", "Input", "Output"], {"instruction": "Instruction", "response": "Output"}),
+        (["problem", "solution", "answer"], {"instruction": "problem", "response": "answer"}),
+        (["url", "text", "lang"], {"text": "text"}),
+        (["conversations", "prompt", "response"], {"messages": "conversations"}),
+        (["prompt"], {"text": "prompt"}),
+    ],
+)
+def test_columns_are_guessed_by_their_names(tmp_path: Path, names: list[str], expected: dict[str, str]) -> None:
+    assert guess_columns(str(write(tmp_path / "a.jsonl", [dict.fromkeys(names, "x")]))) == expected
+    assert guess_columns(str(write(tmp_path / "a.parquet", [dict.fromkeys(names, "x")]))) == expected
+    (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join("x" for _ in names) + "\n")
+    assert guess_columns(str(tmp_path / "a.csv")) == expected
+
+
+def test_columns_without_a_telling_name_are_asked_for(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [{"foo": "x", "bar": "y"}])
+    with pytest.raises(RecipeError, match=r"there are: foo, bar.*--columns instruction=question,response=answer"):
+        scan_recipe([str(file)], None, GENERATED)
+    recipe = scan_recipe([str(file)], parse_columns("instruction=foo, response=bar"), GENERATED)
+    assert recipe.sources[0].columns == {"instruction": "foo", "response": "bar"}
+    with pytest.raises(InputError, match="baz"):
+        check_inputs(scan_recipe([str(file)], parse_columns("text=baz"), GENERATED))
+    with pytest.raises(RecipeError, match="write instruction=COLUMN"):
+        parse_columns("foo")
+
+
+def test_folders_and_urls_are_read_and_other_files_left_alone(tmp_path: Path) -> None:
+    rows = [{"text": text} for text in texts()]
+    write(tmp_path / "corpus" / "b" / "two.jsonl", rows[20:])
+    write(tmp_path / "corpus" / "one.parquet", rows[:20])
+    (tmp_path / "corpus" / "README.md").write_text("a data set")
+    recipe = scan_recipe([str(tmp_path / "corpus")], None, GENERATED)
+    assert [Path(path).name for path in recipe.sources[0].paths] == ["two.jsonl", "one.parquet"]
+    answer, _ = scanned(tmp_path / "root", recipe)
+    assert answer["rows_in"] == 40 and answer["flagged"] == {"contamination/test_leak": 3}
+    storage.write_bytes("memory://scan/one.jsonl", (tmp_path / "corpus" / "b" / "two.jsonl").read_bytes())
+    remote, _ = scanned(tmp_path / "root", scan_recipe(["memory://scan/*.jsonl"], None, GENERATED))
+    assert remote["rows_in"] == 20
+    with pytest.raises(InputError, match=r"no file of a format that is read: \.jsonl"):
+        scan_recipe([str(tmp_path / "corpus" / "README.md")], None, GENERATED)
+
+
+def decon(question: str, **more: Any) -> dict[str, Any]:
+    return {
+        "eval_key": "quiz", "config": None, "split": "test", "eval_instance_index": 0, "doc_id": 1,
+        "question": question, "fingerprint": "0", **more,
+    }  # fmt: skip
+
+
+def test_evaluation_sets_are_found_by_file_names_and_by_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "sets"
+    write(folder / "gsm8k_test.jsonl", [{"question": "How many?", "answer": "#### 3"}])
+    write(folder / "quiz_test-1.jsonl.gz", [decon("How many sails did the keepers count that day?", answer="nine")])
+    write(folder / "quiz_test-2.jsonl.gz", [decon("Who lit the lamp?", answer="Ada", eval_instance_index=1)])
+    write(folder / "mine.jsonl", [{"question": "What did the ledger say about the storm?", "answer": "nothing"}])
+    write(folder / "rows.jsonl", [{"text": "no item"}])
+    (folder / "LICENSE").write_text("free")
+    found = find_benchmarks([str(folder)])
+    assert {(spec.name, spec.adapter) for spec in found.specs} == {
+        ("gsm8k", None), ("decon_quiz", "decon"), ("mine", "items")
+    }  # fmt: skip
+    assert [Path(path).name for path in found.others] == ["LICENSE", "rows.jsonl"]
+    sizes = {spec.name: benchmark_items(spec).num_rows for spec in found.specs}
+    assert sizes == {"gsm8k": 1, "decon_quiz": 2, "mine": 1}
+    named = find_benchmarks([f"math={folder}/mine.jsonl", f"own={folder}/mine.jsonl", "generated=5"]).specs
+    assert [(spec.name, spec.adapter, spec.rows) for spec in named] == [
+        ("math", None, None), ("own", "items", None), ("generated", None, 5)
+    ]  # fmt: skip
+
+
+def test_benchmarks_that_are_none_are_named(tmp_path: Path) -> None:
+    rows = write(tmp_path / "rows.jsonl", [{"text": "no item"}])
+    with pytest.raises(InputError, match="no evaluation set found"):
+        find_benchmarks([str(rows)])
+    with pytest.raises(InputError, match=r"no benchmark is called 'gsm8' \(did you mean 'gsm8k'\?\)"):
+        find_benchmarks([f"gsm8={rows}"])
+    with pytest.raises(InputError, match="no such file"):
+        find_benchmarks([f"gsm8k={tmp_path}/none.jsonl"])
+    with pytest.raises(RecipeError, match="generated=300"):
+        find_benchmarks(["generated=many"])
+    with pytest.raises(RecipeError, match="named twice"):
+        find_benchmarks(["generated=5", "generated=6"])
+
+
+def test_decon_lines_of_one_item_are_one_item(tmp_path: Path) -> None:
+    question = "Find the degree of the field extension that the roots of two and of three generate."
+    rows = [
+        decon(question, answer="0", is_correct=False, config="all"),
+        decon(question, answer="4", is_correct=True, config="all"),
+        decon(question, answer="It is four, since ...", config="all"),
+        decon("How many?", passage="A passage.", answer="2", eval_instance_index=1),
+        decon("How many?", passage="A passage.", answer="two", eval_instance_index=1, sub_index=1),
+        decon("Who?", passage="A passage.", eval_instance_index=1),
+    ]
+    items = benchmark_items(
+        BenchmarkSpec(name="quiz", adapter="decon", path=str(write(tmp_path / "quiz.jsonl", rows)))
+    ).to_pylist()
+    assert items == [
+        {"id": "quiz/all/test/0", "split": "test", "question": question, "answer": "4", "choices": ["0", "4"],
+         "passage": ""},
+        {"id": "quiz/test/1", "split": "test", "question": "How many?", "answer": "2|two", "choices": [],
+         "passage": "A passage."},
+        {"id": "quiz/test/1/1", "split": "test", "question": "Who?", "answer": "", "choices": [],
+         "passage": "A passage."},
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ real data
+
+
+def test_every_set_of_the_folder_of_real_data_is_found(shared_data: Path) -> None:
+    found = find_benchmarks([str(shared_data / "benchmarks")])
+    assert {spec.name for spec in found.specs} == {
+        "gsm8k", "math", "mmlu", "bbh", "arc_challenge", "arc_easy", "boolq", "openbookqa", "piqa", "siqa", "aime",
+        "winogrande", "drop", "hellaswag", "humaneval", "rephrased_mmlu", "rephrased_humaneval",
+    }  # fmt: skip
+    assert all(
+        benchmark_items(spec).num_rows for spec in found.specs if spec.name in ("mmlu", "siqa", "rephrased_mmlu")
+    )
+
+
+def test_the_known_overlap_of_aime_and_math_is_found_by_a_scan(tmp_path: Path, shared_data: Path) -> None:
+    benchmarks = find_benchmarks([str(shared_data / "benchmarks/math_test.parquet")]).specs
+    settings = Contamination(benchmarks=benchmarks)
+    corpus = str(shared_data / "sources/deepscaler_aime_train.json")
+    answer, _ = scanned(tmp_path, scan_recipe([corpus], None, settings))
+    assert answer["columns"] == {"instruction": "problem", "response": "answer"}
+    (line,) = answer["benchmarks"]
+    assert line["benchmark"] == "math" and 18 <= line["contaminated"] <= 60 and line["rows"] >= 20
