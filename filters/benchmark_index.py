@@ -46,6 +46,9 @@ NEGATIONS = "not no never except without neither nor cannot least most"
 QUESTION, PASSAGE, CONTEXT = 0, 1, 2
 """Kinds of text: CONTEXT is choices and answers, which are looked for only beside a question."""
 
+EXCERPT = 400
+"""Characters of an item that are kept to be shown."""
+
 WHOLE = 1 << 20
 """Added to the length in the key of a whole item, so that it is no n-gram's."""
 
@@ -107,12 +110,14 @@ class Arrays(NamedTuple):
 
 
 class Index(NamedTuple):
-    """Benchmark text, ready to be scanned against. names: the benchmarks; ids, splits: of the items."""
+    """Benchmark text, ready to be scanned against. names: the benchmarks; ids, splits: of the items; asked: questions
+    and passages as they are written, by part, cut at EXCERPT, to be shown."""
 
     arrays: Arrays
     names: pa.StringArray
     ids: pa.StringArray
     splits: pa.StringArray
+    asked: pa.StringArray
 
     @property
     def nbytes(self) -> int:
@@ -187,8 +192,12 @@ def build(benchmarks: Sequence[tuple[str, pa.Table]]) -> Index:
     for array in arrays:
         array.setflags(write=False)  # as they are when mapped from a file: one machine code serves both
     return Index(
-        arrays, pa.array([name for name, _ in benchmarks], pa.string()), _array(items["id"]), _array(items["split"])
-    )
+        arrays, pa.array([name for name, _ in benchmarks], pa.string()), _array(items["id"]), _array(items["split"]),
+        pc.binary_join_element_wise(
+            pc.utf8_slice_codeunits(asked := pa.concat_arrays(originals[:CONTEXT]), 0, EXCERPT),
+            pc.if_else(pc.greater(pc.utf8_length(asked), EXCERPT), " …", ""), "",
+        ),
+    )  # fmt: skip
 
 
 def _trained(bench: _I32, splits: pa.StringArray) -> _U8:
@@ -403,7 +412,7 @@ def _owners(parts: int, question: _I32, passage: _I32) -> tuple[_I64, _I32]:
 def to_table(index: Index) -> pa.Table:
     """The index as an Arrow table of one row, so that a file of it can be mapped into every worker's memory."""
     columns: dict[str, pa.Array] = {name: pa.array(value) for name, value in index.arrays._asdict().items()}
-    columns |= {"names": index.names, "ids": index.ids, "splits": index.splits}
+    columns |= {name: getattr(index, name) for name in Index._fields[1:]}
     one = {
         name: pa.LargeListArray.from_arrays(pa.array([0, len(value)], pa.int64()), value)
         for name, value in columns.items()
@@ -418,4 +427,4 @@ def from_table(table: pa.Table) -> Index:
         return table[name].chunk(0).flatten()
 
     arrays = Arrays(*(values(name).to_numpy(zero_copy_only=True) for name in Arrays._fields))
-    return Index(arrays, values("names"), values("ids"), values("splits"))
+    return Index(arrays, *(values(name) for name in Index._fields[1:]))

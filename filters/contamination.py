@@ -16,7 +16,7 @@ Our own rule, `ngram13`, says that a text holds an item when
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.benchmark_index import QUESTION, Index
+from filters.coverage import coverage
 from filters.overlap import SHARED, WHOLE_BITS
 
 CLASSES = ("test_leak", "train_split", "shared_passage", "template")
@@ -75,12 +76,23 @@ class Measures(NamedTuple):
     rare13: Flags
 
 
+class Together(NamedTuple):
+    """Contaminated by all texts of a corpus together: at least `share` of an item's tokens lie in n-grams of `length`
+    that some text holds, or of its n-grams are such; any at all where the share is 0."""
+
+    length: int
+    share: float
+    of: Literal["tokens", "grams"] = "tokens"
+
+
 class Rule(NamedTuple):
-    """A reading of the hits: what it counts as contaminated, where it is published, and whether each hit is one."""
+    """A reading of the hits: what it counts as contaminated, where it is published, whether each hit is one by itself,
+    and, where the paper takes the union over the corpus, which items are."""
 
     says: str
     source: str
     flags: Callable[[Measures], Flags]
+    together: Together | None = None
 
 
 def _ngram13(m: Measures) -> Flags:
@@ -110,40 +122,60 @@ RULES: dict[str, Rule] = {
         "a shared 13-gram that at most 10 training texts hold", "Brown et al. 2020, appendix C", lambda m: m.rare13
     ),
     "palm": Rule(
-        "70 % of the item's 8-grams",
+        "70 % of the item's 8-grams stand in the corpus",
         "Chowdhery et al. 2022, section 8",
         lambda m: (m.tokens >= 8) & (m.grams8 >= 0.7 * (m.tokens - 7)),
+        Together(8, 0.7, "grams"),
     ),
     "llama2": Rule(
-        "80 % of the item's tokens in shared runs of more than 10 (without the skip budget of 4)",
+        "80 % of the item's tokens in matches of more than 10 tokens, of which four may differ after the tenth "
+        "(`dirty`; over all texts together, matches without a difference)",
         "Touvron et al. 2023, section A.6",
         lambda m: _share(m.cover11, m.tokens) >= 0.8,
+        Together(11, 0.8),
     ),
     "tulu3": Rule(
-        "more than half of the item's tokens in shared 8-grams",
+        "more than half of the item's tokens in 8-grams that one text shares",
         "Lambert et al. 2024, section 3.2",
         lambda m: _share(m.cover8, m.tokens) > 0.5,
     ),
     "qwen25": Rule(
-        "a common subsequence of 13 tokens and of 60 % of the shorter text",
+        "a common subsequence of 13 tokens and of 60 % of the shorter text (looked for around shared runs)",
         "Qwen 2024, section 3",
         lambda m: (m.common >= 13) & (m.common >= 0.6 * np.minimum(m.tokens, m.row_tokens)),
     ),
-    "open_r1": Rule("any shared 8-gram", "open-r1, scripts/decontaminate.py", lambda m: m.longest >= 8),
+    "open_r1": Rule(
+        "any shared 8-gram", "open-r1, scripts/decontaminate.py", lambda m: m.longest >= 8, Together(8, 0.0)
+    ),
     "hrm_text": Rule(
-        "dirty: 80 % of the item's tokens in shared 13-grams",
+        "80 % of the item's tokens in 13-grams of the corpus (`dirty`)",
         "HRM-Text, section 4.2",
         lambda m: _share(m.cover13, m.tokens) >= 0.8,
+        Together(13, 0.8),
     ),
     "hrm_text20": Rule(
-        "dirty: 80 % of the item's tokens in shared 20-grams",
+        "80 % of the item's tokens in 20-grams of the corpus (`dirty`)",
         "HRM-Text, section 4.2",
         lambda m: _share(m.cover20, m.tokens) >= 0.8,
+        Together(20, 0.8),
     ),
 }
-"""The rules by name, over one scan. Published rules are read per training text; where a paper takes the union over the
-corpus, an item counts here when one text alone holds enough of it. Tokens are ours, not the papers' tokenizers'. Seeds
-that more than CAP items share stand for one of them, so rules that count frames see the text, not each such item."""
+"""The rules by name, over one scan. A row is flagged by what it holds alone; an item where the paper takes the union
+over the corpus, also by what all rows hold together (`together`). Tokens are ours, not the papers' tokenizers'. An
+item is a question, or its passage; over all texts, both. Seeds that more than CAP items share stand for one of them,
+so a row's hits name one of the items that a frame is common to; what is counted together is counted for each."""
+
+
+def together(index: Index, grams: pa.Table) -> dict[str, Flags]:
+    """By rule, the items [I] of an index that all texts of a corpus hold together. grams: COUNTS over the corpus."""
+    held: dict[Together, Flags] = {}
+    for rule in RULES.values():
+        if rule.together is None:
+            continue
+        found = grams.filter(pc.equal(grams["length"], rule.together.length))["gram"].to_numpy()
+        share = coverage(index, found, rule.together.length, rule.together.of)
+        held[rule.together] = share >= rule.together.share if rule.together.share else share > 0
+    return {name: held[rule.together] for name, rule in RULES.items() if rule.together is not None}
 
 
 def judge(index: Index, hits: pa.Table, rule: str, common: _U64) -> pa.Table:

@@ -7,16 +7,20 @@ item is its passage and its question; answers and choices are not looked for by 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
 from filters.benchmark_index import CONTEXT, Index, gram_keys, prefixes
 
 
-def coverage(index: Index, found: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.float64]:
-    """The covered share of each item, float64 [I], 0 to 1.
+def coverage(
+    index: Index, found: npt.NDArray[np.uint64], length: int, of: Literal["tokens", "grams"] = "tokens"
+) -> npt.NDArray[np.float64]:
+    """The covered share of each item, float64 [I], 0 to 1: of its tokens, or, as PaLM counts, of its n-grams.
 
-    found: sorted keys of the n-grams of that length that the corpus holds (`filters.overlap.gram_rows`). An item
+    found: sorted keys of the n-grams of that length that the corpus holds (`filters.overlap.COUNTS`). An item
     shorter than n has none, as in the study.
     """
     ix = index.arrays
@@ -28,12 +32,14 @@ def coverage(index: Index, found: npt.NDArray[np.uint64], length: int) -> npt.ND
     held = np.zeros(len(at), np.bool_)
     inside = place < len(found)
     held[inside] = found[place[inside]] == keys[inside]
-    edges = np.zeros(len(ix.tokens) + 1, np.int64)
-    np.add.at(edges, at[held], 1)
-    np.add.at(edges, at[held] + length, -1)
-    covered = np.concatenate([[0], np.cumsum(np.cumsum(edges[:-1]) > 0)])
+    begins = np.zeros(len(ix.tokens) + 1, np.int64)
+    begins[at[held]] = 1
+    if of == "tokens":
+        begins[length:] -= begins[:-length].copy()
+        begins = (np.cumsum(begins) > 0).astype(np.int64)
+    covered = np.concatenate([[0], np.cumsum(begins[:-1])])
     # Parts are numbered from 0; one more, empty, stands for the part that an item does not have (-1).
     by_part = np.append(covered[ix.part_start[1:]] - covered[ix.part_start[:-1]], 0)
-    sizes = np.append(np.diff(ix.part_start), 0)
+    sizes = np.append(np.maximum(np.diff(ix.part_start) - (0 if of == "tokens" else length - 1), 0), 0)
     both = by_part[ix.question] + by_part[ix.passage]
     return np.asarray(both / np.maximum(sizes[ix.question] + sizes[ix.passage], 1), np.float64)

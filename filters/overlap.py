@@ -159,19 +159,20 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     each = np.stack([found[long, 0], found[long, 1], np.arange(len(long)), np.arange(1, len(long) + 1)], axis=1)
     runs = found[long, 2:].copy()
     _cut_unequal(index, fields, texts, stream, each, runs)
+    found[long, 4] = runs[:, 2]
     grams = _count_grams(stream, found[long, 0], runs)
     pairs, count, runs, run_count = _pairs(stream, found, ix)
     pairs, runs = pairs[:count], runs[:run_count]
     if not len(pairs):
         return Scan(HITS.empty_table(), grams)
-    shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
+    shares, counts, spans = _measure(pairs, runs, found, stream, *fields, turning_words(), ix)
     near, context, count = _contexts(pairs, spans, shares, stream, ix)
     # A few words that make a whole question ("the heart has") are a hit only with something beside them that says so.
     told = (counts[:, 0] >= RUN) | (shares[:, 4] >= WHOLE_BITS) | (shares[:, 5] > 0)
     told[near[:count, 0][context[:count, 1] > 0]] = True
     if _cut_unequal(index, fields, texts, stream, pairs[told], runs):
         told &= np.add.reduceat(np.append(runs[:, 2], 0), pairs[:, 2]) > 0
-        shares, counts, spans = _measure(pairs, runs, stream, *fields, turning_words(), ix)
+        shares, counts, spans = _measure(pairs, runs, found, stream, *fields, turning_words(), ix)
     pairs, shares, counts, spans = pairs[told], shares[told], counts[told], spans[told]
     if not len(pairs):
         return Scan(HITS.empty_table(), grams)
@@ -188,7 +189,7 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     by_pair |= {"numbers": by_pair["numbers"] > 0, "exact": by_pair["exact"] > 0}
     columns = {name: pa.array(values[which]) for name, values in by_pair.items()}
     columns |= {"item": pa.array(item), "context_bits": pa.array(context[:, 0]), "context": pa.array(context[:, 1] > 0)}
-    keys, starts = _grams13(pairs, runs, stream, np.uint64(pow(BASE, 13, 1 << 64)))
+    keys, starts = _grams13(pairs, found, stream, np.uint64(pow(BASE, 13, 1 << 64)))
     columns["grams13"] = pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(keys)).take(
         pa.array(which)
     )
@@ -377,7 +378,8 @@ def _extend(stream, at, said, postings, tokens, part, part_start, kind):  # type
             for r in range(kept, count):
                 p = runs[r, 1]
                 size, longest = part_start[p + 1] - part_start[p], told[p, 0]
-                worth = longest >= min(RUN, size) or (kind[p] == QUESTION and 2 * told[p, 1] >= size)
+                half = min(size, max(2 * RUN, stream.offsets[row + 1] - stream.offsets[row]))
+                worth = longest >= min(RUN, size) or (kind[p] == QUESTION and 2 * told[p, 1] >= half)
                 if not worth:
                     runs[r, 4] = 0
             first = kept
@@ -421,11 +423,12 @@ def _extend(stream, at, said, postings, tokens, part, part_start, kind):  # type
 
 @kernel
 def _pairs(stream, found, ix):  # type: ignore[no-untyped-def]
-    """Pairs int64 [n, 4] (row, part, first run, end of its runs) to measure; n; runs int64 [m, 3] (i, q, length); m.
+    """Pairs int64 [n, 6] to measure: row, part, first and end of its aligned runs, first and end of those found; n;
+    aligned runs int64 [m, 3] (i, q, length); m.
 
     found: runs ordered by row, part and place.
     """
-    pairs, pair_count = np.empty((64, 4), np.int64), 0
+    pairs, pair_count = np.empty((64, 6), np.int64), 0
     runs, count = np.empty((256, 3), np.int64), 0
     mark = np.zeros(_longest(ix.part_start), np.uint8)
     at, row, weak_row = 0, -1, -1
@@ -447,14 +450,15 @@ def _pairs(stream, found, ix):  # type: ignore[no-untyped-def]
             total_weight += ix.weight[origin + t]
         longest = found[best, 4]
         hit = longest >= min(PASSAGE_RUN, size)
+        # Half of the question, or of a text that is shorter.
+        strong = 2 * covered >= min(size, max(2 * RUN, stream.offsets[row + 1] - stream.offsets[row]))
         if ix.kind[p] == QUESTION and not hit:
-            strong = 2 * covered >= size
             hit = strong or (longest >= RUN and weak_row != row)
             if hit and not strong:
                 weak_row = row
         if hit:
             first = count
-            if ix.kind[p] == QUESTION and longest < size and covered_weight >= 0.5 * total_weight:
+            if ix.kind[p] == QUESTION and longest < size and (strong or covered_weight >= 0.4 * total_weight):
                 runs, count = _align(stream, row, ix, p, found[best, 2], found[best, 3], runs, count)
             if count == first:
                 for k in range(at, stop):
@@ -467,12 +471,9 @@ def _pairs(stream, found, ix):  # type: ignore[no-untyped-def]
                     count += 1
             if pair_count == len(pairs):
                 pairs = _grow(pairs)
-            pairs[pair_count, 0], pairs[pair_count, 1], pairs[pair_count, 2], pairs[pair_count, 3] = (
-                row,
-                p,
-                first,
-                count,
-            )
+            pairs[pair_count, 0], pairs[pair_count, 1] = row, p
+            pairs[pair_count, 2], pairs[pair_count, 3] = first, count
+            pairs[pair_count, 4], pairs[pair_count, 5] = at, stop
             pair_count += 1
         at = stop
     return pairs, pair_count, runs, count
@@ -647,7 +648,7 @@ def _is_digit(stream, left, right, row, t):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-untyped-def]
+def _measure(pairs, runs, found, stream, left, right, turning, ix):  # type: ignore[no-untyped-def]
     """Per pair: _SHARES float32 [n, 7], _COUNTS int64 [n, 10] and the span's tokens in the stream int64 [n, 2]."""
     shares, counts = np.zeros((len(pairs), 7), np.float32), np.zeros((len(pairs), 10), np.int64)
     spans = np.zeros((len(pairs), 2), np.int64)
@@ -660,25 +661,23 @@ def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-
         for t in range(size):
             mark[t], gram[t] = 0, 0
         longest, best = 0, pairs[n, 2]
-        for r in range(pairs[n, 2], pairs[n, 3]):
-            length = runs[r, 2]
-            if length > longest:
-                longest, best = length, r
-            level = 1
-            if length >= 2 or size == 1:
-                level |= 2
+        # What rules of n-grams read is in the runs as they were found: an alignment may part one to join two others.
+        for r in range(pairs[n, 4], pairs[n, 5]):
+            i, q, length = found[r, 2], found[r, 3], found[r, 4]
+            longest = max(longest, length)
+            level = 0
             if length >= 8:
                 level |= 4
             if length >= 13:
                 level |= 16
             if length >= 20:
                 level |= 32
-            for t in range(runs[r, 1] - origin, runs[r, 1] - origin + length):
+            for t in range(q - origin, q - origin + length):
                 mark[t] |= level
-            for t in range(runs[r, 1] - origin, runs[r, 1] - origin + length - RUN + 1):
+            for t in range(q - origin, q - origin + length - RUN + 1):
                 gram[t] = 1
             if length >= SKIP_RUN:
-                i, q, skips, t, last = runs[r, 0], runs[r, 1], 0, length, length
+                skips, t, last = 0, length, length
                 while skips <= SKIPS and i + t < stream.offsets[row + 1] and q + t < origin + size:
                     if stream.hash[i + t] == ix.tokens[q + t]:
                         last = t + 1
@@ -688,6 +687,15 @@ def _measure(pairs, runs, stream, left, right, turning, ix):  # type: ignore[no-
                 if last > SKIP_RUN:
                     for t in range(q - origin, q - origin + last):
                         mark[t] |= 8
+        for r in range(pairs[n, 2], pairs[n, 3]):
+            length = runs[r, 2]
+            if length > runs[best, 2]:
+                best = r
+            level = 1
+            if length >= 2 or size == 1:
+                level |= 2
+            for t in range(runs[r, 1] - origin, runs[r, 1] - origin + length):
+                mark[t] |= level
         # The span: all runs of an alignment, or the longest where runs lie scattered over a long text.
         start, end = runs[best, 0], runs[best, 0] + runs[best, 2]
         for r in range(pairs[n, 2], pairs[n, 3]):
@@ -884,17 +892,17 @@ def _places(pairs, spans, stream, left, right):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grams13(pairs, runs, stream, power):  # type: ignore[no-untyped-def]
-    """The keys of the 13-grams in each pair's runs: uint64 and offsets int64 [n+1]."""
+def _grams13(pairs, found, stream, power):  # type: ignore[no-untyped-def]
+    """The keys of the 13-grams in the runs found of each pair: uint64 and offsets int64 [n+1]."""
     total = 0
     for n in range(len(pairs)):
-        for r in range(pairs[n, 2], pairs[n, 3]):
-            total += max(0, runs[r, 2] - 12)
+        for r in range(pairs[n, 4], pairs[n, 5]):
+            total += max(0, found[r, 4] - 12)
     grams, offsets = np.empty(total, np.uint64), np.zeros(len(pairs) + 1, np.int64)
     at = 0
     for n in range(len(pairs)):
-        for r in range(pairs[n, 2], pairs[n, 3]):
-            for i in range(runs[r, 0], runs[r, 0] + runs[r, 2] - 12):
+        for r in range(pairs[n, 4], pairs[n, 5]):
+            for i in range(found[r, 2], found[r, 2] + found[r, 4] - 12):
                 grams[at] = key_of(stream.prefix[i + 13] - stream.prefix[i] * power, 13)
                 at += 1
         offsets[n + 1] = at

@@ -5,11 +5,13 @@ counts of common 13-grams known, classes and removal by shard. The manifest's `s
 
     hits/part-00000.parquet      every hit of the shard, those of rows that stay too (columns: REPORT)
     clean_ids/<benchmark>.json   {benchmark, rule, items, contaminated: [ids], clean: [ids], remaining: [ids],
-                                  overlap: {"13": {id: share}, "20": {id: share}}}
+                                  overlap: {"13": {id: share}, "20": {id: share}},
+                                  rules: {rule: {items, rows}}, sources: {source: {class: rows}}}
 
 An item is contaminated when the rule finds it in a row that this step was given; `remaining` are those that rows it
 kept still hold (none, unless the recipe drops less than `test_leak`). `overlap` is HRM-Text's measure, the share of an
-item's tokens inside 13-grams and 20-grams of the corpus (`filters.coverage`), of the items that have any.
+item's tokens inside 13-grams and 20-grams of the corpus (`filters.coverage`), of the items that have any. `rules` says
+how many items and rows each published rule flags; items flagged by all rows together count without a row of their own.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ from __future__ import annotations
 import functools
 import json
 import posixpath
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.benchmark_index import Index, build, from_table, to_table
-from filters.contamination import CLASSES, COMMON_ROWS, RULES, judge
+from filters.benchmark_index import EXCERPT, PASSAGE, Index, build, from_table, to_table
+from filters.contamination import CLASSES, COMMON_ROWS, RULES, judge, together
 from filters.coverage import coverage
 from filters.overlap import scan, sum_counts
 from filters.stage import DROP_FIELDS, Outcome
@@ -37,14 +41,14 @@ from pipelines.run import Desk, Run, Target, commit
 from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
 from pipelines.storage import ShardRef
 
-VERSION = 3
+VERSION = 4
 """Of the index, the scan, the classes and the rules."""
 
 BENCHMARK_SEED = 0
 """Computed benchmarks have the same items whatever the seed of the corpus: a score is compared across runs."""
 
-EXCERPT = 400
-"""Characters of the matched span that hits and evidence quote."""
+AROUND = 80
+"""Characters before and after the span that hits quote."""
 
 FIELDS = ("instruction", "response")
 
@@ -63,11 +67,15 @@ REPORT = pa.schema(
         pa.field("start", pa.int32(), False),
         pa.field("end", pa.int32(), False),
         pa.field("span", pa.string(), False),
+        pa.field("before", pa.string(), False),
+        pa.field("after", pa.string(), False),
+        pa.field("asked", pa.string(), False),
         pa.field("dropped", pa.bool_(), False),
     ]
 )
 """A hit. score: the share of the item's weight found, 0 to 1. rules: the published rules that flag it, ours included.
-longest: tokens of the longest shared run. start, end: characters of the span in `field`; span: its text, cut short.
+longest: tokens of the longest shared run. start, end: characters of the span in `field`; span: its text, cut short;
+before, after: the text around it. asked: the item's question, or the passage where that was found, cut short.
 dropped: whether this step removed the row."""
 
 DROP_STAGE = "contamination"
@@ -252,59 +260,98 @@ def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
     """Hits with names, ids and spans: REPORT without `dropped`."""
     hits = hits.combine_chunks()
     place, item = hits["row"].combine_chunks(), hits["item"].combine_chunks()
-    starts, ends, spans = [], [], []
+    starts, ends, spans, before, after = [], [], [], [], []
     # A loop over hits, not over records. Bytes become characters, which is what JSON, YAML and people count.
     texts = records.select(list(FIELDS)).take(place).to_pylist() if len(place) else []
     for text, field, start, end in zip(
         texts, hits["field"].to_pylist(), hits["start"].to_pylist(), hits["end"].to_pylist(), strict=True
     ):
         data = text[FIELDS[field]].encode()
-        before, span = data[:start].decode(), data[start:end].decode()
-        starts.append(len(before))
-        ends.append(len(before) + len(span))
+        head, span, tail = data[:start].decode(), data[start:end].decode(), data[end:].decode()
+        starts.append(len(head))
+        ends.append(len(head) + len(span))
         spans.append(span if len(span) <= EXCERPT else span[:EXCERPT] + " …")
+        before.append(head if len(head) <= AROUND else "… " + head[-AROUND:])
+        after.append(tail if len(tail) <= AROUND else tail[:AROUND] + " …")
+    numbers = item.to_numpy()
+    parts = np.where(hits["kind"].to_numpy() == PASSAGE, index.arrays.passage[numbers], index.arrays.question[numbers])
     columns = [
         records["id"].take(place), records["source"].take(place),
-        index.names.take(pa.array(index.arrays.bench[item.to_numpy()])),
+        index.names.take(pa.array(index.arrays.bench[numbers])),
         index.ids.take(item), index.splits.take(item), hits["class"], hits["score"], hits["rules"], hits["longest"],
         pa.array(FIELDS, pa.string()).take(hits["field"].combine_chunks()),
         pa.array(starts, pa.int32()), pa.array(ends, pa.int32()), pa.array(spans, pa.string()),
+        pa.array(before, pa.string()), pa.array(after, pa.string()), index.asked.take(pa.array(parts)),
     ]  # fmt: skip
     return pa.table(columns, schema=pa.schema(list(REPORT)[:-1]))
 
 
+class _Tally:
+    """What the hits of all shards come to, by benchmark: a shard at a time, so that hits need not fit in memory."""
+
+    def __init__(self) -> None:
+        self.leaks: defaultdict[str, set[str]] = defaultdict(set)
+        self.remaining: defaultdict[str, set[str]] = defaultdict(set)
+        self.items: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self.rows: Counter[tuple[str, str]] = Counter()
+        self.sources: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+
+    def add(self, hits: pa.Table) -> None:
+        """Count the hits of one shard."""
+        frame = pl.DataFrame(hits)
+        leaks = frame.filter(pl.col("class") == "test_leak")
+        for found, rows in ((self.leaks, leaks), (self.remaining, leaks.filter(~pl.col("dropped")))):
+            for name, items in rows.group_by("benchmark").agg(pl.col("item").unique()).iter_rows():
+                found[name].update(items)
+        flagged = frame.explode("rules").drop_nulls("rules").group_by("benchmark", "rules")
+        for name, rule, items, rows in flagged.agg(pl.col("item").unique(), pl.col("row").n_unique()).iter_rows():
+            self.items[name, rule].update(items)
+            self.rows[name, rule] += rows
+        by_source = frame.group_by("benchmark", "source", "class").agg(pl.col("row").n_unique())
+        for name, source, kind, rows in by_source.iter_rows():
+            self.sources[name][source][kind] += rows
+
+
 def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Table, rule: str) -> Part:
     """Write `clean_ids/<benchmark>.json`. A resumed step makes these few small files anew: they need no receipt."""
-    tables = [storage.read_parquet(ref.path, ["benchmark", "item", "class", "dropped"]) for ref in hits]
-    leaks: dict[str, set[str]] = {name: set() for name in index.names.to_pylist()}
-    remaining: dict[str, set[str]] = {name: set() for name in leaks}
-    for table in tables:
-        table = table.filter(pc.equal(table["class"], "test_leak"))
-        for name, item, dropped in zip(
-            table["benchmark"].to_pylist(), table["item"].to_pylist(), table["dropped"].to_pylist(), strict=True
-        ):
-            leaks[name].add(item)
-            if not dropped:
-                remaining[name].add(item)
+    tally = _Tally()
+    for ref in hits:
+        tally.add(storage.read_parquet(ref.path, ["row", "source", "benchmark", "item", "class", "rules", "dropped"]))
     evaluated = ~index.arrays.trained.astype(np.bool_)
     shares = {
         length: coverage(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
         for length in (13, 20)
     }
+    union = together(index, grams)
     side = []
-    for number, name in enumerate(leaks):
+    for number, name in enumerate(index.names.to_pylist()):
         mine = (index.arrays.bench == number) & evaluated
         ids = index.ids.filter(pa.array(mine)).to_pylist()
+        whole = {rule: set(index.ids.filter(pa.array(mine & items)).to_pylist()) for rule, items in union.items()}
+        # What no row holds alone, no row was dropped for.
+        alone, dropped = tally.leaks[name], tally.leaks[name] - tally.remaining[name]
+        leaks = alone | whole.get(rule, set())
         value = {
             "benchmark": name,
             "rule": rule,
             "items": len(ids),
-            "contaminated": [item for item in ids if item in leaks[name]],
-            "clean": [item for item in ids if item not in leaks[name]],
-            "remaining": [item for item in ids if item in remaining[name]],
+            "contaminated": [item for item in ids if item in leaks],
+            "clean": [item for item in ids if item not in leaks],
+            "remaining": [item for item in ids if item in leaks - dropped],
             "overlap": {
                 str(length): {item: share for item, share in zip(ids, found[mine].tolist(), strict=True) if share}
                 for length, found in shares.items()
+            },
+            "rules": {
+                one: {
+                    "items": len(set(ids) & (tally.items[name, one] | whole.get(one, set()))),
+                    "rows": tally.rows[name, one],
+                }
+                for one in RULES
+            },
+            "sources": {
+                source: {kind: kinds[kind] for kind in CLASSES if kinds[kind]}
+                for source, kinds in sorted(tally.sources[name].items())
             },
         }
         path = storage.join(desk.folder, "clean_ids", f"{name}.json")
