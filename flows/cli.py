@@ -514,14 +514,22 @@ def train(
     ] = "latest",
     config: Annotated[str, typer.Option(help="tiny, b, l, xl ...: a function in training/configs.py.")] = "tiny",
     to: Annotated[str | None, typer.Option("--out", help="Folder of the checkpoints. Default: below the root.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray Train workers. Default: one for each GPU, or two processors.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override one key of the configuration: `lr=2e-4`, `model.norm=pre`. Repeatable."),
+    ] = None,
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
     """Train HRM-Text on a run's packs under Ray Train; carries on from the latest checkpoint.
 
-    Example: `winnow train latest --config tiny`
+    Beside the checkpoints it leaves metrics.jsonl, TensorBoard's event files and loss.png.
+
+    Example: `winnow train latest --config tiny --set checkpoint_minutes=5`
     """
     from flows.ephemeral import start_server
 
@@ -532,7 +540,9 @@ def train(
     server()
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
-    answer = train_flow(run=run, config=config, root=root, out=to, workers=workers, steps=steps)
+    answer = train_flow(
+        run=run, config=config, root=root, out=to, workers=workers, steps=steps, settings=tuple(settings or ())
+    )
     if as_json:
         out(answer)
         return
@@ -540,8 +550,47 @@ def train(
         f"\n[bold]{config}[/bold]: {count(answer['steps'])} steps, {count(answer['tokens'])} tokens,"
         f" loss {answer['loss']:.3f}"
     )
+    if "validation_loss" in answer:
+        console.say(f"  held out    loss {answer['validation_loss']:.3f} on rows never trained on")
+    console.say(f"  curve       {answer['out']}/loss.png")
     console.say(f"  checkpoint  {answer['checkpoint']}")
     console.say(f"  next        winnow evaluate latest --root {root}")
+
+
+@app.command()
+def trace(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")
+    ] = "latest",
+    step: Annotated[int, typer.Option(min=1, help="Which step's batch.")] = 1,
+    packs: Annotated[
+        str | None, typer.Option(help="Folder of the packs, where no run below the root has made them.")
+    ] = None,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """List the rows that a step of a training was made of: id, source and scores.
+
+    Example: `winnow trace latest --step 400`
+    """
+    from flows.find import find_checkpoint
+    from flows.trace import trace as trace_batch
+
+    traced = trace_batch(find_checkpoint(checkpoint, root), step, root, packs)
+    if as_json:
+        out(traced)
+        return
+    from flows.console import Console, count
+
+    console = Console()
+    for row in traced["rows"]:
+        scores = "  ".join(f"{name} {value:g}" for name, value in row["scores"].items() if value is not None)
+        typer.echo(f"{row['pack']:>8}  {row['id']:<52}{row['source']:<28}{scores}")
+    same = {True: ", as metrics.jsonl has it", False: ", NOT what metrics.jsonl has", None: ""}[traced["same"]]
+    console.say(
+        f"\nstep {count(step)} of {count(traced['total_steps'])}, epoch {traced['epoch']}: "
+        f"{count(len(traced['rows']))} rows, digest {traced['digest']}{same}"
+    )
 
 
 @app.command()

@@ -64,9 +64,13 @@ class Console:
         self.show(name, progress.done, progress.total, words)
 
     def trained(self, metrics: Mapping[str, Any]) -> None:
-        """Move the bar of a training: steps, loss, token accuracy, tokens per second."""
-        right, speed = metrics["token_accuracy"], count(metrics["tokens_per_second"])
-        words = f"loss {metrics['loss']:.3f}, {right:.0%} of tokens right, {speed} tokens/s"
+        """Move the bar of a training: steps, and of the last one all that was measured."""
+        right, whole = metrics["token_accuracy"], metrics["sequence_accuracy"]
+        words = (
+            f"loss {metrics['loss']:.3f}, right {right:.0%} of tokens {whole:.0%} of answers, "
+            f"gradient {metrics['grad_norm']:.2f}, {count(metrics['tokens_per_second'])} tokens/s, "
+            f"MFU {metrics['mfu']:.0%}, wait {metrics['input_wait']:.0%}, {metrics['memory'] / 1e9:.1f} GB"
+        )
         self.show("train", metrics["step"], metrics["total_steps"], words)
 
     def show(self, name: str, done: int, total: int, words: str = "") -> None:
@@ -74,7 +78,8 @@ class Console:
         if name != self.shown:
             if self.bar is not None:
                 self.bars.remove_task(self.bar)
-            self.bar, self.shown = self.bars.add_task(name, total=total, words=""), name
+            # What was there before does not count as speed.
+            self.bar, self.shown = self.bars.add_task(name, total=total, completed=done, words=""), name
         assert self.bar is not None
         self.bars.update(self.bar, completed=done, total=total, words=words)
 

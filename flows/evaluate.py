@@ -7,34 +7,23 @@ with it the benchmarks that the corpus was checked against and which of their it
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.console import onlooker
+from flows.find import run_of
 from pipelines import lineage, storage
 from pipelines.decontaminate import benchmark_items
 from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.lineage import RunFiles
 from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.report import write_report
-from training import checkpoint as checkpoints
 from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
 
 GENERATED_ITEMS = 300
 """Items asked of a computed benchmark where neither the recipe nor the caller says how many."""
-
-
-def run_of(checkpoint: str, root: str) -> RunFiles | None:
-    """The recorded run under `root` whose packs the checkpoint was trained on; None when it is not there."""
-    key = checkpoints.read(Path(checkpoint)).progress.run_key
-    for name in storage.folders(storage.join(root, "runs")):
-        path = storage.join(root, "runs", name, "run.json")
-        if storage.exists(path) and storage.read_json(path).get("packs") == key:
-            return lineage.open_run(root, name)
-    return None
 
 
 def checked_against(run: RunFiles) -> dict[str, BenchmarkSpec]:

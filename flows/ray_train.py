@@ -23,15 +23,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from flows.ray_engine import ray_session
 from pipelines.errors import CheckFailed, WinnowError
 from training import checkpoint, loop
 from training.batches import Packs, even_share
 from training.configs import TrainConfig
-from training.loop import Metrics
+from training.journal import METRICS, Metrics, last_metrics
 
 RESTARTS = 3
 """How often the group of workers is started again after one has died."""
+
+CPU_WORKERS = 2
+"""Workers where there is no GPU: each takes a processor."""
 
 POLL_SECONDS = 0.5
 
@@ -49,15 +54,16 @@ def train_on_ray(
     tokenizer: str,
     config: TrainConfig,
     out: str,
-    workers: int = 2,
+    workers: int | None = None,
     on_progress: Callable[[Metrics], None] | None = None,
     run_key: str | None = None,
 ) -> Metrics:
-    """Train with Ray Train's TorchTrainer on `workers` CPU workers (gloo), and return what `loop.train` returns.
+    """Train with Ray Train's TorchTrainer, and return what `loop.train` returns.
 
-    Starts a Ray of its own, or joins that of RAY_ADDRESS; one that is up already is used and left up. Carries on from
-    the latest checkpoint below `out`; a finished run is not run again and starts no Ray. `on_progress` is called in
-    this process, from another thread, with the latest step's metrics.
+    workers: each has a GPU of its own (NCCL) where Ray has any, else a processor (gloo). By default one for each GPU of
+    this machine, or CPU_WORKERS. on_progress: called in this process, from another thread, with the latest step's
+    metrics. Starts a Ray of its own, or joins that of RAY_ADDRESS; one that is up already is used and left up. Carries
+    on from the latest checkpoint below `out`; a finished run is not run again and starts no Ray.
 
     Raises, before any Ray is started, the errors of `loop.train` that the arguments explain; CheckFailed when workers
     died more than RESTARTS times.
@@ -66,6 +72,7 @@ def train_on_ray(
     tokenizer, folder = str(Path(tokenizer).resolve()), Path(out).resolve()
     packs = Packs(shards)
     key = run_key or packs.fingerprint()
+    workers = workers or torch.cuda.device_count() or CPU_WORKERS
     total_steps = loop.steps_of(config, packs)
     even_share(config.batch_packs, workers)
     last = checkpoint.latest(folder)
@@ -84,17 +91,19 @@ def _fit(shards: list[str], tokenizer: str, config: TrainConfig, out: Path, work
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # Imported here: they take seconds, and not every run needs them.
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
     logging.getLogger("ray.train").setLevel(logging.ERROR)
+    gpus = ray.cluster_resources().get("GPU", 0) > 0
     notes = out / ".ray"  # Ray Train's own notes; ours are the checkpoints
     shutil.rmtree(notes, ignore_errors=True)
     trainer = TorchTrainer(
         partial(_work, shards, tokenizer, config, str(out), key),
-        torch_config=TorchConfig(backend="gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1}),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(
             name="train", storage_path=str(notes), failure_config=FailureConfig(max_failures=RESTARTS)
         ),
@@ -132,16 +141,16 @@ def _told(out: Path, on_progress: Callable[[Metrics], None] | None) -> Iterator[
         yield
         return
     stop = threading.Event()
-    path = out / loop.METRICS
+    path = out / METRICS
 
     def look() -> None:
         seen = 0
         while True:
             last = stop.wait(POLL_SECONDS)
             size = path.stat().st_size if path.exists() else 0
-            if size != seen and (lines := loop.read_metrics(out)):
+            if size != seen and (metrics := last_metrics(out)):
                 seen = size
-                on_progress(lines[-1])
+                on_progress(metrics)
             if last:
                 return
 

@@ -4,60 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
+import yaml
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from pydantic import ValidationError
 
 from flows.console import onlooker
+from flows.find import find_packs
 from flows.ray_train import train_on_ray
-from pipelines import storage
-from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.errors import WinnowError, nearest
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
-from training.loop import Metrics
+from training.journal import Metrics
 
 
-class Packed(NamedTuple):
-    """What there is to train on."""
+def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of that name for the shards' vocabulary and context, with `settings` (`key=value`) on top.
 
-    shards: list[str]
-    tokenizer: str
-    key: str  # the pack step's key, or the shards' fingerprint
-
-
-def find_packs(run: str, root: str) -> Packed:
-    """The packs of a recorded run under `root`, or of a folder that holds *.arrow shards and a tokenizer.json.
-
-    Raises RunError where there is neither.
+    Raises WinnowError for an unknown name or key, or a value that does not fit.
     """
-    folder = Path(run)
-    if folder.is_dir():
-        shards = sorted(str(path.resolve()) for path in (*folder.glob("*.arrow"), *folder.glob("shards/*.arrow")))
-        tokenizer = folder / "tokenizer.json"
-        if not shards or not tokenizer.is_file():
-            raise RunError(f"{run}: to train on a folder it must hold *.arrow pack shards and their tokenizer.json")
-        return Packed(shards, str(tokenizer.resolve()), Packs(shards).fingerprint())
-    from pipelines import lineage
-
-    found = lineage.open_run(root, run)
-    packs, tokenizers = found.step("pack"), found.step("tokenizer")
-    if packs is None or tokenizers is None:
-        raise RunError(f"run {found.id} has no packs; name a run that `winnow build` made (a scan ends with text)")
-    paths = [shard.path for shard in packs.shards]
-    if not storage.is_local(root):
-        raise RunError(f"{root}: training maps its shards, so they must lie on a file system; copy the run to a folder")
-    return Packed(paths, tokenizers.shards[0].path, packs.key)
-
-
-def configure(name: str, shards: Sequence[str], steps: int | None = None) -> TrainConfig:
-    """The configuration of that name for the shards' vocabulary and context. Raises WinnowError for an unknown name."""
     if name not in CONFIGS:
         raise WinnowError(f"--config {name}: {nearest(name, CONFIGS)}")
     info = Packs(shards).info
     config = CONFIGS[name](info.vocab_size, info.context)
-    return config if steps is None else config.model_copy(update={"steps": steps})
+    changed: dict[str, Any] = config.model_dump() | ({} if steps is None else {"steps": steps})
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        *parents, last = key.split(".")
+        place = changed
+        for part in parents:
+            place = place[part] if isinstance(place.get(part), dict) else {}
+        if not equals or last not in place or isinstance(place[last], dict):
+            raise WinnowError(f"--set {setting}: write key=value; {nearest(last, place or changed)}")
+        place[last] = yaml.safe_load(value)
+    try:
+        return TrainConfig.model_validate(changed)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise WinnowError(f"--config {name}: {told}") from None
 
 
 @flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)
@@ -66,16 +53,18 @@ def train_flow(
     config: str = "tiny",
     root: str = "./winnow-data",
     out: str | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     steps: int | None = None,
+    settings: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Train HRM-Text on the packs of a run.
 
     run: a run's id, `latest`, or a folder with pack shards and tokenizer.json. config: tiny, b, l, xl ... out: where
-    checkpoints and metrics go (default: `root`/training/<config>-<data key>). steps: stop after so many.
+    checkpoints and metrics go (default: `root`/training/<config>-<data key>). workers: by default one for each GPU, or
+    two on processors. steps: stop after so many. settings: `key=value` on top of the configuration.
     """
     packed = find_packs(run, root)
-    chosen = configure(config, packed.shards, steps)
+    chosen = configure(config, packed.shards, steps, settings)
     name = f"{config}-{packed.key}" + (f"-{steps}" if steps else "")
     folder = out or str(Path(root).resolve() / "training" / name)
     artifact = create_progress_artifact(progress=0.0, key="winnow-training", description=f"Training {name}")

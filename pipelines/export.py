@@ -23,7 +23,7 @@ from pipelines.manifest import Manifest
 from pipelines.pack import gather
 from pipelines.recipe import Sampling
 from pipelines.records import CONDITIONS
-from pipelines.sampling import draw, measure, pool
+from pipelines.sampling import draw, held_out, measure, pool
 from pipelines.tokenization import ENVELOPE, load, token_type
 
 
@@ -63,9 +63,10 @@ def export_corpus(records: Manifest, form: Literal["hf", "jsonl"], out: str) -> 
 def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int, out: str) -> Exported:
     """Write the layout that upstream's trainer loads (HRM-Text's `dataset_new`): tokens, and where epochs' rows lie.
 
-    tokens.npy: uint16 (uint32 from 65,537 ids on), the rows that some epoch draws and no others. epoch_<k>/inst_start,
-    inst_len, resp_start, resp_len .npy: int64 [rows drawn], in training order. metadata.json: tokenizer_info,
-    vocab_size null (upstream derives it), max_seq_len = the context, total_length = mean tokens per epoch.
+    tokens.npy: uint16 (uint32 from 65,537 ids on), the rows that some epoch trains on and no others; those held out for
+    validation are not here. epoch_<k>/inst_start, inst_len, resp_start, resp_len .npy: int64 [rows trained on], in
+    training order. metadata.json: tokenizer_info, vocab_size null (upstream derives it), max_seq_len = the context,
+    total_length = mean tokens per epoch.
     tokenizer_info.json: the same again. tokenizer/: what `AutoTokenizer` loads; its absolute path stands in
     tokenizer_info, so an export that is moved needs that line changed. Held at once: some 50 bytes per row and 48 per
     row drawn in an epoch.
@@ -75,9 +76,14 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     rows = pool([measure(storage.map_arrow(shard.path)) for shard in tokens.shards], settings)
     if not len(rows.row):
         raise CheckFailed("there is no row to export: none fits the context")
+    control = load(tokenizer.shards[0]).special.values()
+    held = np.concatenate(
+        [held_out(storage.map_arrow(shard.path), settings.validation, control) for shard in tokens.shards]
+    )[rows.row]
     used = np.zeros(len(rows.row), np.bool_)
     for drawn in draw(rows.counts, rows.rules, seed, settings.epochs):
         used[drawn] = True
+    used &= ~held
     instruction, response = rows.instruction.astype(np.int64), rows.response.astype(np.int64)
     # The rows used, in the order they lie in: each shard is read once, from front to back.
     order = np.flatnonzero(used)[np.argsort(rows.row[used], kind="stable")]
@@ -102,6 +108,7 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
         del written
         count = length = 0
         for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
+            drawn = drawn[~held[drawn]]
             columns = {
                 "inst_start": starts[drawn],
                 "inst_len": instruction[drawn],

@@ -202,6 +202,21 @@ def _find(row: str, paths: list[str]) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
+def scores(run: RunFiles, rows: Sequence[str]) -> pa.Table:
+    """What the corpus says of rows, one line for each of `rows`: id, source, and the `score_*` columns that it has.
+
+    A row that the corpus does not hold has nulls. Only those columns of the corpus are read, a shard at a time.
+    """
+    asked = pl.DataFrame({"id": list(rows)}, schema={"id": pl.String})
+    found = [asked.clear().with_columns(source=pl.lit(None, pl.String))]
+    for shard in run.records.shards:
+        names = [name for name in storage.columns(shard.path) if name in ("id", "source") or name.startswith("score_")]
+        table = pl.DataFrame(storage.read_parquet(shard.path, names))
+        found.append(table.join(asked, on="id", how="semi"))
+    known = pl.concat(found, how="diagonal")
+    return asked.join(known, on="id", how="left", maintain_order="left").to_arrow()
+
+
 def verify(run: RunFiles) -> dict[str, int]:
     """Check a run from its files: every digest, every count, every id once. Errors: CheckFailed naming the file."""
     files = rows = 0

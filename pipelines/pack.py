@@ -23,7 +23,7 @@ from pipelines.errors import CheckFailed
 from pipelines.manifest import Manifest, Part, Step
 from pipelines.recipe import Sampling
 from pipelines.run import Desk, Run, Target, parameters
-from pipelines.sampling import Pool, Rows, coverage, draw, measure, pool
+from pipelines.sampling import Pool, Rows, coverage, draw, held_out, measure, pool
 from pipelines.storage import ShardRef
 from pipelines.tokenization import load, token_type
 
@@ -40,18 +40,22 @@ Ints = npt.NDArray[np.int64]
 def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
     """Draw `settings.epochs` epochs of the tokens and pack them: Arrow files whose rows are packs, epoch 0 first.
 
+    Rows that are held out for validation (see `sampling.held_out`) are in no epoch: what the first would have drawn of
+    them is in files of its own, the last. So their loss is of the same mixture as training's.
+
     Columns: tokens list<uint16 or uint32>, each sequence's instruction ids and then its response ids, one sequence
     after another; instruction_lengths and response_lengths list<int32>; ids list<string>. The schema's metadata has
     under `winnow` a JSON object: context, capacity, vocab_size, epoch, epochs, special (ids of boq, eoq, eoa, pad,
-    direct, cot, noisy, synth).
+    direct, cot, noisy, synth), split (train or validation).
 
-    Counts: `packs`, `sequences`, `slots`, `slots_used`; `coverage/<group>/<what>` (see `sampling.coverage`);
+    Counts: `packs`, `sequences`, `slots`, `slots_used` of training, `validation_packs` and so on; `held_out` rows kept
+    for validation, of those that could be drawn; `coverage/<group>/<what>` (see `sampling.coverage`);
     `unused/<reason>` rows that no epoch can draw; `truncated` rows whose response is cut. What is held at once: the
     plan, 16 bytes per row and 48 per row drawn in an epoch, in one worker; everything else a file at a time.
 
     Errors: CheckFailed where there is no row to draw.
     """
-    step = Step("pack", 1, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
+    step = Step("pack", 2, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
     return run.do(step, lambda desk: lay_and_write(desk, tokens.shards, tokenizer.shards[0], settings, seed))
 
 
@@ -65,7 +69,8 @@ def lay_and_write(
 ) -> list[Part]:
     """The work of `pack`: lengths by shard, one plan for all, then files of about `file_slots` slots side by side."""
     bpe = load(tokenizer)
-    measures = [ref.path for part in desk.map(_measure, shards, phase="measure") for ref in part.shards]
+    measuring = functools.partial(_measure, settings.validation, tuple(bpe.special.values()))
+    measures = [ref.path for part in desk.map(measuring, shards, phase="measure") for ref in part.shards]
     (plan,) = desk.map(functools.partial(_plan, settings, seed, file_slots), [measures], phase="plan")
     about = {
         "context": settings.context,
@@ -80,8 +85,10 @@ def lay_and_write(
     return [Part(counts=plan.counts), *packs]
 
 
-def _measure(shard: ShardRef, target: Target) -> Part:
-    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), measure(storage.map_arrow(shard.path))),))
+def _measure(share: float, control: Sequence[int], shard: ShardRef, target: Target) -> Part:
+    tokens = storage.map_arrow(shard.path)
+    table = measure(tokens).append_column("held_out", pa.array(held_out(tokens, share, control)))
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),))
 
 
 # ---- the plan: which sequences share a pack --------------------------------------------------------------------------
@@ -95,19 +102,21 @@ class Layout(NamedTuple):
 
 
 def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], target: Target) -> Part:
-    rows = pool([storage.map_arrow(path) for path in measures], settings)
+    tables = [storage.map_arrow(path) for path in measures]
+    rows = pool(tables, settings)
     counts = {f"unused/{reason}": number for reason, number in rows.unused.items()} | {"truncated": rows.truncated}
     if not len(rows.row):
         why = ", ".join(f"{number} {reason}" for reason, number in rows.unused.items()) or "no record is left"
         raise CheckFailed(f"there is nothing to pack: {why}; see `sampling.context` and the report")
     capacity = settings.context - 1
     per_file = max(1, file_slots // capacity)
+    held = np.concatenate([table["held_out"].to_numpy() for table in tables])[rows.row]
     draws = np.zeros(len(rows.row), np.uint32)
     files: list[ShardRef] = []
-    for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
-        np.add.at(draws, drawn, 1)
+
+    def write(drawn: Rows, split: str, epoch: int, generator: int) -> None:
         layout = lay(
-            drawn, rows, capacity, np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+            drawn, rows, capacity, np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, generator])))
         )
         for first in range(0, int(layout.pack[-1]) + 1, per_file):
             start, stop = np.searchsorted(layout.pack, [first, first + per_file])
@@ -119,9 +128,22 @@ def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], t
                 layout.pack[start:stop] - first,
             ]
             table = pa.table(columns, ["row", "instruction", "response", "pack"]).replace_schema_metadata(
-                {"epoch": str(epoch)}
+                {"epoch": str(epoch), "split": split}
             )
             files.append(storage.write_arrow(target.path(suffix=".arrow", piece=len(files)), table))
+
+    validation: Rows = np.empty(0, np.uint32)
+    for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
+        if epoch == 0:
+            validation = drawn[held[drawn]]
+        trained = drawn[~held[drawn]]
+        if not len(trained):
+            raise CheckFailed(f"epoch {epoch} has nothing to train on: {len(drawn)} rows drawn, all held out")
+        np.add.at(draws, trained, 1)
+        write(trained, "train", epoch, epoch)
+    if len(validation):
+        write(validation, "validation", 0, settings.epochs)
+    counts["held_out"] = int(np.count_nonzero(held))
     return Part(shards=tuple(files), counts=counts | coverage(rows, draws))
 
 
@@ -219,10 +241,13 @@ def _write_packs(paths: Sequence[str], rows: Sequence[int], about: dict[str, Any
             "ids": pa.ListArray.from_arrays(sequences, ids),
         }
     )
-    metadata = about | {"epoch": int(planned.schema.metadata[b"epoch"])}
+    split = planned.schema.metadata[b"split"].decode()
+    metadata = about | {"epoch": int(planned.schema.metadata[b"epoch"]), "split": split}
     table = table.replace_schema_metadata({"winnow": json.dumps(metadata, sort_keys=True)})
     used = len(tokens) - len(ids)
     counts = {"packs": packs, "sequences": len(ids), "slots": packs * about["capacity"], "slots_used": used}
+    if split == "validation":
+        counts = {f"validation_{name}": count for name, count in counts.items()}
     return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),), counts=counts)
 
 

@@ -109,10 +109,11 @@ class Group(Section):
 
 class Sampling(Section):
     """Epochs are draws, not passes (HRM-Text: 4 epochs of 15 B tokens from 40 B). context: tokens of a pack,
-    plus one."""
+    plus one. validation: share of the instructions that no epoch trains on, to measure the loss on."""
 
     epochs: int = Field(default=4, ge=1)
     context: int = Field(default=4097, ge=16)
+    validation: float = Field(default=0.01, ge=0, le=0.5)
     groups: tuple[Group, ...] = ()
 
 

@@ -11,7 +11,7 @@ are taken in the order of their names with `/` written as `__`, which is the nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.kernel import kernel
 from pipelines.recipe import Group, Sampling
 
 MIN_RESPONSE = 2
@@ -180,6 +181,37 @@ def _judged(
     instruction, response = (table[name].to_numpy() for name in ("instruction", "response"))
     kept, fault = fit(instruction, response, context, cuts[file])
     return file, instruction, kept, fault
+
+
+def held_out(tokens: pa.Table, share: float, control: Iterable[int]) -> npt.NDArray[np.bool_]:
+    """Which rows of a token shard are kept for validation: bool [rows].
+
+    An instruction's hash says so, of its tokens but for the `control` tokens. So a choice depends on nothing but the
+    text, and all answers to a question fall on the same side, whatever their condition.
+    """
+    ids = list(control)
+    passed = np.zeros(max(ids) + 1, np.bool_)
+    passed[ids] = True
+    limit = np.uint64(min(int(share * 2**64), 2**64 - 1))
+    parts = [_hashes(part.offsets.to_numpy(), part.values.to_numpy(), passed) for part in tokens["instruction"].chunks]
+    return np.concatenate([np.zeros(0, np.uint64), *parts]) < limit
+
+
+@kernel
+def _hashes(
+    offsets: npt.NDArray[np.int32], values: npt.NDArray[np.uint16 | np.uint32], control: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint64]:
+    """FNV-1a of each list, a token at a time, then mixed as MurmurHash3 ends: uint64 [rows]."""
+    hashes = np.empty(len(offsets) - 1, np.uint64)
+    for row in range(len(hashes)):
+        h = np.uint64(0xCBF29CE484222325)
+        for place in range(offsets[row], offsets[row + 1]):
+            if values[place] >= len(control) or not control[values[place]]:
+                h = (h ^ np.uint64(values[place])) * np.uint64(0x100000001B3)
+        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+        hashes[row] = h ^ (h >> np.uint64(33))
+    return hashes
 
 
 def coverage(pool: Pool, draws: npt.NDArray[np.integer]) -> dict[str, int]:

@@ -261,6 +261,15 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
+def columns(path: str) -> list[str]:
+    """The names of a Parquet shard's columns, without reading them. Errors: as `read_parquet`."""
+    fs, name = _fs(path)
+    try:
+        return list(pq.read_schema(name, filesystem=fs).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
 def map_arrow(path: str) -> pa.Table:
     """An Arrow IPC file as a table; mapped, not copied, on a local file system."""
     fs, name = _fs(path)

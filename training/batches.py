@@ -5,7 +5,8 @@ most `capacity` token slots. A global batch is `batch_packs` consecutive packs; 
 r, r + W, ... So which rows a step trains on is a function of the step alone, not of the number of workers, of a
 sampler's state or of what happened before: step s uses packs [(s - 1) * batch_packs, s * batch_packs).
 
-Only the pages of the packs in use are in memory.
+Only the pages of the packs in use are in memory. Packs of the rows that are held out for validation lie in shards of
+their own, which say so; training does not see them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,10 @@ from torch import Tensor
 from pipelines.errors import InputError, WinnowError
 from training.attention import Layout, layout
 from training.configs import Objective
+
+Split = Literal["train", "validation"]
+
+CPU = torch.device("cpu")
 
 COLUMNS = ("tokens", "instruction_lengths", "response_lengths", "ids")
 
@@ -57,6 +63,7 @@ class Pack(NamedTuple):
 class Batch(NamedTuple):
     """One worker's share of a step. N input tokens, M labels, in S sequences."""
 
+    step: int
     tokens_N: Tensor  # int64
     positions_N: Tensor  # int64, 0 at each sequence's start
     rows_M: Tensor  # int64: rows of the input that have a label
@@ -73,31 +80,33 @@ class Batch(NamedTuple):
 
 
 class Packs(Sequence[Pack]):
-    """The packs of `shards`, in order, without reading them."""
+    """The packs of one split of `shards`, in order, without reading them. Of validation there may be none."""
 
     info: PackInfo
 
-    def __init__(self, shards: Sequence[str]) -> None:
+    def __init__(self, shards: Sequence[str], split: Split = "train") -> None:
         """Map the shards. Raises ShardError for none, an unreadable or foreign one, or two that do not fit together."""
         if not shards:
             raise ShardError("no pack shards to train on: give at least one Arrow file of the pack step")
-        self.shards = list(shards)
-        self._tables = [_open(path) for path in shards]
-        infos = [_info(path, table.schema) for path, table in zip(shards, self._tables, strict=True)]
-        self.info = infos[0][0]
-        for path, (info, _) in zip(shards, infos, strict=True):
-            if info != self.info:
-                raise ShardError(f"{path} was packed differently from {shards[0]}: {info} is not {self.info}")
-        self._epochs = [epoch for _, epoch in infos]
+        tables = [_open(path) for path in shards]
+        places = [_place(path, table.schema) for path, table in zip(shards, tables, strict=True)]
+        self.info = places[0].info
+        for path, place in zip(shards, places, strict=True):
+            if place.info != self.info:
+                raise ShardError(f"{path} was packed differently from {shards[0]}: {place.info} is not {self.info}")
+        mine = [index for index, place in enumerate(places) if place.split == split]
+        self.shards = [shards[index] for index in mine]
+        self._tables = [tables[index] for index in mine]
+        self._epochs = [places[index].epoch for index in mine]
         batches = [(shard, batch) for shard, table in enumerate(self._tables) for batch in table.to_batches()]
         self._batches = [batch for _, batch in batches]
         self._shard_of = [shard for shard, _ in batches]
         self._ends: list[int] = list(itertools.accumulate(batch.num_rows for batch in self._batches))
-        if not self._ends or not self._ends[-1]:
-            raise ShardError(f"the {len(shards)} pack shards hold no packs, {shards[0]} among them")
+        if split == "train" and not len(self):
+            raise ShardError(f"the {len(shards)} pack shards hold no packs to train on, {shards[0]} among them")
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return self._ends[-1] if self._ends else 0
 
     def epoch(self, index: int) -> int:
         """The epoch (from 0) that pack `index` belongs to."""
@@ -146,6 +155,7 @@ def assemble(
     epoch: int,
     dtype: torch.dtype = torch.float32,
     objective: Objective = "prefix_lm",
+    step: int = 0,
 ) -> Batch:
     """The batch of the worker that trains on `packs[mine]` of a step's `packs`. `dtype` is attention's.
 
@@ -169,6 +179,7 @@ def assemble(
     _digest(digest, packs)
     inputs = sum(len(p.tokens) - len(p.ids) for p in packs)
     return Batch(
+        step=step,
         tokens_N=torch.from_numpy(tokens[is_input]),
         positions_N=torch.from_numpy(position[is_input]),
         rows_M=torch.from_numpy(rows),
@@ -192,11 +203,24 @@ def batch_of_step(
     world: int = 1,
     dtype: torch.dtype = torch.float32,
     objective: Objective = "prefix_lm",
+    device: torch.device = CPU,
 ) -> Batch:
-    """The share of worker `rank` in step `step` (from 1)."""
+    """The share of worker `rank` in step `step` (from 1), on `device`."""
     first = (step - 1) * batch_packs
-    chosen = [packs[index] for index in range(first, first + batch_packs)]
-    return assemble(chosen, slice(rank, None, world), packs.epoch(first), dtype, objective)
+    # Past the end it starts again: of validation there may be less than one batch.
+    chosen = [packs[index % len(packs)] for index in range(first, first + batch_packs)]
+    batch = assemble(chosen, slice(rank, None, world), packs.epoch(first), dtype, objective, step)
+    return batch if device == CPU else Batch(*_move(batch, device))
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    """`value` with every tensor in it on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple) and any(isinstance(part, Tensor | tuple) for part in value):
+        parts = [_move(part, device) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def even_share(batch_packs: int, world: int) -> int:
@@ -217,17 +241,17 @@ def batches(
     world: int = 1,
     dtype: torch.dtype = torch.float32,
     objective: Objective = "prefix_lm",
+    device: torch.device = CPU,
 ) -> Iterator[Batch]:
     """The batches of `steps`, each made in the background while the one before it is trained on."""
     even_share(batch_packs, world)
+    shape = {"batch_packs": batch_packs, "rank": rank, "world": world}
+    make = partial(batch_of_step, packs, **shape, dtype=dtype, objective=objective, device=device)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = None
+        ahead = [pool.submit(make, step) for step in steps[:1]]
         for step in steps:
-            now = ahead or pool.submit(batch_of_step, packs, step, batch_packs, rank, world, dtype, objective)
-            following = step + steps.step
-            ahead = None
-            if following in steps:
-                ahead = pool.submit(batch_of_step, packs, following, batch_packs, rank, world, dtype, objective)
+            now = ahead.pop()
+            ahead += [pool.submit(make, following) for following in (step + steps.step,) if following in steps]
             yield now.result()
 
 
@@ -244,11 +268,18 @@ def _open(path: str) -> pa.Table:
     return table
 
 
-def _info(path: str, schema: pa.Schema) -> tuple[PackInfo, int]:
-    """The metadata of a shard, and its epoch."""
+class _Place(NamedTuple):
+    """What a shard's metadata says: of all shards, and of this one."""
+
+    info: PackInfo
+    epoch: int
+    split: str
+
+
+def _place(path: str, schema: pa.Schema) -> _Place:
     try:
         said = json.loads((schema.metadata or {})[b"winnow"])
         info = PackInfo(*(said[key] for key in PackInfo._fields))
-        return info, int(said["epoch"])
+        return _Place(info, int(said["epoch"]), said.get("split", "train"))
     except (KeyError, ValueError) as error:
         raise ShardError(f"{path}: not a pack shard, its `winnow` metadata lacks {error}") from None

@@ -3,14 +3,15 @@
     OUT/step-00000123/  model.safetensors      weights
                         ema.safetensors        their moving average: what is evaluated and exported
                         optimizer.safetensors  exp_avg.<name>, exp_avg_sq.<name>
-                        rng.safetensors        the state of torch's generator
+                        rng.safetensors        the state of torch's generators
                         tokenizer.json
                         checkpoint.json        step, epoch, cursor, schedule, configuration, data; written last
 
 A checkpoint is written into a folder aside and renamed when its `checkpoint.json` is in, so a folder named `step-...`
 is whole; which is the latest is read off the folder names, there is no pointer that could be stale.
 
-A run has one worker or many with the same weights; the first of them writes.
+The tensors are whole, whether one worker held them or many a piece each, and the first worker writes: a run may carry
+on with any number of workers. `snapshot` copies what a step left, and `write` may then take its time in a thread.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from pipelines.errors import RunError
 from training.configs import TrainConfig
 from training.model import HrmText
 from training.optimizer import AdamAtan2
+from training.parallel import Weights, cut, rank_and_world, whole
 
 FORMAT = 1
 
@@ -64,29 +65,53 @@ class Checkpoint(NamedTuple):
     progress: Progress
 
 
-def save(out: Path, progress: Progress, model: HrmText, optimizer: AdamAtan2, tokenizer: Path, keep: int) -> Checkpoint:
+Tensors = dict[str, dict[str, Tensor]]
+"""What a checkpoint's files hold: file -> name -> tensor on the CPU, owned by nobody else."""
+
+
+def snapshot(model: HrmText, weights: Weights, optimizer: AdamAtan2) -> Tensors:
+    """Copy weights, average, moments and random state as they are now; the run may go on at once.
+
+    All workers must ask; the first gets the tensors, whole, the others nothing. Takes 16 bytes of its memory per
+    parameter. Raises nothing of its own.
+    """
+    first = rank_and_world()[0] == 0
+    made: Tensors = {name: {} for name in ("model", "ema", "optimizer", "rng")}
+
+    def copy(file: str, name: str, held: Tensor, parameter: Tensor) -> None:
+        full = whole(held, parameter)
+        if first:
+            made[file][name] = full.to("cpu", copy=True).contiguous()
+
+    for name, (parameter, held) in weights.items():
+        copy("model", name, held, parameter)
+        copy("ema", name, optimizer.average(held), parameter)
+        if held in optimizer.state:
+            for moment in ("exp_avg", "exp_avg_sq"):
+                copy("optimizer", f"{moment}.{name}", optimizer.state[held][moment], parameter)
+    for name, buffer in model.named_buffers():
+        for file in ("model", "ema"):
+            copy(file, name, buffer, buffer)
+    made["rng"]["torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        made["rng"]["cuda"] = torch.cuda.get_rng_state()
+    return made
+
+
+def write(out: Path, progress: Progress, tensors: Tensors, tokenizer: Path, keep: int) -> Checkpoint:
     """Write the checkpoint of `progress.step` below `out`, then remove all but the latest `keep`."""
     folder = out / f"step-{progress.step:08d}"
     aside = out / f".{folder.name}.{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    parameters = dict(model.named_parameters())
-    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    average = weights | {name: optimizer.average(p) for name, p in parameters.items()}
-    moments = {
-        f"{moment}.{name}": optimizer.state[p][moment]
-        for name, p in parameters.items()
-        if p in optimizer.state
-        for moment in ("exp_avg", "exp_avg_sq")
-    }
-    _write(aside / "model.safetensors", weights)
-    _write(aside / "ema.safetensors", average)
-    _write(aside / "optimizer.safetensors", moments)
-    _write(aside / "rng.safetensors", {"torch": torch.get_rng_state()})
+    for name, named in tensors.items():
+        save_file(named, aside / f"{name}.safetensors")
     shutil.copyfile(tokenizer, aside / "tokenizer.json")
     manifest = aside / "checkpoint.json"
+    for path in aside.iterdir():
+        _flush(path)
     manifest.write_text(progress.model_dump_json(indent=1) + "\n")
-    for path in (*aside.iterdir(), aside):
+    for path in (manifest, aside):
         _flush(path)
     if folder.exists():  # a run that was set back to an earlier step comes by again
         shutil.rmtree(folder)
@@ -121,21 +146,29 @@ def read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder}/checkpoint.json is damaged: {error}") from None
 
 
-def restore(checkpoint: Checkpoint, model: HrmText, optimizer: AdamAtan2) -> None:
-    """Put weights, optimiser, average and random state back, bit for bit."""
+def restore(checkpoint: Checkpoint, model: HrmText, weights: Weights, optimizer: AdamAtan2) -> None:
+    """Put weights, optimiser, average and random state back, bit for bit, whatever number of workers wrote them.
+
+    Each worker reads the files itself and keeps its pieces.
+    """
     tensors = {name: _read(checkpoint.folder / f"{name}.safetensors") for name in ("model", "ema", "optimizer", "rng")}
     try:
-        model.load_state_dict(tensors["model"])
-        for name, parameter in model.named_parameters():
-            optimizer.state.pop(parameter, None)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(tensors["model"][name])
+        for name, (parameter, held) in weights.items():
+            with torch.no_grad():
+                held.copy_(cut(tensors["model"][name], parameter))
+            optimizer.state.pop(held, None)
             if name in checkpoint.progress.optimizer_steps:
-                optimizer.state[parameter] = {
+                optimizer.state[held] = {
                     "step": checkpoint.progress.optimizer_steps[name],
-                    "exp_avg": tensors["optimizer"][f"exp_avg.{name}"],
-                    "exp_avg_sq": tensors["optimizer"][f"exp_avg_sq.{name}"],
-                    "param_ema": tensors["ema"][name],
+                    "exp_avg": cut(tensors["optimizer"][f"exp_avg.{name}"], parameter),
+                    "exp_avg_sq": cut(tensors["optimizer"][f"exp_avg_sq.{name}"], parameter),
+                    "param_ema": cut(tensors["ema"][name], parameter),
                 }
         torch.set_rng_state(tensors["rng"]["torch"])
+        if torch.cuda.is_available() and "cuda" in tensors["rng"]:
+            torch.cuda.set_rng_state(tensors["rng"]["cuda"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.folder}: the tensors are not those of its configuration: {error}") from None
 
@@ -160,10 +193,6 @@ def clear_leftovers(out: Path) -> None:
 def _folders(out: Path) -> list[Path]:
     """Finished checkpoints, in order of steps."""
     return sorted(path for path in out.glob("step-*") if (path / "checkpoint.json").is_file())
-
-
-def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -43,7 +43,11 @@ class TrainConfig(BaseModel):
     precision: Precision = "bf16"  # of the forward and backward pass; master weights are fp32
     seed: int = 0
     checkpoint_steps: int = Field(default=1000, ge=1)
+    checkpoint_minutes: float | None = Field(default=None, gt=0)  # and whenever so much time has passed
     keep: int = Field(default=3, ge=1)
+    validation_steps: int = Field(default=1000, ge=1)  # and after the last step
+    validation_packs: int = Field(default=256, ge=1)  # at most
+    sharded: bool = True  # of several workers each holds a piece of the model (FSDP2), not all of it
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -98,6 +102,8 @@ def tiny(vocab_size: int, context: int) -> TrainConfig:
         precision="fp32",
         checkpoint_steps=100,
         keep=2,
+        validation_steps=50,
+        sharded=False,
     )
 
 

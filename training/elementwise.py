@@ -34,6 +34,9 @@ class _RmsNorm(torch.autograd.Function):
 
 def rms_norm(u: Tensor) -> Tensor:
     """u / sqrt(mean(u^2) + 1e-6) over the last dimension, reckoned in float32; there is no scale to learn."""
+    if torch.compiler.is_compiling():  # the compiler fuses the definition, and its gradient, by itself
+        wide = u.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON)).to(u.dtype)
     out: Tensor = _RmsNorm.apply(u)  # type: ignore[no-untyped-call]
     return out
 
@@ -64,5 +67,8 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs (j, j + K/2) of the last dimension K by the angles whose cos and sin, float32 [..., K/2], are
     given; in float32 whatever the dtype of `x`."""
+    if torch.compiler.is_compiling():
+        a, b = x.float().chunk(2, -1)
+        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
     out: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return out

@@ -4,38 +4,37 @@ What makes a run repeat itself bit for bit: a step's packs follow from its numbe
 the seed and their names, and a checkpoint holds all the rest. What keeps it the same on any number of workers: losses
 are divided by the labels of the whole step, and gradients are added up, not averaged. So a gradient does not grow with
 the number of workers, as upstream's does (there it is harmless only because Adam-atan2 ignores scale).
+
+Beside the steps, on threads of their own, the next batch is made and the last checkpoint is written.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import psutil
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.errors import CheckFailed
-from training import checkpoint
+from training import checkpoint, journal, parallel
 from training.attention import attend
-from training.batches import Batch, Packs, ShardError, batches
-from training.checkpoint import Checkpoint, CheckpointError, Progress
+from training.batches import Batch, Packs, ShardError, batch_of_step, batches
+from training.checkpoint import Checkpoint, CheckpointError, Progress, Tensors
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
+from training.cost import flops_per_token
+from training.journal import Journal, Metrics
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
-
-METRICS = "metrics.jsonl"
-
-Metrics = dict[str, Any]
-"""A line of metrics.jsonl: step, total_steps, epoch, loss (mean CE per label, nats), token_accuracy, sequence_accuracy
-(share of sequences whose every label is right), grad_norm, lr, bp_steps, inputs and labels (tokens of the step), digest
-(of its packs), seconds, tokens_per_second (inputs) and input_wait (share of the step's time spent waiting for data)."""
+from training.parallel import Weights, rank_and_world
+from training.throughput import peak_flops
 
 
 def train(
@@ -48,87 +47,139 @@ def train(
 ) -> Metrics:
     """Train on pack shards until the schedule ends; carry on from the latest checkpoint below `out` if there is one.
 
-    tokenizer: path of the tokenizer.json the shards were made with; every checkpoint gets a copy.
-    run_key: a name for the data (the pack step's key); by default the fingerprint of the shards.
-    on_step: called by every worker after every step with that step's metrics.
+    shards: those of the pack step, validation included. tokenizer: path of the tokenizer.json they were made with;
+    every checkpoint gets a copy. run_key: a name for the data (the pack step's key); by default the fingerprint of the
+    shards. on_step: called by every worker after every step with that step's metrics.
 
-    Writes `out`/metrics.jsonl and `out`/step-... (training/checkpoint.py). Returns the last step's metrics with
-    `steps`, `checkpoint` (a path), `resumed_from` (a step, 0 for a fresh run) and `tokens` (input tokens of the run).
+    Writes `out`/step-... (training/checkpoint.py) and what training/journal.py names. Returns the last step's metrics
+    with `steps`, `checkpoint` (a path), `resumed_from` (a step, 0 for a fresh run) and `tokens` (input tokens of the
+    run).
 
     Raises ShardError for shards that cannot be trained on, CheckpointError when `out` holds another run's checkpoints,
     CheckFailed when the loss is no longer a number.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = rank_and_world()
+    device, dtype = parallel.this_device(), DTYPES[config.precision]
     folder = Path(out)
-    packs = Packs(shards)
+    packs, held_out = Packs(shards), Packs(shards, "validation")
     total_steps = steps_of(config, packs)
     key = run_key or packs.fingerprint()
 
     torch.manual_seed(config.seed)
-    model = build(config.model, config.seed)
-    optimizer = AdamAtan2(model.parameters(), config.lr, config.betas, config.weight_decay, config.ema_decay)
-    done = _resume(folder, config, key, total_steps, model, optimizer, rank, world)
+    model = build(config.model, config.seed, str(device))
+    if device.type == "cuda":
+        parallel.compile_blocks(model)
+    if config.sharded and world > 1:
+        parallel.shard(model, dtype)
+    weights = parallel.hold(model)
+    pieces = [held.piece for held in weights.values()]
+    optimizer = AdamAtan2(pieces, config.lr, config.betas, config.weight_decay, config.ema_decay)
+    done = _resume(folder, config, key, total_steps, model, weights, optimizer, rank, world)
+    steps = range(done + 1, total_steps + 1)
+    if not steps:
+        return summary(folder, done)
 
-    if rank == 0:
-        _start_log(folder, done)
-    dtype = DTYPES[config.precision]
+    peak = peak_flops(device, dtype) * world
     metrics: Metrics = {}
-    clock = time.perf_counter()
-    for step, batch in enumerate(
-        batches(packs, range(done + 1, total_steps + 1), config.batch_packs, rank, world, dtype, config.objective),
-        start=done + 1,
-    ):
-        waited = time.perf_counter() - clock
-        lr, depth = learning_rate(config, step), bp_steps(config, step, total_steps)
-        measured = _step(model, optimizer, batch, lr, depth, dtype, world)
-        now = time.perf_counter()
-        metrics = {
-            "step": step,
-            "total_steps": total_steps,
-            "epoch": batch.epoch,
-            **measured,
-            "lr": lr,
-            "bp_steps": depth,
-            "inputs": batch.inputs,
-            "labels": batch.labelled,
-            "digest": batch.digest,
-            "seconds": round(now - clock, 6),
-            "tokens_per_second": round(batch.inputs / (now - clock), 1),
-            "input_wait": round(waited / (now - clock), 4),
-        }
-        clock = now
-        if not math.isfinite(metrics["loss"]):
-            raise CheckFailed(f"step {step}: the loss is {metrics['loss']}; try a lower lr than {config.lr}")
-        if rank == 0:
-            with (folder / METRICS).open("a") as log:
-                log.write(json.dumps(metrics) + "\n")
-        if rank == 0 and (step % config.checkpoint_steps == 0 or step == total_steps):
-            progress = Progress(
-                run_key=key,
-                config=config,
-                total_steps=total_steps,
-                step=step,
-                epoch=batch.epoch,
-                cursor=step * config.batch_packs,
-                special=dict(packs.info.special),
-                context=packs.info.context,
-                optimizer_steps={
-                    name: optimizer.state[p]["step"] for name, p in model.named_parameters() if p in optimizer.state
-                },
-            )
-            checkpoint.save(folder, progress, model, optimizer, Path(tokenizer), config.keep)
-        if on_step:
-            on_step(metrics)
+    log = Journal(folder, done) if rank == 0 else None
+    writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+    writing: Future[Checkpoint] | None = None
+    try:
+        saved = clock = time.perf_counter()
+        for batch in batches(packs, steps, config.batch_packs, rank, world, dtype, config.objective, device):
+            step, waited = batch.step, time.perf_counter() - clock
+            lr, depth = learning_rate(config, step), bp_steps(config, step, total_steps)
+            minutes = (time.perf_counter() - saved) / 60
+            due = config.checkpoint_minutes is not None and minutes >= config.checkpoint_minutes
+            measured, due = _step(model, weights, optimizer, batch, lr, depth, dtype, due and rank == 0)
+            now = time.perf_counter()
+            metrics = {
+                "step": step,
+                "total_steps": total_steps,
+                "epoch": batch.epoch,
+                **measured,
+                "lr": lr,
+                "bp_steps": depth,
+                "inputs": batch.inputs,
+                "labels": batch.labelled,
+                "digest": batch.digest,
+                "seconds": round(now - clock, 6),
+                "tokens_per_second": round(batch.inputs / (now - clock), 1),
+                "mfu": round(batch.inputs * flops_per_token(config.model, depth) / (now - clock) / peak, 4),
+                "input_wait": round(waited / (now - clock), 4),
+                "memory": _memory(device),
+            }
+            if not math.isfinite(metrics["loss"]):
+                raise CheckFailed(f"step {step}: the loss is {metrics['loss']}; try a lower lr than {config.lr}")
+            if len(held_out) and (step % config.validation_steps == 0 or step == total_steps):
+                metrics |= validate(model, held_out, config, dtype, device)
+            if log:
+                log.write(metrics)
+            if due or step % config.checkpoint_steps == 0 or step == total_steps:
+                tensors = checkpoint.snapshot(model, weights, optimizer)
+                if rank == 0:
+                    if writing:
+                        writing.result()  # one at a time; what went wrong with the one before is told here
+                    progress = _progress(config, key, total_steps, batch, packs, weights, optimizer)
+                    writing = writer.submit(_put_down, folder, progress, tensors, Path(tokenizer))
+                saved = time.perf_counter()
+            if on_step:
+                on_step(metrics)
+            clock = time.perf_counter()
+    finally:
+        writer.shutdown()  # waits: a checkpoint that was begun is finished
+        if log:
+            log.close()
+    if writing:
+        writing.result()
     if world > 1:
         dist.barrier()  # so that no worker returns before the last checkpoint is whole
     return summary(folder, done)
+
+
+def _put_down(out: Path, progress: Progress, tensors: Tensors, tokenizer: Path) -> Checkpoint:
+    made = checkpoint.write(out, progress, tensors, tokenizer, progress.config.keep)
+    journal.draw(out, f"{progress.config.name}, {progress.step} of {progress.total_steps} steps")
+    return made
+
+
+def _progress(
+    config: TrainConfig,
+    key: str,
+    total_steps: int,
+    batch: Batch,
+    packs: Packs,
+    weights: Weights,
+    optimizer: AdamAtan2,
+) -> Progress:
+    """Where a run stands after the step of `batch`."""
+    return Progress(
+        run_key=key,
+        config=config,
+        total_steps=total_steps,
+        step=batch.step,
+        epoch=batch.epoch,
+        cursor=batch.step * config.batch_packs,
+        special=dict(packs.info.special),
+        context=packs.info.context,
+        optimizer_steps={
+            name: int(optimizer.state[held.piece]["step"])
+            for name, held in weights.items()
+            if held.piece in optimizer.state
+        },
+    )
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes that this worker holds; on a GPU, the most that it has held there."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
 def summary(out: Path, resumed_from: int = 0) -> Metrics:
     """What a finished run comes to, from its folder: the last step's metrics and where the checkpoint is."""
     last = checkpoint.latest(out)
     assert last is not None, "a finished run has a checkpoint"
-    lines = read_metrics(out)
+    lines = journal.read_metrics(out)
     return {
         **lines[-1],
         "steps": last.progress.step,
@@ -139,25 +190,10 @@ def summary(out: Path, resumed_from: int = 0) -> Metrics:
     }
 
 
-def read_metrics(out: Path) -> list[Metrics]:
-    """The lines of a run's metrics.jsonl; none when there is no such file, and without a last line cut short."""
-    path = out / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
-
-
-def _start_log(out: Path, done: int) -> None:
-    """Take the lines of steps that a resumed run does again out of metrics.jsonl."""
-    kept = [line for line in read_metrics(out) if line["step"] <= done]
-    aside = out / f".{METRICS}"
-    aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    aside.replace(out / METRICS)
-
-
 def losses(model: HrmText, batch: Batch, depth: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cross entropy of each label [M], float32, and whether the model's first choice was right [M]."""
     arguments = (batch.tokens_N, batch.positions_N, partial(_see, batch), depth, batch.rows_M)
-    if dtype == torch.float32:
+    if dtype == torch.float32 or parallel.is_sharded(model):  # FSDP casts the weights that it gathers
         logits_MV = model(*arguments)
     else:  # cast once, not once per call: each weight is used two to six times
         weights = {name: p.to(dtype) for name, p in model.named_parameters()}
@@ -171,35 +207,62 @@ def _see(batch: Batch, slot: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _step(
-    model: HrmText, optimizer: AdamAtan2, batch: Batch, lr: float, depth: int, dtype: torch.dtype, world: int
-) -> Metrics:
-    """One step over all workers; the metrics are theirs together."""
-    optimizer.zero_grad(set_to_none=True)
+    model: HrmText,
+    weights: Weights,
+    optimizer: AdamAtan2,
+    batch: Batch,
+    lr: float,
+    depth: int,
+    dtype: torch.dtype,
+    due: bool,
+) -> tuple[Metrics, bool]:
+    """One step over all workers; the metrics are theirs together, and so is whether any of them said `due`."""
+    for parameter, _ in weights.values():
+        parameter.grad = None
     loss_M, right_M = losses(model, batch, depth, dtype)
     loss = loss_M.sum() / batch.labelled
     loss.backward()  # type: ignore[no-untyped-call]
-    wrong_S = torch.zeros(len(batch.ids), dtype=torch.int64).index_add_(0, batch.sequence_M, (~right_M).long())
-    sums = torch.stack((loss.detach().double(), right_M.sum().double(), (wrong_S == 0).sum().double()))
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    if world > 1:
-        together = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(together)
+    square = parallel.norm_squared(parallel.gradients(weights))
+    sums = torch.stack((loss.detach().double(), *_right(batch, right_M), square, torch.tensor(due).to(square)))
+    if dist.is_initialized():
         dist.all_reduce(sums)
-        at = 0
-        for gradient in gradients:
-            gradient.copy_(together[at : at + gradient.numel()].view_as(gradient))
-            at += gradient.numel()
-    norm = torch.stack(torch._foreach_norm(gradients)).norm()
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
-    mean_loss, right, whole = sums.tolist()
+    mean_loss, right, whole, norm, asked = sums.tolist()
     return {
         "loss": mean_loss,
         "token_accuracy": right / batch.labelled,
         "sequence_accuracy": whole / batch.sequences,
-        "grad_norm": norm.item(),
-    }
+        "grad_norm": math.sqrt(norm),
+    }, asked > 0
+
+
+def _right(batch: Batch, right_M: Tensor) -> tuple[Tensor, Tensor]:
+    """How many labels, and how many sequences with all their labels, are right: two float64 scalars."""
+    wrong_S = torch.zeros(len(batch.ids), dtype=torch.int64, device=right_M.device)
+    wrong_S.index_add_(0, batch.sequence_M, (~right_M).long())
+    return right_M.sum().double(), (wrong_S == 0).sum().double()
+
+
+@torch.no_grad()
+def validate(model: HrmText, held_out: Packs, config: TrainConfig, dtype: torch.dtype, device: torch.device) -> Metrics:
+    """Loss and token accuracy on the first `validation_packs` packs of rows that are never trained on.
+
+    They are read as batches, as many as are whole or one that is not, so that all workers call the model equally often.
+    """
+    rank, world = rank_and_world()
+    size = config.batch_packs
+    whole = min(len(held_out), config.validation_packs) // size
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for step in range(1, max(1, whole) + 1):
+        batch = batch_of_step(held_out, step, size, rank, world, dtype, config.objective, device)
+        loss_M, right_M = losses(model, batch, 2, dtype)
+        sums += torch.stack((loss_M.double().sum(), right_M.sum().double(), torch.tensor(len(loss_M)).to(sums)))
+    if dist.is_initialized():
+        dist.all_reduce(sums)
+    loss, right, labels = sums.tolist()
+    return {"validation_loss": loss / labels, "validation_token_accuracy": right / labels}
 
 
 def steps_of(config: TrainConfig, packs: Packs) -> int:
@@ -229,7 +292,8 @@ def same_run(last: Checkpoint, config: TrainConfig, key: str, total_steps: int) 
     advice = "give another output folder, or remove this one to start again"
     if had.run_key != key:
         raise CheckpointError(f"{out} holds checkpoints of a run on other data ({had.run_key}, not {key}); {advice}")
-    free = {"checkpoint_steps", "keep"}  # these change nothing in what is computed
+    # these change nothing in what is computed
+    free = {"checkpoint_steps", "checkpoint_minutes", "keep", "validation_steps", "validation_packs", "sharded"}
     mine, theirs = config.model_dump(exclude=free), had.config.model_dump(exclude=free)
     changed = [name for name in mine if mine[name] != theirs[name]]
     if changed or had.total_steps != total_steps:
@@ -243,6 +307,7 @@ def _resume(
     key: str,
     total_steps: int,
     model: HrmText,
+    weights: Weights,
     optimizer: AdamAtan2,
     rank: int,
     world: int,
@@ -260,5 +325,5 @@ def _resume(
         return 0
     last = checkpoint.read(Path(found[0]))
     same_run(last, config, key, total_steps)
-    checkpoint.restore(last, model, optimizer)
+    checkpoint.restore(last, model, weights, optimizer)
     return last.progress.step

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.evaluate import checked_against, evaluate_checkpoint, held_of, run_of, table
-from flows.train import configure, find_packs
+from flows.evaluate import checked_against, evaluate_checkpoint, held_of, table
+from flows.find import find_packs, run_of
+from flows.train import configure
 from pipelines import lineage
 from pipelines.curate import curate
 from pipelines.engine import LocalEngine

@@ -17,10 +17,11 @@ import ray
 import torch
 import torch.multiprocessing as mp
 
+from flows.find import Packed, find_packs
 from flows.ray_train import train_on_ray
-from flows.train import Packed, configure, find_packs
+from flows.train import configure
 from pipelines.errors import RunError, WinnowError
-from training import loop
+from training import journal, loop
 from training.batches import ShardError
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
@@ -61,8 +62,7 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(out: Path) -> list[dict]:
-    free = ("seconds", "tokens_per_second", "input_wait")
-    return [{k: v for k, v in line.items() if k not in free} for line in loop.read_metrics(out)]
+    return [journal.measured_out(line) for line in journal.read_metrics(out)]
 
 
 def _alone(rank: int, port: int, shards: list[str], tokenizer: str, out: str) -> None:
@@ -77,7 +77,8 @@ def drive(found: Packed, out: Path, then: str = "") -> int:
     script = textwrap.dedent("""
         import json, os, signal, sys
         import psutil
-        from flows.ray_train import train_on_ray
+        from flows.find import Packed, find_packs
+from flows.ray_train import train_on_ray
         from training.configs import TrainConfig
 
         shards, tokenizer, config, out, then = json.loads(sys.argv[1])

@@ -23,12 +23,15 @@ from pipelines.pack import best_fit, lay, lay_and_write, pack
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.run import Run, Target
-from pipelines.sampling import draw, measure, pool
+from pipelines.sampling import draw, held_out, measure, pool
 from pipelines.tokenization import load, train_tokenizer
 
 CONTEXT = 65
 SAMPLING = Sampling(
-    epochs=3, context=CONTEXT, groups=(Group(prefix="big", max_per_file=100), Group(prefix="small", repeat=4))
+    epochs=3,
+    context=CONTEXT,
+    validation=0.1,
+    groups=(Group(prefix="big", max_per_file=100), Group(prefix="small", repeat=4)),
 )
 
 
@@ -112,34 +115,58 @@ def sequences(table: pa.Table) -> Iterator[list[Sequence]]:
         yield found
 
 
+VALIDATION = -1
+"""The key of the rows held out, which are in no epoch."""
+
+
 def by_epoch(manifest: Manifest) -> dict[int, list[list[Sequence]]]:
     epochs: dict[int, list[list[Sequence]]] = {}
     for shard in manifest.shards:
         table = storage.map_arrow(shard.path)
-        epochs.setdefault(json.loads(table.schema.metadata[b"winnow"])["epoch"], []).extend(sequences(table))
+        said = json.loads(table.schema.metadata[b"winnow"])
+        epochs.setdefault(said["epoch"] if said["split"] == "train" else VALIDATION, []).extend(sequences(table))
     return epochs
 
 
-def planned(manifest: Manifest, seed: int) -> list[Counter[Sequence]]:
-    """What each epoch must hold: the sampler's rows, cut as it says."""
+def trained(manifest: Manifest) -> list[list[Sequence]]:
+    return [pack for epoch, packs in by_epoch(manifest).items() if epoch != VALIDATION for pack in packs]
+
+
+def is_held_out(instruction: tuple[int, ...], control: set[int], share: float) -> bool:
+    """The rule, token by token."""
+    h, low = 0xCBF29CE484222325, 2**64 - 1
+    for token in instruction:
+        if token not in control:
+            h = (h ^ token) * 0x100000001B3 & low
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        h = (h ^ h >> 33) * factor & low
+    return h ^ h >> 33 < share * 2**64
+
+
+def planned(manifest: Manifest, seed: int, control: set[int]) -> dict[int, Counter[Sequence]]:
+    """What each epoch must hold: the sampler's rows, cut as it says, without those held out, which the first names."""
     whole = pa.concat_tables(storage.map_arrow(shard.path) for shard in manifest.shards)
     ids, heads, tails = (whole[name].to_pylist() for name in ("id", "instruction", "response"))
     rows = pool([measure(storage.map_arrow(shard.path)) for shard in manifest.shards], SAMPLING)
     drawn = draw(rows.counts, rows.rules, seed, SAMPLING.epochs)
-    return [
-        Counter(
-            (ids[row], tuple(heads[row]), tuple(tails[row][:kept]))
-            for row, kept in zip(rows.row[one].tolist(), rows.response[one].tolist(), strict=True)
-        )
-        for one in drawn
-    ]
+    epochs: dict[int, Counter[Sequence]] = {VALIDATION: Counter()}
+    for epoch, one in enumerate(drawn):
+        epochs[epoch] = Counter()
+        for row, kept in zip(rows.row[one].tolist(), rows.response[one].tolist(), strict=True):
+            found = ids[row], tuple(heads[row]), tuple(tails[row][:kept])
+            if not is_held_out(found[1], control, SAMPLING.validation):
+                epochs[epoch][found] += 1
+            elif epoch == 0:
+                epochs[VALIDATION][found] += 1
+    return epochs
 
 
 def test_an_epochs_packs_hold_exactly_what_was_drawn(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
     manifest = packed(tmp_path, made)
     epochs = by_epoch(manifest)
-    assert list(epochs) == [0, 1, 2]
-    for epoch, want in enumerate(planned(made[0], 0)):
+    assert list(epochs) == [0, 1, 2, VALIDATION]
+    control = set(load(made[1].shards[0]).special.values())
+    for epoch, want in planned(made[0], 0, control).items():
         assert Counter(one for pack in epochs[epoch] for one in pack) == want
     assert len(manifest.shards) > 2 * 3, "several files an epoch, or the test shows little"
     assert epochs[0] != epochs[1]
@@ -147,7 +174,7 @@ def test_an_epochs_packs_hold_exactly_what_was_drawn(tmp_path: Path, made: tuple
 
 def test_no_pack_is_over_full_and_the_counts_are_true(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
     manifest = packed(tmp_path, made)
-    packs = [pack for epoch in by_epoch(manifest).values() for pack in epoch]
+    packs = trained(manifest)
     used = [sum(len(head) + len(tail) - 1 for _, head, tail in pack) for pack in packs]
     assert max(used) <= CONTEXT - 1 and min(used) > 0
     counts = manifest.counts
@@ -156,9 +183,47 @@ def test_no_pack_is_over_full_and_the_counts_are_true(tmp_path: Path, made: tupl
         len(packs) * (CONTEXT - 1),
         sum(used),
     )
-    assert counts["sequences"] == sum(map(len, packs)) == sum(sum(want.values()) for want in planned(made[0], 0))
+    assert counts["sequences"] == sum(map(len, packs))
+    assert counts["validation_sequences"] == sum(map(len, by_epoch(manifest)[VALIDATION])) > 30
     usable = sum(counts[f"coverage/{group}/rows"] for group in ("big", "small", "more"))
     assert usable + sum(rows for key, rows in counts.items() if key.startswith("unused/")) == made[0].rows_kept
+
+
+def test_no_row_that_is_held_out_is_trained_on_whatever_the_seed(
+    tmp_path: Path, made: tuple[Manifest, Manifest]
+) -> None:
+    first, second = (by_epoch(packed(tmp_path, made, seed=seed)) for seed in (0, 1))
+    trained_on = {
+        head for epochs in (first, second) for key in (0, 1, 2) for pack in epochs[key] for _, head, _ in pack
+    }
+    held = {head for epochs in (first, second) for pack in epochs[VALIDATION] for _, head, _ in pack}
+    assert len(held) > 30 and not held & trained_on
+
+
+def test_an_instruction_is_held_out_under_all_its_conditions() -> None:
+    control = [0, 6, 7, 8, 9]
+    texts = np.random.default_rng(0).integers(20, 300, (4000, 5)).tolist()
+    sides = [
+        held_out(
+            pa.table({"instruction": pa.array([head + text for text in texts], pa.list_(pa.uint16()))}), 0.1, control
+        )
+        for head in ([6, 8], [6, 9], [6, 8, 9])
+    ]
+    assert (sides[0] == sides[1]).all() and (sides[0] == sides[2]).all()
+    assert 0.08 < sides[0].mean() < 0.12
+    assert not held_out(pa.table({"instruction": pa.array(texts, pa.list_(pa.uint16()))}), 0.0, control).any()
+
+
+def test_a_corpus_that_is_all_held_out_is_said(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
+    same = pa.table({"id": ["s/f/0"], "instruction": [[1, 2]], "response": [[3, 4]]})
+    for value in range(40, 90):
+        lists = [pa.array([[value]], pa.list_(pa.uint16())), pa.array([[3, 4]], pa.list_(pa.uint16()))]
+        same = pa.table([pa.array(["s/f/0"]), *lists], ["id", "instruction", "response"])
+        if held_out(same, 0.5, [0]).all():
+            break
+    lone = step(tmp_path, "tokens", [same])
+    with pytest.raises(CheckFailed, match="1 rows drawn, all held out"):
+        pack(Run(str(tmp_path), LocalEngine(1)), lone, made[1], Sampling(context=16, validation=0.5), 0)
 
 
 def test_long_responses_are_cut_and_lose_their_end(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
@@ -167,7 +232,7 @@ def test_long_responses_are_cut_and_lose_their_end(tmp_path: Path, made: tuple[M
     manifest = packed(tmp_path, made)
     found = [one for epoch in by_epoch(manifest).values() for pack in epoch for one in pack]
     cut = {name: (head, tail) for name, head, tail in found if len(tail) < len(full[name])}
-    assert len(cut) == manifest.counts["truncated"] > 50
+    assert 50 < len(cut) <= manifest.counts["truncated"]
     for name, (head, tail) in cut.items():
         assert len(head) + len(tail) == CONTEXT and list(tail) == full[name][: len(tail)]
     assert min(len(tail) for _, _, tail in found) == 2
@@ -204,6 +269,7 @@ def test_the_schema_says_what_training_needs(tmp_path: Path, made: tuple[Manifes
         "vocab_size": bpe.vocab_size,
         "epoch": 0,
         "epochs": 3,
+        "split": "train",
         "special": {"boq": 6, "eoq": 7, "eoa": 11, "pad": 0, "direct": 8, "cot": 9, "noisy": 12, "synth": 13},
     }
     types = {
@@ -213,7 +279,9 @@ def test_the_schema_says_what_training_needs(tmp_path: Path, made: tuple[Manifes
         "ids": pa.string(),
     }
     assert {name: table.schema.field(name).type.value_type for name in table.column_names} == types
-    assert [Path(shard.path).name for shard in manifest.shards] == [f"part-{index:05d}.arrow" for index in range(3)]
+    assert [Path(shard.path).name for shard in manifest.shards] == [f"part-{index:05d}.arrow" for index in range(4)]
+    last = storage.map_arrow(manifest.shards[-1].path)
+    assert json.loads(last.schema.metadata[b"winnow"])["split"] == "validation"
     assert pack(run, *made, SAMPLING, 0) == manifest and run.performed[-1].reused
 
 

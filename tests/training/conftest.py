@@ -66,7 +66,13 @@ def write_packs(special: dict[str, int]) -> WritePacks:
     """write_packs(folder, rows, context=65, vocab_size=320, packs_per_shard=40) -> paths; fills packs in order."""
 
     def write(
-        folder: Path, rows: Rows, context: int = 65, vocab_size: int = 320, packs_per_shard: int = 40, epochs: int = 1
+        folder: Path,
+        rows: Rows,
+        context: int = 65,
+        vocab_size: int = 320,
+        packs_per_shard: int = 40,
+        epochs: int = 1,
+        split: str = "train",
     ) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         paths: list[str] = []
@@ -88,7 +94,7 @@ def write_packs(special: dict[str, int]) -> WritePacks:
                     "ids": [[f"sums/train/{r}" for r in pack] for pack in chosen],
                 }
                 said = {"context": context, "capacity": context - 1, "vocab_size": vocab_size, "epoch": epoch,
-                        "epochs": epochs, "special": special}  # fmt: skip
+                        "epochs": epochs, "special": special, "split": split}  # fmt: skip
                 schema = pa.schema(
                     [("tokens", pa.list_(pa.uint16())), ("instruction_lengths", pa.list_(pa.int32())),
                      ("response_lengths", pa.list_(pa.int32())), ("ids", pa.list_(pa.string()))],

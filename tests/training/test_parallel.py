@@ -1,0 +1,180 @@
+"""Any number of workers, with the model whole or a piece each, learn what one learns and leave one kind of checkpoint.
+
+Real processes over gloo. On one kind of layout and one number of workers everything repeats bit for bit; between two of
+them only the order of additions differs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from training import checkpoint, journal, loop, parallel
+from training.batches import Packs, batch_of_step
+from training.configs import TrainConfig
+from training.model import ModelConfig, build
+from training.optimizer import AdamAtan2
+
+SMALL = TrainConfig(
+    name="small",
+    model=ModelConfig(vocab_size=512, hidden=32, heads=2, feed_forward=64, blocks=1, max_positions=64),
+    batch_packs=4, steps=6, lr=3e-3, warmup_steps=5, ema_decay=0.9, bp_warmup=0.5, precision="fp32",
+    checkpoint_steps=3, validation_steps=3,
+)  # fmt: skip
+WHOLE = SMALL.model_copy(update={"sharded": False})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _join(rank: int, world: int, port: int, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    work(*arguments)
+    dist.destroy_process_group()
+
+
+def together(world: int, work: Callable[..., None], *arguments: object) -> None:
+    """Call `work` in `world` processes that know of each other."""
+    mp.spawn(_join, (world, free_port(), work, arguments), nprocs=world)
+
+
+def lines(out: Path) -> list[journal.Metrics]:
+    return [journal.measured_out(line) for line in journal.read_metrics(out)]
+
+
+def _train(shards: list[str], tokenizer: str, alone: str, out: str) -> None:
+    """All that a test asks of several workers, in one start of them."""
+    for config, name in ((SMALL, "sharded"), (WHOLE, "whole")):
+        loop.train(shards, tokenizer, config, f"{out}/{name}")
+    if dist.get_rank() == 0:
+        shutil.copytree(f"{out}/sharded", f"{out}/again")
+        shutil.rmtree(f"{out}/again/step-00000006")
+        shutil.copytree(alone, f"{out}/from-one")
+        shutil.rmtree(f"{out}/from-one/step-00000006")
+    dist.barrier()
+    for name in ("again", "from-one"):
+        loop.train(shards, tokenizer, SMALL, f"{out}/{name}")
+    _half_precision(shards, f"{out}/bf16")
+
+
+def _half_precision(shards: list[str], out: str) -> None:
+    """One sharded step in bf16: its metrics and its whole gradients."""
+    model = build(SMALL.model, 0)
+    parallel.shard(model, torch.bfloat16)
+    weights = parallel.hold(model)
+    batch = batch_of_step(Packs(shards), 1, 4, *parallel.rank_and_world(), torch.bfloat16)
+    optimizer = AdamAtan2([held.piece for held in weights.values()], 1e-3, (0.9, 0.95), 0.1, 0.9)
+    metrics, _ = loop._step(model, weights, optimizer, batch, 1e-3, 5, torch.bfloat16, False)
+    assert all(held.piece.dtype == held.piece.grad.dtype == torch.float32 for held in weights.values())
+    whole = {name: parallel.whole(held.piece.grad, held.parameter) for name, held in weights.items()}
+    if dist.get_rank() == 0:
+        torch.save((metrics, whole), out)
+
+
+@pytest.fixture(scope="module")
+def held_shards(write_packs, sums, shards, tmp_path_factory) -> list[str]:
+    """Packs to train on, and a shard of some held out: one batch, and a few packs over."""
+    held = write_packs(tmp_path_factory.mktemp("held"), sums[:22], split="validation")
+    assert 4 < len(Packs(held, "validation")) < 8
+    return [*shards, *held]
+
+
+@pytest.fixture(scope="module")
+def alone(held_shards, tokenizer, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("alone")
+    loop.train(held_shards, str(tokenizer), SMALL, str(out))
+    return out
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def many(request, alone, held_shards, tokenizer, tmp_path_factory) -> Path:
+    """Training folders: `sharded`; `whole`; `again` and `from-one`, carried on sharded from step 3 of `sharded` and of
+    one worker. And the file `bf16`."""
+    out = tmp_path_factory.mktemp(f"{request.param}-workers")
+    together(request.param, _train, held_shards, str(tokenizer), str(alone), str(out))
+    return out
+
+
+@pytest.mark.parametrize("layout", ["sharded", "whole"])
+def test_many_workers_learn_what_one_learns(many: Path, alone: Path, layout: str) -> None:
+    for some, one in zip(lines(many / layout), lines(alone), strict=True):
+        assert some["digest"] == one["digest"] and some["labels"] == one["labels"]
+        # a gradient that grew with the number of workers would be two or four times this
+        assert some["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
+        assert some["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        if "validation_loss" in one:
+            assert some["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-5)
+    theirs, ours = (load_file(checkpoint.read(out).folder / "model.safetensors") for out in (many / layout, alone))
+    assert {name: tensor.shape for name, tensor in theirs.items()} == {name: t.shape for name, t in ours.items()}
+    for name, tensor in ours.items():
+        # Adam-atan2's step does not shrink with the gradient, so where a gradient is near 0 its sign is rounding's
+        assert (theirs[name] - tensor).float().norm() <= 1e-3 * tensor.float().norm(), name
+
+
+def test_a_sharded_run_carries_on_bit_for_bit(many: Path) -> None:
+    assert lines(many / "again") == lines(many / "sharded")
+    for name in ("model", "ema", "optimizer"):
+        files = [many / out / "step-00000006" / f"{name}.safetensors" for out in ("again", "sharded")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_one_worker_carries_on_where_many_stopped(many: Path, alone: Path, held_shards, tokenizer, tmp_path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(many / "sharded", out)
+    shutil.rmtree(out / "step-00000006")
+    assert loop.train(held_shards, str(tokenizer), SMALL, str(out))["resumed_from"] == 3
+    assert [line["digest"] for line in lines(out)] == [line["digest"] for line in lines(alone)]
+    for one, other in zip(lines(out), lines(alone), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_many_workers_carry_on_where_one_stopped(many: Path, alone: Path) -> None:
+    for one, other in zip(lines(many / "from-one"), lines(alone), strict=True):
+        assert one["digest"] == other["digest"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_bf16_weights_are_gathered_over_fp32_ones(many: Path, shards) -> None:
+    metrics, gradients = torch.load(many / "bf16")
+    model = build(SMALL.model, 0)
+    loss_M, _ = loop.losses(model, batch_of_step(Packs(shards), 1, 4, dtype=torch.bfloat16), 5, torch.bfloat16)
+    loss_M.mean().backward()
+    assert metrics["loss"] == pytest.approx(loss_M.mean().item(), rel=1e-3)
+    for name, parameter in model.named_parameters():
+        gap = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()
+        assert gap < 0.02, name  # rounded to bf16 once for the whole batch, or once for each part
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of what it does itself
+def test_compiled_blocks_compute_the_same_in_a_few_graphs_for_all_blocks_and_lengths(shards) -> None:
+    config = SMALL.model.model_copy(update={"blocks": 2})
+    batches = [batch_of_step(Packs(shards), step, 2) for step in range(1, 6)]
+    assert len({len(batch.tokens_N) for batch in batches}) > 2
+    plain, compiled = build(config, 0), build(config, 0)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    parallel.compile_blocks(compiled, backend="aot_eager")
+    graphs = []
+    for depth, batch in zip((2, 3, 5, 5, 5), batches, strict=True):
+        for model in (plain, compiled):
+            model.zero_grad()
+            loop.losses(model, batch, depth, torch.float32)[0].mean().backward()
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+        for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None)
+            if one.grad is not None:
+                assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+    # block and attention, before attention's product and after it; without a gradient, with, and from the input on
+    assert graphs == [graphs[0]] * 5 and graphs[0] <= 4 * 3, graphs
