@@ -25,7 +25,7 @@ from pipelines.engine import LocalEngine
 from pipelines.ingest import ingest
 from pipelines.recipe import BenchmarkSpec, Recipe, SourceSpec
 from pipelines.run import Run
-from tests.filters.test_contamination import as_items, cry_wolf, plant, precision, real_benchmarks, sample
+from tests.filters.harness import as_items, cry_wolf, plant, precision, real_benchmarks, sample
 
 Row = dict[str, object]
 REPEATS = 3

@@ -1,16 +1,13 @@
 """Planted leaks are found whatever they are wrapped in, and what only looks like a leak is not.
 
-The harness plants items in eight disguises and four kinds of near miss. It runs over generated items everywhere, and
-over real items of every benchmark where the folder of real data is there.
+The harness (`tests/filters/harness.py`) plants items in eight disguises and makes near misses of a dozen kinds. It runs
+over generated items everywhere, and over real items of every benchmark where the folder of real data is there.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,36 +21,32 @@ from filters.contamination import CLASSES, RULES, judge
 from filters.overlap import HITS, scan
 from pipelines.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec
-from pipelines.records import ITEM
-
-NONE_COMMON = np.empty(0, np.uint64)
-
-
-class Item(NamedTuple):
-    """An item of the harness."""
-
-    id: str
-    split: str
-    question: str
-    answer: str
-    choices: Sequence[str] = ()
-    passage: str = ""
-
-
-def items_table(items: Sequence[Item]) -> pa.Table:
-    columns = zip(*[(i.id, i.split, i.question, i.answer, list(i.choices), i.passage) for i in items], strict=True)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, ITEM, strict=True)], schema=ITEM)
-
+from tests.filters.hard_negatives import Asked, passage_asked_anew, renumbered, written
+from tests.filters.harness import (
+    DISGUISES,
+    NONE_COMMON,
+    Item,
+    as_items,
+    by_benchmark,
+    classes_of,
+    cry_wolf,
+    embedded,
+    expected_misses,
+    held_out,
+    items_table,
+    plant,
+    precision,
+    question_only,
+    real_benchmarks,
+    real_rephrased,
+    sample,
+    verbatim,
+)
 
 PASSAGE = (
     "The lighthouse at Carrow Point was built between 1841 and 1846 by a crew of forty masons who lived in tents on "
     "the shingle below the cliff. Its lamp burned whale oil until 1872, when a paraffin burner of four wicks was "
     "fitted, and the keepers recorded every passing sail in ledgers that are now kept in the county archive."
-)
-LICENCE = (
-    "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated "
-    "documentation files, to deal in the software without restriction, including without limitation the rights to use, "
-    "copy, modify, merge, publish, distribute, sublicense, and sell copies of the software."
 )
 MANUAL = [
     Item("own/test/0", "test", "Which gas do plants take from the air to make sugar?", "carbon dioxide",
@@ -85,225 +78,6 @@ MANUAL = [
          ("Mars", "Saturn", "Venus", "Mercury")),
 ]  # fmt: skip
 
-FILLER = (
-    "We spent the afternoon sorting the papers that had come down from the attic.",
-    "Nobody could say who had tied the bundles, or why the string was green.",
-    "The kettle boiled twice before the rain let up and the dog came in.",
-    "Later the neighbours brought plums, and the talk turned to the new bridge.",
-)
-SHOTS = (
-    ("Name a colour of autumn leaves that begins with r.", "russet"),
-    ("How do you say goodbye to a sailor at the harbour wall?", "fair winds"),
-)
-
-
-def letters(item: Item, choices: Sequence[str]) -> str:
-    return "\n".join(f"{'ABCDEFGHIJKLMNOPQRST'[n]}. {choice}" for n, choice in enumerate(choices))
-
-
-def full(item: Item) -> str:
-    return item.question + ("\n" + letters(item, item.choices) if item.choices else "")
-
-
-def verbatim(item: Item, dice: random.Random) -> tuple[str, str]:
-    return full(item), item.answer
-
-
-def cased(item: Item, dice: random.Random) -> tuple[str, str]:
-    """Case swapped; marks that are no operators and stand in no number changed, gone before a space, or curled."""
-    text = full(item).replace("'", "\u2019")
-    text = re.sub(r"(?<!\d)[,;:!?\"()](?=\s|$)", lambda m: dice.choice(["", "!", "…"]), text)
-    text = re.sub(r"(?<=\s)[\"(](?!\d)", "«", text)
-    return text.swapcase() if text.swapcase().casefold() == text.casefold() else text, item.answer.upper()
-
-
-def wrapped(item: Item, dice: random.Random) -> tuple[str, str]:
-    """Eight words to a line, quoted as a reply quotes."""
-    words = full(item).split()
-    return "\n".join("  " + " ".join(words[n : n + 8]) for n in range(0, len(words), 8)), item.answer
-
-
-def embedded(item: Item, dice: random.Random) -> tuple[str, str]:
-    """In the midst of a paragraph, in the response."""
-    middle = " ".join(full(item).split())
-    return "Write a page of a diary.", f"{FILLER[0]} {FILLER[1]} {middle} {item.answer}. {FILLER[2]} {FILLER[3]}"
-
-
-def shuffled(item: Item, dice: random.Random) -> tuple[str, str]:
-    choices = list(item.choices)
-    dice.shuffle(choices)
-    return item.question + "\nOptions:\n" + "\n".join(f"- {choice}" for choice in choices), item.answer
-
-
-def few_shot(item: Item, dice: random.Random) -> tuple[str, str]:
-    shots = "\n\n".join(f"Question: {q}\nAnswer: {a}" for q, a in SHOTS)
-    return f"Answer as in the examples.\n\n{shots}\n\nQuestion: {full(item)}\nAnswer:", item.answer
-
-
-def question_only(item: Item, dice: random.Random) -> tuple[str, str]:
-    return item.question, "I would have to think about that."
-
-
-def with_answer(item: Item, dice: random.Random) -> tuple[str, str]:
-    return f"{FILLER[0]}\n\nQ: {item.question}\nA: {item.answer}", "Noted."
-
-
-DISGUISES: dict[str, Callable[[Item, random.Random], tuple[str, str]]] = {
-    "verbatim": verbatim,
-    "case and punctuation": cased,
-    "re-wrapped": wrapped,
-    "embedded": embedded,
-    "choices shuffled": shuffled,
-    "few-shot": few_shot,
-    "question only": question_only,
-    "question with answer": with_answer,
-}
-
-
-def renumbered(item: Item) -> tuple[str, str]:
-    """Every number another one."""
-    return re.sub(r"\d+", lambda m: str(int(m[0]) + 3 if len(m[0]) < 6 else 7), item.question), "As above."
-
-
-def frame(item: Item) -> tuple[str, str]:
-    """What stands around items, without the item."""
-    lines = "\n".join(f"Answer{n + 1}: {word}" for n, word in enumerate(("a red kite", "two nails", "some thyme")))
-    text = f"Please choose the correct answer to the question: What lies on the sill?\n\n{lines}"
-    return f"{text}\n\nAnswer format: answer1/answer2/answer3", "the correct answer is answer2"
-
-
-def passage_only(item: Item) -> tuple[str, str]:
-    return f"{item.passage}\n\nQuestion: Who would enjoy reading this, and why?", "A historian would."
-
-
-NEAR_MISSES: dict[str, Callable[[Item], tuple[str, str]]] = {
-    "other numbers": renumbered,
-    "frame": frame,
-    "shared passage": passage_only,
-}
-
-PUBLIC_TEXT = (
-    LICENCE,
-    "if __name__ == '__main__':\n    import sys\n    sys.exit(main(sys.argv[1:]))",
-    "from typing import List\n\nclass Solution:\n    def solve(self, nums: List[int]) -> int:\n        result = []\n"
-    "        for i in range(len(nums)):\n            result.append(nums[i])\n        return len(result)",
-    "for (int i = 0; i < n; i++) { for (int j = 0; j < m; j++) { sum += a[i][j]; } } return sum;",
-    "import numpy as np\nimport pandas as pd\nimport matplotlib.pyplot as plt\n\n"
-    "df = pd.read_csv('data.csv')\nprint(df.head())",
-    "Be it enacted by the Senate and House of Representatives of the United States of America in Congress assembled, "
-    "That this Act may be cited as the Harbour Act.",
-    "We hold these truths to be self-evident, that all men are created equal, that they are endowed by their Creator "
-    "with certain unalienable Rights, that among these are Life, Liberty and the pursuit of Happiness.",
-    'Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance '
-    "with the License. You may obtain a copy of the License at",
-    "Which of the following statements is true? Choose the best answer from the options given below.",
-    "Let's think step by step and output the final answer within \\boxed{}.",
-    "What is the value of $x$? Express your answer as a common fraction in simplest form.",
-    "Read the passage below and answer the question that follows. Answer yes or no and explain your reasoning.",
-    "Select the option that best completes the sentence. (A) only I (B) only II (C) both I and II (D) neither I nor II",
-)
-
-
-def tells(item: Item) -> bool:
-    """Whether a question can be known without its choices: a rough measure of our own, not the scanner's."""
-    words = re.findall(r"\w+", item.question)
-    return len(words) >= 13 or len({word.casefold() for word in words if len(word) > 3}) >= 5
-
-
-def possible(name: str, item: Item, alike: int) -> bool:
-    """Whether a disguise makes sense for an item: choices to shuffle; a question that is an item's own."""
-    if name == "choices shuffled":
-        return len(item.choices) > 1
-    if name == "question only":
-        return tells(item) and alike <= 3
-    if name == "question with answer":
-        return alike <= 3
-    return True
-
-
-def classes_of(index: Index, texts: Sequence[tuple[str, str]], rule: str = "ngram13") -> list[set[tuple[str, str]]]:
-    """(class, item id) of every hit of every text."""
-    instruction, response = (pa.array(list(column), pa.string()) for column in zip(*texts, strict=True))
-    hits = judge(index, scan(index, instruction, response).hits, rule, NONE_COMMON)
-    found: list[set[tuple[str, str]]] = [set() for _ in texts]
-    ids = index.ids.take(hits["item"].combine_chunks()).to_pylist()
-    for row, item, kind in zip(hits["row"].to_pylist(), ids, hits["class"].to_pylist(), strict=True):
-        found[row].add((kind, item))
-    return found
-
-
-class Score(NamedTuple):
-    """A line of the harness's table."""
-
-    name: str
-    planted: int
-    found: int
-    missed: list[str]
-
-    @property
-    def recall(self) -> float:
-        return self.found / self.planted if self.planted else 1.0
-
-
-def plant(index: Index, items: Sequence[Item]) -> list[Score]:
-    """Recall by disguise: is the very item found, as what it is (a test leak, or of a split to learn from)?"""
-    dice = random.Random(5)
-    alike = {item.question.casefold(): 0 for item in items}
-    for item in items:
-        alike[item.question.casefold()] += 1
-    trained = dict(zip(index.ids.to_pylist(), index.arrays.trained.tolist(), strict=True))
-    shared = dict(zip(index.ids.to_pylist(), index.arrays.shared.tolist(), strict=True))
-    scores = []
-    for name, disguise in DISGUISES.items():
-        chosen = [item for item in items if possible(name, item, shared[item.id])]
-        if not chosen:
-            continue
-        found = classes_of(index, [disguise(item, dice) for item in chosen])
-        missed = [
-            item.id
-            for item, hits in zip(chosen, found, strict=True)
-            if ("train_split" if trained[item.id] else "test_leak", item.id) not in hits
-        ]
-        scores.append(Score(name, len(chosen), len(chosen) - len(missed), missed))
-    return scores
-
-
-def cry_wolf(index: Index, items: Sequence[Item]) -> list[Score]:
-    """Near misses by kind: `planted` texts, of which `found` raised no alarm; `missed` names those that did."""
-    scores = []
-    for name, near_miss in NEAR_MISSES.items():
-        fits = {
-            "other numbers": lambda item: any(c.isdigit() for c in item.question),
-            "frame": lambda item: not item.choices,
-            "shared passage": lambda item: bool(item.passage),
-        }[name]
-        chosen = [item for item in items if fits(item)]
-        if not chosen:
-            continue
-        found = classes_of(index, [near_miss(item) for item in chosen])
-        # An item with other numbers may be another item of the same set; it is an alarm only if it is this one's.
-        alarms = [i.id for i, hits in zip(chosen, found, strict=True) if any(h == ("test_leak", i.id) for h in hits)]
-        scores.append(Score(name, len(chosen), len(chosen) - len(alarms), alarms))
-    found = classes_of(index, [(text, "") for text in PUBLIC_TEXT])
-    alarms = [
-        text[:40] for text, hits in zip(PUBLIC_TEXT, found, strict=True) if any(kind == "test_leak" for kind, _ in hits)
-    ]
-    scores.append(Score("public text", len(PUBLIC_TEXT), len(PUBLIC_TEXT) - len(alarms), alarms))
-    return scores
-
-
-def precision(planted: Sequence[Score], near: Sequence[Score]) -> float:
-    """Of the alarms, the share that is right, with planted leaks and near misses taken to be equally many."""
-    recall = sum(s.found for s in planted) / sum(s.planted for s in planted)
-    alarm = 1 - sum(s.found for s in near) / sum(s.planted for s in near)
-    return recall / (recall + alarm)
-
-
-def as_items(table: pa.Table) -> list[Item]:
-    return [
-        Item(r["id"], r["split"], r["question"], r["answer"], r["choices"], r["passage"]) for r in table.to_pylist()
-    ]
-
 
 @pytest.fixture(scope="module")
 def generated() -> list[Item]:
@@ -328,13 +102,16 @@ def test_planted_items_are_found_in_every_disguise(index: Index, generated: list
 def test_near_misses_raise_no_alarm(index: Index, generated: list[Item]) -> None:
     items = [*generated, *MANUAL]
     near = cry_wolf(index, items)
-    assert {score.name for score in near} == {*NEAR_MISSES, "public text"}
-    assert precision(plant(index, items), near) >= 0.95, near
+    assert sum(score.planted for score in near) > 800
+    for score in near:
+        assert score.recall >= 0.95, (score.name, score.missed)
+    assert precision(plant(index, items), near) >= 0.99
 
 
 def test_an_item_with_other_numbers_is_a_template(index: Index) -> None:
     item = MANUAL[10]
-    assert classes_of(index, [renumbered(item)])[0] == {("template", item.id)}
+    text = renumbered(Asked(item.id, item.question))
+    assert text and classes_of(index, [(text, "")])[0] == {("template", item.id)}
 
 
 def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index: Index) -> None:
@@ -357,7 +134,9 @@ def test_a_telling_word_in_place_of_another_makes_another_question(index: Index)
 
 
 def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: Index) -> None:
-    alone, asked = classes_of(index, [passage_only(MANUAL[7]), (PASSAGE + "\n\n" + MANUAL[8].question, "1872")])
+    other = passage_asked_anew(Asked(MANUAL[7].id, MANUAL[7].question, (), PASSAGE))
+    assert other
+    alone, asked = classes_of(index, [(other, ""), (PASSAGE + "\n\n" + MANUAL[8].question, "1872")])
     assert {kind for kind, _ in alone} == {"shared_passage"}
     assert ("test_leak", "own/test/8") in asked and ("test_leak", "own/test/7") not in asked
 
@@ -475,31 +254,6 @@ def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: Index) -> Non
 
 # ------------------------------------------------------------------------------------------------------------ real data
 
-REAL = {
-    "gsm8k": "gsm8k_test.jsonl", "math": "math_test.parquet", "mmlu": "mmlu/*/*.csv", "bbh": "bbh/*.json",
-    "arc_challenge": "arc_challenge_test.json", "arc_easy": "arc_easy_test.json", "boolq": "boolq_test.json",
-    "openbookqa": "openbookqa_test.json", "piqa": "piqa_test.json", "siqa": "social_i_qa_test.json",
-    "aime": "aime.json", "winogrande": "winogrande_test.json", "drop": "drop_v0_dev.jsonl.gz",
-    "hellaswag": "hellaswag_val_full.txt.bz2", "humaneval": "HumanEval.jsonl.gz",
-}  # fmt: skip
-
-
-def real_benchmarks(data: Path) -> list[tuple[str, pa.Table]]:
-    """Every benchmark of the folder of real data."""
-    return [
-        (name, benchmark_items(BenchmarkSpec(name=name, path=f"{data}/benchmarks/{path}")))
-        for name, path in REAL.items()
-    ]
-
-
-def sample(benchmarks: Sequence[tuple[str, pa.Table]], each: int) -> list[Item]:
-    """Items spread evenly over each benchmark."""
-    return [
-        item
-        for _, table in benchmarks
-        for item in as_items(table.take(np.arange(0, table.num_rows, max(1, table.num_rows // each))))
-    ]
-
 
 @pytest.fixture(scope="module")
 def real(shared_data: Path) -> tuple[Index, list[tuple[str, pa.Table]]]:
@@ -507,14 +261,57 @@ def real(shared_data: Path) -> tuple[Index, list[tuple[str, pa.Table]]]:
     return build(benchmarks), benchmarks
 
 
-def test_real_items_are_found_and_near_misses_are_not(real: tuple[Index, list[tuple[str, pa.Table]]]) -> None:
+def test_real_items_of_every_benchmark_are_found_in_every_disguise(
+    real: tuple[Index, list[tuple[str, pa.Table]]],
+) -> None:
     index, benchmarks = real
-    items = sample(benchmarks, 60)
-    planted, near = plant(index, items), cry_wolf(index, items)
-    for score in (*planted, *near):
-        print(f"{score.name:24} {score.planted:5} {score.recall:7.2%}  {score.missed[:6]}")
-    print(f"precision {precision(planted, near):.2%}")
+    planted = plant(index, sample(benchmarks, 60))
     for score in planted:
         assert score.recall >= 0.99, score
-    assert precision(planted, near) >= 0.95
+    table = by_benchmark(planted)
+    assert set(table) == {name for name, _ in benchmarks}
+    for name, recalls in table.items():
+        assert all(recall >= 0.97 for recall in recalls.values()), (name, recalls)  # one of 60 may fail
     assert index.nbytes < 300 << 20
+
+
+def test_real_near_misses_raise_no_alarm(real: tuple[Index, list[tuple[str, pa.Table]]]) -> None:
+    index, benchmarks = real
+    near = cry_wolf(index, sample(benchmarks, 60))
+    assert sum(score.planted for score in near) > 1500
+    for score in near:
+        assert score.recall >= 0.95, (score.name, score.recall, score.missed[:6])
+
+
+def test_real_items_that_are_held_out_of_the_index_raise_no_alarm(
+    real: tuple[Index, list[tuple[str, pa.Table]]],
+) -> None:
+    """The hardest near misses there are: other items of the same set, many of the same mould."""
+    score = held_out([one for one in real[1] if one[0] in ("gsm8k", "math", "bbh", "arc_easy", "winogrande")], 200)
+    assert score.planted > 900
+    assert score.recall >= 0.95, score.missed
+
+
+def test_items_in_another_language_or_in_other_words_are_missed_and_said_to_be(
+    real: tuple[Index, list[tuple[str, pa.Table]]], shared_data: Path
+) -> None:
+    """No n-gram finds these; the harness reports them beside what it finds."""
+    index, benchmarks = real
+    foreign, rephrased = expected_misses(index, sample(benchmarks, 20), real_rephrased(shared_data))
+    assert foreign.planted > 200 and foreign.recall < 0.05, foreign.found
+    assert rephrased.planted == 293 + 147 and rephrased.recall < 0.5
+
+
+def test_items_translated_by_hand_are_missed(index: Index) -> None:
+    texts = {
+        "own/test/0": "Welches Gas nehmen Pflanzen aus der Luft auf, um Zucker herzustellen?",
+        "own/test/7": "Qu'est-ce que les gardiens du phare notaient dans leurs registres ?",
+        "own/test/10": "Petra camina 14 km el lunes, 9 km el martes y el viernes el doble que el lunes. ¿Cuántos?",
+    }
+    for item, hits in zip(texts, classes_of(index, [(text, "") for text in texts.values()]), strict=True):
+        assert ("test_leak", item) not in hits
+
+
+def test_written_near_misses_are_many_and_unlike_each_other() -> None:
+    texts = [text for kind in written().values() for text in kind]
+    assert len(set(texts)) > 600
