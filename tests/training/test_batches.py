@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -131,3 +137,44 @@ def test_shards_are_read_where_they_lie(shards, tmp_path: Path) -> None:
     packs = Packs(shards)
     assert sum(len(pack.tokens) for pack in packs) > 5000
     assert pa.total_allocated_bytes() - before < 1000  # views of the file's pages, no copies
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is read from Linux's /proc")
+def test_a_large_corpus_takes_no_memory_of_a_workers_own(tmp_path: Path) -> None:
+    """150 MB of packs, all read as batches: the pages are the file's, which the system may drop at any time."""
+    packs, slots = 1000, 75_000
+    lists = pa.ListArray.from_arrays(np.arange(packs + 1, dtype=np.int32) * slots, np.ones(packs * slots, np.uint16))
+    ones = pa.ListArray.from_arrays(np.arange(packs + 1, dtype=np.int32), pa.array(np.full(packs, 10, np.int32)))
+    rest = pa.ListArray.from_arrays(
+        np.arange(packs + 1, dtype=np.int32), pa.array(np.full(packs, slots - 10, np.int32))
+    )
+    ids = pa.ListArray.from_arrays(np.arange(packs + 1, dtype=np.int32), pa.array([f"s/f/{i}" for i in range(packs)]))
+    said = {"context": slots, "capacity": slots - 1, "vocab_size": 9, "epoch": 0, "epochs": 1, "special": {}}
+    table = pa.table(
+        [lists, ones, rest, ids], ["tokens", "instruction_lengths", "response_lengths", "ids"]
+    ).replace_schema_metadata({"winnow": json.dumps(said)})
+    path = tmp_path / "large.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    assert path.stat().st_size > 145e6
+    script = textwrap.dedent("""
+        import re, sys
+        from pathlib import Path
+        from training.batches import Packs
+
+        def held(kind):
+            return int(re.search(rf"{kind}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+        packs = Packs([sys.argv[1]])
+        packs[0].tokens.sum()  # what libraries take on first use is not the corpus
+        anonymous, filed = held("RssAnon"), held("RssFile")
+        seen = sum(int(pack.tokens.sum()) for pack in packs)
+        print(seen, held("RssAnon") - anonymous, held("RssFile") - filed)
+    """)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], env=environment, capture_output=True, text=True, check=True
+    )
+    seen, own, filed = map(int, done.stdout.split())
+    assert seen == packs * slots
+    assert own < 20e6 < 100e6 < filed
