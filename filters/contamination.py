@@ -4,6 +4,7 @@
     train_split     the same for an item of the benchmark's own training split
     shared_passage  the passage (or the body of a long question), but not what is asked about it
     template        the wording with other numbers, operators, negations or words; a phrase
+    paraphrase      nothing of the wording, but a meaning near by (`filters.paraphrase`, where asked for)
 
 Our own rule, `ngram13`, says that a text holds an item when
 - 90 % of the question's weight is there, of its last sentence 80 %, and every number, operator and negation of it;
@@ -26,8 +27,9 @@ import pyarrow.compute as pc
 from filters.benchmark_index import QUESTION, Index
 from filters.coverage import coverage
 from filters.overlap import SHARED, WHOLE_BITS
+from filters.paraphrase import PARAPHRASE
 
-CLASSES = ("test_leak", "train_split", "shared_passage", "template")
+CLASSES = ("test_leak", "train_split", "shared_passage", "template", PARAPHRASE)
 
 LEAK_COVER, ASK_COVER = 0.9, 0.8
 """Shares of the weight of a question, and of its last sentence, that must be there."""

