@@ -59,7 +59,7 @@ class Thinking(Filter):
         ends), `thinking_tangled` (tags within tags, so deep that no reading frees the text of them),
         `thinking_present` (where `drop` is `any`). The value is the number of blocks."""
         responses = contiguous(records["response"])
-        answers = strip(responses)
+        answers = strip(responses, keep=False)
         empty = pc.equal(pc.utf8_trim_whitespace(answers.text), "").to_numpy(zero_copy_only=False)
         some = answers.blocks > 0
         checks = [
@@ -90,7 +90,7 @@ class StripThinking(Transform):
         A response that cannot be freed of thinking keeps what is left: `thinking` before this stage drops it as
         `thinking_tangled`, and without that the scan of `pipelines.refine` fails the run.
         """
-        answers = strip(contiguous(records["response"]))
+        answers = strip(contiguous(records["response"]), keep=self.mode == "keep")
         if answers.changed.any():
             place = records.column_names.index("response")
             records = records.set_column(place, records.schema.field(place), answers.text)
@@ -125,8 +125,11 @@ def _solution_unclosed(responses: pa.StringArray, some: npt.NDArray[np.bool_]) -
     return found
 
 
-def strip(texts: pa.StringArray) -> Answers:
-    """Take the thinking out of every text; texts without tags come out byte by byte as they went in."""
+def strip(texts: pa.StringArray, keep: bool = True) -> Answers:
+    """Take the thinking out of every text; texts without tags come out byte by byte as they went in.
+
+    keep: whether the thinking is wanted; without it `thinking` is empty, and a third of the time is saved.
+    """
     rows = len(texts)
     blocks = np.zeros(rows, np.int64)
     unclosed, changed, tangled = (np.zeros(rows, np.bool_) for _ in range(3))
@@ -148,18 +151,18 @@ def strip(texts: pa.StringArray) -> Answers:
         unclosed[touched] |= np.bincount(cuts.row, cuts.closed < 0, len(part)) > 0
         data, offsets = buffers(part)
         answer = strings(*_without(data, offsets, cuts.row, cuts.start, cuts.end)).take(pa.array(hit))
-        inner = strings(*_within(data, offsets, cuts.row, cuts.inner_start, cuts.inner_end, cuts.closed)).take(
-            pa.array(hit)
-        )
         touched = touched[hit]
         mask = np.zeros(rows, np.bool_)
         mask[touched] = changed[touched] = True
         texts = pc.replace_with_mask(texts, pa.array(mask), answer)
-        if left < PASSES - 1:  # a later pass adds to what an earlier one found
-            earlier = thinking.take(pa.array(touched))
-            both = pc.and_(pc.not_equal(earlier, ""), pc.not_equal(inner, ""))
-            inner = pc.binary_join_element_wise(earlier, inner, pc.if_else(both, "\n\n", ""))
-        thinking = pc.replace_with_mask(thinking, pa.array(mask), inner)
+        if keep:
+            within = _within(data, offsets, cuts.row, cuts.inner_start, cuts.inner_end, cuts.closed)
+            inner = strings(*within).take(pa.array(hit))
+            if left < PASSES - 1:  # a later pass adds to what an earlier one found
+                earlier = thinking.take(pa.array(touched))
+                both = pc.and_(pc.not_equal(earlier, ""), pc.not_equal(inner, ""))
+                inner = pc.binary_join_element_wise(earlier, inner, pc.if_else(both, "\n\n", ""))
+            thinking = pc.replace_with_mask(thinking, pa.array(mask), inner)
         part = answer
 
 
@@ -218,9 +221,10 @@ def _trim(data, start, end):  # type: ignore[no-untyped-def]
 @kernel
 def _copy(target, at, data, start, end):  # type: ignore[no-untyped-def]
     """Write data[start:end] into `target` at `at`; where it ends there."""
-    for i in range(start, end):
-        target[at + i - start] = data[i]
-    return at + max(0, end - start)
+    if end <= start:
+        return at
+    target[at : at + end - start] = data[start:end]  # a block at a time: a loop over bytes is no memcpy to numba
+    return at + end - start
 
 
 @kernel

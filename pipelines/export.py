@@ -66,10 +66,9 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     tokens.npy: uint16 (uint32 from 65,537 ids on), the rows that some epoch trains on and no others; those held out for
     validation are not here. epoch_<k>/inst_start, inst_len, resp_start, resp_len .npy: int64 [rows trained on], in
     training order. metadata.json: tokenizer_info, vocab_size null (upstream derives it), max_seq_len = the context,
-    total_length = mean tokens per epoch.
-    tokenizer_info.json: the same again. tokenizer/: what `AutoTokenizer` loads; its absolute path stands in
-    tokenizer_info, so an export that is moved needs that line changed. Held at once: some 50 bytes per row and 48 per
-    row drawn in an epoch.
+    total_length = mean tokens per epoch. tokenizer_info.json: the same again. tokenizer/: what `AutoTokenizer` loads;
+    its absolute path stands in tokenizer_info, so an export that is moved needs that line changed. Held at once: some
+    36 bytes per row of the corpus, 20 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling).
 
     Errors: InputError where `out` is in use or is no local folder; CheckFailed where there is no row to draw.
     """
@@ -84,15 +83,17 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     for drawn in draw(rows.counts, rows.rules, seed, settings.epochs):
         used[drawn] = True
     used &= ~held
-    instruction, response = rows.instruction.astype(np.int64), rows.response.astype(np.int64)
     # The rows used, in the order they lie in: each shard is read once, from front to back.
     order = np.flatnonzero(used)[np.argsort(rows.row[used], kind="stable")]
     lying = rows.row[order]
-    starts = np.zeros(len(used), np.int64)
-    starts[order] = np.cumsum(instruction[order] + response[order]) - instruction[order] - response[order]
+    sizes = rows.instruction[order].astype(np.int64) + rows.response[order]
+    total = int(sizes.sum())
+    number = np.cumsum(used, dtype=np.uint32 if len(used) < 1 << 32 else np.uint64)  # of a used row among them, from 1
+    starts = np.empty(len(order), np.int64)
+    starts[number[order] - 1] = np.cumsum(sizes) - sizes
+    del used, sizes
     with _aside(out) as folder:
         vocab_size = load(tokenizer.shards[0]).vocab_size
-        total = int(instruction[order].sum() + response[order].sum())
         written = np.lib.format.open_memmap(
             folder / "tokens.npy", mode="w+", dtype=token_type(vocab_size), shape=(total,)
         )
@@ -101,25 +102,25 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
             first, stop = np.searchsorted(lying, [base, base + shard.rows])
             here = order[first:stop]
             local = lying[first:stop].astype(np.int64) - base
-            part, _ = gather([shard.path], [shard.rows], local, instruction[here], response[here], vocab_size)
+            heads, tails = (column[here].astype(np.int64) for column in (rows.instruction, rows.response))
+            part, _ = gather([shard.path], [shard.rows], local, heads, tails, vocab_size)
             written[place : place + len(part)] = part
             base, place = base + shard.rows, place + len(part)
         written.flush()
         del written
+        del order, lying
         count = length = 0
         for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
             drawn = drawn[~held[drawn]]
-            columns = {
-                "inst_start": starts[drawn],
-                "inst_len": instruction[drawn],
-                "resp_start": starts[drawn] + instruction[drawn],
-                "resp_len": response[drawn],
-            }
             (folder / f"epoch_{epoch}").mkdir()
-            for name, column in columns.items():
-                np.save(folder / f"epoch_{epoch}" / f"{name}.npy", column)
+            start = starts[number[drawn] - 1]
+            for name, column in (("inst", rows.instruction), ("resp", rows.response)):
+                lengths = column[drawn].astype(np.int64)
+                np.save(folder / f"epoch_{epoch}" / f"{name}_start.npy", start)
+                np.save(folder / f"epoch_{epoch}" / f"{name}_len.npy", lengths)
+                start += lengths  # a response lies behind its instruction
+                length += int(lengths.sum())
             count += len(drawn)
-            length += int(columns["inst_len"].sum() + columns["resp_len"].sum())
         about = _write_tokenizer(tokenizer, settings, folder, _place(out) / "tokenizer")
         metadata = {
             "tokenizer_info": about,

@@ -49,13 +49,14 @@ def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, se
     direct, cot, noisy, synth), split (train or validation).
 
     Counts: `packs`, `sequences`, `slots`, `slots_used` of training, `validation_packs` and so on; `held_out` rows kept
-    for validation, of those that could be drawn; `coverage/<group>/<what>` (see `sampling.coverage`);
+    for validation, of those that could be drawn; `coverage/<source>/<what>` (see `sampling.coverage`);
     `unused/<reason>` rows that no epoch can draw; `truncated` rows whose response is cut. What is held at once: the
-    plan, 16 bytes per row and 48 per row drawn in an epoch, in one worker; everything else a file at a time.
+    plan, 16 bytes per row and 48 per row drawn in an epoch, in one worker: with an epoch of a tenth of the rows some 20
+    bytes a row, 11 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling); everything else a file at a time.
 
     Errors: CheckFailed where there is no row to draw.
     """
-    step = Step("pack", 2, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
+    step = Step("pack", 3, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
     return run.do(step, lambda desk: lay_and_write(desk, tokens.shards, tokenizer.shards[0], settings, seed))
 
 

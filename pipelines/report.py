@@ -49,7 +49,7 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
         "made": [_made(step, seconds[step.key]) for step in run.steps if step.rows_in is None],
         "coverage": coverage,
-        "tokens": sum(line["drawn_tokens"] for line in coverage),
+        "tokens": coverage[0]["drawn_tokens"] if coverage else 0,
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
         "thinking": _thinking(run),
@@ -101,14 +101,18 @@ def _made(step: Manifest, seconds: float) -> dict[str, Any]:
 
 
 def _coverage(run: RunFiles) -> list[dict[str, Any]]:
-    """Per sampling group: the rows and tokens there are, and what the epochs draw of them."""
+    """Per source, and for all together (first): the rows and tokens there are, and what the epochs draw of them."""
     step = run.step("pack")
-    groups: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, Any]] = {}
+    total: Counter[str] = Counter()
     for name, value in step.counts.items() if step else ():
         if name.startswith("coverage/"):
-            group, what = name.removeprefix("coverage/").rsplit("/", 1)
-            groups.setdefault(group, {"group": group})[what] = value
-    return sorted(groups.values(), key=lambda line: -int(line["drawn_tokens"]))
+            source, what = name.removeprefix("coverage/").rsplit("/", 1)
+            sources.setdefault(source, {"source": source})[what] = value
+            total[what] += value
+    if not sources:
+        return []
+    return [{"source": "all sources", **total}, *sorted(sources.values(), key=lambda line: -int(line["drawn_tokens"]))]
 
 
 def _reasons(step: Manifest) -> list[dict[str, Any]]:

@@ -215,30 +215,31 @@ def _hashes(
 
 
 def coverage(pool: Pool, draws: npt.NDArray[np.integer]) -> dict[str, int]:
-    """What the epochs draw of each group: `coverage/<group>/<what>` -> a whole number.
+    """What the epochs draw of each source, as upstream's table has it: `coverage/<source>/<what>` -> a whole number.
 
-    draws: how often each row of the pool was drawn [rows]. A group is a rule's prefix, or for files without a rule
-    their source. what: files, rows, tokens (in the pool), drawn_rows, drawn_tokens (with repetition), unique_rows,
-    unique_tokens.
+    draws: how often each row of the pool was drawn [rows]. what: files, rows, tokens (in the pool); drawn_rows,
+    drawn_tokens, drawn_instruction_tokens, drawn_response_tokens (with repetition); unique_rows, unique_tokens.
     """
     totals: dict[str, int] = {}
     start = 0
-    for name, rule, count in zip(pool.files, pool.rules, pool.counts, strict=True):
+    for name, count in zip(pool.files, pool.counts, strict=True):
         part = slice(start, start + count)
         start += count
-        tokens = pool.instruction[part].astype(np.int64) + pool.response[part]
-        times = draws[part]
+        instruction, response = pool.instruction[part].astype(np.int64), pool.response[part].astype(np.int64)
+        times = draws[part].astype(np.int64)
+        drawn_instruction, drawn_response = instruction @ times, response @ times
         numbers = {
             "files": 1,
             "rows": count,
-            "tokens": tokens.sum(),
+            "tokens": instruction.sum() + response.sum(),
             "drawn_rows": times.sum(),
-            "drawn_tokens": tokens @ times,
+            "drawn_tokens": drawn_instruction + drawn_response,
+            "drawn_instruction_tokens": drawn_instruction,
+            "drawn_response_tokens": drawn_response,
             "unique_rows": np.count_nonzero(times),
-            "unique_tokens": tokens[times > 0].sum(),
+            "unique_tokens": (instruction + response)[times > 0].sum(),
         }
-        group = rule.prefix or name.split("/")[0]
         for what, number in numbers.items():
-            key = f"coverage/{group}/{what}"
+            key = f"coverage/{name.split('/')[0]}/{what}"
             totals[key] = totals.get(key, 0) + int(number)
     return totals

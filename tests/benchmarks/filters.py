@@ -1,7 +1,7 @@
 """Filters and thinking-strip: MB of text per second of CPU, stage by stage and all together.
 
 The text is T0/P3 (55,185 prompts and completions, 62 MB, most of it in the prompts), so the stages that judge the
-response alone by default are measured on both fields as well; traces are real reasoning traces, repeated to 60 MB.
+response alone by default are measured on both fields as well. Traces with thinking have a benchmark of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from filters import STAGES
-from filters.cot import StripThinking, Thinking
 from filters.stage import Filter, Stage, Transform, apply
 from pipelines.records import RAW, conform
 
@@ -44,9 +43,6 @@ def bench(data: Path | None) -> list[dict[str, object]]:
             lambda: apply(both, conform(raw, "t0", "t0").kept),
         )
     )
-    traces = _traces(data)
-    rows.append(_row("strip_thinking on traces", _size(traces), _work(StripThinking(), traces), None))
-    rows.append(_row("thinking on traces", _size(traces), _work(Thinking(), traces), None))
     return rows
 
 
@@ -105,20 +101,6 @@ def _prompts(data: Path | None) -> pa.Table:
         rows = [json.loads(line) for line in lines]
     completions = [row["completion"].removesuffix("<|endoftext|>") for row in rows]
     return _raw([row["prompt"] for row in rows], completions)
-
-
-def _traces(data: Path | None) -> pa.Table:
-    if data is None:
-        raw = _raw(*_generated(10_000, "<think>{}</think>\n<answer>42</answer>"))
-    else:
-        questions, outputs = [], []
-        for path in sorted((data / "sources" / "reasoning_traces").glob("rg_*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                questions.append(row["question"])
-                outputs.append(row["code"][0])
-        raw = _raw(questions * 9, outputs * 9)
-    return conform(raw, "traces", "traces").kept
 
 
 def _generated(rows: int, frame: str) -> tuple[list[str], list[str]]:

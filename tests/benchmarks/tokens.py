@@ -21,10 +21,9 @@ from pipelines import storage
 from pipelines.engine import LocalEngine
 from pipelines.manifest import Manifest, Part, Step
 from pipelines.pack import pack
-from pipelines.recipe import Group, Sampling, TokenizerSpec
+from pipelines.recipe import Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.run import Run, Target
-from pipelines.sampling import draw
 from pipelines.tokenization import load, tokenize, train_tokenizer
 
 Result = TypeVar("Result")
@@ -37,7 +36,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     """Per measure: what, how much per CPU second of one core, and what it is compared with."""
     pairs = _real(data / "sources") if data is not None else _made(60_000)
     with tempfile.TemporaryDirectory() as root:
-        return [*_encoding(Run(root, LocalEngine(1)), pairs), *_drawing()]
+        return _encoding(Run(root, LocalEngine(1)), pairs)
 
 
 def _encoding(run: Run, pairs: list[tuple[str, str]]) -> list[dict[str, object]]:
@@ -106,21 +105,6 @@ def _packing(run: Run, tokens: Manifest, tokenizer: Manifest) -> list[dict[str, 
             }
         )
     return rows
-
-
-def _drawing() -> list[dict[str, object]]:
-    """Upstream's shape: many capped files and a few large ones taken whole."""
-    files = [200_000] * 40 + [2_000_000] * 2
-    rules = [Group(prefix="", max_per_file=5000)] * 40 + [Group(prefix="")] * 2
-    drawn, seconds = _timed(lambda: sum(len(epoch) for epoch in draw(files, rules, 0, 4)))
-    return [
-        {
-            "what": "draw",
-            "per core": drawn / seconds / 1e6,
-            "unit": "M rows/s",
-            "note": f"4 epochs of {sum(files)} rows",
-        }
-    ]
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:

@@ -198,6 +198,10 @@ def test_coverage_adds_up() -> None:
         "unique_rows": 12 + 10,
     }
     assert counts["coverage/gsm8k/drawn_rows"] == 21 and counts["coverage/gsm8k/unique_rows"] == 7
+    for source in ("flan", "gsm8k"):
+        parts = [counts[f"coverage/{source}/drawn_{part}_tokens"] for part in ("instruction", "response")]
+        assert counts[f"coverage/{source}/drawn_tokens"] == sum(parts)
+        assert parts[0] == 5 * counts[f"coverage/{source}/drawn_rows"]
     assert (
         counts["coverage/gsm8k/unique_tokens"]
         == counts["coverage/gsm8k/tokens"]
