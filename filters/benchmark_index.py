@@ -40,7 +40,10 @@ NUMBER_WORDS = (
     "quarter once twice double triple dozen"
 )
 """Numbers written out: as much a part of what is asked as digits and operators."""
-NEGATIONS = "not no never except without neither nor cannot least most"
+NEGATIONS = (
+    "not no never except without neither nor cannot least most largest smallest greatest fewest highest lowest minimum "
+    "maximum even odd"
+)
 """The same for words that turn a question round."""
 
 QUESTION, PASSAGE, CONTEXT = 0, 1, 2

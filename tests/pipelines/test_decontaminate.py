@@ -207,43 +207,16 @@ def test_the_leaks_that_the_generated_sources_carry_are_found(tmp_path: Path) ->
 # ------------------------------------------------------------------------------------------------------------ real data
 
 
-def exact_pairs(items: pa.Table, questions: Sequence[str]) -> set[int]:
-    """Rows whose question is an item's after case and space are folded: counted without the index."""
-    known = {" ".join(question.casefold().split()) for question in items["question"].to_pylist()}
-    return {n for n, question in enumerate(questions) if " ".join(question.casefold().split()) in known}
-
-
-def test_the_known_overlaps_of_real_sources_are_found_and_the_traps_are_not_dropped(
-    tmp_path: Path, shared_data: Path
-) -> None:
-    benchmarks = {"mmlu": "mmlu/test/*.csv", "math": "math_test.parquet", "boolq": "boolq_test.json"}
-    specs = tuple(BenchmarkSpec(name=n, path=f"{shared_data}/benchmarks/{p}") for n, p in benchmarks.items())
-    sources = (
-        SourceSpec(name="math_train", adapter="math", path=f"{shared_data}/sources/math_train.parquet"),
-        SourceSpec(name="aime", adapter="deepscaler_aime", path=f"{shared_data}/sources/deepscaler_aime_train.json"),
-        SourceSpec(name="boolq_train", adapter="boolq", path=f"{shared_data}/sources/boolq_train.json"),
-    )
+def test_rows_in_the_mould_of_test_items_stay_and_their_hits_say_template(tmp_path: Path, shared_data: Path) -> None:
+    """BoolQ train beside BoolQ test, through the step: 1,503 items share a 13-gram, two are asked again."""
+    spec = BenchmarkSpec(name="boolq", path=f"{shared_data}/benchmarks/boolq_test.json")
+    source = SourceSpec(name="boolq_train", adapter="boolq", path=f"{shared_data}/sources/boolq_train.json")
     run = Run(str(tmp_path), LocalEngine())
-    records = ingest(run, Recipe(name="overlaps", sources=sources))
-    made = drop_contaminated(run, records, Contamination(benchmarks=specs))
-    dropped = set(read(made.dropped)["id"].to_pylist())
-    everything = read(records.shards)
-    tables = {spec.name: benchmark_items(spec) for spec in specs}
-    for source, name, known in (("math_train", "mmlu", 71), ("aime", "math", 20)):
-        rows = [row for row in everything.to_pylist() if row["source"] == source]
-        exact = {rows[n]["id"] for n in exact_pairs(tables[name], [row["instruction"] for row in rows])}
-        questions = {row["instruction"] for row in rows if row["id"] in exact}
-        assert len(questions) >= known - 2
-        assert exact <= dropped
-    # The traps: hundreds of MATH test items share a 13-gram with MATH train, over a thousand of BoolQ with its train.
-    hits = read(side(made, "hits"))
-    for source, name, most in (("math_train", "math", 60), ("boolq_train", "boolq", 20)):
-        own = [
-            h
-            for h in hits.select(["source", "benchmark", "class", "row"]).to_pylist()
-            if (h["source"], h["benchmark"]) == (source, name)
-        ]
-        assert len({h["row"] for h in own if h["class"] == "template"}) > 10 * len(
-            {h["row"] for h in own if h["class"] == "test_leak"}
-        )
-        assert len({h["row"] for h in own if h["class"] == "test_leak"}) <= most
+    made = drop_contaminated(
+        run, ingest(run, Recipe(name="trap", sources=(source,))), Contamination(benchmarks=(spec,))
+    )
+    assert 0 < made.rows_dropped <= 5
+    (ids,) = [storage.read_json(ref.path) for ref in side(made, "clean_ids")]
+    assert 0 < len(ids["contaminated"]) <= 5 and ids["items"] == 3270
+    assert ids["sources"]["boolq_train"]["template"] > 1000
+    assert ids["rules"]["open_r1"]["items"] > 10 * ids["rules"]["ngram13"]["items"]
