@@ -8,9 +8,11 @@ What a command needs is imported inside it: Prefect, Ray and torch each take sec
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, cast
 
 import typer
@@ -243,7 +245,7 @@ def plan(
 
     Example: `winnow plan pipelines/recipes/hrm_text_mini.yaml`, `winnow plan --train xl --gpus 16 --price 2`
     """
-    from flows.console import Console, count
+    from flows.console import Console
     from pipelines.errors import WinnowError
     from pipelines.plan import plan as make_plan
     from pipelines.recipe import load
@@ -262,13 +264,27 @@ def plan(
         out(made)
         return
     console = Console()
-    for source in made.get("inputs", ()):
-        size = f"{count(source['bytes'])} bytes" if source["rows"] is None else f"{count(source['rows'])} rows"
-        console.say(f"  {source['source']:<28}{'missing' if source['missing'] else size:>20}  {source['file']}")
+    for line in inputs_by_source(made.get("inputs", ())):
+        console.say(f"  {line}")
     if loaded:
         console.say("")
     for line in lines:
         console.say(f"  {line}")
+
+
+def inputs_by_source(inputs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line for each source and each kind of answer: how much there is, or what is missing, and where."""
+    for (name, missing), group in itertools.groupby(inputs, lambda one: (one["source"], one["missing"])):
+        files = list(group)
+        first = files[0]
+        if missing:
+            size = "missing" + (f", {first['published_rows']:,} rows" if first["published_rows"] else "")
+        elif first["rows"] is not None:
+            size = f"{first['rows']:,} rows"
+        else:
+            size = f"{sum(one['bytes'] for one in files):,} bytes"
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        yield f"{name:<24}{size:>28}  {first['file']}{more}"
 
 
 @app.command()
@@ -468,20 +484,27 @@ def verify(run: RunName = "latest", root: Root = ROOT, as_json: Json = False) ->
 
 @app.command()
 def sources(as_json: Json = False) -> None:
-    """List the data sets that Winnow can read: licence, home, conditions, and the evaluation sets they overlap.
+    """List the data sets that Winnow can read: rows, licence, revision, conditions, and the evaluation sets they hold.
 
     Example: `winnow sources`
     """
     from pipelines.sources import SOURCES
 
-    shown = ("name", "title", "licence", "home", "revision", "condition", "overlaps")
+    shown = ("name", "title", "licence", "home", "revision", "conditions", "rows", "bytes", "path", "overlaps")
     rows = [{key: getattr(source, key) for key in shown} for source in SOURCES.values()]
     if as_json:
         out({"sources": rows})
         return
+    typer.echo(f"{'name':<24}{'conditions':<42}{'rows':>12}  {'licence':<24}{'revision':<10}title")
     for row in rows:
-        overlaps = f"  overlaps {', '.join(row['overlaps'])}" if row["overlaps"] else ""
-        typer.echo(f"{row['name']:<24}{row['condition']:<16}{row['licence']:<22}{row['title']}{overlaps}")
+        size = "unknown" if row["rows"] is None else f"{row['rows']:,}"
+        size = size if SOURCES[row["name"]].read else "any"
+        typer.echo(
+            f"{row['name']:<24}{' '.join(row['conditions']):<42}{size:>12}  {row['licence']:<24}{row['revision']:<10}"
+            + row["title"]
+        )
+        if row["overlaps"]:
+            typer.echo(f"{'':<24}warning: holds {', '.join(row['overlaps'])} by construction")
 
 
 @app.command()

@@ -45,6 +45,8 @@ class CheckFailed(RuntimeError):
     """A run or a check failed."""
 
 
+UNREACHED = "cannot be reached"
+
 RESUME = "run the same command again, it resumes from the finished shards"
 """The mend for whatever stopped a run from outside."""
 

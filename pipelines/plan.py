@@ -1,75 +1,153 @@
-"""What a recipe would read and cost, from its inputs and from rates that were measured: nothing is run."""
+"""What a recipe would read and cost, from its inputs and from rates that were measured: nothing is run.
+
+Inputs that are there are measured. Of those that are not, what is published is taken: the rows and bytes of a source
+(`pipelines/sources`), and the tokens of the parts of HRM-Text's corpus, where the recipe has all of a part's sources.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from dedup.probability import curve, explain, strictness
 from pipelines import storage
 from pipelines.deduplicate import banding_of
-from pipelines.ingest import plan_inputs
+from pipelines.errors import UNREACHED, InputError
+from pipelines.ingest import Input, plan_inputs
 from pipelines.recipe import NearDuplicates, Recipe
+from pipelines.sources import SOURCES
+from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 
-RATES = {
-    "ingest": 60.0,
-    "refine": 25.0,
-    "exact-duplicates": 80.0,
-    "near-duplicates": 28.0,
-    "contamination": 40.0,
-    "tokenizer": 20.0,
-    "tokens": 10.0,
-    "pack": 40.0,
-}
-"""MB of text per second and core, step by step, as `docs/benchmarks` has them; the slower figure where they differ."""
+RATES_FILE = Path(__file__).with_name("rates.json")
+"""What was measured, when and on what: `python -m tests.benchmarks rates` writes it anew."""
 
-GROWTH = {".gz": 3.2, ".zst": 3.2, ".bz2": 3.8, ".parquet": 2.2}
-"""Bytes of text per byte of file, by suffix: the average of the sources in `docs/benchmarks`; plain files have 1."""
+PER_ROW = {"near-duplicates": 30, "pack": 16}
+"""Bytes per row of the corpus in the one task of a step that has all rows before it: `settle` (150 bytes a row with a
+twin, docs/decisions/0005; a fifth of the rows in the mini corpus), and the sampling plan (`pipelines.pack`)."""
 
-TOKENS_PER_BYTE = 0.27
-"""Of English and mathematics under a 65,536-entry BPE."""
+PER_DRAWN_ROW = 48
+"""Bytes more in the sampling plan per row that an epoch draws."""
 
-SHARD_MEMORY = 1.0
-"""GB that a worker needs for one shard: 32 MB of text, several times over, and the libraries."""
+GENERATED_ROW = 150
+"""Bytes of text of a row that is computed, about."""
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """What a build would read and take: inputs, text, core-seconds by step, memory, disk; `words` says it in lines."""
-    inputs = list(plan_inputs(recipe))
-    rows = {spec.name: spec.rows for spec in recipe.sources}
-    known = [
-        {
-            "source": one.source,
-            "file": one.path or "computed",
-            "bytes": one.bytes if one.path and not one.missing else None,
-            "rows": rows[one.source] if not one.path else None,
-            "missing": one.missing,
-        }
-        for one in inputs
+    """What a build would read and take: inputs, rows, text, tokens; by step core-hours, memory and disk; warnings.
+
+    `words` says it in lines. memory_gb: of the largest worker, where other steps run one shard at a time in each.
+    """
+    rates = json.loads(RATES_FILE.read_bytes())
+    inputs = plan_inputs(recipe)
+    there = _text_there(recipe, inputs, rates)
+    parts, unpriced = _parts_missing(recipe, inputs, there, rates)
+    text = sum(there.values()) + sum(parts.values()) / rates["tokens_per_byte"]
+    tokens = sum(there.values()) * rates["tokens_per_byte"] + sum(parts.values())
+    rows = sum(there.values()) / rates["text_bytes_per_row"] + sum(parts.values()) * RAW_ROWS / RAW_TOKENS
+    # HRM-Text's caps let through a known share of its corpus; of another, a part that cannot be known before.
+    drawn = min(tokens, EPOCH_TOKENS) if set(parts) == set(PARTS) else tokens
+    steps = [
+        _step(name, text, rows, rows * drawn / max(tokens, 1), drawn, recipe, rates["steps"][name])
+        for name in _steps(recipe)
     ]
-    text = sum(_text_bytes(one.path, one.bytes) for one in inputs if one.path and not one.missing)
-    text += sum(150 * (rows[one.source] or 0) for one in inputs if not one.path)
-    megabytes = text / 1e6
-    steps = {name: megabytes / RATES[name] for name in _steps(recipe)}
-    tokens = text * TOKENS_PER_BYTE
-    width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
-    disk = 0.5 * text * len(
-        [name for name in steps if name not in ("tokenizer", "tokens", "pack")]
-    ) + tokens * width * (1 + recipe.sampling.epochs)
     answer: dict[str, Any] = {
         "recipe": recipe.name,
-        "inputs": known,
+        "inputs": [_input(recipe, one) for one in inputs],
         "missing": sorted({one.source for one in inputs if one.missing}),
+        "missing_benchmarks": _benchmarks_missing(recipe),
+        "unpriced": unpriced,
+        "rows": int(rows),
         "text_bytes": int(text),
         "tokens": int(tokens),
-        "core_seconds": {name: round(seconds, 1) for name, seconds in steps.items()},
-        "memory_gb_per_worker": SHARD_MEMORY,
-        "disk_bytes": int(disk),
+        "drawn_tokens_per_epoch": int(drawn),
+        "steps": steps,
+        "core_hours": round(sum(step["core_hours"] for step in steps), 4),
+        "memory_gb": max(step["memory_gb"] for step in steps),
+        "disk_bytes": sum(step["disk_bytes"] for step in steps),
+        "rates": {key: rates[key] for key in ("date", "hardware", "recipe", "text_mb")},
+        "overlaps": _overlaps(recipe),
     }
     if recipe.near_duplicates:
         answer["near_duplicates"] = _found_and_missed(recipe.near_duplicates)
     answer["words"] = list(_words(recipe, answer))
     return answer
+
+
+def _input(recipe: Recipe, one: Input) -> dict[str, Any]:
+    spec = next(spec for spec in recipe.sources if spec.name == one.source)
+    source = SOURCES.get(spec.adapter or "")
+    published = source if one.missing else None
+    return {
+        "source": one.source,
+        "file": one.path or "computed",
+        "bytes": None if one.missing or not one.path else one.bytes,
+        "rows": None if one.path else spec.rows,
+        "missing": one.missing,
+        "why": one.why,
+        "published_rows": published.rows if published else None,
+        "published_bytes": published.bytes if published else None,
+    }
+
+
+def _benchmarks_missing(recipe: Recipe) -> list[str]:
+    lost = []
+    for spec in recipe.contamination.benchmarks if recipe.contamination else ():
+        try:
+            for pattern in spec.paths:
+                storage.expand(pattern)
+        except InputError:
+            lost.append(spec.name)
+    return lost
+
+
+def _text_there(recipe: Recipe, inputs: Sequence[Input], rates: dict[str, Any]) -> dict[str, float]:
+    """Source -> bytes of text in the inputs that are there."""
+    text = {spec.name: float(GENERATED_ROW * (spec.rows or 0)) if not spec.paths else 0.0 for spec in recipe.sources}
+    growth = rates["text_bytes_per_file_byte"]
+    for one in inputs:
+        if one.path and not one.missing:
+            text[one.source] += one.bytes * growth.get(Path(one.path).suffix.lower(), 1.0)
+    return text
+
+
+def _parts_missing(
+    recipe: Recipe, inputs: Sequence[Input], there: dict[str, float], rates: dict[str, Any]
+) -> tuple[dict[str, float], list[str]]:
+    """Part of HRM-Text's corpus -> tokens that are missing of it; and the missing sources of which nobody says how much
+    they hold."""
+    adapter = {spec.name: spec.adapter or "" for spec in recipe.sources}
+    missing = {one.source for one in inputs if one.missing}
+    parts = {}
+    for part, tokens in PARTS.items():
+        members = {source.name for source in SOURCES.values() if source.part == part}
+        mine = [name for name in adapter if adapter[name] in members]
+        if members <= {adapter[name] for name in mine} and missing & set(mine):
+            parts[part] = max(0.0, tokens - sum(there[name] for name in mine) * rates["tokens_per_byte"])
+    unpriced = [name for name in missing if adapter[name] not in SOURCES or SOURCES[adapter[name]].part not in parts]
+    return parts, sorted(unpriced)
+
+
+def _step(
+    name: str, text: float, rows: float, drawn_rows: float, drawn: float, recipe: Recipe, rate: dict[str, float]
+) -> dict[str, Any]:
+    """What a step takes, as if no step before it dropped anything."""
+    whole = PER_ROW.get(name, 0) * rows + (PER_DRAWN_ROW * drawn_rows if name == "pack" else 0)
+    width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
+    disk = drawn * width * recipe.sampling.epochs if name == "pack" else text * rate["disk_bytes_per_byte"]
+    return {
+        "name": name,
+        "core_hours": round((rate["core_seconds_before"] + text / 1e6 / rate["mb_per_core_second"]) / 3600, 4),
+        "memory_gb": round(rate["memory_gb"] + whole / 1e9, 2),
+        "disk_bytes": int(disk),
+    }
+
+
+def _overlaps(recipe: Recipe) -> dict[str, list[str]]:
+    """Source -> the splits of evaluation sets that it holds by construction."""
+    known = {spec.name: SOURCES[spec.adapter] for spec in recipe.sources if spec.adapter in SOURCES}
+    return {name: list(source.overlaps) for name, source in known.items() if source.overlaps}
 
 
 def _found_and_missed(settings: NearDuplicates) -> dict[str, Any]:
@@ -83,26 +161,55 @@ def _found_and_missed(settings: NearDuplicates) -> dict[str, Any]:
     }
 
 
-def _text_bytes(path: str, size: int) -> float:
-    extension = "." + path.rsplit(".", 1)[-1].lower()
-    return size * GROWTH.get(extension, 1.0) if storage.suffix(path) != ".parquet" else size * GROWTH[".parquet"]
-
-
 def _steps(recipe: Recipe) -> list[str]:
     asked = {
+        "refine": recipe.stages,
         "exact-duplicates": recipe.exact_duplicates,
         "near-duplicates": recipe.near_duplicates,
         "contamination": recipe.contamination,
     }
-    return [name for name in RATES if asked.get(name, True)]
+    steps = ["ingest", "refine", "exact-duplicates", "near-duplicates", "contamination", "tokenizer", "tokens", "pack"]
+    return [name for name in steps if asked.get(name, True)]
 
 
 def _words(recipe: Recipe, answer: dict[str, Any]) -> Iterator[str]:
-    yield f"{answer['text_bytes'] / 1e6:,.1f} MB of text, about {answer['tokens'] / 1e6:,.1f} M tokens"
-    yield "core-seconds: " + ", ".join(f"{name} {seconds:,.0f}" for name, seconds in answer["core_seconds"].items())
-    memory, disk = answer["memory_gb_per_worker"], answer["disk_bytes"] / 1e6
-    yield f"at least {memory:.0f} GB of memory per worker, {disk:,.0f} MB of disk below the root"
+    yield (
+        f"about {_short(answer['rows'])} rows, {_short(answer['text_bytes'])}B of text, "
+        f"{_short(answer['tokens'])} tokens; an epoch draws {_short(answer['drawn_tokens_per_epoch'])}"
+    )
+    yield ""
+    yield f"{'step':<18}{'core time':>12}{'memory':>12}{'disk':>12}"
+    for step in answer["steps"]:
+        disk = _short(step["disk_bytes"]) + "B"
+        yield f"{step['name']:<18}{_time(step['core_hours']):>12}{step['memory_gb']:>9.1f} GB{disk:>12}"
+    disk = _short(answer["disk_bytes"]) + "B"
+    yield f"{'all':<18}{_time(answer['core_hours']):>12}{answer['memory_gb']:>9.1f} GB{disk:>12}"
+    rates = answer["rates"]
+    yield f"at the rates of {rates['date']}, measured on {rates['hardware']} with {rates['text_mb']:,.0f} MB of text"
+    yield ""
     if recipe.near_duplicates:
         yield from explain(banding_of(recipe.near_duplicates), recipe.near_duplicates.threshold)
+    for name, splits in answer["overlaps"].items():
+        yield f"warning: {name} holds {', '.join(splits)} by construction"
     if answer["missing"]:
         yield f"missing: {', '.join(answer['missing'])}; a build stops before it computes anything"
+    for why in dict.fromkeys(one["why"].partition(": ")[2] for one in answer["inputs"] if "://" in one["file"]):
+        if why.startswith(UNREACHED):
+            yield f"their place {why}"
+    if answer["missing_benchmarks"]:
+        yield f"missing benchmarks: {', '.join(answer['missing_benchmarks'])}"
+    if answer["unpriced"]:
+        yield f"not in the price, since nobody says how much they hold: {', '.join(answer['unpriced'])}"
+
+
+def _time(hours: float) -> str:
+    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else f"{3600 * hours:,.0f} s"
+
+
+def _short(number: float) -> str:
+    """Four digits at most and a unit, to put `B` or a noun behind."""
+    for unit in ("", "k", "M", "G"):
+        if number < 1000:
+            return f"{number:.1f} {unit}" if unit else f"{number:.0f} "
+        number /= 1000
+    return f"{number:.1f} T"

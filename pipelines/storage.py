@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import InputError, Unreachable
+from pipelines.errors import UNREACHED, InputError, Unreachable
 
 
 class ShardRef(BaseModel):
@@ -92,7 +92,7 @@ def expand(pattern: str) -> list[str]:
             raise
         if isinstance(error, FileNotFoundError):
             raise InputError(f"{pattern}: no such file ({error})") from error
-        raise Unreachable(f"{pattern}: cannot be reached ({type(error).__name__}: {error})") from error
+        raise Unreachable(f"{pattern}: {UNREACHED} ({type(error).__name__}: {error})") from error
 
 
 def _expand(pattern: str) -> list[str]:

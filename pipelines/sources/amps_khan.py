@@ -51,7 +51,7 @@ AMPS_KHAN = Source(
     home="https://github.com/hendrycks/math",
     revision="unknown",
     licence="MIT",
-    condition="noisy,cot",
+    conditions=("noisy,cot",),
     part="web",
     read=_read,
 )

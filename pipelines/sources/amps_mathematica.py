@@ -83,7 +83,7 @@ AMPS_MATHEMATICA = Source(
     home="https://github.com/hendrycks/math",
     revision="unknown",
     licence="MIT",
-    condition="noisy,direct",
+    conditions=("noisy,direct", "noisy,cot"),
     part="symbolic",
     read=_read,
 )

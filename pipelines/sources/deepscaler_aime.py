@@ -23,7 +23,7 @@ DEEPSCALER_AIME = Source(
     home="https://github.com/agentica-project/deepscaler",
     revision="unknown",
     licence="MIT",
-    condition="noisy,cot",
+    conditions=("noisy,cot", "direct"),
     overlaps=("aime/train", "math/test", "math/train"),
     read=_read,
 )

@@ -46,7 +46,7 @@ FLAN = Source(
     home=HUB + "Open-Orca/FLAN",
     revision="main",
     licence="CC-BY-4.0",
-    condition="direct",
+    conditions=("direct", "cot"),
     overlaps=(
         "arc_challenge/train",
         "arc_easy/train",

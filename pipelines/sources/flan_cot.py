@@ -31,7 +31,7 @@ FLAN_COT = Source(
     home="https://github.com/google-research/FLAN",
     revision="unknown",
     licence="Apache-2.0",
-    condition="cot",
+    conditions=("cot",),
     overlaps=("gsm8k/train",),
     read=_read,
 )

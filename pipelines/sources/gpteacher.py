@@ -22,6 +22,6 @@ GPTEACHER = Source(
     home="https://github.com/teknium1/GPTeacher",
     revision="unknown",
     licence="MIT",
-    condition="synth,direct",
+    conditions=("synth,direct",),
     read=_read,
 )

@@ -23,7 +23,7 @@ def read_adapters(path: str) -> Iterator[pa.Table]:
 
 def _source(name: str, title: str, licence: str) -> Source:
     home = "https://github.com/AGI-Edgerunners/LLM-Adapters"
-    return Source(name, title, home, "unknown", licence, "direct", overlaps=(f"{name}/train",), read=read_adapters)
+    return Source(name, title, home, "unknown", licence, ("direct",), overlaps=(f"{name}/train",), read=read_adapters)
 
 
 ARC_CHALLENGE = _source("arc_challenge", "ARC, challenge set, train split", "Apache-2.0")

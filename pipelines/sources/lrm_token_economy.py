@@ -23,7 +23,7 @@ LRM_TOKEN_ECONOMY = Source(
     home="https://github.com/cpldcpu/LRMTokenEconomy",
     revision="unknown",
     licence="Apache-2.0",
-    condition="synth,cot",
+    conditions=("synth,cot",),
     overlaps=("aime/test",),
     read=_read,
 )

@@ -22,6 +22,6 @@ MARCO_O1 = Source(
     home="https://github.com/AIDC-AI/Marco-o1",
     revision="unknown",
     licence="Apache-2.0",
-    condition="synth,cot",
+    conditions=("synth,cot",),
     read=_read,
 )

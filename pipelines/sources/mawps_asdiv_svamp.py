@@ -38,6 +38,6 @@ MAWPS_ASDIV_SVAMP = Source(
     home="https://github.com/arkilpatel/SVAMP",
     revision="unknown",
     licence="MIT",
-    condition="direct",
+    conditions=("direct",),
     read=_read,
 )

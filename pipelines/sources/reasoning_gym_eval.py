@@ -49,7 +49,7 @@ REASONING_GYM_EVAL = Source(
     home="https://github.com/open-thought/reasoning-gym-eval",
     revision="unknown",
     licence="Apache-2.0",
-    condition="synth,cot",
+    conditions=("synth,cot",),
     overlaps=("gsm8k/test",),
     read=_read,
 )

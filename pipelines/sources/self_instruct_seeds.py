@@ -43,6 +43,6 @@ SELF_INSTRUCT_SEEDS = Source(
     home="https://github.com/yizhongw/self-instruct",
     revision="unknown",
     licence="Apache-2.0",
-    condition="direct",
+    conditions=("direct",),
     read=_read,
 )

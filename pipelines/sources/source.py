@@ -24,13 +24,17 @@ PARTS: dict[str, int] = {
 RAW_TOKENS, RAW_ROWS = 176_500_000_000, 593_700_000
 """The whole of it, from the same place."""
 
+EPOCH_TOKENS = 15_020_000_000
+"""Of these HRM-Text's caps and repeats draw for an epoch: 60.07 B in four, 40.39 B of them distinct, as an independent
+run of its sampler counted."""
+
 
 class Source(NamedTuple):
     """One data set.
 
     home: its page. revision: what `path` reads; `main` where HRM-Text pins none either (an ingest step records what
-    each file held), `unknown` where a copy was taken without saying. condition: the tags of its rows, for the
-    catalogue; `read` writes them into each row, since one row may give records of several conditions. overlaps: the
+    each file held), `unknown` where a copy was taken without saying. conditions: those of its records, for the
+    catalogue; `read` writes its own into each, since one row may give records of several. overlaps: the
     evaluation sets that it holds by construction, as `<benchmark>/<split>`: whoever scores on them should know.
     version: bump it when `read` or `generate` gives other rows for the same bytes.
 
@@ -48,7 +52,7 @@ class Source(NamedTuple):
     home: str
     revision: str
     licence: str
-    condition: str
+    conditions: tuple[str, ...]
     overlaps: tuple[str, ...] = ()
     version: int = 1
     path: tuple[str, ...] = ()

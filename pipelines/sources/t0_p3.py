@@ -26,7 +26,7 @@ T0_P3 = Source(
     home="https://github.com/yizhongw/self-instruct",
     revision="unknown",
     licence="Apache-2.0",
-    condition="direct",
+    conditions=("direct",),
     overlaps=("siqa/train",),
     read=_read,
 )

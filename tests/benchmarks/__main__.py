@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("filters", "dedup", "contamination", "thinking", "tokens", "sampling", "training", "build")
+NAMES = ("filters", "dedup", "contamination", "thinking", "tokens", "sampling", "training", "build", "rates")
 BY_NAME = ("comparison",)
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 

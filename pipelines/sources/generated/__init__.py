@@ -81,20 +81,25 @@ def dirt(name: str, rows: int, seed: int) -> list[str]:
     return [label(TASKS[name], seed, number) for number in range(rows)]
 
 
-def _source(name: str, title: str, condition: str) -> Source:
+_SOLVED = ("direct", "cot", "synth,cot")
+
+
+def _source(name: str, title: str, *conditions: str) -> Source:
     overlaps = (f"{BENCHMARK}/test",) if any(kind.startswith("leak") for kind in DIRT[name]) else ()
-    return Source(name, title, HOME, "1", LICENCE, condition, overlaps, generate=partial(tables, TASKS[name]))
+    return Source(name, title, HOME, "1", LICENCE, conditions, overlaps, generate=partial(tables, TASKS[name]))
 
 
 GENERATED: tuple[Source, ...] = (
-    _source("generated_kinds", "What kind of thing a word names, and whether it was praise", "direct"),
-    _source("generated_numbers", "Whole numbers: comparisons, parity, neighbours, last digits", "direct"),
-    _source("generated_arithmetic", "Sums, differences, products and missing numbers in one line", "direct"),
-    _source("generated_word_problems", "Word problems with and without steps", "direct"),
-    _source("generated_units", "Unit conversions", "direct"),
-    _source("generated_dates", "Days, months, years and the clock", "direct"),
+    _source("generated_kinds", "What kind of thing a word names, and whether it was praise", *_SOLVED),
+    _source("generated_numbers", "Whole numbers: comparisons, parity, neighbours, last digits", *_SOLVED),
+    _source("generated_arithmetic", "Sums, differences, products and missing numbers in one line", *_SOLVED),
+    _source("generated_word_problems", "Word problems with and without steps", *_SOLVED),
+    _source("generated_units", "Unit conversions", *_SOLVED),
+    _source("generated_dates", "Days, months, years and the clock", *_SOLVED),
     _source("generated_sudoku", "Four-by-four sudoku with one solution", "direct"),
-    _source("generated_words", "Words and lists: reverse, sort, count, pick", "direct"),
+    _source("generated_words", "Words and lists: reverse, sort, count, pick", *_SOLVED),
     _source("generated_conversations", "Advice, stories and letters in English prose", "direct"),
-    _source("generated_web", "Towns, reviews, recipes and forum answers, with the dirt of a crawl", "noisy,direct"),
+    _source(
+        "generated_web", "Towns, reviews, recipes and forum answers, with the dirt of a crawl", "noisy,direct", "direct"
+    ),
 )

@@ -1,0 +1,193 @@
+"""What a build costs per byte of text, step by step: `pipelines/rates.json`, from which `winnow plan` counts.
+
+The mini recipe where real data is at hand, the demo's otherwise, in this process: CPU time is that of one core,
+whatever the machine does besides, and memory is what one worker holds. The rates are written where the package lies,
+so that a plan is about the code that was measured.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import storage
+from pipelines.curate import curate
+from pipelines.engine import LocalEngine
+from pipelines.ingest import plan_inputs
+from pipelines.manifest import Manifest, Step
+from pipelines.plan import RATES_FILE
+from pipelines.recipe import Recipe, load
+from pipelines.run import Performed, Run
+from tests.benchmarks.__main__ import hardware
+
+RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
+
+
+def bench(data: Path | None) -> list[dict[str, object]]:
+    """Measure, write the file, and return its rows."""
+    name = "hrm_text_mini" if data else "demo"
+    recipe = load(str(RECIPES / f"{name}.yaml"))
+    _build(_less(recipe, 20))  # kernels and libraries are loaded: they do not belong to any step
+    small, large = _build(_less(recipe, SMALL_ROWS)), _build(recipe)
+    steps = {step: _rate(step, small, large) for step in large.seconds}
+    growth, tokens = large.growth, large.tokens / large.text["tokens"]
+    rates = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "hardware": hardware(),
+        "recipe": name,
+        "text_mb": round(large.text["ingest"] / 1e6, 1),
+        "text_bytes_per_row": _round(large.text["ingest"] / large.rows),
+        "tokens_per_byte": _round(tokens),
+        "text_bytes_per_file_byte": growth,
+        "steps": steps,
+    }
+    RATES_FILE.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
+    of_files: list[dict[str, object]] = [
+        {"what": f"text per byte of {suffix}", "value": ratio} for suffix, ratio in growth.items()
+    ]
+    return [
+        *({"what": step, **values} for step, values in steps.items()),
+        {"what": "text", "value": rates["text_mb"], "unit": "MB"},
+        {"what": "text of the smaller build", "value": round(small.text["ingest"] / 1e6, 1), "unit": "MB"},
+        {"what": "tokens per byte", "value": rates["tokens_per_byte"]},
+        {"what": "bytes per row", "value": rates["text_bytes_per_row"]},
+        *of_files,
+    ]
+
+
+SMALL_ROWS = 12_000
+"""Rows of each source in the smaller of two builds: less than half of the text, and still more than the tokenizer is
+trained on. The two tell what a step costs before it sees any text (the index of the benchmarks, the tokenizer)."""
+
+
+class Built(NamedTuple):
+    """What was measured of one build, by step."""
+
+    seconds: dict[str, float]
+    memory: dict[str, int]
+    disk: dict[str, int]
+    text: dict[str, int]
+    rows: int
+    tokens: int
+    growth: dict[str, float]
+
+
+def _less(recipe: Recipe, rows: int) -> Recipe:
+    specs = [spec.model_copy(update={"rows": min(rows, spec.rows or rows)}) for spec in recipe.sources]
+    return recipe.model_copy(update={"sources": tuple(specs)})
+
+
+def _build(recipe: Recipe) -> Built:
+    with tempfile.TemporaryDirectory() as root:
+        watch = Watch()
+        run = Run(root, LocalEngine(1), watch.perform)
+        corpus = curate(run, recipe)
+        disk = {
+            done.step.name: sum(
+                ref.bytes for ref in (*done.manifest.shards, *done.manifest.dropped, *done.manifest.side)
+            )
+            for done in run.performed
+        }
+        text, rows = _text_in(run.performed)
+        growth = _growth(recipe, run.performed[0].manifest)
+        return Built(watch.seconds, watch.memory, disk, text, rows, _tokens(corpus.tokens), growth)
+
+
+def _rate(step: str, small: Built, large: Built) -> dict[str, Any]:
+    """A step's cost as a line through the two builds: seconds at no text, and MB of text per further second."""
+    more = (large.seconds[step] - small.seconds[step]) / (large.text[step] - small.text[step])
+    if more <= 0:  # noise larger than the step
+        more = large.seconds[step] / large.text[step]
+    rate = {
+        "core_seconds_before": _round(max(0.0, large.seconds[step] - more * large.text[step])),
+        "mb_per_core_second": _round(1e-6 / more),
+        "memory_gb": _round(large.memory[step] / 1e9),
+    }
+    # What the sampling draws is a matter of the recipe: of packs, bytes are counted from tokens.
+    return rate if step == "pack" else rate | {"disk_bytes_per_byte": _round(large.disk[step] / large.text[step])}
+
+
+class Watch:
+    """Looks on while steps are made: their CPU seconds, and the most memory that this process held meanwhile."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.memory: dict[str, int] = {}
+
+    def perform(self, step: Step, work: Callable[[], Performed]) -> Performed:
+        """A `Perform` that measures."""
+        done, most = threading.Event(), [0]
+
+        def look() -> None:
+            process = psutil.Process()
+            while not done.wait(0.02):
+                most[0] = max(most[0], process.memory_info().rss)
+
+        looker = threading.Thread(target=look, daemon=True)
+        looker.start()
+        began = time.process_time()
+        performed = work()
+        self.seconds[step.name] = time.process_time() - began
+        done.set()
+        looker.join()
+        self.memory[step.name] = most[0]
+        return performed
+
+
+def _text_in(performed: list[Performed]) -> tuple[dict[str, int], int]:
+    """Bytes of text that each step was given (ingest: that it gave), and the rows that ingest gave."""
+    text, last = {}, 0
+    for done in performed:
+        records = done.manifest.rows_in is not None and done.step.name != "tokens"
+        given = _text(done.manifest) if records else last
+        text[done.step.name] = given if done.step.name == "ingest" else last
+        last = given
+    return text, performed[0].manifest.rows_kept
+
+
+def _text(manifest: Manifest) -> int:
+    return sum(_bytes(storage.read_parquet(ref.path, ["instruction", "response"])) for ref in manifest.shards)
+
+
+def _bytes(table: pa.Table) -> int:
+    return sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in table.columns)
+
+
+def _tokens(manifest: Manifest) -> int:
+    total = 0
+    for ref in manifest.shards:
+        table = storage.map_arrow(ref.path)
+        total += sum(pc.sum(pc.list_value_length(table[name])).as_py() or 0 for name in ("instruction", "response"))
+    return total
+
+
+def _growth(recipe: Recipe, ingested: Manifest) -> dict[str, float]:
+    """Bytes of text of records per byte of file, by suffix (of the compression, where there is one)."""
+    suffix_of: dict[str, set[str]] = defaultdict(set)
+    files: dict[str, int] = defaultdict(int)
+    for one in plan_inputs(recipe):
+        if one.path:
+            suffix_of[one.source].add(Path(one.path).suffix.lower())
+            files[Path(one.path).suffix.lower()] += one.bytes
+    text: dict[str, int] = defaultdict(int)
+    for ref in ingested.shards:
+        table = storage.read_parquet(ref.path, ["source", "instruction", "response"])
+        for source in pc.unique(table["source"]).to_pylist():
+            for suffix in suffix_of.get(source, ()):  # no source here has files of two kinds
+                text[suffix] += _bytes(table.filter(pc.equal(table["source"], source)).drop_columns(["source"]))
+    return {suffix: _round(text[suffix] / size) for suffix, size in sorted(files.items())}
+
+
+def _round(value: float) -> Any:
+    return float(f"{value:.3g}")
