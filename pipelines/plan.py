@@ -45,7 +45,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     parts, unpriced = _parts_missing(recipe, inputs, there, rates)
     text = sum(there.values()) + sum(parts.values()) / rates["tokens_per_byte"]
     tokens = sum(there.values()) * rates["tokens_per_byte"] + sum(parts.values())
-    rows = sum(there.values()) / rates["text_bytes_per_row"] + sum(parts.values()) * RAW_ROWS / RAW_TOKENS
+    computed = {spec.name: spec.rows or 0 for spec in recipe.sources if not spec.paths}
+    rows = sum(computed.get(name, size / rates["text_bytes_per_row"]) for name, size in there.items())
+    rows += sum(parts.values()) * RAW_ROWS / RAW_TOKENS
     # HRM-Text's caps let through a known share of its corpus; of another, a part that cannot be known before.
     drawn = min(tokens, EPOCH_TOKENS) if set(parts) == set(PARTS) else tokens
     steps = [
