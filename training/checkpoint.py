@@ -16,15 +16,16 @@ on with any number of workers. `snapshot` copies what a step left, and `write` m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -149,27 +150,31 @@ def read(folder: Path) -> Checkpoint:
 def restore(checkpoint: Checkpoint, model: HrmText, weights: Weights, optimizer: AdamAtan2) -> None:
     """Put weights, optimiser, average and random state back, bit for bit, whatever number of workers wrote them.
 
-    Each worker reads the files itself and keeps its pieces.
+    Each worker reads the files itself, a tensor at a time, and keeps its pieces.
     """
-    tensors = {name: _read(checkpoint.folder / f"{name}.safetensors") for name in ("model", "ema", "optimizer", "rng")}
+    had = checkpoint.progress.optimizer_steps
     try:
-        for name, buffer in model.named_buffers():
-            buffer.copy_(tensors["model"][name])
-        for name, (parameter, held) in weights.items():
-            with torch.no_grad():
-                held.copy_(cut(tensors["model"][name], parameter))
-            optimizer.state.pop(held, None)
-            if name in checkpoint.progress.optimizer_steps:
-                optimizer.state[held] = {
-                    "step": checkpoint.progress.optimizer_steps[name],
-                    "exp_avg": cut(tensors["optimizer"][f"exp_avg.{name}"], parameter),
-                    "exp_avg_sq": cut(tensors["optimizer"][f"exp_avg_sq.{name}"], parameter),
-                    "param_ema": cut(tensors["ema"][name], parameter),
-                }
-        torch.set_rng_state(tensors["rng"]["torch"])
-        if torch.cuda.is_available() and "cuda" in tensors["rng"]:
-            torch.cuda.set_rng_state(tensors["rng"]["cuda"])
-    except (KeyError, RuntimeError) as error:
+        with contextlib.ExitStack() as opened, torch.no_grad():
+            last, ema, moments, rng = (
+                opened.enter_context(_open(checkpoint.folder / f"{name}.safetensors"))
+                for name in ("model", "ema", "optimizer", "rng")
+            )
+            for name, buffer in model.named_buffers():
+                buffer.copy_(last.get_tensor(name))
+            for name, (parameter, held) in weights.items():
+                held.copy_(cut(last.get_tensor(name), parameter))
+                optimizer.state.pop(held, None)
+                if name in had:
+                    optimizer.state[held] = {
+                        "step": had[name],
+                        "exp_avg": cut(moments.get_tensor(f"exp_avg.{name}"), parameter),
+                        "exp_avg_sq": cut(moments.get_tensor(f"exp_avg_sq.{name}"), parameter),
+                        "param_ema": cut(ema.get_tensor(name), parameter),
+                    }
+            torch.set_rng_state(rng.get_tensor("torch"))
+            if torch.cuda.is_available() and "cuda" in rng.keys():  # noqa: SIM118 - not a mapping
+                torch.cuda.set_rng_state(rng.get_tensor("cuda"))
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.folder}: the tensors are not those of its configuration: {error}") from None
 
 
@@ -199,6 +204,14 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({error}); use an earlier checkpoint") from None
+
+
+def _open(path: Path) -> Any:
+    """A file of tensors, mapped."""
+    try:
+        return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is missing or damaged ({error}); use an earlier checkpoint") from None
 

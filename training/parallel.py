@@ -140,7 +140,7 @@ def whole(held: Tensor, parameter: Tensor) -> Tensor:
 
 def cut(full: Tensor, parameter: Tensor) -> Tensor:
     """This worker's piece of `full`, a tensor shaped as `parameter`, on its device. No worker waits for another."""
-    full = full.to(parameter.device)
+    full = full.to(parameter.device, copy=True)  # a file's tensor is a view of the file
     if not isinstance(parameter, DTensor):
         return full
     return distribute_tensor(full, parameter.device_mesh, parameter.placements, src_data_rank=None).to_local().clone()
