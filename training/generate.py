@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from pipelines.errors import WinnowError
-from training import checkpoint
+from training import checkpoint, decode
 from training.attention import attend, layout
 from training.configs import DTYPES, Precision
 from training.model import HrmText, slots
@@ -38,6 +38,7 @@ class Speaker(NamedTuple):
     folder: Path | None = None  # the checkpoint, and the step it was taken at
     step: int = 0
     causal: bool = False  # the tokens of a prompt see what went before them only, as the model has learnt it
+    packed: decode.Packed | None = None  # the weights for the compiled step; without them torch takes the steps
 
 
 def load(folder: str, average: bool = True, precision: Precision = "fp32") -> Speaker:
@@ -46,14 +47,16 @@ def load(folder: str, average: bool = True, precision: Precision = "fp32") -> Sp
     bf16 answers faster, and now and then with another token where two were nearly as likely.
     """
     found = checkpoint.read(Path(folder))
+    model = checkpoint.load_model(found, average).to(DTYPES[precision])
     return Speaker(
-        checkpoint.load_model(found, average).to(DTYPES[precision]),
+        model,
         read_tokenizer(found.folder / "tokenizer.json"),
         found.progress.special,
         found.progress.context,
         found.folder,
         found.progress.step,
         found.progress.config.objective != "prefix_lm",
+        decode.pack(model),
     )
 
 
@@ -110,23 +113,24 @@ def generate(
 class Cache:
     """Keys and values [slots, B, H, T, K] of the sequences in a batch, and how many positions each has filled."""
 
-    def __init__(self, model: HrmText, lengths: Sequence[int], room: int, causal: bool = False) -> None:
+    def __init__(self, model: HrmText, lengths: Sequence[int], room: int, causal: bool, packed: bool) -> None:
         config = model.config
         shape = (slots(config), len(lengths), config.heads, max(lengths) + room, config.hidden // config.heads)
-        dtype = model.lm_head.weight.dtype
+        dtype = torch.float32 if packed else model.lm_head.weight.dtype
         self.keys, self.values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
         self.filled_B = torch.tensor(lengths)
         # Where each packed prompt token goes.
         self._sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), self.filled_B)
         self._position_N = torch.cat([torch.arange(n) for n in lengths])
         prefixes = [1 if causal else n for n in lengths]
-        self._plan = layout(prefixes, [n - p for n, p in zip(lengths, prefixes, strict=True)], dtype)
+        suffixes = [n - p for n, p in zip(lengths, prefixes, strict=True)]
+        self._plan = layout(prefixes, suffixes, model.lm_head.weight.dtype)
         self._sees: Tensor | None = None
 
     def read(self, slot: int, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
         """Attention among the prompts' own tokens; keeps their keys and values."""
-        self.keys[slot, self._sequence_N, :, self._position_N] = k_NHK
-        self.values[slot, self._sequence_N, :, self._position_N] = v_NHK
+        self.keys[slot, self._sequence_N, :, self._position_N] = k_NHK.to(self.keys.dtype)
+        self.values[slot, self._sequence_N, :, self._position_N] = v_NHK.to(self.values.dtype)
         return attend(self._plan, q_NHK, k_NHK, v_NHK)
 
     def advance(self) -> Tensor:
@@ -167,7 +171,7 @@ def _decode(speaker: Speaker, prompts: Sequence[Sequence[int]], max_new_tokens: 
     answers: list[list[int]] = [[] for _ in prompts]
     if room < 1:
         return answers
-    cache = Cache(model, lengths, room, speaker.causal)
+    cache = Cache(model, lengths, room, speaker.causal, speaker.packed is not None)
     tokens_N = torch.tensor([token for ids in prompts for token in ids])
     positions_N = torch.cat([torch.arange(n) for n in lengths])
     ends_B = torch.tensor(lengths).cumsum(0) - 1
@@ -191,4 +195,8 @@ def _decode(speaker: Speaker, prompts: Sequence[Sequence[int]], max_new_tokens: 
             cache.keep(torch.tensor(going))
             next_B = next_B[going]
             live = [live[at] for at in going]
-        logits_BV = model(next_B, cache.advance(), cache.extend)
+        if speaker.packed:
+            logits_BV = decode.step(speaker.packed, cache.keys, cache.values, next_B, cache.filled_B)
+            cache.filled_B = cache.filled_B + 1
+        else:
+            logits_BV = model(next_B, cache.advance(), cache.extend)

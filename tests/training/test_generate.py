@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pipelines.errors import WinnowError
 from training.attention import layout, reference
-from training.generate import Speaker, answer, generate, prompt, read_tokenizer
-from training.model import ModelConfig, build
+from training.decode import pack, step
+from training.generate import Cache, Speaker, answer, generate, prompt, read_tokenizer
+from training.model import Architecture, ModelConfig, Norm, build
 
 SMALL = ModelConfig(vocab_size=512, hidden=64, heads=4, feed_forward=128, blocks=2, max_positions=48)
 
@@ -50,6 +51,42 @@ def test_cached_batches_give_what_reading_anew_gives(speaker: Speaker) -> None:
     assert len({len(ids) for ids in expected}) > 3  # some end early, some are cut
     for batch in (1, 4, 16):
         assert generate(speaker, prompts, 12, batch) == expected
+
+
+@pytest.mark.parametrize("architecture", ["hrm", "transformer", "universal", "rins", "trm", "trm_half"])
+@pytest.mark.parametrize("norm", ["magic", "pre", "post"])
+def test_the_compiled_step_computes_what_the_model_does(architecture: Architecture, norm: Norm) -> None:
+    config = SMALL.model_copy(update={"architecture": architecture, "norm": norm, "hidden": 40, "feed_forward": 72})
+    model = build(config, 3).requires_grad_(False)
+    lengths, room = [5, 1, 9, 4, 12, 3, 3, 7, 2, 8, 6], 4  # eleven sequences: eight, two and one at a time
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(0, 512, (n,), generator=generator) for n in lengths]
+    positions = torch.cat([torch.arange(n) for n in lengths])
+    caches = [Cache(model, lengths, room, causal=True, packed=packed) for packed in (False, True)]
+    for cache in caches:
+        model(torch.cat(prompts), positions, cache.read)
+    weights = pack(model)
+    for _ in range(room):
+        tokens = torch.randint(0, 512, (len(lengths),), generator=generator)
+        theirs = model(tokens, caches[0].advance(), caches[0].extend)
+        ours = step(weights, caches[1].keys, caches[1].values, tokens, caches[1].filled_B)
+        caches[1].filled_B = caches[1].filled_B + 1
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(caches[1].keys, caches[0].keys, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(caches[1].values, caches[0].values, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_compiled_step_says_the_same_tokens(speaker: Speaker, threads: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    prompts = [torch.randint(8, 300, (n,), generator=generator).tolist() for n in (3, 17, 5, 5, 30, 1, 9, 45, 12, 8)]
+    expected = generate(speaker, prompts, 12, 16)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert generate(speaker._replace(packed=pack(speaker.model)), prompts, 12, 16) == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_prompts_without_room_get_empty_answers(speaker: Speaker) -> None:

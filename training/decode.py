@@ -1,0 +1,393 @@
+"""One decoding step on a CPU, for a batch of sequences, as one compiled function.
+
+A step multiplies a few rows with every matrix of the model, module call by module call: HRM reads its weights four
+times per token. General matrix products are made for many rows: with one row they reach a third of the memory's
+bandwidth, with eight a quarter of the processor's speed; and the thirty small tensor operations of a block cost as much
+again. So here the weights are laid out in panels of 16 rows, k by k, to be read from beginning to end; each panel meets
+up to eight rows of the batch in registers; and everything between the products is in the same function. All sums are
+float32, whatever the dtype of the model's weights.
+
+It computes what `HrmText.forward` does with `Cache.extend`, and tests hold it against that.
+
+Shape suffixes: B sequences, D hidden, H heads, K head width, F feed-forward width, T cached positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, cast
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dedup.kernel import Compiled
+from training.elementwise import EPSILON
+from training.model import Block, HrmText, rotation, schedule
+
+WIDE = 16
+"""Rows of a matrix in a panel: what a 512-bit register holds. Narrower processors take several registers."""
+
+AHEAD = 256
+"""Numbers by which weights are asked of the memory before they are needed."""
+
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+"""Sums may be reordered and fused; infinities and NaN keep their meaning."""
+
+
+def _compiled(function: Compiled) -> Compiled:
+    """Compile `function` on its first call, half a minute for all of this; kept beside the source where that can be."""
+    options = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
+    try:
+        return cast(Compiled, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # an installation without any writable folder
+        return cast(Compiled, numba.njit(**options)(function))
+
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+
+class Packed(NamedTuple):
+    """A model's weights as the compiled step reads them: a second copy, in float32. Matrices are [panels, k, 16], of
+    all blocks of H, then of all blocks of L."""
+
+    calls: Integers  # [calls, 4]: module, state that is written, whether H and whether L is added up for its input
+    norm: int  # 0 magic, 1 pre, 2 post
+    blocks: int  # of a module
+    embedding_VD: Floats
+    start_D: Floats  # z_L_init
+    gqkv: Floats
+    output: Floats
+    gate_up: Floats
+    down: Floats
+    head: Floats  # [panels, D, 16]
+    heads: int
+    feed_forward: int
+    theta: float
+
+
+def pack(model: HrmText) -> Packed:
+    """Lay out the weights of a model on a CPU for `step`."""
+    config = model.config
+    calls = schedule(config)
+    names = sorted({call.module for call in calls})
+    blocks: list[Block] = []
+    for name in names:
+        layers = model.get_submodule(f"{name}_module.layers")
+        assert isinstance(layers, nn.ModuleList)
+        blocks += [block for block in layers if isinstance(block, Block)]
+    described = [(names.index(c.module), "HL".index(c.into), "H" in c.of, "L" in c.of) for c in calls]
+    return Packed(
+        calls=np.array(described, dtype=np.int64),
+        norm=["magic", "pre", "post"].index(config.norm),
+        blocks=len(blocks) // len(names),
+        embedding_VD=model.embed_tokens.weight.detach().float().contiguous().numpy(),
+        start_D=model.z_L_init.float().contiguous().numpy(),
+        gqkv=_panels([block.attn.gqkv_proj.weight for block in blocks]),
+        output=_panels([block.attn.o_proj.weight for block in blocks]),
+        gate_up=_panels([block.mlp.gate_up_proj.weight for block in blocks]),
+        down=_panels([block.mlp.down_proj.weight for block in blocks]),
+        head=_panels([model.lm_head.weight])[0],
+        heads=config.heads,
+        feed_forward=config.feed_forward,
+        theta=config.rope_theta,
+    )
+
+
+def _panels(matrices: list[Tensor]) -> Floats:
+    """[M, panels, k, 16] from M matrices [rows, k]; rows that are missing in the last panel are 0."""
+    rows, k = matrices[0].shape
+    panels = -(-rows // WIDE)
+    packed = torch.zeros(len(matrices), panels * WIDE, k)
+    for into, matrix in zip(packed, matrices, strict=True):
+        into[:rows] = matrix.detach()
+    return packed.view(len(matrices), panels, WIDE, k).transpose(2, 3).contiguous().numpy()
+
+
+def _panel_product(rows: int) -> Any:
+    """(packed, at, x, x_at, x_stride, out, out_at, out_stride, k): the product of a panel of `packed`, which begins at
+    `at`, with `rows` rows of x, written to as many rows of `out`. All arrays flat, all positions in numbers.
+
+    In LLVM's own terms, because the sums, 16 numbers for each row, must stay in registers for the whole length of k.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def product(
+        typing: Any,
+        packed: Any,
+        at: Any,
+        x: Any,
+        x_at: Any,
+        x_stride: Any,
+        out: Any,
+        out_at: Any,
+        out_stride: Any,
+        k: Any,
+    ) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            arrays = [context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 2, 5)]
+            at, x_at, x_stride, out_at, out_stride, k = (values[i] for i in (1, 3, 4, 6, 7, 8))
+            number, integer, short = ir.FloatType(), k.type, ir.IntType(32)
+            vector = ir.VectorType(number, WIDE)
+            nothing, everywhere = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(short, WIDE), [0] * WIDE)
+            fma = builder.module.declare_intrinsic(f"llvm.fma.v{WIDE}f32", (), ir.FunctionType(vector, [vector] * 3))
+
+            def place(array: Any, index: Any) -> Any:
+                return builder.gep(array, [index], source_etype=number)
+
+            bytes_at = ir.IntType(8).as_pointer()
+            prefetch = builder.module.declare_intrinsic(
+                "llvm.prefetch.p0", (), ir.FunctionType(ir.VoidType(), [bytes_at, short, short, short])
+            )
+            begins = [builder.add(x_at, builder.mul(integer(row), x_stride)) for row in range(rows)]
+            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            step = builder.phi(integer)
+            sums = [builder.phi(vector) for _ in range(rows)]
+            where = place(arrays[0], builder.add(at, builder.mul(step, integer(WIDE))))
+            ahead = builder.bitcast(builder.gep(where, [integer(AHEAD)], source_etype=number), bytes_at)
+            builder.call(prefetch, [ahead, short(0), short(3), short(1)])
+            weights = builder.load(builder.bitcast(where, vector.as_pointer()), align=4, typ=vector)
+            totals = []
+            for begin, total in zip(begins, sums, strict=True):
+                value = builder.load(place(arrays[1], builder.add(begin, step)), typ=number)
+                spread = builder.shuffle_vector(builder.insert_element(nothing, value, short(0)), nothing, everywhere)
+                totals.append(builder.call(fma, [weights, spread, total]))
+            following = builder.add(step, integer(1))
+            step.add_incoming(integer(0), before)
+            step.add_incoming(following, loop)
+            for total, summed in zip(sums, totals, strict=True):
+                total.add_incoming(ir.Constant(vector, [0.0] * WIDE), before)
+                total.add_incoming(summed, loop)
+            builder.cbranch(builder.icmp_signed("<", following, k), loop, after)
+            builder.position_at_end(after)
+            for row, summed in enumerate(totals):
+                where = place(arrays[2], builder.add(out_at, builder.mul(integer(row), out_stride)))
+                builder.store(summed, builder.bitcast(where, vector.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(packed, at, x, x_at, x_stride, out, out_at, out_stride, k), generate
+
+    return product
+
+
+_one, _two, _four, _eight = (_panel_product(rows) for rows in (1, 2, 4, 8))
+
+
+@_compiled
+def _multiply(packed: Floats, x_BK: Floats, out: Floats) -> None:
+    """out[b, i] = sum over k of matrix[i, k] x[b, k]; all contiguous, `out` as wide as the panels."""
+    panels, k, batch, stride = packed.shape[0], packed.shape[1], x_BK.shape[0], out.shape[1]
+    weights, x, to = packed.reshape(-1), x_BK.reshape(-1), out.reshape(-1)
+    for panel in range(panels):
+        at, column, row = panel * k * WIDE, panel * WIDE, 0
+        while batch - row >= 8:
+            _eight(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+            row += 8
+        if batch - row >= 4:
+            _four(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+            row += 4
+        if batch - row >= 2:
+            _two(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+            row += 2
+        if batch - row >= 1:
+            _one(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _as_float(typing: Any, bits: Any) -> Any:
+    """The float32 of these 32 bits."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@_compiled
+def _exp(x: Any) -> Any:
+    """e^x to 1e-7, in steps that a loop can take for many numbers at a time, as the library's cannot: 2^n by its
+    bits and e^r by Taylor's series to the seventh power, |r| <= ln 2 / 2."""
+    x = min(max(x, np.float32(-87)), np.float32(87))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    series = np.float32(1 / 5040)
+    series = series * r + np.float32(1 / 720)
+    series = series * r + np.float32(1 / 120)
+    series = series * r + np.float32(1 / 24)
+    series = series * r + np.float32(1 / 6)
+    series = series * r + np.float32(1 / 2)
+    series = series * r + np.float32(1)
+    series = series * r + np.float32(1)
+    return series * _as_float((np.int32(n) + np.int32(127)) << np.int32(23))
+
+
+@_compiled
+def _norm(u_BD: Floats, out_BD: Floats) -> None:
+    """Each row over its root mean square, as elementwise.rms_norm; `out_BD` may be `u_BD`."""
+    batch, width = u_BD.shape
+    for b in range(batch):
+        total = np.float32(0)
+        for i in range(width):
+            total += u_BD[b, i] * u_BD[b, i]
+        scale = np.float32(1 / np.sqrt(total / width + EPSILON))
+        for i in range(width):
+            out_BD[b, i] = u_BD[b, i] * scale
+
+
+@_compiled
+def _attend(
+    gqkv: Floats,
+    keys: Floats,
+    values: Floats,
+    slot: int,
+    first: int,
+    positions_B: Integers,
+    cos: Floats,
+    sin: Floats,
+    out_BD: Floats,
+) -> None:
+    """Cache the new token's key and value; gated attention of its query to all that is cached."""
+    batch, D = out_BD.shape
+    heads, K = keys.shape[2], keys.shape[4]
+    half, shrink = K // 2, np.float32(1 / np.sqrt(K))
+    query, sums = np.empty(K, np.float32), np.empty(K, np.float32)
+    scores = np.empty(keys.shape[3], np.float32)
+    for b in range(batch):
+        position = positions_B[first + b]
+        for head in range(heads):
+            own_keys, own_values = keys[slot, first + b, head], values[slot, first + b, head]
+            at = head * K
+            for j in range(half):
+                c, s = cos[first + b, j], sin[first + b, j]
+                left, right = gqkv[b, D + at + j], gqkv[b, D + at + half + j]
+                query[j], query[half + j] = (left * c - right * s) * shrink, (right * c + left * s) * shrink
+                left, right = gqkv[b, 2 * D + at + j], gqkv[b, 2 * D + at + half + j]
+                own_keys[position, j], own_keys[position, half + j] = left * c - right * s, right * c + left * s
+            for j in range(K):
+                own_values[position, j] = gqkv[b, 3 * D + at + j]
+                sums[j] = 0
+            most = np.float32(-np.inf)
+            for t in range(position + 1):
+                score = np.float32(0)
+                for j in range(K):
+                    score += query[j] * own_keys[t, j]
+                scores[t] = score
+                most = max(most, score)
+            total = np.float32(0)
+            for t in range(position + 1):
+                scores[t] = _exp(scores[t] - most)
+                total += scores[t]
+            for t in range(position + 1):
+                for j in range(K):
+                    sums[j] += scores[t] * own_values[t, j]
+            for j in range(K):
+                out_BD[b, at + j] = sums[j] / (total * (np.float32(1) + _exp(-gqkv[b, at + j])))
+
+
+@_compiled
+def _step(
+    calls: Integers,
+    norm: int,
+    blocks: int,
+    embedding_VD: Floats,
+    start_D: Floats,
+    gqkv: Floats,
+    output: Floats,
+    gate_up: Floats,
+    down: Floats,
+    head: Floats,
+    F: int,
+    keys: Floats,
+    values: Floats,
+    tokens_B: Integers,
+    positions_B: Integers,
+    cos: Floats,
+    sin: Floats,
+    first: int,
+    last: int,
+    logits_BV: Floats,
+) -> None:
+    """Rows first .. last - 1 of the batch: one token each, at its position. Writes keys, values and logits."""
+    B, D = last - first, embedding_VD.shape[1]
+    states, root = np.empty((2, B, D), np.float32), np.float32(np.sqrt(D))
+    for b in range(B):
+        for i in range(D):
+            states[0, b, i] = embedding_VD[tokens_B[first + b], i] * root
+            states[1, b, i] = start_D[i]
+    u_BD, x_BD, a_BD = np.empty((B, D), np.float32), np.empty((B, D), np.float32), np.empty((B, D), np.float32)
+    inner_BF = np.empty((B, F), np.float32)
+    projected = np.empty((B, gqkv.shape[1] * WIDE), np.float32)
+    spread = np.empty((B, gate_up.shape[1] * WIDE), np.float32)
+    back = np.empty((B, output.shape[1] * WIDE), np.float32)
+    post = norm == 2
+    for call in range(len(calls)):
+        module, into, of_H, of_L = calls[call]
+        for b in range(B):
+            for i in range(D):
+                u_BD[b, i] = of_H * states[0, b, i] + of_L * states[1, b, i]
+        for block in range(blocks):
+            matrix = module * blocks + block
+            if post:
+                x_BD[:] = u_BD
+            else:
+                _norm(u_BD, x_BD)
+            _multiply(gqkv[matrix], x_BD, projected)
+            _attend(projected, keys, values, call * blocks + block, first, positions_B, cos, sin, a_BD)
+            _multiply(output[matrix], a_BD, back)
+            for b in range(B):
+                for i in range(D):
+                    u_BD[b, i] += back[b, i]
+            if post:
+                _norm(u_BD, u_BD)
+                x_BD[:] = u_BD
+            else:
+                _norm(u_BD, x_BD)
+            _multiply(gate_up[matrix], x_BD, spread)
+            for b in range(B):
+                for i in range(F):
+                    gate = spread[b, i]
+                    inner_BF[b, i] = gate / (np.float32(1) + _exp(-gate)) * spread[b, F + i]
+            _multiply(down[matrix], inner_BF, back)
+            for b in range(B):
+                for i in range(D):
+                    u_BD[b, i] += back[b, i]
+            if post:
+                _norm(u_BD, u_BD)
+        if norm == 0:
+            _norm(u_BD, u_BD)
+        states[into] = u_BD
+    if norm == 1:
+        _norm(u_BD, u_BD)
+    _multiply(head, u_BD, logits_BV[first:last])
+
+
+def step(packed: Packed, keys: Tensor, values: Tensor, tokens_B: Tensor, positions_B: Tensor) -> Tensor:
+    """Logits [B, V] after one more token per sequence, at `positions_B`; its keys and values are put there.
+
+    keys, values: [slots, B, H, T, K], float32 and contiguous. Threads, as many as torch is set to, share the batch.
+    """
+    width = keys.shape[-1]
+    cos, sin = (x[:, 0].numpy() for x in rotation(positions_B, width, packed.theta))
+    batch = len(tokens_B)
+    logits_BV = np.empty((batch, packed.head.shape[0] * WIDE), np.float32)
+    arguments = (
+        packed.calls, packed.norm, packed.blocks, packed.embedding_VD, packed.start_D, packed.gqkv, packed.output,
+        packed.gate_up, packed.down, packed.head, packed.feed_forward, keys.numpy(), values.numpy(), tokens_B.numpy(),
+        positions_B.numpy(), cos, sin,
+    )  # fmt: skip
+    threads = min(torch.get_num_threads(), -(-batch // 8))
+    if threads == 1:
+        _step(*arguments, 0, batch, logits_BV)
+    else:
+        bounds = [batch * part // threads for part in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda part: _step(*arguments, bounds[part], bounds[part + 1], logits_BV), range(threads)))
+    return torch.from_numpy(logits_BV)[:, : len(packed.embedding_VD)]
