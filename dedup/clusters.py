@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.kernel import kernel
+from dedup.order import ascending, order
 from dedup.similarity import Sets, common, overlap_needed
 
 Rows = npt.NDArray[np.int64]
@@ -45,7 +46,7 @@ class Buckets(NamedTuple):
     """Groups of rows that share a band key: bucket i has members[offsets[i] : offsets[i + 1]], ascending, distinct,
     two or more.
 
-    members: int64 [total]; offsets: int64 [buckets + 1]. No two buckets are equal.
+    members: int64 [total]; offsets: int64 [buckets + 1].
     """
 
     members: Rows
@@ -71,27 +72,47 @@ class Settled(NamedTuple):
     suspect: npt.NDArray[np.bool_]
 
 
-def buckets(keys: npt.NDArray[np.uint64], rows: Rows) -> Buckets:
-    """Group rows int64 [n] by band keys uint64 [n]; a row may come often, with several keys or the same."""
-    order = np.argsort(keys, kind="stable")
-    members, offsets = _group(keys[order], rows[order])
-    return Buckets(*_distinct(members, offsets, np.argsort(_bucket_hashes(members, offsets), kind="stable")))
+def group(
+    keys: npt.NDArray[np.uint64], rows: Rows, codes: npt.NDArray[np.uint32]
+) -> tuple[Buckets, npt.NDArray[np.uint32]]:
+    """Group rows int64 [n] by band keys uint64 [n]; a row may come often, with several keys or the same.
+
+    codes: uint32 [n], a number of each entry's row. Returns the buckets, equal ones too, and of each bucket the least
+    code of its rows: uint32 [buckets]. Equal buckets have equal codes, so that dividing buckets by code brings them
+    together.
+    """
+    by_key = order(keys)
+    members, offsets, least = _group(keys[by_key], rows[by_key], codes[by_key])
+    return Buckets(members, offsets), least
 
 
-def compare(groups: Buckets, sets: Sets, threshold: float) -> tuple[Edges, int]:
+def distinct(groups: Buckets) -> Buckets:
+    """The buckets, each once: near copies share several bands, and so do their buckets."""
+    by_hash = order(_bucket_hashes(groups.members, groups.offsets))
+    return Buckets(*_distinct(groups.members, groups.offsets, by_hash))
+
+
+def compare(groups: Buckets, sets: Sets, threshold: float, fixed: int = 0) -> tuple[Edges, int]:
     """Walk every bucket once; the pairs at or above `threshold` found, and how many pairs of sets were compared.
 
     Rows are numbered in survivor order (0 is taken first), in `groups` and in `sets` alike. A pair is of a row and an
-    earlier representative of one of its buckets.
+    earlier representative of one of its buckets. The first `fixed` rows stay whatever they are like: they are not
+    compared with each other.
     """
-    later, earlier, found, compared = _compare(groups.members, groups.offsets, sets.hash, sets.offsets, threshold)
+    later, earlier, found, compared = _compare(
+        groups.members, groups.offsets, sets.hash, sets.offsets, threshold, fixed
+    )
     return unique_edges(Edges(later, earlier, found)), int(compared)
 
 
 def unique_edges(edges: Edges) -> Edges:
     """The same pairs, each once, by later and then earlier row. Rows are below 2**31, so that a pair is one number."""
-    _, first = np.unique(edges.later << 32 | edges.earlier, return_index=True)
-    return Edges(edges.later[first], edges.earlier[first], edges.jaccard[first])
+    pairs = (edges.later << 32 | edges.earlier).view(np.uint64)
+    by_pair = order(pairs)
+    first = np.ones(len(pairs), np.bool_)
+    first[1:] = pairs[by_pair][1:] != pairs[by_pair][:-1]
+    chosen = by_pair[first]
+    return Edges(edges.later[chosen], edges.earlier[chosen], edges.jaccard[chosen])
 
 
 def settle(rows: int, edges: Edges) -> Settled:
@@ -111,28 +132,28 @@ def survivors(
 
     rank: distinct; smaller is preferred. Pairs below the threshold do not count. Rows in the answer are the caller's.
     """
-    order = np.argsort(rank)
+    by_rank = np.argsort(rank)
     place = np.empty(len(rank), np.int64)
-    place[order] = np.arange(len(rank))
+    place[by_rank] = np.arange(len(rank))
     alike = (similarity >= threshold) & (pairs[:, 0] != pairs[:, 1])
     one, other = place[pairs[alike, 0]], place[pairs[alike, 1]]
     edges = unique_edges(Edges(np.maximum(one, other), np.minimum(one, other), similarity[alike]))
     settled = settle(len(rank), edges)
-    twin = np.where(settled.twin >= 0, order[settled.twin], -1)
+    twin = np.where(settled.twin >= 0, by_rank[settled.twin], -1)
     return Settled(twin[place], settled.jaccard[place], settled.suspect[place])
 
 
-def explore(groups: Buckets, sets: Sets, threshold: float) -> tuple[Edges, int]:
+def explore(groups: Buckets, sets: Sets, threshold: float, fixed: int = 0) -> tuple[Edges, int]:
     """`compare` and `settle` in turn until no pair is new: pairs enough to settle these buckets, and how many were
     compared.
 
     Rows are numbered in survivor order. Where the buckets of a corpus are divided among tasks, the pairs of all tasks
     are settled together, and the tasks explore what is then `suspicious` again until none finds a pair.
     """
-    edges, compared = compare(groups, sets, threshold)
+    edges, compared = compare(groups, sets, threshold, fixed)
     while True:
         settled = settle(len(sets.offsets) - 1, edges)
-        more, again = compare(suspicious(groups, settled.twin >= 0, settled.suspect), sets, threshold)
+        more, again = compare(suspicious(groups, settled.twin >= 0, settled.suspect), sets, threshold, fixed)
         compared += again
         if not len(more.later):
             return edges, compared
@@ -144,40 +165,57 @@ def suspicious(groups: Buckets, removed: npt.NDArray[np.bool_], suspect: npt.NDA
     return Buckets(*_suspicious(groups.members, groups.offsets, removed, suspect))
 
 
+def holding(groups: Buckets, rows: Rows) -> Buckets:
+    """Those buckets that hold one of `rows` int64 [n], ascending."""
+    return Buckets(*_holding(groups.members, groups.offsets, rows))
+
+
+def without(groups: Buckets, removed: npt.NDArray[np.bool_]) -> Buckets:
+    """The buckets without the rows that are removed, bool [rows], where two or more are left."""
+    return Buckets(*_suspicious(groups.members, groups.offsets, removed, ~removed))
+
+
 def merge_forests(forests: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """One spanning forest of the union of several: int64 [n, 2] of (row, root), root the least row of its component.
 
     Each forest is any list of connected pairs int64 [m, 2]. Merging is associative and commutative, so it can go
-    up a tree; what is held is two ids per connected row.
+    up a tree; what is held is the answer, two numbers per connected row, and as much again while it is made.
     """
-    pairs = np.concatenate([np.empty((0, 2), np.int64), *forests])
-    rows, numbers = np.unique(pairs, return_inverse=True)
-    roots = _union(len(rows), numbers.reshape(-1, 2))
-    hangs = roots != np.arange(len(rows))
-    return np.stack([rows[hangs], rows[roots[hangs]]], axis=1)
+    ends = [ascending(forest[:, end]) for forest in forests for end in (0, 1)]
+    rows = ascending(np.concatenate([np.empty(0, np.int64), *ends]))
+    del ends
+    parent = np.arange(len(rows), dtype=np.int64)
+    for forest in forests:
+        _unite(rows, parent, forest)
+    _flatten(parent)
+    hangs = parent != np.arange(len(rows))
+    return np.stack([rows[hangs], rows[parent[hangs]]], axis=1)
 
 
 @kernel
-def _group(keys, rows):  # type: ignore[no-untyped-def]
-    """Runs of equal keys with two or more distinct rows."""
+def _group(keys, rows, codes):  # type: ignore[no-untyped-def]
+    """Runs of equal keys with two or more distinct rows, and the least code of each."""
     members = np.empty(len(keys), np.int64)
     offsets = np.empty(len(keys) // 2 + 2, np.int64)
+    least = np.empty(len(keys) // 2 + 1, np.uint32)
     offsets[0] = 0
     count, at, i = 0, 0, 0
     while i < len(keys):
-        j, ascending = i + 1, True
+        j, ascending, code = i + 1, True, codes[i]
         while j < len(keys) and keys[j] == keys[i]:
             ascending &= rows[j] > rows[j - 1]
+            code = min(code, codes[j])
             j += 1
         if j - i >= 2:
             run = rows[i:j] if ascending else np.unique(rows[i:j])
             if len(run) >= 2:
                 members[at : at + len(run)] = run
                 at += len(run)
+                least[count] = code
                 count += 1
                 offsets[count] = at
         i = j
-    return members[:at].copy(), offsets[: count + 1].copy()
+    return members[:at].copy(), offsets[: count + 1].copy(), least[:count].copy()
 
 
 @kernel
@@ -239,8 +277,11 @@ def _grown_pairs(pairs):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _similar(hashes, offsets, x, y, threshold, memory, answers):  # type: ignore[no-untyped-def]
-    """The Jaccard of rows x and y, or -1 where it is below the threshold; and whether the sets had to be compared."""
+def _similar(hashes, offsets, x, y, threshold, fixed, memory, answers):  # type: ignore[no-untyped-def]
+    """The Jaccard of rows x and y < x, or -1 where it is below the threshold or both are fixed; and whether the sets
+    had to be compared."""
+    if x < fixed:
+        return -1.0, False
     n, m = offsets[x + 1] - offsets[x], offsets[y + 1] - offsets[y]
     needed = overlap_needed(threshold, n, m)
     if needed > min(n, m):
@@ -257,7 +298,7 @@ def _similar(hashes, offsets, x, y, threshold, memory, answers):  # type: ignore
 
 
 @kernel
-def _compare(members, offsets, hashes, borders, threshold):  # type: ignore[no-untyped-def]
+def _compare(members, offsets, hashes, borders, threshold, fixed):  # type: ignore[no-untyped-def]
     pairs, values = np.empty((64, 2), np.int64), np.empty(64, np.float64)
     memory, answers = np.zeros(REMEMBERED, np.uint64), np.empty(REMEMBERED, np.float64)  # pair 0 is row 0 with itself
     edges, compared = 0, 0
@@ -271,7 +312,7 @@ def _compare(members, offsets, hashes, borders, threshold):  # type: ignore[no-u
             if edges + FEW > len(values):
                 pairs, values = _grown_pairs(pairs), _grown(values)
             for c in range(count):
-                value, read = _similar(hashes, borders, x, chosen[c], threshold, memory, answers)
+                value, read = _similar(hashes, borders, x, chosen[c], threshold, fixed, memory, answers)
                 compared += read
                 if value >= 0:
                     pairs[edges, 0], pairs[edges, 1], values[edges] = x, chosen[c], value
@@ -283,7 +324,9 @@ def _compare(members, offsets, hashes, borders, threshold):  # type: ignore[no-u
                 count += 1
             at += 1
         if at < len(bucket):
-            found, likeness, more = _walk_indexed(bucket, at, chosen, hashes, borders, threshold, memory, answers)
+            found, likeness, more = _walk_indexed(
+                bucket, at, chosen, hashes, borders, threshold, fixed, memory, answers
+            )
             compared += more
             while edges + len(likeness) > len(values):
                 pairs, values = _grown_pairs(pairs), _grown(values)
@@ -306,7 +349,7 @@ def _slot(token, size_class, mask):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _walk_indexed(bucket, begin, first, hashes, borders, threshold, memory, answers):  # type: ignore[no-untyped-def]
+def _walk_indexed(bucket, begin, first, hashes, borders, threshold, fixed, memory, answers):  # type: ignore[no-untyped-def]
     """The rest of a bucket from index `begin`, after its `first` representatives: further ones are found through an
     index of their rarest shingles, kept apart by size, since sets of two sizes need an overlap that follows from
     both.
@@ -365,7 +408,7 @@ def _walk_indexed(bucket, begin, first, hashes, borders, threshold, memory, answ
                         y = chosen[c]
                         other = borders[y + 1] - borders[y]
                         if min(size - i, other - place[e]) >= overlap_needed(threshold, size, other):
-                            value, read = _similar(hashes, borders, x, y, threshold, memory, answers)
+                            value, read = _similar(hashes, borders, x, y, threshold, fixed, memory, answers)
                             compared += read
                             if value >= 0:
                                 pairs[edges, 0], pairs[edges, 1], values[edges] = x, y, value
@@ -400,6 +443,41 @@ def _settle(starts, earlier, similarity):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _holding(members, offsets, rows):  # type: ignore[no-untyped-def]
+    # Most members are none of the rows: a filter of one bit in 16 answers them without a search.
+    bits = 10
+    while 1 << bits < 16 * len(rows):
+        bits += 1
+    shift = np.uint64(64 - bits)
+    seen = np.zeros(1 << bits, np.bool_)
+    for row in rows:
+        seen[np.uint64(row) * np.uint64(0x9E3779B97F4A7C15) >> shift] = True
+    chosen = np.zeros(len(offsets) - 1, np.bool_)
+    total, count = 0, 0
+    for n in range(len(offsets) - 1):
+        for i in range(offsets[n], offsets[n + 1]):
+            member = members[i]
+            if seen[np.uint64(member) * np.uint64(0x9E3779B97F4A7C15) >> shift]:
+                at = np.searchsorted(rows, member)
+                if at < len(rows) and rows[at] == member:
+                    chosen[n] = True
+                    total += offsets[n + 1] - offsets[n]
+                    count += 1
+                    break
+    out, borders = np.empty(total, np.int64), np.empty(count + 1, np.int64)
+    borders[0] = 0
+    at, found = 0, 0
+    for n in range(len(offsets) - 1):
+        if chosen[n]:
+            for i in range(offsets[n], offsets[n + 1]):
+                out[at] = members[i]
+                at += 1
+            found += 1
+            borders[found] = at
+    return out, borders
+
+
+@kernel
 def _suspicious(members, offsets, removed, suspect):  # type: ignore[no-untyped-def]
     out, borders = np.empty(len(members), np.int64), np.empty(len(offsets), np.int64)
     borders[0] = 0
@@ -428,14 +506,18 @@ def _root(parent, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _union(count, pairs):  # type: ignore[no-untyped-def]
-    parent = np.arange(count)
+def _unite(rows, parent, pairs):  # type: ignore[no-untyped-def]
+    """Join the ends of pairs, whose places in `rows` are searched: an array of places would be as large as all else."""
     for n in range(len(pairs)):
-        a, b = _root(parent, pairs[n, 0]), _root(parent, pairs[n, 1])
+        a = _root(parent, np.searchsorted(rows, pairs[n, 0]))
+        b = _root(parent, np.searchsorted(rows, pairs[n, 1]))
         if a < b:
             parent[b] = a
         else:
             parent[a] = b
-    for x in range(count):
+
+
+@kernel
+def _flatten(parent):  # type: ignore[no-untyped-def]
+    for x in range(len(parent)):
         parent[x] = _root(parent, x)
-    return parent

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from dedup.kernel import kernel
 from dedup.shingles import Shingles
 
-BLOCK = 1 << 16  # shingles sorted together: 512 KiB of keys, within a core's second-level cache
+BLOCK = 1 << 15  # shingles sorted together: twice 256 KiB, within a core's second-level cache
+DIGIT = 1 << 11  # values of one radix digit
 
 
 class Sets(NamedTuple):
@@ -27,24 +28,23 @@ class Sets(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
-def shingle_sets(shingles: Shingles, rows: npt.NDArray[np.int64] | None = None) -> Sets:
-    """Sort each row's shingles and drop its repeats; of `rows` int64 [n] in that order, or of all rows.
+def shingle_sets(shingles: Shingles) -> Sets:
+    """Sort each row's shingles and drop its repeats.
 
-    Rows are sorted together, the row above the hash in one 64-bit key: one vectorised sort of a block that fits the
-    cache is three times as fast as a sort per row.
+    Rows are sorted together, some thousands of shingles at a time: by radix on the hash, three passes of 11 bits, then
+    by row. That is four times as fast as a comparison sort, and a row of a million shingles is no exception.
     """
-    rows = np.arange(len(shingles.offsets) - 1) if rows is None else rows
-    offsets = np.concatenate([[0], np.cumsum((shingles.offsets[1:] - shingles.offsets[:-1])[rows])]).astype(np.int64)
-    keys = np.empty(offsets[-1], np.uint64)
-    _spread(shingles.hash, shingles.offsets, rows, keys)
-    row = 0
-    while row < len(rows):
-        after = max(row + 1, int(np.searchsorted(offsets, offsets[row] + BLOCK, "right")) - 1)
-        keys[offsets[row] : offsets[after]].sort()
-        row = after
-    out = np.empty(len(keys), np.uint32)
-    offsets = _unique(keys, offsets, out)
+    out = np.empty(len(shingles.hash), np.uint32)
+    offsets = _sorted_sets(shingles.hash, shingles.offsets, out)
     return Sets(out[: offsets[-1]], offsets)
+
+
+def gather(sets: Sets, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64], out: npt.NDArray[np.uint32]) -> None:
+    """Copy the sets of `rows` int64 [n] into `out` uint32 [total], each from its place int64 [n] on.
+
+    A copy straight to where it belongs, for sets that lie in several files and are wanted in an order of their own.
+    """
+    _gather(sets.hash, sets.offsets, rows, places, out)
 
 
 def jaccard(sets: Sets, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -58,27 +58,69 @@ def jaccard(sets: Sets, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]
 
 
 @kernel
-def _spread(hashes, offsets, rows, keys):  # type: ignore[no-untyped-def]
-    at = 0
-    for n in range(len(rows)):
-        high = np.uint64(n) << np.uint64(32)
-        for i in range(offsets[rows[n]], offsets[rows[n] + 1]):
-            keys[at] = high | np.uint64(hashes[i])
-            at += 1
+def _sorted_sets(hashes, offsets, out):  # type: ignore[no-untyped-def]
+    """Block by block of whole rows: least significant digit first, and the row as the last digit."""
+    rows = len(offsets) - 1
+    found = np.empty(rows + 1, np.int64)
+    longest = BLOCK
+    for row in range(rows):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    one, other = np.empty(longest, np.uint64), np.empty(longest, np.uint64)  # the row above the hash
+    counts = np.empty((3, DIGIT + 1), np.int64)
+    at, row = np.int64(0), 0
+    while row < rows:
+        after = row + 1
+        while after < rows and offsets[after + 1] - offsets[row] <= BLOCK:
+            after += 1
+        count = offsets[after] - offsets[row]
+        counts[:] = 0
+        n = 0
+        for r in range(row, after):
+            high = np.uint64(r - row) << np.uint64(32)
+            for i in range(offsets[r], offsets[r + 1]):
+                h = np.uint64(hashes[i])
+                one[n] = high | h
+                n += 1
+                counts[0, np.int64(h & np.uint64(DIGIT - 1)) + 1] += 1
+                counts[1, np.int64(h >> np.uint64(11) & np.uint64(DIGIT - 1)) + 1] += 1
+                counts[2, np.int64(h >> np.uint64(22)) + 1] += 1
+        for turn in range(3):
+            shift, mask = np.uint64(11 * turn), np.uint64(DIGIT - 1 if turn < 2 else DIGIT // 2 - 1)
+            for d in range(DIGIT):
+                counts[turn, d + 1] += counts[turn, d]
+            for i in range(count):
+                digit = np.int64(one[i] >> shift & mask)
+                other[counts[turn, digit]] = one[i]
+                counts[turn, digit] += 1
+            one, other = other, one
+        # found[r] is where the next value of row r goes; rows lie as far apart as their shingles, and close up below.
+        base = offsets[row]
+        for r in range(row, after):
+            found[r] = offsets[r] - base
+        for i in range(count):
+            owner = row + np.int64(one[i] >> np.uint64(32))
+            value = one[i] & np.uint64(0xFFFFFFFF)
+            if found[owner] == offsets[owner] - base or other[found[owner] - 1] != value:
+                other[found[owner]] = value
+                found[owner] += 1
+        for r in range(row, after):
+            end = found[r]
+            found[r] = at
+            for i in range(offsets[r] - base, end):
+                out[at] = np.uint32(other[i])
+                at += 1
+        row = after
+    found[rows] = at
+    return found
 
 
 @kernel
-def _unique(keys, offsets, out):  # type: ignore[no-untyped-def]
-    found = np.empty(len(offsets), np.int64)
-    at = 0
-    for row in range(len(offsets) - 1):
-        found[row] = at
-        for i in range(offsets[row], offsets[row + 1]):
-            if i == offsets[row] or keys[i] != keys[i - 1]:
-                out[at] = np.uint32(keys[i] & np.uint64(0xFFFFFFFF))
-                at += 1
-    found[len(offsets) - 1] = at
-    return found
+def _gather(hashes, offsets, rows, places, out):  # type: ignore[no-untyped-def]
+    for n in range(len(rows)):
+        at = places[n]
+        for i in range(offsets[rows[n]], offsets[rows[n] + 1]):
+            out[at] = hashes[i]
+            at += 1
 
 
 @kernel

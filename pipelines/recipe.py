@@ -54,9 +54,10 @@ class SourceSpec(Section):
 
 
 class ExactDuplicates(Section):
-    """Which texts two records must share to be exact duplicates."""
+    """Which texts two records must share to be exact duplicates, and whether across sources or within one only."""
 
     fields: tuple[TextField, ...] = TEXT_FIELDS
+    scope: Literal["across", "within"] = "across"
 
 
 class NearDuplicates(Section):
@@ -65,6 +66,7 @@ class NearDuplicates(Section):
     preset: Literal["fineweb", "dolma3", "curator"] | None = None
     threshold: float = Field(default=0.8, gt=0, lt=1)
     fields: tuple[TextField, ...] = TEXT_FIELDS
+    scope: Literal["across", "within"] = "across"
     keep: tuple[Literal["priority", "score", "length", "id"], ...] = ("priority", "score", "length", "id")
     seed: int = 1
 

@@ -16,7 +16,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("filters", "dedup", "contamination", "thinking", "tokens", "sampling", "training", "build", "rates")
+NAMES = (
+    "filters",
+    "dedup",
+    "contamination",
+    "thinking",
+    "tokens",
+    "sampling",
+    "training",
+    "build",
+    "rates",
+    "dedup_growth",
+)
 BY_NAME = ("comparison",)
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 

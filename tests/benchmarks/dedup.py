@@ -42,7 +42,7 @@ BUCKET = 100_000
 
 def bench(data: Path | None) -> list[dict[str, object]]:
     """Rows of what was measured, its value and unit, and how many times the thing named in `ratio to` it is."""
-    instruction, response = _texts(data)
+    instruction, response = texts(data)
     text = pc.binary_join_element_wise(instruction, response, "\n")
     size = int(pc.sum(pc.binary_length(text)).as_py()) / 1e6
     shingles = shingle_hashes(text, NGRAM)
@@ -93,7 +93,7 @@ def _megabytes(text: pa.StringArray) -> float:
     return float(pc.sum(pc.binary_length(text)).as_py()) / 1e6
 
 
-def _texts(data: Path | None) -> tuple[pa.StringArray, pa.StringArray]:
+def texts(data: Path | None) -> tuple[pa.StringArray, pa.StringArray]:
     if data is not None:
         table = pj.read_json(data / "sources/t0_p3_50k.jsonl.gz")
         prompt, completion = (table[name].combine_chunks() for name in ("prompt", "completion"))

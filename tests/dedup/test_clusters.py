@@ -18,9 +18,10 @@ from dedup.clusters import (
     FEW,
     Buckets,
     Edges,
-    buckets,
     compare,
+    distinct,
     explore,
+    group,
     merge_forests,
     settle,
     survivors,
@@ -37,6 +38,10 @@ def made_of(values: list[list[int]]) -> Sets:
     flat = [value for row in values for value in sorted(set(row))]
     sizes = [len(set(row)) for row in values]
     return Sets(np.array(flat, np.uint32), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+
+
+def buckets(keys: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> Buckets:
+    return distinct(group(keys, rows, np.zeros(len(keys), np.uint32))[0])
 
 
 def grouped(groups: list[set[int]]) -> Buckets:
