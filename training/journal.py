@@ -88,12 +88,12 @@ def draw(out: Path, title: str) -> None:
     lines = read_metrics(out)
     if not lines:
         return
-    steps, losses = (np.array([line[name] for line in lines], float) for name in ("step", "loss"))
+    steps, losses, labels = (np.array([line[name] for line in lines], float) for name in ("step", "loss", "labels"))
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(steps, losses, color="0.8", linewidth=0.8, label="loss")
-    axes.plot(steps, running_mean(losses, max(1, len(losses) // 50)), color="C0", label="running mean")
+    axes.plot(steps, running_mean(losses, labels, max(1, len(losses) // 50)), color="C0", label="running mean")
     held = [line for line in lines if "validation_loss" in line]
     if held:
         axes.plot([line["step"] for line in held], [line["validation_loss"] for line in held], "o-", color="C1",
@@ -108,12 +108,15 @@ def draw(out: Path, title: str) -> None:
     aside.replace(out / CURVE)
 
 
-def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of each value and the `width` - 1 before it, as far as there are so many. Both [values], float64."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
+def running_mean(values: np.ndarray, weights: np.ndarray, width: int) -> np.ndarray:
+    """The weighted mean of each value and the `width` - 1 before it, as far as there are so many: float64 [values].
+
+    Weighted by labels a batch's loss counts as much as the loss on rows held out counts it.
+    """
+    total, weight = (np.concatenate([[0.0], np.cumsum(column)]) for column in (values * weights, weights))
     last = np.arange(1, len(values) + 1)
     first = np.maximum(last - width, 0)
-    return np.asarray((total[last] - total[first]) / (last - first))
+    return np.asarray((total[last] - total[first]) / (weight[last] - weight[first]))
 
 
 def measured_out(metrics: Mapping[str, Any]) -> Metrics:

@@ -108,9 +108,10 @@ def test_the_curve_is_drawn(run: tuple[list[str], Path]) -> None:
 
 
 def test_the_running_mean_is_the_mean_of_what_there_is() -> None:
-    values = np.random.default_rng(0).random(50)
-    want = [values[max(0, at - 6) : at + 1].mean() for at in range(50)]
-    assert journal.running_mean(values, 7) == pytest.approx(np.array(want))
+    values, weights = np.random.default_rng(0).random((2, 50))
+    parts = [slice(max(0, at - 6), at + 1) for at in range(50)]
+    want = np.array([np.average(values[part], weights=weights[part]) for part in parts])
+    assert journal.running_mean(values, weights, 7) == pytest.approx(want)
 
 
 def test_checkpoints_are_made_by_the_clock_too(shards, tokenizer, tmp_path: Path) -> None:
