@@ -132,7 +132,7 @@ def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
     found: dict[str, None] = {}
     missing = []
     for pattern in spec.paths:
-        place = "" if storage.is_local(pattern) else pattern.split("://")[0]
+        place = "" if storage.is_local(pattern) else "/".join(pattern.split("/")[:3])
         try:
             if place in unreachable:
                 raise Unreachable(f"{pattern}: {unreachable[place]}")

@@ -195,9 +195,10 @@ def _words(recipe: Recipe, answer: dict[str, Any]) -> Iterator[str]:
         yield f"warning: {name} holds {', '.join(splits)} by construction"
     if answer["missing"]:
         yield f"missing: {', '.join(answer['missing'])}; a build stops before it computes anything"
-    for why in dict.fromkeys(one["why"].partition(": ")[2] for one in answer["inputs"] if "://" in one["file"]):
-        if why.startswith(UNREACHED):
-            yield f"their place {why}"
+    reasons = {one["file"]: one["why"].removeprefix(f"{one['file']}: ") for one in answer["inputs"] if one["missing"]}
+    places = {"/".join(file.split("/")[:3]): why for file, why in reasons.items() if why.startswith(UNREACHED)}
+    yield from (f"{place} {why}" for place, why in places.items())
+    yield from (f"{file}: {why}" for file, why in reasons.items() if why.startswith("refused"))
     if answer["missing_benchmarks"]:
         yield f"missing benchmarks: {', '.join(answer['missing_benchmarks'])}"
     if answer["unpriced"]:

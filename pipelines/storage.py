@@ -82,7 +82,7 @@ def mirrored(path: str, mirror: str) -> str:
 def expand(pattern: str) -> list[str]:
     """The files that a path, folder or glob names, sorted.
 
-    Errors: InputError where there is none; Unreachable where a remote place cannot be asked.
+    Errors: InputError where there is none, or where its place refuses; Unreachable where that does not answer.
     """
     try:
         return _expand(pattern)
@@ -90,9 +90,12 @@ def expand(pattern: str) -> list[str]:
         # Each remote file system has exceptions of its own, most of no common kind.
         if is_local(pattern) or isinstance(error, InputError):
             raise
+        what = f"({type(error).__name__}: {' '.join(str(error).split())})"
         if isinstance(error, FileNotFoundError):
-            raise InputError(f"{pattern}: no such file ({error})") from error
-        raise Unreachable(f"{pattern}: {UNREACHED} ({type(error).__name__}: {error})") from error
+            raise InputError(f"{pattern}: no such file {what}") from error
+        if getattr(error, "response", None) is not None:  # there is an answer, and it is no
+            raise InputError(f"{pattern}: refused {what}") from error
+        raise Unreachable(f"{pattern}: {UNREACHED} {what}") from error
 
 
 def _expand(pattern: str) -> list[str]:
@@ -106,6 +109,8 @@ def _expand(pattern: str) -> list[str]:
     else:
         found = [name] if fs.exists(name) else []
     if not found:
+        if not is_local(pattern):
+            fs.info(name)  # says why: a data set that is not there, or one that wants a token
         raise InputError(f"{pattern}: no such file (relative paths are taken from the recipe's folder)")
     return [prefix + path for path in found]
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pipelines import storage
 from pipelines.curate import curate
 from pipelines.engine import LocalEngine
-from pipelines.ingest import plan_inputs
+from pipelines.ingest import by_source, ingest, plan_inputs
 from pipelines.manifest import Manifest, Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
@@ -38,8 +38,9 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     """Measure, write the file, and return its rows."""
     name = "hrm_text_mini" if data else "demo"
     recipe = load(str(RECIPES / f"{name}.yaml"))
-    _build(_less(recipe, 20))  # kernels and libraries are loaded: they do not belong to any step
-    small, large = _build(_less(recipe, SMALL_ROWS)), _build(recipe)
+    rows = _rows(recipe)
+    _build(_less(recipe, rows, 0.001))  # kernels and libraries are loaded: they do not belong to any step
+    small, large = _build(_less(recipe, rows, SMALL)), _build(recipe)
     steps = {step: _rate(step, small, large) for step in large.seconds}
     growth, tokens = large.growth, large.tokens / large.text["tokens"]
     rates = {
@@ -66,9 +67,9 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     ]
 
 
-SMALL_ROWS = 12_000
-"""Rows of each source in the smaller of two builds: less than half of the text, and still more than the tokenizer is
-trained on. The two tell what a step costs before it sees any text (the index of the benchmarks, the tokenizer)."""
+SMALL = 0.5
+"""Share of each source in the smaller of two builds: of the same mixture, and still more than the tokenizer is trained
+on. The two tell what a step costs before it sees any text (the index of the benchmarks, the tokenizer)."""
 
 
 class Built(NamedTuple):
@@ -83,8 +84,14 @@ class Built(NamedTuple):
     growth: dict[str, float]
 
 
-def _less(recipe: Recipe, rows: int) -> Recipe:
-    specs = [spec.model_copy(update={"rows": min(rows, spec.rows or rows)}) for spec in recipe.sources]
+def _rows(recipe: Recipe) -> dict[str, int]:
+    """Source -> rows that it gives."""
+    with tempfile.TemporaryDirectory() as root:
+        return {name: rows for name, (rows, _) in by_source(ingest(Run(root, LocalEngine(1)), recipe)).items()}
+
+
+def _less(recipe: Recipe, rows: dict[str, int], share: float) -> Recipe:
+    specs = [spec.model_copy(update={"rows": max(1, int(share * rows[spec.name]))}) for spec in recipe.sources]
     return recipe.model_copy(update={"sources": tuple(specs)})
 
 

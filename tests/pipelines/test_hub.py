@@ -50,6 +50,7 @@ class Hub(ThreadingHTTPServer):
         self.folder = folder
         self.asked: dict[str, list[int]] = {}
         self.breaks_at: int | None = None
+        self.gated: str | None = None
 
     @property
     def address(self) -> str:
@@ -75,7 +76,9 @@ class Page(BaseHTTPRequestHandler):
 
     def _api(self, name: list[str], rest: list[str]) -> None:
         root = self.server.folder / "datasets" / "/".join(name)
-        if not root.is_dir():
+        if "/".join(name) == self.server.gated:
+            self._send(403, b'{"error": "Access is restricted"}', {})
+        elif not root.is_dir():
             self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
         elif rest[:1] == ["tree"]:
             query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
@@ -170,11 +173,13 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def read(recipe: Path, root: Path, address: str, *settings: str) -> subprocess.CompletedProcess[str]:
+def read(
+    recipe: Path, root: Path, address: str, *settings: str, script: str = SCRIPT
+) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_ENDPOINT": address, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(root / "hf")}
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(recipe), str(root), *settings],
+        [sys.executable, "-c", script, str(recipe), str(root), *settings],
         env=environment,
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -212,6 +217,28 @@ def test_a_hub_that_cannot_be_reached_is_an_error_that_names_the_path(recipe: Pa
     last = failed.stderr.strip().splitlines()[-1]
     assert "InputError: source 'gsm8k': hf://datasets/openai/gsm8k/main/train-*.parquet: cannot be reached" in last
     assert "and 2 more" in last
+
+
+PLAN = """
+import json, sys
+from pipelines.plan import plan
+from pipelines.recipe import load
+print(json.dumps(plan(load(sys.argv[1]))))
+"""
+
+
+def test_a_data_set_that_is_gated_or_not_there_does_not_hide_the_others(hub: Hub, recipe: Path, tmp_path: Path) -> None:
+    hub.gated = "KbsdJames/Omni-MATH"
+    with recipe.open("a") as file:
+        file.write("  - {name: arb, adapter: arb}\n")
+    made = read(recipe, tmp_path, hub.address, script=PLAN)
+    assert not made.returncode, made.stderr
+    answer = json.loads(made.stdout)
+    why = {one["source"]: one["why"] for one in answer["inputs"]}
+    assert why["omnimath"].startswith("hf://datasets/KbsdJames/Omni-MATH/test.jsonl: refused (HfHubHTTPError: ")
+    assert why["arb"].startswith("hf://datasets/imone/ARB/*.json: no such file")
+    assert not why["gsm8k"] and not why["flan"] and answer["missing"] == ["arb", "omnimath"]
+    assert "refused (HfHubHTTPError" in "\n".join(answer["words"])
 
 
 def test_a_connection_that_breaks_is_an_error_that_says_how_far_it_came(hub: Hub, recipe: Path, tmp_path: Path) -> None:
