@@ -103,6 +103,7 @@ def tiny(vocab_size: int, context: int) -> TrainConfig:
         checkpoint_steps=100,
         keep=2,
         validation_steps=50,
+        validation_packs=16 * batch_of(256, context),  # more would take longer than the steps between
         sharded=False,
     )
 
