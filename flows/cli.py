@@ -415,7 +415,7 @@ def clusters(
         return
     console = Console()
     dropped = ", ".join(f"{count(rows)} by {step}" for step, rows in answer["rows_dropped"].items())
-    console.say(f"{count(answer['clusters'])} clusters; rows dropped: {dropped}")
+    console.say(f"{count(answer['clusters'])} cluster{'s' if answer['clusters'] != 1 else ''}; rows dropped: {dropped}")
     for number, cluster in enumerate(answer["largest"], 1):
         console.say(
             f"\n[bold]{number}. {count(cluster['rows'])} rows[/bold]: kept {cluster['kept']}, dropped"

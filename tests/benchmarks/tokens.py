@@ -1,91 +1,81 @@
-"""Tokens: encoding against Hugging Face's library with ids compared, the draw, and how full packs are."""
+"""Tokens: every row of the real sources encoded by Winnow and by Hugging Face's library, ids compared; how full packs
+are."""
 
 from __future__ import annotations
 
 import functools
-import gzip
-import itertools
-import json
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from pipelines import storage
 from pipelines.engine import LocalEngine
+from pipelines.ingest import ingest
 from pipelines.manifest import Manifest, Part, Step
 from pipelines.pack import pack
 from pipelines.recipe import Sampling, TokenizerSpec
+from pipelines.recipe import load as load_recipe
 from pipelines.records import RAW, conform
 from pipelines.run import Run, Target
-from pipelines.tokenization import load, tokenize, train_tokenizer
+from pipelines.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
 
 Result = TypeVar("Result")
 
 ROWS_PER_SHARD = 20_000
-REFERENCE_BYTES = 6_000_000  # Hugging Face's library is slow enough for this to be a fair sample
+RECIPE = Path(__file__).parents[2] / "pipelines" / "recipes" / "hrm_text_mini.yaml"
+"""It reads every real source."""
 
 
 def bench(data: Path | None) -> list[dict[str, object]]:
     """Per measure: what, how much per CPU second of one core, and what it is compared with."""
-    pairs = _real(data / "sources") if data is not None else _made(60_000)
     with tempfile.TemporaryDirectory() as root:
-        return _encoding(Run(root, LocalEngine(1)), pairs)
+        run = Run(root, LocalEngine(1))
+        records = _made(run) if data is None else _real(run, data)
+        size = sum(_bytes(table) for table in _tables(records))
+        tokenizer, training = _timed(lambda: train_tokenizer(run, records, TokenizerSpec(vocab_size=65536)))
+        found = load(tokenizer.shards[0]).vocab_size
+        note = f"{size / 1e6:.0f} MB, {found} ids; what it reads of a source is bounded"
+        rows = [_row("train, 65,536 ids", size / training / 1e6, "MB/s", note)]
+        rows += _encoding(records, tokenizer, size)
+        tokens, step = _timed(lambda: tokenize(run, records, tokenizer))
+        note = f"{tokens.rows_kept} rows, reading and writing included"
+        rows.append(_row("tokens step, whole", size / step / 1e6, "MB/s", note))
+        return [*rows, *_packing(run, tokens, tokenizer)]
 
 
-def _encoding(run: Run, pairs: list[tuple[str, str]]) -> list[dict[str, object]]:
-    starts = range(0, len(pairs), ROWS_PER_SHARD)
-    tables = [_records(index, pairs[start : start + ROWS_PER_SHARD]) for index, start in enumerate(starts)]
-    records = run.do(Step("records", 1, {}), lambda desk: desk.map(_write, tables))
-    size = sum(len(text.encode()) for text in itertools.chain.from_iterable(pairs))
-    tokenizer, training = _timed(lambda: train_tokenizer(run, records, TokenizerSpec(vocab_size=65536)))
+def _encoding(records: Manifest, tokenizer: Manifest, size: int) -> list[dict[str, object]]:
+    """Every text of every row by both libraries, by turns, so that what else runs on the machine slows both."""
     bpe = load(tokenizer.shards[0])
-
     reference = Tokenizer.from_file(tokenizer.shards[0].path)
     reference.encode_special_tokens = True
-    texts = list(itertools.chain.from_iterable(pairs))
-    np.random.default_rng(0).shuffle(texts)
-    sample = texts[: REFERENCE_BYTES * len(texts) // size]
-    sampled = sum(len(text.encode()) for text in sample)
-    theirs, ours, same = [], [], 0
-    for _ in range(3):  # by turns, so that what else runs on the machine slows both
-        want, seconds = _timed(
-            lambda: [one.ids for one in reference.encode_batch_fast(sample, add_special_tokens=False)]
-        )
-        theirs.append(sampled / seconds)
-        got, seconds = _timed(lambda: [bpe.encode(text) for text in sample])
-        ours.append(sampled / seconds)
-        same = sum(one == other for one, other in zip(want, got, strict=True))
-    tokens, step = _timed(lambda: tokenize(run, records, tokenizer))
-    fast, slow = statistics.median(ours), statistics.median(theirs)
-    rows: list[dict[str, object]] = [
-        {
-            "what": "train, 65,536 ids",
-            "per core": size / training / 1e6,
-            "unit": "MB/s",
-            "note": f"{size / 1e6:.0f} MB, {bpe.vocab_size} ids",
-        },
-        {"what": "encode, tokenizers", "per core": slow / 1e6, "unit": "MB/s", "note": f"{len(sample)} texts"},
-        {
-            "what": "encode, winnow (tiktoken)",
-            "per core": fast / 1e6,
-            "unit": "MB/s",
-            "note": f"{fast / slow:.1f} times; {same} of {len(sample)} texts with equal ids",
-        },
-        {
-            "what": "tokens step, whole",
-            "per core": size / step / 1e6,
-            "unit": "MB/s",
-            "note": f"{tokens.rows_kept} rows, reading and writing included",
-        },
+    texts = theirs = ours = same = 0.0
+    for table in _tables(records):
+        for batch in table.to_batches(CHUNK_ROWS):
+            part = [text for column in batch.columns for text in column.to_pylist()]
+            encode = functools.partial(reference.encode_batch_fast, part, add_special_tokens=False)
+            want, seconds = _timed(lambda encode=encode: [one.ids for one in encode()])  # type: ignore[misc]
+            theirs += seconds
+            got, seconds = _timed(lambda part=part: [bpe.encode(text) for text in part])  # type: ignore[misc]
+            ours += seconds
+            texts += len(part)
+            same += sum(one == other for one, other in zip(want, got, strict=True))
+    fast, slow = size / ours, size / theirs
+    note = f"{fast / slow:.1f} times; {same:.0f} of {texts:.0f} texts with equal ids"
+    return [
+        _row("encode, tokenizers", slow / 1e6, "MB/s", f"{texts:.0f} texts, every one of {records.rows_kept} rows"),
+        _row("encode, winnow (tiktoken)", fast / 1e6, "MB/s", note),
     ]
-    return [*rows, *_packing(run, tokens, tokenizer)]
+
+
+def _row(what: str, speed: float, unit: str, note: str) -> dict[str, object]:
+    return {"what": what, "per core": speed, "unit": unit, "note": note}
 
 
 def _packing(run: Run, tokens: Manifest, tokenizer: Manifest) -> list[dict[str, object]]:
@@ -114,6 +104,25 @@ def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return result, time.process_time() - start
 
 
+def _tables(records: Manifest) -> Iterator[pa.Table]:
+    """The texts, shard by shard."""
+    for shard in records.shards:
+        yield storage.read_parquet(shard.path, ["instruction", "response"])
+
+
+def _bytes(table: pa.Table) -> int:
+    return sum(int(pc.sum(pc.binary_length(column)).as_py() or 0) for column in table.columns)
+
+
+def _real(run: Run, data: Path) -> Manifest:
+    """The records of every source that lies in the folder of real data."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = RECIPE.read_text(encoding="utf-8").replace("../../../shared/data", str(data))
+        recipe = Path(folder, "all.yaml")
+        recipe.write_text(text, encoding="utf-8")
+        return ingest(run, load_recipe(str(recipe)))
+
+
 def _write(table: pa.Table, target: Target) -> Part:
     return Part(rows_in=table.num_rows, shards=(storage.write_parquet(target.path(), table),))
 
@@ -132,21 +141,17 @@ def _records(index: int, pairs: list[tuple[str, str]]) -> pa.Table:
     return conform(raw, "bench", f"part-{index}").kept
 
 
-def _real(sources: Path) -> list[tuple[str, str]]:
-    with (sources / "gsm8k_train.jsonl").open(encoding="utf-8") as lines:
-        pairs = [(row["question"], row["answer"]) for row in map(json.loads, lines)]
-    with gzip.open(sources / "t0_p3_50k.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return pairs + [(row["prompt"], row["completion"]) for row in map(json.loads, lines)]
-
-
-def _made(rows: int) -> list[tuple[str, str]]:
+def _made(run: Run) -> Manifest:
     """Sentences of invented words, their frequencies falling as words' do."""
-    rng = np.random.default_rng(0)
+    rows, rng = 60_000, np.random.default_rng(0)
     syllables = np.array(["ka", "to", "mi", "ren", "sol", "du", "pex", "an", "or", "ith", "ve", "lu"])
     words = ["".join(rng.choice(syllables, rng.integers(1, 5))) for _ in range(20_000)]
     chance = 1 / np.arange(1, len(words) + 1)
     drawn = iter(rng.choice(len(words), rows * 80, p=chance / chance.sum()).tolist())
-    return [
+    pairs = [
         (" ".join(words[next(drawn)] for _ in range(60)), " ".join(words[next(drawn)] for _ in range(20)))
         for _ in range(rows)
     ]
+    starts = range(0, len(pairs), ROWS_PER_SHARD)
+    tables = [_records(index, pairs[start : start + ROWS_PER_SHARD]) for index, start in enumerate(starts)]
+    return run.do(Step("records", 1, {}), lambda desk: desk.map(_write, tables))
