@@ -144,6 +144,41 @@ def test_upstreams_layout_holds_the_rows_that_the_packs_hold(
     assert max(lengths) == 33 and min(len(tail) for epoch in epochs for _, tail in epoch) >= 2
 
 
+def drawn_by_hand(
+    tokens: Manifest, sampling: Sampling, seed: int
+) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """Upstream's procedure, step by step: one Philox generator; folders by name; in each epoch every folder walks its
+    permutation, which goes on over the epochs; then the epoch is shuffled."""
+    folders: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+    for shard in tokens.shards:
+        for row in storage.map_arrow(shard.path).to_pylist():
+            name = "__".join(row["id"].split("/")[:-1])
+            room = sampling.context - len(row["instruction"])
+            if room >= 2 and len(row["response"]) >= 2:
+                folders.setdefault(name, []).append((tuple(row["instruction"]), tuple(row["response"][:room])))
+    generator = np.random.Generator(np.random.Philox(seed))
+    walks: dict[str, list[int]] = {}
+    epochs = []
+    for _ in range(sampling.epochs):
+        epoch = []
+        for name in sorted(folders):
+            group = next((one for one in sampling.groups if name.startswith(one.prefix)), Group(prefix=""))
+            rows = folders[name]
+            for _ in range(min(group.max_per_file or len(rows), len(rows)) * group.repeat):
+                if not walks.get(name):
+                    walks[name] = generator.permutation(len(rows)).tolist()
+                epoch.append(rows[walks[name].pop(0)])
+        epochs.append([epoch[place] for place in generator.permutation(len(epoch))])
+    return epochs
+
+
+def test_every_epoch_is_upstreams_row_for_row(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
+    _, tokenizer, tokens = steps
+    whole = SAMPLING.model_copy(update={"validation": 0.0})
+    export_hrm_text(tokens, tokenizer, whole, 3, str(tmp_path / "out"))
+    assert epochs_of(tmp_path / "out") == drawn_by_hand(tokens, whole, 3)
+
+
 def test_only_drawn_rows_are_stored_in_sixteen_bits(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
     _, tokenizer, tokens = steps
     once = SAMPLING.model_copy(update={"epochs": 1})
