@@ -1,6 +1,6 @@
 """Contamination: which evaluation items the corpus holds, and the corpus without them.
 
-Three passes with files between: the index of all benchmarks, mapped by every worker; hits by shard; then, with the
+The index of all benchmarks is a step of its own, mapped by every worker. Then two passes: hits by shard; then, with the
 counts of common 13-grams known, classes and removal by shard. The manifest's `side` files are the products:
 
     hits/part-00000.parquet      every hit of the shard, those of rows that stay too (columns: REPORT)
@@ -44,8 +44,11 @@ from pipelines.run import Desk, Run, Target, commit
 from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
 from pipelines.storage import ShardRef
 
-VERSION = 5
-"""Of the index, the scan, the classes and the rules."""
+VERSION = 6
+"""Of the scan, the classes and the rules."""
+
+INDEX_VERSION = 1
+"""Of the index."""
 
 BENCHMARK_SEED = 0
 """Computed benchmarks have the same items whatever the seed of the corpus: a score is compared across runs."""
@@ -107,9 +110,11 @@ def drop_contaminated(run: Run, records: Manifest, settings: Contamination, embe
         assert embed is not None, "whoever allows `semantic` brings the vectors"
         parameters |= {"similarity": settings.similarity}
         vectors = _item_vectors(run, settings, embed)
-    step = Step("contamination", VERSION, parameters, (records.key, *([vectors.key] if vectors else [])))
+    index = _benchmark_index(run, settings)
+    parents = (records.key, index.key, *([vectors.key] if vectors else []))
+    step = Step("contamination", VERSION, parameters, parents)
     near = _Near(embed, vectors.shards, settings.similarity) if embed and vectors else None
-    return run.do(step, lambda desk: _parts(desk, records.shards, settings, near), of=records)
+    return run.do(step, lambda desk: _parts(desk, index.shards[0].path, records.shards, settings, near), of=records)
 
 
 def benchmark_items(spec: BenchmarkSpec) -> pa.Table:
@@ -185,6 +190,12 @@ class _Near(NamedTuple):
     similarity: float
 
 
+def _benchmark_index(run: Run, settings: Contamination) -> Manifest:
+    """A step of one file, so that any corpus checked against the same items under this root finds it made."""
+    step = Step("benchmark-index", INDEX_VERSION, {"benchmarks": [_identity(spec) for spec in settings.benchmarks]})
+    return run.do(step, lambda desk: desk.map(_build_index, [settings.benchmarks]))
+
+
 def _item_vectors(run: Run, settings: Contamination, embed: Embed) -> Manifest:
     """A step with one file a benchmark: (item, vector) of each question, and of each question with its answer."""
     step = Step("item-vectors", 1, {"model": MODEL, "benchmarks": [_identity(spec) for spec in settings.benchmarks]})
@@ -242,9 +253,9 @@ class _Judged(NamedTuple):
     near: ShardRef | None
 
 
-def _parts(desk: Desk, shards: Sequence[ShardRef], settings: Contamination, near: _Near | None) -> list[Part]:
-    (built,) = desk.map(_build_index, [settings.benchmarks], "index")
-    path = built.shards[0].path
+def _parts(
+    desk: Desk, path: str, shards: Sequence[ShardRef], settings: Contamination, near: _Near | None
+) -> list[Part]:
     scanned = desk.map(functools.partial(_scan_shard, path), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
     grams = sum_counts(storage.map_arrow(part.side[0].path) for part in scanned)

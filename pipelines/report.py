@@ -5,15 +5,19 @@ Everything on it is read back from the run's files, so a report can be made anew
 
 from __future__ import annotations
 
+import difflib
 import importlib.resources
 import json
+import re
 from collections import Counter
 from typing import Any
 
 import jinja2
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.contamination import CLASSES, RULES
 from pipelines import storage
 from pipelines.ingest import by_source
 from pipelines.lineage import RunFiles
@@ -210,19 +214,75 @@ def _thinking(run: RunFiles) -> list[dict[str, Any]]:
     return list(total.sort_by([("source", "ascending"), ("blocks", "descending"), ("family", "ascending")]).to_pylist())
 
 
-def _contamination(run: RunFiles) -> list[dict[str, Any]]:
-    """Per benchmark: items, and how many of them the corpus holds."""
+def _contamination(run: RunFiles) -> dict[str, Any] | None:
+    """Per benchmark: the items that the corpus held, what each published rule says of the same hits, which sources they
+    came from, and the worst matches side by side."""
     step = run.step("contamination")
     if step is None:
-        return []
-    table = []
+        return None
+    worst = _worst_matches([side.path for side in step.side if "/hits/" in side.path])
+    benchmarks = []
     for side in step.side:
         if "/clean_ids/" in side.path:
             value = storage.read_json(side.path)
-            table.append(
-                {"benchmark": value["benchmark"], "items": value["items"], "contaminated": len(value["contaminated"])}
+            name, items = value["benchmark"], value["items"]
+            shares = {length: list(found.values()) for length, found in value["overlap"].items()}
+            benchmarks.append(
+                {
+                    "benchmark": name,
+                    "items": items,
+                    "contaminated": len(value["contaminated"]),
+                    "remaining": len(value["remaining"]),
+                    "clean": {n: items - sum(share >= 0.2 for share in found) for n, found in shares.items()},
+                    "dirty": {n: sum(share >= 0.8 for share in found) for n, found in shares.items()},
+                    "rules": value["rules"],
+                    "sources": value["sources"],
+                    "worst": [_side_by_side(hit) for hit in worst.get(name, [])],
+                }
             )
-    return table
+    settings = run.info["settings"]["contamination"]
+    classes = [kind for kind in CLASSES if any(kind in one for b in benchmarks for one in b["sources"].values())]
+    return {
+        "rule": settings["rule"],
+        "drop": settings["drop"],
+        "rules": {name: f"{rule.says} ({rule.source})" for name, rule in RULES.items()},
+        "classes": classes,
+        "benchmarks": benchmarks,
+    }
+
+
+def _worst_matches(paths: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """By benchmark the hits that say most, by class, then score, then length; one for each item. A shard at a time."""
+    worst: dict[str, list[dict[str, Any]]] = {}
+    rank = {kind: place for place, kind in enumerate(CLASSES)}
+    for path in paths:
+        hits = pl.DataFrame(storage.read_parquet(path)).with_columns(rank=pl.col("class").replace_strict(rank))
+        first = hits.sort(
+            ["rank", "score", "longest", "row"], descending=[False, True, True, False], maintain_order=True
+        )
+        for hit in first.unique(["benchmark", "item"], keep="first", maintain_order=True).iter_rows(named=True):
+            found = worst.setdefault(hit["benchmark"], [])
+            if sum(one["from"] == path for one in found) < EXAMPLES:
+                found.append({**hit, "from": path})
+    for name, found in worst.items():
+        found.sort(key=lambda hit: (hit["rank"], -hit["score"], -hit["longest"], hit["row"]))
+        items: dict[str, dict[str, Any]] = {}
+        for hit in found:
+            items.setdefault(hit["item"], hit)
+        worst[name] = list(items.values())[:EXAMPLES]
+    return worst
+
+
+def _side_by_side(hit: dict[str, Any]) -> dict[str, Any]:
+    """A hit with the words that the item and the span share marked: both texts as (text, whether shared)."""
+    item, span = (re.findall(r"\s+|\w+|[^\w\s]", hit[name]) for name in ("asked", "span"))
+    shared: list[tuple[str, bool]] = []
+    marked: list[tuple[str, bool]] = []
+    same = difflib.SequenceMatcher(None, [w.casefold() for w in item], [w.casefold() for w in span], autojunk=False)
+    for what, i, j, k, m in same.get_opcodes():
+        shared.append(("".join(item[i:j]), what == "equal"))
+        marked.append(("".join(span[k:m]), what == "equal"))
+    return {**hit, "item_words": shared, "span_words": marked}
 
 
 def _results(run: RunFiles) -> list[dict[str, Any]]:

@@ -95,11 +95,11 @@ def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     first, made = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
     again, reused = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED), workers=2)
-    assert [step.reused for step in made.performed] == [False, False]
-    assert [step.reused for step in reused.performed] == [True, True] and again == first
+    assert [step.reused for step in made.performed] == [False, False, False]
+    assert [step.reused for step in reused.performed] == [True, True, True] and again == first
     other = GENERATED.model_copy(update={"rule": "open_r1"})
     _, third = scanned(tmp_path / "root", scan_recipe([str(file)], None, other))
-    assert [step.reused for step in third.performed] == [True, False]
+    assert [step.reused for step in third.performed] == [True, True, False]
 
 
 @pytest.mark.parametrize(

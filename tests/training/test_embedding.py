@@ -73,7 +73,12 @@ def test_items_in_other_words_are_a_class_of_their_own_and_stay(
     run = Run(str(tmp_path), LocalEngine())
     made = scan(run, recipe, embed)
     answer = summary(lineage.record(str(tmp_path), recipe, "", made, run.performed))
-    assert [entry.step.name for entry in run.performed] == ["ingest", "item-vectors", "contamination"]
+    assert [entry.step.name for entry in run.performed] == [
+        "ingest",
+        "item-vectors",
+        "benchmark-index",
+        "contamination",
+    ]
     assert answer["flagged"] == {"contamination/test_leak": 1}
     assert answer["classes"]["paraphrase"] == {"rows": 2, "items": 1}
     hits = pa.concat_tables([storage.read_parquet(file) for file in answer["hits"]]).to_pylist()
