@@ -111,7 +111,7 @@ def trained(shards, tokenizer, tmp_path_factory) -> Path:
         model=ModelConfig(vocab_size=512, hidden=64, heads=2, feed_forward=128, blocks=1, max_positions=64),
         lr=6e-3, warmup_steps=5, ema_decay=0.9, precision="fp32", bp_warmup=0,
     )  # fmt: skip
-    loop.train(list(shards) * 4, str(tokenizer), config, str(out))
+    loop.train(list(shards) * 6, str(tokenizer), config, str(out))
     return out
 
 
