@@ -236,12 +236,18 @@ def _contamination(run: RunFiles) -> dict[str, Any] | None:
                     "clean": {n: items - sum(share >= 0.2 for share in found) for n, found in shares.items()},
                     "dirty": {n: sum(share >= 0.8 for share in found) for n, found in shares.items()},
                     "rules": value["rules"],
-                    "sources": value["sources"],
+                    "sources": {one: kinds for one, kinds in value["sources"].items() if set(kinds) != {"template"}},
+                    "moulds": sum(set(kinds) == {"template"} for kinds in value["sources"].values()),
+                    "mould_rows": sum(n["template"] for n in value["sources"].values() if set(n) == {"template"}),
                     "worst": [_side_by_side(hit) for hit in worst.get(name, [])],
                 }
             )
     settings = run.info["settings"]["contamination"]
-    classes = [kind for kind in CLASSES if any(kind in one for b in benchmarks for one in b["sources"].values())]
+    classes = [
+        kind
+        for kind in CLASSES
+        if kind == "template" or any(kind in n for b in benchmarks for n in b["sources"].values())
+    ]
     return {
         "rule": settings["rule"],
         "drop": settings["drop"],

@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks [NAME ...]`: measure, print, and write docs/benchmarks/<name>-<hardware>-<date>.md.
 
-Each module here has `bench(data) -> rows`; `data` is the folder of real data, or None where there is none. Machines are
-noisy: what counts is the ratio of two things measured in one run, and CPU time rather than wall time.
+Each module here has `bench(data) -> rows`, or rows by heading; `data` is the folder of real data, or None where there
+is none. Machines are noisy: what counts is the ratio of two things measured in one run, and CPU time rather than wall
+time.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ def main() -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     for name in arguments.names or NAMES:
         print(f"\n{name} ...", file=sys.stderr)
-        text = table(importlib.import_module(f"tests.benchmarks.{name}").bench(folder))
+        made = importlib.import_module(f"tests.benchmarks.{name}").bench(folder)
+        # A table, or several under their headings.
+        parts = made if isinstance(made, dict) else {"": made}
+        text = "\n\n".join((f"### {title}\n\n" if title else "") + table(rows) for title, rows in parts.items())
         print(f"\n## {name}\n\n{text}", flush=True)
         path = arguments.out / f"{name}-{hardware()}-{today}.md"
         source = "real data" if folder else "generated text"
