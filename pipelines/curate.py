@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from filters.paraphrase import Embed
 from pipelines.decontaminate import drop_contaminated
-from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates, earlier
 from pipelines.errors import CheckFailed
 from pipelines.ingest import ingest
 from pipelines.manifest import Manifest
@@ -37,9 +37,11 @@ def curate(run: Run, recipe: Recipe, embed: Embed | None = None) -> Corpus:
     records = ingest(run, recipe)
     records = refine(run, records, recipe.stages)
     if recipe.exact_duplicates:
-        records = drop_exact_duplicates(run, records, recipe.exact_duplicates, priorities)
+        against = earlier(run.root, recipe.against, "exact-duplicates")
+        records = drop_exact_duplicates(run, records, recipe.exact_duplicates, priorities, against)
     if recipe.near_duplicates:
-        records = drop_near_duplicates(run, records, recipe.near_duplicates, priorities)
+        against = earlier(run.root, recipe.against, "near-duplicates")
+        records = drop_near_duplicates(run, records, recipe.near_duplicates, priorities, against)
     if recipe.contamination:
         records = drop_contaminated(run, records, recipe.contamination, embed)
     if not records.rows_kept:

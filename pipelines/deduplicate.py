@@ -35,8 +35,9 @@ from dedup.probability import Banding
 from dedup.shingles import normalise, shingle_hashes
 from dedup.similarity import Sets
 from filters.stage import DROP_FIELDS, Outcome
+from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.errors import CheckFailed, InputError
+from pipelines.errors import CheckFailed, InputError, RunError, nearest
 from pipelines.manifest import Manifest, Part, Step
 from pipelines.recipe import ExactDuplicates, NearDuplicates, TextField
 from pipelines.run import Desk, Run, Target, commit
@@ -196,6 +197,29 @@ def drop_near_duplicates(
 def banding_of(settings: NearDuplicates) -> Banding:
     """The preset's bands, or bands for the threshold within 128 permutations."""
     return probability.PRESETS[settings.preset] if settings.preset else probability.choose(settings.threshold)
+
+
+def earlier(root: str, runs: Sequence[str], step: str) -> list[Manifest]:
+    """The step of that name of earlier runs, by their whole ids: an abbreviation, or `latest`, would mean another run
+    some other day.
+
+    Errors: RunError where a run is not there, or has no such step.
+    """
+    found = []
+    for name in runs:
+        path = storage.join(root, "runs", name, "run.json")
+        if not storage.exists(path):
+            known = storage.folders(storage.join(root, "runs"))
+            raise RunError(
+                f"against: {name}: no such run in {root}; {nearest(name, known) if known else 'it has none'}"
+            )
+        folders = [one["folder"] for one in storage.read_json(path)["steps"] if one["name"] == step]
+        manifest = manifests.load(root, folders[0]) if folders else None
+        if manifest is None:
+            mend = f"build it again, or set `{step.replace('-', '_')}: false` in this recipe"
+            raise RunError(f"against: run {name} has no step {step} in {root}; {mend}")
+        found.append(manifest)
+    return found
 
 
 def _relevant(priorities: Mapping[str, int]) -> dict[str, int]:

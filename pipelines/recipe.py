@@ -137,11 +137,17 @@ class Recipe(Section):
     seed: int = 0
     on_bad_row: Literal["drop", "fail"] = "drop"
     stages: tuple[AnyStage, ...] = ()
+    against: tuple[str, ...] = ()
     exact_duplicates: ExactDuplicates | Literal[False] = ExactDuplicates()
     near_duplicates: NearDuplicates | Literal[False] = NearDuplicates()
     contamination: Contamination | Literal[False] = False
     tokenizer: TokenizerSpec = TokenizerSpec()
     sampling: Sampling = Sampling()
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, runs: object) -> object:
+        return (runs,) if isinstance(runs, str) else runs
 
     @field_validator("sources")
     @classmethod
