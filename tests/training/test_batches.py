@@ -69,6 +69,20 @@ def test_starting_late_gives_the_same_batches(shards) -> None:
     assert len(set(whole)) == 8
 
 
+def test_all_of_a_batch_goes_to_the_device_and_nothing_else_changes(shards) -> None:
+    def tensors(value: object) -> list[torch.Tensor]:
+        if isinstance(value, tuple):
+            return [found for part in value for found in tensors(part)]
+        return [value] if isinstance(value, torch.Tensor) else []
+
+    packs = Packs(shards)
+    here, there = (batch_of_step(packs, 2, 3, device=torch.device(device)) for device in ("cpu", "meta"))
+    assert type(there.plan) is type(here.plan) and there.ids == here.ids and there.digest == here.digest
+    assert len(tensors(here)) == len(tensors(there)) > 6
+    for one, other in zip(tensors(here), tensors(there), strict=True):
+        assert other.device.type == "meta" and (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
 def test_uneven_shares_are_refused(shards) -> None:
     with pytest.raises(WinnowError, match="multiple"):
         next(batches(Packs(shards), range(1, 2), 4, 0, 3))
