@@ -359,7 +359,7 @@ def similar(
     fields, ngram, unit = settings_of(found, on)
     sought = read_text(file) if file is not None else str(text)
     console = Console(quiet=as_json and not sys.stderr.isatty())
-    with LocalEngine(min(len(found.records.shards), os.cpu_count() or 1)) as engine, console:
+    with LocalEngine(max(1, min(len(found.records.shards), os.cpu_count() or 1))) as engine, console:
         running = Run(root, engine, watch=console.watch)
         answer = look_up(running, found.records, sought, fields, ngram, unit, top)
     matches = [{"jaccard": round(match.jaccard, 4), **match.row} for match in answer.matches]

@@ -57,6 +57,7 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
         "thinking": _thinking(run),
+        "stripped": any(stage["kind"] == "strip_thinking" for stage in run.info["settings"]["stages"]),
         "contamination": _contamination(run),
         "results": _results(run),
         "settings": json.dumps(run.info["settings"], indent=2, ensure_ascii=False),
