@@ -418,13 +418,14 @@ def clusters(
     console.say(f"{count(answer['clusters'])} cluster{'s' if answer['clusters'] != 1 else ''}; rows dropped: {dropped}")
     for number, cluster in enumerate(answer["largest"], 1):
         console.say(
-            f"\n[bold]{number}. {count(cluster['rows'])} rows[/bold]: kept {cluster['kept']}, dropped"
+            f"\n[bold]{number}. {count(cluster['rows'])} rows[/bold]: kept {cluster['kept']}"
+            f"{' in ' + cluster['against'] if cluster['against'] else ''}, dropped"
             f" {count(cluster['exact'])} exact and {count(cluster['near'])} near duplicates"
         )
         for member in cluster["members"]:
             alike = "exact" if member["jaccard"] is None else f"Jaccard {member['jaccard']:.3f}"
             sides = [cluster if cluster["response"] is not None else None, member]
-            texts = [f"{side['instruction']}\n→ {side['response']}" if side else "in an earlier run" for side in sides]
+            texts = [f"{side['instruction']}\n→ {side['response']}" if side else "(its run is gone)" for side in sides]
             console.beside((cluster["kept"], texts[0][:800]), (f"{member['id']}  ({alike})", texts[1][:800]))
             differs = "; ".join(
                 f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member["differs"]

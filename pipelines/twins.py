@@ -2,7 +2,8 @@
 
 A dropped duplicate names its kept twin (evidence `twin`, and `jaccard` where it was near), and that is all that is
 read: a cluster is a kept row and the rows that name it. A row that exact duplicates name may itself have gone as a near
-duplicate; its copies then stand behind the row that it names.
+duplicate; its copies then stand behind the row that it names. A twin in an earlier run is known by its id and the step
+that keeps it, since runs may give the same id to different rows.
 
 Two passes over the dropped rows: the first reads ids and evidence and counts, the second reads the text of the few rows
 that are shown. What is held between them is a count per kept twin.
@@ -17,6 +18,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines import manifest as manifests
 from pipelines import storage
 from pipelines.errors import RunError
 from pipelines.lineage import RunFiles
@@ -26,21 +28,25 @@ STEPS = ("exact-duplicates", "near-duplicates")
 
 TEXTS = ("instruction", "response")
 
+EARLIER = "\0"
+"""Stands between a twin's id and the step of an earlier run that keeps it."""
+
 DIFF_WORDS = 2000
 """Words of a text that are compared to say what differs; a diff takes the square of them."""
 
 JOINT = 5
 """Words and spaces between two differences that are shown as one."""
 
-_EVIDENCE = pl.Struct({"twin": pl.String, "jaccard": pl.Float64})
+_EVIDENCE = pl.Struct({"twin": pl.String, "jaccard": pl.Float64, "against": pl.String})
 
 
 def clusters(run: RunFiles, top: int = 10, members: int = 3) -> dict[str, Any]:
     """The `top` largest clusters of a run, each with up to `members` of its dropped rows, the least alike first.
 
     Returns `run`; `clusters`, how many there are, and `rows_dropped` of each step; `largest`: of each its `kept` id,
-    `rows` (with the kept one), `exact` and `near` (the dropped, by step), the kept row's `instruction` and `response`
-    (null where the twin is in an earlier run), and `members`: `id`, `step`, `jaccard`, texts, and `differs`, pairs of
+    `against` (the earlier run's step that keeps it, null for this run's own), `rows` (with the kept one), `exact` and
+    `near` (the dropped, by step), the kept row's `instruction` and `response` (null where that step is gone), and
+    `members`: `id`, `step`, `jaccard`, texts, and `differs`, pairs of
     what the kept row has and what stands there in this one.
 
     Errors: RunError where the run's recipe leaves duplicates alone.
@@ -54,7 +60,7 @@ def clusters(run: RunFiles, top: int = 10, members: int = 3) -> dict[str, Any]:
     shown = sizes.sort(["rows", "twin"], descending=[True, False]).head(top)
     roots = shown["twin"].to_list()
     names = _behind(exact, near, roots)
-    kept = {row["id"]: row for row in _texts(last, roots)}
+    kept = _kept(run, last, roots)
     dropped = _members(exact, near, names, members)
     largest = []
     for line in shown.to_dicts():
@@ -62,16 +68,34 @@ def clusters(run: RunFiles, top: int = 10, members: int = 3) -> dict[str, Any]:
         rows = [_with_difference(twin, row) for row in dropped.get(line["twin"], [])]
         texts = {name: twin[name] if twin else None for name in TEXTS}
         sizes_of_it = {name: line[name] for name in ("rows", "exact", "near")}
-        largest.append({"kept": line["twin"], **sizes_of_it, **texts, "members": rows})
+        name, against = _parts(line["twin"])
+        largest.append({"kept": name, "against": against, **sizes_of_it, **texts, "members": rows})
     totals = {step.step: step.rows_dropped for step in (exact, near) if step is not None}
     return {"run": run.id, "clusters": counts.height, "rows_dropped": totals, "largest": largest}
 
 
 def _evidence(step: Manifest | None) -> Iterator[pl.DataFrame]:
-    """Shard by shard, the dropped rows of a step: id, twin, jaccard (null for exact ones)."""
+    """Shard by shard, the dropped rows of a step: id, twin (see `_parts`), jaccard (null for exact ones)."""
     for shard in step.dropped if step else ():
         table = pl.DataFrame(storage.read_parquet(shard.path, ["id", "evidence"]))
-        yield table.select("id", pl.col("evidence").str.json_decode(_EVIDENCE)).unnest("evidence")
+        table = table.select("id", pl.col("evidence").str.json_decode(_EVIDENCE)).unnest("evidence")
+        yield table.select("id", pl.concat_str("twin", "against", separator=EARLIER, ignore_nulls=True), "jaccard")
+
+
+def _parts(twin: str) -> tuple[str, str | None]:
+    """A twin as it is counted -> its id, and the step of an earlier run that keeps it (None for this run's own)."""
+    name, earlier, step = twin.partition(EARLIER)
+    return name, step if earlier else None
+
+
+def _kept(run: RunFiles, last: Manifest, twins: list[str]) -> dict[str, dict[str, Any]]:
+    """Twin -> its row, where it can be found."""
+    found: dict[str, dict[str, Any]] = {}
+    for against in {_parts(twin)[1] for twin in twins}:
+        step = last if against is None else manifests.load(run.folder.rsplit("/runs/", 1)[0], against)
+        mine = {_parts(twin)[0]: twin for twin in twins if _parts(twin)[1] == against}
+        found |= {mine[row["id"]]: row for row in _texts(step, list(mine))} if step else {}
+    return found
 
 
 def _counts(exact: Manifest | None, near: Manifest | None) -> pl.DataFrame:

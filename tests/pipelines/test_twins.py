@@ -16,10 +16,13 @@ import pytest
 from dedup.shingles import normalise
 from pipelines import lineage, storage
 from pipelines.curate import curate
+from pipelines.deduplicate import drop_exact_duplicates
 from pipelines.engine import LocalEngine
 from pipelines.errors import InputError, RunError
 from pipelines.lineage import RunFiles
-from pipelines.recipe import load
+from pipelines.manifest import Part, Step
+from pipelines.recipe import ExactDuplicates, load
+from pipelines.records import RECORD
 from pipelines.run import Run
 from pipelines.similar import Found, settings_of, similar
 from pipelines.twins import clusters, difference
@@ -113,6 +116,32 @@ def test_a_run_that_looked_for_no_duplicates_has_no_clusters(run: RunFiles) -> N
     others = tuple(step for step in run.steps if "duplicates" not in step.step)
     with pytest.raises(RunError, match="looks for no duplicates"):
         clusters(run._replace(steps=others))
+
+
+def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: RunFiles) -> None:
+    """Both runs have a row s/part-0/0: the earlier one's is the twin of the later one's s/part-0/1."""
+    root = run.folder.rsplit("/runs/", 1)[0]
+    made = Run(root, LocalEngine(1))
+    old = rows(run, "exact-duplicates", False)[0]
+    fresh = old | {"instruction": " ".join(f"fresh{n}" for n in range(30)), "digest": b"0" * 16}
+    again = [fresh, old | {"id": "s/part-0/1", "digest": b"1" * 16}, fresh | {"id": "s/part-0/2", "digest": b"2" * 16}]
+    table = pa.Table.from_pylist(again, RECORD)
+    given = made.do(
+        Step("given", 1, {"more": 1}),
+        lambda desk: desk.map(
+            lambda item, target: Part(rows_in=3, shards=(storage.write_parquet(target.path(), item),)), [table]
+        ),
+    )
+    earlier = run.step("exact-duplicates")
+    assert earlier is not None and old["id"] == "s/part-0/0"
+    later = drop_exact_duplicates(made, given, ExactDuplicates(), {}, against=(earlier,))
+    told = clusters(run._replace(steps=(later,)))["largest"]
+    assert [(one["kept"], one["against"], one["rows"]) for one in told] == [
+        ("s/part-0/0", None, 2),
+        ("s/part-0/0", f"exact-duplicates-{earlier.key}", 2),
+    ]
+    assert [one["instruction"] for one in told] == [fresh["instruction"], old["instruction"]]
+    assert [[member["id"] for member in one["members"]] for one in told] == [["s/part-0/2"], ["s/part-0/1"]]
 
 
 def look_up(run: RunFiles, text: str, top: int = 10, engine: LocalEngine | None = None) -> tuple[Found, Run]:
