@@ -1,4 +1,4 @@
-"""Who may look at whom in a packed batch, and two ways to compute it.
+"""Who may look at whom in a packed batch, and ways to compute it.
 
 A batch is a row of sequences without padding. A sequence is a prefix (the instruction, whose tokens all see each other)
 and a suffix (the response, whose tokens see the prefix and what went before them):
@@ -8,20 +8,25 @@ and a suffix (the response, whose tokens see the prefix and what went before the
 `reference` writes that line down as a dense [N, N] mask. `attend` computes the same with two small attention calls per
 group of sequences of like length, prefix rows and suffix rows, so neither other sequences nor the forbidden corner
 (prefix looking at suffix) cost anything. It holds when every response is one token long and there are no suffix rows.
+On a GPU `attend` makes the same two passes with kernels that take sequences of any length (`attend_varlen`), and
+`flexible` leaves all to FlexAttention; which is the faster there, `python -m tests.benchmarks.gpu` says.
 
 Shape suffixes: N tokens, H heads, K head width, S sequences of a group, P and C its longest prefix and suffix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.varlen import varlen_attn
 
 PADDING = 1.25
 """Sequences share a group while the longest is at most this many times the shortest."""
@@ -36,6 +41,19 @@ class Group(NamedTuple):
     suffix_mask: Tensor | None  # [S or 1, 1, C, P + C]; None where there are no suffix rows
 
 
+class Passes(NamedTuple):
+    """Prefix rows, suffix rows and whole sequences, where each sequence's begin and end among them, and the longest."""
+
+    prefix_rows: Tensor  # int64
+    suffix_rows: Tensor  # int64, perhaps none
+    prefix_bounds: Tensor  # int32 [S + 1]
+    suffix_bounds: Tensor
+    bounds: Tensor
+    longest_prefix: int
+    longest_suffix: int
+    longest: int
+
+
 class Layout(NamedTuple):
     """The sequences of a packed batch, and how `attend` groups them."""
 
@@ -43,6 +61,7 @@ class Layout(NamedTuple):
     suffix_lengths: tuple[int, ...]
     groups: tuple[Group, ...]
     order_N: Tensor  # int64: where each token's result stands among the groups' results
+    passes: Passes
 
 
 Lengths = Sequence[int] | NDArray[np.int64]
@@ -86,7 +105,27 @@ def layout(prefix_lengths: Lengths, suffix_lengths: Lengths, dtype: torch.dtype 
                 suffix_mask=_additive(seen[:1] if even else seen, dtype)[:, None] if C else None,
             )
         )
-    return Layout(tuple(prefixes.tolist()), tuple(suffixes.tolist()), tuple(groups), torch.from_numpy(order_N))
+    told = (tuple(prefixes.tolist()), tuple(suffixes.tolist()))
+    return Layout(*told, tuple(groups), torch.from_numpy(order_N), _passes(prefixes, suffixes))
+
+
+def _passes(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> Passes:
+    lengths = prefixes + suffixes
+    starts = np.cumsum(lengths) - lengths
+    inside = np.arange(int(lengths.sum())) - np.repeat(starts, lengths) < np.repeat(prefixes, lengths)
+    bounds = [
+        torch.from_numpy(np.append(0, np.cumsum(part)).astype(np.int32)) for part in (prefixes, suffixes, lengths)
+    ]
+    return Passes(
+        torch.from_numpy(np.flatnonzero(inside)),
+        torch.from_numpy(np.flatnonzero(~inside)),
+        bounds[0],
+        bounds[1],
+        bounds[2],
+        int(prefixes.max()),
+        int(suffixes.max()),
+        int(lengths.max()),
+    )
 
 
 def _alike(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -108,6 +147,8 @@ def _additive(allowed: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
 
 def attend(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
     """PrefixLM attention over a packed batch: a_NHK, in the dtype of the arguments; scale 1/sqrt(K)."""
+    if q_NHK.is_cuda and q_NHK.dtype in (torch.bfloat16, torch.float16):
+        return attend_varlen(plan, q_NHK, k_NHK, v_NHK)
     results = []
     for group in plan.groups:
         (S, L), P = group.rows_SL.shape, group.prefix
@@ -119,6 +160,59 @@ def attend(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
             a = F.scaled_dot_product_attention(q[:, :, P:], k, v, group.suffix_mask)
             results.append(a.transpose(1, 2).flatten(0, 1))
     return torch.cat(results).index_select(0, plan.order_N)
+
+
+def attend_varlen(
+    plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, kernel: Callable[..., Any] = varlen_attn
+) -> Tensor:
+    """The same as `attend` by two calls of FlashAttention's variable-length kernel (bf16 or fp16, on a GPU).
+
+    Prefix rows among themselves, then suffix rows, causally, over their whole sequences: the kernel aligns a causal
+    mask at the last row and column, so suffix row c sees the prefix and c + 1 of the suffix. There is no second call
+    where no sequence has suffix rows; upstream's backward pass aborts there.
+    """
+    passes = plan.passes
+    q, k, v = (x.index_select(0, passes.prefix_rows) for x in (q_NHK, k_NHK, v_NHK))
+    bounds, longest = passes.prefix_bounds, passes.longest_prefix
+    a_NHK = torch.empty_like(q_NHK).index_copy(0, passes.prefix_rows, kernel(q, k, v, bounds, bounds, longest, longest))
+    if passes.longest_suffix:
+        q = q_NHK.index_select(0, passes.suffix_rows)
+        a = kernel(
+            q, k_NHK, v_NHK, passes.suffix_bounds, passes.bounds, passes.longest_suffix, passes.longest,
+            window_size=(-1, 0),
+        )  # fmt: skip
+        a_NHK = a_NHK.index_copy(0, passes.suffix_rows, a)
+    return a_NHK
+
+
+def flexible(plan: Layout, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`attend` for this plan by FlexAttention: (q_NHK, k_NHK, v_NHK) -> a_NHK. Its block mask is made once, here.
+
+    It is compiled on a GPU; on a CPU it is as slow as `reference`, and has no gradient.
+    """
+    lengths = torch.tensor(plan.prefix_lengths) + torch.tensor(plan.suffix_lengths)
+    sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(device)
+    ends = lengths.cumsum(0) - lengths + torch.tensor(plan.prefix_lengths)
+    prefix_end_N = ends.to(device)[sequence_N]
+
+    def allowed(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return (sequence_N[q] == sequence_N[k]) & ((k <= q) | (k < prefix_end_N[q]))
+
+    tokens = len(sequence_N)
+    mask = create_block_mask(allowed, None, None, tokens, tokens, device=str(device))
+    compute: Any = _compiled_flex() if device.type == "cuda" else flex_attention
+
+    def attend_flex(q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+        q, k, v = (x.transpose(0, 1)[None] for x in (q_NHK, k_NHK, v_NHK))
+        out: Tensor = compute(q, k, v, block_mask=mask)[0].transpose(0, 1)
+        return out
+
+    return attend_flex
+
+
+@lru_cache
+def _compiled_flex() -> Callable[..., Any]:
+    return torch.compile(flex_attention)
 
 
 def reference(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:

@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from training.attention import attend, layout, reference
+from training.attention import attend, attend_varlen, flexible, layout, reference
 
 lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=12)
 
 
-def agree(sequences: list[tuple[int, int]]) -> None:
+def agree(sequences: list[tuple[int, int]], fast: Callable[..., Tensor] = attend) -> None:
     plan = layout([p for p, _ in sequences], [c for _, c in sequences])
     tokens = sum(p + c for p, c in sequences)
     generator = torch.Generator().manual_seed(tokens)
     q, k, v, g = (torch.randn(tokens, 2, 8, generator=generator, dtype=torch.float32) for _ in range(4))
     results = []
-    for compute in (attend, reference):
+    for compute in (fast, reference):
         inputs = [x.clone().requires_grad_() for x in (q, k, v)]
         a = compute(plan, *inputs)
         a.backward(g)
         results.append([a.detach(), *(x.grad for x in inputs)])
-    for fast, slow in zip(*results, strict=True):
-        torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+    for quick, slow in zip(*results, strict=True):
+        torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(lengths)
 def test_fast_path_equals_the_definition(sequences: list[tuple[int, int]]) -> None:
     agree(sequences)
+
+
+def kernel(q, k, v, bounds_q, bounds_k, longest_q, longest_k, window_size=(-1, -1)) -> Tensor:
+    """What varlen_attn documents, a sequence at a time: causal masks stand in the lower right corner."""
+    out = []
+    for a, b, c, d in zip(bounds_q, bounds_q[1:], bounds_k, bounds_k[1:], strict=False):
+        assert b - a <= longest_q and d - c <= longest_k
+        scores = torch.einsum("qhk,phk->hqp", q[a:b], k[c:d]) / q.shape[-1] ** 0.5
+        if window_size == (-1, 0):
+            late = torch.arange(d - c) > torch.arange(b - a)[:, None] + (d - c) - (b - a)
+            scores = scores.masked_fill(late, -torch.inf)
+        out.append(torch.einsum("hqp,phk->qhk", scores.softmax(-1), v[c:d]))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(1, 30)]])
+def test_two_passes_of_a_variable_length_kernel_equal_the_definition(sequences: list[tuple[int, int]]) -> None:
+    """The kernel itself needs a GPU; what is given to it, and where its results go, does not."""
+    agree(sequences, lambda plan, q, k, v: attend_varlen(plan, q, k, v, kernel))
+
+
+@pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_equals_the_definition(sequences: list[tuple[int, int]]) -> None:
+    plan = layout([p for p, _ in sequences], [c for _, c in sequences])
+    q, k, v = torch.randn(3, sum(p + c for p, c in sequences), 2, 8)
+    torch.testing.assert_close(
+        flexible(plan, torch.device("cpu"))(q, k, v), reference(plan, q, k, v), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_responses_of_one_token_each_leave_no_suffix_rows() -> None:
