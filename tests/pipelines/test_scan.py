@@ -18,7 +18,7 @@ from pipelines.engine import LocalEngine
 from pipelines.errors import InputError, RecipeError
 from pipelines.ingest import check_inputs
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
-from pipelines.report import write_report
+from pipelines.report import facts, write_report
 from pipelines.run import Run
 from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan, scan_recipe, summary
 
@@ -89,6 +89,21 @@ def test_a_scan_is_a_run_that_the_ledger_knows(tmp_path: Path) -> None:
     assert fate["history"][-1]["reason"] == "test_leak" and LEAKED[1]["id"] in json.dumps(fate["history"])
     page = Path(write_report(run)).read_text(encoding="utf-8")
     assert LEAKED[1]["id"] in page
+
+
+def test_the_report_puts_item_and_row_side_by_side_and_reads_every_rule(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
+    answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
+    found = facts(lineage.open_run(str(tmp_path / "root"), answer["run"]))["contamination"]
+    (line,) = found["benchmarks"]
+    assert (line["items"], line["contaminated"], line["remaining"]) == (60, 3, 0)
+    assert line["rules"]["ngram13"] == {"items": 3, "rows": 3} and set(line["rules"]) == set(found["rules"])
+    assert line["sources"][SOURCE]["test_leak"] == 3
+    for hit in line["worst"]:
+        (item,) = [one for one in LEAKED if one["id"] == hit["item"]]
+        assert hit["before"].endswith("Question: ") and hit["after"].endswith(item["answer"])
+        assert "".join(text for text, _ in hit["item_words"]) == item["question"]
+        assert "".join(text for text, same in hit["span_words"] if same) == hit["span"]
 
 
 def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path) -> None:
