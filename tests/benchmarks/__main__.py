@@ -21,6 +21,8 @@ NAMES = (
     "filters",
     "dedup",
     "contamination",
+    "paraphrase",
+    "peers",
     "thinking",
     "tokens",
     "sampling",
