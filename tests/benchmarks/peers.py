@@ -43,7 +43,7 @@ Row = dict[str, object]
 PERMUTATIONS, NGRAM, THRESHOLD = 128, 5, 0.8
 SETS = {"gsm8k": "gsm8k_test.jsonl", "arc_challenge": "arc_challenge_test.json", "math": "math_test.parquet"}
 DATATROVE_ROWS = 6_000
-"""Rows that datatrove gets, spread over the corpus: some 6 MB, twenty seconds of its time twice; ours is timed on these too."""
+"""Rows that datatrove gets, spread over the corpus: some 6 MB, 20 s of its time twice; ours is timed on these too."""
 PLANTED = 300
 
 
