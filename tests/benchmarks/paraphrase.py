@@ -2,7 +2,9 @@
 
 Items: MMLU's two rephrased subjects with HumanEval, a vector for each question and for each question with its answer.
 Recall is over the rephrased items: some item at or above the threshold, and the original itself the nearest one.
-False alarms are over rows of sources that hold none of these items. Without the real data there is nothing to measure.
+False alarms are over rows of sources that hold none of these items. The last column is the hard case: GSM8K's training
+problems against its test items, which are alike by design and no paraphrases. Without the real data there is nothing to
+measure.
 """
 
 from __future__ import annotations
@@ -53,6 +55,9 @@ def bench(data: Path | None) -> list[Row]:
     found = {name: (embed(asked), wanted) for name, (asked, wanted) in rephrased.items()}
     others = {name: embed(rows) for name, rows in _others(data).items()}
 
+    test = benchmark_items(BenchmarkSpec(name="gsm8k", path=str(folder / "gsm8k_test.jsonl")))["question"].to_pylist()
+    relatives, alone = embed(test), np.arange(len(test), dtype=np.int32)
+
     rows: list[Row] = []
     default = Contamination(benchmarks=()).similarity
     for threshold in THRESHOLDS:
@@ -65,6 +70,8 @@ def bench(data: Path | None) -> list[Row]:
         for name, told in others.items():
             flagged = len(nearest_items(told, vectors, owner, bench_of, threshold)[0])
             line[f"false alarms, {name}"] = flagged / len(told)
+        kin = nearest_items(others["gsm8k_train"], relatives, alone, np.zeros(len(test), np.int32), threshold)[0]
+        line["gsm8k_train near gsm8k"] = len(kin) / len(others["gsm8k_train"])
         rows.append(line)
     sample = _others(data)["t0_p3"]
     started = time.process_time()
