@@ -31,7 +31,7 @@ from training.model import ModelConfig
 SMALL = TrainConfig(
     name="small",
     model=ModelConfig(vocab_size=256, hidden=32, heads=2, feed_forward=64, blocks=1, max_positions=64),
-    batch_packs=4, steps=65, validation_steps=20,
+    batch_packs=2, steps=130, validation_steps=50,
     lr=3e-3, warmup_steps=5, ema_decay=0.9, precision="fp32", checkpoint_steps=6, keep=2,
 )  # fmt: skip
 
@@ -144,7 +144,7 @@ class TestRefusalsBeforeRayIsStarted:
     def test_another_runs_folder(self, packs: Path, tmp_path: Path) -> None:
         found = find_packs(str(packs), "")
         loop.train(found.shards, found.tokenizer, SMALL.model_copy(update={"steps": 2}), str(tmp_path))
-        with pytest.raises(CheckpointError, match="steps 2 -> 65"):
+        with pytest.raises(CheckpointError, match="steps 2 -> 130"):
             train_on_ray(found.shards, found.tokenizer, SMALL, str(tmp_path))
 
     def test_a_finished_run_needs_no_ray(self, packs: Path, tmp_path: Path) -> None:
