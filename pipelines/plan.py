@@ -19,6 +19,7 @@ from pipelines.ingest import Input, plan_inputs
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
+from pipelines.tokenization import SAMPLE_BYTES
 
 RATES_FILE = Path(__file__).with_name("rates.json")
 """What was measured, when and on what: `python -m tests.benchmarks rates` writes it anew."""
@@ -51,8 +52,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     # HRM-Text's caps let through a known share of its corpus; of another, a part that cannot be known before.
     drawn = min(tokens, EPOCH_TOKENS) if set(parts) == set(PARTS) else tokens
     steps = [
-        _step(name, text, rows, rows * drawn / max(tokens, 1), drawn, recipe, rates["steps"][name])
-        for name in _steps(recipe)
+        _step(name, text, rows, rows * drawn / max(tokens, 1), drawn, recipe, rates["steps"]) for name in _steps(recipe)
     ]
     answer: dict[str, Any] = {
         "recipe": recipe.name,
@@ -132,15 +132,22 @@ def _parts_missing(
 
 
 def _step(
-    name: str, text: float, rows: float, drawn_rows: float, drawn: float, recipe: Recipe, rate: dict[str, float]
+    name: str, text: float, rows: float, drawn_rows: float, drawn: float, recipe: Recipe, rates: dict[str, Any]
 ) -> dict[str, Any]:
     """What a step takes, as if no step before it dropped anything."""
+    rate = rates[name]
+    seconds = rate["core_seconds_before"] + text / 1e6 / rate["mb_per_core_second"]
+    if name == "tokenizer":  # trained on a sample of each source; the rest is only read, which ingest does at its rate
+        sample = min(text, SAMPLE_BYTES * len(recipe.sources))
+        seconds += (sample - text) / 1e6 / rate["mb_per_core_second"] + text / 1e6 / rates["ingest"][
+            "mb_per_core_second"
+        ]
     whole = PER_ROW.get(name, 0) * rows + (PER_DRAWN_ROW * drawn_rows if name == "pack" else 0)
     width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
     disk = drawn * width * recipe.sampling.epochs if name == "pack" else text * rate["disk_bytes_per_byte"]
     return {
         "name": name,
-        "core_hours": round((rate["core_seconds_before"] + text / 1e6 / rate["mb_per_core_second"]) / 3600, 4),
+        "core_hours": round(seconds / 3600, 4),
         "memory_gb": round(rate["memory_gb"] + whole / 1e9, 2),
         "disk_bytes": int(disk),
     }

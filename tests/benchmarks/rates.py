@@ -68,8 +68,8 @@ def bench(data: Path | None) -> list[dict[str, object]]:
 
 
 SMALL = 0.5
-"""Share of each source in the smaller of two builds: of the same mixture, and still more than the tokenizer is trained
-on. The two tell what a step costs before it sees any text (the index of the benchmarks, the tokenizer)."""
+"""Share of each source in the smaller of two builds, which has the same mixture. The two tell what a step costs before
+it sees any text: the index of the benchmarks is half of the check's time here, and nothing in a large corpus."""
 
 
 class Built(NamedTuple):
