@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from tokenizers import Tokenizer
 
 from pipelines import storage
@@ -68,11 +69,12 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     training order. metadata.json: tokenizer_info, vocab_size null (upstream derives it), max_seq_len = the context,
     total_length = mean tokens per epoch. tokenizer_info.json: the same again. tokenizer/: what `AutoTokenizer` loads;
     its absolute path stands in tokenizer_info, so an export that is moved needs that line changed. Held at once: some
-    36 bytes per row of the corpus, 20 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling).
+    32 bytes per row of the corpus, 18 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling).
 
     Errors: InputError where `out` is in use or is no local folder; CheckFailed where there is no row to draw.
     """
     rows = pool([measure(storage.map_arrow(shard.path)) for shard in tokens.shards], settings)
+    pa.default_memory_pool().release_unused()  # of the lengths, 8 bytes a row
     if not len(rows.row):
         raise CheckFailed("there is no row to export: none fits the context")
     control = load(tokenizer.shards[0]).special.values()
