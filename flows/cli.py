@@ -510,16 +510,28 @@ def sources(as_json: Json = False) -> None:
 
 @app.command()
 def export(
-    run: RunName,
+    run: Annotated[
+        str, typer.Argument(help="A run's id, a unique beginning of it, or `latest`; for `transformers`, a checkpoint.")
+    ],
     to: Annotated[str, typer.Option("--out", help="A new folder for the export.")],
-    form: Annotated[str, typer.Option("--format", help="`hf`, `jsonl` or `hrm-text`.")] = "hf",
+    form: Annotated[
+        str, typer.Option("--format", help="Of a corpus `hf`, `jsonl` or `hrm-text`; of a checkpoint `transformers`.")
+    ] = "hf",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
-    """Write a run's corpus for others: a Hugging Face data set, JSONL, or the layout of HRM-Text's own trainer.
+    """Write a run's corpus for others: a Hugging Face data set, JSONL, or the layout of HRM-Text's own trainer; or a
+    checkpoint (`latest`: the newest) as a model folder that transformers loads, and `winnow generate` too.
 
-    Example: `winnow export latest --format jsonl --out corpus`
+    Example: `winnow export latest --format jsonl --out corpus`, `winnow export latest --format transformers --out hf`
     """
+    if form == "transformers":
+        from flows.find import find_checkpoint
+        from training.export import to_transformers
+
+        folder = str(to_transformers(find_checkpoint(run, root), to))
+        out({"folder": folder}) if as_json else typer.echo(f"a model for transformers in {folder}")
+        return
     from pipelines import lineage
     from pipelines.errors import WinnowError, nearest
     from pipelines.export import export_corpus, export_hrm_text
@@ -534,7 +546,7 @@ def export(
             raise WinnowError(f"run {found.id} has no tokens: a scan ends with text; export it as hf or jsonl")
         done = export_hrm_text(tokens, tokenizer, Sampling.model_validate(settings["sampling"]), settings["seed"], to)
     else:
-        raise WinnowError(f"--format {form}: {nearest(form, ['hf', 'jsonl', 'hrm-text'])}")
+        raise WinnowError(f"--format {form}: {nearest(form, ['hf', 'jsonl', 'hrm-text', 'transformers'])}")
     out(done._asdict()) if as_json else typer.echo(f"{done.rows:,} rows in {len(done.files)} files below {done.folder}")
 
 

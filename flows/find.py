@@ -10,6 +10,7 @@ from pipelines.errors import RunError
 from pipelines.lineage import RunFiles
 from training import checkpoint as checkpoints
 from training.batches import Packs
+from training.export import is_transformers
 
 
 def find_checkpoint(name: str, root: str) -> str:
@@ -28,6 +29,8 @@ def find_checkpoint(name: str, root: str) -> str:
 
 def run_of(checkpoint: str, root: str) -> RunFiles | None:
     """The recorded run under `root` whose packs the checkpoint was trained on; None when it is not there."""
+    if is_transformers(checkpoint):
+        return None
     key = checkpoints.read(Path(checkpoint)).progress.run_key
     for name in storage.folders(storage.join(root, "runs")):
         path = storage.join(root, "runs", name, "run.json")

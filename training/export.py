@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.errors import InputError
+from pipelines.tokenization import ENVELOPE, PADDING
 from training import checkpoint
 from training.model import HrmText, ModelConfig
 
@@ -29,6 +30,10 @@ FUSED = {
     ".attn.o_proj.": (".self_attn.o_proj.",),
 }
 """A matrix as published -> the matrices that transformers has in memory, in order of rows."""
+
+
+ROLES_FILE = "winnow.json"
+"""Beside an exported model: which token is boq, eoq, eoa, pad and each condition, and the context."""
 
 
 def to_transformers(folder: str, out: str, average: bool = True) -> Path:
@@ -67,6 +72,7 @@ def to_transformers(folder: str, out: str, average: bool = True) -> Path:
     }
     (aside / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
     shutil.copyfile(found.folder / "tokenizer.json", aside / "tokenizer.json")
+    (aside / ROLES_FILE).write_text(json.dumps({"special": special, "context": found.progress.context}) + "\n")
     if target.exists():
         target.rmdir()
     aside.rename(target)
@@ -103,6 +109,31 @@ def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool
         "pad_token_id": special["pad"],
         "dtype": "float32",
     }
+
+
+def is_transformers(folder: str) -> bool:
+    """Whether a folder holds a model as transformers has it, rather than a checkpoint."""
+    return (Path(folder) / "config.json").is_file() and not (Path(folder) / "checkpoint.json").exists()
+
+
+def roles(folder: str) -> tuple[dict[str, int], int, bool]:
+    """Of a model folder: its control tokens by role, the context, and whether prompts are read left to right.
+
+    A folder that was not exported here has HRM-Text's tokens. Raises InputError where they are not in its tokenizer.
+    """
+    source = Path(folder)
+    try:
+        said = json.loads((source / "config.json").read_text())
+        tokenizer = json.loads((source / "tokenizer.json").read_text())
+        if (source / ROLES_FILE).exists():
+            own = json.loads((source / ROLES_FILE).read_text())
+            return own["special"], own["context"], not said.get("prefix_lm", True)
+        ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+        special = {role: ids[name] for role, name in ENVELOPE.items()}
+        special["pad"] = next(ids[name] for name in PADDING if name in ids)
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        raise InputError(f"{folder}: its tokenizer does not say how to ask HRM-Text ({error})") from None
+    return special, said["max_position_embeddings"] + 1, not said.get("prefix_lm", True)
 
 
 def from_transformers(folder: str) -> HrmText:

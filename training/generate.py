@@ -25,6 +25,7 @@ from pipelines.errors import WinnowError
 from training import checkpoint, decode
 from training.attention import attend, layout
 from training.configs import DTYPES, Precision
+from training.export import from_transformers, is_transformers, roles
 from training.model import HrmText, slots
 
 
@@ -42,10 +43,16 @@ class Speaker(NamedTuple):
 
 
 def load(folder: str, average: bool = True, precision: Precision = "fp32") -> Speaker:
-    """The model of a checkpoint (or of a run's latest): the moving average of its weights, or the last ones.
+    """The model of a checkpoint (or of a run's latest): the moving average of its weights, or the last ones. Or that of
+    a folder that transformers can load, exported here or published.
 
     bf16 answers faster, and now and then with another token where two were nearly as likely.
     """
+    if is_transformers(folder):
+        model = from_transformers(folder).to(DTYPES[precision])
+        special, context, causal = roles(folder)
+        tokenizer = read_tokenizer(Path(folder) / "tokenizer.json")
+        return Speaker(model, tokenizer, special, context, Path(folder), 0, causal, decode.pack(model))
     found = checkpoint.read(Path(folder))
     model = checkpoint.load_model(found, average).to(DTYPES[precision])
     return Speaker(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from flows.cli import app
 from pipelines.errors import InputError
 from training import checkpoint, loop
 from training.attention import attend, layout
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
-from training.export import from_transformers, to_transformers
+from training.export import from_transformers, is_transformers, to_transformers
 from training.generate import generate, load, prompt
 from training.model import HrmText, ModelConfig
 
@@ -82,6 +85,25 @@ def test_the_way_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> Non
         assert back.config == checkpoint.read(run).progress.config.model
         for name, tensor in back.state_dict().items():
             assert torch.equal(tensor, ours[name]), name
+
+
+def test_an_exported_model_is_asked_like_its_checkpoint(run: Path, exported: Path, tmp_path: Path) -> None:
+    ours, back = load(str(run)), load(str(exported))
+    assert (back.special, back.context, back.causal) == (ours.special, ours.context, ours.causal)
+    ids = prompt(back, "direct", "What is the sum of 3 and 4?")
+    assert generate(back, [ids], 8) == generate(ours, [ids], 8)
+    foreign = shutil.copytree(exported, tmp_path / "foreign")
+    (foreign / "winnow.json").unlink()
+    with pytest.raises(InputError, match="does not say how to ask"):
+        load(str(foreign))  # this tokenizer has other control tokens than HRM-Text's
+
+
+def test_the_command_exports_a_checkpoint(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["export", str(run), "--format", "transformers", "--out", str(tmp_path / "hf"), "--json"]
+    )
+    assert done.exit_code == 0 and json.loads(done.stdout) == {"folder": str(tmp_path / "hf")}
+    assert is_transformers(str(tmp_path / "hf"))
 
 
 def test_the_last_weights_can_be_exported_too(run: Path, exported: Path, tmp_path: Path) -> None:
