@@ -264,12 +264,14 @@ def plan(
         out(made)
         return
     console = Console()
+    from rich.markup import escape
+
     for line in inputs_by_source(made.get("inputs", ())):
-        console.say(f"  {line}")
+        console.say(f"  {escape(line)}")
     if loaded:
         console.say("")
     for line in lines:
-        console.say(f"  {line}")
+        console.say(f"  {escape(line)}")
 
 
 def inputs_by_source(inputs: Sequence[dict[str, Any]]) -> Iterator[str]:

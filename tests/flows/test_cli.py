@@ -154,6 +154,24 @@ def test_plan_says_what_is_found_and_what_is_missed(built: tuple[Path, dict[str,
     assert {line["name"] for line in said["loosest_first"]} > {"fineweb", "dolma3", "curator"}
 
 
+def test_sources_are_listed_with_rows_licence_conditions_and_what_they_hold_of_evaluation_sets(tmp_path: Path) -> None:
+    listed = {one["name"]: one for one in json.loads(winnow("sources", "--json", folder=tmp_path).stdout)["sources"]}
+    assert listed["gsm8k"]["rows"] == 7473 and listed["gsm8k"]["path"] == [
+        "hf://datasets/openai/gsm8k/main/train-*.parquet"
+    ]
+    assert listed["flan"]["rows"] is None and listed["flan"]["conditions"] == ["direct", "cot"]
+    shown = winnow("sources", folder=tmp_path).stdout
+    assert re.search(r"^synth +.*79,648,272 +CDLA-Permissive-2\.0 +main +SYNTH", shown, re.MULTILINE)
+    assert re.search(r"^omnimath .*\n +warning: holds omni_math/test by construction", shown, re.MULTILINE)
+
+
+def test_a_plan_names_what_is_missing_even_in_brackets(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: r\nsources: [{name: mine, path: 'part-[ab].jsonl', condition: direct}]\n")
+    shown = winnow("plan", "r.yaml", folder=tmp_path).stderr
+    assert re.search(r"mine +missing +\S*/part-\[ab\]\.jsonl", shown) and "missing: mine" in shown
+    assert "nobody says how much they hold: mine" in shown
+
+
 def test_verify_finds_a_flipped_byte(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, answer = built
     root = tmp_path / "root"
