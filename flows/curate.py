@@ -58,9 +58,13 @@ def absolute(root: str) -> str:
 
 def steps_of(recipe: Recipe) -> int:
     """How many steps a recipe has: ingest, refine, tokenizer, tokens, pack, and those that it asks for."""
-    semantic = recipe.contamination and recipe.contamination.semantic
-    asked = (recipe.exact_duplicates, recipe.near_duplicates, recipe.contamination, semantic)
-    return 5 + sum(bool(part) for part in asked)
+    asked = sum(bool(part) for part in (recipe.exact_duplicates, recipe.near_duplicates))
+    return 5 + asked + contamination_steps(recipe)
+
+
+def contamination_steps(recipe: Recipe) -> int:
+    """How many steps the contamination check has: the benchmarks' index, the check, and the items' vectors."""
+    return 2 + recipe.contamination.semantic if recipe.contamination else 0
 
 
 def vectors_for(recipe: Recipe) -> Embed | None:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from prefect import flow
 
-from flows.curate import EngineName, carry_out, steps_made, vectors_for
+from flows.curate import EngineName, carry_out, contamination_steps, steps_made, vectors_for
 from pipelines.recipe import Contamination
 from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
 
@@ -34,7 +34,7 @@ def scan_flow(
     recipe = scan_recipe(corpus, columns, Contamination(benchmarks=found.specs, rule=rule, semantic=semantic))
     text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
     make = functools.partial(scan, embed=vectors_for(recipe))
-    done = carry_out(make, recipe, text, root, engine, workers, 2 + semantic)
+    done = carry_out(make, recipe, text, root, engine, workers, 1 + contamination_steps(recipe))
     return {
         **summary(done.run),
         "root": done.root,

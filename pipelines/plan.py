@@ -208,6 +208,8 @@ def _words(recipe: Recipe, answer: dict[str, Any]) -> Iterator[str]:
     yield from (f"{file}: {why}" for file, why in reasons.items() if why.startswith("refused"))
     if answer["missing_benchmarks"]:
         yield f"missing benchmarks: {', '.join(answer['missing_benchmarks'])}"
+    if recipe.contamination and recipe.contamination.semantic:
+        yield "not in the price: sentence vectors (semantic: true), tens of rows a second and core, or a GPU"
     if answer["unpriced"]:
         yield f"not in the price, since nobody says how much they hold: {', '.join(answer['unpriced'])}"
 

@@ -17,8 +17,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from filters.benchmark_index import build
+from filters.contamination import judge
+from filters.overlap import scan
 from filters.paraphrase import nearest_items
 from pipelines.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec, Contamination
@@ -58,7 +62,13 @@ def bench(data: Path | None) -> list[Row]:
     test = benchmark_items(BenchmarkSpec(name="gsm8k", path=str(folder / "gsm8k_test.jsonl")))["question"].to_pylist()
     relatives, alone = embed(test), np.arange(len(test), dtype=np.int32)
 
-    rows: list[Row] = []
+    rows: list[Row] = [{"threshold": "by n-grams (ngram13)"}]
+    index = build([("mmlu", mmlu), ("humaneval", humaneval)])
+    for name, (asked, _) in rephrased.items():
+        found_by = scan(index, pa.array(asked), pa.array([""] * len(asked))).hits
+        hits = judge(index, found_by, "ngram13", np.empty(0, np.uint64))
+        leaks = hits.filter(pc.equal(hits["class"], "test_leak"))["row"].to_pylist()
+        rows[0][f"{name}: near some item"] = len(set(leaks)) / len(asked)
     default = Contamination(benchmarks=()).similarity
     for threshold in THRESHOLDS:
         line: Row = {"threshold": f"{threshold}{' (default)' if threshold == default else ''}"}

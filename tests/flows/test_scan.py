@@ -49,7 +49,7 @@ def test_a_scan_answers_in_json_is_read_back_and_fails_a_check(corpus: Path) -> 
     assert ITEM["id"] in Path(first["report"]).read_text(encoding="utf-8")
 
     again = scan(corpus, *words, "--check", code=1)
-    assert again.stderr.count("reused") == 2 and "error: 1 rows hold items" in again.stderr
+    assert again.stderr.count("reused") == 3 and "error: 1 rows hold items" in again.stderr
     assert "columns: instruction is 'q', response is 'a'" in again.stderr and "corpus/rows/4 holds" in again.stderr
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,45 @@ def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path
     other = GENERATED.model_copy(update={"rule": "open_r1"})
     _, third = scanned(tmp_path / "root", scan_recipe([str(file)], None, other))
     assert [step.reused for step in third.performed] == [True, True, False]
+
+
+class Stopping(LocalEngine):
+    """Runs so many work items, then is stopped as by a signal."""
+
+    def __init__(self, items: int) -> None:
+        super().__init__()
+        self.left = items
+
+    def map(self, work: Any, items: Any) -> Iterator[Any]:
+        for item in items:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            yield work(item)
+
+
+def test_a_scan_that_is_stopped_after_any_work_item_carries_on_to_the_same_answer(tmp_path: Path) -> None:
+    rows = [{"text": text} for text in texts()]
+    for number in range(4):
+        write(tmp_path / "corpus" / f"{number}.jsonl", rows[10 * number : 10 * number + 10])
+    recipe = scan_recipe([str(tmp_path / "corpus")], None, GENERATED)
+    whole, _ = scanned(tmp_path / "whole", recipe)
+    stops = 0
+    for _ in range(50):  # each start gets three work items further, until one comes through
+        try:
+            scan(Run(str(tmp_path / "stopped"), Stopping(3)), recipe)
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops >= 4  # 4 files read, an index, 4 shards scanned, 4 judged
+    carried_on, run = scanned(tmp_path / "stopped", recipe)
+    assert all(step.reused for step in run.performed)
+    paths = ("hits", "flagged_rows", "clean_rows", "clean_ids")
+    assert {key: value for key, value in carried_on.items() if key not in paths} == {
+        key: value for key, value in whole.items() if key not in paths
+    }
+    for key in paths:
+        assert [storage.digest(path) for path in carried_on[key]] == [storage.digest(path) for path in whole[key]]
 
 
 @pytest.mark.parametrize(
