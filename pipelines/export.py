@@ -69,7 +69,7 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     training order. metadata.json: tokenizer_info, vocab_size null (upstream derives it), max_seq_len = the context,
     total_length = mean tokens per epoch. tokenizer_info.json: the same again. tokenizer/: what `AutoTokenizer` loads;
     its absolute path stands in tokenizer_info, so an export that is moved needs that line changed. Held at once: some
-    32 bytes per row of the corpus, 18 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling).
+    30 bytes per row of the corpus, 17 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling).
 
     Errors: InputError where `out` is in use or is no local folder; CheckFailed where there is no row to draw.
     """
