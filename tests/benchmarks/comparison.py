@@ -42,7 +42,7 @@ OBJECTIVES: dict[Objective, str] = {
     "prefix_lm": "P(a given q), PrefixLM",
 }
 RATES: dict[Architecture, float] = {"hrm": 1e-3, "transformer": 1e-3}
-"""Learning rates. HRM's is the best of 0.5, 1, 2 and 4e-3; the Transformer's of 1 and 2e-3 (seed 0; see docs/log.md)."""
+"""Rates. HRM's is the best of 0.5, 1, 2 and 4e-3; the Transformer's of 1 and 2e-3 (seed 0; see docs/log.md)."""
 
 
 def bench(data: Path | None) -> list[dict[str, object]]:
