@@ -114,13 +114,15 @@ class Arrays(NamedTuple):
 
 class Index(NamedTuple):
     """Benchmark text, ready to be scanned against. names: the benchmarks; ids, splits: of the items; asked: questions
-    and passages as they are written, by part, cut at EXCERPT, to be shown."""
+    and passages as they are written, by part, cut at EXCERPT, to be shown; spelling: a question's characters (`spell`)
+    where items without choices ask the same tokens and differ in marks ("[ ( { )"), else nothing."""
 
     arrays: Arrays
     names: pa.StringArray
     ids: pa.StringArray
     splits: pa.StringArray
     asked: pa.StringArray
+    spelling: pa.StringArray
 
     @property
     def nbytes(self) -> int:
@@ -200,7 +202,26 @@ def build(benchmarks: Sequence[tuple[str, pa.Table]]) -> Index:
             pc.utf8_slice_codeunits(asked := pa.concat_arrays(originals[:CONTEXT]), 0, EXCERPT),
             pc.if_else(pc.greater(pc.utf8_length(asked), EXCERPT), " …", ""), "",
         ),
+        _spellings(np.where(np.diff(choice_start) == 0, question, -1), _array(items["question"])),
     )  # fmt: skip
+
+
+def spell(text: str) -> str:
+    """A text's characters but for case and white space: what tells items apart whose tokens are the same."""
+    return "".join(text.casefold().split())
+
+
+def _spellings(question: _I32, texts: pa.StringArray) -> pa.StringArray:
+    """See `Index`. question int32 [I]: parts, -1 for items that are told apart by their choices."""
+    part, place, count = np.unique(question, return_inverse=True, return_counts=True)
+    several = np.flatnonzero((count[place] > 1) & (part[place] >= 0))
+    spelt = dict(zip(several.tolist(), map(spell, texts.take(pa.array(several)).to_pylist()), strict=True))
+    ways: dict[int, set[str]] = {}
+    for item, value in spelt.items():
+        ways.setdefault(int(question[item]), set()).add(value)
+    return pa.array(
+        [spelt[n] if n in spelt and len(ways[q]) > 1 else "" for n, q in enumerate(question.tolist())], pa.string()
+    )
 
 
 def _trained(bench: _I32, splits: pa.StringArray) -> _U8:

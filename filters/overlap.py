@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from dedup.kernel import buffers, kernel
 from dedup.shingles import BASE, Tokens, ascii_folds, normalise, tokenize
-from filters.benchmark_index import LEVELS, PASSAGE, QUESTION, WHOLE, Index, key_of, prefixes, turning_words
+from filters.benchmark_index import LEVELS, PASSAGE, QUESTION, WHOLE, Index, key_of, prefixes, spell, turning_words
 
 RUN = 8
 """A shared run this long (or a whole shorter item) makes a pair worth measuring: the shortest run any rule reads."""
@@ -166,7 +166,7 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     if not len(pairs):
         return Scan(HITS.empty_table(), grams)
     shares, counts, spans = _measure(pairs, runs, found, stream, *fields, turning_words(), ix)
-    near, context, count = _contexts(pairs, spans, shares, stream, ix)
+    near, context, count = _contexts(pairs, spans, shares, _spelt(index, texts, pairs), stream, ix)
     # A few words that make a whole question ("the heart has") are a hit only with something beside them that says so.
     told = (counts[:, 0] >= RUN) | (shares[:, 4] >= WHOLE_BITS) | (shares[:, 5] > 0)
     told[near[:count, 0][context[:count, 1] > 0]] = True
@@ -176,7 +176,7 @@ def _scan(index: Index, instruction: pa.StringArray, response: pa.StringArray) -
     pairs, shares, counts, spans = pairs[told], shares[told], counts[told], spans[told]
     if not len(pairs):
         return Scan(HITS.empty_table(), grams)
-    near, context, count = _contexts(pairs, spans, shares, stream, ix)
+    near, context, count = _contexts(pairs, spans, shares, _spelt(index, texts, pairs), stream, ix)
     which, item, context = near[:count, 0], near[:count, 1].astype(np.int32), context[:count]
     places = dict(zip(("field", "start", "end", "bounded"), _places(pairs, spans, stream, *fields), strict=True))
     by_pair: dict[str, Any] = {
@@ -762,6 +762,26 @@ def _measure(pairs, runs, found, stream, left, right, turning, ix):  # type: ign
     return shares, counts, spans
 
 
+def _spelt(index: Index, texts: tuple[pa.StringArray, pa.StringArray], pairs: _I64) -> _I64:
+    """Pairs and items (pair * items + item, ascending) where the text holds the question to the mark.
+
+    Asked only of questions that items share but for their marks; a loop over the few such finds.
+    """
+    ix = index.arrays
+    marked = np.zeros(len(ix.kind), np.bool_)
+    items = np.flatnonzero(pc.not_equal(index.spelling, "").to_numpy(zero_copy_only=False))
+    marked[ix.question[items]] = True
+    found: list[int] = []
+    for n in np.flatnonzero(marked[pairs[:, 1]]).tolist():
+        row, part = int(pairs[n, 0]), int(pairs[n, 1])
+        text = spell(f"{texts[0][row].as_py()} {texts[1][row].as_py()}")
+        for item in sorted(set(ix.owner[ix.owner_start[part] : ix.owner_start[part + 1]].tolist())):
+            spelling = index.spelling[item].as_py()
+            if spelling and spelling in text:
+                found.append(n * len(ix.question) + item)
+    return np.array(found, np.int64)
+
+
 @kernel
 def _near(stream, low, high, start, end, tokens, begin, stop):  # type: ignore[no-untyped-def]
     """Whether tokens[begin:stop] stand in the stream's [low:high) outside [start:end)."""
@@ -781,7 +801,7 @@ def _near(stream, low, high, start, end, tokens, begin, stop):  # type: ignore[n
 
 
 @kernel
-def _contexts(pairs, spans, shares, stream, ix):  # type: ignore[no-untyped-def]
+def _contexts(pairs, spans, shares, spelt, stream, ix):  # type: ignore[no-untyped-def]
     """Each pair with each of its items int64 [n, 2], its context's bits and whether they do float32 [n, 2]; n."""
     out, count = np.empty((64, 2), np.int64), 0
     values = np.empty((64, 2), np.float32)
@@ -842,6 +862,11 @@ def _contexts(pairs, spans, shares, stream, ix):  # type: ignore[no-untyped-def]
                             enough = True
                             bits += 16
                         k += 1
+                if len(spelt):
+                    k = np.searchsorted(spelt, n * len(ix.question) + item)
+                    if k < len(spelt) and spelt[k] == n * len(ix.question) + item:
+                        enough = True
+                        bits += 16
             if count == len(out):
                 out, values = _grow(out), _grow(values)
             out[count, 0], out[count, 1] = n, item

@@ -44,10 +44,10 @@ from pipelines.run import Desk, Run, Target, commit
 from pipelines.sources.benchmarks import BENCHMARKS, Benchmark
 from pipelines.storage import ShardRef
 
-VERSION = 6
+VERSION = 7
 """Of the scan, the classes and the rules."""
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Of the index."""
 
 BENCHMARK_SEED = 0

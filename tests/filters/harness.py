@@ -130,6 +130,8 @@ def possible(name: str, item: Item, alike: int) -> bool:
     """Whether a disguise makes sense for an item: choices to shuffle; a question that is an item's own."""
     if name == "choices shuffled":
         return len(item.choices) > 1
+    if name == "case and punctuation":  # not where a row of brackets is what is asked
+        return not re.search(r"(?:[\[\](){}<>]\s+){3}", item.question)
     if name == "question only":
         return tells(item) and alike <= 3
     if name == "question with answer":

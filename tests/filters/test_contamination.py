@@ -149,6 +149,17 @@ def test_a_question_that_many_items_ask_is_told_by_its_choices(index: Index) -> 
     assert {item for kind, item in with_choices if kind == "test_leak"} == {"own/test/3"}
 
 
+def test_questions_that_differ_in_marks_alone_are_told_apart_by_them() -> None:
+    """Tokens know no brackets; six items that ask to close some differ in nothing else."""
+    opened = ["( [ {", "[ ( {", "{ ( [", "( ( [", "[ [ {", "{ { ("]
+    ask = "Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: "
+    items = [Item(f"own/test/{n}", "test", ask + marks, "") for n, marks in enumerate(opened)]
+    index = build([("own", items_table(items))])
+    texts = [(f"Solve this.\n{item.question}\nAnswer:", "") for item in items] + [(ask + "< < <", "")]
+    leaks = [{item for kind, item in hits if kind == "test_leak"} for hits in classes_of(index, texts)]
+    assert leaks == [{item.id} for item in items] + [set()]
+
+
 def test_a_word_that_is_an_item_is_no_leak_in_other_text(index: Index) -> None:
     texts = [("Name a cell type.", "Osteoclasts"), ("Osteoclasts and osteoblasts work in pairs.", "Quite so.")]
     assert all(kind != "test_leak" for hits in classes_of(index, texts) for kind, _ in hits)
