@@ -131,7 +131,7 @@ def possible(name: str, item: Item, alike: int) -> bool:
     if name == "choices shuffled":
         return len(item.choices) > 1
     if name == "case and punctuation":  # not where a row of brackets is what is asked
-        return not re.search(r"(?:[\[\](){}<>]\s+){3}", item.question)
+        return not re.search(r"(?:[\[\](){}<>]\s+){2}", item.question)
     if name == "question only":
         return tells(item) and alike <= 3
     if name == "question with answer":
