@@ -179,17 +179,44 @@ def merge_forests(forests: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.in
     """One spanning forest of the union of several: int64 [n, 2] of (row, root), root the least row of its component.
 
     Each forest is any list of connected pairs int64 [m, 2]. Merging is associative and commutative, so it can go
-    up a tree; what is held is the answer, two numbers per connected row, and as much again while it is made.
+    up a tree. Forests of this function's making are sorted, and then what is held beside them is 32 bytes per connected
+    row: its number and its parent, and as much again for the answer.
     """
-    ends = [ascending(forest[:, end]) for forest in forests for end in (0, 1)]
-    rows = ascending(np.concatenate([np.empty(0, np.int64), *ends]))
-    del ends
+    rows = np.empty(0, np.int64)
+    for forest in forests:
+        for end in (1, 0):
+            rows = _joined(rows, forest[:, end] if _is_sorted(forest[:, end]) else ascending(forest[:, end]))
     parent = np.arange(len(rows), dtype=np.int64)
     for forest in forests:
         _unite(rows, parent, forest)
-    _flatten(parent)
-    hangs = parent != np.arange(len(rows))
-    return np.stack([rows[hangs], rows[parent[hangs]]], axis=1)
+    return np.asarray(_hanging(rows, parent), np.int64)
+
+
+@kernel
+def _is_sorted(values):  # type: ignore[no-untyped-def]
+    ascends = True
+    for i in range(1, len(values)):
+        ascends &= values[i] > values[i - 1]
+    return ascends
+
+
+@kernel
+def _joined(one, other):  # type: ignore[no-untyped-def]
+    """The union of two ascending runs."""
+    count, i, j = 0, 0, 0
+    while i < len(one) or j < len(other):
+        least = one[i] if j >= len(other) or (i < len(one) and one[i] <= other[j]) else other[j]
+        i += i < len(one) and one[i] == least
+        j += j < len(other) and other[j] == least
+        count += 1
+    out = np.empty(count, np.int64)
+    i, j = 0, 0
+    for n in range(count):
+        least = one[i] if j >= len(other) or (i < len(one) and one[i] <= other[j]) else other[j]
+        i += i < len(one) and one[i] == least
+        j += j < len(other) and other[j] == least
+        out[n] = least
+    return out
 
 
 @kernel
@@ -518,6 +545,16 @@ def _unite(rows, parent, pairs):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _flatten(parent):  # type: ignore[no-untyped-def]
-    for x in range(len(parent)):
+def _hanging(rows, parent):  # type: ignore[no-untyped-def]
+    """(row, root) of every row that is no root."""
+    count = 0
+    for x in range(len(rows)):
         parent[x] = _root(parent, x)
+        count += parent[x] != x
+    out = np.empty((count, 2), np.int64)
+    at = 0
+    for x in range(len(rows)):
+        if parent[x] != x:
+            out[at, 0], out[at, 1] = rows[x], rows[parent[x]]
+            at += 1
+    return out

@@ -29,6 +29,7 @@ NAMES = (
     "training",
     "build",
     "rates",
+    "dedup_state",
     "dedup_growth",
 )
 BY_NAME = ("comparison",)
