@@ -264,6 +264,42 @@ def test_fields_say_what_two_records_must_share(tmp_path: Path) -> None:
         assert set(dropped(made)) == gone or (fields == ("response",) and set(dropped(made)) == {"c"})
 
 
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes(keys=64, members=32, pairs=16)])
+def test_scope_says_whether_a_row_of_another_source_is_a_duplicate(tmp_path: Path, sizes: Sizes) -> None:
+    """Each text comes twice in source `a` and once in `b`: exactly, or with one word exchanged."""
+    words = [[f"word{text}x{word}" for word in range(60)] for text in range(40)]
+    columns: dict[str, list[str]] = {"exact": [" ".join(text) for text in words]}
+    for name in ("near", "far"):
+        columns[name] = [" ".join([*text[:-1], f"{name}{n}"]) for n, text in enumerate(words)]
+    for kind, second, other in (("exact", "exact", "exact"), ("near", "near", "far")):
+        tables = [
+            records([f"{source}/{copy}/{n}" for n in range(40)], columns[texts], ["the same"] * 40, source)
+            for source, copy, texts in (("a", 0, "exact"), ("a", 1, second), ("b", 0, other))
+        ]
+        mixed = pa.concat_tables(tables).take(pa.array(np.random.default_rng(0).permutation(120)))
+        left: dict[str, set[str]] = {}
+        for scope in ("within", "across"):
+            run, parent = given(tmp_path / kind / scope, split(mixed, 3))
+            if kind == "exact":
+                made = drop_exact_duplicates(
+                    run, parent, ExactDuplicates.model_validate({"scope": scope}), {"b": -1}, sizes=sizes
+                )
+            else:
+                settings = NearDuplicates.model_validate({"threshold": 0.7, "scope": scope})
+                made = drop_near_duplicates(run, parent, settings, {"b": -1}, sizes=sizes)
+            left[scope] = set(ids(made))
+            # Whoever goes, goes for its own text; under `within`, for a row of its own source.
+            for name, evidence in dropped(made).items():
+                twin = str(evidence["twin"])
+                assert twin in left[scope] and twin.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1]
+                assert scope == "across" or twin[0] == name[0]
+            assert made.rows_kept + made.rows_dropped == 120
+        one_each = {n: [name for name in left["across"] if name.rsplit("/", 1)[-1] == str(n)] for n in range(40)}
+        assert all(len(stay) == 1 and stay[0].startswith("a/") for stay in one_each.values()), kind
+        assert {name for name in left["within"] if name.startswith("b/")} == {f"b/0/{n}" for n in range(40)}
+        assert {name for name in left["within"] if name.startswith("a/")} == left["across"]
+
+
 def test_an_empty_corpus_passes_through(tmp_path: Path) -> None:
     for shards in (1, 3):
         run, parent = given(tmp_path / str(shards), [records([], [], [])] * shards)
