@@ -18,15 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-from torch.nn.attention.varlen import varlen_attn
 
 PADDING = 1.25
 """Sequences share a group while the longest is at most this many times the shortest."""
@@ -163,7 +161,7 @@ def attend(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
 
 
 def attend_varlen(
-    plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, kernel: Callable[..., Any] = varlen_attn
+    plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, kernel: Callable[..., Any] | None = None
 ) -> Tensor:
     """The same as `attend` by two calls of FlashAttention's variable-length kernel (bf16 or fp16, on a GPU).
 
@@ -171,6 +169,11 @@ def attend_varlen(
     mask at the last row and column, so suffix row c sees the prefix and c + 1 of the suffix. There is no second call
     where no sequence has suffix rows; upstream's backward pass aborts there.
     """
+    if kernel is None:
+        # Here, since it loads all of torch's compiler, more than a second that a CPU has no use for.
+        from torch.nn.attention.varlen import varlen_attn
+
+        kernel = cast(Callable[..., Any], varlen_attn)
     passes = plan.passes
     q, k, v = (x.index_select(0, passes.prefix_rows) for x in (q_NHK, k_NHK, v_NHK))
     bounds, longest = passes.prefix_bounds, passes.longest_prefix
@@ -190,6 +193,8 @@ def flexible(plan: Layout, device: torch.device) -> Callable[[Tensor, Tensor, Te
 
     It is compiled on a GPU; on a CPU it is as slow as `reference`, and has no gradient.
     """
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
     lengths = torch.tensor(plan.prefix_lengths) + torch.tensor(plan.suffix_lengths)
     sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(device)
     ends = lengths.cumsum(0) - lengths + torch.tensor(plan.prefix_lengths)
@@ -212,6 +217,8 @@ def flexible(plan: Layout, device: torch.device) -> Callable[[Tensor, Tensor, Te
 
 @lru_cache
 def _compiled_flex() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
     return torch.compile(flex_attention)
 
 

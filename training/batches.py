@@ -210,6 +210,11 @@ def batch_of_step(
     # Past the end it starts again: of validation there may be less than one batch.
     chosen = [packs[index % len(packs)] for index in range(first, first + batch_packs)]
     batch = assemble(chosen, slice(rank, None, world), packs.epoch(first), dtype, objective, step)
+    return to_device(batch, device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch, with all that is in it, on `device`."""
     return batch if device == CPU else Batch(*_move(batch, device))
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tests.benchmarks.__main__ import Row, table
 from training.attention import attend, flexible
-from training.batches import Batch, Pack, assemble
+from training.batches import Batch, Pack, assemble, to_device
 from training.configs import CONFIGS
 from training.cost import flops_per_token
 from training.model import HrmText, ModelConfig, build
@@ -65,15 +65,6 @@ def pack_of(tokens: int, vocabulary: int, seed: int) -> Pack:
     return Pack(words, instructions, whole - instructions, [str(index) for index in range(len(whole))])
 
 
-def move(value: object, device: torch.device) -> object:
-    """A batch, with all that is in it, on `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(move(part, device) for part in value))
-    return tuple(move(part, device) for part in value) if isinstance(value, tuple) else value
-
-
 def measure(
     config: ModelConfig,
     ways: list[Way],
@@ -106,8 +97,7 @@ def measure(
         try:
             packs = [pack_of(tokens, config.vocab_size, index) for index in range(way.packs)]
             batch = assemble(packs, slice(None), 0, dtype)
-            moved = move(batch, device)
-            assert isinstance(moved, Batch)
+            moved = to_device(batch, device)
             see = partial(attend, moved.plan) if way.attention == "varlen" else flexible(moved.plan, device)
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
