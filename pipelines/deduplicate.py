@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -262,19 +262,20 @@ def _check(files: Sequence[ShardRef], share: Share) -> None:
             raise _damaged(file, "its bytes are not those that its receipt names")
 
 
-def _in_range(files: Sequence[ShardRef], share: Share) -> list[pa.Table]:
-    """The rows of each file, sorted by the column `key`, whose keys are in a task's range."""
+def _in_range(files: Sequence[ShardRef], share: Share) -> Iterator[pa.Table]:
+    """The rows of each file, sorted by the column `key`, whose keys are in a task's range.
+
+    One after another: whoever copies what it needs of one before it asks for the next has one mapped at a time.
+    """
     _check(files, share)
-    tables = [_map(file) for file in files]
-    if share.of == 1:
-        return tables
-    found = []
-    for table in tables:
-        keys = _numbers(table, "key")
-        first = int(np.searchsorted(keys, np.uint64(share.low), "left"))
-        after = int(np.searchsorted(keys, np.uint64(share.high), "right"))
-        found.append(table.slice(first, after - first))
-    return found
+    for file in files:
+        table = _map(file)
+        if share.of > 1:
+            keys = _numbers(table, "key")
+            first = int(np.searchsorted(keys, np.uint64(share.low), "left"))
+            after = int(np.searchsorted(keys, np.uint64(share.high), "right"))
+            table = table.slice(first, after - first)
+        yield table
 
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -402,19 +403,16 @@ def _index(parts: Sequence[Part], shards: Sequence[ShardRef], against: Sequence[
 
 def _keys_in(index: Index, share: Share, column: str) -> tuple[Keys, npt.NDArray[Any], Numbers]:
     """The keys of a range uint64 [n], the `column` beside them, and the numbers of their rows, over all shards."""
-    tables = _in_range(index.keys, share)
-    rows = [
-        _numbers(table, "row").astype(np.int64) + start for table, start in zip(tables, index.starts[:-1], strict=True)
-    ]
-    for file, numbers, (first, after) in zip(index.keys, rows, pairwise(index.starts), strict=True):
-        if len(numbers) and numbers.max() >= max(after, first):
-            raise _damaged(file, "it names rows that its shard does not have")
     kind = np.uint64 if column == "low" else np.uint32
-    return (
-        _joined(tables, "key", np.uint64).astype(np.uint64, copy=False),
-        _joined(tables, column, kind),
-        np.concatenate([np.empty(0, np.int64), *rows]),
-    )
+    pieces = [(np.empty(0, np.uint64), np.empty(0, kind), np.empty(0, np.int64))]
+    spans = pairwise(index.starts)
+    for file, (first, after), table in zip(index.keys, spans, _in_range(index.keys, share), strict=True):
+        rows = _numbers(table, "row").astype(np.int64) + first
+        if len(rows) and rows.max() >= max(after, first):
+            raise _damaged(file, "it names rows that its shard does not have")
+        pieces.append((_numbers(table, "key").copy(), _numbers(table, column).copy(), rows))
+    keys, beside, rows = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
+    return keys, beside, rows
 
 
 def _by_shard(index: Index, rows: Numbers) -> list[tuple[int, slice, Numbers]]:
@@ -508,9 +506,10 @@ def _walk(
     """
     _check(index.rows, share)
     if state:
-        groups = _in_doubt(_in_range(buckets[share.number : share.number + 1], ALL)[0], state, share)
+        (walked,) = _in_range(buckets[share.number : share.number + 1], ALL)
+        groups = _in_doubt(walked, state, share)
     else:
-        groups = _buckets_of(pa.concat_tables(_in_range(buckets, share)))
+        groups = _buckets_of(pa.concat_tables(list(_in_range(buckets, share))))
     involved = ascending(groups.members)
     by_rank = _survivor_order(_rows_of(index, involved, KEEP), keep)
     place = _places(by_rank)
@@ -535,18 +534,17 @@ def _buckets_of(table: pa.Table) -> clusters.Buckets:
 
 
 def _sets_of(index: Index, rows: Numbers, place: Numbers) -> Sets:
-    """The shingle sets of rows int64 [n], ascending, each put at its place [n]: one copy, from the mapped files."""
-    pieces = []
+    """The shingle sets of rows int64 [n], ascending, each put at its place [n]: one copy, from one mapped file after
+    another. With all of them mapped at a time, a task would come to hold as much as the corpus has shingles."""
     sizes = np.zeros(len(rows) + 1, np.int64)
     for shard, span, local in _by_shard(index, rows):
-        sets = Sets(*_lists(_map(index.rows[shard]), "shingles"))
-        sizes[place[span] + 1] = (sets.offsets[1:] - sets.offsets[:-1])[local]
-        pieces.append((sets, local, place[span]))
-    offsets = np.cumsum(sizes)
-    out = np.empty(offsets[-1], np.uint32)
-    for sets, local, places in pieces:
-        similarity.gather(sets, local, offsets[places], out)
-    return Sets(out, offsets)
+        _, offsets = _lists(_map(index.rows[shard]), "shingles")
+        sizes[place[span] + 1] = (offsets[1:] - offsets[:-1])[local]
+    places = np.cumsum(sizes)
+    out = np.empty(places[-1], np.uint32)
+    for shard, span, local in _by_shard(index, rows):
+        similarity.gather(Sets(*_lists(_map(index.rows[shard]), "shingles")), local, places[place[span]], out)
+    return Sets(out, places)
 
 
 def _in_doubt(walked: pa.Table, state: Sequence[Sequence[ShardRef]], share: Share) -> clusters.Buckets:
@@ -686,7 +684,7 @@ def _settle(
         _check(pairs, share)
         tables = [late.select(["later", "earlier", "jaccard"]), *(_of_parts(_map(file), parts) for file in pairs)]
     else:
-        tables = _in_range(pairs, share)
+        tables = list(_in_range(pairs, share))
     later, earlier, jaccard = (_joined(tables, name, np.int64) for name in ("later", "earlier", "jaccard"))
     rows = ascending(np.concatenate([later, earlier]))
     by_rank = _survivor_order(_rows_of(index, rows, KEEP), keep)

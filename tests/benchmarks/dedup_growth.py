@@ -4,7 +4,9 @@ Takes about eight minutes and 10 GB of disk. The text is T0/P3 again and again, 
 has its letters exchanged by a permutation of its own (vowels for vowels, consonants for consonants). So a copy is as
 large, as repetitive and as templated as T0/P3, with rows of the same lengths, and unlike all other copies: the share of
 duplicates stays what it is while the corpus grows. Each size is measured in a process of its own, the one worker: CPU
-seconds are all that the process took, memory is the most it ever held, with the pages of mapped files.
+seconds are all that the process took. Its memory is looked at from outside, 100 times a second, and told apart: what it
+has allocated (anonymous), which is what can run out, and the pages of files that it has mapped, which the system takes
+back when it needs them and which grow with the files as long as nobody needs the memory.
 
 WINNOW_GROWTH=0.5,1 in the environment measures those sizes only.
 """
@@ -14,9 +16,12 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import resource
+import re
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +46,7 @@ LETTERS = ("aeiou", "bcdfghjklmnpqrstvwxyz")
 
 
 def bench(data: Path | None) -> list[dict[str, object]]:
-    """Rows of what was measured; the last columns are CPU milliseconds per MB of text, phase by phase."""
+    """Rows of what was measured; the columns named by phases are CPU milliseconds per MB of text."""
     asked = os.environ.get("WINNOW_GROWTH")
     rows: list[dict[str, object]] = []
     first = 0.0
@@ -57,10 +62,50 @@ def bench(data: Path | None) -> list[dict[str, object]]:
 
 
 def _apart(work: object, *arguments: object) -> dict[str, object]:
-    """`work` in a fresh process, so that its memory is its own."""
+    """`work` in a fresh process, so that its memory is its own; with what it held, if it says when it did what."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        answer: dict[str, object] = pool.apply(_called, (work, *arguments))
+        (worker,) = multiprocessing.active_children()
+        with _watched(int(worker.pid or 0)) as seen:
+            answer: dict[str, object] = pool.apply(_called, (work, *arguments))
+    times = answer.pop("times", None)
+    if isinstance(times, list):
+        answer.update(_peaks(np.array(seen), times))
     return answer
+
+
+@contextmanager
+def _watched(process: int) -> Iterator[list[tuple[float, int, int]]]:
+    """While the block runs: when, and how many MB of its own and of mapped files a process held then."""
+    seen: list[tuple[float, int, int]] = []
+    status, stop = Path(f"/proc/{process}/status"), threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.01):
+            held = {name: int(size) // 1024 for name, size in re.findall(r"Rss(\w+):\s+(\d+) kB", status.read_text())}
+            if held:  # a process that is ending holds nothing
+                seen.append((time.monotonic(), held["Anon"], held["File"] + held["Shmem"]))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _peaks(seen: npt.NDArray[np.float64], times: list[tuple[float, str]]) -> dict[str, object]:
+    """The most that was held at a time. times: when each task ended, after the first, at which the measurement began,
+    and what phase it was of."""
+    ends = np.array([end for end, _ in times])
+    seen = seen[(seen[:, 0] > ends[0]) & (seen[:, 0] <= ends[-1])]
+    phase = np.array([name for _, name in times])[np.searchsorted(ends, seen[:, 0])]
+    most = int(seen[:, 1].argmax())
+    return {
+        "anonymous MB, peak": float(seen[most, 1]),
+        "in": str(phase[most]),
+        "mapped MB, peak": float(seen[:, 2].max()),
+    }
 
 
 def _called(work: object, *arguments: object) -> dict[str, object]:
@@ -119,6 +164,7 @@ def _spelt(column: pa.StringArray, letters: npt.NDArray[np.uint8]) -> pa.StringA
 
 def _measure(root: str, data: Path | None, size: float) -> dict[str, object]:
     spent: dict[str, float] = {}
+    times: list[tuple[float, str]] = []
     last = time.process_time()
 
     def watch(progress: Progress) -> None:
@@ -127,6 +173,7 @@ def _measure(root: str, data: Path | None, size: float) -> dict[str, object]:
         step = "exact" if progress.step.startswith("exact") else "near"
         name = f"{step} {progress.phase.split('-')[0]}"
         spent[name] = spent.get(name, 0.0) + now - last
+        times.append((time.monotonic(), name))
         last = now
 
     settings = NearDuplicates(preset="fineweb")
@@ -138,6 +185,8 @@ def _measure(root: str, data: Path | None, size: float) -> dict[str, object]:
     run = Run(root, LocalEngine(1), watch=watch)
     given = records(run, data, size)
     megabytes = given.counts["bytes"] / 1e6
+    times[:] = [(time.monotonic(), "")]
+    spent.clear()
     began = last = time.process_time()
     unique = drop_exact_duplicates(run, given, ExactDuplicates(), {})
     made = drop_near_duplicates(run, unique, settings, {})
@@ -149,6 +198,6 @@ def _measure(root: str, data: Path | None, size: float) -> dict[str, object]:
         "dropped": f"{100 * dropped / given.rows_kept:.2f} %",
         "MB/s per core": megabytes / seconds,
         "to the first": 1.0,
-        "peak MB of the worker": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024),
-        **{name: 1e3 * value / megabytes for name, value in spent.items() if not name.startswith("near reused")},
+        "times": times,
+        **{name: 1e3 * value / megabytes for name, value in spent.items()},
     }
