@@ -32,7 +32,7 @@ NAMES = (
     "dedup_state",
     "dedup_growth",
 )
-BY_NAME = ("comparison",)
+BY_NAME = ("comparison", "shuffle")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]
@@ -73,7 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("names", nargs="*", choices=[*NAMES, *BY_NAME, []], help=f"default: all but {BY_NAME[0]}")
+    parser.add_argument(
+        "names", nargs="*", choices=[*NAMES, *BY_NAME, []], help=f"default: all but {', '.join(BY_NAME)}"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the reports")
     arguments = parser.parse_args()
     data = Path(os.environ.get("WINNOW_SHARED_DATA") or ROOT / "../shared/data").resolve()
@@ -90,10 +92,11 @@ def main() -> None:
         print(f"\n## {name}\n\n{text}", flush=True)
         path = arguments.out / f"{name}-{hardware()}-{today}.md"
         source = "real data" if folder else "generated text"
+        again = f"{'`make bench`, or ' if name in NAMES else ''}`python -m tests.benchmarks {name}`"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             f"# {name}, {today}\n\nOn {hardware()}, Python {platform.python_version()}, {source}. "
-            f"Reprint with `make bench`, or `python -m tests.benchmarks {name}`.\n\n{text}\n",
+            f"Reprint with {again}.\n\n{text}\n",
             encoding="utf-8",
         )
 
