@@ -45,7 +45,9 @@ class Journal:
         aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
         aside.replace(out / METRICS)
         self._log = (out / METRICS).open("a")
-        self._board = SummaryWriter(str(out / EVENTS), purge_step=done + 1, flush_secs=30)
+        # Files are named by the second: one carried on within it would write over the one before.
+        suffix = f".{done:08d}"
+        self._board = SummaryWriter(str(out / EVENTS), purge_step=done + 1, flush_secs=30, filename_suffix=suffix)
 
     def write(self, metrics: Metrics) -> None:
         """One step."""
