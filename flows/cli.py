@@ -45,6 +45,13 @@ Root = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 RunName = Annotated[str, typer.Argument(help="A run's id, a unique beginning of it, or `latest`.")]
+EngineOption = Annotated[
+    str,
+    typer.Option(envvar="WINNOW_ENGINE", help="`ray` (this machine's own, or the cluster of RAY_ADDRESS) or `local`."),
+]
+Workers = Annotated[
+    int | None, typer.Option(envvar="WINNOW_WORKERS", min=1, help="Shards at a time. Default: all processors.")
+]
 ROOT = "./winnow-data"
 
 
@@ -53,19 +60,20 @@ def out(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
 
 
+def check_engine(name: str) -> None:
+    """Errors: WinnowError for an engine that there is not."""
+    from pipelines.errors import WinnowError, nearest
+
+    if name not in ("ray", "local"):
+        raise WinnowError(f"--engine {name}: {nearest(name, ['ray', 'local'])}")
+
+
 @app.command()
 def build(
     recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
     root: Root = ROOT,
-    engine: Annotated[
-        str,
-        typer.Option(
-            envvar="WINNOW_ENGINE", help="`ray` (this machine's own, or the cluster of RAY_ADDRESS) or `local`."
-        ),
-    ] = "ray",
-    workers: Annotated[
-        int | None, typer.Option(envvar="WINNOW_WORKERS", min=1, help="Shards at a time. Default: all processors.")
-    ] = None,
+    engine: EngineOption = "ray",
+    workers: Workers = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override one key: `path.to.key=value`. Repeatable.")
     ] = None,
@@ -75,10 +83,7 @@ def build(
 
     Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.threshold=0.7`
     """
-    from pipelines.errors import WinnowError, nearest
-
-    if engine not in ("ray", "local"):
-        raise WinnowError(f"--engine {engine}: {nearest(engine, ['ray', 'local'])}")
+    check_engine(engine)
     from pipelines import storage
     from pipelines.ingest import check_inputs
     from pipelines.recipe import load
@@ -129,15 +134,8 @@ def scan(
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="End with exit code 1 where a test item is found.")] = False,
     root: Root = ROOT,
-    engine: Annotated[
-        str,
-        typer.Option(
-            envvar="WINNOW_ENGINE", help="`ray` (this machine's own, or the cluster of RAY_ADDRESS) or `local`."
-        ),
-    ] = "ray",
-    workers: Annotated[
-        int | None, typer.Option(envvar="WINNOW_WORKERS", min=1, help="Shards at a time. Default: all processors.")
-    ] = None,
+    engine: EngineOption = "ray",
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Check any corpus against evaluation sets: which items it holds, in which rows, on what evidence.
@@ -147,10 +145,9 @@ def scan(
 
     Example: `winnow scan data/*.parquet --benchmarks gsm8k=gsm8k_test.jsonl --columns instruction=q,response=a`
     """
-    from pipelines.errors import CheckFailed, WinnowError, nearest
+    from pipelines.errors import CheckFailed
 
-    if engine not in ("ray", "local"):
-        raise WinnowError(f"--engine {engine}: {nearest(engine, ['ray', 'local'])}")
+    check_engine(engine)
     from pipelines import storage
     from pipelines.decontaminate import check_contamination
     from pipelines.ingest import check_inputs

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from filters.cot import StripThinking, Thinking, census, leaks, strip
-from tests.benchmarks.filters import _generated
+from tests.benchmarks.filters import _generated, cpu_seconds
 
-REPEATS = 3
 TIMED_BYTES = 100_000_000
 LEFT = r"(?i)</?(think|thinking|thought|answer|output)>"
 
@@ -49,7 +45,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         "census for the report": lambda: census(records, nothing),
         "scan for leaks": lambda: leaks(texts),
     }.items():
-        rows.append({"what": name, "MB/s": texts.nbytes / 1e6 / _seconds(work)})
+        rows.append({"what": name, "MB/s": texts.nbytes / 1e6 / cpu_seconds(work)})
     return rows
 
 
@@ -96,14 +92,3 @@ def _real(sources: Path) -> list[Traces]:
     outputs = [row["response"] for row in marco]
     said = [re.search(r"(?is)<output>(.*?)(</output>|$)", output) for output in outputs]
     return [*found, Traces("marco_o1", outputs, [match.group(1).strip() if match else None for match in said])]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of one run, the median of several after one that compiles and loads."""
-    work()
-    taken = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return statistics.median(taken)
