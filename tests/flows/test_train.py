@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,13 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-import torch
-import torch.multiprocessing as mp
 
 from flows.find import Packed, find_packs
 from flows.ray_train import train_on_ray
 from flows.train import configure
 from pipelines.errors import RunError, WinnowError
+from tests.distributed import together
 from training import journal, loop
 from training.batches import ShardError
 from training.checkpoint import CheckpointError
@@ -67,11 +65,8 @@ def numbers(out: Path) -> list[dict]:
     return [journal.measured_out(line) for line in journal.read_metrics(out)]
 
 
-def _alone(rank: int, port: int, shards: list[str], tokenizer: str, out: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _alone(shards: list[str], tokenizer: str, out: str) -> None:
     loop.train(shards, tokenizer, SMALL, out)
-    torch.distributed.destroy_process_group()
 
 
 def drive(found: Packed, out: Path, then: str = "") -> int:
@@ -115,8 +110,7 @@ elif seen and metrics["step"] >= {second} and not seen[0].is_running():
     assert drive(found, out, kill) == -signal.SIGKILL
     assert second <= numbers(out)[-1]["step"] < SMALL.steps
     assert drive(found, out) == 0
-    port = 20_000 + os.getpid() % 20_000
-    mp.spawn(_alone, (port, found.shards, found.tokenizer, str(quiet)), nprocs=2)
+    together(2, _alone, found.shards, found.tokenizer, str(quiet))
     assert numbers(out) == numbers(quiet)
     assert len(numbers(out)) == SMALL.steps
     assert not (out / ".ray").exists()

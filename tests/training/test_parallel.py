@@ -7,16 +7,14 @@ them only the order of additions differs.
 from __future__ import annotations
 
 import shutil
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from tests.distributed import together
 from training import checkpoint, journal, loop, parallel
 from training.batches import Packs, batch_of_step
 from training.configs import TrainConfig
@@ -30,24 +28,6 @@ SMALL = TrainConfig(
     checkpoint_steps=3, validation_steps=3,
 )  # fmt: skip
 WHOLE = SMALL.model_copy(update={"sharded": False})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _join(rank: int, world: int, port: int, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    work(*arguments)
-    dist.destroy_process_group()
-
-
-def together(world: int, work: Callable[..., None], *arguments: object) -> None:
-    """Call `work` in `world` processes that know of each other."""
-    mp.spawn(_join, (world, free_port(), work, arguments), nprocs=world)
 
 
 def lines(out: Path) -> list[journal.Metrics]:
