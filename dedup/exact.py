@@ -10,15 +10,11 @@ the chance of one is 5e-22).
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from dedup.kernel import buffers, kernel
+from dedup.kernel import buffers, kernel, load
 
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _F1, _F2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
@@ -67,18 +63,6 @@ def repeats(
     return survivor
 
 
-@intrinsic
-def _load(typingctx, data, at):  # type: ignore[no-untyped-def]
-    """The eight bytes of a uint8 array from index `at`, little-endian, at any alignment."""
-
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = cgutils.gep_inbounds(builder, array.data, arguments[1])
-        return builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
-
-    return numba.uint64(data, numba.int64), code
-
-
 @kernel
 def _rotate(x, bits):  # type: ignore[no-untyped-def]
     return x << bits | x >> (np.uint64(64) - bits)
@@ -107,9 +91,9 @@ def _murmur(data, offsets, state):  # type: ignore[no-untyped-def]
         size = np.uint64(end - at)
         a, b = state[row, 0], state[row, 1]
         while at + 16 <= end:
-            a ^= _rotate(_load(data, at) * _C1, _31) * _C2
+            a ^= _rotate(load(data, at) * _C1, _31) * _C2
             a = (_rotate(a, _27) + b) * _5 + _M1
-            b ^= _rotate(_load(data, at + 8) * _C2, _33) * _C1
+            b ^= _rotate(load(data, at + 8) * _C2, _33) * _C1
             b = (_rotate(b, _31) + a) * _5 + _M2
             at += 16
         if at + 8 < end:

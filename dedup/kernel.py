@@ -9,6 +9,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 Compiled = Callable[..., Any]
 """What a kernel is to the type checker: numba infers the types of arguments itself, at the first call."""
@@ -42,3 +45,41 @@ def buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64
     if len(text) == 0 or positions is None:
         return data, np.zeros(1, np.int64)
     return data, np.frombuffer(positions, width)[text.offset : text.offset + len(text) + 1].astype(np.int64)
+
+
+def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    """A pointer to the 64 bits of a uint8 array from index `at`."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(cgutils.gep_inbounds(builder, data, at), ir.IntType(64).as_pointer())
+
+
+@intrinsic
+def load(typingctx, data, at):  # type: ignore[no-untyped-def]
+    """The eight bytes of a uint8 array from index `at`, little-endian, at any alignment. Nothing checks the index."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.load(_place(context, builder, signature.args[0], *arguments), align=1)
+
+    return numba.uint64(data, numba.int64), code
+
+
+@intrinsic
+def store(typingctx, data, at, value):  # type: ignore[no-untyped-def]
+    """Write a uint64 as the eight bytes of a uint8 array from index `at`, as `load` reads it."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array, at, value = arguments
+        builder.store(value, _place(context, builder, signature.args[0], array, at), align=1)
+        return context.get_dummy_value()
+
+    return numba.void(data, numba.int64, numba.uint64), code
+
+
+@intrinsic
+def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
+    """How many bits below the lowest that is set, uint64; 64 where none is."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return numba.uint64(numba.uint64), code

@@ -28,13 +28,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dedup.kernel import buffers, kernel
+from dedup.kernel import buffers, kernel, load, store, trailing_zeros
 
 Unit = Literal["word", "character"]
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 
-# What a character does. WORD bytes below 128 are handled by the fold table alone.
+# What a character does. WORD bytes below 128 are letters and digits, which `_fold_ascii` tells by arithmetic.
 SEPARATOR, WORD, SINGLE, MARK, IGNORED, POINT, NON_ASCII = 0, 1, 2, 3, 4, 5, 6
 
 OPERATORS = "-*/%\\&"
@@ -51,7 +51,9 @@ BASE = 0xD6E8FEB86659FD93  # of the polynomial over token hashes; odd, so that n
 MASK = 0xFFFFFFFFFFFFFFFF
 
 _SEED, _MULTIPLIER, _FINISH, _BASE = np.uint64(SEED), np.uint64(MULTIPLIER), np.uint64(FINISH), np.uint64(BASE)
-_0, _6, _8, _12, _18 = np.uint64(0), np.uint64(6), np.uint64(8), np.uint64(12), np.uint64(18)
+_EACH, _HIGHEST, _ALL = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080), np.uint64(MASK)
+_0, _1, _3, _6, _8 = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(6), np.uint64(8)
+_12, _18 = np.uint64(12), np.uint64(18)
 _29, _32, _33, _64 = np.uint64(29), np.uint64(32), np.uint64(33), np.uint64(64)
 
 
@@ -96,12 +98,13 @@ def word_hashes(text: pa.StringArray) -> tuple[npt.NDArray[np.uint64], Offsets]:
 def normalise(text: pa.StringArray) -> pa.StringArray:
     """The texts [rows] as their folded tokens joined by one space. Idempotent."""
     data, offsets = buffers(text)
-    # Folding lengthens a character by half at most (two bytes to three), and a space is added at most once a byte.
+    # Folding lengthens a character by half at most (two bytes to three), a space is added at most once a byte, and
+    # eight bytes are written at a time.
     out = np.empty(_size(offsets) * 5 // 2 + 8, np.uint8)
     ends = _fold(data, offsets, *_tables(), out)
     if ends[-1] > np.iinfo(np.int32).max:
         raise ValueError("more than 2 GiB of normalised text in one array: normalise it in slices")
-    used = pa.py_buffer(out[: ends[-1]].tobytes())
+    used = pa.py_buffer(out[: ends[-1]])
     return pa.StringArray.from_buffers(len(text), pa.py_buffer(ends.astype(np.int32).tobytes()), used)
 
 
@@ -188,27 +191,24 @@ def fold(character: str) -> str:
 
 
 @functools.cache
-def _tables() -> tuple[Bytes, Bytes, Bytes, npt.NDArray[np.int32]]:
-    """ASCII word byte -> folded byte, else 0 [256]; byte -> kind [256]; code point -> kind and -> folded code point
-    [TABLE].
+def _tables() -> tuple[Bytes, Bytes, npt.NDArray[np.int32]]:
+    """Byte -> kind [256]; code point -> kind and -> folded code point [TABLE].
 
     From Python's own Unicode data, so newly assigned characters follow the interpreter.
     """
     characters = [chr(code) for code in range(TABLE)]
     kinds = np.array([kind_of(character) for character in characters], np.uint8)
     folds = np.array([ord(fold(character)) for character in characters], np.int32)
-    ascii_fold = np.zeros(256, np.uint8)
-    ascii_fold[:128] = np.where(kinds[:128] == WORD, folds[:128], 0)
     ascii_kind = np.full(256, NON_ASCII, np.uint8)
     ascii_kind[:128] = kinds[:128]
-    return ascii_fold, ascii_kind, kinds, folds
+    return ascii_kind, kinds, folds
 
 
 def ascii_folds() -> Bytes:
     """What stands in normalised text for each byte of a token, uint8 [256]; 0 for the bytes of other characters."""
-    folds = _tables()[0].copy()
-    folds[:128] = np.where(folds[:128] == 0, np.arange(128), folds[:128])
-    return folds
+    table = np.zeros(256, np.uint8)
+    table[:128] = [ord(fold(chr(code))) for code in range(128)]
+    return table
 
 
 def _size(offsets: Offsets) -> int:
@@ -281,80 +281,112 @@ def _finish(h, v):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
+def _fold_ascii(row, folded):  # type: ignore[no-untyped-def]
+    """The row's ASCII letters (in lower case) and digits into `folded`, 0 for every other byte and for eight after the
+    last: arithmetic on bytes alone, of which the compiler makes vectors."""
+    for i in range(len(row)):
+        byte = row[i]
+        lower = np.uint8(byte | np.uint8(32))
+        letter = np.uint8(lower - np.uint8(97)) < np.uint8(26)
+        digit = np.uint8(byte - np.uint8(48)) < np.uint8(10)
+        folded[i] = lower if letter else (byte if digit else np.uint8(0))
+    for i in range(len(row), len(row) + 8):
+        folded[i] = 0
+
+
+@kernel
+def _append(h, v, shift, word, count):  # type: ignore[no-untyped-def]
+    """Read the `count` low bytes of `word`, one to eight and the rest of it 0, into an open token (h, v, shift)."""
+    v |= word << shift
+    filled = shift + (count << _3)
+    if filled >= _64:
+        h = (h ^ v) * _MULTIPLIER
+        h ^= h >> _32
+        filled -= _64
+        v = word >> (_64 - shift) if filled != _0 else _0
+    return h, v, filled
+
+
+@kernel
+def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """Tokens of one row from index `count`: into hashes (and starts, ends), or, folded and each with a space after it,
     into `out`, where that is given. What is None is not written and costs nothing: numba prunes the branch. Returns
     the index after the last.
 
     A token is read into `v`, eight bytes at a time, and mixed into `h`. `state` is the kind of the open token, 0 =
-    none.
+    none. folded: room for the row and eight bytes; letters and digits are taken from it eight at a time.
     """
+    _fold_ascii(row, folded)
+    end = len(row)
     h, v, shift = _SEED, _0, _0
     state = SEPARATOR
-    start = stop = i = begin
+    start = stop = i = np.int64(0)
     while i < end:
-        byte = data[i]
-        folded = ascii_fold[byte]
-        if folded != 0:
+        if folded[i] != 0:
             if state == SINGLE:
                 if out is not None:
                     out[count] = 32
                 else:
                     hashes[count] = _finish(h, v)
                     if starts is not None:
-                        starts[count] = start - begin
-                        ends[count] = stop - begin
+                        starts[count] = start
+                        ends[count] = stop
                 count += 1
             if state != WORD:
                 h, v, shift = _SEED, _0, _0
                 start = i
                 state = WORD
-            while True:
+            length = _8
+            while length == _8:
+                word = load(folded, i)
+                ending = (word - _EACH) & ~word & _HIGHEST  # its lowest bit is the highest of the first byte that is 0
+                if ending != _0:
+                    length = trailing_zeros(ending) >> _3
+                    if length == _0:
+                        break
+                    word &= _ALL >> (_64 - (length << _3))
                 if out is not None:
-                    out[count] = folded
-                    count += 1
+                    store(out, count, word)
+                    count += np.int64(length)
                 else:
-                    v |= np.uint64(folded) << shift
-                    shift += _8
-                    if shift == _64:
-                        h = (h ^ v) * _MULTIPLIER
-                        h ^= h >> _32
-                        v, shift = _0, _0
-                i += 1
-                if i >= end:
-                    break
-                folded = ascii_fold[data[i]]
-                if folded == 0:
-                    break
+                    h, v, shift = _append(h, v, shift, word, length)
+                i += np.int64(length)
             stop = i
+            if i < end and row[i] == 32:  # what stands after most words, taken without looking it up
+                if out is not None:
+                    out[count] = 32
+                else:
+                    hashes[count] = _finish(h, v)
+                    if starts is not None:
+                        starts[count] = start
+                        ends[count] = stop
+                count += 1
+                state = SEPARATOR
+                i += 1
             continue
+        byte = row[i]
         kind = int(ascii_kind[byte])
         width = 1
         code = np.int32(byte)
         if kind == NON_ASCII:
-            code, width = _decode(data, i, end)
+            code, width = _decode(row, i, end)
             kind = _kind(code, kinds)
         if kind == IGNORED:
             i += width
             continue
         if kind == POINT:
             kind = SEPARATOR
-            if state == WORD and stop == i and data[i - 1] >= 48 and data[i - 1] <= 57:
+            if state == WORD and stop == i and row[i - 1] >= 48 and row[i - 1] <= 57:
                 j = i + 1
-                while j < end and ascii_kind[data[j]] == POINT:
+                while j < end and ascii_kind[row[j]] == POINT:
                     j += 1
-                if j < end and data[j] >= 48 and data[j] <= 57:
+                if j < end and row[j] >= 48 and row[j] <= 57:
                     while i < j:  # the points between two digits are part of the number
                         if out is not None:
-                            out[count] = data[i]
+                            out[count] = row[i]
                             count += 1
                         else:
-                            v |= np.uint64(data[i]) << shift
-                            shift += _8
-                            if shift == _64:
-                                h = (h ^ v) * _MULTIPLIER
-                                h ^= h >> _32
-                                v, shift = _0, _0
+                            h, v, shift = _append(h, v, shift, np.uint64(row[i]), _1)
                         i += 1
                     stop = i
                     continue
@@ -364,8 +396,8 @@ def _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, hashes, starts
             else:
                 hashes[count] = _finish(h, v)
                 if starts is not None:
-                    starts[count] = start - begin
-                    ends[count] = stop - begin
+                    starts[count] = start
+                    ends[count] = stop
             count += 1
             state = SEPARATOR
         if kind == SEPARATOR:
@@ -377,19 +409,12 @@ def _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, hashes, starts
             state = SINGLE if kind == SINGLE else WORD
         if code < len(folds):
             code = folds[code]
-        packed, length = _encode(code)
-        for _ in range(length):
-            if out is not None:
-                out[count] = np.uint8(packed & np.uint64(0xFF))
-                count += 1
-            else:
-                v |= (packed & np.uint64(0xFF)) << shift
-                shift += _8
-                if shift == _64:
-                    h = (h ^ v) * _MULTIPLIER
-                    h ^= h >> _32
-                    v, shift = _0, _0
-            packed >>= _8
+        packed, size = _encode(code)
+        if out is not None:
+            store(out, count, packed)
+            count += size
+        else:
+            h, v, shift = _append(h, v, shift, packed, np.uint64(size))
         i += width
         stop = i
     if state != SEPARATOR:
@@ -398,34 +423,35 @@ def _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, hashes, starts
         else:
             hashes[count] = _finish(h, v)
             if starts is not None:
-                starts[count] = start - begin
-                ends[count] = stop - begin
+                starts[count] = start
+                ends[count] = stop
         count += 1
     return count
 
 
 @kernel
-def _tokenize(data, offsets, ascii_fold, ascii_kind, kinds, folds, hashes, starts, ends):  # type: ignore[no-untyped-def]
+def _tokenize(data, offsets, ascii_kind, kinds, folds, hashes, starts, ends):  # type: ignore[no-untyped-def]
     found = np.empty(len(offsets), np.int64)
+    folded = np.empty(_longest(offsets) + 8, np.uint8)
     count = 0
     for row in range(len(offsets) - 1):
         found[row] = count
-        begin, end = offsets[row], offsets[row + 1]
-        count = _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, hashes, starts, ends, None, count)
+        text = data[offsets[row] : offsets[row + 1]]
+        count = _scan(text, ascii_kind, kinds, folds, folded, hashes, starts, ends, None, count)
     found[len(offsets) - 1] = count
     return found
 
 
 @kernel
-def _fold(data, offsets, ascii_fold, ascii_kind, kinds, folds, out):  # type: ignore[no-untyped-def]
+def _fold(data, offsets, ascii_kind, kinds, folds, out):  # type: ignore[no-untyped-def]
     """Write the folded tokens of each row, joined by spaces; the offsets of the rows in `out`."""
     found = np.empty(len(offsets), np.int64)
-    unused = np.empty(0, np.uint64)
+    unused, folded = np.empty(0, np.uint64), np.empty(_longest(offsets) + 8, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         found[row] = at
-        begin, end = offsets[row], offsets[row + 1]
-        at = _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, unused, None, None, out, at)
+        text = data[offsets[row] : offsets[row + 1]]
+        at = _scan(text, ascii_kind, kinds, folds, folded, unused, None, None, out, at)
         if at > found[row]:
             at -= 1  # the space after the last token
     found[len(offsets) - 1] = at
@@ -460,21 +486,21 @@ def _longest(offsets):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _word_shingles(data, offsets, ascii_fold, ascii_kind, kinds, folds, ngram, power, out):  # type: ignore[no-untyped-def]
+def _word_shingles(data, offsets, ascii_kind, kinds, folds, ngram, power, out):  # type: ignore[no-untyped-def]
     found = np.empty(len(offsets), np.int64)
-    words = np.empty(_longest(offsets), np.uint64)
+    words, folded = np.empty(_longest(offsets), np.uint64), np.empty(_longest(offsets) + 8, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         found[row] = at
-        begin, end = offsets[row], offsets[row + 1]
-        count = _scan(data, begin, end, ascii_fold, ascii_kind, kinds, folds, words, None, None, None, 0)
+        text = data[offsets[row] : offsets[row + 1]]
+        count = _scan(text, ascii_kind, kinds, folds, folded, words, None, None, None, 0)
         at = _roll(words, count, ngram, power, out, at)
     found[len(offsets) - 1] = at
     return found
 
 
 @kernel
-def _character_shingles(data, offsets, ascii_fold, ascii_kind, kinds, folds, ngram, power, out):  # type: ignore[no-untyped-def]
+def _character_shingles(data, offsets, ascii_kind, kinds, folds, ngram, power, out):  # type: ignore[no-untyped-def]
     found = np.empty(len(offsets), np.int64)
     characters = np.empty(_longest(offsets), np.uint64)
     at = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import io
 import json
 import mmap
 import os
@@ -117,16 +118,25 @@ def _expand(pattern: str) -> list[str]:
 
 def write_bytes(path: str, data: bytes | memoryview) -> None:
     """Write a whole file or nothing."""
+    with _whole(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _whole(path: str) -> Iterator[BinaryIO]:
+    """A file to write to, which is there, whole, when the block ends, and is not if the block fails."""
     fs, name = _fs(path)
     if not is_local(path):
-        fs.pipe_file(name, bytes(data))
+        held = io.BytesIO()
+        yield held
+        fs.pipe_file(name, held.getvalue())
         return
     target = Path(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with aside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(target)
@@ -228,32 +238,55 @@ def digest(path: str) -> str:
 def write_parquet(path: str, table: pa.Table) -> ShardRef:
     """Write a table as one Parquet file: zstd, one row group per 65,536 rows, dictionaries only where values repeat."""
     repeated = [name for name in ("source", "condition", "stage", "reason", "split") if name in table.column_names]
-    sink = pa.BufferOutputStream()
-    # Chunk borders would show in the bytes: they depend on how the table was put together, so they go.
-    pq.write_table(
-        table.combine_chunks(),
-        sink,
-        compression="zstd",
-        compression_level=1,
-        row_group_size=65536,
-        use_dictionary=repeated,
-        write_statistics=False,
-    )
-    return _finish(path, sink, table.num_rows)
+    with _whole(path) as file:
+        sink = _Sink(file)
+        # Chunk borders would show in the bytes: they depend on how the table was put together, so they go.
+        pq.write_table(
+            table.combine_chunks(),
+            pa.PythonFile(sink, mode="w"),
+            compression="zstd",
+            compression_level=1,
+            row_group_size=65536,
+            use_dictionary=repeated,
+            write_statistics=False,
+        )
+    return sink.finished(path, table.num_rows)
 
 
 def write_arrow(path: str, table: pa.Table) -> ShardRef:
     """Write a table as one Arrow IPC file, uncompressed, so that it can be mapped into memory."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return _finish(path, sink, table.num_rows)
+    with _whole(path) as file:
+        sink = _Sink(file)
+        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+    return sink.finished(path, table.num_rows)
 
 
-def _finish(path: str, sink: pa.BufferOutputStream, rows: int) -> ShardRef:
-    data = memoryview(sink.getvalue())
-    write_bytes(path, data)
-    return ShardRef(path=path, rows=rows, bytes=len(data), digest=xxhash.xxh3_128(data).hexdigest())
+class _Sink:
+    """What Arrow's writers write to: the bytes go straight to the file, and are counted and digested on their way.
+
+    Held together in memory first, as much again as the file would be touched for the first time, which costs more than
+    the writing.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.bytes, self.digest = file, 0, xxhash.xxh3_128()
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.bytes += len(data)
+        self.digest.update(data)
+        self.file.write(data)
+
+    def flush(self) -> None:
+        """The file is flushed when it is whole."""
+
+    def close(self) -> None:
+        """The file is closed by whoever opened it."""
+
+    def finished(self, path: str, rows: int) -> ShardRef:
+        return ShardRef(path=path, rows=rows, bytes=self.bytes, digest=self.digest.hexdigest())
 
 
 def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
