@@ -92,6 +92,20 @@ def distinct(groups: Buckets) -> Buckets:
     return Buckets(*_distinct(groups.members, groups.offsets, by_hash))
 
 
+def ranked(groups: Buckets, rank: Rows) -> Buckets:
+    """The buckets of rows numbered by `rank` int64 [rows]: each row's place in survivor order."""
+    members = rank[groups.members]
+    _sort_each(members, groups.offsets)
+    return Buckets(members, groups.offsets)
+
+
+def joined(parts: Sequence[Buckets]) -> Buckets:
+    """The buckets of all parts, one after another."""
+    members = np.concatenate([np.empty(0, np.int64), *(part.members for part in parts)])
+    sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
+    return Buckets(members, np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]))
+
+
 def compare(groups: Buckets, sets: Sets, threshold: float, fixed: int = 0) -> tuple[Edges, int]:
     """Walk every bucket once; the pairs at or above `threshold` found, and how many pairs of sets were compared.
 
@@ -243,6 +257,21 @@ def _group(keys, rows, codes):  # type: ignore[no-untyped-def]
                 offsets[count] = at
         i = j
     return members[:at].copy(), offsets[: count + 1].copy(), least[:count].copy()
+
+
+@kernel
+def _sort_each(members, offsets):  # type: ignore[no-untyped-def]
+    for n in range(len(offsets) - 1):
+        bucket = members[offsets[n] : offsets[n + 1]]
+        if len(bucket) > 32:
+            bucket.sort()
+            continue
+        for i in range(1, len(bucket)):
+            member, j = bucket[i], i
+            while j > 0 and bucket[j - 1] > member:
+                bucket[j] = bucket[j - 1]
+                j -= 1
+            bucket[j] = member
 
 
 @kernel

@@ -47,10 +47,10 @@ def buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64
     return data, np.frombuffer(positions, width)[text.offset : text.offset + len(text) + 1].astype(np.int64)
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
-    """A pointer to the 64 bits of a uint8 array from index `at`."""
+def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
+    """A pointer to what lies in an array from index `at`, read as one value of the type `kind`."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(cgutils.gep_inbounds(builder, data, at), ir.IntType(64).as_pointer())
+    return builder.bitcast(cgutils.gep_inbounds(builder, data, at), kind.as_pointer())
 
 
 @intrinsic
@@ -58,7 +58,8 @@ def load(typingctx, data, at):  # type: ignore[no-untyped-def]
     """The eight bytes of a uint8 array from index `at`, little-endian, at any alignment. Nothing checks the index."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.load(_place(context, builder, signature.args[0], *arguments), align=1)
+        array, at = arguments
+        return builder.load(_place(context, builder, signature.args[0], array, at, ir.IntType(64)), align=1)
 
     return numba.uint64(data, numba.int64), code
 
@@ -69,7 +70,7 @@ def store(typingctx, data, at, value):  # type: ignore[no-untyped-def]
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         array, at, value = arguments
-        builder.store(value, _place(context, builder, signature.args[0], array, at), align=1)
+        builder.store(value, _place(context, builder, signature.args[0], array, at, ir.IntType(64)), align=1)
         return context.get_dummy_value()
 
     return numba.void(data, numba.int64, numba.uint64), code
@@ -83,3 +84,27 @@ def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return numba.uint64(numba.uint64), code
+
+
+TOGETHER = 8  # values that `matches` takes of each run: a vector of 256 bits
+
+
+@intrinsic
+def matches(typingctx, values, i, j):  # type: ignore[no-untyped-def]
+    """How many of the eight values from index `i` of a uint32 array are among the eight from index `j`, where either
+    eight are distinct: all 64 comparisons as eight of vectors, without a branch."""
+    lanes = ir.VectorType(ir.IntType(32), TOGETHER)
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array, *places = arguments
+        one, other = (
+            builder.load(_place(context, builder, signature.args[0], array, at, lanes), align=4) for at in places
+        )
+        found = ir.Constant(ir.VectorType(ir.IntType(1), TOGETHER), [0] * TOGETHER)
+        for lane in range(TOGETHER):
+            everywhere = builder.shuffle_vector(other, other, ir.Constant(lanes, [lane] * TOGETHER))
+            found = builder.or_(found, builder.icmp_unsigned("==", one, everywhere))
+        bits = builder.ctpop(builder.bitcast(found, ir.IntType(TOGETHER)))
+        return builder.zext(bits, ir.IntType(64))
+
+    return numba.int64(values, numba.int64, numba.int64), code

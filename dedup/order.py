@@ -25,11 +25,19 @@ def order(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 def ascending(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The distinct values of non-negative rows int64 [n], ascending."""
+    return numbered(rows)[0]
+
+
+def numbered(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The distinct values of non-negative rows int64 [n], ascending, and the place of each row among them int64 [n]."""
     rows = np.ascontiguousarray(rows)
-    sorted_rows = rows[order(rows.view(np.uint64))]
+    by_row = order(rows.view(np.uint64))
+    sorted_rows = rows[by_row]
     first = np.ones(len(rows), np.bool_)
     first[1:] = sorted_rows[1:] != sorted_rows[:-1]
-    return sorted_rows[first]
+    place = np.empty(len(rows), np.int64)
+    place[by_row] = np.cumsum(first) - 1
+    return sorted_rows[first], place
 
 
 @kernel

@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup import clusters, exact, minhash, probability, similarity
-from dedup.order import ascending, order
+from dedup.order import ascending, numbered, order
 from dedup.probability import Banding
 from dedup.shingles import normalise, shingle_hashes
 from dedup.similarity import Sets
@@ -51,7 +51,7 @@ KEEP = ("priority", "score", "length", "id")
 id."""
 
 MIX = np.uint64(0x9E3779B97F4A7C15)  # spreads small numbers over 64 bits, so that equal ranges hold equally many
-MERGED = 8  # forests that one task merges
+MERGED = 8  # forests that one task merges, and walked files of which one task walks again what is in doubt
 
 SETTLED = pa.schema(
     [
@@ -180,7 +180,8 @@ def drop_near_duplicates(
         late: list[ShardRef] = []
         while len(shares) > 1:
             turn = len(state)
-            parts = desk.map(functools.partial(walk, walked, tuple(state)), shares, f"walk-{turn}")
+            again = _shares(len(walked), MERGED)
+            parts = desk.map(functools.partial(walk, walked, tuple(state)), again, f"walk-{turn}")
             new = [part.shards[0] for part in parts if part.counts["pairs"]]
             if not new:
                 break
@@ -501,21 +502,18 @@ def _walk(
 ) -> Part:
     """Explore a share of the buckets: the verified pairs, and the buckets themselves for a later walk.
 
-    state: what is settled so far, turn by turn; then `buckets` are those of the first walk, task by task, and only
-    those in doubt are walked.
+    state: what is settled so far, turn by turn; then `buckets` are those of the first walk, task by task, and of a
+    share of these files only those in doubt are walked.
     """
     _check(index.rows, share)
     if state:
-        (walked,) = _in_range(buckets[share.number : share.number + 1], ALL)
-        groups = _in_doubt(walked, state, share)
+        groups = _in_doubt(_in_range(buckets[share.number :: share.of], ALL), state, share)
     else:
         groups = _buckets_of(pa.concat_tables(list(_in_range(buckets, share))))
-    involved = ascending(groups.members)
+    involved, members = numbered(groups.members)
     by_rank = _survivor_order(_rows_of(index, involved, KEEP), keep)
     place = _places(by_rank)
-    members = place[np.searchsorted(involved, groups.members)]
-    bucket = np.repeat(np.arange(len(groups.offsets) - 1), np.diff(groups.offsets))
-    ranked = clusters.Buckets(members[np.lexsort((members, bucket))], groups.offsets)
+    ranked = clusters.ranked(clusters.Buckets(members, groups.offsets), place)
     fixed = int(np.searchsorted(involved, index.fixed))
     edges, compared = clusters.explore(ranked, _sets_of(index, involved, place), threshold, fixed)
     numbers = involved[by_rank]
@@ -547,18 +545,18 @@ def _sets_of(index: Index, rows: Numbers, place: Numbers) -> Sets:
     return Sets(out, places)
 
 
-def _in_doubt(walked: pa.Table, state: Sequence[Sequence[ShardRef]], share: Share) -> clusters.Buckets:
+def _in_doubt(walked: Iterator[pa.Table], state: Sequence[Sequence[ShardRef]], share: Share) -> clusters.Buckets:
     """The buckets of the first walk that must be walked again among the rows that stay: those that hold a row that has
     become suspect in the last turn. Why no other: what a row stayed next to before, it has been compared with."""
-    members, offsets = _lists(walked, "members")
     for files in state:
         _check(files, share)
-    suspects = [_suspects(_map(file)) for file in state[-1]]
-    found = clusters.holding(clusters.Buckets(members, offsets), np.sort(np.concatenate(suspects)))
-    involved = ascending(found.members)
+    suspects = np.sort(np.concatenate([_suspects(_map(file)) for file in state[-1]]))
+    found = clusters.joined(
+        [clusters.holding(clusters.Buckets(*_lists(table, "members")), suspects) for table in walked]
+    )
+    involved, members = numbered(found.members)
     removed = _standing(involved, state)[0] >= 0
-    numbered = clusters.Buckets(np.searchsorted(involved, found.members), found.offsets)
-    left = clusters.without(numbered, removed)
+    left = clusters.without(clusters.Buckets(members, found.offsets), removed)
     return clusters.Buckets(involved[left.members], left.offsets)
 
 
@@ -686,12 +684,10 @@ def _settle(
     else:
         tables = list(_in_range(pairs, share))
     later, earlier, jaccard = (_joined(tables, name, np.int64) for name in ("later", "earlier", "jaccard"))
-    rows = ascending(np.concatenate([later, earlier]))
+    rows, ends = numbered(np.concatenate([later, earlier]))
     by_rank = _survivor_order(_rows_of(index, rows, KEEP), keep)
     place = _places(by_rank)
-    edges = clusters.unique_edges(
-        clusters.Edges(place[np.searchsorted(rows, later)], place[np.searchsorted(rows, earlier)], jaccard)
-    )
+    edges = clusters.unique_edges(clusters.Edges(place[ends[: len(later)]], place[ends[len(later) :]], jaccard))
     decided = clusters.settle(len(rows), edges)
     twin = np.where(decided.twin >= 0, rows[by_rank[decided.twin]], -1)[place] if len(rows) else rows
     count = np.bincount(edges.later, minlength=len(rows))[place]

@@ -229,6 +229,10 @@ def digest(path: str) -> str:
         said = next((str(known[key]) for key in _IDENTITIES if known.get(key)), None)
         if said:
             return xxhash.xxh3_128(f"{known['size']} {said}".encode()).hexdigest()
+    elif size(path):  # mapped, not copied; what is empty cannot be mapped
+        with memory_mapped(name) as mapped:
+            state.update(mapped)
+        return state.hexdigest()
     with fs.open(name, "rb") as file:
         while block := file.read(8 << 20):
             state.update(block)
