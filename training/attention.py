@@ -30,6 +30,10 @@ PADDING = 1.25
 """Sequences share a group while the longest is at most this many times the shortest."""
 
 
+WRITTEN_OUT = 1 << 22
+"""Scores of an attention call in bf16 that may lie in memory until its gradient is taken: 8 MB a call."""
+
+
 class Group(NamedTuple):
     """Sequences of like length, laid out side by side. Rows of padding point at row 0; nobody reads their results."""
 
@@ -149,15 +153,35 @@ def attend(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
         return attend_varlen(plan, q_NHK, k_NHK, v_NHK)
     results = []
     for group in plan.groups:
-        (S, L), P = group.rows_SL.shape, group.prefix
-        rows = group.rows_SL.flatten()
-        q, k, v = (x.index_select(0, rows).view(S, L, *x.shape[1:]).transpose(1, 2) for x in (q_NHK, k_NHK, v_NHK))
-        a = F.scaled_dot_product_attention(q[:, :, :P], k[:, :, :P], v[:, :, :P], group.prefix_mask)
+        P = group.prefix
+        q, k, v = (_taken(x, group.rows_SL).transpose(1, 2) for x in (q_NHK, k_NHK, v_NHK))
+        a = _weighted(q[:, :, :P], k[:, :, :P], v[:, :, :P], group.prefix_mask)
         results.append(a.transpose(1, 2).flatten(0, 1))
         if group.suffix_mask is not None:
-            a = F.scaled_dot_product_attention(q[:, :, P:], k, v, group.suffix_mask)
+            a = _weighted(q[:, :, P:], k, v, group.suffix_mask)
             results.append(a.transpose(1, 2).flatten(0, 1))
-    return torch.cat(results).index_select(0, plan.order_N)
+    together = torch.cat(results)
+    return together if len(plan.prefix_lengths) == 1 else together.index_select(0, plan.order_N)
+
+
+def _taken(x_NHK: Tensor, rows_SL: Tensor) -> Tensor:
+    """The rows of a group, [S, L, H, K]. Those of one sequence lie together and are not copied."""
+    S, L = rows_SL.shape
+    if S == 1:
+        return x_NHK.narrow(0, int(rows_SL[0, 0]), L)[None]
+    return x_NHK.index_select(0, rows_SL.flatten()).view(S, L, *x_NHK.shape[1:])
+
+
+def _weighted(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """One attention call, [S, H, rows, K] each. torch's kernel for a CPU multiplies in float32 whatever it is given; in
+    bf16 two products and a softmax take half its time, as long as their scores stay small."""
+    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+    if q.is_cuda or q.dtype != torch.bfloat16 or scores > WRITTEN_OUT:
+        return F.scaled_dot_product_attention(q, k, v, mask)
+    scores_SHCL: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores_SHCL = scores_SHCL + mask
+    return scores_SHCL.softmax(-1) @ v
 
 
 def attend_varlen(

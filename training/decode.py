@@ -34,7 +34,8 @@ WIDE = 16
 """Rows of a matrix in a panel: what a 512-bit register holds. Narrower processors take several registers."""
 
 AHEAD = 256
-"""Numbers by which weights are asked of the memory before they are needed."""
+"""Numbers by which weights are asked of the memory before they are needed, for each row of the batch that they meet:
+so a while ahead that is about as long for any number of rows."""
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered and fused; infinities and NaN keep their meaning."""
@@ -104,10 +105,39 @@ def _panels(matrices: list[Tensor]) -> Floats:
     """[M, panels, k, 16] from M matrices [rows, k]; rows that are missing in the last panel are 0."""
     rows, k = matrices[0].shape
     panels = -(-rows // WIDE)
-    packed = torch.zeros(len(matrices), panels * WIDE, k)
+    packed = room(len(matrices), panels, k, WIDE)
     for into, matrix in zip(packed, matrices, strict=True):
-        into[:rows] = matrix.detach()
-    return packed.view(len(matrices), panels, WIDE, k).transpose(2, 3).contiguous().numpy()
+        whole = torch.zeros(panels * WIDE, k)
+        whole[:rows] = matrix.detach()
+        into.copy_(whole.view(panels, WIDE, k).transpose(1, 2))
+    return packed.numpy()
+
+
+def room(*shape: int) -> Tensor:
+    """A float32 tensor of that shape, not filled. NumPy asks the system for large pages, torch does not; read from
+    beginning to end in small ones, weights came a quarter slower."""
+    return torch.from_numpy(np.empty(shape, np.float32))
+
+
+def _ask(builder: ir.IRBuilder, place: Any) -> None:
+    """Ask the memory for what lies at a place, into the second-level cache: the first has room for too few askings."""
+    bytes_at, short = ir.IntType(8).as_pointer(), ir.IntType(32)
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch.p0", (), ir.FunctionType(ir.VoidType(), [bytes_at, short, short, short])
+    )
+    builder.call(prefetch, [builder.bitcast(place, bytes_at), short(0), short(2), short(1)])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _soon(typing: Any, array: Any, at: Any) -> Any:
+    """Ask for the numbers of a flat array from `at` on, which may lie past its end: then nothing happens."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        _ask(builder, builder.gep(data, [values[1]], source_etype=ir.FloatType()))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 def _panel_product(rows: int) -> Any:
@@ -141,10 +171,6 @@ def _panel_product(rows: int) -> Any:
             def place(array: Any, index: Any) -> Any:
                 return builder.gep(array, [index], source_etype=number)
 
-            bytes_at = ir.IntType(8).as_pointer()
-            prefetch = builder.module.declare_intrinsic(
-                "llvm.prefetch.p0", (), ir.FunctionType(ir.VoidType(), [bytes_at, short, short, short])
-            )
             begins = [builder.add(x_at, builder.mul(integer(row), x_stride)) for row in range(rows)]
             before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
             builder.branch(loop)
@@ -152,8 +178,7 @@ def _panel_product(rows: int) -> Any:
             step = builder.phi(integer)
             sums = [builder.phi(vector) for _ in range(rows)]
             where = place(arrays[0], builder.add(at, builder.mul(step, integer(WIDE))))
-            ahead = builder.bitcast(builder.gep(where, [integer(AHEAD)], source_etype=number), bytes_at)
-            builder.call(prefetch, [ahead, short(0), short(3), short(1)])
+            _ask(builder, builder.gep(where, [integer(AHEAD * rows)], source_etype=number))
             weights = builder.load(builder.bitcast(where, vector.as_pointer()), align=4, typ=vector)
             totals = []
             for begin, total in zip(begins, sums, strict=True):
@@ -243,6 +268,49 @@ def _norm(u_BD: Floats, out_BD: Floats) -> None:
 
 
 @_compiled
+def _dots(query_K: Floats, keys_TK: Floats, count: int, scores_T: Floats, then: Floats, at: int) -> None:
+    """The products of the first `count` keys with a query, four at a time; meanwhile as many rows of the flat array
+    `then`, from `at` on, are asked for."""
+    K = len(query_K)
+    for t in range(0, count, 4):
+        for j in range(0, min(4, count - t) * K, WIDE):
+            _soon(then, at + t * K + j)
+        if t + 4 <= count:
+            one, two, three, four = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for j in range(K):
+                one += query_K[j] * keys_TK[t, j]
+                two += query_K[j] * keys_TK[t + 1, j]
+                three += query_K[j] * keys_TK[t + 2, j]
+                four += query_K[j] * keys_TK[t + 3, j]
+            scores_T[t], scores_T[t + 1], scores_T[t + 2], scores_T[t + 3] = one, two, three, four
+        else:
+            for left in range(t, count):
+                one = np.float32(0)
+                for j in range(K):
+                    one += query_K[j] * keys_TK[left, j]
+                scores_T[left] = one
+
+
+@_compiled
+def _weighted(scores_T: Floats, values_TK: Floats, count: int, sums_K: Floats, then: Floats, at: int) -> None:
+    """The sum of the first `count` values, each times its score; asks for rows as `_dots` does."""
+    K = len(sums_K)
+    sums_K[:] = 0
+    for t in range(0, count, 4):
+        for j in range(0, min(4, count - t) * K, WIDE):
+            _soon(then, at + t * K + j)
+        if t + 4 <= count:
+            one, two, three, four = scores_T[t], scores_T[t + 1], scores_T[t + 2], scores_T[t + 3]
+            for j in range(K):
+                pair = one * values_TK[t, j] + two * values_TK[t + 1, j]
+                sums_K[j] += pair + (three * values_TK[t + 2, j] + four * values_TK[t + 3, j])
+        else:
+            for left in range(t, count):
+                for j in range(K):
+                    sums_K[j] += scores_T[left] * values_TK[left, j]
+
+
+@_compiled
 def _attend(
     gqkv: Floats,
     keys: Floats,
@@ -254,9 +322,11 @@ def _attend(
     sin: Floats,
     out_BD: Floats,
 ) -> None:
-    """Cache the new token's key and value; gated attention of its query to all that is cached."""
+    """Cache the new token's key and value; gated attention of its query to all that is cached. While a head's keys are
+    read, its values are asked for, and then the next head's keys."""
     batch, D = out_BD.shape
     heads, K = keys.shape[2], keys.shape[4]
+    all_keys, all_values, size = keys.reshape(-1), values.reshape(-1), keys.shape[3] * K
     half, shrink = K // 2, np.float32(1 / np.sqrt(K))
     query, sums = np.empty(K, np.float32), np.empty(K, np.float32)
     scores = np.empty(keys.shape[3], np.float32)
@@ -264,7 +334,7 @@ def _attend(
         position = positions_B[first + b]
         for head in range(heads):
             own_keys, own_values = keys[slot, first + b, head], values[slot, first + b, head]
-            at = head * K
+            at, begins = head * K, ((slot * keys.shape[1] + first + b) * heads + head) * size
             for j in range(half):
                 c, s = cos[first + b, j], sin[first + b, j]
                 left, right = gqkv[b, D + at + j], gqkv[b, D + at + half + j]
@@ -273,21 +343,14 @@ def _attend(
                 own_keys[position, j], own_keys[position, half + j] = left * c - right * s, right * c + left * s
             for j in range(K):
                 own_values[position, j] = gqkv[b, 3 * D + at + j]
-                sums[j] = 0
-            most = np.float32(-np.inf)
+            _dots(query, own_keys, position + 1, scores, all_values, begins)
+            most, total = np.float32(-np.inf), np.float32(0)
             for t in range(position + 1):
-                score = np.float32(0)
-                for j in range(K):
-                    score += query[j] * own_keys[t, j]
-                scores[t] = score
-                most = max(most, score)
-            total = np.float32(0)
+                most = max(most, scores[t])
             for t in range(position + 1):
                 scores[t] = _exp(scores[t] - most)
                 total += scores[t]
-            for t in range(position + 1):
-                for j in range(K):
-                    sums[j] += scores[t] * own_values[t, j]
+            _weighted(scores, own_values, position + 1, sums, all_keys, begins + size)
             for j in range(K):
                 out_BD[b, at + j] = sums[j] / (total * (np.float32(1) + _exp(-gqkv[b, at + j])))
 

@@ -123,8 +123,10 @@ class Cache:
     def __init__(self, model: HrmText, lengths: Sequence[int], room: int, causal: bool, packed: bool) -> None:
         config = model.config
         shape = (slots(config), len(lengths), config.heads, max(lengths) + room, config.hidden // config.heads)
-        dtype = torch.float32 if packed else model.lm_head.weight.dtype
-        self.keys, self.values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
+        if packed:  # reads nothing that it has not written
+            self.keys, self.values = decode.room(*shape), decode.room(*shape)
+        else:
+            self.keys, self.values = (torch.zeros(shape, dtype=model.lm_head.weight.dtype) for _ in range(2))
         self.filled_B = torch.tensor(lengths)
         # Where each packed prompt token goes.
         self._sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), self.filled_B)

@@ -196,7 +196,7 @@ def losses(model: HrmText, batch: Batch, depth: int, dtype: torch.dtype) -> tupl
     if dtype == torch.float32 or parallel.is_sharded(model):  # FSDP casts the weights that it gathers
         logits_MV = model(*arguments)
     else:  # cast once, not once per call: each weight is used two to six times
-        weights = {name: p.to(dtype) for name, p in model.named_parameters()}
+        weights = {name: p.to(dtype) for name, p in model.named_parameters() if not name.startswith("embed_tokens")}
         logits_MV = torch.func.functional_call(model, weights, arguments)
     loss_M = F.cross_entropy(logits_MV.float(), batch.labels_M, reduction="none")
     return loss_M, logits_MV.detach().argmax(-1) == batch.labels_M

@@ -209,8 +209,9 @@ class Module(nn.Module):
 class HrmText(nn.Module):
     """The whole model; make one with `build`, which gives it its weights.
 
-    It computes in the dtype of its weights: to run in bf16 over float32 master weights, call it through
-    `torch.func.functional_call` with cast ones (as training/loop.py does), or let FSDP cast them.
+    It computes in the dtype of its matrices: to run in bf16 over float32 master weights, call it through
+    `torch.func.functional_call` with cast ones (as training/loop.py does), or let FSDP cast them. The embedding may
+    stay in float32: of a large table few rows are read.
     """
 
     z_L_init: Tensor
@@ -235,7 +236,7 @@ class HrmText(nn.Module):
         """
         config = self.config
         turn = rotation(positions_N, config.hidden // config.heads, config.rope_theta)
-        z = self.embed_tokens(tokens_N) * math.sqrt(config.hidden)
+        z = (self.embed_tokens(tokens_N) * math.sqrt(config.hidden)).to(self.lm_head.weight.dtype)
         states = {"H": z, "L": self.z_L_init.to(z.dtype).expand_as(z)}
         learning = torch.is_grad_enabled()
         for index, call in enumerate(schedule(config, bp_steps)):

@@ -10,30 +10,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from training import attention
 from training.attention import attend, attend_varlen, flexible, layout, reference
 
 lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=12)
 
 
-def agree(sequences: list[tuple[int, int]], fast: Callable[..., Tensor] = attend) -> None:
-    plan = layout([p for p, _ in sequences], [c for _, c in sequences])
+def agree(
+    sequences: list[tuple[int, int]], fast: Callable[..., Tensor] = attend, dtype: torch.dtype = torch.float32
+) -> None:
+    """`fast` in `dtype` gives what the definition gives in float32, and its gradients."""
+    plan = layout([p for p, _ in sequences], [c for _, c in sequences], dtype)
     tokens = sum(p + c for p, c in sequences)
     generator = torch.Generator().manual_seed(tokens)
-    q, k, v, g = (torch.randn(tokens, 2, 8, generator=generator, dtype=torch.float32) for _ in range(4))
+    q, k, v, g = (torch.randn(tokens, 2, 8, generator=generator).to(dtype) for _ in range(4))
     results = []
-    for compute in (fast, reference):
-        inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+    for compute, kind in ((fast, dtype), (reference, torch.float32)):
+        inputs = [x.to(kind, copy=True).requires_grad_() for x in (q, k, v)]
         a = compute(plan, *inputs)
-        a.backward(g)
+        a.backward(g.to(kind))
         results.append([a.detach(), *(x.grad for x in inputs)])
     for quick, slow in zip(*results, strict=True):
-        torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-5)
+        if dtype == torch.float32:
+            torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-5)
+        else:  # eight bits of a number, and sums of some tens of them
+            assert (quick.float() - slow).abs().max() < 0.02 * slow.abs().max()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(lengths)
 def test_fast_path_equals_the_definition(sequences: list[tuple[int, int]]) -> None:
     agree(sequences)
+
+
+@pytest.mark.parametrize("written_out", [0, 1 << 22])
+@pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
+def test_bf16_differs_from_the_definition_by_its_rounding(
+    sequences: list[tuple[int, int]], written_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "WRITTEN_OUT", written_out)
+    agree(sequences, dtype=torch.bfloat16)
 
 
 def kernel(q, k, v, bounds_q, bounds_k, longest_q, longest_k, window_size=(-1, -1)) -> Tensor:
