@@ -72,6 +72,14 @@ class Settled(NamedTuple):
     suspect: npt.NDArray[np.bool_]
 
 
+class Forest(NamedTuple):
+    """Connected rows in pairs: int64 [n], int64 [n]. As `merge_forests` makes it, `row` ascends and `root` is none of
+    them."""
+
+    row: Rows
+    root: Rows
+
+
 def group(
     keys: npt.NDArray[np.uint64], rows: Rows, codes: npt.NDArray[np.uint32]
 ) -> tuple[Buckets, npt.NDArray[np.uint32]]:
@@ -189,21 +197,21 @@ def without(groups: Buckets, removed: npt.NDArray[np.bool_]) -> Buckets:
     return Buckets(*_suspicious(groups.members, groups.offsets, removed, ~removed))
 
 
-def merge_forests(forests: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """One spanning forest of the union of several: int64 [n, 2] of (row, root), root the least row of its component.
+def merge_forests(forests: Sequence[Forest]) -> Forest:
+    """One spanning forest of the union of several; its rows ascend, and a root is the least row of its component.
 
-    Each forest is any list of connected pairs int64 [m, 2]. Merging is associative and commutative, so it can go
-    up a tree. Forests of this function's making are sorted, and then what is held beside them is 32 bytes per connected
-    row: its number and its parent, and as much again for the answer.
+    Each may be any list of connected pairs. Merging is associative and commutative, so it can go up a tree. Forests of
+    this function's making are sorted, and then what is held beside them is some 30 bytes per connected row: its number,
+    its parent's place, and the answer.
     """
     rows = np.empty(0, np.int64)
     for forest in forests:
-        for end in (1, 0):
-            rows = _joined(rows, forest[:, end] if _is_sorted(forest[:, end]) else ascending(forest[:, end]))
-    parent = np.arange(len(rows), dtype=np.int64)
+        for end in (forest.root, forest.row):
+            rows = _joined(rows, end if _is_sorted(end) else ascending(end))
+    parent = np.arange(len(rows), dtype=np.int32 if len(rows) < 1 << 31 else np.int64)
     for forest in forests:
-        _unite(rows, parent, forest)
-    return np.asarray(_hanging(rows, parent), np.int64)
+        _unite(rows, parent, forest.row, forest.root)
+    return Forest(*_hanging(rows, parent))
 
 
 @kernel
@@ -562,11 +570,11 @@ def _root(parent, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unite(rows, parent, pairs):  # type: ignore[no-untyped-def]
+def _unite(rows, parent, ends, others):  # type: ignore[no-untyped-def]
     """Join the ends of pairs, whose places in `rows` are searched: an array of places would be as large as all else."""
-    for n in range(len(pairs)):
-        a = _root(parent, np.searchsorted(rows, pairs[n, 0]))
-        b = _root(parent, np.searchsorted(rows, pairs[n, 1]))
+    for n in range(len(ends)):
+        a = _root(parent, np.searchsorted(rows, ends[n]))
+        b = _root(parent, np.searchsorted(rows, others[n]))
         if a < b:
             parent[b] = a
         else:
@@ -575,15 +583,15 @@ def _unite(rows, parent, pairs):  # type: ignore[no-untyped-def]
 
 @kernel
 def _hanging(rows, parent):  # type: ignore[no-untyped-def]
-    """(row, root) of every row that is no root."""
+    """Every row that is no root, and its root."""
     count = 0
     for x in range(len(rows)):
         parent[x] = _root(parent, x)
         count += parent[x] != x
-    out = np.empty((count, 2), np.int64)
+    hanging, roots = np.empty(count, np.int64), np.empty(count, np.int64)
     at = 0
     for x in range(len(rows)):
         if parent[x] != x:
-            out[at, 0], out[at, 1] = rows[x], rows[parent[x]]
+            hanging[at], roots[at] = rows[x], rows[parent[x]]
             at += 1
-    return out
+    return hanging, roots

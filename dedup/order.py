@@ -25,19 +25,29 @@ def order(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 def ascending(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The distinct values of non-negative rows int64 [n], ascending."""
-    return numbered(rows)[0]
+    rows = rows[_by_row(rows)]
+    return rows[_changes(rows)]
 
 
 def numbered(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The distinct values of non-negative rows int64 [n], ascending, and the place of each row among them int64 [n]."""
-    rows = np.ascontiguousarray(rows)
-    by_row = order(rows.view(np.uint64))
-    sorted_rows = rows[by_row]
-    first = np.ones(len(rows), np.bool_)
-    first[1:] = sorted_rows[1:] != sorted_rows[:-1]
+    """`ascending(rows)`, and the place of each row among them int64 [n]."""
+    by_row = _by_row(rows)
+    rows = rows[by_row]
+    first = _changes(rows)
     place = np.empty(len(rows), np.int64)
     place[by_row] = np.cumsum(first) - 1
-    return sorted_rows[first], place
+    return rows[first], place
+
+
+def _by_row(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return order(np.ascontiguousarray(rows).view(np.uint64))
+
+
+def _changes(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Where a sorted row differs from the one before."""
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = rows[1:] != rows[:-1]
+    return first
 
 
 @kernel

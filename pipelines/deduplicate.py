@@ -603,9 +603,10 @@ def _divided(desk: Desk, pairs: Sequence[ShardRef]) -> tuple[tuple[ShardRef, ...
 def _merge(files: Sequence[ShardRef], target: Target) -> Part:
     """One spanning forest (row, root) of files whose first two columns are connected rows: pairs, or forests."""
     tables = _in_range(files, ALL)
-    ends = [np.stack([_numbers(table, name) for name in table.column_names[:2]], axis=1) for table in tables]
-    forest = clusters.merge_forests(ends)
-    table = pa.table({"row": forest[:, 0], "root": forest[:, 1]})
+    forest = clusters.merge_forests(
+        [clusters.Forest(*(_numbers(table, name) for name in table.column_names[:2])) for table in tables]
+    )
+    table = pa.table(forest._asdict())
     return Part(shards=(storage.write_arrow(target.path("forest", ".arrow"), table),))
 
 
@@ -643,14 +644,14 @@ def _reach(forest: ShardRef, old: int, late: Sequence[ShardRef], target: Target)
     tree, *tables = _in_range((forest, *late), ALL)
     counts = [table.num_rows for table in tables]
     pairs = pa.concat_tables(tables).combine_chunks()
-    ends = np.stack([_component(tree, _numbers(pairs, name)) for name in ("later", "earlier")], axis=1)
-    bridges = pa.table(dict(zip(("row", "root"), clusters.merge_forests([ends]).T, strict=True)))
-    now = _component(bridges, ends[:, 0])
+    ends = clusters.Forest(*(_component(tree, _numbers(pairs, name)) for name in ("later", "earlier")))
+    bridges = pa.table(clusters.merge_forests([ends])._asdict())
+    now = _component(bridges, ends.row)
     wanted = np.isin(now, now[sum(counts[:old]) :])
     key = _spread(now[wanted])
     by_key = order(key)
     found = pairs.filter(pa.array(wanted)).take(pa.array(by_key)).append_column("key", pa.array(key[by_key]))
-    parts = np.unique(ends[wanted])
+    parts = np.unique(np.concatenate([end[wanted] for end in ends]))
     key = _spread(_component(bridges, parts))
     by_key = order(key)
     inside = pa.table({"key": key[by_key], "part": _spread(parts)[by_key]})

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dedup.clusters import group, merge_forests
+from dedup.clusters import Forest, group, merge_forests
 from pipelines.deduplicate import MERGED, SIZES
 
 Answer = TypeVar("Answer")
@@ -100,7 +100,8 @@ def _cluster(folder: str) -> dict[str, float]:
         (groups, _), seconds, peak = _cost(work)
         bucketing, bucket_peak = bucketing + seconds, max(bucket_peak, peak + ours.nbytes + numbers.nbytes)
         leaders = np.repeat(groups.members[groups.offsets[:-1]], np.diff(groups.offsets))
-        forests.append(np.stack([groups.members, leaders], axis=1)[groups.members != leaders])
+        others = groups.members != leaders
+        forests.append(Forest(groups.members[others], leaders[others]))
     band_rows, records = len(keys), int(rows[-1]) + 1
     del keys, rows, of
     merging, level = 0.0, 0
@@ -112,7 +113,7 @@ def _cluster(folder: str) -> dict[str, float]:
             merging += seconds
         forests, level = several, level + 1
     for number, forest in enumerate(forests):
-        np.save(Path(folder) / f"{number}.npy", forest)
+        np.save(Path(folder) / f"{number}.npy", np.stack(forest))
     return {
         "band rows": band_rows,
         "records": records,
@@ -124,12 +125,12 @@ def _cluster(folder: str) -> dict[str, float]:
 
 def _last_merge(folder: str) -> dict[str, float]:
     _warm()
-    forests = [np.load(path) for path in sorted(Path(folder).glob("*.npy"))]
+    forests = [Forest(*np.load(path)) for path in sorted(Path(folder).glob("*.npy"))]
     forest, seconds, peak = _cost(functools.partial(merge_forests, forests))
     return {
-        "duplicated": len(np.unique(forest)),
+        "duplicated": len(np.unique(np.concatenate(forest))),
         "last merge": seconds,
-        "forest bytes": forest.nbytes,
+        "forest bytes": sum(end.nbytes for end in forest),
         "merge peak": peak,
     }
 
@@ -138,4 +139,4 @@ def _warm() -> None:
     """Kernels are loaded before the clock starts."""
     small = np.arange(8)
     group(small.astype(np.uint64), small, small.astype(np.uint32))
-    merge_forests([np.array([[1, 0]]), np.array([[3, 1]])])
+    merge_forests([Forest(np.array([1, 3]), np.array([0, 1]))])

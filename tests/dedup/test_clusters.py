@@ -18,6 +18,7 @@ from dedup.clusters import (
     FEW,
     Buckets,
     Edges,
+    Forest,
     compare,
     distinct,
     explore,
@@ -182,7 +183,7 @@ forest = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), max_size=12
 @settings(max_examples=80, deadline=None)
 @given(st.lists(forest, max_size=5), st.integers(0, 5))
 def test_forests_merge_in_any_order_to_the_components(forests: list[list[tuple[int, int]]], cut: int) -> None:
-    given_forests = [np.array(pairs, np.int64).reshape(-1, 2) for pairs in forests]
+    given_forests = [Forest(*np.array(pairs, np.int64).reshape(-1, 2).T) for pairs in forests]
     whole = merge_forests(given_forests)
     tree = merge_forests([merge_forests(given_forests[:cut]), merge_forests(given_forests[cut:][::-1])])
     assert np.array_equal(whole, tree)
@@ -191,7 +192,7 @@ def test_forests_merge_in_any_order_to_the_components(forests: list[list[tuple[i
         for a, b in pairs:
             low, high = sorted((roots[a], roots[b]))
             roots = [low if root == high else root for root in roots]
-    assert whole.tolist() == [[row, root] for row, root in enumerate(roots) if row != root]
+    assert list(zip(*whole, strict=True)) == [(row, root) for row, root in enumerate(roots) if row != root]
 
 
 @pytest.fixture(scope="module")
