@@ -40,9 +40,10 @@ def test_sets_are_put_where_they_are_wanted(values: list[list[int]]) -> None:
     assert out.tolist() == [value for row in chosen for value in sorted(set(values[row]))]
 
 
-def test_sets_larger_than_a_sorting_block_are_sorted_whole() -> None:
+def test_large_sets_and_heaps_of_equal_or_near_hashes_are_sorted_whole() -> None:
     rng = np.random.default_rng(0)
     values = [rng.integers(0, 2**32, size, dtype=np.uint32) for size in (70_000, 3, 140_000, 0, 65_536, 9)]
+    values += [rng.integers(0, few, 5_000, dtype=np.uint32) for few in (1, 7, 90_000)]
     given_shingles = Shingles(np.concatenate(values), np.concatenate([[0], np.cumsum([len(v) for v in values])]))
     sets = shingle_sets(given_shingles)
     for n, row in enumerate(values):
