@@ -1,4 +1,4 @@
-"""One decoding step on a CPU, for a batch of sequences, as one compiled function.
+"""Reading prompts and taking decoding steps on a CPU, for a batch of sequences, as one compiled function.
 
 A step multiplies a few rows with every matrix of the model, module call by module call: HRM reads its weights four
 times per token. General matrix products are made for many rows: with one row they reach a third of the memory's
@@ -7,14 +7,18 @@ again. So here the weights are laid out in panels of 16 rows, k by k, to be read
 up to eight rows of the batch in registers; and everything between the products is in the same function. All sums are
 float32, whatever the dtype of the model's weights.
 
-It computes what `HrmText.forward` does with `Cache.extend`, and tests hold it against that.
+It computes what `HrmText.forward` does with `Cache.read` and `Cache.extend`, and tests hold it against that.
 
-Shape suffixes: B sequences, D hidden, H heads, K head width, F feed-forward width, T cached positions, V vocabulary.
+Shape suffixes: B sequences, N new tokens (one of each sequence, or whole prompts), M of them with logits, D hidden,
+H heads, K head width, F feed-forward width, T cached positions, V vocabulary.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numba
@@ -36,6 +40,12 @@ WIDE = 16
 AHEAD = 256
 """Numbers by which weights are asked of the memory before they are needed, for each row of the batch that they meet:
 so a while ahead that is about as long for any number of rows."""
+
+SOME = 128
+"""Rows that are multiplied with a whole matrix before the next ones."""
+
+TOGETHER = 512
+"""Tokens of prompts that are read together: of several sequences, or more of one."""
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered and fused; infinities and NaN keep their meaning."""
@@ -207,23 +217,26 @@ _one, _two, _four, _eight = (_panel_product(rows) for rows in (1, 2, 4, 8))
 
 
 @_compiled
-def _multiply(packed: Floats, x_BK: Floats, out: Floats) -> None:
-    """out[b, i] = sum over k of matrix[i, k] x[b, k]; all contiguous, `out` as wide as the panels."""
-    panels, k, batch, stride = packed.shape[0], packed.shape[1], x_BK.shape[0], out.shape[1]
-    weights, x, to = packed.reshape(-1), x_BK.reshape(-1), out.reshape(-1)
-    for panel in range(panels):
-        at, column, row = panel * k * WIDE, panel * WIDE, 0
-        while batch - row >= 8:
-            _eight(weights, at, x, row * k, k, to, row * stride + column, stride, k)
-            row += 8
-        if batch - row >= 4:
-            _four(weights, at, x, row * k, k, to, row * stride + column, stride, k)
-            row += 4
-        if batch - row >= 2:
-            _two(weights, at, x, row * k, k, to, row * stride + column, stride, k)
-            row += 2
-        if batch - row >= 1:
-            _one(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+def _multiply(packed: Floats, x_NK: Floats, out: Floats) -> None:
+    """out[n, i] = sum over k of matrix[i, k] x[n, k]; all contiguous, `out` as wide as the panels. Of many rows some at
+    a time, so that they stay in the second-level cache while the panels pass."""
+    panels, k, rows, stride = packed.shape[0], packed.shape[1], x_NK.shape[0], out.shape[1]
+    weights, x, to = packed.reshape(-1), x_NK.reshape(-1), out.reshape(-1)
+    for begin in range(0, rows, SOME):
+        end = min(begin + SOME, rows)
+        for panel in range(panels):
+            at, column, row = panel * k * WIDE, panel * WIDE, begin
+            while end - row >= 8:
+                _eight(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+                row += 8
+            if end - row >= 4:
+                _four(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+                row += 4
+            if end - row >= 2:
+                _two(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+                row += 2
+            if end - row >= 1:
+                _one(weights, at, x, row * k, k, to, row * stride + column, stride, k)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -255,16 +268,16 @@ def _exp(x: Any) -> Any:
 
 
 @_compiled
-def _norm(u_BD: Floats, out_BD: Floats) -> None:
-    """Each row over its root mean square, as elementwise.rms_norm; `out_BD` may be `u_BD`."""
-    batch, width = u_BD.shape
-    for b in range(batch):
+def _norm(u_ND: Floats, out_ND: Floats) -> None:
+    """Each row over its root mean square, as elementwise.rms_norm; `out_ND` may be `u_ND`."""
+    rows, width = u_ND.shape
+    for n in range(rows):
         total = np.float32(0)
         for i in range(width):
-            total += u_BD[b, i] * u_BD[b, i]
+            total += u_ND[n, i] * u_ND[n, i]
         scale = np.float32(1 / np.sqrt(total / width + EPSILON))
         for i in range(width):
-            out_BD[b, i] = u_BD[b, i] * scale
+            out_ND[n, i] = u_ND[n, i] * scale
 
 
 @_compiled
@@ -316,43 +329,51 @@ def _attend(
     keys: Floats,
     values: Floats,
     slot: int,
-    first: int,
-    positions_B: Integers,
+    sequences_N: Integers,
+    positions_N: Integers,
+    seen_N: Integers,
     cos: Floats,
     sin: Floats,
-    out_BD: Floats,
+    out_ND: Floats,
 ) -> None:
-    """Cache the new token's key and value; gated attention of its query to all that is cached. While a head's keys are
-    read, its values are asked for, and then the next head's keys."""
-    batch, D = out_BD.shape
+    """Cache the new tokens' keys and values; gated attention of each query to the first `seen` of its sequence. While a
+    head's keys are read, its values are asked for, and then the next head's keys."""
+    rows, D = out_ND.shape
     heads, K = keys.shape[2], keys.shape[4]
     all_keys, all_values, size = keys.reshape(-1), values.reshape(-1), keys.shape[3] * K
     half, shrink = K // 2, np.float32(1 / np.sqrt(K))
     query, sums = np.empty(K, np.float32), np.empty(K, np.float32)
     scores = np.empty(keys.shape[3], np.float32)
-    for b in range(batch):
-        position = positions_B[first + b]
+    for n in range(rows):
+        position = positions_N[n]
         for head in range(heads):
-            own_keys, own_values = keys[slot, first + b, head], values[slot, first + b, head]
-            at, begins = head * K, ((slot * keys.shape[1] + first + b) * heads + head) * size
+            own_keys, own_values = keys[slot, sequences_N[n], head], values[slot, sequences_N[n], head]
+            at = head * K
             for j in range(half):
-                c, s = cos[first + b, j], sin[first + b, j]
-                left, right = gqkv[b, D + at + j], gqkv[b, D + at + half + j]
-                query[j], query[half + j] = (left * c - right * s) * shrink, (right * c + left * s) * shrink
-                left, right = gqkv[b, 2 * D + at + j], gqkv[b, 2 * D + at + half + j]
+                c, s = cos[n, j], sin[n, j]
+                left, right = gqkv[n, 2 * D + at + j], gqkv[n, 2 * D + at + half + j]
                 own_keys[position, j], own_keys[position, half + j] = left * c - right * s, right * c + left * s
             for j in range(K):
-                own_values[position, j] = gqkv[b, 3 * D + at + j]
-            _dots(query, own_keys, position + 1, scores, all_values, begins)
+                own_values[position, j] = gqkv[n, 3 * D + at + j]
+    for n in range(rows):
+        count = seen_N[n]
+        for head in range(heads):
+            own_keys, own_values = keys[slot, sequences_N[n], head], values[slot, sequences_N[n], head]
+            at, begins = head * K, ((slot * keys.shape[1] + sequences_N[n]) * heads + head) * size
+            for j in range(half):
+                c, s = cos[n, j], sin[n, j]
+                left, right = gqkv[n, D + at + j], gqkv[n, D + at + half + j]
+                query[j], query[half + j] = (left * c - right * s) * shrink, (right * c + left * s) * shrink
+            _dots(query, own_keys, count, scores, all_values, begins)
             most, total = np.float32(-np.inf), np.float32(0)
-            for t in range(position + 1):
+            for t in range(count):
                 most = max(most, scores[t])
-            for t in range(position + 1):
+            for t in range(count):
                 scores[t] = _exp(scores[t] - most)
                 total += scores[t]
-            _weighted(scores, own_values, position + 1, sums, all_keys, begins + size)
+            _weighted(scores, own_values, count, sums, all_keys, begins + size)
             for j in range(K):
-                out_BD[b, at + j] = sums[j] / (total * (np.float32(1) + _exp(-gqkv[b, at + j])))
+                out_ND[n, at + j] = sums[j] / (total * (np.float32(1) + _exp(-gqkv[n, at + j])))
 
 
 @_compiled
@@ -370,66 +391,78 @@ def _step(
     F: int,
     keys: Floats,
     values: Floats,
-    tokens_B: Integers,
-    positions_B: Integers,
+    tokens_N: Integers,
+    sequences_N: Integers,
+    positions_N: Integers,
+    seen_N: Integers,
     cos: Floats,
     sin: Floats,
-    first: int,
-    last: int,
-    logits_BV: Floats,
+    ends_M: Integers,
+    logits_MV: Floats,
 ) -> None:
-    """Rows first .. last - 1 of the batch: one token each, at its position. Writes keys, values and logits."""
-    B, D = last - first, embedding_VD.shape[1]
-    states, root = np.empty((2, B, D), np.float32), np.float32(np.sqrt(D))
-    for b in range(B):
+    """New tokens, each at its position of its sequence. Writes keys and values, and the logits after some of them."""
+    N, D = len(tokens_N), embedding_VD.shape[1]
+    states, root = np.empty((2, N, D), np.float32), np.float32(np.sqrt(D))
+    for n in range(N):
         for i in range(D):
-            states[0, b, i] = embedding_VD[tokens_B[first + b], i] * root
-            states[1, b, i] = start_D[i]
-    u_BD, x_BD, a_BD = np.empty((B, D), np.float32), np.empty((B, D), np.float32), np.empty((B, D), np.float32)
-    inner_BF = np.empty((B, F), np.float32)
-    projected = np.empty((B, gqkv.shape[1] * WIDE), np.float32)
-    spread = np.empty((B, gate_up.shape[1] * WIDE), np.float32)
-    back = np.empty((B, output.shape[1] * WIDE), np.float32)
+            states[0, n, i] = embedding_VD[tokens_N[n], i] * root
+            states[1, n, i] = start_D[i]
+    u_ND, x_ND, a_ND = np.empty((N, D), np.float32), np.empty((N, D), np.float32), np.empty((N, D), np.float32)
+    inner_NF = np.empty((N, F), np.float32)
+    projected = np.empty((N, gqkv.shape[1] * WIDE), np.float32)
+    spread = np.empty((N, gate_up.shape[1] * WIDE), np.float32)
+    back = np.empty((N, output.shape[1] * WIDE), np.float32)
     post = norm == 2
     for call in range(len(calls)):
         module, into, of_H, of_L = calls[call]
-        for b in range(B):
+        for n in range(N):
             for i in range(D):
-                u_BD[b, i] = of_H * states[0, b, i] + of_L * states[1, b, i]
+                u_ND[n, i] = of_H * states[0, n, i] + of_L * states[1, n, i]
         for block in range(blocks):
-            matrix = module * blocks + block
+            matrix, slot = module * blocks + block, call * blocks + block
             if post:
-                x_BD[:] = u_BD
+                x_ND[:] = u_ND
             else:
-                _norm(u_BD, x_BD)
-            _multiply(gqkv[matrix], x_BD, projected)
-            _attend(projected, keys, values, call * blocks + block, first, positions_B, cos, sin, a_BD)
-            _multiply(output[matrix], a_BD, back)
-            for b in range(B):
+                _norm(u_ND, x_ND)
+            _multiply(gqkv[matrix], x_ND, projected)
+            _attend(projected, keys, values, slot, sequences_N, positions_N, seen_N, cos, sin, a_ND)
+            _multiply(output[matrix], a_ND, back)
+            for n in range(N):
                 for i in range(D):
-                    u_BD[b, i] += back[b, i]
+                    u_ND[n, i] += back[n, i]
             if post:
-                _norm(u_BD, u_BD)
-                x_BD[:] = u_BD
+                _norm(u_ND, u_ND)
+                x_ND[:] = u_ND
             else:
-                _norm(u_BD, x_BD)
-            _multiply(gate_up[matrix], x_BD, spread)
-            for b in range(B):
+                _norm(u_ND, x_ND)
+            _multiply(gate_up[matrix], x_ND, spread)
+            for n in range(N):
                 for i in range(F):
-                    gate = spread[b, i]
-                    inner_BF[b, i] = gate / (np.float32(1) + _exp(-gate)) * spread[b, F + i]
-            _multiply(down[matrix], inner_BF, back)
-            for b in range(B):
+                    gate = spread[n, i]
+                    inner_NF[n, i] = gate / (np.float32(1) + _exp(-gate)) * spread[n, F + i]
+            _multiply(down[matrix], inner_NF, back)
+            for n in range(N):
                 for i in range(D):
-                    u_BD[b, i] += back[b, i]
+                    u_ND[n, i] += back[n, i]
             if post:
-                _norm(u_BD, u_BD)
+                _norm(u_ND, u_ND)
         if norm == 0:
-            _norm(u_BD, u_BD)
-        states[into] = u_BD
+            _norm(u_ND, u_ND)
+        states[into] = u_ND
+    last_MD = u_ND[ends_M]
     if norm == 1:
-        _norm(u_BD, u_BD)
-    _multiply(head, u_BD, logits_BV[first:last])
+        _norm(last_MD, last_MD)
+    _multiply(head, last_MD, logits_MV)
+
+
+class _Work(NamedTuple):
+    """New tokens of some sequences, which no other thread works on."""
+
+    tokens_N: Integers
+    sequences_N: Integers
+    positions_N: Integers
+    seen_N: Integers  # cached positions that each token sees, from the first on
+    ends_M: Integers  # those with logits
 
 
 def step(packed: Packed, keys: Tensor, values: Tensor, tokens_B: Tensor, positions_B: Tensor) -> Tensor:
@@ -437,20 +470,63 @@ def step(packed: Packed, keys: Tensor, values: Tensor, tokens_B: Tensor, positio
 
     keys, values: [slots, B, H, T, K], float32 and contiguous. Threads, as many as torch is set to, share the batch.
     """
-    width = keys.shape[-1]
-    cos, sin = (x[:, 0].numpy() for x in rotation(positions_B, width, packed.theta))
     batch = len(tokens_B)
-    logits_BV = np.empty((batch, packed.head.shape[0] * WIDE), np.float32)
-    arguments = (
-        packed.calls, packed.norm, packed.blocks, packed.embedding_VD, packed.start_D, packed.gqkv, packed.output,
-        packed.gate_up, packed.down, packed.head, packed.feed_forward, keys.numpy(), values.numpy(), tokens_B.numpy(),
-        positions_B.numpy(), cos, sin,
-    )  # fmt: skip
-    threads = min(torch.get_num_threads(), -(-batch // 8))
+    parts = min(torch.get_num_threads(), -(-batch // 8))
+    bounds = [batch * part // parts for part in range(parts + 1)]
+    tokens, positions = tokens_B.numpy(), positions_B.numpy()
+    shares = [
+        _Work(tokens[a:b], np.arange(a, b), positions[a:b], positions[a:b] + 1, np.arange(b - a))
+        for a, b in pairwise(bounds)
+    ]
+    return _all(packed, keys, values, shares)
+
+
+def read(packed: Packed, keys: Tensor, values: Tensor, prompts: Sequence[Sequence[int]], causal: bool) -> Tensor:
+    """Logits [B, V] after each of B non-empty prompts; the keys and values of their tokens are put from position 0 on.
+
+    A token sees all of its prompt, or, where `causal`, what went before it.
+    """
+    shares, first = [], 0
+    while first < len(prompts):
+        after, count = first + 1, len(prompts[first])
+        while after < len(prompts) and count + len(prompts[after]) <= TOGETHER:
+            count += len(prompts[after])
+            after += 1
+        lengths = np.array([len(ids) for ids in prompts[first:after]])
+        ends = np.cumsum(lengths)
+        positions = np.arange(count) - np.repeat(ends - lengths, lengths)
+        shares.append(
+            _Work(
+                np.fromiter(itertools.chain.from_iterable(prompts[first:after]), np.int64, count),
+                np.repeat(np.arange(first, after), lengths),
+                positions,
+                positions + 1 if causal else np.repeat(lengths, lengths),
+                ends - 1,
+            )
+        )
+        first = after
+    return _all(packed, keys, values, shares)
+
+
+def _all(packed: Packed, keys: Tensor, values: Tensor, shares: Sequence[_Work]) -> Tensor:
+    """The logits of all shares, one after another, worked on by as many threads as torch is set to."""
+
+    def work(share: _Work) -> Floats:
+        cos, sin = (
+            x[:, 0].numpy() for x in rotation(torch.from_numpy(share.positions_N), keys.shape[-1], packed.theta)
+        )
+        logits_MV = np.empty((len(share.ends_M), packed.head.shape[0] * WIDE), np.float32)
+        _step(
+            packed.calls, packed.norm, packed.blocks, packed.embedding_VD, packed.start_D, packed.gqkv, packed.output,
+            packed.gate_up, packed.down, packed.head, packed.feed_forward, keys.numpy(), values.numpy(), share.tokens_N,
+            share.sequences_N, share.positions_N, share.seen_N, cos, sin, share.ends_M, logits_MV,
+        )  # fmt: skip
+        return logits_MV
+
+    threads = min(torch.get_num_threads(), len(shares))
     if threads == 1:
-        _step(*arguments, 0, batch, logits_BV)
+        made = [work(share) for share in shares]
     else:
-        bounds = [batch * part // threads for part in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda part: _step(*arguments, bounds[part], bounds[part + 1], logits_BV), range(threads)))
-    return torch.from_numpy(logits_BV)[:, : len(packed.embedding_VD)]
+            made = list(pool.map(work, shares))
+    return torch.from_numpy(np.concatenate(made))[:, : len(packed.embedding_VD)]

@@ -60,10 +60,10 @@ def twin(model: HrmText) -> torch.nn.Module:
     return theirs
 
 
-def medians(works: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+def medians(works: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Median CPU seconds of each work, taken in turns so that a noisy moment hits all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, work in works.items():
             began = time.process_time()
             work()
@@ -153,7 +153,7 @@ def answers() -> list[dict[str, object]]:
         }
         said = {name: np.array(way()) for name, way in ways.items()}
         assert (said["transformers fp32"] == said["winnow fp32"]).all(), "not the same answers"
-        taken = medians(ways, 1)
+        taken = medians(ways)
         name = f"{ANSWER} tokens after {PROMPT}, {together} at a time"
         compared = rows(name, taken, together * ANSWER)
         for row in compared:

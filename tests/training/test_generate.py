@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipelines.errors import WinnowError
 from training.attention import layout, reference
-from training.decode import pack, step
+from training.decode import pack, read, step
 from training.generate import Cache, Speaker, answer, generate, prompt, read_tokenizer
 from training.model import Architecture, ModelConfig, Norm, build
 
@@ -72,10 +72,35 @@ def test_the_compiled_step_computes_what_the_model_does(architecture: Architectu
         ours = step(weights, caches[1].keys, caches[1].values, tokens, caches[1].filled_B)
         caches[1].filled_B = caches[1].filled_B + 1
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    for row, filled in enumerate(caches[0].filled_B.tolist()):
+    agree(caches, caches[0].filled_B.tolist())
+
+
+def agree(caches: list[Cache], lengths: list[int]) -> None:
+    """The caches hold the same keys and values in the positions that are filled."""
+    for row, filled in enumerate(lengths):
         for part in ("keys", "values"):
             theirs, ours = (getattr(cache, part)[:, row, :, :filled] for cache in caches)
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_prompts_are_read_as_the_model_reads_them(threads: int, causal: bool) -> None:
+    model = build(SMALL.model_copy(update={"hidden": 40, "max_positions": 700}), 3).requires_grad_(False)
+    lengths = [5, 1, 300, 9, 260, 12, 600, 3]  # parts of at most 512 tokens, but for the one that is longer
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(0, 512, (n,), generator=generator) for n in lengths]
+    positions, ends = torch.cat([torch.arange(n) for n in lengths]), torch.tensor(lengths).cumsum(0) - 1
+    caches = [Cache(model, lengths, 2, causal, packed) for packed in (False, True)]
+    theirs = model(torch.cat(prompts), positions, caches[0].read, rows_M=ends)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ours = read(pack(model), caches[1].keys, caches[1].values, [p.tolist() for p in prompts], causal)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    agree(caches, lengths)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
