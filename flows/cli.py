@@ -569,7 +569,8 @@ def train(
 ) -> None:
     """Train HRM-Text on a run's packs under Ray Train; carries on from the latest checkpoint.
 
-    Beside the checkpoints it leaves metrics.jsonl, TensorBoard's event files and loss.png.
+    Beside the checkpoints it leaves metrics.jsonl, TensorBoard's event files and loss.png. With `--set start=FOLDER` it
+    begins with the weights of a checkpoint or of a model folder of transformers, whose tokenizer the packs must have.
 
     Example: `winnow train latest --config tiny --set checkpoint_minutes=5`
     """

@@ -40,6 +40,8 @@ def configure(name: str, shards: Sequence[str], steps: int | None = None, settin
         if not equals or last not in place or isinstance(place[last], dict):
             raise WinnowError(f"--set {setting}: write key=value; {nearest(last, place or changed)}")
         place[last] = yaml.safe_load(value)
+    if changed["start"]:  # workers may stand in another folder
+        changed["start"] = str(Path(changed["start"]).resolve())
     try:
         return TrainConfig.model_validate(changed)
     except ValidationError as error:

@@ -42,6 +42,7 @@ class TrainConfig(BaseModel):
     objective: Objective = "prefix_lm"
     precision: Precision = "bf16"  # of the forward and backward pass; master weights are fp32
     seed: int = 0
+    start: str | None = None  # a checkpoint or a model folder of transformers, with whose weights it begins
     checkpoint_steps: int = Field(default=1000, ge=1)
     checkpoint_minutes: float | None = Field(default=None, gt=0)  # and whenever so much time has passed
     keep: int = Field(default=3, ge=1)

@@ -174,6 +174,14 @@ def from_transformers(folder: str) -> HrmText:
     return model.eval().requires_grad_(False)
 
 
+def load_weights(folder: str, average: bool = True) -> HrmText:
+    """The model, in float32, of a checkpoint (its moving average, or its last weights) or of a folder that transformers
+    can load. Raises InputError, or CheckpointError, where it is neither."""
+    if is_transformers(folder):
+        return from_transformers(folder)
+    return checkpoint.load_model(checkpoint.read(Path(folder)), average)
+
+
 def _prefixed(name: str) -> str:
     """Our name of a tensor as the published file has it."""
     return name if name.startswith("lm_head.") else f"model.{name}"

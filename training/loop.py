@@ -10,6 +10,7 @@ Beside the steps, on threads of their own, the next batch is made and the last c
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -23,13 +24,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.errors import CheckFailed
+from pipelines.errors import CheckFailed, InputError
 from training import checkpoint, journal, parallel
 from training.attention import attend
 from training.batches import Batch, Packs, ShardError, batch_of_step, batches
 from training.checkpoint import Checkpoint, CheckpointError, Progress, Tensors
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
 from training.cost import flops_per_token
+from training.export import load_weights
 from training.journal import Journal, Metrics
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
@@ -66,7 +68,7 @@ def train(
     key = run_key or packs.fingerprint()
 
     torch.manual_seed(config.seed)
-    model = build(config.model, config.seed, str(device))
+    model = _begun(config, tokenizer, device)
     if device.type == "cuda":
         parallel.compile_blocks(model)
     if config.sharded and world > 1:
@@ -135,6 +137,25 @@ def train(
     if world > 1:
         dist.barrier()  # so that no worker returns before the last checkpoint is whole
     return summary(folder, done)
+
+
+def _begun(config: TrainConfig, tokenizer: str, device: torch.device) -> HrmText:
+    """The model at the first step: new, or with the weights of `config.start`, whose moving average it takes.
+
+    Raises InputError where those are of another shape, or have learnt other tokens than the packs are made of.
+    """
+    if config.start is None:
+        return build(config.model, config.seed, str(device))
+    model = load_weights(config.start)
+    mine, theirs = config.model.model_dump(), model.config.model_dump()
+    if other := [f"{name} {theirs[name]}, not {mine[name]}" for name in mine if mine[name] != theirs[name]]:
+        mend = "; --set model.<key>=<value> gives the configuration the shape of the weights"
+        raise InputError(f"start: {config.start} is another model: {', '.join(other)}{mend}")
+    known = Path(config.start) / "tokenizer.json"
+    if known.is_file() and json.loads(known.read_text()) != json.loads(Path(tokenizer).read_text()):
+        mend = f"build the packs with `tokenizer: {{path: {known}}}` in the recipe"
+        raise InputError(f"start: {config.start} has learnt the tokens of another tokenizer; {mend}")
+    return model.requires_grad_(True).train().to(device)
 
 
 def _put_down(out: Path, progress: Progress, tensors: Tensors, tokenizer: Path) -> Checkpoint:

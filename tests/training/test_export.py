@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from flows.cli import app
-from pipelines.errors import InputError
-from training import checkpoint, loop
+from pipelines.errors import InputError, WinnowError
+from training import checkpoint, journal, loop
 from training.attention import attend, layout
+from training.batches import Packs, batch_of_step
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
 from training.export import from_transformers, is_transformers, to_transformers
@@ -96,6 +97,38 @@ def test_an_exported_model_is_asked_like_its_checkpoint(run: Path, exported: Pat
     (foreign / "winnow.json").unlink()
     with pytest.raises(InputError, match="does not say how to ask"):
         load(str(foreign))  # this tokenizer has other control tokens than HRM-Text's
+
+
+def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
+    run: Path, exported: Path, shards, tokenizer, tmp_path: Path
+) -> None:
+    begun = checkpoint.read(run).progress.config.model_copy(update={"steps": 2, "checkpoint_steps": 1})
+    for name, start in (("checkpoint", run), ("export", exported)):
+        again = begun.model_copy(update={"start": str(start)})
+        loop.train(shards, str(tokenizer), again, str(tmp_path / name))
+    said = [[line["loss"] for line in journal.read_metrics(tmp_path / name)] for name in ("checkpoint", "export")]
+    assert said[0] == said[1]
+    batch = batch_of_step(Packs(shards), 1, begun.batch_packs)
+    loss_M, _ = loop.losses(from_transformers(str(exported)), batch, 2, torch.float32)
+    assert said[0][0] == pytest.approx(loss_M.mean().item(), rel=1e-5)
+    carried_on = loop.train(shards, str(tokenizer), again, str(tmp_path / "export"))
+    assert carried_on["resumed_from"] == 2
+
+
+def test_training_does_not_begin_with_weights_that_do_not_fit(
+    run: Path, exported: Path, shards, tokenizer, tmp_path: Path
+) -> None:
+    config = checkpoint.read(run).progress.config.model_copy(update={"steps": 2, "start": str(exported)})
+    wide = config.model_copy(update={"model": config.model.model_copy(update={"feed_forward": 64})})
+    with pytest.raises(InputError, match=r"another model: feed_forward 128, not 64"):
+        loop.train(shards, str(tokenizer), wide, str(tmp_path / "a"))
+    other = tmp_path / "tokenizer.json"
+    other.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"version": "0"}))
+    with pytest.raises(InputError, match="another tokenizer; build the packs with"):
+        loop.train(shards, str(other), config, str(tmp_path / "b"))
+    nothing = config.model_copy(update={"start": str(tmp_path / "nothing")})
+    with pytest.raises(WinnowError, match="no checkpoint there"):
+        loop.train(shards, str(tokenizer), nothing, str(tmp_path / "c"))
 
 
 def test_the_command_exports_a_checkpoint(run: Path, tmp_path: Path) -> None:
