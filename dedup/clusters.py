@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.kernel import kernel
-from dedup.order import ascending, order
+from dedup.order import HEAP, ascending, insert_in_order, order
 from dedup.similarity import Sets, common, overlap_needed
 
 Rows = npt.NDArray[np.int64]
@@ -271,15 +271,10 @@ def _group(keys, rows, codes):  # type: ignore[no-untyped-def]
 def _sort_each(members, offsets):  # type: ignore[no-untyped-def]
     for n in range(len(offsets) - 1):
         bucket = members[offsets[n] : offsets[n + 1]]
-        if len(bucket) > 32:
+        if len(bucket) > HEAP:
             bucket.sort()
-            continue
-        for i in range(1, len(bucket)):
-            member, j = bucket[i], i
-            while j > 0 and bucket[j - 1] > member:
-                bucket[j] = bucket[j - 1]
-                j -= 1
-            bucket[j] = member
+        else:
+            insert_in_order(bucket)
 
 
 @kernel

@@ -51,6 +51,17 @@ def _changes(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 @kernel
+def insert_in_order(values):  # type: ignore[no-untyped-def]
+    """Sort a run in place that is short, or whose values stand near their places."""
+    for i in range(1, len(values)):
+        value, j = values[i], i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+
+
+@kernel
 def _order(keys):  # type: ignore[no-untyped-def]
     count = len(keys)
     out = np.empty(count, np.int64)

@@ -308,6 +308,19 @@ def _append(h, v, shift, word, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _put(h, v, start, stop, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
+    """The end of a token: its hash (and place), or a space in `out`, at index `count`. Returns the next index."""
+    if out is not None:
+        out[count] = 32
+    else:
+        hashes[count] = _finish(h, v)
+        if starts is not None:
+            starts[count] = start
+            ends[count] = stop
+    return count + 1
+
+
+@kernel
 def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """Tokens of one row from index `count`: into hashes (and starts, ends), or, folded and each with a space after it,
     into `out`, where that is given. What is None is not written and costs nothing: numba prunes the branch. Returns
@@ -324,14 +337,7 @@ def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, coun
     while i < end:
         if folded[i] != 0:
             if state == SINGLE:
-                if out is not None:
-                    out[count] = 32
-                else:
-                    hashes[count] = _finish(h, v)
-                    if starts is not None:
-                        starts[count] = start
-                        ends[count] = stop
-                count += 1
+                count = _put(h, v, start, stop, hashes, starts, ends, out, count)
             if state != WORD:
                 h, v, shift = _SEED, _0, _0
                 start = i
@@ -353,14 +359,7 @@ def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, coun
                 i += np.int64(length)
             stop = i
             if i < end and row[i] == 32:  # what stands after most words, taken without looking it up
-                if out is not None:
-                    out[count] = 32
-                else:
-                    hashes[count] = _finish(h, v)
-                    if starts is not None:
-                        starts[count] = start
-                        ends[count] = stop
-                count += 1
+                count = _put(h, v, start, stop, hashes, starts, ends, out, count)
                 state = SEPARATOR
                 i += 1
             continue
@@ -391,14 +390,7 @@ def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, coun
                     stop = i
                     continue
         if state != SEPARATOR and (kind in (SEPARATOR, SINGLE) or (kind == WORD and state == SINGLE)):
-            if out is not None:
-                out[count] = 32
-            else:
-                hashes[count] = _finish(h, v)
-                if starts is not None:
-                    starts[count] = start
-                    ends[count] = stop
-            count += 1
+            count = _put(h, v, start, stop, hashes, starts, ends, out, count)
             state = SEPARATOR
         if kind == SEPARATOR:
             i += width
@@ -418,14 +410,7 @@ def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, coun
         i += width
         stop = i
     if state != SEPARATOR:
-        if out is not None:
-            out[count] = 32
-        else:
-            hashes[count] = _finish(h, v)
-            if starts is not None:
-                starts[count] = start
-                ends[count] = stop
-        count += 1
+        count = _put(h, v, start, stop, hashes, starts, ends, out, count)
     return count
 
 

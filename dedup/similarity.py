@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.kernel import TOGETHER, kernel, matches
-from dedup.order import HEAP
+from dedup.order import HEAP, insert_in_order
 from dedup.shingles import Shingles
 
 
@@ -89,12 +89,7 @@ def _sorted_sets(hashes, offsets, out):  # type: ignore[no-untyped-def]
         if heap > HEAP:
             held[:count] = given[np.argsort(given, kind="mergesort")]
         else:
-            for i in range(1, count):
-                h, j = held[i], i
-                while j > 0 and held[j - 1] > h:
-                    held[j] = held[j - 1]
-                    j -= 1
-                held[j] = h
+            insert_in_order(held[:count])
         for i in range(count):
             if i == 0 or held[i] != held[i - 1]:
                 out[at] = held[i]
