@@ -13,6 +13,7 @@ Shape suffixes: B sequences, T cached positions, N packed tokens, H heads, K hea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,9 @@ from torch import Tensor
 
 from pipelines.errors import WinnowError
 from training import checkpoint, decode
-from training.attention import attend, layout
+from training.attention import Layout, attend, layout
 from training.configs import DTYPES, Precision
-from training.export import from_transformers, is_transformers, roles
+from training.export import is_transformers, load_weights, roles
 from training.model import HrmText, slots
 
 
@@ -48,23 +49,17 @@ def load(folder: str, average: bool = True, precision: Precision = "fp32") -> Sp
 
     bf16 answers faster, and now and then with another token where two were nearly as likely.
     """
+    model = load_weights(folder, average).to(DTYPES[precision])
     if is_transformers(folder):
-        model = from_transformers(folder).to(DTYPES[precision])
         special, context, causal = roles(folder)
-        tokenizer = read_tokenizer(Path(folder) / "tokenizer.json")
-        return Speaker(model, tokenizer, special, context, Path(folder), 0, causal, decode.pack(model))
-    found = checkpoint.read(Path(folder))
-    model = checkpoint.load_model(found, average).to(DTYPES[precision])
-    return Speaker(
-        model,
-        read_tokenizer(found.folder / "tokenizer.json"),
-        found.progress.special,
-        found.progress.context,
-        found.folder,
-        found.progress.step,
-        found.progress.config.objective != "prefix_lm",
-        decode.pack(model),
-    )
+        where, step = Path(folder), 0
+    else:
+        found = checkpoint.read(Path(folder))
+        special, context = found.progress.special, found.progress.context
+        causal = found.progress.config.objective != "prefix_lm"
+        where, step = found.folder, found.progress.step
+    tokenizer = read_tokenizer(where / "tokenizer.json")
+    return Speaker(model, tokenizer, special, context, where, step, causal, decode.pack(model))
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -131,10 +126,15 @@ class Cache:
         # Where each packed prompt token goes.
         self._sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), self.filled_B)
         self._position_N = torch.cat([torch.arange(n) for n in lengths])
-        prefixes = [1 if causal else n for n in lengths]
-        suffixes = [n - p for n, p in zip(lengths, prefixes, strict=True)]
-        self._plan = layout(prefixes, suffixes, model.lm_head.weight.dtype)
+        self._causal, self._dtype = causal, model.lm_head.weight.dtype
         self._sees: Tensor | None = None
+
+    @cached_property
+    def _plan(self) -> Layout:
+        """Attention among the prompts' own tokens; the compiled function reads prompts without it."""
+        lengths = self.filled_B.tolist()
+        prefixes = [1 if self._causal else n for n in lengths]
+        return layout(prefixes, [n - p for n, p in zip(lengths, prefixes, strict=True)], self._dtype)
 
     def read(self, slot: int, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
         """Attention among the prompts' own tokens; keeps their keys and values."""

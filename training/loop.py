@@ -68,7 +68,7 @@ def train(
     key = run_key or packs.fingerprint()
 
     torch.manual_seed(config.seed)
-    model = _begun(config, tokenizer, device)
+    model = build(config.model, config.seed, str(device))
     if device.type == "cuda":
         parallel.compile_blocks(model)
     if config.sharded and world > 1:
@@ -77,6 +77,8 @@ def train(
     pieces = [held.piece for held in weights.values()]
     optimizer = AdamAtan2(pieces, config.lr, config.betas, config.weight_decay, config.ema_decay)
     done = _resume(folder, config, key, total_steps, model, weights, optimizer, rank, world)
+    if config.start and not done:
+        _begin(config.start, tokenizer, model, weights)
     steps = range(done + 1, total_steps + 1)
     if not steps:
         return summary(folder, done)
@@ -139,23 +141,26 @@ def train(
     return summary(folder, done)
 
 
-def _begun(config: TrainConfig, tokenizer: str, device: torch.device) -> HrmText:
-    """The model at the first step: new, or with the weights of `config.start`, whose moving average it takes.
+def _begin(start: str, tokenizer: str, model: HrmText, weights: Weights) -> None:
+    """Put the weights of `start` in the place of the new ones; of a checkpoint its moving average.
 
     Raises InputError where those are of another shape, or have learnt other tokens than the packs are made of.
     """
-    if config.start is None:
-        return build(config.model, config.seed, str(device))
-    model = load_weights(config.start)
-    mine, theirs = config.model.model_dump(), model.config.model_dump()
+    given = load_weights(start)
+    mine, theirs = model.config.model_dump(), given.config.model_dump()
     if other := [f"{name} {theirs[name]}, not {mine[name]}" for name in mine if mine[name] != theirs[name]]:
         mend = "; --set model.<key>=<value> gives the configuration the shape of the weights"
-        raise InputError(f"start: {config.start} is another model: {', '.join(other)}{mend}")
-    known = Path(config.start) / "tokenizer.json"
+        raise InputError(f"start: {start} is another model: {', '.join(other)}{mend}")
+    known = Path(start) / "tokenizer.json"
     if known.is_file() and json.loads(known.read_text()) != json.loads(Path(tokenizer).read_text()):
         mend = f"build the packs with `tokenizer: {{path: {known}}}` in the recipe"
-        raise InputError(f"start: {config.start} has learnt the tokens of another tokenizer; {mend}")
-    return model.requires_grad_(True).train().to(device)
+        raise InputError(f"start: {start} has learnt the tokens of another tokenizer; {mend}")
+    whole = given.state_dict()
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(whole[name])
+        for name, (parameter, held) in weights.items():
+            held.copy_(parallel.cut(whole[name], parameter))
 
 
 def _put_down(out: Path, progress: Progress, tensors: Tensors, tokenizer: Path) -> Checkpoint:

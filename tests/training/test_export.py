@@ -103,7 +103,8 @@ def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
     run: Path, exported: Path, shards, tokenizer, tmp_path: Path
 ) -> None:
     begun = checkpoint.read(run).progress.config.model_copy(update={"steps": 2, "checkpoint_steps": 1})
-    for name, start in (("checkpoint", run), ("export", exported)):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    for name, start in (("checkpoint", run), ("export", copy)):
         again = begun.model_copy(update={"start": str(start)})
         loop.train(shards, str(tokenizer), again, str(tmp_path / name))
     said = [[line["loss"] for line in journal.read_metrics(tmp_path / name)] for name in ("checkpoint", "export")]
@@ -111,8 +112,12 @@ def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
     batch = batch_of_step(Packs(shards), 1, begun.batch_packs)
     loss_M, _ = loop.losses(from_transformers(str(exported)), batch, 2, torch.float32)
     assert said[0][0] == pytest.approx(loss_M.mean().item(), rel=1e-5)
-    carried_on = loop.train(shards, str(tokenizer), again, str(tmp_path / "export"))
-    assert carried_on["resumed_from"] == 2
+    shutil.rmtree(copy)  # what has begun does not need it again
+    shutil.rmtree(tmp_path / "export" / "step-00000002")
+    for step in (1, 2):
+        carried_on = loop.train(shards, str(tokenizer), again, str(tmp_path / "export"))
+        assert carried_on["resumed_from"] == step
+    assert [line["loss"] for line in journal.read_metrics(tmp_path / "export")] == said[0]
 
 
 def test_training_does_not_begin_with_weights_that_do_not_fit(
