@@ -11,7 +11,7 @@ from pydantic import Field
 
 from filters.c4 import C4
 from filters.control import Control
-from filters.cot import StripThinking, Thinking
+from filters.thinking.strip import StripThinking, Thinking
 from filters.echo import Echo
 from filters.fineweb import FineWeb
 from filters.gopher_quality import GopherQuality

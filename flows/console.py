@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pipelines import run as runs
+from pipelines.ledger import run as runs
 
 
 def count(number: int | float) -> str:

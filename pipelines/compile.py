@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from pipelines.curate import curate
-from pipelines.engine import LocalEngine
+from pipelines.ledger.engine import LocalEngine
 from pipelines.recipe import load
-from pipelines.run import Run
+from pipelines.ledger.run import Run
 
 RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 ROWS = 60

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from filters.paraphrase import Embed
-from pipelines.decontaminate import drop_contaminated
-from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates, earlier
+from filters.contamination.paraphrase import Embed
+from pipelines.steps.decontaminate import drop_contaminated
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates, earlier
 from pipelines.errors import CheckFailed
-from pipelines.ingest import ingest
-from pipelines.manifest import Manifest
-from pipelines.pack import pack
+from pipelines.steps.ingest import ingest
+from pipelines.ledger.manifest import Manifest
+from pipelines.steps.pack import pack
 from pipelines.recipe import Recipe
-from pipelines.refine import refine
-from pipelines.run import Performed, Run
-from pipelines.tokenization import tokenize, train_tokenizer
+from pipelines.steps.refine import refine
+from pipelines.ledger.run import Performed, Run
+from pipelines.steps.tokenization import tokenize, train_tokenizer
 
 
 class Corpus(NamedTuple):

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from dedup.probability import curve, explain, strictness
-from pipelines import storage
-from pipelines.deduplicate import banding_of
+from pipelines.ledger import storage
+from pipelines.steps.deduplicate import banding_of
 from pipelines.errors import UNREACHED, InputError
-from pipelines.ingest import Input, plan_inputs
+from pipelines.steps.ingest import Input, plan_inputs
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
-from pipelines.tokenization import SAMPLE_BYTES
+from pipelines.steps.tokenization import SAMPLE_BYTES
 
 RATES_FILE = Path(__file__).with_name("rates.json")
 """What was measured, when and on what: `python -m tests.benchmarks rates` writes it anew."""
 
 PER_ROW = {"near-duplicates": 30, "pack": 16}
 """Bytes per row of the corpus in the one task of a step that has all rows before it: `settle` (150 bytes a row with a
-twin, docs/decisions/0005; a fifth of the rows in the mini corpus), and the sampling plan (`pipelines.pack`)."""
+twin, docs/decisions/0005; a fifth of the rows in the mini corpus), and the sampling plan (`pipelines.steps.pack`)."""
 
 PER_DRAWN_ROW = 48
 """Bytes more in the sampling plan per row that an epoch draws."""

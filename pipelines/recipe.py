@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from filters import STAGES, AnyStage
-from pipelines import storage
+from pipelines.ledger import storage
 from pipelines.errors import RecipeError, nearest
 from pipelines.sources import SOURCES
 
@@ -72,7 +72,7 @@ class NearDuplicates(Section):
 
 
 class BenchmarkSpec(Section):
-    """An evaluation set: `name` is a name in `pipelines/sources/benchmarks` unless `adapter` says another."""
+    """An evaluation set: `name` is a name in `pipelines/benchmarks` unless `adapter` says another."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     adapter: str | None = None

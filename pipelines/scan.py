@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.paraphrase import Embed
-from pipelines import storage
+from filters.contamination.paraphrase import Embed
+from pipelines.ledger import storage
 from pipelines.curate import Corpus
-from pipelines.decontaminate import drop_contaminated
+from pipelines.steps.decontaminate import drop_contaminated
 from pipelines.errors import InputError, RecipeError, nearest
-from pipelines.ingest import ingest
-from pipelines.lineage import RunFiles
-from pipelines.reading import FORMATS, column_names
+from pipelines.steps.ingest import ingest
+from pipelines.audit.lineage import RunFiles
+from pipelines.formats.reading import FORMATS, column_names
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
-from pipelines.run import Run
-from pipelines.sources.benchmarks import BENCHMARKS
+from pipelines.ledger.run import Run
+from pipelines.benchmarks import BENCHMARKS
 
 SOURCE = "corpus"
 """The name of a scan's one source, with which the ids of its rows begin."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer, models
 
-from training.decode import pack
-from training.generate import Speaker, generate
+from training.inference.cpu_decode import pack
+from training.inference.generate import Speaker, generate
 from training.model import ModelConfig, build
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.cutting import KEPT_OF_FAULT
-from pipelines.reading import read_small_members
+from pipelines.formats.cutting import KEPT_OF_FAULT
+from pipelines.formats.reading import read_small_members
 from pipelines.records import RAW
 from pipelines.sources.source import Source
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.cutting import KEPT_OF_FAULT
-from pipelines.pairs import exclude, file_name, raw, with_task
-from pipelines.reading import BROKEN, FAULT, ROW, read_small_members
+from pipelines.formats.cutting import KEPT_OF_FAULT
+from pipelines.formats.pairs import exclude, file_name, raw, with_task
+from pipelines.formats.reading import BROKEN, FAULT, ROW, read_small_members
 from pipelines.sources.source import Source
 
 _FILES = 4096

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import InputError
-from pipelines.pairs import interleave, raw
-from pipelines.reading import read
+from pipelines.formats.pairs import interleave, raw
+from pipelines.formats.reading import read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _TRUTH = pa.struct([pa.field("question", pa.string()), pa.field("solution", pa.string())])

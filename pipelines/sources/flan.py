@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import InputError, nearest
-from pipelines.pairs import file_name, raw, with_task
-from pipelines.reading import read, text
+from pipelines.formats.pairs import file_name, raw, with_task
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import HUB, Source, on_hub
 
 SUBMIXES = (

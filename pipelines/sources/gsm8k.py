@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.pairs import raw
-from pipelines.reading import read, text
+from pipelines.formats.pairs import raw
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import HUB, Source, on_hub
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipelines.pairs import join_input, raw
-from pipelines.reading import read, text
+from pipelines.formats.pairs import join_input, raw
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import Source
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import polars as pl
 import pyarrow as pa
 
-from pipelines.pairs import raw
-from pipelines.reading import read, text
+from pipelines.formats.pairs import raw
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import Source
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipelines.pairs import read_pairs
+from pipelines.formats.pairs import read_pairs
 from pipelines.sources.source import HUB, Source, on_hub
 
 

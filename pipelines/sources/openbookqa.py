@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import InputError
-from pipelines.pairs import lettered, raw
-from pipelines.reading import read
+from pipelines.formats.pairs import lettered, raw
+from pipelines.formats.reading import read
 from pipelines.sources.llm_adapters import read_adapters
 from pipelines.sources.source import HUB, Source, on_hub
 

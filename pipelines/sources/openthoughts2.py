@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.pairs import MESSAGES, exchange, exclude, raw, with_task
-from pipelines.reading import FAULT, read
+from pipelines.formats.pairs import MESSAGES, exchange, exclude, raw, with_task
+from pipelines.formats.reading import FAULT, read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _CODE = pa.array(["dolphin", "evolcodegolf", "glaive", "magicoder", "sharegpt", "codefeedback"])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.pairs import letter, lettered, raw
-from pipelines.reading import read
+from pipelines.formats.pairs import letter, lettered, raw
+from pipelines.formats.reading import read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _COLUMNS = pa.schema(

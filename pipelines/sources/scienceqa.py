@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.pairs import exclude, interleave, letter, lettered, raw
-from pipelines.reading import read
+from pipelines.formats.pairs import exclude, interleave, letter, lettered, raw
+from pipelines.formats.reading import read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _COLUMNS = pa.schema(

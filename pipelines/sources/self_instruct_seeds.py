@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.reading import read_objects
+from pipelines.formats.reading import read_objects
 from pipelines.records import RAW
 from pipelines.sources.source import Source
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.pairs import exclude, raw
-from pipelines.reading import read, text
+from pipelines.formats.pairs import exclude, raw
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import HUB, Source, on_hub
 
 _CONDITIONS = {

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipelines.pairs import exclude, interleave, is_proof, raw, with_task
-from pipelines.reading import read, text
+from pipelines.formats.pairs import exclude, interleave, is_proof, raw, with_task
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import HUB, Source, on_hub
 
 

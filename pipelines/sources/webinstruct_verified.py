@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipelines.pairs import raw
-from pipelines.reading import read, text
+from pipelines.formats.pairs import raw
+from pipelines.formats.reading import read, text
 from pipelines.sources.source import HUB, Source, on_hub
 
 

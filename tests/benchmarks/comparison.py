@@ -20,10 +20,10 @@ from typing import NamedTuple
 import torch
 
 from pipelines.curate import Corpus, curate
-from pipelines.decontaminate import benchmark_items
-from pipelines.engine import LocalEngine
+from pipelines.steps.decontaminate import benchmark_items
+from pipelines.ledger.engine import LocalEngine
 from pipelines.recipe import BenchmarkSpec, load
-from pipelines.run import Run
+from pipelines.ledger.run import Run
 from training import loop
 from training.batches import Packs
 from training.configs import Objective, TrainConfig, tiny

@@ -20,18 +20,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.benchmark_index import Index, build, to_table
-from filters.contamination import RULES, judge
-from filters.overlap import scan
-from pipelines import storage
-from pipelines.decontaminate import benchmark_items, drop_contaminated
-from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates
-from pipelines.engine import LocalEngine
-from pipelines.ingest import ingest
-from pipelines.manifest import Manifest
+from filters.contamination.index import Index, build, to_table
+from filters.contamination.rules import RULES, judge
+from filters.contamination.scan import scan
+from pipelines.ledger import storage
+from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.ledger.engine import LocalEngine
+from pipelines.steps.ingest import ingest
+from pipelines.ledger.manifest import Manifest
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec, load
-from pipelines.refine import refine
-from pipelines.run import Run
+from pipelines.steps.refine import refine
+from pipelines.ledger.run import Run
 from tests.filters.harness import (
     Score,
     as_items,
@@ -112,9 +112,9 @@ _START = """
 import sys, time
 began = time.process_time()
 import pyarrow as pa
-from filters.benchmark_index import from_table
-from filters.overlap import scan
-from pipelines import storage
+from filters.contamination.index import from_table
+from filters.contamination.scan import scan
+from pipelines.ledger import storage
 imported = time.process_time()
 index = from_table(storage.map_arrow(sys.argv[1]))
 mapped = time.process_time()

@@ -30,13 +30,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.exact import digest128
-from pipelines import storage
-from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates
-from pipelines.engine import LocalEngine, one_core
-from pipelines.manifest import Manifest, Part, Step
+from pipelines.ledger import storage
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.ledger.engine import LocalEngine, one_core
+from pipelines.ledger.manifest import Manifest, Part, Step
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.run import Progress, Run, Target
+from pipelines.ledger.run import Progress, Run, Target
 from tests.benchmarks.dedup import texts
 
 SIZES = (0.5, 1.0, 2.0, 4.0)

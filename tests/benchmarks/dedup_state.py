@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.clusters import Forest, group, merge_forests
-from pipelines.deduplicate import MERGED, SIZES
+from pipelines.steps.deduplicate import MERGED, SIZES
 
 Answer = TypeVar("Answer")
 

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from filters.benchmark_index import build
-from filters.contamination import judge
-from filters.overlap import scan
-from filters.paraphrase import nearest_items
-from pipelines.decontaminate import benchmark_items
+from filters.contamination.index import build
+from filters.contamination.rules import judge
+from filters.contamination.scan import scan
+from filters.contamination.paraphrase import nearest_items
+from pipelines.steps.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec, Contamination
 
 Row = dict[str, object]

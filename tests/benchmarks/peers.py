@@ -26,17 +26,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.exact import digest128
-from filters.benchmark_index import build
-from filters.contamination import judge
-from filters.overlap import scan
-from pipelines import storage
-from pipelines.decontaminate import benchmark_items
-from pipelines.deduplicate import drop_exact_duplicates, drop_near_duplicates
-from pipelines.engine import LocalEngine
-from pipelines.manifest import Part, Step
+from filters.contamination.index import build
+from filters.contamination.rules import judge
+from filters.contamination.scan import scan
+from pipelines.ledger import storage
+from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.ledger.engine import LocalEngine
+from pipelines.ledger.manifest import Part, Step
 from pipelines.recipe import BenchmarkSpec, ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.run import Run, Target
+from pipelines.ledger.run import Run, Target
 from tests.benchmarks.dedup import texts as corpus
 
 Row = dict[str, object]

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines import storage
-from pipelines.export import export_hrm_text
-from pipelines.manifest import Manifest, Part, Step
-from pipelines.pack import FILE_SLOTS, _plan
+from pipelines.ledger import storage
+from pipelines.export.corpus import export_hrm_text
+from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.steps.pack import FILE_SLOTS, _plan
 from pipelines.recipe import Group, Sampling
-from pipelines.run import Target
-from pipelines.sampling import draw
-from pipelines.tokenization import _fit
+from pipelines.ledger.run import Target
+from pipelines.steps.sampling import draw
+from pipelines.steps.tokenization import _fit
 
 UPSTREAM_ROWS = 594_000_000
 SETTINGS = Sampling(epochs=4, context=4097, groups=(Group(prefix="capped", max_per_file=10_000),))

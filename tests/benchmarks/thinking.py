@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from filters.cot import StripThinking, Thinking, census, leaks, strip
+from filters.thinking.strip import StripThinking, Thinking, census, leaks, strip
 from tests.benchmarks.filters import _generated, cpu_seconds
 
 TIMED_BYTES = 100_000_000

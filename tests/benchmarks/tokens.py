@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from pipelines import storage
-from pipelines.engine import LocalEngine
-from pipelines.ingest import ingest
-from pipelines.manifest import Manifest, Part, Step
-from pipelines.pack import pack
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
+from pipelines.steps.ingest import ingest
+from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.steps.pack import pack
 from pipelines.recipe import Sampling, TokenizerSpec
 from pipelines.recipe import load as load_recipe
 from pipelines.records import RAW, conform
-from pipelines.run import Run, Target
-from pipelines.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
+from pipelines.ledger.run import Run, Target
+from pipelines.steps.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
 
 Result = TypeVar("Result")
 

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from training import loop
 from training.batches import Pack, assemble
 from training.configs import DTYPES, Precision
-from training.decode import pack
-from training.generate import Speaker, generate
+from training.inference.cpu_decode import pack
+from training.inference.generate import Speaker, generate
 from training.model import HrmText, ModelConfig, build
 
 CONFIG = ModelConfig(vocab_size=6144, hidden=384, heads=3, feed_forward=1024, blocks=4, max_positions=1024)

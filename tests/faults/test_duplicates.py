@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.ray_engine import RayEngine
-from pipelines.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
-from pipelines.engine import Engine, LocalEngine
+from flows.ray.engine import RayEngine
+from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.errors import CheckFailed
-from pipelines.manifest import Manifest, Step
+from pipelines.ledger.manifest import Manifest, Step
 from pipelines.recipe import ExactDuplicates, NearDuplicates
-from pipelines.run import Run
+from pipelines.ledger.run import Run
 from tests.pipelines.test_deduplicate import drifting, dropped, ids, records, split, write
 
 Item = TypeVar("Item")

@@ -35,8 +35,8 @@ def command(folder: Path, root: str, engine: str, workers: int) -> list[str | Pa
     recipe.write_text(RECIPE, encoding="utf-8")
     script = (
         "import sys; from pipelines.curate import curate; from pipelines.recipe import load\n"
-        "from pipelines.run import Run\n"
-        "from pipelines.engine import LocalEngine; from flows.ray_engine import RayEngine\n"
+        "from pipelines.ledger.run import Run\n"
+        "from pipelines.ledger.engine import LocalEngine; from flows.ray.engine import RayEngine\n"
         "if __name__ == '__main__':\n"
         "    recipe, root, engine, workers = sys.argv[1:]\n"
         "    with (RayEngine if engine == 'ray' else LocalEngine)(int(workers)) as running:\n"

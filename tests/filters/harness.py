@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.shingles import normalise
-from filters.benchmark_index import Index, build
-from filters.contamination import judge
-from filters.overlap import scan
-from pipelines.decontaminate import benchmark_items
+from filters.contamination.index import Index, build
+from filters.contamination.rules import judge
+from filters.contamination.scan import scan
+from pipelines.steps.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
 from tests.filters.hard_negatives import DERIVED, Asked, asked_anew, crossed, written

@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import lineage, storage
-from pipelines.decontaminate import benchmark_items
-from pipelines.engine import LocalEngine
+from pipelines.audit import lineage
+from pipelines.ledger import storage
+from pipelines.steps.decontaminate import benchmark_items
+from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import InputError, RecipeError
-from pipelines.ingest import check_inputs
+from pipelines.steps.ingest import check_inputs
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
-from pipelines.report import facts, write_report
-from pipelines.run import Run
+from pipelines.audit.report import facts, write_report
+from pipelines.ledger.run import Run
 from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan, scan_recipe, summary
 
 GENERATED = Contamination(benchmarks=(BenchmarkSpec(name="generated", rows=60),))

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from filters.paraphrase import nearest_items
-from pipelines import lineage, storage
-from pipelines.decontaminate import benchmark_items, drop_contaminated
-from pipelines.engine import LocalEngine
-from pipelines.ingest import ingest
+from filters.contamination.paraphrase import nearest_items
+from pipelines.audit import lineage
+from pipelines.ledger import storage
+from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
+from pipelines.ledger.engine import LocalEngine
+from pipelines.steps.ingest import ingest
 from pipelines.recipe import BenchmarkSpec, Contamination
-from pipelines.run import Run
+from pipelines.ledger.run import Run
 from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
 from training.embedding import embed
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from pipelines.errors import InputError, WinnowError
 from training import checkpoint, journal, loop
 from training.attention import attend, layout
@@ -19,7 +19,7 @@ from training.batches import Packs, batch_of_step
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
 from training.export import from_transformers, is_transformers, to_transformers
-from training.generate import generate, load, prompt
+from training.inference.generate import generate, load, prompt
 from training.model import HrmText, ModelConfig
 
 

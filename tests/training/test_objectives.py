@@ -9,7 +9,7 @@ from torch import Tensor
 from training.attention import layout, reference
 from training.batches import Packs, batch_of_step
 from training.configs import Objective
-from training.generate import Speaker, generate
+from training.inference.generate import Speaker, generate
 from training.model import ModelConfig, build
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flows.cli import overlap_lines
+from flows.cli.main import overlap_lines
 from training.evaluation.significance import Contrast, contrast
 
 

@@ -21,7 +21,7 @@ from training.evaluation import gsm8k
 from training.evaluation.evaluation import Evaluation, Judgement
 from training.evaluation.generated import GENERATED
 from training.evaluation.significance import Contrast, contrast
-from training.generate import Speaker, generate, load, prompt
+from training.inference.generate import Speaker, generate, load, prompt
 
 EVALUATIONS: dict[str, Evaluation] = {
     "generated": GENERATED,

@@ -1,0 +1,266 @@
+"""The curation flow: `pipelines.curate` under Prefect's eyes. Prefect tracks steps, Ray tracks shards."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+from uuid import UUID
+
+from prefect import flow, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from filters.contamination.paraphrase import Embed
+from flows.console import Console, count, onlooker
+from flows.ray.engine import RayEngine
+from pipelines.audit import lineage
+from pipelines.ledger import storage
+from pipelines.curate import Corpus, curate
+from pipelines.ledger.engine import Engine, LocalEngine
+from pipelines.errors import CheckFailed, WinnowError
+from pipelines.audit.lineage import RunFiles
+from pipelines.ledger.manifest import Step
+from pipelines.recipe import Recipe, load
+from pipelines.audit.report import empty_sources, write_report
+from pipelines.ledger.run import Performed, Progress, Run
+
+EngineName = Literal["ray", "local"]
+
+UPDATE_SECONDS = 1.0
+"""A progress artifact moves at most this often: each move is a call to the server."""
+
+
+def cpus() -> int:
+    """The processors this process may use: the default number of workers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_engine(name: EngineName, workers: int) -> RayEngine | LocalEngine:
+    """The engine of that name."""
+    return RayEngine(workers) if name == "ray" else LocalEngine(workers)
+
+
+def absolute(root: str) -> str:
+    """A root as workers on any node see it."""
+    return str(Path(root).expanduser().resolve()) if storage.is_local(root) else root.rstrip("/")
+
+
+def steps_of(recipe: Recipe) -> int:
+    """How many steps a recipe has: ingest, refine, tokenizer, tokens, pack, and those that it asks for."""
+    asked = sum(bool(part) for part in (recipe.exact_duplicates, recipe.near_duplicates))
+    return 5 + asked + contamination_steps(recipe)
+
+
+def contamination_steps(recipe: Recipe) -> int:
+    """How many steps the contamination check has: the benchmarks' index, the check, and the items' vectors."""
+    return 2 + recipe.contamination.semantic if recipe.contamination else 0
+
+
+def vectors_for(recipe: Recipe) -> Embed | None:
+    """Where the vectors come from that `contamination: {semantic: true}` asks for; None where it does not.
+
+    Errors: WinnowError where the model is not installed.
+    """
+    if not recipe.contamination or not recipe.contamination.semantic:
+        return None
+    from training.embedding import check_installed, embed  # torch takes seconds to load, and few recipes need it
+
+    check_installed()
+    return embed
+
+
+class Tracker:
+    """Turns steps into task runs and their progress into an artifact."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self.console, self.steps, self.done, self.moved = console, steps, 0, 0.0
+        self.artifact = cast(
+            UUID,
+            create_progress_artifact(
+                progress=0.0, key="winnow-progress", description="Curation: steps and shards done"
+            ),
+        )
+
+    def watch(self, progress: Progress) -> None:
+        """Show a finished shard."""
+        self.console.watch(progress)
+        if time.monotonic() - self.moved >= UPDATE_SECONDS:
+            self._move((self.done + progress.done / max(progress.total, 1)) / self.steps)
+
+    def perform(self, step: Step, work: Callable[[], Performed]) -> Performed:
+        """Run one step as one task run; a reused one ends in the state `Cached`."""
+        performed: list[Performed] = []
+
+        @task(
+            name=step.name,
+            task_run_name=step.folder,
+            cache_policy=NO_CACHE,
+            retries=1,
+            retry_delay_seconds=5,
+            retry_condition_fn=worth_a_retry,
+        )
+        def run_step() -> State[None]:
+            performed.append(work())
+            last = performed[-1]
+            manifest = last.manifest
+            message = (
+                f"{count(manifest.rows_kept)} rows kept, {count(manifest.rows_dropped)} dropped, {last.seconds:.1f} s"
+            )
+            get_run_logger().info("%s: %s", step.name, "reused" if last.reused else message)
+            return State(type=StateType.COMPLETED, name="Cached" if last.reused else "Completed", message=message)
+
+        run_step(return_state=True).result()
+        self.done += 1
+        self._move(self.done / self.steps)
+        self.console.finished(performed[-1])
+        return performed[-1]
+
+    def _move(self, fraction: float) -> None:
+        self.moved = time.monotonic()
+        update_progress_artifact(artifact_id=self.artifact, progress=min(100.0, 100.0 * fraction))
+
+
+def worth_a_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether a step's failure may pass: a user's mistake or a failed check does not."""
+    try:
+        state.result()
+    except (WinnowError, CheckFailed, AssertionError):
+        return False
+    except Exception:
+        return True
+    return False
+
+
+def _run_name() -> str:
+    """A flow run is called by its recipe."""
+    return Path(flow_run.parameters["recipe"]).stem
+
+
+@flow(name="curate", flow_run_name=_run_name, validate_parameters=True)
+def curate_flow(
+    recipe: str,
+    root: str = "./winnow-data",
+    engine: EngineName = "ray",
+    workers: int | None = None,
+    settings: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Build a corpus from a recipe.
+
+    recipe: path of the YAML file. root: folder or object-store URL. workers: shards at a time (default: all
+    processors). settings: overrides, `path.to.key=value`. Returns what `winnow build --json` prints.
+    """
+    loaded = load(recipe, settings)
+    text = storage.read_bytes(recipe).decode()
+    make = functools.partial(curate, embed=vectors_for(loaded))
+    return answer(carry_out(make, loaded, text, root, engine, workers, steps_of(loaded)))
+
+
+class Done(NamedTuple):
+    """A run that was carried out and recorded: where, as what, its steps, and its report's path."""
+
+    root: str
+    run: RunFiles
+    performed: list[Performed]
+    report: str
+
+
+def carry_out(
+    make: Callable[[Run, Recipe], Corpus],
+    recipe: Recipe,
+    text: str,
+    root: str,
+    engine: EngineName,
+    workers: int | None,
+    steps: int,
+) -> Done:
+    """Make a recipe's steps within a flow run, show them as they go, and record the run with its report and artifacts.
+
+    text: the recipe as the user wrote it. steps: how many `make` will perform.
+    """
+    root, console = absolute(root), onlooker()
+    with make_engine(engine, workers or cpus()) as running, console:
+        tracker = Tracker(console, steps)
+        run = Run(root, cast(Engine, running), tracker.perform, tracker.watch)
+        corpus = make(run, recipe)
+    done = lineage.record(root, recipe, text, corpus, run.performed)
+    report = write_report(done)
+    for name in empty_sources(done):
+        console.say(f" [yellow]! no row of source {name!r} was kept; the report says why[/yellow]")
+    create_table_artifact(
+        key="winnow-funnel", table=funnel(run.performed), description=f"Where the rows of {done.id} went, step by step"
+    )
+    create_markdown_artifact(key="winnow-report", markdown=f"Run `{done.id}`: report at `{report}`")
+    return Done(root, done, run.performed, report)
+
+
+def funnel(performed: list[Performed]) -> list[dict[str, Any]]:
+    """One line per step: rows in, kept, dropped, the most frequent reason, seconds."""
+    table = []
+    for entry in performed:
+        manifest = entry.manifest
+        worst = (
+            max(manifest.counts.items(), key=lambda pair: pair[1], default=("", 0))
+            if manifest.rows_in is not None
+            else ("", 0)
+        )
+        table.append(
+            {
+                "step": manifest.step,
+                "rows in": manifest.rows_in if manifest.rows_in is not None else "",
+                "kept": manifest.rows_kept,
+                "dropped": manifest.rows_dropped,
+                "most often": f"{worst[0]} ({count(worst[1])})" if worst[1] else "",
+                "seconds": round(entry.seconds, 1),
+                "reused": "yes" if entry.reused else "",
+            }
+        )
+    return table
+
+
+def steps_made(performed: list[Performed]) -> list[dict[str, Any]]:
+    """A run's steps as `--json` prints them."""
+    return [
+        {
+            "name": entry.manifest.step,
+            "key": entry.manifest.key,
+            "reused": entry.reused,
+            "rows_in": entry.manifest.rows_in,
+            "rows_kept": entry.manifest.rows_kept,
+            "seconds": round(entry.seconds, 3),
+            "shards": [shard.path for shard in entry.manifest.shards],
+        }
+        for entry in performed
+    ]
+
+
+def answer(done: Done) -> dict[str, Any]:
+    """The JSON answer of `winnow build`."""
+    run = done.run
+    dropped: dict[str, int] = {}
+    for step in run.steps:
+        if step.rows_in is not None:
+            for reason, rows in step.counts.items():
+                dropped[reason] = dropped.get(reason, 0) + rows
+    return {
+        "run": run.id,
+        "root": done.root,
+        "rows_in": run.steps[0].rows_in or 0,
+        "rows_kept": run.records.rows_kept,
+        "dropped": dropped,
+        "steps": steps_made(done.performed),
+        "corpus": [shard.path for shard in run.records.shards],
+        "tokens": [shard.path for shard in run.steps[-1].shards],
+        "report": done.report,
+    }

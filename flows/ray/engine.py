@@ -1,0 +1,128 @@
+"""Ray as an engine: shards become Ray tasks, results come back in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+
+from pipelines.ledger.engine import AHEAD, one_core
+from pipelines.errors import RESUME, CheckFailed
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+OBJECT_STORE_BYTES = 256 << 20
+"""Of a local Ray. Tasks exchange paths and digests, never rows, so its store stays near empty; Ray's default is 30 % of
+memory."""
+
+RETRIES = 3
+"""How often Ray runs a task again whose worker died. A task commits its files before its receipt, so that running it
+twice is as good as once."""
+
+
+def start_ray(cpus: int) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start a Ray of this machine's own; nothing where one is up already.
+
+    The driver must be inside the cluster (`ray job submit`, or a worker pod): `ray://` is refused, since a blink of the
+    network would end the run. Errors: ValueError.
+    """
+    if ray.is_initialized():
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address.startswith("ray://"):
+        raise ValueError(
+            f"RAY_ADDRESS={address}: run inside the cluster (RAY_ADDRESS=auto, or `ray job submit`), not through ray://"
+        )
+    if address and address != "local":
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    # A Ray of our own answers on loopback only, to this user only.
+    os.environ.update(
+        RAY_AUTH_MODE="disabled",
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_DEDUP_LOGS="0",
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    )
+    for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+@contextlib.contextmanager
+def ray_session(cpus: int) -> Iterator[None]:
+    """A Ray for the length of a block: started (or joined) here and left here; one that was up before stays up."""
+    mine = not ray.is_initialized()
+    start_ray(cpus)
+    try:
+        yield
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _call(work: Callable[[Item], Result], item: Item) -> Result:
+    one_core()
+    return work(item)
+
+
+class RayEngine:
+    """Runs each item as one Ray task. Ray starts with the first item: a run that reuses every step never starts it."""
+
+    def __init__(self, workers: int) -> None:
+        assert workers >= 1
+        self.workers = workers
+        self._started = False
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `work(item)` in the order of the items.
+
+        Errors: what the work raised; CheckFailed where Ray gave up on a task after its retries.
+        """
+        queue = list(items)
+        if not queue:
+            return
+        if not ray.is_initialized():
+            start_ray(self.workers)
+            self._started = True
+        task: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
+        shared = ray.put(work)
+        waiting: deque[Any] = deque()
+        try:
+            for item in queue:
+                waiting.append(task.remote(shared, item))
+                if len(waiting) >= AHEAD * self.workers:
+                    yield ray.get(waiting.popleft())
+            while waiting:
+                yield ray.get(waiting.popleft())
+        except RayTaskError as error:
+            raise error.cause from None
+        except (WorkerCrashedError, OutOfMemoryError, RayError) as error:
+            raise CheckFailed(f"Ray gave up on a task after {RETRIES} retries: {error}; {RESUME}") from error
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=False)
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._started and ray.is_initialized():
+            ray.shutdown()
+            self._started = False

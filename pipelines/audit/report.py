@@ -1,0 +1,298 @@
+"""The report of a run: one self-contained HTML page that says where every row went, with examples one can check.
+
+Everything on it is read back from the run's files, so a report can be made anew at any time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import jinja2
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.contamination.rules import CLASSES, RULES
+from pipelines.ledger import storage
+from pipelines.steps.ingest import by_source
+from pipelines.audit.lineage import RunFiles
+from pipelines.ledger.manifest import Manifest
+from pipelines.sources import SOURCES
+
+EXAMPLES = 3
+"""Dropped rows shown per reason."""
+
+EXCERPT = 400
+"""Characters shown of a text."""
+
+
+def write_report(run: RunFiles) -> str:
+    """Write `report.html` into the run's folder; returns its path."""
+    path = storage.join(run.folder, "report.html")
+    storage.write_bytes(path, render(facts(run)).encode())
+    return path
+
+
+def facts(run: RunFiles) -> dict[str, Any]:
+    """What the report shows, as plain data."""
+    steps = [step for step in run.steps if step.rows_in is not None]
+    seconds = {step["key"]: step["seconds"] for step in run.info["steps"]}
+    rows_in = steps[0].rows_in or 0
+    coverage = _coverage(run)
+    return {
+        "run": run.id,
+        "recipe": run.info["recipe"],
+        "finished": run.info["finished"][:19].replace("T", " ") + " UTC",
+        "rows_in": rows_in,
+        "rows_kept": run.records.rows_kept,
+        "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
+        "made": [_made(step, seconds[step.key]) for step in run.steps if step.rows_in is None],
+        "coverage": coverage,
+        "tokens": coverage[0]["drawn_tokens"] if coverage else 0,
+        "reasons": [reason for step in steps for reason in _reasons(step)],
+        "sources": _sources(run, steps),
+        "thinking": _thinking(run),
+        "stripped": any(stage["kind"] == "strip_thinking" for stage in run.info["settings"]["stages"]),
+        "contamination": _contamination(run),
+        "results": _results(run),
+        "settings": json.dumps(run.info["settings"], indent=2, ensure_ascii=False),
+        "keys": [(step.step, step.key) for step in run.steps],
+    }
+
+
+def render(values: dict[str, Any]) -> str:
+    """The page."""
+    text = importlib.resources.files("pipelines.audit").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["size"] = _size
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else "< 0.1 %"
+    return environment.from_string(text).render(**values)
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _bar(step: Manifest, rows_in: int, seconds: float) -> dict[str, Any]:
+    taken = step.rows_in or 0
+    return {
+        "step": step.step,
+        "rows_in": taken,
+        "kept": step.rows_kept,
+        "dropped": step.rows_dropped,
+        "seconds": seconds,
+        "rate": taken / seconds if seconds > 0.05 else None,
+        "kept_share": step.rows_kept / max(rows_in, 1),
+        "dropped_share": step.rows_dropped / max(rows_in, 1),
+    }
+
+
+def _made(step: Manifest, seconds: float) -> dict[str, Any]:
+    counts = {name: value for name, value in step.counts.items() if not name.startswith("coverage/")}
+    size = sum(shard.bytes for shard in step.shards)
+    return {"step": step.step, "files": len(step.shards), "bytes": size, "seconds": seconds, "counts": counts}
+
+
+def _coverage(run: RunFiles) -> list[dict[str, Any]]:
+    """Per source, and for all together (first): the rows and tokens there are, and what the epochs draw of them."""
+    step = run.step("pack")
+    sources: dict[str, dict[str, Any]] = {}
+    total: Counter[str] = Counter()
+    for name, value in step.counts.items() if step else ():
+        if name.startswith("coverage/"):
+            source, what = name.removeprefix("coverage/").rsplit("/", 1)
+            sources.setdefault(source, {"source": source})[what] = value
+            total[what] += value
+    if not sources:
+        return []
+    return [{"source": "all sources", **total}, *sorted(sources.values(), key=lambda line: -int(line["drawn_tokens"]))]
+
+
+def _reasons(step: Manifest) -> list[dict[str, Any]]:
+    """The reasons of one step, most frequent first, each with the first rows that it dropped."""
+    wanted = dict(sorted(step.counts.items(), key=lambda pair: -pair[1]))
+    examples: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
+    for shard in step.dropped:
+        if all(len(found) >= EXAMPLES for found in examples.values()):
+            break
+        table = storage.read_parquet(shard.path, ["id", "instruction", "response", "stage", "reason", "evidence"])
+        names = pc.binary_join_element_wise(table["stage"], table["reason"], "/")
+        for name in pc.unique(names).to_pylist():
+            if name in examples and len(examples[name]) < EXAMPLES:
+                examples[name] += [
+                    _example(row)
+                    for row in table.filter(pc.equal(names, name)).slice(0, EXAMPLES - len(examples[name])).to_pylist()
+                ]
+    return [
+        {
+            "step": step.step,
+            "name": name,
+            "rows": rows,
+            "share": rows / max(step.rows_in or 1, 1),
+            "examples": examples[name],
+        }
+        for name, rows in wanted.items()
+    ]
+
+
+def _example(row: dict[str, Any]) -> dict[str, Any]:
+    evidence = ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in json.loads(row["evidence"] or "{}").items()
+    )
+    return {
+        "id": row["id"],
+        "instruction": _excerpt(row["instruction"]),
+        "response": _excerpt(row["response"]),
+        "evidence": _excerpt(evidence),
+    }
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
+
+
+def _sources(run: RunFiles, steps: list[Manifest]) -> list[dict[str, Any]]:
+    """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps."""
+    read = by_source(steps[0])
+    kept = _by_source(run.records.shards)
+    dropped = {step.step: _by_source(step.dropped) for step in steps}
+    table = []
+    for spec in run.info["settings"]["sources"]:
+        source = SOURCES.get(spec["adapter"] or "")
+        gone = {step: counts[spec["name"]] for step, counts in dropped.items() if counts[spec["name"]]}
+        table.append(
+            {
+                "name": spec["name"],
+                "title": source.title if source else "files of the user's own",
+                "licence": source.licence if source else "",
+                "overlaps": list(source.overlaps) if source else [],
+                "rows_in": read[spec["name"]][0],
+                "kept": kept[spec["name"]],
+                "dropped": gone,
+            }
+        )
+    return table
+
+
+def empty_sources(run: RunFiles) -> list[str]:
+    """The sources of which the corpus holds no row: most likely a wrong column, or a filter too strict for them."""
+    kept = _by_source(run.records.shards)
+    return [spec["name"] for spec in run.info["settings"]["sources"] if not kept[spec["name"]]]
+
+
+def _by_source(shards: tuple[storage.ShardRef, ...]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for shard in shards:
+        values = pc.value_counts(storage.read_parquet(shard.path, ["source"])["source"])
+        if isinstance(values, pa.StructArray):
+            total.update(dict(zip(values.field("values").to_pylist(), values.field("counts").to_pylist(), strict=True)))
+    return total
+
+
+def _thinking(run: RunFiles) -> list[dict[str, Any]]:
+    """Per source and family of tags: the thinking that came in, and the rows that went for it."""
+    step = run.step("refine")
+    files = [side for side in step.side if "/thinking/" in side.path] if step else []
+    if not files:
+        return []
+    table = pa.concat_tables([storage.map_arrow(file.path) for file in files])
+    keys = ["source", "family"]
+    sums = [name for name in table.column_names if name not in keys]
+    total = table.group_by(keys).aggregate([(name, "sum") for name in sums]).rename_columns([*keys, *sums])
+    return list(total.sort_by([("source", "ascending"), ("blocks", "descending"), ("family", "ascending")]).to_pylist())
+
+
+def _contamination(run: RunFiles) -> dict[str, Any] | None:
+    """Per benchmark: the items that the corpus held, what each published rule says of the same hits, which sources they
+    came from, and the worst matches side by side."""
+    step = run.step("contamination")
+    if step is None:
+        return None
+    worst = _worst_matches([side.path for side in step.side if "/hits/" in side.path])
+    benchmarks = []
+    for side in step.side:
+        if "/clean_ids/" in side.path:
+            value = storage.read_json(side.path)
+            name, items = value["benchmark"], value["items"]
+            shares = {length: list(found.values()) for length, found in value["overlap"].items()}
+            benchmarks.append(
+                {
+                    "benchmark": name,
+                    "items": items,
+                    "contaminated": len(value["contaminated"]),
+                    "remaining": len(value["remaining"]),
+                    "clean": {n: items - sum(share >= 0.2 for share in found) for n, found in shares.items()},
+                    "dirty": {n: sum(share >= 0.8 for share in found) for n, found in shares.items()},
+                    "rules": value["rules"],
+                    "sources": {one: kinds for one, kinds in value["sources"].items() if set(kinds) != {"template"}},
+                    "moulds": sum(set(kinds) == {"template"} for kinds in value["sources"].values()),
+                    "mould_rows": sum(n["template"] for n in value["sources"].values() if set(n) == {"template"}),
+                    "worst": [_side_by_side(hit) for hit in worst.get(name, [])],
+                }
+            )
+    settings = run.info["settings"]["contamination"]
+    classes = [
+        kind
+        for kind in CLASSES
+        if kind == "template" or any(kind in n for b in benchmarks for n in b["sources"].values())
+    ]
+    return {
+        "rule": settings["rule"],
+        "drop": settings["drop"],
+        "rules": {name: f"{rule.says} ({rule.source})" for name, rule in RULES.items()},
+        "classes": classes,
+        "benchmarks": benchmarks,
+    }
+
+
+def _worst_matches(paths: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """By benchmark the hits that say most, by class, then score, then length; one for each item. A shard at a time."""
+    worst: dict[str, list[dict[str, Any]]] = {}
+    rank = {kind: place for place, kind in enumerate(CLASSES)}
+    for path in paths:
+        hits = pl.DataFrame(storage.read_parquet(path)).with_columns(rank=pl.col("class").replace_strict(rank))
+        first = hits.sort(
+            ["rank", "score", "longest", "row"], descending=[False, True, True, False], maintain_order=True
+        )
+        for hit in first.unique(["benchmark", "item"], keep="first", maintain_order=True).iter_rows(named=True):
+            found = worst.setdefault(hit["benchmark"], [])
+            if sum(one["from"] == path for one in found) < EXAMPLES:
+                found.append({**hit, "from": path})
+    for name, found in worst.items():
+        found.sort(key=lambda hit: (hit["rank"], -hit["score"], -hit["longest"], hit["row"]))
+        items: dict[str, dict[str, Any]] = {}
+        for hit in found:
+            items.setdefault(hit["item"], hit)
+        worst[name] = list(items.values())[:EXAMPLES]
+    return worst
+
+
+def _side_by_side(hit: dict[str, Any]) -> dict[str, Any]:
+    """A hit with the words that the item and the span share marked: both texts as (text, whether shared)."""
+    item, span = (re.findall(r"\s+|\w+|[^\w\s]", hit[name]) for name in ("asked", "span"))
+    shared: list[tuple[str, bool]] = []
+    marked: list[tuple[str, bool]] = []
+    same = difflib.SequenceMatcher(None, [w.casefold() for w in item], [w.casefold() for w in span], autojunk=False)
+    for what, i, j, k, m in same.get_opcodes():
+        shared.append(("".join(item[i:j]), what == "equal"))
+        marked.append(("".join(span[k:m]), what == "equal"))
+    return {**hit, "item_words": shared, "span_words": marked}
+
+
+def _results(run: RunFiles) -> list[dict[str, Any]]:
+    """The scores of checkpoints that were trained on this run."""
+    path = storage.join(run.folder, "evaluations.json")
+    return list(storage.read_json(path)) if storage.exists(path) else []

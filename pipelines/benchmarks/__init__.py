@@ -1,0 +1,46 @@
+"""Every evaluation set that Winnow reads by name, one per file: the list."""
+
+from __future__ import annotations
+
+from pipelines.benchmarks.aime import AIME
+from pipelines.benchmarks.bbh import BBH
+from pipelines.benchmarks.benchmark import Benchmark
+from pipelines.benchmarks.competition_math import MATH
+from pipelines.benchmarks.decon import DECON
+from pipelines.benchmarks.drop import DROP
+from pipelines.benchmarks.generated import GENERATED
+from pipelines.benchmarks.gsm8k import GSM8K
+from pipelines.benchmarks.hellaswag import HELLASWAG
+from pipelines.benchmarks.humaneval import HUMANEVAL
+from pipelines.benchmarks.items import ITEMS
+from pipelines.benchmarks.llm_adapters import ARC_CHALLENGE, ARC_EASY, BOOLQ, OPENBOOKQA, PIQA, SIQA, WINOGRANDE
+from pipelines.benchmarks.mmlu import MMLU
+from pipelines.benchmarks.rephrased import REPHRASED_HUMANEVAL, REPHRASED_MMLU
+
+_ALL: tuple[Benchmark, ...] = (
+    GENERATED,
+    ITEMS,
+    AIME,
+    ARC_CHALLENGE,
+    ARC_EASY,
+    BBH,
+    BOOLQ,
+    DECON,
+    DROP,
+    GSM8K,
+    HELLASWAG,
+    HUMANEVAL,
+    MATH,
+    MMLU,
+    OPENBOOKQA,
+    PIQA,
+    REPHRASED_HUMANEVAL,
+    REPHRASED_MMLU,
+    SIQA,
+    WINOGRANDE,
+)
+
+BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
+"""A recipe's benchmark name -> the evaluation set."""
+
+__all__ = ["BENCHMARKS", "Benchmark"]

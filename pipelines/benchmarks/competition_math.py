@@ -1,0 +1,40 @@
+"""MATH test: 5,000 competition problems. The answer is what the solution's last box holds."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pipelines.errors import InputError
+from pipelines.benchmarks.benchmark import Benchmark
+from pipelines.benchmarks.items import Item, table, together
+from pipelines.sources.competition_math import last_boxed, read_problems
+
+
+def _read(paths: list[str]) -> pa.Table:
+    return together([table("math", path, _items(path)) for path in paths])
+
+
+def _items(path: str) -> list[tuple[int, Item]]:
+    items = []
+    for rows, problems, solutions in read_problems(path):
+        for number, problem, solution in zip(
+            rows["row"].to_pylist(), problems.to_pylist(), solutions.to_pylist(), strict=True
+        ):
+            answer = last_boxed(solution)
+            if problem is None or answer is None:
+                raise InputError(
+                    f"{path}: row {number}: no problem, or no boxed answer; an evaluation set must be whole"
+                )
+            items.append((number, Item(problem, answer)))
+    return items
+
+
+MATH = Benchmark(
+    name="math",
+    title="MATH, test split",
+    home="https://github.com/hendrycks/math",
+    revision="unknown",
+    licence="MIT",
+    read=_read,
+    files=("math_test.parquet",),
+)

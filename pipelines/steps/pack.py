@@ -1,0 +1,298 @@
+"""Packs: each epoch's draw, laid into rows of `context - 1` token slots, in the Arrow files that training maps.
+
+A sequence takes one slot less than it has tokens, since its last token is only ever predicted. The shuffled order of an
+epoch is cut into windows of some four million slots; within a window the longest sequences are placed first, each in
+the pack with the least room that it fits (best fit decreasing), and the packs are shuffled again, so that nothing about
+a pack's place tells how long its sequences are. Packs are cut before anyone knows how many workers will read them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedup.kernel import kernel
+from pipelines.ledger import storage
+from pipelines.errors import CheckFailed
+from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.recipe import Sampling
+from pipelines.ledger.run import Desk, Run, Target, parameters
+from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, measure, pool
+from pipelines.ledger.storage import ShardRef
+from pipelines.steps.tokenization import load, token_type
+
+WINDOW_SLOTS = 1 << 22
+"""Slots that are packed together: a thousand packs of 4,096, so that the one that stays part-filled costs 0.1 %, while
+a sequence moves by no more than twenty batches of upstream's size."""
+
+FILE_SLOTS = 1 << 25
+"""Slots in one file, some 64 MiB of 16-bit ids."""
+
+Ints = npt.NDArray[np.int64]
+
+
+def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
+    """Draw `settings.epochs` epochs of the tokens and pack them: Arrow files whose rows are packs, epoch 0 first.
+
+    Rows that are held out for validation (see `sampling.held_out`) are in no epoch: what the first would have drawn of
+    them is in files of its own, the last. So their loss is of the same mixture as training's.
+
+    Columns: tokens list<uint16 or uint32>, each sequence's instruction ids and then its response ids, one sequence
+    after another; instruction_lengths and response_lengths list<int32>; ids list<string>. The schema's metadata has
+    under `winnow` a JSON object: context, capacity, vocab_size, epoch, epochs, special (ids of boq, eoq, eoa, pad,
+    direct, cot, noisy, synth), split (train or validation).
+
+    Counts: `packs`, `sequences`, `slots`, `slots_used` of training, `validation_packs` and so on; `held_out` rows kept
+    for validation, of those that could be drawn; `coverage/<source>/<what>` (see `sampling.coverage`);
+    `unused/<reason>` rows that no epoch can draw; `truncated` rows whose response is cut. What is held at once: the
+    plan, 16 bytes per row and 48 per row drawn in an epoch, in one worker: with an epoch of a tenth of the rows some 20
+    bytes a row, 11 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling); everything else a file at a time.
+
+    Errors: CheckFailed where there is no row to draw.
+    """
+    step = Step("pack", 3, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
+    return run.do(step, lambda desk: lay_and_write(desk, tokens.shards, tokenizer.shards[0], settings, seed))
+
+
+def lay_and_write(
+    desk: Desk,
+    shards: Sequence[ShardRef],
+    tokenizer: ShardRef,
+    settings: Sampling,
+    seed: int,
+    file_slots: int = FILE_SLOTS,
+) -> list[Part]:
+    """The work of `pack`: lengths by shard, one plan for all, then files of about `file_slots` slots side by side."""
+    bpe = load(tokenizer)
+    measuring = functools.partial(_measure, settings.validation, tuple(bpe.special.values()))
+    measures = [ref.path for part in desk.map(measuring, shards, phase="measure") for ref in part.shards]
+    (plan,) = desk.map(functools.partial(_plan, settings, seed, file_slots), [measures], phase="plan")
+    about = {
+        "context": settings.context,
+        "capacity": settings.context - 1,
+        "vocab_size": bpe.vocab_size,
+        "epochs": settings.epochs,
+        "special": bpe.special,
+    }
+    paths = tuple(shard.path for shard in shards)
+    rows = tuple(shard.rows for shard in shards)
+    packs = desk.map(functools.partial(_write_packs, paths, rows, about), [ref.path for ref in plan.shards])
+    return [Part(counts=plan.counts), *packs]
+
+
+def _measure(share: float, control: Sequence[int], shard: ShardRef, target: Target) -> Part:
+    tokens = storage.map_arrow(shard.path)
+    table = measure(tokens).append_column("held_out", pa.array(held_out(tokens, share, control)))
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),))
+
+
+# ---- the plan: which sequences share a pack --------------------------------------------------------------------------
+
+
+class Layout(NamedTuple):
+    """An epoch in the order it is written. position: into the pool; pack: 0 and up, never falling. Both [sequences]."""
+
+    position: Rows
+    pack: Ints
+
+
+def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], target: Target) -> Part:
+    tables = [storage.map_arrow(path) for path in measures]
+    rows = pool(tables, settings)
+    counts = {f"unused/{reason}": number for reason, number in rows.unused.items()} | {"truncated": rows.truncated}
+    if not len(rows.row):
+        why = ", ".join(f"{number} {reason}" for reason, number in rows.unused.items()) or "no record is left"
+        raise CheckFailed(f"there is nothing to pack: {why}; see `sampling.context` and the report")
+    capacity = settings.context - 1
+    per_file = max(1, file_slots // capacity)
+    held = np.concatenate([table["held_out"].to_numpy() for table in tables])[rows.row]
+    draws = np.zeros(len(rows.row), np.uint32)
+    files: list[ShardRef] = []
+
+    def write(drawn: Rows, split: str, epoch: int, generator: int) -> None:
+        layout = lay(
+            drawn, rows, capacity, np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, generator])))
+        )
+        for first in range(0, int(layout.pack[-1]) + 1, per_file):
+            start, stop = np.searchsorted(layout.pack, [first, first + per_file])
+            position = layout.position[start:stop]
+            columns = [
+                rows.row[position],
+                rows.instruction[position],
+                rows.response[position],
+                layout.pack[start:stop] - first,
+            ]
+            table = pa.table(columns, ["row", "instruction", "response", "pack"]).replace_schema_metadata(
+                {"epoch": str(epoch), "split": split}
+            )
+            files.append(storage.write_arrow(target.path(suffix=".arrow", piece=len(files)), table))
+
+    validation: Rows = np.empty(0, np.uint32)
+    for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
+        if epoch == 0:
+            validation = drawn[held[drawn]]
+        trained = drawn[~held[drawn]]
+        if not len(trained):
+            raise CheckFailed(f"epoch {epoch} has nothing to train on: {len(drawn)} rows drawn, all held out")
+        np.add.at(draws, trained, 1)
+        write(trained, "train", epoch, epoch)
+    if len(validation):
+        write(validation, "validation", 0, settings.epochs)
+    counts["held_out"] = int(np.count_nonzero(held))
+    return Part(shards=tuple(files), counts=counts | coverage(rows, draws))
+
+
+def lay(
+    drawn: Rows, rows: Pool, capacity: int, generator: np.random.Generator, window_slots: int = WINDOW_SLOTS
+) -> Layout:
+    """Pack one epoch's draw (positions into `rows`), window by window; `generator` shuffles the packs of each."""
+    slots = rows.instruction[drawn].astype(np.int64) + rows.response[drawn] - 1
+    position = np.empty_like(drawn)
+    pack_of = np.empty(len(drawn), np.int64)
+    before = 0
+    for start, stop in _windows(slots, window_slots):
+        here = slots[start:stop]
+        placed, packs = best_fit(here, np.argsort(-here, kind="stable"), capacity)
+        number = generator.permutation(packs)[placed]
+        order = np.argsort(number, kind="stable")
+        position[start:stop] = drawn[start:stop][order]
+        pack_of[start:stop] = number[order] + before
+        before += packs
+    return Layout(position, pack_of)
+
+
+def _windows(slots: Ints, window_slots: int) -> Iterator[tuple[int, int]]:
+    """Cut an epoch into windows of about equally many slots, each near `window_slots`."""
+    reach = np.cumsum(slots)
+    windows = max(1, round(int(reach[-1]) / window_slots))
+    ends = np.searchsorted(reach, [int(reach[-1]) * (index + 1) // windows for index in range(windows)]) + 1
+    starts = [0, *ends[:-1].tolist()]
+    yield from ((start, stop) for start, stop in zip(starts, ends.tolist(), strict=True) if start < stop)
+
+
+@kernel
+def best_fit(slots: Ints, order: Ints, capacity: int) -> tuple[Ints, int]:
+    """Place sequences, in the `order` given, each into the open pack with the least room that it fits, else a new one.
+
+    slots: int64 [sequences], each at most `capacity`. Returns each sequence's pack (int64 [sequences]) and the number
+    of packs. Of packs with equal room the latest takes it, so the result depends on nothing but the arguments.
+    """
+    pack_of = np.empty(len(slots), np.int64)
+    room = np.empty(len(slots), np.int64)
+    # Packs with the same room are a linked list; a bit per room says whether its list has any, 64 rooms to a word.
+    newest = np.full(capacity + 1, -1, np.int64)
+    older = np.empty(len(slots), np.int64)
+    some = np.zeros(capacity // 64 + 1, np.uint64)
+    one = np.uint64(1)
+    packs = 0
+    for item in order:
+        need = slots[item]
+        word = need >> 6
+        bits = some[word] >> np.uint64(need & 63) << np.uint64(need & 63)
+        while bits == 0 and word + 1 < len(some):
+            word += 1
+            bits = some[word]
+        if bits == 0:
+            chosen, left = packs, capacity
+            packs += 1
+        else:
+            left = word << 6
+            while not bits & one:
+                bits >>= one
+                left += 1
+            chosen = newest[left]
+            newest[left] = older[chosen]
+            if newest[left] < 0:
+                some[word] &= ~(one << np.uint64(left & 63))
+        left -= need
+        pack_of[item] = chosen
+        room[chosen] = left
+        older[chosen] = newest[left]
+        newest[left] = chosen
+        some[left >> 6] |= one << np.uint64(left & 63)
+    return pack_of, packs
+
+
+# ---- the packs ------------------------------------------------------------------------------------------------------
+
+
+def _write_packs(paths: Sequence[str], rows: Sequence[int], about: dict[str, Any], plan: str, target: Target) -> Part:
+    planned = storage.map_arrow(plan)
+    instruction, response = (planned[name].to_numpy().astype(np.int64) for name in ("instruction", "response"))
+    pack_of = planned["pack"].to_numpy()
+    packs = int(pack_of[-1]) + 1
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
+    tokens, ids = gather(
+        paths, rows, planned["row"].to_numpy().astype(np.int64), instruction, response, about["vocab_size"]
+    )
+
+    first = np.searchsorted(pack_of, np.arange(packs + 1))
+    sequences = pa.array(first, pa.int32())
+    table = pa.table(
+        {
+            "tokens": pa.ListArray.from_arrays(pa.array(starts[first], pa.int32()), pa.array(tokens)),
+            "instruction_lengths": pa.ListArray.from_arrays(sequences, pa.array(instruction, pa.int32())),
+            "response_lengths": pa.ListArray.from_arrays(sequences, pa.array(response, pa.int32())),
+            "ids": pa.ListArray.from_arrays(sequences, ids),
+        }
+    )
+    split = planned.schema.metadata[b"split"].decode()
+    metadata = about | {"epoch": int(planned.schema.metadata[b"epoch"]), "split": split}
+    table = table.replace_schema_metadata({"winnow": json.dumps(metadata, sort_keys=True)})
+    used = len(tokens) - len(ids)
+    counts = {"packs": packs, "sequences": len(ids), "slots": packs * about["capacity"], "slots_used": used}
+    if split == "validation":
+        counts = {f"validation_{name}": count for name, count in counts.items()}
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),), counts=counts)
+
+
+def gather(
+    paths: Sequence[str], counts: Sequence[int], rows: Ints, instruction: Ints, response: Ints, vocab_size: int
+) -> tuple[npt.NDArray[np.uint16 | np.uint32], pa.StringArray]:
+    """Collect token rows from mapped shards, in the order of `rows`: one copy, of the tokens asked for and no more.
+
+    paths, counts: the token shards and their rows. rows: row numbers over all shards; instruction, response: how many
+    tokens of each to take. All int64 [sequences]. Returns the tokens, instruction and response by turns, and the ids.
+    """
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
+    tokens = np.empty(starts[-1], token_type(vocab_size))
+    reach = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(counts, np.int64))])
+    order = np.argsort(rows, kind="stable")
+    cuts = np.searchsorted(rows[order], reach)
+    ids = []
+    for path, base, start, stop in zip(paths, reach.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=False):
+        if start == stop:
+            continue
+        wanted = order[start:stop]
+        shard = storage.map_arrow(path)
+        local = rows[wanted] - base
+        arrays = [shard[name].combine_chunks() for name in ("instruction", "response")]
+        lists = [(array.offsets.to_numpy(), array.values.to_numpy()) for array in arrays]
+        _copy(*lists[0], local, starts[:-1][wanted], instruction[wanted], tokens)
+        _copy(*lists[1], local, (starts[:-1] + instruction)[wanted], response[wanted], tokens)
+        ids.append(shard["id"].combine_chunks().take(pa.array(local)))
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return tokens, (pa.concat_arrays(ids) if ids else pa.array([], pa.string())).take(pa.array(back))
+
+
+@kernel
+def _copy(
+    offsets: npt.NDArray[np.int32],
+    values: npt.NDArray[np.uint16 | np.uint32],
+    rows: Ints,
+    places: Ints,
+    lengths: Ints,
+    out: npt.NDArray[np.uint16 | np.uint32],
+) -> None:
+    """The first `lengths[i]` values of list `rows[i]` to `out[places[i]:]`, for every i."""
+    for index in range(len(rows)):
+        start, place = offsets[rows[index]], places[index]
+        for step in range(lengths[index]):
+            out[place + step] = values[start + step]

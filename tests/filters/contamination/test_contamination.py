@@ -1,0 +1,328 @@
+"""Planted leaks are found whatever they are wrapped in, and what only looks like a leak is not.
+
+The harness (`tests/filters/harness.py`) plants items in eight disguises and makes near misses of a dozen kinds. It runs
+over generated items everywhere, and over real items of every benchmark where the folder of real data is there.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.contamination.index import Index, build, from_table, to_table
+from filters.contamination.rules import CLASSES, RULES, judge
+from filters.contamination.scan import HITS, scan
+from pipelines.steps.decontaminate import benchmark_items
+from pipelines.recipe import BenchmarkSpec
+from tests.filters.hard_negatives import Asked, passage_asked_anew, renumbered, written
+from tests.filters.harness import (
+    DISGUISES,
+    NONE_COMMON,
+    Item,
+    as_items,
+    by_benchmark,
+    classes_of,
+    cry_wolf,
+    embedded,
+    expected_misses,
+    held_out,
+    items_table,
+    plant,
+    precision,
+    question_only,
+    real_benchmarks,
+    real_rephrased,
+    sample,
+    verbatim,
+)
+
+PASSAGE = (
+    "The lighthouse at Carrow Point was built between 1841 and 1846 by a crew of forty masons who lived in tents on "
+    "the shingle below the cliff. Its lamp burned whale oil until 1872, when a paraffin burner of four wicks was "
+    "fitted, and the keepers recorded every passing sail in ledgers that are now kept in the county archive."
+)
+MANUAL = [
+    Item("own/test/0", "test", "Which gas do plants take from the air to make sugar?", "carbon dioxide",
+         ("oxygen", "carbon dioxide", "nitrogen", "helium")),
+    Item("own/test/1", "test", "A basalt column cools faster than a granite dome because", "it meets the air sooner",
+         ("it is made of glass", "it meets the air sooner", "it lies deeper", "it is older than the sea")),
+    Item("own/test/2", "test", "Which of the following is true?", "Whales nurse their calves",
+         ("Trout grow feathers", "Whales nurse their calves", "Spiders have six legs", "Ferns bear acorns")),
+    Item("own/test/3", "test", "Which of the following is true?", "Copper conducts electricity",
+         ("Chalk is a metal", "Copper conducts electricity", "Ice sinks in water", "Salt burns with smoke")),
+    Item("own/test/4", "test", "Which of the following is true?", "Bees gather nectar",
+         ("Bees gather nectar", "Owls hunt at noon", "Cacti grow in the sea", "Frogs have fur")),
+    Item("own/test/5", "test", "Which of the following is true?", "The heart pumps blood",
+         ("The lungs digest bread", "The heart pumps blood", "Bones are liquid", "Hair can taste")),
+    Item("own/test/6", "test", "Osteoclasts", "break down bone",
+         ("break down bone", "carry oxygen", "store bile", "secrete insulin")),
+    Item("own/test/7", "test", "What did the keepers of the lighthouse write down?", "every passing sail", (), PASSAGE),
+    Item("own/test/8", "test", "In which year did the lamp stop burning whale oil?", "1872", (), PASSAGE),
+    Item("own/test/9", "test",
+         "def running_total(values: list[int]) -> list[int]:\n    \"\"\"Give the sum of all values up to each place.\n"
+         "    >>> running_total([1, 2, 3])\n    [1, 3, 6]\n    \"\"\"\n",
+         "    total, out = 0, []\n    for value in values:\n        total += value\n        out.append(total)\n"
+         "    return out\n"),
+    Item("own/test/10", "test", "Petra walks 14 km on Monday, 9 km on Tuesday and twice as far on Friday as on Monday. "
+         "How many kilometres does Petra walk on the three days?", "51"),
+    Item("own/test/11", "test", "If $3x + 7 = 52$, what is the value of $x^2 - 1$?", "224"),
+    Item("own/test/12", "test", "住在河边的三只青蛙每天早上唱几首歌？", "七"),
+    Item("own/dev/0", "dev", "Which planet of our system has rings that an amateur telescope shows clearly?", "Saturn",
+         ("Mars", "Saturn", "Venus", "Mercury")),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def generated() -> list[Item]:
+    return as_items(benchmark_items(BenchmarkSpec(name="generated", rows=300)))
+
+
+@pytest.fixture(scope="module")
+def index(generated: list[Item]) -> Index:
+    return build([("generated", items_table(generated)), ("own", items_table(MANUAL))])
+
+
+# ------------------------------------------------------------------------------------------------------------- planted
+
+
+def test_planted_items_are_found_in_every_disguise(index: Index, generated: list[Item]) -> None:
+    scores = plant(index, [*generated, *MANUAL])
+    assert len(scores) == len(DISGUISES)
+    for score in scores:
+        assert score.recall >= 0.99, score
+
+
+def test_near_misses_raise_no_alarm(index: Index, generated: list[Item]) -> None:
+    items = [*generated, *MANUAL]
+    near = cry_wolf(index, items)
+    assert sum(score.planted for score in near) > 800
+    for score in near:
+        assert score.recall >= 0.95, (score.name, score.missed)
+    assert precision(plant(index, items), near) >= 0.99
+
+
+def test_an_item_with_other_numbers_is_a_template(index: Index) -> None:
+    item = MANUAL[10]
+    text = renumbered(Asked(item.id, item.question))
+    assert text and classes_of(index, [(text, "")])[0] == {("template", item.id)}
+
+
+def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index: Index) -> None:
+    twice, operator = MANUAL[10].question.replace("twice", "half"), MANUAL[11].question.replace("+", "-")
+    negated = MANUAL[7].question.replace("did the", "did not the")
+    assert all(
+        kind != "test_leak"
+        for hits in classes_of(index, [(twice, ""), (operator, ""), (negated, "")])
+        for kind, _ in hits
+    )
+
+
+def test_a_telling_word_in_place_of_another_makes_another_question(index: Index) -> None:
+    first, middle = (
+        MANUAL[10].question.replace("Petra walks 14", "Oskar walks 14", 1),
+        MANUAL[10].question.replace("Friday", "Easter", 1),
+    )
+    for text in (f"Solve this. {first}", middle):
+        assert {kind for kind, item in classes_of(index, [(text, "")])[0] if item == MANUAL[10].id} == {"template"}
+
+
+def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: Index) -> None:
+    other = passage_asked_anew(Asked(MANUAL[7].id, MANUAL[7].question, (), PASSAGE))
+    assert other
+    alone, asked = classes_of(index, [(other, ""), (PASSAGE + "\n\n" + MANUAL[8].question, "1872")])
+    assert {kind for kind, _ in alone} == {"shared_passage"}
+    assert ("test_leak", "own/test/8") in asked and ("test_leak", "own/test/7") not in asked
+
+
+def test_a_question_that_many_items_ask_is_told_by_its_choices(index: Index) -> None:
+    only, with_choices = classes_of(
+        index, [question_only(MANUAL[3], random.Random(0)), verbatim(MANUAL[3], random.Random(0))]
+    )
+    assert all(kind != "test_leak" for kind, _ in only)
+    assert {item for kind, item in with_choices if kind == "test_leak"} == {"own/test/3"}
+
+
+def test_questions_that_differ_in_marks_alone_are_told_apart_by_them() -> None:
+    """Tokens know no brackets; six items that ask to close some differ in nothing else."""
+    opened = ["( [ {", "[ ( {", "{ ( [", "( ( [", "[ [ {", "{ { ("]
+    ask = "Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: "
+    items = [Item(f"own/test/{n}", "test", ask + marks, "") for n, marks in enumerate(opened)]
+    index = build([("own", items_table(items))])
+    texts = [(f"Solve this.\n{item.question}\nAnswer:", "") for item in items] + [(ask + "< < <", "")]
+    leaks = [{item for kind, item in hits if kind == "test_leak"} for hits in classes_of(index, texts)]
+    assert leaks == [{item.id} for item in items] + [set()]
+
+
+def test_a_word_that_is_an_item_is_no_leak_in_other_text(index: Index) -> None:
+    texts = [("Name a cell type.", "Osteoclasts"), ("Osteoclasts and osteoblasts work in pairs.", "Quite so.")]
+    assert all(kind != "test_leak" for hits in classes_of(index, texts) for kind, _ in hits)
+
+
+def test_an_item_of_a_split_to_learn_from_is_no_test_leak(index: Index) -> None:
+    hits = classes_of(index, [verbatim(MANUAL[13], random.Random(0))])[0]
+    assert ("train_split", "own/dev/0") in hits and not any(kind == "test_leak" for kind, _ in hits)
+
+
+def test_an_item_that_begins_in_the_instruction_and_ends_in_the_response_is_found(index: Index) -> None:
+    words = MANUAL[10].question.split()
+    assert ("test_leak", MANUAL[10].id) in classes_of(index, [(" ".join(words[:14]), " ".join(words[14:]))])[0]
+
+
+def test_the_span_is_the_text_of_the_item(index: Index) -> None:
+    instruction, response = embedded(MANUAL[0], random.Random(0))
+    hits = judge(index, scan(index, pa.array([instruction]), pa.array([response])).hits, "ngram13", NONE_COMMON)
+    leak = next(hit for hit in hits.to_pylist() if hit["class"] == "test_leak")
+    assert leak["field"] == 1
+    assert response.encode()[leak["start"] : leak["end"]].decode() == MANUAL[0].question.rstrip("?")
+
+
+# --------------------------------------------------------------------------------------------------------------- rules
+
+
+def test_each_published_rule_reads_the_same_hits_its_own_way(index: Index) -> None:
+    """One text shares 9 tokens of an item of 27, one 14, one all of it; each rule draws its line where it says."""
+    words = MANUAL[10].question.split()
+    texts = [" ".join(words[:9]), " ".join(words[:14]), " ".join(words)]
+    hits = judge(index, scan(index, pa.array(texts), pa.array(["", "", ""])).hits, "ngram13", NONE_COMMON)
+    flags = {
+        hit["row"]: set(hit["rules"]) for hit in hits.to_pylist() if index.ids[hit["item"]].as_py() == MANUAL[10].id
+    }
+    assert flags[0] == {"open_r1"}
+    assert {"gpt3", "open_r1"} <= flags[1] and not {"palm", "llama2", "hrm_text", "ngram13"} & flags[1]
+    assert flags[2] == set(RULES)
+
+
+def test_gpt3_passes_over_13_grams_that_many_texts_hold(index: Index) -> None:
+    text = pa.array([MANUAL[10].question] * 11)
+    hits, counts = scan(index, text, pa.array([""] * 11))
+    counts = counts.filter(pc.equal(counts["length"], 13))
+    grams = counts["gram"].to_numpy()
+    assert set(counts["rows"].to_pylist()) == {11} and np.array_equal(grams, np.sort(grams))
+    rare, common = judge(index, hits, "gpt3", NONE_COMMON), judge(index, hits, "gpt3", grams)
+    assert set(rare["class"].to_pylist()) == {"test_leak"}
+    assert "gpt3" not in {rule for rules in common["rules"].to_pylist() for rule in rules}
+
+
+def test_every_rule_says_what_it_counts_and_where_that_is_published() -> None:
+    assert {"ngram13", "gpt3", "palm", "llama2", "tulu3", "qwen25", "open_r1", "hrm_text"} <= RULES.keys()
+    assert all(rule.says and rule.source for rule in RULES.values())
+
+
+# ----------------------------------------------------------------------------------------------------- scan and index
+
+
+def test_hits_are_confirmed_against_the_string(index: Index) -> None:
+    """An index whose text says something else than its hashes finds nothing: hashes alone convince nobody."""
+    question = MANUAL[10].question
+    honest = scan(index, pa.array([question]), pa.array([""]))
+    forged = index._replace(
+        arrays=index.arrays._replace(text=np.where(index.arrays.text == 32, 32, 120).astype(np.uint8))
+    )
+    found = scan(forged, pa.array([question]), pa.array([""]))
+    assert honest.hits.num_rows and honest.grams.num_rows
+    assert found.hits.num_rows == 0 and found.grams.num_rows == 0
+
+
+def test_what_is_found_in_a_text_does_not_depend_on_its_neighbours(index: Index, generated: list[Item]) -> None:
+    texts = [disguise(item, random.Random(1)) for item in generated[:12] for disguise in DISGUISES.values()]
+    one = [classes_of(index, [text])[0] for text in texts]
+    assert classes_of(index, texts) == one
+    assert classes_of(index, texts[::-1]) == one[::-1]
+
+
+def test_an_index_comes_back_from_its_file_as_it_was(index: Index, tmp_path: Path) -> None:
+    with pa.ipc.new_file(str(tmp_path / "index.arrow"), to_table(index).schema) as writer:
+        writer.write_table(to_table(index))
+    with pa.memory_map(str(tmp_path / "index.arrow")) as source:
+        mapped = from_table(pa.ipc.open_file(source).read_all())
+        assert all(np.array_equal(a, b) for a, b in zip(mapped.arrays, index.arrays, strict=True))
+        assert mapped.ids.equals(index.ids) and mapped.splits.equals(index.splits) and mapped.names.equals(index.names)
+        texts = [verbatim(MANUAL[0], random.Random(0))]
+        assert classes_of(mapped, texts) == classes_of(index, texts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), min_size=1, max_size=6))
+def test_any_text_is_scanned_to_the_schema(index: Index, texts: list[tuple[str, str]]) -> None:
+    clean = [tuple(field.encode("utf-8", "ignore").decode() for field in text) for text in texts]
+    hits = scan(index, pa.array([t[0] for t in clean], pa.string()), pa.array([t[1] for t in clean], pa.string())).hits
+    assert hits.schema.equals(HITS)
+    assert set(judge(index, hits, "ngram13", NONE_COMMON)["class"].to_pylist()) <= set(CLASSES)
+
+
+def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: Index) -> None:
+    texts = pa.array(["", "1 " * 5000, "? = " * 3000, MANUAL[11].question * 50])
+    hits = scan(index, texts, pa.array(["", "", "", ""])).hits
+    assert set(judge(index, hits, "ngram13", NONE_COMMON)["row"].to_pylist()) <= {1, 2, 3}
+
+
+# ------------------------------------------------------------------------------------------------------------ real data
+
+
+@pytest.fixture(scope="module")
+def real(shared_data: Path) -> tuple[Index, list[tuple[str, pa.Table]]]:
+    benchmarks = real_benchmarks(shared_data)
+    return build(benchmarks), benchmarks
+
+
+def test_real_items_of_every_benchmark_are_found_in_every_disguise(
+    real: tuple[Index, list[tuple[str, pa.Table]]],
+) -> None:
+    index, benchmarks = real
+    planted = plant(index, sample(benchmarks, 60))
+    for score in planted:
+        assert score.recall >= 0.99, score
+    table = by_benchmark(planted)
+    assert set(table) == {name for name, _ in benchmarks}
+    for name, recalls in table.items():
+        assert all(recall >= 0.97 for recall in recalls.values()), (name, recalls)  # one of 60 may fail
+    assert index.nbytes < 300 << 20
+
+
+def test_real_near_misses_raise_no_alarm(real: tuple[Index, list[tuple[str, pa.Table]]]) -> None:
+    index, benchmarks = real
+    near = cry_wolf(index, sample(benchmarks, 60))
+    assert sum(score.planted for score in near) > 1500
+    for score in near:
+        assert score.recall >= 0.95, (score.name, score.recall, score.missed[:6])
+
+
+def test_real_items_that_are_held_out_of_the_index_raise_no_alarm(
+    real: tuple[Index, list[tuple[str, pa.Table]]],
+) -> None:
+    """The hardest near misses there are: other items of the same set, many of the same mould."""
+    score = held_out([one for one in real[1] if one[0] in ("gsm8k", "math", "bbh", "arc_easy", "winogrande")], 200)
+    assert score.planted > 900
+    assert score.recall >= 0.95, score.missed
+
+
+def test_items_in_another_language_or_in_other_words_are_missed_and_said_to_be(
+    real: tuple[Index, list[tuple[str, pa.Table]]], shared_data: Path
+) -> None:
+    """No n-gram finds these; the harness reports them beside what it finds."""
+    index, benchmarks = real
+    foreign, rephrased = expected_misses(index, sample(benchmarks, 20), real_rephrased(shared_data))
+    assert foreign.planted > 200 and foreign.recall < 0.05, foreign.found
+    assert rephrased.planted == 293 + 147 and rephrased.recall < 0.5
+
+
+def test_items_translated_by_hand_are_missed(index: Index) -> None:
+    texts = {
+        "own/test/0": "Welches Gas nehmen Pflanzen aus der Luft auf, um Zucker herzustellen?",
+        "own/test/7": "Qu'est-ce que les gardiens du phare notaient dans leurs registres ?",
+        "own/test/10": "Petra camina 14 km el lunes, 9 km el martes y el viernes el doble que el lunes. ¿Cuántos?",
+    }
+    for item, hits in zip(texts, classes_of(index, [(text, "") for text in texts.values()]), strict=True):
+        assert ("test_leak", item) not in hits
+
+
+def test_written_near_misses_are_many_and_unlike_each_other() -> None:
+    texts = [text for kind in written().values() for text in kind]
+    assert len(set(texts)) > 600

@@ -1,0 +1,98 @@
+"""A checkpoint finds the run that fed it, and what that run knows of the benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from flows.prefect.evaluate import checked_against, evaluate_checkpoint, held_of, table
+from training.finding import find_packs, run_of
+from flows.prefect.train import configure
+from pipelines.audit import lineage
+from pipelines.curate import curate
+from pipelines.ledger.engine import LocalEngine
+from pipelines.errors import WinnowError
+from pipelines.recipe import load
+from pipelines.ledger.run import Run
+from training import loop
+
+RECIPE = """
+name: small
+sources:
+  - {name: generated_arithmetic, adapter: generated_arithmetic, rows: 800}
+  - {name: generated_web, adapter: generated_web, rows: 800}
+exact_duplicates: false
+near_duplicates: false
+contamination: {benchmarks: [{name: generated, rows: 40}]}
+tokenizer: {vocab_size: 512}
+sampling: {epochs: 1, context: 129}
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, lineage.RunFiles]:
+    """root, training folder, run: a corpus built here and two steps of training on it."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("root")
+    (root / "small.yaml").write_text(RECIPE)
+    recipe = load(str(root / "small.yaml"))
+    run = Run(str(root), LocalEngine(1))
+    run_files = lineage.record(str(root), recipe, RECIPE, curate(run, recipe), run.performed)
+    packed = find_packs("latest", str(root))
+    out = root / "training"
+    loop.train(packed.shards, packed.tokenizer, configure("tiny", packed.shards, 2), str(out), packed.key)
+    return str(root), str(out), run_files
+
+
+def test_the_run_is_found_by_its_packs(built) -> None:
+    root, out, run = built
+    assert run_of(out, root) == run
+    assert run_of(out, root + "/elsewhere") is None
+    assert checked_against(run)["generated"].rows == 40
+
+
+def test_scores_are_split_by_what_the_corpus_held(built, tmp_path: Path) -> None:
+    root, out, run = built
+    held = held_of(run, "generated")
+    assert held is not None
+    clean = held.clean
+    assert 0 < len(clean) < 40  # some of the items are leaked into the rows
+    answers = tmp_path / "answers.jsonl"
+    scores = evaluate_checkpoint(out, "generated", root, answers=str(answers))
+    assert scores.all.n == 40
+    assert scores.clean is not None and scores.contaminated is not None
+    assert scores.clean.n == len(clean) and scores.clean.n + scores.contaminated.n == 40
+    said = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert {line["id"] for line in said if line["clean"]} == clean
+    assert [row["items"] for row in table(scores)][:3] == ["all", "clean", "contaminated"]
+    # The paper's four subsets are made of the same shares that the build wrote.
+    assert [test.ngram for test in scores.overlap] == [13, 20]
+    for test in scores.overlap:
+        shares = held.overlap[str(test.ngram)]
+        assert test.dirty.n == sum(share >= 0.8 for share in shares.values()) > 0
+        assert test.not_clean.n == sum(share >= 0.2 for share in shares.values())
+        assert test.clean.n + test.not_clean.n == test.dirty.n + test.not_dirty.n == 40
+
+
+def test_without_its_run_a_checkpoint_is_scored_on_all_items(built, tmp_path: Path) -> None:
+    _, out, _ = built
+    scores = evaluate_checkpoint(out, "generated", str(tmp_path), limit=12)
+    assert scores.all.n == 12 and scores.clean is None and scores.overlap == []
+
+
+def test_mistakes_are_named(built) -> None:
+    root, out, _ = built
+    with pytest.raises(WinnowError, match="did you mean 'gsm8k'"):
+        evaluate_checkpoint(out, "gsm8", root)
+    with pytest.raises(WinnowError, match="was not checked against it"):
+        evaluate_checkpoint(out, "gsm8k", root)
+
+
+def test_gsm8k_from_its_file(built, shared_data: Path) -> None:
+    root, out, _ = built
+    file = str(shared_data / "benchmarks/gsm8k_test.jsonl")
+    scores = evaluate_checkpoint(out, "gsm8k", root, paths=(file,), limit=3)
+    assert scores.all.n == 3 and scores.clean is None

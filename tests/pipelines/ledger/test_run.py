@@ -1,0 +1,199 @@
+"""A step is reused when nothing changed, resumed where it stopped, and never loses a row."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from filters.stage import DROP_FIELDS, Outcome
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
+from pipelines.errors import CheckFailed
+from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Performed, Progress, Run, Target, commit
+
+ROWS = 10
+
+
+def numbers(item: int, target: Target) -> Part:
+    """Keep the even numbers of a range, drop the odd ones."""
+    table = pa.table({"number": pa.array(range(item * ROWS, (item + 1) * ROWS))})
+    even = [number.as_py() % 2 == 0 for number in table["number"]]
+    dropped = table.filter(pa.array([not keep for keep in even]))
+    for field, value in zip(DROP_FIELDS, ("parity", "odd", "{}"), strict=True):
+        dropped = dropped.append_column(field, pa.array([value] * dropped.num_rows))
+    return commit(Outcome(table.filter(pa.array(even)), dropped), ROWS, target)
+
+
+def counted(folder: str, item: int, target: Target) -> Part:
+    """`numbers`, leaving a mark for each time it ran."""
+    Path(folder, f"{item}-{os.getpid()}-{os.urandom(4).hex()}").touch()
+    return numbers(item, target)
+
+
+def killed_at(last: int, item: int, target: Target) -> Part:
+    """`numbers`, until an item at which the process is gone after its computation and before its commit."""
+    part = numbers(item, target)
+    if item == last:
+        os._exit(9)
+    return part
+
+
+def lossy(item: int, target: Target) -> Part:
+    """Says that it took one row more than it wrote."""
+    part = numbers(item, target)
+    return part.model_copy(update={"rows_in": ROWS + 1})
+
+
+def unexplained(item: int, target: Target) -> Part:
+    """Drops rows without a reason."""
+    return numbers(item, target).model_copy(update={"counts": {}})
+
+
+STEP = Step("numbers", 1, {"a": 1})
+
+
+def do(root: Path, kernel: object = numbers, step: Step = STEP, workers: int = 1, items: int = 6) -> Performed:
+    with LocalEngine(workers) as engine:
+        run = Run(str(root), engine)
+        run.do(step, lambda desk: desk.map(kernel, range(items)))  # type: ignore[arg-type]
+    return run.performed[0]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_a_finished_step_is_reused_and_its_files_untouched(tmp_path: Path) -> None:
+    first = do(tmp_path)
+    before = files(tmp_path)
+    second = do(tmp_path, kernel=lossy)  # would fail if it ran
+    assert not first.reused and second.reused
+    assert second.manifest == first.manifest and files(tmp_path) == before
+
+
+def test_only_shards_dropped_and_manifest_remain(tmp_path: Path) -> None:
+    do(tmp_path)
+    folder = tmp_path / "steps" / STEP.folder
+    assert sorted(path.name for path in folder.iterdir()) == ["dropped", "manifest.json", "shards"]
+    assert sorted(path.name for path in (folder / "shards").iterdir()) == [f"part-{i:05d}.parquet" for i in range(6)]
+
+
+def test_a_manifest_holds_no_trace_of_where_or_when_it_was_made(tmp_path: Path) -> None:
+    do(tmp_path / "here")
+    do(tmp_path / "elsewhere" / "deeper")
+    assert files(tmp_path / "here") == files(tmp_path / "elsewhere" / "deeper")
+
+
+def test_a_root_can_be_moved(tmp_path: Path) -> None:
+    do(tmp_path / "before")
+    (tmp_path / "before").rename(tmp_path / "after")
+    moved = do(tmp_path / "after")
+    assert moved.reused and all(
+        storage.read_parquet(shard.path).num_rows == shard.rows for shard in moved.manifest.shards
+    )
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, workers: int) -> None:
+    do(tmp_path / "one")
+    do(tmp_path / "many", workers=workers)
+    assert files(tmp_path / "one") == files(tmp_path / "many")
+
+
+def test_parameters_version_and_parents_each_change_the_key() -> None:
+    steps = [
+        STEP,
+        Step("numbers", 2, {"a": 1}),
+        Step("numbers", 1, {"a": 2}),
+        Step("numbers", 1, {"a": 1}, ("p",)),
+        Step("digits", 1, {"a": 1}),
+    ]
+    assert len({step.key for step in steps}) == len(steps)
+    assert Step("numbers", 1, {"b": 1, "a": 2}).key == Step("numbers", 1, {"a": 2, "b": 1}).key
+
+
+def test_a_worker_killed_before_its_commit_costs_only_the_unfinished_items(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    with pytest.raises(CheckFailed, match="run the same command again"):
+        do(tmp_path / "root", kernel=functools.partial(killed_at, 4), workers=2)
+    assert not (tmp_path / "root" / "steps" / STEP.folder / "manifest.json").exists()
+    receipts = list((tmp_path / "root").rglob("receipts/shards/*.json"))
+    again = do(tmp_path / "root", kernel=functools.partial(counted, str(marks)))
+    assert len(list(marks.iterdir())) == 6 - len(receipts) < 6
+    do(tmp_path / "clean")
+    assert files(tmp_path / "root") == files(tmp_path / "clean") and not again.reused
+
+
+def test_a_shard_cut_short_after_its_receipt_is_made_again(tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed):
+        do(tmp_path / "root", kernel=functools.partial(killed_at, 5), workers=2)
+    shard = tmp_path / "root" / "steps" / STEP.folder / "shards" / "part-00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-5])
+    do(tmp_path / "root")
+    do(tmp_path / "clean")
+    assert files(tmp_path / "root") == files(tmp_path / "clean")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "words"), [(lossy, "11 rows in, but 5 kept"), (unexplained, "5 rows dropped, but the reasons count 0")]
+)
+def test_a_step_that_loses_a_row_or_a_reason_fails_and_leaves_no_manifest(
+    tmp_path: Path, kernel: object, words: str
+) -> None:
+    with pytest.raises(CheckFailed, match=words):
+        do(tmp_path, kernel=kernel)
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_step_must_take_every_row_of_its_parent(tmp_path: Path) -> None:
+    with LocalEngine() as engine:
+        run = Run(str(tmp_path), engine)
+        parent = run.do(STEP, lambda desk: desk.map(numbers, range(3)))
+        with pytest.raises(CheckFailed, match="took 20 rows, but numbers kept 15"):
+            run.do(Step("child", 1, {}, (parent.key,)), lambda desk: desk.map(numbers, range(2)), of=parent)
+
+
+def test_progress_tells_every_shard_and_counts_up(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    with LocalEngine() as engine:
+        Run(str(tmp_path), engine, watch=seen.append).do(STEP, lambda desk: desk.map(numbers, range(4)))
+    assert [(p.done, p.total, p.rows_in, p.rows_kept) for p in seen] == [(i, 4, 10 * i, 5 * i) for i in range(5)]
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    with LocalEngine(2) as engine:
+        assert list(engine.map(functools.partial(pow, 2), range(20))) == [2**i for i in range(20)]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    # In a process of its own: the limit on file sizes would hold for this one's output too.
+    script = """
+import resource, sys
+from pipelines.ledger import storage
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    storage.write_bytes(sys.argv[1], b"x" * 100_000)
+except OSError as error:
+    print(error.strerror)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "shard")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "File too large" and list(tmp_path.iterdir()) == []
+
+
+def test_writing_below_a_read_only_root_is_an_os_error_that_names_it() -> None:
+    with pytest.raises(OSError, match="/proc/winnow"):
+        do(Path("/proc/winnow"))
+
+
+def test_a_manifest_survives_a_round_trip(tmp_path: Path) -> None:
+    made = do(tmp_path).manifest
+    assert Manifest.model_validate_json(made.model_dump_json()) == made

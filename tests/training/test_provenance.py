@@ -1,0 +1,122 @@
+"""The rows that a step was trained on, read back: those of its batch, with what the corpus says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from training.finding import find_packs
+from training.provenance import trace
+from flows.prefect.train import configure
+from pipelines.audit import lineage
+from pipelines.ledger import storage
+from pipelines.curate import curate
+from pipelines.ledger.engine import LocalEngine
+from pipelines.errors import RunError, WinnowError
+from pipelines.recipe import load
+from pipelines.ledger.run import Run
+from training import loop
+from training.batches import Packs, batch_of_step
+
+RECIPE = """
+name: traced
+sources:
+  - {name: generated_arithmetic, adapter: generated_arithmetic, rows: 300}
+  - {name: generated_conversations, adapter: generated_conversations, rows: 300}
+stages: [{kind: strip_thinking}]
+exact_duplicates: false
+near_duplicates: false
+tokenizer: {vocab_size: 512}
+sampling: {epochs: 2, context: 129, validation: 0.1}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """root, and a training folder of three steps on a corpus built there, checkpoints after 2 and 3."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("root")
+    (root / "traced.yaml").write_text(RECIPE)
+    recipe = load(str(root / "traced.yaml"))
+    run = Run(str(root), LocalEngine(1))
+    lineage.record(str(root), recipe, RECIPE, curate(run, recipe), run.performed)
+    packed = find_packs("latest", str(root))
+    config = configure("tiny", packed.shards, 3, ["checkpoint_steps=2"])
+    loop.train(packed.shards, packed.tokenizer, config, str(root / "training" / "one"), packed.key)
+    return str(root), str(root / "training" / "one")
+
+
+def test_the_rows_are_those_of_the_steps_batch(trained: tuple[str, str]) -> None:
+    root, out = trained
+    packs = Packs(find_packs("latest", root).shards)
+    for step in (1, 2, 3):
+        said = trace(out, step, root)
+        assert [row["id"] for row in said["rows"]] == list(batch_of_step(packs, step, 4).ids)
+        assert said["same"] is True and said["total_steps"] == 3 and said["run"] is not None
+        assert {row["pack"] for row in said["rows"]} == set(range(4 * step - 4, 4 * step))
+    earlier = trace(f"{out}/step-00000002", 1, root)
+    assert earlier["rows"] == trace(out, 1, root)["rows"]
+
+
+def test_source_and_scores_are_the_corpus_own(trained: tuple[str, str]) -> None:
+    root, out = trained
+    run = lineage.open_run(root, "latest")
+    corpus = pa.concat_tables(storage.read_parquet(shard.path) for shard in run.records.shards).to_pylist()
+    known = {row["id"]: row for row in corpus}
+    rows = trace(out, 2, root)["rows"]
+    assert {row["source"] for row in rows} == {"generated_arithmetic", "generated_conversations"}
+    scores = [name for name in corpus[0] if name.startswith("score_")]
+    assert scores
+    for row in rows:
+        assert row["source"] == known[row["id"]]["source"]
+        assert row["scores"] == {name: known[row["id"]][name] for name in scores}
+
+
+def test_a_training_on_a_folder_names_its_packs(trained: tuple[str, str], tmp_path: Path) -> None:
+    root, out = trained
+    packed = find_packs("latest", root)
+    folder = tmp_path / "packs"
+    (folder / "shards").mkdir(parents=True)
+    for path in (*packed.shards, packed.tokenizer):
+        name = "tokenizer.json" if path == packed.tokenizer else f"shards/{Path(path).name}"
+        (folder / name).write_bytes(Path(path).read_bytes())
+    alone = find_packs(str(folder), "")
+    config = configure("tiny", alone.shards, 1)
+    loop.train(alone.shards, alone.tokenizer, config, str(tmp_path / "training"), alone.key)
+    with pytest.raises(RunError, match="say where they lie: --packs FOLDER"):
+        trace(str(tmp_path / "training"), 1, root)
+    said = trace(str(tmp_path / "training"), 1, root, str(folder))
+    assert [row["id"] for row in said["rows"]] == [row["id"] for row in trace(out, 1, root)["rows"]]
+    assert {row["source"] for row in said["rows"]} <= {"generated_arithmetic", "generated_conversations"}
+    with pytest.raises(RunError, match=r"not what .* was trained on"):
+        trace(out, 1, root, str(folder))
+
+
+def test_a_step_that_there_is_not_is_said(trained: tuple[str, str]) -> None:
+    with pytest.raises(WinnowError, match="has steps 1 to 3"):
+        trace(trained[1], 4, trained[0])
+
+
+class TestSettings:
+    def test_override_a_key_and_one_below(self, trained: tuple[str, str]) -> None:
+        shards = find_packs("latest", trained[0]).shards
+        config = configure("tiny", shards, None, ["lr=2e-4", "model.norm=pre", "checkpoint_minutes=5"])
+        assert (config.lr, config.model.norm, config.checkpoint_minutes) == (2e-4, "pre", 5.0)
+        assert config.model.hidden == configure("tiny", shards).model.hidden
+
+    @pytest.mark.parametrize(
+        ("setting", "told"),
+        [
+            ("learning=1", "--set learning=1"),
+            ("lr", "write key=value"),
+            ("model.hiden=3", "did you mean 'hidden'"),
+            ("batch_packs=0", "batch_packs: Input should be greater than or equal to 1"),
+            ("model.heads=3", "must split into 3 heads"),
+        ],
+    )
+    def test_a_slip_is_named(self, trained: tuple[str, str], setting: str, told: str) -> None:
+        with pytest.raises(WinnowError, match=told):
+            configure("tiny", find_packs("latest", trained[0]).shards, None, [setting])
