@@ -15,6 +15,8 @@ import mmap
 import os
 import posixpath
 import re
+import shutil
+import tempfile
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -118,22 +120,25 @@ def _expand(pattern: str) -> list[str]:
 
 def write_bytes(path: str, data: bytes | memoryview) -> None:
     """Write a whole file or nothing."""
-    with _whole(path) as file:
+    with write_file(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def _whole(path: str) -> Iterator[BinaryIO]:
-    """A file to write to, which is there, whole, when the block ends, and is not if the block fails."""
+def write_file(path: str) -> Iterator[BinaryIO]:
+    """Open a file for writing. It appears at `path` when the block ends, complete; if the block fails it does not.
+
+    A local file is written beside its place, flushed to disk and renamed. A remote one is sent in one request.
+    """
     fs, name = _fs(path)
     if not is_local(path):
-        held = io.BytesIO()
-        yield held
-        fs.pipe_file(name, held.getvalue())
+        buffer = io.BytesIO()
+        yield buffer
+        fs.pipe_file(name, buffer.getvalue())
         return
     target = Path(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+    aside = _aside(target)
     try:
         with aside.open("wb") as file:
             yield file
@@ -144,6 +149,50 @@ def _whole(path: str) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
+
+
+@contextlib.contextmanager
+def write_folder(path: str, last: str | None = None) -> Iterator[Path]:
+    """A new local folder to write into. It appears at `path` when the block ends, complete; if the block fails it does
+    not.
+
+    What was at `path` before is replaced. Every file is flushed to disk before the rename. On an object store the files
+    are uploaded one by one, and the file named `last` after all others: a reader that finds it finds the rest.
+    """
+    remote = not is_local(path)
+    target = Path(tempfile.mkdtemp(), "folder") if remote else Path(_fs(path)[1])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(target)
+    try:
+        aside.mkdir()
+        yield aside
+        files = sorted(item for item in aside.rglob("*") if item.is_file())
+        if remote:
+            for file in sorted(files, key=lambda file: file.relative_to(aside).as_posix() == last):
+                write_bytes(join(path, file.relative_to(aside).as_posix()), file.read_bytes())
+            return
+        for item in [*files, *(item for item in aside.rglob("*") if item.is_dir()), aside]:
+            _flush(item)
+        if target.is_dir():
+            shutil.rmtree(target)
+        aside.rename(target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(target.parent if remote else aside, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    """A name beside a target for what is being written; `sweep` removes what killed writers leave under such names."""
+    return target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+
+
+def _flush(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(folder: str) -> None:
@@ -198,7 +247,10 @@ def sweep(folder: str) -> None:
     """Remove what writers that were killed have left aside below a local folder."""
     if is_local(folder):
         for path in Path(_fs(folder)[1]).rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def folders(path: str) -> list[str]:
@@ -242,7 +294,7 @@ def digest(path: str) -> str:
 def write_parquet(path: str, table: pa.Table) -> ShardRef:
     """Write a table as one Parquet file: zstd, one row group per 65,536 rows, dictionaries only where values repeat."""
     repeated = [name for name in ("source", "condition", "stage", "reason", "split") if name in table.column_names]
-    with _whole(path) as file:
+    with write_file(path) as file:
         sink = _Sink(file)
         # Chunk borders would show in the bytes: they depend on how the table was put together, so they go.
         pq.write_table(
@@ -259,7 +311,7 @@ def write_parquet(path: str, table: pa.Table) -> ShardRef:
 
 def write_arrow(path: str, table: pa.Table) -> ShardRef:
     """Write a table as one Arrow IPC file, uncompressed, so that it can be mapped into memory."""
-    with _whole(path) as file:
+    with write_file(path) as file:
         sink = _Sink(file)
         with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), table.schema) as writer:
             writer.write_table(table.combine_chunks())
