@@ -11,7 +11,6 @@ from pydantic import Field
 
 from filters.c4 import C4
 from filters.control import Control
-from filters.thinking.strip import StripThinking, Thinking
 from filters.echo import Echo
 from filters.fineweb import FineWeb
 from filters.gopher_quality import GopherQuality
@@ -23,6 +22,7 @@ from filters.placeholder import Placeholder
 from filters.refusal import Refusal
 from filters.script import WrongScript
 from filters.stage import Stage
+from filters.thinking.strip import StripThinking, Thinking
 from filters.truncated import Truncated
 from filters.urls import Urls
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipelines.curate import curate
 from pipelines.ledger.engine import LocalEngine
-from pipelines.recipe import load
 from pipelines.ledger.run import Run
+from pipelines.recipe import load
 
 RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 ROWS = 60

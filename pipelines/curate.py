@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from filters.contamination.paraphrase import Embed
+from pipelines.errors import CheckFailed
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import Performed, Run
+from pipelines.recipe import Recipe
 from pipelines.steps.decontaminate import drop_contaminated
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates, earlier
-from pipelines.errors import CheckFailed
 from pipelines.steps.ingest import ingest
-from pipelines.ledger.manifest import Manifest
 from pipelines.steps.pack import pack
-from pipelines.recipe import Recipe
 from pipelines.steps.refine import refine
-from pipelines.ledger.run import Performed, Run
 from pipelines.steps.tokenization import tokenize, train_tokenizer
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dedup.probability import curve, explain, strictness
-from pipelines.ledger import storage
-from pipelines.steps.deduplicate import banding_of
 from pipelines.errors import UNREACHED, InputError
-from pipelines.steps.ingest import Input, plan_inputs
+from pipelines.ledger import storage
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
+from pipelines.steps.deduplicate import banding_of
+from pipelines.steps.ingest import Input, plan_inputs
 from pipelines.steps.tokenization import SAMPLE_BYTES
 
 RATES_FILE = Path(__file__).with_name("rates.json")

@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from filters import STAGES, AnyStage
-from pipelines.ledger import storage
 from pipelines.errors import RecipeError, nearest
+from pipelines.ledger import storage
 from pipelines.sources import SOURCES
 
 TextField = Literal["instruction", "response"]

@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.contamination.paraphrase import Embed
-from pipelines.ledger import storage
-from pipelines.curate import Corpus
-from pipelines.steps.decontaminate import drop_contaminated
-from pipelines.errors import InputError, RecipeError, nearest
-from pipelines.steps.ingest import ingest
 from pipelines.audit.lineage import RunFiles
-from pipelines.formats.reading import FORMATS, column_names
-from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
-from pipelines.ledger.run import Run
 from pipelines.benchmarks import BENCHMARKS
+from pipelines.curate import Corpus
+from pipelines.errors import InputError, RecipeError, nearest
+from pipelines.formats.reading import FORMATS, column_names
+from pipelines.ledger import storage
+from pipelines.ledger.run import Run
+from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
+from pipelines.steps.decontaminate import drop_contaminated
+from pipelines.steps.ingest import ingest
 
 SOURCE = "corpus"
 """The name of a scan's one source, with which the ids of its rows begin."""

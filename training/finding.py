@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.audit import lineage
-from pipelines.ledger import storage
-from pipelines.errors import RunError
 from pipelines.audit.lineage import RunFiles
+from pipelines.errors import RunError
+from pipelines.ledger import storage
 from training import checkpoint as checkpoints
 from training.batches import Packs
 from training.export import is_transformers

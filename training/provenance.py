@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.finding import find_packs, run_of
 from pipelines.audit import lineage
 from pipelines.errors import RunError, WinnowError
 from training import checkpoint as checkpoints
 from training import journal
 from training.batches import Packs, batch_of_step
+from training.finding import find_packs, run_of
 
 
 def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> dict[str, Any]:

@@ -24,10 +24,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.index import QUESTION, Index
 from filters.contamination.coverage import coverage
-from filters.contamination.scan import SHARED, WHOLE_BITS
+from filters.contamination.index import QUESTION, Index
 from filters.contamination.paraphrase import PARAPHRASE
+from filters.contamination.scan import SHARED, WHOLE_BITS
 
 CLASSES = ("test_leak", "train_split", "shared_passage", "template", PARAPHRASE)
 

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from dedup.exact import digest128
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter, Transform
-from filters.thinking.tags import FAMILIES, find, spell_out
 from filters.text import contiguous, is_space, strings
+from filters.thinking.tags import FAMILIES, find, spell_out
 from filters.verdict import Check, first_failure
 
 PASSES = 16

@@ -50,7 +50,9 @@ FAMILIES = (
         ("<inner_monologue>", "<thought_process>", "<chain_of_thought>", "<ant_thinking>", "<antthinking>"),
         ("</inner_monologue>", "</thought_process>", "</chain_of_thought>", "</ant_thinking>", "</antthinking>"),
     ),
-    Family("column", ("<reasoning_content>",), ("</reasoning_content>",)),  # a column of its own, see pipelines.formats.pairs
+    Family(
+        "column", ("<reasoning_content>",), ("</reasoning_content>",)
+    ),  # a column of its own, see pipelines.formats.pairs
     Family("seed", ("<seed:think>",), ("</seed:think>",)),
     Family("mm", ("<mm:think>",), ("</mm:think>",)),
     Family("begin_of_thought", ("<|begin_of_thought|>",), ("<|end_of_thought|>",)),  # Sky-T1, OpenThoughts

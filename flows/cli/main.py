@@ -85,8 +85,8 @@ def build(
     """
     check_engine(engine)
     from pipelines.ledger import storage
-    from pipelines.steps.ingest import check_inputs
     from pipelines.recipe import load
+    from pipelines.steps.ingest import check_inputs
 
     # A mistake is told before anything is started.
     check_inputs(load(recipe, tuple(settings or ())))
@@ -148,12 +148,12 @@ def scan(
     from pipelines.errors import CheckFailed
 
     check_engine(engine)
-    from pipelines.ledger import storage
-    from pipelines.steps.decontaminate import check_contamination
-    from pipelines.steps.ingest import check_inputs
     from pipelines.formats.reading import column_names
+    from pipelines.ledger import storage
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
+    from pipelines.steps.decontaminate import check_contamination
+    from pipelines.steps.ingest import check_inputs
 
     # A mistake is told before anything is started.
     mapped = parse_columns(columns) if columns else None
@@ -344,11 +344,11 @@ def similar(
     """
     from flows.console import Console, count
     from pipelines.audit import lineage
-    from pipelines.ledger.engine import LocalEngine
-    from pipelines.errors import WinnowError, nearest
-    from pipelines.ledger.run import Run
     from pipelines.audit.similar import found_share, settings_of
     from pipelines.audit.similar import similar as look_up
+    from pipelines.errors import WinnowError, nearest
+    from pipelines.ledger.engine import LocalEngine
+    from pipelines.ledger.run import Run
 
     if (text is None) == (file is None):
         raise WinnowError("say what to look for: `--text TEXT` or `--file PATH`, one of them")
@@ -381,8 +381,8 @@ def similar(
 
 def read_text(path: str) -> str:
     """A user's file of text. Errors: WinnowError where it is none."""
-    from pipelines.ledger import storage
     from pipelines.errors import WinnowError
+    from pipelines.ledger import storage
 
     if not storage.exists(path):
         raise WinnowError(f"--file {path}: no such file")
@@ -525,8 +525,8 @@ def export(
     Example: `winnow export latest --format jsonl --out corpus`, `winnow export latest --format transformers --out hf`
     """
     if form == "transformers":
-        from training.finding import find_checkpoint
         from training.export import to_transformers
+        from training.finding import find_checkpoint
 
         folder = str(to_transformers(find_checkpoint(run, root), to))
         out({"folder": folder}) if as_json else typer.echo(f"a model for transformers in {folder}")

@@ -26,15 +26,15 @@ from filters.contamination.paraphrase import Embed
 from flows.console import Console, count, onlooker
 from flows.ray.engine import RayEngine
 from pipelines.audit import lineage
-from pipelines.ledger import storage
-from pipelines.curate import Corpus, curate
-from pipelines.ledger.engine import Engine, LocalEngine
-from pipelines.errors import CheckFailed, WinnowError
 from pipelines.audit.lineage import RunFiles
-from pipelines.ledger.manifest import Step
-from pipelines.recipe import Recipe, load
 from pipelines.audit.report import empty_sources, write_report
+from pipelines.curate import Corpus, curate
+from pipelines.errors import CheckFailed, WinnowError
+from pipelines.ledger import storage
+from pipelines.ledger.engine import Engine, LocalEngine
+from pipelines.ledger.manifest import Step
 from pipelines.ledger.run import Performed, Progress, Run
+from pipelines.recipe import Recipe, load
 
 EngineName = Literal["ray", "local"]
 

@@ -13,15 +13,15 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.console import onlooker
-from training.finding import run_of
 from pipelines.audit import lineage
-from pipelines.ledger import storage
-from pipelines.steps.decontaminate import benchmark_items
-from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.audit.lineage import RunFiles
-from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.audit.report import write_report
+from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.ledger import storage
+from pipelines.recipe import BenchmarkSpec, Contamination
+from pipelines.steps.decontaminate import benchmark_items
 from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
+from training.finding import run_of
 
 GENERATED_ITEMS = 300
 """Items asked of a computed benchmark where neither the recipe nor the caller says how many."""

@@ -13,11 +13,11 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import ValidationError
 
 from flows.console import onlooker
-from training.finding import find_packs
 from flows.ray.train import train_on_ray
 from pipelines.errors import WinnowError, nearest
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
+from training.finding import find_packs
 from training.journal import Metrics
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
-from pipelines.ledger.engine import AHEAD, one_core
 from pipelines.errors import RESUME, CheckFailed
+from pipelines.ledger.engine import AHEAD, one_core
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -18,10 +18,10 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.audit.lineage import RunFiles
+from pipelines.errors import RunError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
-from pipelines.errors import RunError
-from pipelines.audit.lineage import RunFiles
 from pipelines.ledger.manifest import Manifest
 
 STEPS = ("exact-duplicates", "near-duplicates")

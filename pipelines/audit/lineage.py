@@ -18,13 +18,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ledger import manifest as manifests
-from pipelines.ledger import storage
 from pipelines.curate import Corpus
 from pipelines.errors import CheckFailed, RunError, nearest
+from pipelines.ledger import manifest as manifests
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.recipe import Recipe
 from pipelines.ledger.run import Performed
+from pipelines.recipe import Recipe
 
 NAMESPACE = uuid.UUID("8d7c1e5a-52b4-5b6c-9f0e-77696e6e6f77")
 """The name space of the run ids in lineage events, which must be UUIDs."""

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.contamination.rules import CLASSES, RULES
-from pipelines.ledger import storage
-from pipelines.steps.ingest import by_source
 from pipelines.audit.lineage import RunFiles
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.sources import SOURCES
+from pipelines.steps.ingest import by_source
 
 EXAMPLES = 3
 """Dropped rows shown per reason."""

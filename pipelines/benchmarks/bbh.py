@@ -6,9 +6,9 @@ import re
 
 import pyarrow as pa
 
-from pipelines.formats.reading import text
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.formats.reading import text
 
 _OPTION = re.compile(r"^(?:(?P<letter>\([A-Z]\))|-) ?(?P<choice>.*?)\s*$")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.errors import InputError
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, table, together
+from pipelines.errors import InputError
 from pipelines.sources.competition_math import last_boxed, read_problems
 
 

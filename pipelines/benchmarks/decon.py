@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.records import ITEM
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import file_rows
+from pipelines.records import ITEM
 
 _NEEDED = ("eval_key", "split", "eval_instance_index", "question")
 _OPTIONAL = ("config", "passage", "answer", "is_correct")

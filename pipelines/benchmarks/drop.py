@@ -6,10 +6,10 @@ import re
 
 import pyarrow as pa
 
-from pipelines.errors import InputError
-from pipelines.formats.reading import text
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.errors import InputError
+from pipelines.formats.reading import text
 
 _CONTEXT = re.compile(r"Passage: (?P<passage>.*)\nQuestion: (?P<question>.*)\nAnswer:", re.DOTALL)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.records import ITEM
 from pipelines.benchmarks.benchmark import Benchmark
+from pipelines.records import ITEM
 from pipelines.sources.generated.items import item
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.errors import InputError
-from pipelines.formats.reading import text
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.errors import InputError
+from pipelines.formats.reading import text
 
 
 def _read(paths: list[str]) -> pa.Table:

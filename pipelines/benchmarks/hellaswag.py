@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.ledger import storage
-from pipelines.errors import InputError
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, table, together
+from pipelines.errors import InputError
+from pipelines.ledger import storage
 
 _LINES = 6
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.formats.reading import text
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.formats.reading import text
 
 
 def _read(paths: list[str]) -> pa.Table:

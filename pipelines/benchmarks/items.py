@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.errors import InputError
 from pipelines.formats.reading import Layout, read
 from pipelines.records import ITEM
-from pipelines.benchmarks.benchmark import Benchmark
 
 
 class Item(NamedTuple):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.errors import InputError
-from pipelines.formats.reading import Layout, text
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.errors import InputError
+from pipelines.formats.reading import Layout, text
 
 _NAMES = ("question", "A", "B", "C", "D", "answer")
 _LAYOUT = Layout(",", names=_NAMES)

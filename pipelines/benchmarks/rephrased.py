@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.ledger import storage
-from pipelines.errors import InputError
-from pipelines.formats.reading import text
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, file_rows, stem, table, together
 from pipelines.benchmarks.mmlu import subject_items
+from pipelines.errors import InputError
+from pipelines.formats.reading import text
+from pipelines.ledger import storage
 
 _HOME = "https://github.com/lm-sys/llm-decontaminator"
 

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from pipelines.ledger import storage
 from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.steps.pack import gather
 from pipelines.recipe import Sampling
 from pipelines.records import CONDITIONS
+from pipelines.steps.pack import gather
 from pipelines.steps.sampling import draw, held_out, measure, pool
 from pipelines.steps.tokenization import ENVELOPE, load, token_type
 

@@ -31,10 +31,10 @@ import pyarrow.json
 import pyarrow.parquet as pq
 import zstandard
 
-from pipelines.formats import cutting
-from pipelines.ledger import storage
-from pipelines.formats.cutting import Cut, Unreadable
 from pipelines.errors import RESUME, InputError, Unreachable, nearest
+from pipelines.formats import cutting
+from pipelines.formats.cutting import Cut, Unreadable
+from pipelines.ledger import storage
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".ipc", ".feather")
 """The suffixes that are understood, each also with .gz, .zst or .bz2 behind it."""

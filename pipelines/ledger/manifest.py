@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.ledger import storage
 from pipelines.errors import CheckFailed
+from pipelines.ledger import storage
 from pipelines.ledger.storage import ShardRef
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ledger import storage
 from pipelines.formats.pairs import file_name, raw, with_task
 from pipelines.formats.reading import read_lines, read_members
+from pipelines.ledger import storage
 from pipelines.sources.source import Source
 
 _SETS = ("train-easy", "train-medium", "train-hard")

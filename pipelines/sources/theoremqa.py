@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ledger import storage
 from pipelines.formats.pairs import exclude, raw
 from pipelines.formats.reading import read, read_objects
+from pipelines.ledger import storage
 from pipelines.records import RAW, RULE
 from pipelines.sources.source import HUB, Source, on_hub
 

@@ -30,19 +30,19 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.index import EXCERPT, PASSAGE, Index, build, from_table, to_table
-from filters.contamination.rules import CLASSES, COMMON_ROWS, RULES, judge, together
 from filters.contamination.coverage import coverage
-from filters.contamination.scan import scan, sum_counts
+from filters.contamination.index import EXCERPT, PASSAGE, Index, build, from_table, to_table
 from filters.contamination.paraphrase import PARAPHRASE, Embed, add_paraphrases, nearest_items
+from filters.contamination.rules import CLASSES, COMMON_ROWS, RULES, judge, together
+from filters.contamination.scan import scan, sum_counts
 from filters.stage import DROP_FIELDS, Outcome
-from pipelines.ledger import storage
-from pipelines.errors import InputError, RecipeError, nearest
-from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.recipe import BenchmarkSpec, Contamination
-from pipelines.ledger.run import Desk, Run, Target, commit
 from pipelines.benchmarks import BENCHMARKS, Benchmark
+from pipelines.errors import InputError, RecipeError, nearest
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Desk, Run, Target, commit
 from pipelines.ledger.storage import ShardRef
+from pipelines.recipe import BenchmarkSpec, Contamination
 
 VERSION = 7
 """Of the scan, the classes and the rules."""

@@ -35,13 +35,13 @@ from dedup.probability import Banding
 from dedup.shingles import normalise, shingle_hashes
 from dedup.similarity import Sets
 from filters.stage import DROP_FIELDS, Outcome
+from pipelines.errors import CheckFailed, InputError, RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
-from pipelines.errors import CheckFailed, InputError, RunError, nearest
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.recipe import ExactDuplicates, NearDuplicates, TextField
 from pipelines.ledger.run import Desk, Run, Target, commit
 from pipelines.ledger.storage import ShardRef
+from pipelines.recipe import ExactDuplicates, NearDuplicates, TextField
 
 Numbers = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]

@@ -17,14 +17,14 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.formats import pairs
-from pipelines.ledger import storage
 from pipelines.errors import InputError, RecipeError, Unreachable, nearest
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.formats import pairs
 from pipelines.formats.reading import FORMATS
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import CONDITIONS, DROPPED, RECORD, conform
-from pipelines.ledger.run import Run, Target
 from pipelines.sources import SOURCES
 
 VERSION = 2

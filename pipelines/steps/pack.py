@@ -18,13 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import kernel
-from pipelines.ledger import storage
 from pipelines.errors import CheckFailed
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.recipe import Sampling
 from pipelines.ledger.run import Desk, Run, Target, parameters
-from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, measure, pool
 from pipelines.ledger.storage import ShardRef
+from pipelines.recipe import Sampling
+from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, measure, pool
 from pipelines.steps.tokenization import load, token_type
 
 WINDOW_SLOTS = 1 << 22

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.thinking.strip import StripThinking, Thinking, census, leaks
 from filters.stage import Outcome, Stage, apply
 from filters.text import contiguous
-from pipelines.ledger import storage
+from filters.thinking.strip import StripThinking, Thinking, census, leaks
 from pipelines.errors import CheckFailed
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, Step
 from pipelines.ledger.run import Run, Target, commit
 from pipelines.ledger.storage import ShardRef

@@ -24,13 +24,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from filters.stage import mark
 from filters.verdict import Check, first_failure
-from pipelines.ledger import storage
 from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.recipe import TokenizerSpec
-from pipelines.records import CONDITIONS
 from pipelines.ledger.run import Desk, Run, Target
 from pipelines.ledger.storage import ShardRef
+from pipelines.recipe import TokenizerSpec
+from pipelines.records import CONDITIONS
 
 SPECIAL = (
     "<|PAD|>",

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import torch
 
 from pipelines.curate import Corpus, curate
-from pipelines.steps.decontaminate import benchmark_items
 from pipelines.ledger.engine import LocalEngine
-from pipelines.recipe import BenchmarkSpec, load
 from pipelines.ledger.run import Run
+from pipelines.recipe import BenchmarkSpec, load
+from pipelines.steps.decontaminate import benchmark_items
 from training import loop
 from training.batches import Packs
 from training.configs import Objective, TrainConfig, tiny

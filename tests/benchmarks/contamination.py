@@ -24,14 +24,14 @@ from filters.contamination.index import Index, build, to_table
 from filters.contamination.rules import RULES, judge
 from filters.contamination.scan import scan
 from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import Run
+from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec, load
 from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
-from pipelines.ledger.engine import LocalEngine
 from pipelines.steps.ingest import ingest
-from pipelines.ledger.manifest import Manifest
-from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec, load
 from pipelines.steps.refine import refine
-from pipelines.ledger.run import Run
 from tests.filters.harness import (
     Score,
     as_items,

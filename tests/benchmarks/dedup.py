@@ -30,12 +30,12 @@ from dedup.probability import recall
 from dedup.shingles import Shingles, normalise, shingle_hashes, word_hashes
 from dedup.similarity import Sets, shingle_sets
 from pipelines.ledger import storage
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Part, Step
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.ledger.run import Run, Target
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from tests.dedup.test_clusters import every_pair
 
 PERMUTATIONS, NGRAM, REPEATS = 128, 5, 5

@@ -31,12 +31,12 @@ import pyarrow.compute as pc
 
 from dedup.exact import digest128
 from pipelines.ledger import storage
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from pipelines.ledger.engine import LocalEngine, one_core
 from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Progress, Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.ledger.run import Progress, Run, Target
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from tests.benchmarks.dedup import texts
 
 SIZES = (0.5, 1.0, 2.0, 4.0)

@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from filters.contamination.index import build
+from filters.contamination.paraphrase import nearest_items
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
-from filters.contamination.paraphrase import nearest_items
-from pipelines.steps.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec, Contamination
+from pipelines.steps.decontaminate import benchmark_items
 
 Row = dict[str, object]
 THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)

@@ -30,13 +30,13 @@ from filters.contamination.index import build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
 from pipelines.ledger import storage
-from pipelines.steps.decontaminate import benchmark_items
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Part, Step
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.ledger.run import Run, Target
+from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from tests.benchmarks.dedup import texts as corpus
 
 Row = dict[str, object]

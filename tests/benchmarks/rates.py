@@ -21,14 +21,14 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ledger import storage
 from pipelines.curate import curate
+from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.steps.ingest import by_source, ingest, plan_inputs
 from pipelines.ledger.manifest import Manifest, Step
+from pipelines.ledger.run import Performed, Run
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
-from pipelines.ledger.run import Performed, Run
+from pipelines.steps.ingest import by_source, ingest, plan_inputs
 from tests.benchmarks.__main__ import hardware
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.ledger import storage
 from pipelines.export.corpus import export_hrm_text
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.steps.pack import FILE_SLOTS, _plan
-from pipelines.recipe import Group, Sampling
 from pipelines.ledger.run import Target
+from pipelines.recipe import Group, Sampling
+from pipelines.steps.pack import FILE_SLOTS, _plan
 from pipelines.steps.sampling import draw
 from pipelines.steps.tokenization import _fit
 

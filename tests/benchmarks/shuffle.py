@@ -32,11 +32,11 @@ import ray
 from dedup import clusters
 from dedup.order import order
 from flows.ray import engine as ray_engine
-from pipelines.steps import deduplicate
 from pipelines.ledger import storage
-from pipelines.steps.deduplicate import Index
 from pipelines.ledger.manifest import Part, Step
 from pipelines.ledger.run import Desk, Run, Target
+from pipelines.steps import deduplicate
+from pipelines.steps.deduplicate import Index
 
 SHARDS = (2, 20)
 """Sizes, in shards of half a million band rows. What a way costs whatever the size is told from what a row costs."""

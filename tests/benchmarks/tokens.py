@@ -17,13 +17,13 @@ from tokenizers import Tokenizer
 
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.steps.ingest import ingest
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.steps.pack import pack
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Sampling, TokenizerSpec
 from pipelines.recipe import load as load_recipe
 from pipelines.records import RAW, conform
-from pipelines.ledger.run import Run, Target
+from pipelines.steps.ingest import ingest
+from pipelines.steps.pack import pack
 from pipelines.steps.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
 
 Result = TypeVar("Result")

@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.pipelines.test_deduplicate import drifting, dropped, ids, records, split, write
 
 from flows.ray.engine import RayEngine
-from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
-from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.errors import CheckFailed
+from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.manifest import Manifest, Step
-from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.ledger.run import Run
-from tests.pipelines.test_deduplicate import drifting, dropped, ids, records, split, write
+from pipelines.recipe import ExactDuplicates, NearDuplicates
+from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -21,9 +21,9 @@ from dedup.shingles import normalise
 from filters.contamination.index import Index, build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
-from pipelines.steps.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
+from pipelines.steps.decontaminate import benchmark_items
 from tests.filters.hard_negatives import DERIVED, Asked, asked_anew, crossed, written
 
 NONE_COMMON = np.empty(0, np.uint64)

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.audit import lineage
-from pipelines.ledger import storage
-from pipelines.steps.decontaminate import benchmark_items
-from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import InputError, RecipeError
-from pipelines.steps.ingest import check_inputs
-from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
 from pipelines.audit.report import facts, write_report
+from pipelines.errors import InputError, RecipeError
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
 from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan, scan_recipe, summary
+from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.ingest import check_inputs
 
 GENERATED = Contamination(benchmarks=(BenchmarkSpec(name="generated", rows=60),))
 ITEMS = benchmark_items(GENERATED.benchmarks[0]).to_pylist()

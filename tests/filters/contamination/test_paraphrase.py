@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from filters.contamination.index import build
+from filters.contamination.paraphrase import BLOCK, PARAPHRASE, add_paraphrases, nearest_items
 from filters.contamination.rules import CLASSES, judge
 from filters.contamination.scan import scan
-from filters.contamination.paraphrase import BLOCK, PARAPHRASE, add_paraphrases, nearest_items
 from pipelines.records import ITEM
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.exact import digest128
-from filters.thinking.strip import CENSUS, PASSES, StripThinking, Thinking, census, leaks, strip
 from filters.stage import apply
+from filters.thinking.strip import CENSUS, PASSES, StripThinking, Thinking, census, leaks, strip
 from filters.thinking.tags import FAMILIES
 
 STRIPPED = [

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from flows.prefect.evaluate import checked_against, evaluate_checkpoint, held_of, table
-from training.finding import find_packs, run_of
 from flows.prefect.train import configure
 from pipelines.audit import lineage
 from pipelines.curate import curate
-from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import WinnowError
-from pipelines.recipe import load
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.recipe import load
 from training import loop
+from training.finding import find_packs, run_of
 
 RECIPE = """
 name: small

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.steps.decontaminate import benchmark_items
 from pipelines.recipe import BenchmarkSpec
+from pipelines.steps.decontaminate import benchmark_items
 
 WINNOW = Path(sys.executable).parent / "winnow"
 ITEM = benchmark_items(BenchmarkSpec(name="generated", rows=60)).to_pylist()[17]

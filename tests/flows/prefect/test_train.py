@@ -15,15 +15,15 @@ import pyarrow as pa
 import pytest
 import ray
 
-from training.finding import Packed, find_packs
-from flows.ray.train import train_on_ray
 from flows.prefect.train import configure
+from flows.ray.train import train_on_ray
 from pipelines.errors import RunError, WinnowError
 from tests.distributed import together
 from training import journal, loop
 from training.batches import ShardError
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
+from training.finding import Packed, find_packs
 from training.model import ModelConfig
 
 SMALL = TrainConfig(

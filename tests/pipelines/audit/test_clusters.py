@@ -15,18 +15,18 @@ import pytest
 
 from dedup.shingles import normalise
 from pipelines.audit import lineage
-from pipelines.ledger import storage
-from pipelines.curate import curate
-from pipelines.steps.deduplicate import drop_exact_duplicates
-from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import InputError, RunError
+from pipelines.audit.clusters import clusters, difference
 from pipelines.audit.lineage import RunFiles
+from pipelines.audit.similar import Found, settings_of, similar
+from pipelines.curate import curate
+from pipelines.errors import InputError, RunError
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Part, Step
+from pipelines.ledger.run import Run
 from pipelines.recipe import ExactDuplicates, load
 from pipelines.records import RECORD
-from pipelines.ledger.run import Run
-from pipelines.audit.similar import Found, settings_of, similar
-from pipelines.audit.clusters import clusters, difference
+from pipelines.steps.deduplicate import drop_exact_duplicates
 
 RECIPE = """
 name: twins

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import InputError
-from pipelines.records import ITEM
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.benchmarks.bbh import parse as parse_bbh
 from pipelines.benchmarks.llm_adapters import parse as parse_llm_adapters
+from pipelines.errors import InputError
+from pipelines.records import ITEM
 
 FILES = [benchmark for benchmark in BENCHMARKS.values() if benchmark.read is not None]
 

@@ -17,10 +17,10 @@ import pytest
 from filters.contamination.index import Index, build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
-from pipelines.steps.decontaminate import benchmark_items
 from pipelines.formats.reading import read, text
 from pipelines.recipe import BenchmarkSpec
 from pipelines.sources import SOURCES
+from pipelines.steps.decontaminate import benchmark_items
 
 FILES = {
     "mmlu": ("mmlu", "benchmarks/mmlu/test/*.csv"),

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
-from pipelines.ledger import storage
-from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import CheckFailed, InputError
 from pipelines.export.corpus import export_corpus, export_hrm_text
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.steps.pack import pack
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
-from pipelines.ledger.run import Run, Target
+from pipelines.steps.pack import pack
 from pipelines.steps.tokenization import tokenize, train_tokenizer
 
 SAMPLING = Sampling(

@@ -19,8 +19,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.formats import cutting
 from pipelines.errors import InputError
+from pipelines.formats import cutting
 from pipelines.formats.pairs import MESSAGES, exchange, interleave, join_input, raw, read_pairs
 from pipelines.formats.reading import Layout, read, read_objects, text
 

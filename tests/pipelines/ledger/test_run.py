@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from filters.stage import DROP_FIELDS, Outcome
+from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import CheckFailed
 from pipelines.ledger.manifest import Manifest, Part, Step
 from pipelines.ledger.run import Performed, Progress, Run, Target, commit
 

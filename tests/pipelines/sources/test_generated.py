@@ -19,22 +19,22 @@ import pytest
 from dedup.shingles import normalise, shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
 from filters.stage import apply
-from pipelines.steps.decontaminate import drop_contaminated
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.benchmarks import BENCHMARKS
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Run, Target, commit
+from pipelines.ledger.storage import read_parquet
 from pipelines.recipe import ExactDuplicates, NearDuplicates, Recipe, load
 from pipelines.records import ITEM, RAW, conform
-from pipelines.ledger.run import Run, Target, commit
 from pipelines.sources import SOURCES
-from pipelines.benchmarks import BENCHMARKS
 from pipelines.sources.generated import DIRT, TASKS, arithmetic, dirt, word_problems
 from pipelines.sources.generated.dice import Dice
 from pipelines.sources.generated.items import is_leaked
 from pipelines.sources.generated.problem import draw_where, held_out
 from pipelines.sources.generated.rows import clean, original, table, tables
 from pipelines.sources.generated.sudoku import _fits
-from pipelines.ledger.storage import read_parquet
+from pipelines.steps.decontaminate import drop_contaminated
+from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 
 RECIPE = Path(__file__).parents[3] / "pipelines/recipes/demo.yaml"
 

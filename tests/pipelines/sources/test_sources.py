@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import recipe as recipes
+from pipelines.errors import InputError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import InputError
-from pipelines.steps.ingest import by_source, ingest, plan_inputs
+from pipelines.ledger.run import Run
 from pipelines.plan import RATES_FILE, plan
 from pipelines.recipe import Recipe
 from pipelines.records import CONDITIONS, RAW, TASK, conform
-from pipelines.ledger.run import Run
-from pipelines.steps.sampling import ID, rule_of
 from pipelines.sources import SOURCES
 from pipelines.sources.competition_math import last_boxed
 from pipelines.sources.source import RAW_ROWS, RAW_TOKENS
+from pipelines.steps.ingest import by_source, ingest, plan_inputs
+from pipelines.steps.sampling import ID, rule_of
 
 FILES = [source for source in SOURCES.values() if source.read is not None]
 SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."

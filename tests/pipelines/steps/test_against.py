@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.pipelines.test_deduplicate import drifting, dropped, ids, split, write
 
 from pipelines.audit import lineage
 from pipelines.curate import curate
-from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
-from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import RunError
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Step
-from pipelines.recipe import ExactDuplicates, NearDuplicates, load
 from pipelines.ledger.run import Run
-from tests.pipelines.test_deduplicate import drifting, dropped, ids, split, write
+from pipelines.recipe import ExactDuplicates, NearDuplicates, load
+from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
 
 SETTINGS = NearDuplicates(threshold=0.7)
 PREFERRED = {"old": 1, "new": 0}

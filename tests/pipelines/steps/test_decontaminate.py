@@ -11,16 +11,16 @@ import pyarrow as pa
 import pytest
 
 from filters.stage import Outcome
-from pipelines.ledger import storage
-from pipelines.steps.decontaminate import REPORT, benchmark_items, drop_contaminated
-from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import InputError, RecipeError
-from pipelines.steps.ingest import ingest
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Desk, Run, Target, commit
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
 from pipelines.records import DROPPED, RECORD, conform
-from pipelines.ledger.run import Desk, Run, Target, commit
 from pipelines.sources.generated.items import is_leaked
+from pipelines.steps.decontaminate import REPORT, benchmark_items, drop_contaminated
+from pipelines.steps.ingest import ingest
 
 GENERATED = BenchmarkSpec(name="generated", rows=60)
 SETTINGS = Contamination(benchmarks=(GENERATED,))

@@ -19,12 +19,12 @@ from dedup.minhash import band_keys, signatures
 from dedup.shingles import normalise, shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
 from pipelines.ledger import storage
-from pipelines.steps.deduplicate import Sizes, banding_of, drop_exact_duplicates, drop_near_duplicates
 from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.ledger.run import Run, Target
+from pipelines.steps.deduplicate import Sizes, banding_of, drop_exact_duplicates, drop_near_duplicates
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.steps import ingest as ingesting
+from pipelines.errors import InputError, RecipeError, RecordError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import InputError, RecipeError, RecordError
-from pipelines.steps.ingest import by_source, ingest, plan_inputs
 from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import Run
 from pipelines.recipe import Recipe
 from pipelines.records import DROPPED, MAX_TEXT_BYTES, RECORD
-from pipelines.ledger.run import Run
 from pipelines.sources import SOURCES
+from pipelines.steps import ingest as ingesting
+from pipelines.steps.ingest import by_source, ingest, plan_inputs
 
 PAIRS = {"instruction": "q", "response": "a"}
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import CheckFailed
 from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.steps.pack import best_fit, lay, lay_and_write, pack
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
-from pipelines.ledger.run import Run, Target
+from pipelines.steps.pack import best_fit, lay, lay_and_write, pack
 from pipelines.steps.sampling import draw, held_out, measure, pool
 from pipelines.steps.tokenization import load, train_tokenizer
 

@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from filters.thinking.strip import StripThinking, Thinking, leaks
 from filters.stage import Transform
 from filters.text import contiguous
+from filters.thinking.strip import StripThinking, Thinking, leaks
 from pipelines.audit import lineage
-from pipelines.ledger import storage
-from pipelines.curate import curate
-from pipelines.ledger.engine import LocalEngine
-from pipelines.errors import CheckFailed
-from pipelines.steps.ingest import ingest
 from pipelines.audit.lineage import RunFiles
-from pipelines.recipe import load
-from pipelines.steps.refine import refine
 from pipelines.audit.report import facts, write_report
+from pipelines.curate import curate
+from pipelines.errors import CheckFailed
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.recipe import load
+from pipelines.steps.ingest import ingest
+from pipelines.steps.refine import refine
 
 RECIPE = """
 name: traces

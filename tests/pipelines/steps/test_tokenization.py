@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from pipelines.ledger import storage
-from pipelines.steps import tokenization as module
-from pipelines.ledger.engine import LocalEngine
 from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.run import Run, Target
 from pipelines.recipe import TokenizerSpec
 from pipelines.records import DROPPED, RAW, conform
-from pipelines.ledger.run import Run, Target
+from pipelines.steps import tokenization as module
 from pipelines.steps.tokenization import ENVELOPE, SPECIAL, Encoder, load, token_type, tokenize, train_tokenizer
 
 WORDS = ("the", "answer", "is", "a", "sum", "of", "two", "numbers", "we", "add", "naïve", "café", "北京", "Ελλάδα")
