@@ -59,7 +59,7 @@ class Console:
             return
         name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
         words = ""
-        if progress.rows_in:
+        if progress.rows_in and progress.rows_kept is not None:
             words = f"{count(progress.rows_kept)} rows kept, {rate(progress.rows_in, progress.seconds)}"
         self.show(name, progress.done, progress.total, words)
 
@@ -83,18 +83,19 @@ class Console:
         assert self.bar is not None
         self.bars.update(self.bar, completed=done, total=total, words=words)
 
-    def finished(self, performed: runs.Performed) -> None:
-        """One line for a step that is done."""
-        manifest = performed.manifest
-        rows = f"{count(manifest.rows_kept):>10} kept"
-        if manifest.rows_in is None:
-            rows = f"{len(manifest.shards):>10} file{'s' if len(manifest.shards) != 1 else ''}"
-        elif manifest.rows_dropped:
-            rows += f"  {count(manifest.rows_dropped):>8} dropped"
-        speed = "reused" if performed.reused else f"{performed.seconds:6.1f} s"
-        if not performed.reused and manifest.rows_in:
-            speed += f"  {rate(manifest.rows_in, performed.seconds)}"
-        mark = "[dim]·[/dim]" if performed.reused else "[green]✓[/green]"
+    def finished(self, result: runs.StepResult) -> None:
+        """Print one line for a finished step."""
+        manifest = result.manifest
+        if manifest.rows_kept is None:
+            files = len(manifest.files(result.step.type.main_product))
+            rows = f"{files:>10} file{'s' if files != 1 else ''}"
+        else:
+            rows = f"{count(manifest.rows_kept):>10} kept"
+            rows += f"  {count(manifest.rows_dropped):>8} dropped" if manifest.rows_dropped else ""
+        speed = "reused" if result.reused else f"{result.seconds:6.1f} s"
+        if not result.reused and manifest.rows_in:
+            speed += f"  {rate(manifest.rows_in, result.seconds)}"
+        mark = "[dim]·[/dim]" if result.reused else "[green]✓[/green]"
         self.say(f" {mark} {manifest.step:<20}{rows:<38}{speed}")
 
     def say(self, text: str) -> None:
@@ -121,9 +122,9 @@ class Console:
 
 
 CONSOLE: ContextVar[Console | None] = ContextVar("CONSOLE", default=None)
-"""Who looks on, where a person started a flow from a terminal. Not a parameter: those are recorded by Prefect."""
+"""The console, if a flow was started from a terminal. It is no parameter of the flow: Prefect records parameters."""
 
 
-def onlooker() -> Console:
-    """The console of whoever started the flow, or one that shows nothing."""
+def current_console() -> Console:
+    """The console of the terminal that started the flow, or one that prints nothing."""
     return CONSOLE.get() or Console(quiet=True)

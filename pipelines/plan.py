@@ -1,41 +1,36 @@
-"""What a recipe would read and cost, from its inputs and from rates that were measured: nothing is run.
+"""What would a recipe read and cost? Estimated from its inputs and from measured rates; nothing is run.
 
-Inputs that are there are measured. Of those that are not, what is published is taken: the rows and bytes of a source
-(`pipelines/sources`), and the tokens of the parts of HRM-Text's corpus, where the recipe has all of a part's sources.
+Inputs that are present are measured. For missing ones the published numbers are used: the rows and bytes of a source
+(`pipelines/sources`), and the tokens of the parts of HRM-Text's corpus, if the recipe has all sources of a part.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dedup.probability import curve, explain, strictness
+from pipelines.curate import wanted
 from pipelines.errors import UNREACHED, InputError
 from pipelines.ledger import storage
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
+from pipelines.steps import STEPS
 from pipelines.steps.deduplicate import banding_of
 from pipelines.steps.ingest import Input, plan_inputs
-from pipelines.steps.tokenization import SAMPLE_BYTES
+from pipelines.steps.step import Rate, RecipeStep, Workload
 
 RATES_FILE = Path(__file__).with_name("rates.json")
 """What was measured, when and on what: `python -m tests.benchmarks rates` writes it anew."""
-
-PER_ROW = {"near-duplicates": 30, "pack": 16}
-"""Bytes per row of the corpus in the one task of a step that has all rows before it: `settle` (150 bytes a row with a
-twin, docs/decisions/0005; a fifth of the rows in the mini corpus), and the sampling plan (`pipelines.steps.pack`)."""
-
-PER_DRAWN_ROW = 48
-"""Bytes more in the sampling plan per row that an epoch draws."""
 
 GENERATED_ROW = 150
 """Bytes of text of a row that is computed, about."""
 
 
-def plan(recipe: Recipe) -> dict[str, Any]:
+def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> dict[str, Any]:
     """What a build would read and take: inputs, rows, text, tokens; by step core-hours, memory and disk; warnings.
 
     `words` says it in lines. memory_gb: of the largest worker, where other steps run one shard at a time in each.
@@ -51,9 +46,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     rows += sum(parts.values()) * RAW_ROWS / RAW_TOKENS
     # HRM-Text's caps let through a known share of its corpus; of another, a part that cannot be known before.
     drawn = min(tokens, EPOCH_TOKENS) if set(parts) == set(PARTS) else tokens
-    steps = [
-        _step(name, text, rows, rows * drawn / max(tokens, 1), drawn, recipe, rates["steps"]) for name in _steps(recipe)
-    ]
+    workload = Workload(recipe, text, rows, rows * drawn / max(tokens, 1), drawn)
+    steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
     answer: dict[str, Any] = {
         "recipe": recipe.name,
         "inputs": [_input(recipe, one) for one in inputs],
@@ -65,9 +59,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "tokens": int(tokens),
         "drawn_tokens_per_epoch": int(drawn),
         "steps": steps,
-        "core_hours": round(sum(step["core_hours"] for step in steps), 4),
-        "memory_gb": max(step["memory_gb"] for step in steps),
-        "disk_bytes": sum(step["disk_bytes"] for step in steps),
+        "core_hours": round(sum(step["core_hours"] or 0 for step in steps), 4),
+        "memory_gb": max(step["memory_gb"] or 0 for step in steps),
+        "disk_bytes": sum(step["disk_bytes"] or 0 for step in steps),
         "rates": {key: rates[key] for key in ("date", "hardware", "recipe", "text_mb")},
         "overlaps": _overlaps(recipe),
     }
@@ -131,26 +125,22 @@ def _parts_missing(
     return parts, sorted(unpriced)
 
 
-def _step(
-    name: str, text: float, rows: float, drawn_rows: float, drawn: float, recipe: Recipe, rates: dict[str, Any]
-) -> dict[str, Any]:
-    """What a step takes, as if no step before it dropped anything."""
-    rate = rates[name]
-    seconds = rate["core_seconds_before"] + text / 1e6 / rate["mb_per_core_second"]
-    if name == "tokenizer":  # trained on a sample of each source; the rest is only read, which ingest does at its rate
-        sample = min(text, SAMPLE_BYTES * len(recipe.sources))
-        seconds += (sample - text) / 1e6 / rate["mb_per_core_second"] + text / 1e6 / rates["ingest"][
-            "mb_per_core_second"
-        ]
-    whole = PER_ROW.get(name, 0) * rows + (PER_DRAWN_ROW * drawn_rows if name == "pack" else 0)
-    width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
-    disk = drawn * width * recipe.sampling.epochs if name == "pack" else text * rate["disk_bytes_per_byte"]
-    return {
-        "name": name,
-        "core_hours": round(seconds / 3600, 4),
-        "memory_gb": round(rate["memory_gb"] + whole / 1e9, 2),
-        "disk_bytes": int(disk),
-    }
+def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Sequence[RecipeStep]) -> list[dict[str, Any]]:
+    """What each step takes, as if no step before it dropped anything.
+
+    A step without a measured rate has nulls. A step whose cost does not grow with the corpus is left out.
+    """
+    lines: list[dict[str, Any]] = []
+    for step in wanted(workload.recipe, pipeline):
+        if step.estimate is None:
+            continue
+        if step.name not in rates:
+            lines.append({"name": step.name, "core_hours": None, "memory_gb": None, "disk_bytes": None})
+            continue
+        seconds, memory, disk = step.estimate(step.name, workload, rates)
+        hours = round(seconds / 3600, 4)
+        lines.append({"name": step.name, "core_hours": hours, "memory_gb": round(memory, 2), "disk_bytes": int(disk)})
+    return lines
 
 
 def _overlaps(recipe: Recipe) -> dict[str, list[str]]:
@@ -170,17 +160,6 @@ def _found_and_missed(settings: NearDuplicates) -> dict[str, Any]:
     }
 
 
-def _steps(recipe: Recipe) -> list[str]:
-    asked = {
-        "refine": recipe.stages,
-        "exact-duplicates": recipe.exact_duplicates,
-        "near-duplicates": recipe.near_duplicates,
-        "contamination": recipe.contamination,
-    }
-    steps = ["ingest", "refine", "exact-duplicates", "near-duplicates", "contamination", "tokenizer", "tokens", "pack"]
-    return [name for name in steps if asked.get(name, True)]
-
-
 def _words(recipe: Recipe, answer: dict[str, Any]) -> Iterator[str]:
     yield (
         f"about {_short(answer['rows'])} rows, {_short(answer['text_bytes'])}B of text, "
@@ -189,6 +168,9 @@ def _words(recipe: Recipe, answer: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"{'step':<18}{'core time':>12}{'memory':>12}{'disk':>12}"
     for step in answer["steps"]:
+        if step["core_hours"] is None:
+            yield f"{step['name']:<18}{'not measured':>12}"
+            continue
         disk = _short(step["disk_bytes"]) + "B"
         yield f"{step['name']:<18}{_time(step['core_hours']):>12}{step['memory_gb']:>9.1f} GB{disk:>12}"
     disk = _short(answer["disk_bytes"]) + "B"

@@ -17,17 +17,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.paraphrase import Embed
-from pipelines.audit.lineage import RunFiles
 from pipelines.benchmarks import BENCHMARKS
-from pipelines.curate import Corpus
 from pipelines.errors import InputError, RecipeError, nearest
 from pipelines.formats.reading import FORMATS, column_names
 from pipelines.ledger import storage
-from pipelines.ledger.run import Run
+from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
-from pipelines.steps.decontaminate import drop_contaminated
-from pipelines.steps.ingest import ingest
+from pipelines.steps.contamination_report import CLEAN_IDS, HITS
+from pipelines.steps.decontaminate import CONTAMINATION
 
 SOURCE = "corpus"
 """The name of a scan's one source, with which the ids of its rows begin."""
@@ -40,12 +37,6 @@ WRITTEN = ("text", "content", "document")
 
 WORST = 20
 """Hits that the answer quotes."""
-
-
-def scan(run: Run, recipe: Recipe, embed: Embed | None = None) -> Corpus:
-    """Make (or find) the steps of a scan: every row read, and every row judged. embed: as in `pipelines.curate`."""
-    assert recipe.contamination
-    return Corpus(drop_contaminated(run, ingest(run, recipe), recipe.contamination, embed))
 
 
 # The recipe
@@ -209,16 +200,14 @@ def _adapter(path: str) -> str | None:
 # The answer
 
 
-def summary(run: RunFiles) -> dict[str, Any]:
+def summary(run: RecordedRun) -> dict[str, Any]:
     """What a scan found, read back from its files: what `winnow scan --json` prints, but for what the flow adds."""
-    read, checked = run.steps[0], run.step("contamination")
+    read, checked = run.steps[0], run.step(CONTAMINATION.name)
     assert checked is not None
-    side: dict[str, list[str]] = {"hits": [], "clean_ids": []}
-    for ref in checked.side:
-        side[posixpath.basename(posixpath.dirname(ref.path))].append(ref.path)
-    hits = [storage.read_parquet(path) for path in side["hits"]]
-    table = pa.concat_tables(hits) if hits else None
-    items = [storage.read_json(path) for path in side["clean_ids"]]
+    hits, clean_ids = ([file.path for file in checked.files(product)] for product in (HITS, CLEAN_IDS))
+    tables = [storage.read_parquet(path) for path in hits]
+    table = pa.concat_tables(tables) if tables else None
+    items = [storage.read_json(path) for path in clean_ids]
     settings = run.info["settings"]
     return {
         "run": run.id,
@@ -239,10 +228,10 @@ def summary(run: RunFiles) -> dict[str, Any]:
             for value in items
         ],
         "worst": _worst(table),
-        "hits": side["hits"],
+        "hits": hits,
         "flagged_rows": [shard.path for shard in checked.dropped],
         "clean_rows": [shard.path for shard in checked.shards],
-        "clean_ids": side["clean_ids"],
+        "clean_ids": clean_ids,
     }
 
 

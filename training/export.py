@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.errors import InputError
-from pipelines.steps.tokenization import ENVELOPE, PADDING
+from pipelines.steps.encoding import ENVELOPE, PADDING
 from training import checkpoint
 from training.model import HrmText, ModelConfig
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.audit import lineage
-from pipelines.audit.lineage import RunFiles
 from pipelines.errors import RunError
 from pipelines.ledger import storage
+from pipelines.ledger.runs import RecordedRun, open_run, run_that_made
+from pipelines.steps.pack import PACK, pack_files
+from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
 from training import checkpoint as checkpoints
 from training.batches import Packs
 from training.export import is_transformers
@@ -28,16 +29,12 @@ def find_checkpoint(name: str, root: str) -> str:
     return str(max(found, key=lambda one: (one.folder / "checkpoint.json").stat().st_mtime_ns).folder)
 
 
-def run_of(checkpoint: str, root: str) -> RunFiles | None:
+def run_of(checkpoint: str, root: str) -> RecordedRun | None:
     """The recorded run under `root` whose packs the checkpoint was trained on; None when it is not there."""
     if is_transformers(checkpoint):
         return None
     key = checkpoints.read(Path(checkpoint)).progress.run_key
-    for name in storage.folders(storage.join(root, "runs")):
-        path = storage.join(root, "runs", name, "run.json")
-        if storage.exists(path) and storage.read_json(path).get("packs") == key:
-            return lineage.open_run(root, name)
-    return None
+    return run_that_made(root, key)
 
 
 class Packed(NamedTuple):
@@ -60,11 +57,11 @@ def find_packs(run: str, root: str) -> Packed:
         if not shards or not tokenizer.is_file():
             raise RunError(f"{run}: to train on a folder it must hold *.arrow pack shards and their tokenizer.json")
         return Packed(shards, str(tokenizer.resolve()), Packs(shards).fingerprint())
-    found = lineage.open_run(root, run)
-    packs, tokenizers = found.step("pack"), found.step("tokenizer")
+    found = open_run(root, run)
+    packs, tokenizers = found.step(PACK.name), found.step(TOKENIZER.name)
     if packs is None or tokenizers is None:
         raise RunError(f"run {found.id} has no packs; name a run that `winnow build` made (a scan ends with text)")
-    paths = [shard.path for shard in packs.shards]
+    paths = [file.path for file in pack_files(packs)]
     if not storage.is_local(root):
         raise RunError(f"{root}: training maps its shards, so they must lie on a file system; copy the run to a folder")
-    return Packed(paths, tokenizers.shards[0].path, packs.key)
+    return Packed(paths, tokenizers.file(TOKENIZER_JSON).path, packs.key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit import lineage
+from pipelines.audit.why import scores
 from pipelines.errors import RunError, WinnowError
 from training import checkpoint as checkpoints
 from training import journal
@@ -39,7 +39,7 @@ def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> di
     places = [index for index in range((step - 1) * size, step * size) for _ in shards[index].ids]
     lines = journal.read_metrics(last.folder.parent)
     told = next((line["digest"] for line in lines if line["step"] == step), None)
-    known = lineage.scores(run, batch.ids).to_pylist() if run else [{"id": name} for name in batch.ids]
+    known = scores(run, batch.ids).to_pylist() if run else [{"id": name} for name in batch.ids]
     return {
         "checkpoint": str(last.folder),
         "run": run.id if run else None,

@@ -152,7 +152,7 @@ def scan(
     from pipelines.ledger import storage
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
-    from pipelines.steps.decontaminate import check_contamination
+    from pipelines.steps.benchmark_index import check_contamination
     from pipelines.steps.ingest import check_inputs
 
     # A mistake is told before anything is started.
@@ -298,9 +298,10 @@ def why(
     Example: `winnow why gsm8k_train/gsm8k_train/17`
     """
     from flows.console import Console
-    from pipelines.audit import lineage
+    from pipelines.audit.why import why as find_fate
+    from pipelines.ledger.runs import open_run
 
-    fate = lineage.why(lineage.open_run(root, run), row)
+    fate = find_fate(open_run(root, run), row).model_dump(mode="json", exclude_none=True)
     if as_json:
         out(fate)
         return
@@ -343,18 +344,18 @@ def similar(
     Example: `winnow similar latest --text "A train leaves at noon and travels 60 miles an hour." --on instruction`
     """
     from flows.console import Console, count
-    from pipelines.audit import lineage
     from pipelines.audit.similar import found_share, settings_of
     from pipelines.audit.similar import similar as look_up
     from pipelines.errors import WinnowError, nearest
     from pipelines.ledger.engine import LocalEngine
     from pipelines.ledger.run import Run
+    from pipelines.ledger.runs import open_run
 
     if (text is None) == (file is None):
         raise WinnowError("say what to look for: `--text TEXT` or `--file PATH`, one of them")
     if on not in (None, "instruction", "response", "both"):
         raise WinnowError(f"--on {on}: {nearest(str(on), ['instruction', 'response', 'both'])}")
-    found = lineage.open_run(root, run)
+    found = open_run(root, run)
     fields, ngram, unit = settings_of(found, on)
     sought = read_text(file) if file is not None else str(text)
     console = Console(quiet=as_json and not sys.stderr.isatty())
@@ -405,10 +406,10 @@ def clusters(
     Example: `winnow clusters latest --top 3`
     """
     from flows.console import Console, count
-    from pipelines.audit import lineage
     from pipelines.audit.clusters import clusters as gather
+    from pipelines.ledger.runs import open_run
 
-    answer = gather(lineage.open_run(root, run), top, members)
+    answer = gather(open_run(root, run), top, members)
     if as_json:
         out(answer)
         return
@@ -439,9 +440,10 @@ def diff(left: RunName, right: RunName, root: Root = ROOT, as_json: Json = False
     Example: `winnow diff demo-1a2b3c4d demo-5e6f7a8b`
     """
     from flows.console import Console, count
-    from pipelines.audit import lineage
+    from pipelines.audit.diff import diff as compare
+    from pipelines.ledger.runs import open_run
 
-    changes = lineage.diff(lineage.open_run(root, left), lineage.open_run(root, right))
+    changes = compare(open_run(root, left), open_run(root, right)).model_dump(mode="json")
     if as_json:
         out(changes)
         return
@@ -463,10 +465,10 @@ def report(run: RunName = "latest", root: Root = ROOT, as_json: Json = False) ->
 
     Example: `winnow report latest`
     """
-    from pipelines.audit import lineage
     from pipelines.audit.report import write_report
+    from pipelines.ledger.runs import open_run
 
-    path = write_report(lineage.open_run(root, run))
+    path = write_report(open_run(root, run))
     out({"report": path}) if as_json else typer.echo(path)
 
 
@@ -476,9 +478,10 @@ def verify(run: RunName = "latest", root: Root = ROOT, as_json: Json = False) ->
 
     Example: `winnow verify latest`
     """
-    from pipelines.audit import lineage
+    from pipelines.audit.verify import verify as verify_run
+    from pipelines.ledger.runs import open_run
 
-    checked = lineage.verify(lineage.open_run(root, run))
+    checked = verify_run(open_run(root, run)).model_dump(mode="json")
     out(checked) if as_json else typer.echo("verified: {steps} steps, {files} files, {rows} rows".format(**checked))
 
 
@@ -531,12 +534,12 @@ def export(
         folder = str(to_transformers(find_checkpoint(run, root), to))
         out({"folder": folder}) if as_json else typer.echo(f"a model for transformers in {folder}")
         return
-    from pipelines.audit import lineage
     from pipelines.errors import WinnowError, nearest
     from pipelines.export.corpus import export_corpus, export_hrm_text
+    from pipelines.ledger.runs import open_run
     from pipelines.recipe import Sampling
 
-    found = lineage.open_run(root, run)
+    found = open_run(root, run)
     if form in ("hf", "jsonl"):
         done = export_corpus(found.records, "hf" if form == "hf" else "jsonl", to)
     elif form == "hrm-text":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
@@ -23,18 +22,21 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from filters.contamination.paraphrase import Embed
-from flows.console import Console, count, onlooker
+from flows.console import Console, count, current_console
 from flows.ray.engine import RayEngine
-from pipelines.audit import lineage
-from pipelines.audit.lineage import RunFiles
 from pipelines.audit.report import empty_sources, write_report
-from pipelines.curate import Corpus, curate
+from pipelines.curate import curate, wanted
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
-from pipelines.ledger.manifest import Step
-from pipelines.ledger.run import Performed, Progress, Run
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import Progress, Run, StepResult
+from pipelines.ledger.runs import RecordedRun, record
+from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load
+from pipelines.steps import STEPS
+from pipelines.steps.pack import PACK, pack_files
+from pipelines.steps.step import RecipeStep
 
 EngineName = Literal["ray", "local"]
 
@@ -55,17 +57,6 @@ def make_engine(name: EngineName, workers: int) -> RayEngine | LocalEngine:
 def absolute(root: str) -> str:
     """A root as workers on any node see it."""
     return str(Path(root).expanduser().resolve()) if storage.is_local(root) else root.rstrip("/")
-
-
-def steps_of(recipe: Recipe) -> int:
-    """How many steps a recipe has: ingest, refine, tokenizer, tokens, pack, and those that it asks for."""
-    asked = sum(bool(part) for part in (recipe.exact_duplicates, recipe.near_duplicates))
-    return 5 + asked + contamination_steps(recipe)
-
-
-def contamination_steps(recipe: Recipe) -> int:
-    """How many steps the contamination check has: the benchmarks' index, the check, and the items' vectors."""
-    return 2 + recipe.contamination.semantic if recipe.contamination else 0
 
 
 def vectors_for(recipe: Recipe) -> Embed | None:
@@ -99,9 +90,9 @@ class Tracker:
         if time.monotonic() - self.moved >= UPDATE_SECONDS:
             self._move((self.done + progress.done / max(progress.total, 1)) / self.steps)
 
-    def perform(self, step: Step, work: Callable[[], Performed]) -> Performed:
+    def perform(self, step: Step, work: Callable[[], StepResult]) -> StepResult:
         """Run one step as one task run; a reused one ends in the state `Cached`."""
-        performed: list[Performed] = []
+        performed: list[StepResult] = []
 
         @task(
             name=step.name,
@@ -114,10 +105,7 @@ class Tracker:
         def run_step() -> State[None]:
             performed.append(work())
             last = performed[-1]
-            manifest = last.manifest
-            message = (
-                f"{count(manifest.rows_kept)} rows kept, {count(manifest.rows_dropped)} dropped, {last.seconds:.1f} s"
-            )
+            message = f"{summary_of(last.manifest)}, {last.seconds:.1f} s"
             get_run_logger().info("%s: %s", step.name, "reused" if last.reused else message)
             return State(type=StateType.COMPLETED, name="Cached" if last.reused else "Completed", message=message)
 
@@ -130,6 +118,14 @@ class Tracker:
     def _move(self, fraction: float) -> None:
         self.moved = time.monotonic()
         update_progress_artifact(artifact_id=self.artifact, progress=min(100.0, 100.0 * fraction))
+
+
+def summary_of(manifest: Manifest) -> str:
+    """What a step left, in words: rows where it has rows, else files."""
+    if manifest.rows_kept is None:
+        files = len(manifest.all_files)
+        return f"{files} file{'s' if files != 1 else ''}"
+    return f"{count(manifest.rows_kept)} rows kept, {count(manifest.rows_dropped or 0)} dropped"
 
 
 def worth_a_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -163,64 +159,59 @@ def curate_flow(
     """
     loaded = load(recipe, settings)
     text = storage.read_bytes(recipe).decode()
-    make = functools.partial(curate, embed=vectors_for(loaded))
-    return answer(carry_out(make, loaded, text, root, engine, workers, steps_of(loaded)))
+    return answer(execute_recipe(loaded, text, root, engine, workers))
 
 
-class Done(NamedTuple):
-    """A run that was carried out and recorded: where, as what, its steps, and its report's path."""
+class Execution(NamedTuple):
+    """A recipe that was executed: the recorded run, the results of its steps, and the path of its report."""
 
-    root: str
-    run: RunFiles
-    performed: list[Performed]
+    run: RecordedRun
+    results: list[StepResult]
     report: str
 
 
-def carry_out(
-    make: Callable[[Run, Recipe], Corpus],
+def execute_recipe(
     recipe: Recipe,
     text: str,
     root: str,
     engine: EngineName,
     workers: int | None,
-    steps: int,
-) -> Done:
-    """Make a recipe's steps within a flow run, show them as they go, and record the run with its report and artifacts.
+    steps: Sequence[RecipeStep] = STEPS,
+) -> Execution:
+    """Make a recipe's steps within a flow run, show progress, and record the run with its report and artifacts.
 
-    text: the recipe as the user wrote it. steps: how many `make` will perform.
+    text: the recipe as the user wrote it. steps: those to make, of which the recipe may want some.
     """
-    root, console = absolute(root), onlooker()
+    root, console = absolute(root), current_console()
+    embed = vectors_for(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
-        tracker = Tracker(console, steps)
+        tracker = Tracker(console, len(wanted(recipe, steps)))
         run = Run(root, cast(Engine, running), tracker.perform, tracker.watch)
-        corpus = make(run, recipe)
-    done = lineage.record(root, recipe, text, corpus, run.performed)
-    report = write_report(done)
-    for name in empty_sources(done):
+        corpus = curate(run, recipe, embed, steps)
+    recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
+    report = write_report(recorded)
+    for name in empty_sources(recorded):
         console.say(f" [yellow]! no row of source {name!r} was kept; the report says why[/yellow]")
     create_table_artifact(
-        key="winnow-funnel", table=funnel(run.performed), description=f"Where the rows of {done.id} went, step by step"
+        key="winnow-funnel",
+        table=funnel(run.results),
+        description=f"Where the rows of {recorded.id} went, step by step",
     )
-    create_markdown_artifact(key="winnow-report", markdown=f"Run `{done.id}`: report at `{report}`")
-    return Done(root, done, run.performed, report)
+    create_markdown_artifact(key="winnow-report", markdown=f"Run `{recorded.id}`: report at `{report}`")
+    return Execution(recorded, run.results, report)
 
 
-def funnel(performed: list[Performed]) -> list[dict[str, Any]]:
-    """One line per step: rows in, kept, dropped, the most frequent reason, seconds."""
+def funnel(results: Sequence[StepResult]) -> list[dict[str, Any]]:
+    """One line per step: rows in, kept, dropped, the most frequent reason, seconds. No rows where there are none."""
     table = []
-    for entry in performed:
+    for entry in results:
         manifest = entry.manifest
-        worst = (
-            max(manifest.counts.items(), key=lambda pair: pair[1], default=("", 0))
-            if manifest.rows_in is not None
-            else ("", 0)
-        )
+        worst = max(manifest.reasons.items(), key=lambda pair: pair[1], default=("", 0))
+        rows = {"rows in": manifest.rows_in, "kept": manifest.rows_kept, "dropped": manifest.rows_dropped}
         table.append(
             {
                 "step": manifest.step,
-                "rows in": manifest.rows_in if manifest.rows_in is not None else "",
-                "kept": manifest.rows_kept,
-                "dropped": manifest.rows_dropped,
+                **{name: "" if number is None else number for name, number in rows.items()},
                 "most often": f"{worst[0]} ({count(worst[1])})" if worst[1] else "",
                 "seconds": round(entry.seconds, 1),
                 "reused": "yes" if entry.reused else "",
@@ -229,8 +220,8 @@ def funnel(performed: list[Performed]) -> list[dict[str, Any]]:
     return table
 
 
-def steps_made(performed: list[Performed]) -> list[dict[str, Any]]:
-    """A run's steps as `--json` prints them."""
+def steps_made(results: Sequence[StepResult]) -> list[dict[str, Any]]:
+    """A run's steps as `--json` prints them. shards: the files of the step's main product; files: those of all."""
     return [
         {
             "name": entry.manifest.step,
@@ -239,28 +230,29 @@ def steps_made(performed: list[Performed]) -> list[dict[str, Any]]:
             "rows_in": entry.manifest.rows_in,
             "rows_kept": entry.manifest.rows_kept,
             "seconds": round(entry.seconds, 3),
-            "shards": [shard.path for shard in entry.manifest.shards],
+            "shards": [file.path for file in entry.manifest.files(entry.step.type.main_product)],
+            "files": {name: [file.path for file in entry.manifest.files(name)] for name in entry.step.type.products},
         }
-        for entry in performed
+        for entry in results
     ]
 
 
-def answer(done: Done) -> dict[str, Any]:
+def answer(done: Execution) -> dict[str, Any]:
     """The JSON answer of `winnow build`."""
-    run = done.run
+    run, packs = done.run, done.run.step(PACK.name)
+    assert packs is not None, "a build ends with packs"
     dropped: dict[str, int] = {}
     for step in run.steps:
-        if step.rows_in is not None:
-            for reason, rows in step.counts.items():
-                dropped[reason] = dropped.get(reason, 0) + rows
+        for reason, rows in step.reasons.items():
+            dropped[reason] = dropped.get(reason, 0) + rows
     return {
         "run": run.id,
-        "root": done.root,
+        "root": run.root,
         "rows_in": run.steps[0].rows_in or 0,
         "rows_kept": run.records.rows_kept,
         "dropped": dropped,
-        "steps": steps_made(done.performed),
+        "steps": steps_made(done.results),
         "corpus": [shard.path for shard in run.records.shards],
-        "tokens": [shard.path for shard in run.steps[-1].shards],
+        "tokens": [file.path for file in pack_files(packs)],
         "report": done.report,
     }

@@ -12,14 +12,14 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.console import onlooker
-from pipelines.audit import lineage
-from pipelines.audit.lineage import RunFiles
+from flows.console import current_console
 from pipelines.audit.report import write_report
 from pipelines.errors import RunError, WinnowError, nearest
-from pipelines.ledger import storage
+from pipelines.ledger.runs import RecordedRun, open_run, record_scores
 from pipelines.recipe import BenchmarkSpec, Contamination
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
+from pipelines.steps.contamination_report import read_clean_ids
+from pipelines.steps.decontaminate import CONTAMINATION
 from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
 from training.finding import run_of
 
@@ -27,20 +27,17 @@ GENERATED_ITEMS = 300
 """Items asked of a computed benchmark where neither the recipe nor the caller says how many."""
 
 
-def checked_against(run: RunFiles) -> dict[str, BenchmarkSpec]:
+def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
     """The benchmarks that a run's corpus was checked against, by name."""
     settings = run.info["settings"].get("contamination")
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
-def held_of(run: RunFiles, benchmark: str) -> Held | None:
+def held_of(run: RecordedRun, benchmark: str) -> Held | None:
     """What the run's records held of the benchmark's items; None where they were not checked for it."""
-    step = run.step("contamination")
-    for side in step.side if step else ():
-        if side.path.endswith(f"/clean_ids/{benchmark}.json"):
-            value = storage.read_json(side.path)
-            return Held(set(value["clean"]), value["overlap"])
-    return None
+    step = run.step(CONTAMINATION.name)
+    value = read_clean_ids(step, benchmark) if step else None
+    return Held(set(value["clean"]), value["overlap"]) if value else None
 
 
 def evaluate_checkpoint(
@@ -63,7 +60,7 @@ def evaluate_checkpoint(
 
     Raises WinnowError and its kin for what cannot be found.
     """
-    found = lineage.open_run(root, run) if run else run_of(checkpoint, root)
+    found = open_run(root, run) if run else run_of(checkpoint, root)
     specs = checked_against(found) if found else {}
     spec = specs.get(benchmark)
     held = held_of(found, benchmark) if found and spec and not paths else None
@@ -100,7 +97,7 @@ def evaluate_flow(
     benchmarks: by default all that the run's corpus was checked against and that can be scored. The other parameters
     are those of `evaluate_checkpoint`. Returns {checkpoint, scores, report}.
     """
-    found = lineage.open_run(root, run) if run else run_of(checkpoint, root)
+    found = open_run(root, run) if run else run_of(checkpoint, root)
     if not benchmarks:
         checked = checked_against(found) if found else {}
         benchmarks = tuple(name for name, spec in checked.items() if (spec.adapter or name) in EVALUATIONS)
@@ -109,7 +106,7 @@ def evaluate_flow(
             f"{checkpoint}: its run names no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
         )
     scores = []
-    with onlooker() as console:
+    with current_console() as console:
         for name in benchmarks:
 
             def move(done: int, items: int, name: str = name) -> None:
@@ -124,7 +121,7 @@ def evaluate_flow(
             scores.append(scored.model_dump(mode="json"))
     report = None
     if found is not None:
-        lineage.record_scores(found, scores)
+        record_scores(found, scores)
         report = write_report(found)
     return {"checkpoint": scores[0]["checkpoint"], "scores": scores, "report": report}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import yaml
 from prefect import flow
 
-from flows.prefect.curate import EngineName, carry_out, contamination_steps, steps_made, vectors_for
+from flows.prefect.curate import EngineName, execute_recipe, steps_made
 from pipelines.recipe import Contamination
-from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
+from pipelines.scan import find_benchmarks, scan_recipe, summary
+from pipelines.steps import SCAN_STEPS
 
 
 @flow(name="scan", validate_parameters=True)
@@ -33,12 +33,11 @@ def scan_flow(
     found = find_benchmarks(benchmarks)
     recipe = scan_recipe(corpus, columns, Contamination(benchmarks=found.specs, rule=rule, semantic=semantic))
     text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
-    make = functools.partial(scan, embed=vectors_for(recipe))
-    done = carry_out(make, recipe, text, root, engine, workers, 1 + contamination_steps(recipe))
+    done = execute_recipe(recipe, text, root, engine, workers, SCAN_STEPS)
     return {
         **summary(done.run),
-        "root": done.root,
+        "root": done.run.root,
         "not_read": list(found.others),
-        "steps": steps_made(done.performed),
+        "steps": steps_made(done.results),
         "report": done.report,
     }

@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import ValidationError
 
-from flows.console import onlooker
+from flows.console import current_console
 from flows.ray.train import train_on_ray
 from pipelines.errors import WinnowError, nearest
 from training.batches import Packs
@@ -72,7 +72,7 @@ def train_flow(
     artifact = create_progress_artifact(progress=0.0, key="winnow-training", description=f"Training {name}")
     assert isinstance(artifact, UUID)
 
-    with onlooker() as console:
+    with current_console() as console:
 
         def move(metrics: Metrics) -> None:
             console.trained(metrics)

@@ -13,7 +13,8 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from pipelines.errors import RESUME, CheckFailed
-from pipelines.ledger.engine import AHEAD, one_core
+from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, one_core, parallel_tasks
+from pipelines.ledger.step import Resources
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,10 +91,12 @@ class RayEngine:
         self.workers = workers
         self._started = False
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `work(item)` in the order of the items.
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
+        """Yield `work(item)` in the order of the items. resources: what Ray reserves for each task.
 
-        Errors: what the work raised; CheckFailed where Ray gave up on a task after its retries.
+        Raises: what the work raised. CheckFailed: if Ray gave up on a task after its retries.
         """
         queue = list(items)
         if not queue:
@@ -101,13 +104,16 @@ class RayEngine:
         if not ray.is_initialized():
             start_ray(self.workers)
             self._started = True
-        task: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
+        task: Any = ray.remote(
+            num_cpus=resources.cpus, num_gpus=resources.gpus, memory=resources.memory, max_retries=RETRIES
+        )(_call)
+        queued = QUEUED_PER_WORKER * parallel_tasks(self.workers, resources)
         shared = ray.put(work)
         waiting: deque[Any] = deque()
         try:
             for item in queue:
                 waiting.append(task.remote(shared, item))
-                if len(waiting) >= AHEAD * self.workers:
+                if len(waiting) >= queued:
                     yield ray.get(waiting.popleft())
             while waiting:
                 yield ray.get(waiting.popleft())

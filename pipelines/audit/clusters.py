@@ -18,13 +18,14 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.audit.lineage import RunFiles
 from pipelines.errors import RunError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.runs import RecordedRun
+from pipelines.steps.deduplicate import EXACT_DUPLICATES, NEAR_DUPLICATES
 
-STEPS = ("exact-duplicates", "near-duplicates")
+STEPS = (EXACT_DUPLICATES.name, NEAR_DUPLICATES.name)
 
 TEXTS = ("instruction", "response")
 
@@ -40,7 +41,7 @@ JOINT = 5
 _EVIDENCE = pl.Struct({"twin": pl.String, "jaccard": pl.Float64, "against": pl.String})
 
 
-def clusters(run: RunFiles, top: int = 10, members: int = 3) -> dict[str, Any]:
+def clusters(run: RecordedRun, top: int = 10, members: int = 3) -> dict[str, Any]:
     """The `top` largest clusters of a run, each with up to `members` of its dropped rows, the least alike first.
 
     Returns `run`; `clusters`, how many there are, and `rows_dropped` of each step; `largest`: of each its `kept` id,
@@ -70,7 +71,7 @@ def clusters(run: RunFiles, top: int = 10, members: int = 3) -> dict[str, Any]:
         sizes_of_it = {name: line[name] for name in ("rows", "exact", "near")}
         name, against = _parts(line["twin"])
         largest.append({"kept": name, "against": against, **sizes_of_it, **texts, "members": rows})
-    totals = {step.step: step.rows_dropped for step in (exact, near) if step is not None}
+    totals = {step.step: step.rows_dropped or 0 for step in (exact, near) if step is not None}
     return {"run": run.id, "clusters": counts.height, "rows_dropped": totals, "largest": largest}
 
 
@@ -88,11 +89,11 @@ def _parts(twin: str) -> tuple[str, str | None]:
     return name, step if earlier else None
 
 
-def _kept(run: RunFiles, last: Manifest, twins: list[str]) -> dict[str, dict[str, Any]]:
+def _kept(run: RecordedRun, last: Manifest, twins: list[str]) -> dict[str, dict[str, Any]]:
     """Twin -> its row, where it can be found."""
     found: dict[str, dict[str, Any]] = {}
     for against in {_parts(twin)[1] for twin in twins}:
-        step = last if against is None else manifests.load(run.folder.rsplit("/runs/", 1)[0], against)
+        step = last if against is None else manifests.load(run.root, against)
         mine = {_parts(twin)[0]: twin for twin in twins if _parts(twin)[1] == against}
         found |= {mine[row["id"]]: row for row in _texts(step, list(mine))} if step else {}
     return found

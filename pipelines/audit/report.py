@@ -18,11 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.contamination.rules import CLASSES, RULES
-from pipelines.audit.lineage import RunFiles
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.runs import RecordedRun, read_scores
 from pipelines.sources import SOURCES
+from pipelines.steps.contamination_report import CLEAN_IDS, HITS
+from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.ingest import by_source
+from pipelines.steps.pack import PACK
+from pipelines.steps.refine import REFINE, THINKING
 
 EXAMPLES = 3
 """Dropped rows shown per reason."""
@@ -31,16 +35,16 @@ EXCERPT = 400
 """Characters shown of a text."""
 
 
-def write_report(run: RunFiles) -> str:
+def write_report(run: RecordedRun) -> str:
     """Write `report.html` into the run's folder; returns its path."""
     path = storage.join(run.folder, "report.html")
     storage.write_bytes(path, render(facts(run)).encode())
     return path
 
 
-def facts(run: RunFiles) -> dict[str, Any]:
+def facts(run: RecordedRun) -> dict[str, Any]:
     """What the report shows, as plain data."""
-    steps = [step for step in run.steps if step.rows_in is not None]
+    steps = [step for step in run.steps if step.kept]
     seconds = {step["key"]: step["seconds"] for step in run.info["steps"]}
     rows_in = steps[0].rows_in or 0
     coverage = _coverage(run)
@@ -51,7 +55,7 @@ def facts(run: RunFiles) -> dict[str, Any]:
         "rows_in": rows_in,
         "rows_kept": run.records.rows_kept,
         "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
-        "made": [_made(step, seconds[step.key]) for step in run.steps if step.rows_in is None],
+        "made": [_made(step, seconds[step.key]) for step in run.steps if not step.kept],
         "coverage": coverage,
         "tokens": coverage[0]["drawn_tokens"] if coverage else 0,
         "reasons": [reason for step in steps for reason in _reasons(step)],
@@ -86,28 +90,29 @@ def _size(number: float) -> str:
 
 
 def _bar(step: Manifest, rows_in: int, seconds: float) -> dict[str, Any]:
-    taken = step.rows_in or 0
+    taken, kept, dropped = step.rows_in or 0, step.rows_kept or 0, step.rows_dropped or 0
     return {
         "step": step.step,
         "rows_in": taken,
-        "kept": step.rows_kept,
-        "dropped": step.rows_dropped,
+        "kept": kept,
+        "dropped": dropped,
         "seconds": seconds,
         "rate": taken / seconds if seconds > 0.05 else None,
-        "kept_share": step.rows_kept / max(rows_in, 1),
-        "dropped_share": step.rows_dropped / max(rows_in, 1),
+        "kept_share": kept / max(rows_in, 1),
+        "dropped_share": dropped / max(rows_in, 1),
     }
 
 
 def _made(step: Manifest, seconds: float) -> dict[str, Any]:
     counts = {name: value for name, value in step.counts.items() if not name.startswith("coverage/")}
-    size = sum(shard.bytes for shard in step.shards)
-    return {"step": step.step, "files": len(step.shards), "bytes": size, "seconds": seconds, "counts": counts}
+    files = step.all_files
+    size = sum(file.bytes for file in files)
+    return {"step": step.step, "files": len(files), "bytes": size, "seconds": seconds, "counts": counts}
 
 
-def _coverage(run: RunFiles) -> list[dict[str, Any]]:
+def _coverage(run: RecordedRun) -> list[dict[str, Any]]:
     """Per source, and for all together (first): the rows and tokens there are, and what the epochs draw of them."""
-    step = run.step("pack")
+    step = run.step(PACK.name)
     sources: dict[str, dict[str, Any]] = {}
     total: Counter[str] = Counter()
     for name, value in step.counts.items() if step else ():
@@ -164,7 +169,7 @@ def _excerpt(text: str) -> str:
     return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
 
 
-def _sources(run: RunFiles, steps: list[Manifest]) -> list[dict[str, Any]]:
+def _sources(run: RecordedRun, steps: list[Manifest]) -> list[dict[str, Any]]:
     """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps."""
     read = by_source(steps[0])
     kept = _by_source(run.records.shards)
@@ -187,13 +192,13 @@ def _sources(run: RunFiles, steps: list[Manifest]) -> list[dict[str, Any]]:
     return table
 
 
-def empty_sources(run: RunFiles) -> list[str]:
+def empty_sources(run: RecordedRun) -> list[str]:
     """The sources of which the corpus holds no row: most likely a wrong column, or a filter too strict for them."""
     kept = _by_source(run.records.shards)
     return [spec["name"] for spec in run.info["settings"]["sources"] if not kept[spec["name"]]]
 
 
-def _by_source(shards: tuple[storage.ShardRef, ...]) -> Counter[str]:
+def _by_source(shards: tuple[storage.TableRef, ...]) -> Counter[str]:
     total: Counter[str] = Counter()
     for shard in shards:
         values = pc.value_counts(storage.read_parquet(shard.path, ["source"])["source"])
@@ -202,10 +207,10 @@ def _by_source(shards: tuple[storage.ShardRef, ...]) -> Counter[str]:
     return total
 
 
-def _thinking(run: RunFiles) -> list[dict[str, Any]]:
+def _thinking(run: RecordedRun) -> list[dict[str, Any]]:
     """Per source and family of tags: the thinking that came in, and the rows that went for it."""
-    step = run.step("refine")
-    files = [side for side in step.side if "/thinking/" in side.path] if step else []
+    step = run.step(REFINE.name)
+    files = step.files(THINKING) if step else ()
     if not files:
         return []
     table = pa.concat_tables([storage.map_arrow(file.path) for file in files])
@@ -215,34 +220,34 @@ def _thinking(run: RunFiles) -> list[dict[str, Any]]:
     return list(total.sort_by([("source", "ascending"), ("blocks", "descending"), ("family", "ascending")]).to_pylist())
 
 
-def _contamination(run: RunFiles) -> dict[str, Any] | None:
+def _contamination(run: RecordedRun) -> dict[str, Any] | None:
     """Per benchmark: the items that the corpus held, what each published rule says of the same hits, which sources they
     came from, and the worst matches side by side."""
-    step = run.step("contamination")
+    step = run.step(CONTAMINATION.name)
     if step is None:
         return None
-    worst = _worst_matches([side.path for side in step.side if "/hits/" in side.path])
+    worst = _worst_matches([file.path for file in step.files(HITS)])
     benchmarks = []
-    for side in step.side:
-        if "/clean_ids/" in side.path:
-            value = storage.read_json(side.path)
-            name, items = value["benchmark"], value["items"]
-            shares = {length: list(found.values()) for length, found in value["overlap"].items()}
-            benchmarks.append(
-                {
-                    "benchmark": name,
-                    "items": items,
-                    "contaminated": len(value["contaminated"]),
-                    "remaining": len(value["remaining"]),
-                    "clean": {n: items - sum(share >= 0.2 for share in found) for n, found in shares.items()},
-                    "dirty": {n: sum(share >= 0.8 for share in found) for n, found in shares.items()},
-                    "rules": value["rules"],
-                    "sources": {one: kinds for one, kinds in value["sources"].items() if set(kinds) != {"template"}},
-                    "moulds": sum(set(kinds) == {"template"} for kinds in value["sources"].values()),
-                    "mould_rows": sum(n["template"] for n in value["sources"].values() if set(n) == {"template"}),
-                    "worst": [_side_by_side(hit) for hit in worst.get(name, [])],
-                }
-            )
+    for file in step.files(CLEAN_IDS):
+        value = storage.read_json(file.path)
+        name, items = value["benchmark"], value["items"]
+        shares = {length: list(share_of.values()) for length, share_of in value["overlap"].items()}
+        template_only = [kinds for kinds in value["sources"].values() if set(kinds) == {"template"}]
+        benchmarks.append(
+            {
+                "benchmark": name,
+                "items": items,
+                "contaminated": len(value["contaminated"]),
+                "remaining": len(value["remaining"]),
+                "clean": {n: items - sum(share >= 0.2 for share in values) for n, values in shares.items()},
+                "dirty": {n: sum(share >= 0.8 for share in values) for n, values in shares.items()},
+                "rules": value["rules"],
+                "sources": {one: kinds for one, kinds in value["sources"].items() if set(kinds) != {"template"}},
+                "template_only_sources": len(template_only),
+                "template_only_rows": sum(kinds["template"] for kinds in template_only),
+                "worst": [_side_by_side(hit) for hit in worst.get(name, [])],
+            }
+        )
     settings = run.info["settings"]["contamination"]
     classes = [
         kind
@@ -292,7 +297,6 @@ def _side_by_side(hit: dict[str, Any]) -> dict[str, Any]:
     return {**hit, "item_words": shared, "span_words": marked}
 
 
-def _results(run: RunFiles) -> list[dict[str, Any]]:
+def _results(run: RecordedRun) -> list[dict[str, Any]]:
     """The scores of checkpoints that were trained on this run."""
-    path = storage.join(run.folder, "evaluations.json")
-    return list(storage.read_json(path)) if storage.exists(path) else []
+    return read_scores(run)

@@ -25,12 +25,13 @@ from dedup.minhash import band_keys, signatures
 from dedup.probability import Banding, recall
 from dedup.shingles import Unit, shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
-from pipelines.audit.lineage import RunFiles
 from pipelines.errors import InputError
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
-from pipelines.ledger.storage import ShardRef
+from pipelines.ledger.runs import RecordedRun
+from pipelines.ledger.step import StepType
+from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, NearDuplicates, TextField
 from pipelines.steps.deduplicate import banding_of
 
@@ -63,9 +64,16 @@ class Found(NamedTuple):
 def index(run: Run, records: Manifest, fields: Sequence[TextField], ngram: int, unit: Unit) -> Manifest:
     """Make, or find, the index of a corpus: per shard an Arrow file of (key uint64, row uint32), sorted by key."""
     about = {"fields": list(fields), "ngram": ngram, "unit": unit, "bands": BANDS, "rows": ROWS, "seed": SEED}
-    step = Step("similar", 1, about, (records.key,))
-    kernel = functools.partial(_index_shard, tuple(fields), Banding(BANDS, ROWS, ngram, unit))
-    return run.do(step, lambda desk: desk.map(kernel, records.shards))
+    step = SIMILAR.step(about, (records.key,))
+    work = functools.partial(_index_shard, tuple(fields), Banding(BANDS, ROWS, ngram, unit))
+    return run.do(step, lambda context: context.map(work, records.shards))
+
+
+BAND_KEYS = "band_keys"
+
+SIMILAR = StepType(
+    name="similar", version=1, products={BAND_KEYS: "for each shard the band keys of its rows, sorted, and their rows"}
+)
 
 
 def similar(
@@ -86,7 +94,7 @@ def similar(
         raise InputError(f"the text is too short: rows are compared by runs of {ngram} {what}; give a longer one")
     signed = signatures(shingles, banding.num_perm, SEED).values
     keys = band_keys(signed, BANDS, ROWS)[0]
-    shard, local, shared = _meet(index(run, records, fields, ngram, unit).shards, keys)
+    shard, local, shared = _meet(index(run, records, fields, ngram, unit).tables(BAND_KEYS), keys)
     nearest = np.lexsort((local, shard, -shared))[:CANDIDATES]
     rows = _rows(records.shards, shard[nearest], local[nearest])
     texts = _joined(rows, fields)
@@ -100,10 +108,10 @@ def similar(
     best = np.lexsort((answers, -alike))[:top]
     found = rows.take(pa.array(answers[best])).to_pylist()
     matches = [Match(float(value), row) for value, row in zip(alike[best], found, strict=True)]
-    return Found(matches, len(shard), records.rows_kept)
+    return Found(matches, len(shard), records.rows_kept or 0)
 
 
-def settings_of(run: RunFiles, on: str | None) -> tuple[tuple[TextField, ...], int, Unit]:
+def settings_of(run: RecordedRun, on: str | None) -> tuple[tuple[TextField, ...], int, Unit]:
     """The fields, n-gram and unit by which a run's rows are compared: its recipe's, or the fields that `on` says."""
     asked = run.info["settings"]["near_duplicates"] or NearDuplicates().model_dump(mode="json")
     settings = NearDuplicates.model_validate(asked)
@@ -117,16 +125,15 @@ def found_share(similarity: float) -> float:
     return recall(similarity, BANDS, ROWS)
 
 
-def _index_shard(fields: tuple[TextField, ...], banding: Banding, shard: ShardRef, target: Target) -> Part:
-    table = storage.read_parquet(shard.path, list(fields))
-    signed = signatures(shingle_hashes(_joined(table, fields), banding.ngram, banding.unit), banding.num_perm, SEED)
+def _index_shard(fields: tuple[TextField, ...], banding: Banding, shard: TableRef, target: Target) -> Part:
+    records = storage.read_parquet(shard.path, list(fields))
+    signed = signatures(shingle_hashes(_joined(records, fields), banding.ngram, banding.unit), banding.num_perm, SEED)
     valid = np.flatnonzero(signed.valid)
     keys = band_keys(signed.values[valid], banding.bands, banding.rows).ravel()
     order = np.argsort(keys, kind="stable")
     rows = np.repeat(valid.astype(np.uint32), banding.bands)[order]
-    return Part(
-        shards=(storage.write_arrow(target.path(suffix=".arrow"), pa.table({"key": keys[order], "row": rows})),)
-    )
+    table = pa.table({"key": keys[order], "row": rows})
+    return part(band_keys=storage.write_arrow(target.path(suffix=".arrow"), table))
 
 
 def _joined(records: pa.Table, fields: Sequence[TextField]) -> pa.StringArray:
@@ -134,7 +141,7 @@ def _joined(records: pa.Table, fields: Sequence[TextField]) -> pa.StringArray:
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\n")
 
 
-def _meet(files: Sequence[ShardRef], keys: npt.NDArray[np.uint64]) -> tuple[Numbers, Numbers, Numbers]:
+def _meet(files: Sequence[TableRef], keys: npt.NDArray[np.uint64]) -> tuple[Numbers, Numbers, Numbers]:
     """The rows that share a band key: number of the shard, row in it, bands shared; int64 [rows] each."""
     found = []
     for number, file in enumerate(files):
@@ -148,7 +155,7 @@ def _meet(files: Sequence[ShardRef], keys: npt.NDArray[np.uint64]) -> tuple[Numb
     return shard, local, shared
 
 
-def _rows(shards: Sequence[ShardRef], shard: Numbers, local: Numbers) -> pa.Table:
+def _rows(shards: Sequence[TableRef], shard: Numbers, local: Numbers) -> pa.Table:
     """The rows asked for, in order of their place; of the shards only those that hold one are read."""
     tables = [
         storage.read_parquet(shards[number].path).take(pa.array(np.sort(local[shard == number])))

@@ -23,9 +23,10 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.recipe import Sampling
 from pipelines.records import CONDITIONS
+from pipelines.steps.encoding import ENVELOPE, load, token_type
 from pipelines.steps.pack import gather
 from pipelines.steps.sampling import draw, held_out, measure, pool
-from pipelines.steps.tokenization import ENVELOPE, load, token_type
+from pipelines.steps.train_tokenizer import TOKENIZER_JSON
 
 
 class Exported(NamedTuple):
@@ -77,7 +78,7 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     pa.default_memory_pool().release_unused()  # of the lengths, 8 bytes a row
     if not len(rows.row):
         raise CheckFailed("there is no row to export: none fits the context")
-    control = load(tokenizer.shards[0]).special.values()
+    control = load(tokenizer.file(TOKENIZER_JSON)).special.values()
     held = np.concatenate(
         [held_out(storage.map_arrow(shard.path), settings.validation, control) for shard in tokens.shards]
     )[rows.row]
@@ -95,7 +96,7 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
     starts[number[order] - 1] = np.cumsum(sizes) - sizes
     del used, sizes
     with _aside(out) as folder:
-        vocab_size = load(tokenizer.shards[0]).vocab_size
+        vocab_size = load(tokenizer.file(TOKENIZER_JSON)).vocab_size
         written = np.lib.format.open_memmap(
             folder / "tokens.npy", mode="w+", dtype=token_type(vocab_size), shape=(total,)
         )
@@ -137,7 +138,7 @@ def export_hrm_text(tokens: Manifest, tokenizer: Manifest, settings: Sampling, s
 
 def _write_tokenizer(tokenizer: Manifest, settings: Sampling, folder: Path, final: Path) -> dict[str, object]:
     """The tokenizer as a folder, and what upstream wants to know of it; `final` is where the folder will lie."""
-    bpe, data = load(tokenizer.shards[0]), storage.read_bytes(tokenizer.shards[0].path)
+    bpe, data = load(tokenizer.file(TOKENIZER_JSON)), storage.read_bytes(tokenizer.file(TOKENIZER_JSON).path)
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "tokenizer.json").write_bytes(data)
     settings_of_it = {

@@ -1,4 +1,4 @@
-"""What runs the work: anything with an ordered `map`. Ray's engine is in `flows`; this one needs nothing but Python."""
+"""What runs the work items? Anything with an ordered `map`. Ray's engine is in `flows`; this one is plain Python."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 from pipelines.errors import RESUME, CheckFailed
+from pipelines.ledger.step import Resources
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 2
-"""Items in flight per worker: enough to keep it busy, few enough that a slow first item holds back little memory."""
+ONE_CPU = Resources()
+
+QUEUED_PER_WORKER = 2
+"""Items submitted per worker: enough to keep it busy, few enough that results waiting behind a slow item stay few."""
+
+
+def parallel_tasks(workers: int, resources: Resources) -> int:
+    """Tasks that run at a time where `workers` CPUs are free, at least one."""
+    return max(1, int(workers / max(resources.cpus, 1)))
 
 
 class Engine(Protocol):
@@ -27,8 +35,10 @@ class Engine(Protocol):
 
     workers: int
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `work(item)` in the order of the items, whatever the parallelism."""
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
+        """Yield `work(item)` in the order of the items, whatever the parallelism. resources: of one call."""
         ...
 
 
@@ -40,19 +50,29 @@ class LocalEngine:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `work(item)` in the order of the items. Errors: CheckFailed where a worker process was killed."""
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
+        """Yield `work(item)` in the order of the items.
+
+        resources: a task of several CPUs runs beside fewer others; memory and GPUs are not limited on one machine.
+
+        Raises: CheckFailed: if a worker process was killed.
+        """
         if self.workers == 1:
             yield from map(work, items)
             return
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=one_core)
+        parallel = parallel_tasks(self.workers, resources)
+        # With fewer tasks at a time than processes, none may wait in the pool's queue: an idle process would take it.
+        queued = QUEUED_PER_WORKER * parallel if parallel == self.workers else parallel
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(self._pool.submit(work, item))
-                if len(waiting) >= AHEAD * self.workers:
+                if len(waiting) >= queued:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -75,7 +95,7 @@ class LocalEngine:
 
 
 def one_core() -> None:
-    """Keep a worker's libraries to one thread: the engine is what runs things side by side."""
+    """Limit a worker's libraries to one thread: the engine does the parallel work."""
     os.environ["POLARS_MAX_THREADS"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["NUMBA_NUM_THREADS"] = "1"

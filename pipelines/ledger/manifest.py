@@ -1,81 +1,77 @@
-"""What a step left behind: its shards, where its rows went, and the key that names it."""
+"""What did a step leave behind? Its files by product, and what became of its rows."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_serializer
 
-from pipelines.errors import CheckFailed
+from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
-from pipelines.ledger.storage import ShardRef
+from pipelines.ledger.step import DROPPED_ROWS, Step
+from pipelines.ledger.storage import FileRef, TableRef
 
+FORMAT = 2
+"""Of manifests and receipts. A step whose manifest has another format is made again."""
 
-class Step(NamedTuple):
-    """A step before it is made. Its `key` is the hash of everything that its output depends on.
-
-    parameters: JSON-able. parents: keys of the steps it reads. Bump `version` when the code changes its output.
-    """
-
-    name: str
-    version: int
-    parameters: dict[str, Any]
-    parents: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """16 hex digits: the step's address in storage."""
-        canonical = json.dumps([self.name, self.version, self.parameters, self.parents], sort_keys=True)
-        return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
-
-    @property
-    def folder(self) -> str:
-        """Below `ROOT/steps`."""
-        return f"{self.name}-{self.key}"
+AnyFile = TableRef | FileRef
 
 
 class Part(BaseModel):
-    """What one work item gave.
+    """The result of one work item.
 
-    rows_in: the records it took, or None where its output is not records (an index, a tokenizer, packs), in which
-    case nothing is conserved. counts: `stage/reason` -> dropped rows, or any other whole numbers worth keeping.
-    side: files that say something about the records and are none (hits, lists of ids); nothing of them is conserved.
+    files: product -> its files. rows_in: the records that the item took, None where the step conserves no rows.
+    counts: `stage/reason` -> dropped rows; of a step that conserves no rows, any whole numbers worth keeping.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    files: dict[str, tuple[AnyFile, ...]] = {}
     rows_in: int | None = None
-    shards: tuple[ShardRef, ...] = ()
-    dropped: tuple[ShardRef, ...] = ()
     counts: dict[str, int] = {}
-    side: tuple[ShardRef, ...] = ()
 
-    @property
-    def rows_kept(self) -> int:
-        """Rows in the kept shards."""
-        return sum(shard.rows for shard in self.shards)
+    def file(self, product: str) -> FileRef:
+        """The one file of a product."""
+        (file,) = self.files[product]
+        return file
 
-    @property
-    def rows_dropped(self) -> int:
-        """Rows in the dropped shards."""
-        return sum(shard.rows for shard in self.dropped)
+    def table(self, product: str) -> TableRef:
+        """The one file of a product, which holds a table."""
+        file = self.file(product)
+        assert isinstance(file, TableRef)
+        return file
 
-    def check(self, where: str) -> None:
-        """Errors: CheckFailed where a row is lost or doubled, or a dropped row has no reason."""
-        if self.rows_in is None:
+    def rows(self, product: str) -> int:
+        """Rows in the files of a product, 0 where the part has none."""
+        return sum(file.rows for file in self.files.get(product, ()) if isinstance(file, TableRef))
+
+    def check(self, kept: str | None, where: str) -> None:
+        """Check conservation. kept: the product that holds the rows kept, None where nothing is conserved.
+
+        Raises: CheckFailed: if a row is lost or doubled, or a dropped row has no reason.
+        """
+        if kept is None:
             return
-        if self.rows_in != self.rows_kept + self.rows_dropped:
+        rows_kept, rows_dropped = self.rows(kept), self.rows(DROPPED_ROWS)
+        if self.rows_in is None or self.rows_in != rows_kept + rows_dropped:
+            raise CheckFailed(f"{where}: {self.rows_in} rows in, but {rows_kept} kept + {rows_dropped} dropped")
+        if sum(self.counts.values()) != rows_dropped:
             raise CheckFailed(
-                f"{where}: {self.rows_in} rows in, but {self.rows_kept} kept + {self.rows_dropped} dropped"
+                f"{where}: {rows_dropped} rows dropped, but the reasons count {sum(self.counts.values())}"
             )
-        if sum(self.counts.values()) != self.rows_dropped:
-            raise CheckFailed(
-                f"{where}: {self.rows_dropped} rows dropped, but the reasons count {sum(self.counts.values())}"
-            )
+
+    @model_serializer
+    def _without_empty_fields(self) -> dict[str, Any]:
+        files = {name: [file.model_dump() for file in files] for name, files in self.files.items()}
+        named = {"files": files, "rows_in": self.rows_in, "counts": self.counts}
+        return {name: value for name, value in named.items() if value not in (None, {})}
+
+
+def part(rows_in: int | None = None, counts: Mapping[str, int] | None = None, **files: FileRef) -> Part:
+    """A part with one file for each product named."""
+    return Part(files={name: (file,) for name, file in files.items()}, rows_in=rows_in, counts=dict(counts or {}))
 
 
 class Manifest(BaseModel):
@@ -83,43 +79,64 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    format: int = FORMAT
     step: str
     key: str
     version: int
     parameters: dict[str, Any]
     parents: tuple[str, ...]
+    kept: str | None
     parts: tuple[Part, ...]
 
     @property
-    def shards(self) -> tuple[ShardRef, ...]:
-        """The kept shards, in order."""
-        return tuple(shard for part in self.parts for shard in part.shards)
+    def folder(self) -> str:
+        """Its folder below `ROOT/steps`."""
+        return f"{self.step}-{self.key}"
+
+    def files(self, product: str) -> tuple[FileRef, ...]:
+        """The files of a product, in order; none where the step left none."""
+        return tuple(file for part in self.parts for file in part.files.get(product, ()))
+
+    def tables(self, product: str) -> tuple[TableRef, ...]:
+        """The files of a product that holds tables, in order."""
+        files = self.files(product)
+        assert all(isinstance(file, TableRef) for file in files)
+        return cast(tuple[TableRef, ...], files)
+
+    def file(self, product: str) -> FileRef:
+        """The one file of a product."""
+        (file,) = self.files(product)
+        return file
 
     @property
-    def dropped(self) -> tuple[ShardRef, ...]:
-        """The shards of dropped records, in order."""
-        return tuple(shard for part in self.parts for shard in part.dropped)
+    def all_files(self) -> tuple[AnyFile, ...]:
+        """The files of all products, in order."""
+        return tuple(file for part in self.parts for files in part.files.values() for file in files)
 
     @property
-    def side(self) -> tuple[ShardRef, ...]:
-        """The files beside the records, in order."""
-        return tuple(file for part in self.parts for file in part.side)
+    def shards(self) -> tuple[TableRef, ...]:
+        """The files of the rows that the step kept, in order."""
+        return self.tables(self.kept) if self.kept else ()
+
+    @property
+    def dropped(self) -> tuple[TableRef, ...]:
+        """The files of the rows that the step dropped, in order."""
+        return self.tables(DROPPED_ROWS) if self.kept else ()
 
     @property
     def rows_in(self) -> int | None:
-        """Records taken, or None for a step whose output is not records."""
-        counts = [part.rows_in for part in self.parts if part.rows_in is not None]
-        return sum(counts) if counts else None
+        """Rows taken; None for a step that conserves no rows."""
+        return None if self.kept is None else sum(part.rows_in or 0 for part in self.parts)
 
     @property
-    def rows_kept(self) -> int:
-        """Rows in the kept shards."""
-        return sum(part.rows_kept for part in self.parts)
+    def rows_kept(self) -> int | None:
+        """Rows kept; None for a step that conserves no rows."""
+        return None if self.kept is None else sum(part.rows(self.kept) for part in self.parts)
 
     @property
-    def rows_dropped(self) -> int:
-        """Rows in the dropped shards."""
-        return sum(part.rows_dropped for part in self.parts)
+    def rows_dropped(self) -> int | None:
+        """Rows dropped; None for a step that conserves no rows."""
+        return None if self.kept is None else sum(part.rows(DROPPED_ROWS) for part in self.parts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -129,50 +146,83 @@ class Manifest(BaseModel):
             total.update(part.counts)
         return dict(sorted(total.items()))
 
+    @property
+    def reasons(self) -> dict[str, int]:
+        """`stage/reason` -> rows dropped; empty for a step that conserves no rows."""
+        return self.counts if self.kept else {}
 
-def save(root: str, step: Step, parts: Sequence[Part], of: Manifest | None) -> Manifest:
-    """Check conservation part by part and against the parent `of`, then write the manifest, last of all."""
-    for index, part in enumerate(parts):
-        part.check(f"step {step.name}, part {index}")
+
+def save(root: str, step: Step, parts: Sequence[Part], parent: Manifest | None) -> Manifest:
+    """Check every part, and the rows taken against those that `parent` kept; then write the manifest.
+
+    Raises: CheckFailed: if rows are not accounted for.
+    """
+    kept = step.type.kept
+    for index, one in enumerate(parts):
+        one.check(kept, f"step {step.name}, part {index}")
+        unknown = one.files.keys() - step.type.products.keys()
+        assert not unknown, f"step {step.name} has no product {', '.join(sorted(unknown))}"
     manifest = Manifest(
         step=step.name,
         key=step.key,
-        version=step.version,
+        version=step.type.version,
         parameters=step.parameters,
         parents=step.parents,
+        kept=kept,
         parts=tuple(parts),
     )
-    if of is not None and (manifest.rows_in or 0) != of.rows_kept:
-        raise CheckFailed(f"step {step.name}: took {manifest.rows_in} rows, but {of.step} kept {of.rows_kept}")
-    storage.write_json(
-        storage.join(root, "steps", step.folder, "manifest.json"), _move(manifest.model_dump(mode="json"), root, "")
-    )
+    if parent is not None and manifest.rows_in != parent.rows_kept:
+        raise CheckFailed(
+            f"step {step.name}: took {manifest.rows_in} rows, but step {parent.step} kept {parent.rows_kept}"
+        )
+    storage.write_json(path_of(root, step.folder), _with_paths(manifest.model_dump(mode="json"), root, ""))
     return manifest
 
 
 def load(root: str, folder: str) -> Manifest | None:
-    """The manifest of a finished step (`<step>-<key>`), or None where it is not finished."""
-    path = storage.join(root, "steps", folder, "manifest.json")
+    """The manifest of a finished step (`<step>-<key>`); None where it is not finished or of another format."""
+    path = path_of(root, folder)
     if not storage.exists(path):
         return None
-    return Manifest.model_validate(_move(storage.read_json(path), "", root))
+    value = storage.read_json(path)
+    if value.get("format") != FORMAT:
+        return None
+    return Manifest.model_validate(_with_paths(value, "", root))
 
 
-def _move(value: Any, old: str, new: str) -> Any:
-    """Take the paths of all shards from one root to another: on disk they are relative, so that a root can be moved."""
+def require(root: str, folder: str, run: str) -> Manifest:
+    """The manifest of a step that a recorded run names.
+
+    Raises: RunError: if the step is gone, or was written by a version of Winnow with another manifest format.
+    """
+    manifest = load(root, folder)
+    if manifest is None:
+        old = storage.exists(path_of(root, folder))
+        what = "was written by another version of Winnow" if old else f"is gone from {root}/steps"
+        raise RunError(f"run {run}: step {folder} {what}; build the recipe again")
+    return manifest
+
+
+def path_of(root: str, folder: str) -> str:
+    """The path of a step's manifest."""
+    return storage.join(root, "steps", folder, "manifest.json")
+
+
+def _with_paths(value: Any, old: str, new: str) -> Any:
+    """Move the paths of all files from one root to another. On disk they are relative, so a root can be moved."""
     if isinstance(value, dict):
-        if value.keys() == ShardRef.model_fields.keys():
+        if {"path", "bytes", "digest"} <= value.keys():
             path = value["path"].removeprefix(old).lstrip("/") if old else value["path"]
             return {**value, "path": storage.join(new, path) if new else path}
-        return {key: _move(item, old, new) for key, item in value.items()}
-    return [_move(item, old, new) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _with_paths(item, old, new) for key, item in value.items()}
+    return [_with_paths(item, old, new) for item in value] if isinstance(value, list | tuple) else value
 
 
 def dump_part(part: Part, root: str) -> Any:
-    """A part as JSON with paths relative to `root`."""
-    return _move(part.model_dump(mode="json"), root, "")
+    """A part as JSON, with paths relative to `root`."""
+    return _with_paths(part.model_dump(mode="json"), root, "")
 
 
 def load_part(value: Any, root: str) -> Part:
-    """The way back."""
-    return Part.model_validate(_move(value, "", root))
+    """A part from what `dump_part` wrote."""
+    return Part.model_validate(_with_paths(value, "", root))

@@ -32,15 +32,20 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.errors import UNREACHED, InputError, Unreachable
 
 
-class ShardRef(BaseModel):
-    """A finished file of rows: where it lies, what is in it, and the digest (xxh3-128, hex) of its bytes."""
+class FileRef(BaseModel):
+    """A finished file: its path, its size in bytes and the digest (xxh3-128, hex) of its bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    rows: int
     bytes: int
     digest: str
+
+
+class TableRef(FileRef):
+    """A finished file that holds a table of `rows` rows."""
+
+    rows: int
 
 
 def is_local(path: str) -> bool:
@@ -118,10 +123,11 @@ def _expand(pattern: str) -> list[str]:
     return [prefix + path for path in found]
 
 
-def write_bytes(path: str, data: bytes | memoryview) -> None:
-    """Write a whole file or nothing."""
+def write_bytes(path: str, data: bytes | memoryview) -> FileRef:
+    """Write a file, completely or not at all."""
     with write_file(path) as file:
         file.write(data)
+    return FileRef(path=path, bytes=len(data), digest=xxhash.xxh3_128(data).hexdigest())
 
 
 @contextlib.contextmanager
@@ -231,9 +237,9 @@ def read_json(path: str) -> Any:
     return json.loads(read_bytes(path))
 
 
-def write_json(path: str, value: Any) -> None:
-    """Canonical JSON: sorted keys, two spaces, so that the same value gives the same bytes."""
-    write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+def write_json(path: str, value: Any) -> FileRef:
+    """Write canonical JSON: sorted keys and two spaces, so that the same value gives the same bytes."""
+    return write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
 
 
 def remove(folder: str) -> None:
@@ -265,25 +271,33 @@ def folders(path: str) -> list[str]:
     )
 
 
-_IDENTITIES = ("sha256", "lfs", "blob_id", "ETag", "etag", "md5Hash")
-"""What file systems know that changes with a file's bytes: of the hub, S3, HTTP and Google's store."""
+_CONTENT_KEYS = ("sha256", "lfs", "blob_id", "ETag", "etag", "md5Hash")
+"""Fields of a file's metadata that change with its bytes: of the Hugging Face hub, S3, HTTP and Google's store."""
+
+
+def identity(path: str) -> str:
+    """What changes when an input file changes, as 32 hex digits.
+
+    Of a local file the digest of its bytes. Of a remote file a hash of its size and of what its store says of its
+    content, so that nothing is downloaded; a store that says nothing is read.
+    """
+    if not is_local(path):
+        fs, name = _fs(path)
+        info = fs.info(name)
+        content = next((str(info[key]) for key in _CONTENT_KEYS if info.get(key)), None)
+        if content:
+            return xxhash.xxh3_128(f"{info['size']} {content}".encode()).hexdigest()
+    return digest(path)
 
 
 def digest(path: str) -> str:
-    """xxh3-128 of the file's bytes, hex; of a remote file, of its size and of what its store says of its content.
-
-    A store that says nothing is read: once more than needed, and only then.
-    """
+    """xxh3-128 of the file's bytes, as 32 hex digits."""
     state = xxhash.xxh3_128()
     fs, name = _fs(path)
-    if not is_local(path):
-        known = fs.info(name)
-        said = next((str(known[key]) for key in _IDENTITIES if known.get(key)), None)
-        if said:
-            return xxhash.xxh3_128(f"{known['size']} {said}".encode()).hexdigest()
-    elif size(path):  # mapped, not copied; what is empty cannot be mapped
-        with memory_mapped(name) as mapped:
-            state.update(mapped)
+    if is_local(path):
+        if size(path):  # mapped, not copied; an empty file cannot be mapped
+            with memory_mapped(name) as mapped:
+                state.update(mapped)
         return state.hexdigest()
     with fs.open(name, "rb") as file:
         while block := file.read(8 << 20):
@@ -291,7 +305,7 @@ def digest(path: str) -> str:
     return state.hexdigest()
 
 
-def write_parquet(path: str, table: pa.Table) -> ShardRef:
+def write_parquet(path: str, table: pa.Table) -> TableRef:
     """Write a table as one Parquet file: zstd, one row group per 65,536 rows, dictionaries only where values repeat."""
     repeated = [name for name in ("source", "condition", "stage", "reason", "split") if name in table.column_names]
     with write_file(path) as file:
@@ -309,7 +323,7 @@ def write_parquet(path: str, table: pa.Table) -> ShardRef:
     return sink.finished(path, table.num_rows)
 
 
-def write_arrow(path: str, table: pa.Table) -> ShardRef:
+def write_arrow(path: str, table: pa.Table) -> TableRef:
     """Write a table as one Arrow IPC file, uncompressed, so that it can be mapped into memory."""
     with write_file(path) as file:
         sink = _Sink(file)
@@ -341,8 +355,8 @@ class _Sink:
     def close(self) -> None:
         """The file is closed by whoever opened it."""
 
-    def finished(self, path: str, rows: int) -> ShardRef:
-        return ShardRef(path=path, rows=rows, bytes=self.bytes, digest=self.digest.hexdigest())
+    def finished(self, path: str, rows: int) -> TableRef:
+        return TableRef(path=path, rows=rows, bytes=self.bytes, digest=self.digest.hexdigest())
 
 
 def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:

@@ -35,13 +35,15 @@ from dedup.probability import Banding
 from dedup.shingles import normalise, shingle_hashes
 from dedup.similarity import Sets
 from filters.stage import DROP_FIELDS, Outcome
-from pipelines.errors import CheckFailed, InputError, RunError, nearest
-from pipelines.ledger import manifest as manifests
+from pipelines.errors import CheckFailed, InputError, RunError
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.ledger.run import Desk, Run, Target, commit
-from pipelines.ledger.storage import ShardRef
-from pipelines.recipe import ExactDuplicates, NearDuplicates, TextField
+from pipelines.ledger.manifest import Manifest, Part, part
+from pipelines.ledger.run import Run, StepContext, Target, commit
+from pipelines.ledger.runs import step_of_run
+from pipelines.ledger.step import DROPPED_ROWS, StepType
+from pipelines.ledger.storage import TableRef
+from pipelines.recipe import ExactDuplicates, NearDuplicates, Recipe, TextField
+from pipelines.steps.step import DROPPED_RECORDS, RECORDS, Build, Estimate, Rates, RecipeStep, Workload, by_text
 
 Numbers = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -96,8 +98,8 @@ class Index(NamedTuple):
     """The files of the first phase. keys[i] and rows[i] are of shard i, whose rows are numbered from starts[i]; the
     last start is the number of all rows. The first `fixed` rows are of earlier runs."""
 
-    keys: tuple[ShardRef, ...]
-    rows: tuple[ShardRef, ...]
+    keys: tuple[TableRef, ...]
+    rows: tuple[TableRef, ...]
     starts: tuple[int, ...]
     fixed: int
 
@@ -129,16 +131,16 @@ def drop_exact_duplicates(
     """
     survival = Survival(KEEP, dict(priorities), settings.fields, settings.scope)
     parameters = {**settings.model_dump(mode="json"), "priorities": _relevant(priorities)}
-    step = Step("exact-duplicates", 2, parameters, (records.key, *(earlier.key for earlier in against)))
+    step = EXACT_DUPLICATES.step(parameters, (records.key, *(earlier.key for earlier in against)))
 
-    def work(desk: Desk) -> Sequence[Part]:
+    def work(context: StepContext) -> Sequence[Part]:
         shards = _shards(against, records)
-        index = _index(desk.map(functools.partial(_digest_shard, survival), shards, "digests"), shards, against)
+        index = _index(context.map(functools.partial(_digest_shard, survival), shards, "digests"), shards, against)
         shares = _shares(index.starts[-1], sizes.keys)
-        settled = desk.map(functools.partial(_repeats, index, survival.keep), shares, "repeats")
-        return _remove(desk, records, "exact_duplicate", index, against, [part.shards[0] for part in settled])
+        settled = context.map(functools.partial(_repeats, index, survival.keep), shares, "repeats")
+        return _remove(context, records, "exact_duplicate", index, against, _tables(settled, "settled"))
 
-    return run.do(step, work, of=records)
+    return run.do(step, work, records)
 
 
 def drop_near_duplicates(
@@ -158,41 +160,93 @@ def drop_near_duplicates(
     banding = banding_of(settings)
     survival = Survival(settings.keep, dict(priorities), settings.fields, settings.scope)
     parameters = {**settings.model_dump(mode="json"), "banding": list(banding), "priorities": _relevant(priorities)}
-    step = Step("near-duplicates", 2, parameters, (records.key, *(earlier.key for earlier in against)))
+    step = NEAR_DUPLICATES.step(parameters, (records.key, *(earlier.key for earlier in against)))
 
-    def work(desk: Desk) -> Sequence[Part]:
+    def work(context: StepContext) -> Sequence[Part]:
         shards = _shards(against, records)
         sign = functools.partial(_sign_shard, survival, banding, settings.seed)
-        index = _index(desk.map(sign, shards, "signatures"), shards, against)
-        met = desk.map(
+        index = _index(context.map(sign, shards, "signatures"), shards, against)
+        met = context.map(
             functools.partial(_group, index), _shares(index.starts[-1] * banding.bands, sizes.keys), "buckets"
         )
         shares = _shares(sum(part.counts["members"] for part in met), sizes.members)
-        buckets = tuple(part.shards[0] for part in met)
+        buckets = _tables(met, "buckets")
         walk = functools.partial(_walk, index, survival.keep, settings.threshold)
-        parts = desk.map(functools.partial(walk, buckets, ()), shares, "walk-0")
-        walked = tuple(part.shards[1] for part in parts)
-        pairs, forest = _divided(desk, [part.shards[0] for part in parts])
+        parts = context.map(functools.partial(walk, buckets, ()), shares, "walk-0")
+        walked = _tables(parts, "buckets")
+        pairs, forest = _divided(context, _tables(parts, "pairs"))
         settling = _shares(sum(file.rows for file in pairs), sizes.pairs)
         settle = functools.partial(_settle, index, survival.keep, pairs)
-        state = [_files(desk.map(functools.partial(settle, (), ()), settling, "settle-0"))]
+        state = [_tables(context.map(functools.partial(settle, (), ()), settling, "settle-0"), "settled")]
         # One task that walked alone has explored to the end. Several may each have missed what another's pairs uncover.
-        late: list[ShardRef] = []
+        late: list[TableRef] = []
         while len(shares) > 1:
             turn = len(state)
             again = _shares(len(walked), MERGED)
-            parts = desk.map(functools.partial(walk, walked, tuple(state)), again, f"walk-{turn}")
-            new = [part.shards[0] for part in parts if part.counts["pairs"]]
+            parts = context.map(functools.partial(walk, walked, tuple(state)), again, f"walk-{turn}")
+            new = _tables([part for part in parts if part.counts["pairs"]], "pairs")
             if not new:
                 break
             reach = functools.partial(_reach, forest, len(late))
             late += new
-            (reached,) = desk.map(reach, [tuple(late)], f"reach-{turn}")
-            settle_again = functools.partial(settle, reached.shards, tuple(state))
-            state.append(_files(desk.map(settle_again, settling, f"settle-{turn}")))
-        return _remove(desk, records, "near_duplicate", index, against, [file for files in state for file in files])
+            (reached,) = context.map(reach, [tuple(late)], f"reach-{turn}")
+            settle_again = functools.partial(settle, (reached.table("pairs"), reached.table("parts")), tuple(state))
+            state.append(_tables(context.map(settle_again, settling, f"settle-{turn}"), "settled"))
+        return _remove(context, records, "near_duplicate", index, against, [file for files in state for file in files])
 
-    return run.do(step, work, of=records)
+    return run.do(step, work, records)
+
+
+PRODUCTS = {RECORDS: "the records that stay", DROPPED_ROWS: DROPPED_RECORDS}
+
+MERGE_BYTES_PER_ROW = 30
+"""Bytes per row of the corpus in the one task that has all rows before it: the last merge of spanning forests takes 150
+bytes a row that has a duplicate (docs/decisions/0005), a fifth of the rows in the mini corpus."""
+
+
+def _make_exact(build: Build) -> Manifest:
+    assert build.recipe.exact_duplicates
+    against = previous_runs(build.run.root, build.recipe.against, EXACT_DUPLICATES)
+    return drop_exact_duplicates(
+        build.run, build.records, build.recipe.exact_duplicates, _priorities(build.recipe), against
+    )
+
+
+def _make_near(build: Build) -> Manifest:
+    assert build.recipe.near_duplicates
+    against = previous_runs(build.run.root, build.recipe.against, NEAR_DUPLICATES)
+    return drop_near_duplicates(
+        build.run, build.records, build.recipe.near_duplicates, _priorities(build.recipe), against
+    )
+
+
+def _priorities(recipe: Recipe) -> dict[str, int]:
+    return {source.name: source.priority for source in recipe.sources}
+
+
+def _with_forest(step: str, workload: Workload, rates: Rates) -> Estimate:
+    estimate = by_text(step, workload, rates)
+    return estimate._replace(memory_gb=estimate.memory_gb + MERGE_BYTES_PER_ROW * workload.rows / 1e9)
+
+
+EXACT_DUPLICATES = RecipeStep(
+    name="exact-duplicates",
+    version=2,
+    products=PRODUCTS,
+    kept=RECORDS,
+    wanted=lambda recipe: bool(recipe.exact_duplicates),
+    make=_make_exact,
+)
+
+NEAR_DUPLICATES = RecipeStep(
+    name="near-duplicates",
+    version=2,
+    products=PRODUCTS,
+    kept=RECORDS,
+    wanted=lambda recipe: bool(recipe.near_duplicates),
+    make=_make_near,
+    estimate=_with_forest,
+)
 
 
 def banding_of(settings: NearDuplicates) -> Banding:
@@ -200,27 +254,20 @@ def banding_of(settings: NearDuplicates) -> Banding:
     return probability.PRESETS[settings.preset] if settings.preset else probability.choose(settings.threshold)
 
 
-def earlier(root: str, runs: Sequence[str], step: str) -> list[Manifest]:
-    """The step of that name of earlier runs, by their whole ids: an abbreviation, or `latest`, would mean another run
+def previous_runs(root: str, runs: Sequence[str], step: StepType) -> list[Manifest]:
+    """The step of that type of earlier runs, by their whole ids: an abbreviation, or `latest`, would mean another run
     some other day.
 
-    Errors: RunError where a run is not there, or has no such step.
+    Raises: RunError: if a run is not there, or has no such step.
     """
-    found = []
+    manifests = []
     for name in runs:
-        path = storage.join(root, "runs", name, "run.json")
-        if not storage.exists(path):
-            known = storage.folders(storage.join(root, "runs"))
-            raise RunError(
-                f"against: {name}: no such run in {root}; {nearest(name, known) if known else 'it has none'}"
-            )
-        folders = [one["folder"] for one in storage.read_json(path)["steps"] if one["name"] == step]
-        manifest = manifests.load(root, folders[0]) if folders else None
+        manifest = step_of_run(root, name, step.name)
         if manifest is None:
-            mend = f"build it again, or set `{step.replace('-', '_')}: false` in this recipe"
-            raise RunError(f"against: run {name} has no step {step} in {root}; {mend}")
-        found.append(manifest)
-    return found
+            mend = f"build it again, or set `{step.name.replace('-', '_')}: false` in this recipe"
+            raise RunError(f"against: run {name} has no step {step.name} in {root}; {mend}")
+        manifests.append(manifest)
+    return manifests
 
 
 def _relevant(priorities: Mapping[str, int]) -> dict[str, int]:
@@ -228,7 +275,7 @@ def _relevant(priorities: Mapping[str, int]) -> dict[str, int]:
     return {name: priority for name, priority in sorted(priorities.items()) if priority}
 
 
-def _shards(against: Sequence[Manifest], records: Manifest) -> list[ShardRef]:
+def _shards(against: Sequence[Manifest], records: Manifest) -> list[TableRef]:
     return [shard for manifest in (*against, records) for shard in manifest.shards]
 
 
@@ -241,7 +288,7 @@ def _shares(items: int, per_task: int) -> list[Share]:
 # Files between the phases: written whole, read by range.
 
 
-def _map(file: ShardRef) -> pa.Table:
+def _map(file: TableRef) -> pa.Table:
     """A file of an earlier phase. Errors: CheckFailed where it is gone or cut short."""
     try:
         return storage.map_arrow(file.path)
@@ -249,13 +296,13 @@ def _map(file: ShardRef) -> pa.Table:
         raise _damaged(file, "cannot be read") from error
 
 
-def _damaged(file: ShardRef, what: str) -> CheckFailed:
+def _damaged(file: TableRef, what: str) -> CheckFailed:
     folder = file.path.rsplit("/work/", 1)[0]
     mend = f"remove {posixpath.join(folder, 'work')} and run the same command again, it makes this step anew"
     return CheckFailed(f"{file.path}: {what}: damaged since it was written; {mend}")
 
 
-def _check(files: Sequence[ShardRef], share: Share) -> None:
+def _check(files: Sequence[TableRef], share: Share) -> None:
     """Compare a task's part of the files with their digests: the tasks of a phase check each file once between them,
     and a phase of which one task fails is not done. Errors: CheckFailed."""
     for file in files[share.number :: share.of]:
@@ -263,7 +310,7 @@ def _check(files: Sequence[ShardRef], share: Share) -> None:
             raise _damaged(file, "its bytes are not those that its receipt names")
 
 
-def _in_range(files: Sequence[ShardRef], share: Share) -> Iterator[pa.Table]:
+def _in_range(files: Sequence[TableRef], share: Share) -> Iterator[pa.Table]:
     """The rows of each file, sorted by the column `key`, whose keys are in a task's range.
 
     One after another: whoever copies what it needs of one before it asks for the next has one mapped at a time.
@@ -299,7 +346,7 @@ def _lists(table: pa.Table, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[An
 # Phase 1, by shard: keys, and what decides who survives.
 
 
-def _digest_shard(survival: Survival, shard: ShardRef, target: Target) -> Part:
+def _digest_shard(survival: Survival, shard: TableRef, target: Target) -> Part:
     """Two files: (key, low, row) sorted by key, the halves of each row's digest; and the survival columns."""
     records = _records(survival, shard)
     halves = exact.halves(exact.digest128(*(_canonical(_text(records, field)) for field in survival.fields)))
@@ -307,15 +354,13 @@ def _digest_shard(survival: Survival, shard: ShardRef, target: Target) -> Part:
     by_key = order(high)
     keys = pa.table({"key": high[by_key], "low": low[by_key], "row": by_key.astype(np.uint32)})
     rows = pa.table(_survival_columns(records, survival))
-    return Part(
-        shards=(
-            storage.write_arrow(target.path("keys", ".arrow"), keys),
-            storage.write_arrow(target.path("rows", ".arrow"), rows),
-        )
+    return part(
+        keys=storage.write_arrow(target.path("keys", ".arrow"), keys),
+        rows=storage.write_arrow(target.path("rows", ".arrow"), rows),
     )
 
 
-def _records(survival: Survival, shard: ShardRef) -> pa.Table:
+def _records(survival: Survival, shard: TableRef) -> pa.Table:
     wanted = list(dict.fromkeys(("id", "source", *survival.fields)))
     return storage.read_parquet(shard.path, None if "score" in survival.keep else wanted).combine_chunks()
 
@@ -337,7 +382,7 @@ def _canonical(text: pa.StringArray) -> pa.StringArray:
     return pc.if_else(bare, pc.binary_join_element_wise("", text, " "), normal) if pc.any(bare).as_py() else normal
 
 
-def _sign_shard(survival: Survival, banding: Banding, seed: int, shard: ShardRef, target: Target) -> Part:
+def _sign_shard(survival: Survival, banding: Banding, seed: int, shard: TableRef, target: Target) -> Part:
     """Two files: (key, row, code) of every band of every row, sorted by key; and the survival columns with the
     shingles, as a sorted set. code: a number of the row that like rows often share, the first of its signature."""
     table = _records(survival, shard)
@@ -355,11 +400,9 @@ def _sign_shard(survival: Survival, banding: Banding, seed: int, shard: ShardRef
     sets = similarity.shingle_sets(shingles)
     lists = pa.ListArray.from_arrays(pa.array(sets.offsets.astype(np.int32)), pa.array(sets.hash))
     rows = pa.table({**_survival_columns(table, survival), "shingles": lists})
-    return Part(
-        shards=(
-            storage.write_arrow(target.path("keys", ".arrow"), keys),
-            storage.write_arrow(target.path("rows", ".arrow"), rows),
-        )
+    return part(
+        keys=storage.write_arrow(target.path("keys", ".arrow"), keys),
+        rows=storage.write_arrow(target.path("rows", ".arrow"), rows),
     )
 
 
@@ -392,13 +435,13 @@ def _survival_columns(records: pa.Table, survival: Survival) -> dict[str, pa.Arr
 # Phase 2, by range of keys: rows that share one meet.
 
 
-def _index(parts: Sequence[Part], shards: Sequence[ShardRef], against: Sequence[Manifest]) -> Index:
+def _index(parts: Sequence[Part], shards: Sequence[TableRef], against: Sequence[Manifest]) -> Index:
     starts = np.concatenate([[0], np.cumsum([shard.rows for shard in shards], dtype=np.int64)])
     return Index(
-        tuple(part.shards[0] for part in parts),
-        tuple(part.shards[1] for part in parts),
+        _tables(parts, "keys"),
+        _tables(parts, "rows"),
         tuple(int(start) for start in starts),
-        sum(earlier.rows_kept for earlier in against),
+        sum(earlier.rows_kept or 0 for earlier in against),
     )
 
 
@@ -471,7 +514,7 @@ def _repeats(index: Index, keep: Sequence[str], share: Share, target: Target) ->
     survivor = exact.repeats(halves, rank)
     twin = np.where(survivor >= 0, rows[survivor], -1) if len(rows) else rows
     ones, none = np.ones(len(rows)), np.zeros(len(rows), np.bool_)
-    return Part(shards=(_write_settled(index, target, rows, twin, ones, (twin >= 0).astype(np.int64), none),))
+    return part(settled=_write_settled(index, target, rows, twin, ones, (twin >= 0).astype(np.int64), none))
 
 
 def _group(index: Index, share: Share, target: Target) -> Part:
@@ -482,7 +525,7 @@ def _group(index: Index, share: Share, target: Target) -> Part:
     by_key = order(key)
     table = _bucket_table(groups).take(pa.array(by_key)).append_column("key", pa.array(key[by_key]))
     file = storage.write_arrow(target.path("buckets", ".arrow"), table)
-    return Part(shards=(file,), counts={"members": len(groups.members)})
+    return part(buckets=file, counts={"members": len(groups.members)})
 
 
 def _bucket_table(groups: clusters.Buckets) -> pa.Table:
@@ -495,8 +538,8 @@ def _walk(
     index: Index,
     keep: Sequence[str],
     threshold: float,
-    buckets: Sequence[ShardRef],
-    state: Sequence[Sequence[ShardRef]],
+    buckets: Sequence[TableRef],
+    state: Sequence[Sequence[TableRef]],
     share: Share,
     target: Target,
 ) -> Part:
@@ -518,10 +561,10 @@ def _walk(
     edges, compared = clusters.explore(ranked, _sets_of(index, involved, place), threshold, fixed)
     numbers = involved[by_rank]
     pairs = pa.table({"later": numbers[edges.later], "earlier": numbers[edges.earlier], "jaccard": edges.jaccard})
-    files = [storage.write_arrow(target.path("pairs", ".arrow"), pairs)]
+    files = {"pairs": (storage.write_arrow(target.path("pairs", ".arrow"), pairs),)}
     if not state:
-        files.append(storage.write_arrow(target.path("buckets", ".arrow"), _bucket_table(groups)))
-    return Part(shards=tuple(files), counts={"pairs": pairs.num_rows, "compared": compared})
+        files["buckets"] = (storage.write_arrow(target.path("buckets", ".arrow"), _bucket_table(groups)),)
+    return Part(files=dict(files), counts={"pairs": pairs.num_rows, "compared": compared})
 
 
 def _buckets_of(table: pa.Table) -> clusters.Buckets:
@@ -545,7 +588,7 @@ def _sets_of(index: Index, rows: Numbers, place: Numbers) -> Sets:
     return Sets(out, places)
 
 
-def _in_doubt(walked: Iterator[pa.Table], state: Sequence[Sequence[ShardRef]], share: Share) -> clusters.Buckets:
+def _in_doubt(walked: Iterator[pa.Table], state: Sequence[Sequence[TableRef]], share: Share) -> clusters.Buckets:
     """The buckets of the first walk that must be walked again among the rows that stay: those that hold a row that has
     become suspect in the last turn. Why no other: what a row stayed next to before, it has been compared with."""
     for files in state:
@@ -565,7 +608,7 @@ def _suspects(settled: pa.Table) -> Numbers:
     return rows
 
 
-def _standing(rows: Numbers, state: Sequence[Sequence[ShardRef]]) -> tuple[Numbers, Numbers]:
+def _standing(rows: Numbers, state: Sequence[Sequence[TableRef]]) -> tuple[Numbers, Numbers]:
     """The twin of rows int64 [n], -1 for those that stay, and how many pairs led each to an earlier row; the last turn
     that knows a row has the word."""
     twin, pairs = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
@@ -583,11 +626,11 @@ def _standing(rows: Numbers, state: Sequence[Sequence[ShardRef]]) -> tuple[Numbe
 # Phase 3, by component: pairs are settled. No decision crosses a component, so tasks need not hear of each other.
 
 
-def _files(parts: Sequence[Part]) -> tuple[ShardRef, ...]:
-    return tuple(part.shards[0] for part in parts)
+def _tables(parts: Sequence[Part], product: str) -> tuple[TableRef, ...]:
+    return tuple(part.table(product) for part in parts)
 
 
-def _divided(desk: Desk, pairs: Sequence[ShardRef]) -> tuple[tuple[ShardRef, ...], ShardRef]:
+def _divided(context: StepContext, pairs: Sequence[TableRef]) -> tuple[tuple[TableRef, ...], TableRef]:
     """The pairs sorted by component, file by file, and the forest that names the component of every row of them.
 
     Spanning forests of the files are merged in a tree until one is left.
@@ -595,29 +638,30 @@ def _divided(desk: Desk, pairs: Sequence[ShardRef]) -> tuple[tuple[ShardRef, ...
     forests, level = list(pairs), 0
     while level == 0 or len(forests) > 1:
         groups = [tuple(forests[i : i + MERGED]) for i in range(0, len(forests), MERGED)]
-        forests = list(_files(desk.map(_merge, groups, f"forests-{level}")))
+        forests = list(_tables(context.map(_merge, groups, f"forests-{level}"), "forest"))
         level += 1
-    return _files(desk.map(functools.partial(_divide, forests[0]), pairs, "components")), forests[0]
+    divided = context.map(functools.partial(_divide, forests[0]), pairs, "components")
+    return _tables(divided, "pairs"), forests[0]
 
 
-def _merge(files: Sequence[ShardRef], target: Target) -> Part:
+def _merge(files: Sequence[TableRef], target: Target) -> Part:
     """One spanning forest (row, root) of files whose first two columns are connected rows: pairs, or forests."""
     tables = _in_range(files, ALL)
     forest = clusters.merge_forests(
         [clusters.Forest(*(_numbers(table, name) for name in table.column_names[:2])) for table in tables]
     )
     table = pa.table(forest._asdict())
-    return Part(shards=(storage.write_arrow(target.path("forest", ".arrow"), table),))
+    return part(forest=storage.write_arrow(target.path("forest", ".arrow"), table))
 
 
-def _divide(forest: ShardRef, file: ShardRef, target: Target) -> Part:
+def _divide(forest: TableRef, file: TableRef, target: Target) -> Part:
     """A file of pairs sorted by `key`, a number of their component."""
     tree, pairs = _in_range((forest, file), ALL)
     key = _spread(_component(tree, _numbers(pairs, "later")))
     by_key = order(key)
     table = pairs.select(["later", "earlier", "jaccard"]).take(pa.array(by_key))
     table = table.append_column("key", pa.array(key[by_key]))
-    return Part(shards=(storage.write_arrow(target.path("pairs", ".arrow"), table),))
+    return part(pairs=storage.write_arrow(target.path("pairs", ".arrow"), table))
 
 
 def _component(tree: pa.Table, rows: Numbers) -> Numbers:
@@ -634,7 +678,7 @@ def _spread(rows: Numbers) -> Keys:
     return (rows.astype(np.uint64) + np.uint64(1)) * MIX
 
 
-def _reach(forest: ShardRef, old: int, late: Sequence[ShardRef], target: Target) -> Part:
+def _reach(forest: TableRef, old: int, late: Sequence[TableRef], target: Target) -> Part:
     """What pairs that were found late, those from index `old` on in the last turn, lead to, through late ones of any
     turn.
 
@@ -655,20 +699,18 @@ def _reach(forest: ShardRef, old: int, late: Sequence[ShardRef], target: Target)
     key = _spread(_component(bridges, parts))
     by_key = order(key)
     inside = pa.table({"key": key[by_key], "part": _spread(parts)[by_key]})
-    return Part(
-        shards=(
-            storage.write_arrow(target.path("pairs", ".arrow"), found),
-            storage.write_arrow(target.path("parts", ".arrow"), inside),
-        )
+    return part(
+        pairs=storage.write_arrow(target.path("pairs", ".arrow"), found),
+        parts=storage.write_arrow(target.path("parts", ".arrow"), inside),
     )
 
 
 def _settle(
     index: Index,
     keep: Sequence[str],
-    pairs: Sequence[ShardRef],
-    reached: Sequence[ShardRef],
-    state: Sequence[Sequence[ShardRef]],
+    pairs: Sequence[TableRef],
+    reached: Sequence[TableRef],
+    state: Sequence[Sequence[TableRef]],
     share: Share,
     target: Target,
 ) -> Part:
@@ -694,7 +736,7 @@ def _settle(
     count = np.bincount(edges.later, minlength=len(rows))[place]
     before, pairs_before = _standing(rows, state)
     suspect = decided.suspect[place] & ((before >= 0) | (pairs_before != count))
-    return Part(shards=(_write_settled(index, target, rows, twin, decided.jaccard[place], count, suspect),))
+    return part(settled=_write_settled(index, target, rows, twin, decided.jaccard[place], count, suspect))
 
 
 def _of_parts(pairs: pa.Table, parts: Keys) -> pa.Table:
@@ -715,7 +757,7 @@ def _write_settled(
     jaccard: npt.NDArray[np.float64],
     pairs: Numbers,
     suspect: npt.NDArray[np.bool_],
-) -> ShardRef:
+) -> TableRef:
     twins = ascending(twin[twin >= 0])
     ids = _rows_of(index, twins, ("id",))["id"].combine_chunks()
     places = pa.array(np.searchsorted(twins, twin), mask=twin < 0)
@@ -727,18 +769,18 @@ def _write_settled(
 
 
 def _remove(
-    desk: Desk,
+    context: StepContext,
     records: Manifest,
     reason: str,
     index: Index,
     against: Sequence[Manifest],
-    settled: Sequence[ShardRef],
+    settled: Sequence[TableRef],
 ) -> list[Part]:
     starts = index.starts[len(index.rows) - len(records.shards) : -1]
-    ends = np.cumsum([earlier.rows_kept for earlier in against], dtype=np.int64).tolist()
+    ends = np.cumsum([earlier.rows_kept or 0 for earlier in against], dtype=np.int64).tolist()
     origins = tuple((end, f"{earlier.step}-{earlier.key}") for end, earlier in zip(ends, against, strict=True))
     work = functools.partial(_remove_from_shard, reason, origins, tuple(settled))
-    return desk.map(
+    return context.map(
         work,
         [(shard, start, n, len(starts)) for n, (shard, start) in enumerate(zip(records.shards, starts, strict=True))],
     )
@@ -747,8 +789,8 @@ def _remove(
 def _remove_from_shard(
     reason: str,
     origins: Sequence[tuple[int, str]],
-    settled: Sequence[ShardRef],
-    item: tuple[ShardRef, int, int, int],
+    settled: Sequence[TableRef],
+    item: tuple[TableRef, int, int, int],
     target: Target,
 ) -> Part:
     shard, start, number, of = item

@@ -21,14 +21,13 @@ from pipelines.errors import InputError, RecipeError, Unreachable, nearest
 from pipelines.formats import pairs
 from pipelines.formats.reading import FORMATS
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
+from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import CONDITIONS, DROPPED, RECORD, conform
 from pipelines.sources import SOURCES
-
-VERSION = 2
-"""Of everything between a file's bytes and its records but the adapters, which have their own."""
+from pipelines.steps.step import RECORDS, RecipeStep, always
 
 SHARD_ROWS = 65_536
 SHARD_BYTES = 32 << 20
@@ -108,8 +107,18 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
         work = _works(spec, files, recipe)
         described.append(_describe(spec, files, digests, recipe.seed) | {"items": len(work)})
         items += work
-    step = Step("ingest", VERSION, {"sources": described, "on_bad_row": recipe.on_bad_row})
-    return run.do(step, lambda desk: desk.map(ingest_files, items))
+    step = INGEST.step({"sources": described, "on_bad_row": recipe.on_bad_row})
+    return run.do(step, lambda context: context.map(ingest_files, items))
+
+
+INGEST = RecipeStep(
+    name="ingest",
+    version=2,  # of everything between a file's bytes and its records but the adapters, which have their own
+    products={RECORDS: "the sources' rows as RECORD", DROPPED_ROWS: "rows that are no records, as DROPPED"},
+    kept=RECORDS,
+    wanted=always,
+    make=lambda build: ingest(build.run, build.recipe),
+)
 
 
 def by_source(manifest: Manifest) -> dict[str, tuple[int, int]]:
@@ -118,7 +127,7 @@ def by_source(manifest: Manifest) -> dict[str, tuple[int, int]]:
     table = {}
     for source in manifest.parameters["sources"]:
         mine = [next(parts) for _ in range(source["items"])]
-        table[str(source["name"])] = (sum(part.rows_in or 0 for part in mine), sum(part.rows_kept for part in mine))
+        table[str(source["name"])] = (sum(part.rows_in or 0 for part in mine), sum(part.rows(RECORDS) for part in mine))
     return table
 
 
@@ -230,7 +239,7 @@ def _check_columns(spec: SourceSpec, files: Sequence[Input]) -> None:
 
 
 def _digest(one: Input) -> str:
-    return storage.digest(one.path) if one.path else ""
+    return storage.identity(one.path) if one.path else ""
 
 
 def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[Work]:
@@ -300,7 +309,7 @@ class _Shards:
         self.target, self.limit = target, rows
         self.rows_in = self.pieces = 0
         self.counts: Counter[str] = Counter()
-        self.written: dict[str, list[storage.ShardRef]] = {"shards": [], "dropped": []}
+        self.written: dict[str, list[storage.TableRef]] = {RECORDS: [], DROPPED_ROWS: []}
         self._start()
 
     def _start(self) -> None:
@@ -321,10 +330,11 @@ class _Shards:
                 self._flush()
 
     def _flush(self) -> None:
-        for kind, tables in (("shards", self.kept), ("dropped", self.dropped)):
+        for product, folder, tables in ((RECORDS, "shards", self.kept), (DROPPED_ROWS, "dropped", self.dropped)):
             table = pa.concat_tables(tables)
             if table.num_rows:
-                self.written[kind].append(storage.write_parquet(self.target.path(kind, piece=self.pieces), table))
+                path = self.target.path(folder, piece=self.pieces)
+                self.written[product].append(storage.write_parquet(path, table))
         dropped = pa.concat_tables(self.dropped)
         reasons = pc.value_counts(pc.binary_join_element_wise(dropped["stage"], dropped["reason"], "/"))
         self.counts.update({value["values"]: value["counts"] for value in reasons.to_pylist()})
@@ -335,6 +345,5 @@ class _Shards:
         """Everything that was taken in, on disk."""
         if self.rows:
             self._flush()
-        counts = dict(sorted(self.counts.items()))
-        shards, dropped = (tuple(self.written[kind]) for kind in ("shards", "dropped"))
-        return Part(rows_in=self.rows_in, shards=shards, dropped=dropped, counts=counts)
+        files = {product: tuple(files) for product, files in self.written.items() if files}
+        return Part(rows_in=self.rows_in, files=files, counts=dict(sorted(self.counts.items())))

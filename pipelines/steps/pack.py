@@ -20,12 +20,16 @@ import pyarrow as pa
 from dedup.kernel import kernel
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.ledger.run import Desk, Run, Target, parameters
-from pipelines.ledger.storage import ShardRef
+from pipelines.ledger.manifest import Manifest, Part, part
+from pipelines.ledger.run import Run, StepContext, Target
+from pipelines.ledger.step import parameters
+from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import Sampling
-from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, measure, pool
-from pipelines.steps.tokenization import load, token_type
+from pipelines.steps.encoding import load, token_type
+from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, judge_rows, measure, pool
+from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload, always, by_text
+from pipelines.steps.tokenize import TOKENS
+from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
 
 WINDOW_SLOTS = 1 << 22
 """Slots that are packed together: a thousand packs of 4,096, so that the one that stays part-filled costs 0.1 %, while
@@ -48,22 +52,57 @@ def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, se
     under `winnow` a JSON object: context, capacity, vocab_size, epoch, epochs, special (ids of boq, eoq, eoa, pad,
     direct, cot, noisy, synth), split (train or validation).
 
+    Products: `packs`, the epochs' files; `validation_packs`, those of the rows held out; `row_fates`, a Parquet file
+    for each token shard with what became of its rows, in their order: reason (why no epoch can draw the row, "" if one
+    can), held_out and truncated (bool), draws (uint16, how often it was drawn for training).
+
     Counts: `packs`, `sequences`, `slots`, `slots_used` of training, `validation_packs` and so on; `held_out` rows kept
     for validation, of those that could be drawn; `coverage/<source>/<what>` (see `sampling.coverage`);
     `unused/<reason>` rows that no epoch can draw; `truncated` rows whose response is cut. What is held at once: the
-    plan, 16 bytes per row and 48 per row drawn in an epoch, in one worker: with an epoch of a tenth of the rows some 20
-    bytes a row, 11 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling); everything else a file at a time.
+    plan, 18 bytes per row and 48 per row drawn in an epoch, in one worker: with an epoch of a tenth of the rows some 22
+    bytes a row, 12 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling); everything else a file at a time.
 
-    Errors: CheckFailed where there is no row to draw.
+    Raises: CheckFailed: if there is no row to draw.
     """
-    step = Step("pack", 3, parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
-    return run.do(step, lambda desk: lay_and_write(desk, tokens.shards, tokenizer.shards[0], settings, seed))
+    step = PACK.step(parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
+    bpe = tokenizer.file(TOKENIZER_JSON)
+    return run.do(step, lambda context: lay_and_write(context, tokens.shards, bpe, settings, seed))
+
+
+PACKS, VALIDATION_PACKS, ROW_FATES = "packs", "validation_packs", "row_fates"
+
+PLAN_BYTES_PER_ROW, PLAN_BYTES_PER_DRAWN_ROW = 18, 48
+"""Of the plan, which one task holds."""
+
+
+def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
+    estimate, recipe = by_text(step, workload, rates), workload.recipe
+    plan = PLAN_BYTES_PER_ROW * workload.rows + PLAN_BYTES_PER_DRAWN_ROW * workload.drawn_rows
+    width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
+    disk = workload.drawn_tokens * width * recipe.sampling.epochs
+    return Estimate(estimate.core_seconds, estimate.memory_gb + plan / 1e9, disk)
+
+
+PACK = RecipeStep(
+    name="pack",
+    version=3,
+    products={
+        PACKS: "packs of the training epochs, epoch 0 first",
+        VALIDATION_PACKS: "packs of the rows held out for validation",
+        ROW_FATES: "for each token row, whether and how often training reads it, or why it does not",
+    },
+    wanted=always,
+    make=lambda build: pack(
+        build.run, build.made[TOKENS.name], build.made[TOKENIZER.name], build.recipe.sampling, build.recipe.seed
+    ),
+    estimate=_estimate,
+)
 
 
 def lay_and_write(
-    desk: Desk,
-    shards: Sequence[ShardRef],
-    tokenizer: ShardRef,
+    context: StepContext,
+    shards: Sequence[TableRef],
+    tokenizer: FileRef,
     settings: Sampling,
     seed: int,
     file_slots: int = FILE_SLOTS,
@@ -71,9 +110,10 @@ def lay_and_write(
     """The work of `pack`: lengths by shard, one plan for all, then files of about `file_slots` slots side by side."""
     bpe = load(tokenizer)
     measuring = functools.partial(_measure, settings.validation, tuple(bpe.special.values()))
-    measures = [ref.path for part in desk.map(measuring, shards, phase="measure") for ref in part.shards]
-    (plan,) = desk.map(functools.partial(_plan, settings, seed, file_slots), [measures], phase="plan")
-    about = {
+    measures = [part.file("lengths").path for part in context.map(measuring, shards, phase="measure")]
+    planning = functools.partial(_plan, settings, seed, file_slots, context.folder)
+    (plan,) = context.map(planning, [measures], phase="plan")
+    metadata = {
         "context": settings.context,
         "capacity": settings.context - 1,
         "vocab_size": bpe.vocab_size,
@@ -82,14 +122,15 @@ def lay_and_write(
     }
     paths = tuple(shard.path for shard in shards)
     rows = tuple(shard.rows for shard in shards)
-    packs = desk.map(functools.partial(_write_packs, paths, rows, about), [ref.path for ref in plan.shards])
-    return [Part(counts=plan.counts), *packs]
+    writing = functools.partial(_write_packs, paths, rows, metadata)
+    packs = context.map(writing, [file.path for file in plan.files["layouts"]])
+    return [Part(counts=plan.counts, files={ROW_FATES: plan.files[ROW_FATES]}), *packs]
 
 
-def _measure(share: float, control: Sequence[int], shard: ShardRef, target: Target) -> Part:
+def _measure(share: float, control: Sequence[int], shard: TableRef, target: Target) -> Part:
     tokens = storage.map_arrow(shard.path)
     table = measure(tokens).append_column("held_out", pa.array(held_out(tokens, share, control)))
-    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),))
+    return part(lengths=storage.write_arrow(target.path(suffix=".arrow"), table))
 
 
 # ---- the plan: which sequences share a pack --------------------------------------------------------------------------
@@ -102,7 +143,9 @@ class Layout(NamedTuple):
     pack: Ints
 
 
-def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], target: Target) -> Part:
+def _plan(
+    settings: Sampling, seed: int, file_slots: int, step_folder: str, measures: list[str], target: Target
+) -> Part:
     tables = [storage.map_arrow(path) for path in measures]
     rows = pool(tables, settings)
     counts = {f"unused/{reason}": number for reason, number in rows.unused.items()} | {"truncated": rows.truncated}
@@ -113,7 +156,7 @@ def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], t
     per_file = max(1, file_slots // capacity)
     held = np.concatenate([table["held_out"].to_numpy() for table in tables])[rows.row]
     draws = np.zeros(len(rows.row), np.uint32)
-    files: list[ShardRef] = []
+    layouts: list[TableRef] = []
 
     def write(drawn: Rows, split: str, epoch: int, generator: int) -> None:
         layout = lay(
@@ -131,7 +174,7 @@ def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], t
             table = pa.table(columns, ["row", "instruction", "response", "pack"]).replace_schema_metadata(
                 {"epoch": str(epoch), "split": split}
             )
-            files.append(storage.write_arrow(target.path(suffix=".arrow", piece=len(files)), table))
+            layouts.append(storage.write_arrow(target.path(suffix=".arrow", piece=len(layouts)), table))
 
     validation: Rows = np.empty(0, np.uint32)
     for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
@@ -145,7 +188,29 @@ def _plan(settings: Sampling, seed: int, file_slots: int, measures: list[str], t
     if len(validation):
         write(validation, "validation", 0, settings.epochs)
     counts["held_out"] = int(np.count_nonzero(held))
-    return Part(shards=tuple(files), counts=counts | coverage(rows, draws))
+    fates = _write_fates(step_folder, tables, settings, rows, draws)
+    return Part(files={"layouts": tuple(layouts), ROW_FATES: fates}, counts=counts | coverage(rows, draws))
+
+
+def _write_fates(
+    step_folder: str, tables: Sequence[pa.Table], settings: Sampling, rows: Pool, draws: npt.NDArray[np.uint32]
+) -> tuple[TableRef, ...]:
+    """One file for each token shard, written to its place in the step's folder: see `pack`."""
+    draws_of_row = np.zeros(sum(table.num_rows for table in tables), np.uint16)
+    draws_of_row[rows.row] = np.minimum(draws, np.iinfo(np.uint16).max)
+    files: list[TableRef] = []
+    first = 0
+    for table, (reason, truncated) in zip(tables, judge_rows(tables, settings), strict=True):
+        columns = {
+            "reason": reason,
+            "held_out": table["held_out"].combine_chunks(),
+            "truncated": pa.array(truncated),
+            "draws": pa.array(draws_of_row[first : first + table.num_rows]),
+        }
+        path = Target(step_folder, len(files)).path("row_fates")
+        files.append(storage.write_parquet(path, pa.table(columns)))
+        first += table.num_rows
+    return tuple(files)
 
 
 def lay(
@@ -222,14 +287,16 @@ def best_fit(slots: Ints, order: Ints, capacity: int) -> tuple[Ints, int]:
 # ---- the packs ------------------------------------------------------------------------------------------------------
 
 
-def _write_packs(paths: Sequence[str], rows: Sequence[int], about: dict[str, Any], plan: str, target: Target) -> Part:
+def _write_packs(
+    paths: Sequence[str], rows: Sequence[int], metadata: dict[str, Any], plan: str, target: Target
+) -> Part:
     planned = storage.map_arrow(plan)
     instruction, response = (planned[name].to_numpy().astype(np.int64) for name in ("instruction", "response"))
     pack_of = planned["pack"].to_numpy()
     packs = int(pack_of[-1]) + 1
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
     tokens, ids = gather(
-        paths, rows, planned["row"].to_numpy().astype(np.int64), instruction, response, about["vocab_size"]
+        paths, rows, planned["row"].to_numpy().astype(np.int64), instruction, response, metadata["vocab_size"]
     )
 
     first = np.searchsorted(pack_of, np.arange(packs + 1))
@@ -243,13 +310,20 @@ def _write_packs(paths: Sequence[str], rows: Sequence[int], about: dict[str, Any
         }
     )
     split = planned.schema.metadata[b"split"].decode()
-    metadata = about | {"epoch": int(planned.schema.metadata[b"epoch"]), "split": split}
-    table = table.replace_schema_metadata({"winnow": json.dumps(metadata, sort_keys=True)})
+    own = metadata | {"epoch": int(planned.schema.metadata[b"epoch"]), "split": split}
+    table = table.replace_schema_metadata({"winnow": json.dumps(own, sort_keys=True)})
     used = len(tokens) - len(ids)
-    counts = {"packs": packs, "sequences": len(ids), "slots": packs * about["capacity"], "slots_used": used}
+    counts = {"packs": packs, "sequences": len(ids), "slots": packs * metadata["capacity"], "slots_used": used}
+    file = storage.write_arrow(target.path(suffix=".arrow"), table)
     if split == "validation":
-        counts = {f"validation_{name}": count for name, count in counts.items()}
-    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), table),), counts=counts)
+        validation = {f"validation_{name}": count for name, count in counts.items()}
+        return Part(files={VALIDATION_PACKS: (file,)}, counts=validation)
+    return Part(files={PACKS: (file,)}, counts=counts)
+
+
+def pack_files(packs: Manifest) -> tuple[TableRef, ...]:
+    """All pack files of the step: of training first, then of validation."""
+    return (*packs.tables(PACKS), *packs.tables(VALIDATION_PACKS))
 
 
 def gather(

@@ -17,23 +17,40 @@ from filters.text import contiguous
 from filters.thinking.strip import StripThinking, Thinking, census, leaks
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target, commit
-from pipelines.ledger.storage import ShardRef
+from pipelines.ledger.step import DROPPED_ROWS
+from pipelines.ledger.storage import TableRef
+from pipelines.steps.step import DROPPED_RECORDS, RECORDS, RecipeStep, always
 
 
 def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
-    """Apply `stages`, in order, to the records. `side`: the census of thinking by shard, where any was looked for.
+    """Apply `stages`, in order, to the records.
 
-    Errors: CheckFailed naming a row whose response holds thinking although the recipe strips it.
+    Raises: CheckFailed: naming a row whose response holds thinking although the recipe strips it.
     """
-    step = Step("refine", 2, {"stages": [stage.parameters() for stage in stages]}, (records.key,))
-    return run.do(
-        step, lambda desk: desk.map(functools.partial(_refine_shard, tuple(stages)), records.shards), of=records
-    )
+    step = REFINE.step({"stages": [stage.parameters() for stage in stages]}, (records.key,))
+    work = functools.partial(_refine_shard, tuple(stages))
+    return run.do(step, lambda context: context.map(work, records.shards), records)
 
 
-def _refine_shard(stages: tuple[Stage, ...], shard: ShardRef, target: Target) -> Part:
+THINKING = "thinking"
+
+REFINE = RecipeStep(
+    name="refine",
+    version=2,
+    products={
+        RECORDS: "the records that pass every filter, as the transforms rewrote them",
+        DROPPED_ROWS: DROPPED_RECORDS,
+        THINKING: "thinking that came in, counted by source and family of tags, where the recipe looks for it",
+    },
+    kept=RECORDS,
+    wanted=always,
+    make=lambda build: refine(build.run, build.records, build.recipe.stages),
+)
+
+
+def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path)
     outcome = apply(stages, records)
     if any(isinstance(stage, StripThinking) for stage in stages):
@@ -44,7 +61,8 @@ def _refine_shard(stages: tuple[Stage, ...], shard: ShardRef, target: Target) ->
     table = _thinking(records, outcome)
     if not table.num_rows:
         return part
-    return part.model_copy(update={"side": (storage.write_arrow(target.path("thinking", ".arrow"), table),)})
+    census_file = storage.write_arrow(target.path("thinking", ".arrow"), table)
+    return part.model_copy(update={"files": {**part.files, THINKING: (census_file,)}})
 
 
 def _check_for_leaks(kept: pa.Table) -> None:

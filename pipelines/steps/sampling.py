@@ -165,6 +165,17 @@ def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
     return Pool(tuple(names), rules, tuple(counts.tolist()), row, instructions, responses, unused, truncated)
 
 
+def judge_rows(measures: Sequence[pa.Table], settings: Sampling) -> Iterator[tuple[pa.Array, npt.NDArray[np.bool_]]]:
+    """For each shard, why each of its rows cannot be drawn (string, "" if it can), and whether its response is cut."""
+    names = sorted({name for table in measures for name in _runs(table)[0]})
+    number = {name: index for index, name in enumerate(names)}
+    cuts = np.array([rule_of(name, settings.groups).long_context == "truncate" for name in names], np.bool_)
+    for table in measures:
+        _, _, response, fault = _judged(table, number, cuts, settings.context)
+        truncated = (fault == 0) & (response < table["response"].to_numpy())
+        yield pa.array(FAULTS, pa.string()).take(pa.array(fault)), truncated
+
+
 def _runs(table: pa.Table) -> tuple[list[str], Ints]:
     """The files' names, run by run, and how many rows each run has."""
     column = table["file"].combine_chunks()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pipelines.steps.tokenization import _fit
 
 from pipelines.export.corpus import export_hrm_text
 from pipelines.ledger import storage
@@ -27,7 +28,6 @@ from pipelines.ledger.run import Target
 from pipelines.recipe import Group, Sampling
 from pipelines.steps.pack import FILE_SLOTS, _plan
 from pipelines.steps.sampling import draw
-from pipelines.steps.tokenization import _fit
 
 UPSTREAM_ROWS = 594_000_000
 SETTINGS = Sampling(epochs=4, context=4097, groups=(Group(prefix="capped", max_per_file=10_000),))

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pipelines.steps.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
 from tokenizers import Tokenizer
 
 from pipelines.ledger import storage
@@ -24,7 +25,6 @@ from pipelines.recipe import load as load_recipe
 from pipelines.records import RAW, conform
 from pipelines.steps.ingest import ingest
 from pipelines.steps.pack import pack
-from pipelines.steps.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
 
 Result = TypeVar("Result")
 

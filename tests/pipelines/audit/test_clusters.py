@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from pipelines.audit.lineage import RunFiles
 
 from dedup.shingles import normalise
 from pipelines.audit import lineage
 from pipelines.audit.clusters import clusters, difference
-from pipelines.audit.lineage import RunFiles
 from pipelines.audit.similar import Found, settings_of, similar
 from pipelines.curate import curate
 from pipelines.errors import InputError, RunError

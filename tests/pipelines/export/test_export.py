@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+from pipelines.steps.tokenization import tokenize, train_tokenizer
 from transformers import AutoTokenizer
 
 from pipelines.errors import CheckFailed, InputError
@@ -22,7 +23,6 @@ from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.steps.pack import pack
-from pipelines.steps.tokenization import tokenize, train_tokenizer
 
 SAMPLING = Sampling(
     epochs=3, context=33, validation=0.1, groups=(Group(prefix="long", max_per_file=20), Group(prefix="few", repeat=5))

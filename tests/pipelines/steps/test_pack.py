@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipelines.steps.tokenization import load, train_tokenizer
 
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
@@ -24,7 +25,6 @@ from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.steps.pack import best_fit, lay, lay_and_write, pack
 from pipelines.steps.sampling import draw, held_out, measure, pool
-from pipelines.steps.tokenization import load, train_tokenizer
 
 CONTEXT = 65
 SAMPLING = Sampling(

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from pipelines.audit.lineage import RunFiles
 
 from filters.stage import Transform
 from filters.text import contiguous
 from filters.thinking.strip import StripThinking, Thinking, leaks
 from pipelines.audit import lineage
-from pipelines.audit.lineage import RunFiles
 from pipelines.audit.report import facts, write_report
 from pipelines.curate import curate
 from pipelines.errors import CheckFailed

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipelines.steps.tokenization import ENVELOPE, SPECIAL, Encoder, load, token_type, tokenize, train_tokenizer
 from tokenizers import Tokenizer
 
 from pipelines.errors import CheckFailed, InputError
@@ -27,7 +28,6 @@ from pipelines.ledger.run import Run, Target
 from pipelines.recipe import TokenizerSpec
 from pipelines.records import DROPPED, RAW, conform
 from pipelines.steps import tokenization as module
-from pipelines.steps.tokenization import ENVELOPE, SPECIAL, Encoder, load, token_type, tokenize, train_tokenizer
 
 WORDS = ("the", "answer", "is", "a", "sum", "of", "two", "numbers", "we", "add", "naïve", "café", "北京", "Ελλάδα")
 SYLLABLES = ("ka", "to", "mi", "ren", "sol", "du", "pex", "an", "or", "ith", "ve", "lu")

@@ -1,0 +1,204 @@
+"""What became of a row? Its way through the steps, up to the packs and epochs that training reads.
+
+`run.json` names the steps of a run, each step's manifest names its files, and a dropped row lies in the step that
+dropped it with reason and evidence. Nothing else is stored: every answer is read back from what the steps wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.errors import RunError
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.runs import RecordedRun
+from pipelines.ledger.storage import FileRef
+from pipelines.steps.pack import PACK, PACKS, ROW_FATES, VALIDATION_PACKS
+from pipelines.steps.step import RECORDS
+from pipelines.steps.tokenize import TOKENS
+
+
+class Place(BaseModel):
+    """Where a row lies in packs. pack: its number among all packs of its split, in training order, from 0."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split: Literal["train", "validation"]
+    epoch: int
+    pack: int
+    file: str
+
+
+class StepFate(BaseModel):
+    """What one step did with a row.
+
+    verdict: `kept` or `dropped`; of the pack step `trained` (drawn for training), `held_out` (for validation),
+    `not_drawn` (usable, but in no epoch) or `unused` (no epoch can draw it, `reason` says why). shard: the file that
+    holds the row. stage, reason, evidence: of a dropped row. draws: how often the epochs draw the row for training.
+    truncated: whether its response is cut to fit the context. places: the packs that hold it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    verdict: Literal["kept", "dropped", "trained", "held_out", "not_drawn", "unused"]
+    shard: str
+    stage: str | None = None
+    reason: str | None = None
+    evidence: dict[str, Any] | None = None
+    draws: int | None = None
+    truncated: bool | None = None
+    places: tuple[Place, ...] | None = None
+
+
+class RowFate(BaseModel):
+    """The fate of one row. verdict: `dropped` if some step dropped it, else `kept`. Texts as they stood last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    run: str
+    verdict: Literal["kept", "dropped"]
+    history: tuple[StepFate, ...]
+    instruction: str
+    response: str
+    condition: str
+
+
+def why(run: RecordedRun, row: str) -> RowFate:
+    """The fate of one row.
+
+    Raises: RunError: if the run never had such a row.
+    """
+    history: list[StepFate] = []
+    record: dict[str, Any] | None = None
+    for step in run.steps:
+        if step.kept != RECORDS:
+            continue
+        found = _in_step(row, step)
+        if found is None:
+            continue
+        fate, record = found
+        history.append(fate)
+        if fate.verdict == "dropped":
+            break
+    if record is None:
+        sources = [source["name"] for source in run.info["settings"]["sources"]]
+        raise RunError(
+            f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>; sources: {', '.join(sources)}"
+        )
+    tokens, packs = run.step(TOKENS.name), run.step(PACK.name)
+    if history[-1].verdict == "kept" and tokens is not None:
+        history += _in_tokens(row, tokens, packs)
+    return RowFate(
+        row=row,
+        run=run.id,
+        verdict="dropped" if history[-1].verdict == "dropped" else "kept",
+        history=tuple(history),
+        **{name: record[name] for name in ("instruction", "response", "condition")},
+    )
+
+
+def _in_step(row: str, step: Manifest) -> tuple[StepFate, dict[str, Any]] | None:
+    """What a step did with a row, and the row as it stands there; None where the step never had it."""
+    at = _find(row, step.dropped)
+    if at is not None:
+        file, index = step.dropped[at[0]], at[1]
+        record = storage.read_parquet(file.path).slice(index, 1).to_pylist()[0]
+        return _dropped(step, file, record), record
+    at = _find(row, step.shards)
+    if at is None:
+        return None
+    file, index = step.shards[at[0]], at[1]
+    record = storage.read_parquet(file.path).slice(index, 1).to_pylist()[0]
+    return StepFate(step=step.step, verdict="kept", shard=file.path), record
+
+
+def _dropped(step: Manifest, file: FileRef, record: dict[str, Any]) -> StepFate:
+    evidence = json.loads(record["evidence"] or "{}")
+    return StepFate(
+        step=step.step,
+        verdict="dropped",
+        shard=file.path,
+        stage=record["stage"],
+        reason=record["reason"],
+        evidence=evidence,
+    )
+
+
+def _find(row: str, files: Sequence[FileRef]) -> tuple[int, int] | None:
+    """Number of the file that holds a row, and the row's index in it. Only ids are read."""
+    for number, file in enumerate(files):
+        ids = (
+            storage.read_parquet(file.path, ["id"])["id"]
+            if file.path.endswith(".parquet")
+            else storage.map_arrow(file.path)["id"]
+        )
+        index = pc.index(ids, row).as_py()
+        if index >= 0:
+            return number, index
+    return None
+
+
+def _in_tokens(row: str, tokens: Manifest, packs: Manifest | None) -> Iterator[StepFate]:
+    """What the tokens step, and then the pack step, did with a row of the corpus."""
+    at = _find(row, tokens.dropped)
+    if at is not None:
+        file = tokens.dropped[at[0]]
+        yield _dropped(tokens, file, storage.read_parquet(file.path).slice(at[1], 1).to_pylist()[0])
+        return
+    at = _find(row, tokens.shards)
+    assert at is not None, "the tokens step accounts for every row of the corpus"
+    yield StepFate(step=tokens.step, verdict="kept", shard=tokens.shards[at[0]].path)
+    if packs is None:
+        return
+    fates = packs.tables(ROW_FATES)[at[0]]
+    fate = storage.read_parquet(fates.path).slice(at[1], 1).to_pylist()[0]
+    places = tuple(_places(row, packs)) if fate["draws"] or fate["held_out"] else ()
+    verdict: Literal["trained", "held_out", "not_drawn", "unused"] = (
+        "unused" if fate["reason"] else "held_out" if fate["held_out"] else "trained" if fate["draws"] else "not_drawn"
+    )
+    yield StepFate(
+        step=packs.step,
+        verdict=verdict,
+        shard=places[0].file if places else fates.path,
+        reason=fate["reason"] or None,
+        draws=fate["draws"],
+        truncated=fate["truncated"],
+        places=places,
+    )
+
+
+def _places(row: str, packs: Manifest) -> Iterator[Place]:
+    for split, product in (("train", PACKS), ("validation", VALIDATION_PACKS)):
+        first = 0
+        for file in packs.tables(product):
+            table = storage.map_arrow(file.path)
+            ids = table["ids"].combine_chunks()
+            matches = pc.indices_nonzero(pc.equal(ids.flatten(), row)).to_numpy()
+            if len(matches):
+                epoch = json.loads(table.schema.metadata[b"winnow"])["epoch"]
+                pack = ids.offsets.to_numpy().searchsorted(matches, "right") - 1
+                yield from (Place(split=split, epoch=epoch, pack=first + int(n), file=file.path) for n in pack)
+            first += table.num_rows
+
+
+def scores(run: RecordedRun, rows: Sequence[str]) -> pa.Table:
+    """What the corpus holds about rows, one line for each of `rows`: id, source, and its `score_*` columns.
+
+    A row that the corpus does not hold has nulls. Only those columns of the corpus are read, a shard at a time.
+    """
+    wanted = pl.DataFrame({"id": list(rows)}, schema={"id": pl.String})
+    matches = [wanted.clear().with_columns(source=pl.lit(None, pl.String))]
+    for shard in run.records.shards:
+        names = [name for name in storage.columns(shard.path) if name in ("id", "source") or name.startswith("score_")]
+        table = pl.DataFrame(storage.read_parquet(shard.path, names))
+        matches.append(table.join(wanted, on="id", how="semi"))
+    return wanted.join(pl.concat(matches, how="diagonal"), on="id", how="left", maintain_order="left").to_arrow()

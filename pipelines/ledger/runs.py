@@ -1,0 +1,225 @@
+"""Which runs were recorded, and of what are they made?
+
+    ROOT/runs/<run>/run.json          the run's steps in order, its settings, and which steps hold corpus and tokens
+                    recipe.yaml       the recipe as the user wrote it
+                    lineage.jsonl     one OpenLineage event for each step made
+                    evaluations.json  scores of checkpoints trained on this run
+                    report.html
+                    checksums.json    digest of each file above but the report, and of each step's manifest
+
+A manifest names the files of its step with their digests, and `checksums.json` names the manifests. So every byte that
+a run stands for is covered from there.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pipelines.errors import RunError, nearest
+from pipelines.ledger import manifest as manifests
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import StepResult
+
+NAMESPACE = uuid.UUID("8d7c1e5a-52b4-5b6c-9f0e-77696e6e6f77")
+"""Name space of the run ids in lineage events, which must be UUIDs."""
+
+CHECKSUMS = "checksums.json"
+EVALUATIONS = "evaluations.json"
+LINEAGE = "lineage.jsonl"
+RECIPE = "recipe.yaml"
+RUN = "run.json"
+
+
+class RecordedRun(NamedTuple):
+    """A recorded run: its root, its id, the content of `run.json`, and the manifests of its steps in order."""
+
+    root: str
+    id: str
+    info: dict[str, Any]
+    steps: tuple[Manifest, ...]
+
+    @property
+    def folder(self) -> str:
+        """The run's folder."""
+        return run_folder(self.root, self.id)
+
+    def step(self, name: str) -> Manifest | None:
+        """The run's step of that name; None where the recipe leaves it out."""
+        return next((step for step in self.steps if step.step == name), None)
+
+    @property
+    def records(self) -> Manifest:
+        """The last step that holds text records: the corpus."""
+        return self.steps[[step.key for step in self.steps].index(self.info["corpus"])]
+
+
+def run_folder(root: str, run: str) -> str:
+    """The folder of a run."""
+    return storage.join(root, "runs", run)
+
+
+def run_id(recipe: str, last: Manifest) -> str:
+    """`<recipe>-<8 hex digits>`, from the run's last step: the same recipe on the same inputs is the same run."""
+    return f"{recipe}-{hashlib.blake2b(last.key.encode(), digest_size=4).hexdigest()}"
+
+
+def record(
+    root: str,
+    recipe: str,
+    recipe_text: str,
+    settings: Mapping[str, Any],
+    products: Mapping[str, Manifest],
+    results: Sequence[StepResult],
+) -> RecordedRun:
+    """Record a run that is finished.
+
+    recipe: its name. recipe_text: as the user wrote it. settings: the recipe as read, JSON-able. products: what the run
+    made -> the step that holds it; `corpus` at least, and `tokenizer`, `tokens`, `packs` of a whole build. results: its
+    steps in order.
+    """
+    name = run_id(recipe, products.get("packs") or products["corpus"])
+    folder = run_folder(root, name)
+    made = [result for result in results if not result.reused]
+    path = storage.join(folder, RUN)
+    before = storage.read_json(path) if storage.exists(path) else {}
+    seconds = {step["key"]: step["seconds"] for step in before.get("steps", [])}
+    info = {
+        "run": name,
+        "recipe": recipe,
+        "finished": now() if made or not before else before["finished"],
+        **{product: step.key for product, step in products.items()},
+        # A reused step keeps the seconds that it took when it was made: the report computes rates from them.
+        "steps": [
+            {
+                "folder": result.step.folder,
+                "name": result.step.name,
+                "key": result.step.key,
+                "seconds": seconds.get(result.step.key, 0.0) if result.reused else round(result.seconds, 3),
+            }
+            for result in results
+        ],
+        "settings": dict(settings),
+    }
+    storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
+    for result in made:
+        storage.append_line(storage.join(folder, LINEAGE), _event(root, name, result))
+    storage.write_json(path, info)
+    write_checksums(root, name, [result.step.folder for result in results])
+    return open_run(root, name)
+
+
+def now() -> str:
+    """The time in UTC, to the millisecond."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _event(root: str, run: str, result: StepResult) -> str:
+    """One OpenLineage RunEvent for a step that was made."""
+    # Imported here: it takes half a second, and most commands write no event.
+    from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, RunEvent, RunState
+    from openlineage.client.event_v2 import Run as LineageRun
+    from openlineage.client.facet_v2 import output_statistics_output_dataset
+    from openlineage.client.serde import Serde
+
+    manifest = result.manifest
+    files = manifest.shards or manifest.all_files
+    statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+        rowCount=manifest.rows_kept, size=sum(file.bytes for file in files), fileCount=len(files)
+    )
+    event = RunEvent(
+        eventType=RunState.COMPLETE,
+        eventTime=now(),
+        run=LineageRun(runId=str(uuid.uuid5(NAMESPACE, f"{run}/{manifest.key}/{now()}"))),
+        job=Job(namespace="winnow", name=f"{run}.{manifest.step}"),
+        producer="https://winnow",
+        inputs=[InputDataset(namespace=root, name=f"steps/{parent}") for parent in manifest.parents],
+        outputs=[
+            OutputDataset(namespace=root, name=f"steps/{manifest.key}", outputFacets={"outputStatistics": statistics})
+        ],
+    )
+    return str(Serde.to_json(event))
+
+
+def record_scores(run: RecordedRun, scores: Sequence[Mapping[str, Any]]) -> None:
+    """Add a checkpoint's scores to the run whose packs it was trained on; a later score replaces an earlier one."""
+    lines = {(line["benchmark"], line["checkpoint"]): dict(line) for line in [*read_scores(run), *scores]}
+    storage.write_json(storage.join(run.folder, EVALUATIONS), list(lines.values()))
+    update_checksum(run, EVALUATIONS)
+
+
+def read_scores(run: RecordedRun) -> list[dict[str, Any]]:
+    """The scores of checkpoints that were trained on this run."""
+    path = storage.join(run.folder, EVALUATIONS)
+    return list(storage.read_json(path)) if storage.exists(path) else []
+
+
+def write_checksums(root: str, run: str, steps: Sequence[str]) -> None:
+    """Write `checksums.json`: path relative to the root -> digest, of the run's files and its steps' manifests."""
+    folder = run_folder(root, run)
+    paths = [storage.join(folder, name) for name in (RUN, RECIPE, LINEAGE, EVALUATIONS)]
+    paths += [manifests.path_of(root, step) for step in dict.fromkeys(steps)]
+    digests = {_relative(root, path): storage.digest(path) for path in paths if storage.exists(path)}
+    storage.write_json(storage.join(folder, CHECKSUMS), digests)
+
+
+def update_checksum(run: RecordedRun, name: str) -> None:
+    """Record the digest of one of the run's files after it was written; the other entries stay as they are."""
+    path = storage.join(run.folder, CHECKSUMS)
+    digests = storage.read_json(path) if storage.exists(path) else {}
+    file = storage.join(run.folder, name)
+    storage.write_json(path, {**digests, _relative(run.root, file): storage.digest(file)})
+
+
+def _relative(root: str, path: str) -> str:
+    return path.removeprefix(root).lstrip("/")
+
+
+def open_run(root: str, name: str) -> RecordedRun:
+    """A recorded run. `name` may be a unique beginning of its id, or `latest`.
+
+    Raises: RunError: naming the nearest run, if there is none of that name or several begin with it.
+    """
+    folders = storage.folders(storage.join(root, "runs"))
+    if not folders:
+        raise RunError(
+            f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
+        )
+    paths = {run: storage.join(root, "runs", run, RUN) for run in folders}
+    infos = {run: storage.read_json(path) for run, path in paths.items() if storage.exists(path)}
+    name = name.rstrip("/").rsplit("/", 1)[-1]
+    if name == "latest" and infos:
+        name = max(infos, key=lambda run: str(infos[run]["finished"]))
+    matches = [name] if name in infos else [run for run in infos if run.startswith(name)]
+    if len(matches) != 1:
+        problem = "several runs begin with this" if matches else "no such run"
+        raise RunError(f"{name}: {problem} in {root}; {nearest(name, matches or folders)}")
+    run = matches[0]
+    steps = tuple(manifests.require(root, step["folder"], run) for step in infos[run]["steps"])
+    return RecordedRun(root, run, infos[run], steps)
+
+
+def run_that_made(root: str, packs: str) -> RecordedRun | None:
+    """The recorded run whose packs have this step key; None where there is none below `root`."""
+    for name in storage.folders(storage.join(root, "runs")):
+        path = storage.join(root, "runs", name, RUN)
+        if storage.exists(path) and storage.read_json(path).get("packs") == packs:
+            return open_run(root, name)
+    return None
+
+
+def step_of_run(root: str, run: str, step: str) -> Manifest | None:
+    """The step of that name of a run given by its whole id; None where the run has no such step.
+
+    Raises: RunError: if there is no such run.
+    """
+    path = storage.join(root, "runs", run, RUN)
+    if not storage.exists(path):
+        runs = storage.folders(storage.join(root, "runs"))
+        raise RunError(f"{run}: no such run in {root}; {nearest(run, runs) if runs else 'it has none'}")
+    folders = [entry["folder"] for entry in storage.read_json(path)["steps"] if entry["name"] == step]
+    return manifests.load(root, folders[0]) if folders else None

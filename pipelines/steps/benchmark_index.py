@@ -1,0 +1,129 @@
+"""Which evaluation items is a corpus checked against? Their text, and the index of it as a step of its own.
+
+Any corpus checked against the same items below one root reuses the index.
+"""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+from typing import Any
+
+import pyarrow as pa
+
+from filters.contamination.index import Index, build, from_table, to_table
+from filters.contamination.rules import CLASSES, RULES
+from pipelines.benchmarks import BENCHMARKS, Benchmark
+from pipelines.errors import InputError, RecipeError, nearest
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest, Part, part
+from pipelines.ledger.run import Run, Target
+from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
+from pipelines.steps.step import RecipeStep
+
+SEED = 0
+"""Computed benchmarks have the same items whatever the seed of the corpus: their scores are compared across runs."""
+
+INDEX = "index"
+
+
+def benchmark_index(run: Run, settings: Contamination) -> Manifest:
+    """Build, or find, the index of the benchmarks' items.
+
+    Raises: RecipeError: as `check_contamination`. InputError: for benchmark files that cannot be read.
+    """
+    check_contamination(settings)
+    step = BENCHMARK_INDEX.step({"benchmarks": [identity_of(spec) for spec in settings.benchmarks]})
+    return run.do(step, lambda context: context.map(_build_index, [settings.benchmarks]))
+
+
+BENCHMARK_INDEX = RecipeStep(
+    name="benchmark-index",
+    version=2,
+    products={INDEX: "n-grams of the items of all benchmarks, one Arrow file"},
+    wanted=lambda recipe: bool(recipe.contamination),
+    make=lambda build: benchmark_index(build.run, contamination_of(build.recipe)),
+    estimate=None,
+)
+
+
+def contamination_of(recipe: Recipe) -> Contamination:
+    """The contamination section of a recipe that has one."""
+    assert recipe.contamination
+    return recipe.contamination
+
+
+def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
+    index = build([(spec.name, benchmark_items(spec)) for spec in specs])
+    return part(index=storage.write_arrow(target.path(suffix=".arrow"), to_table(index)))
+
+
+@functools.lru_cache(maxsize=1)
+def open_index(path: str) -> Index:
+    """The index, mapped once per worker."""
+    return from_table(storage.map_arrow(path))
+
+
+def benchmark_items(spec: BenchmarkSpec) -> pa.Table:
+    """The ITEM table of a recipe's benchmark, for the contamination check and for evaluation.
+
+    Raises: RecipeError: if the recipe names no known benchmark, or gives it the wrong keys. InputError: for its files.
+    """
+    benchmark = _benchmark(spec)
+    if benchmark.generate is not None:
+        assert spec.rows is not None
+        return benchmark.generate(spec.rows, SEED)
+    assert benchmark.read is not None
+    items = benchmark.read([path for pattern in spec.paths for path in storage.expand(pattern)])
+    items = items if spec.rows is None else items.slice(0, spec.rows)
+    if not items.num_rows:
+        raise InputError(f"benchmark {spec.name}: no items in {', '.join(spec.paths)}")
+    return items
+
+
+def _benchmark(spec: BenchmarkSpec) -> Benchmark:
+    name = spec.adapter or spec.name
+    where = f"contamination.benchmarks: {spec.name}"
+    if name not in BENCHMARKS:
+        raise RecipeError(
+            f"{where}: unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} (files of your own: `adapter: items`)"
+        )
+    benchmark = BENCHMARKS[name]
+    if benchmark.generate is not None and spec.paths:
+        raise RecipeError(f"{where}: {name!r} is computed; leave out `path`")
+    if benchmark.generate is not None and spec.rows is None:
+        raise RecipeError(f"{where}: {name!r} is computed; say how many items: `rows: 300`")
+    if benchmark.read is not None and not spec.paths:
+        raise RecipeError(f"{where}: {name!r} reads files; give their `path`")
+    return benchmark
+
+
+def check_contamination(settings: Contamination) -> None:
+    """Check the settings, without reading any file. Raises: RecipeError: naming the key."""
+    if settings.rule not in RULES:
+        raise RecipeError(f"contamination.rule: unknown rule {settings.rule!r}; {nearest(settings.rule, RULES)}")
+    for name in settings.drop:
+        if name not in CLASSES:
+            raise RecipeError(f"contamination.drop: unknown class {name!r}; {nearest(name, CLASSES)}")
+    names = [spec.name for spec in settings.benchmarks]
+    for spec in settings.benchmarks:
+        if names.count(spec.name) > 1:
+            raise RecipeError(
+                f"contamination.benchmarks: two are called {spec.name!r}; give each its own name, and its `adapter`"
+            )
+        _benchmark(spec)
+    if not names:
+        raise RecipeError("contamination.benchmarks: name at least one, or write `contamination: false`")
+
+
+def identity_of(spec: BenchmarkSpec) -> dict[str, Any]:
+    """What the items of a benchmark depend on. File names count, since they are part of the ids; folders do not."""
+    benchmark = _benchmark(spec)
+    files = [path for pattern in spec.paths for path in storage.expand(pattern)]
+    return {
+        "name": spec.name,
+        "adapter": benchmark.name,
+        "version": benchmark.version,
+        "rows": spec.rows,
+        "files": [[posixpath.basename(path), storage.identity(path)] for path in files],
+    }

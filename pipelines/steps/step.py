@@ -1,0 +1,99 @@
+"""What is a step of a recipe? One value says when a recipe has it, how it is made, and what it costs.
+
+`pipelines.steps.STEPS` lists these values in order. `pipelines.curate` makes them, `pipelines.plan` prices them, and
+the flows count them; none of these names a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from filters.contamination.paraphrase import Embed
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import Run
+from pipelines.ledger.step import StepType
+from pipelines.recipe import Recipe
+
+RECORDS = "records"
+"""The product of steps that keep text records: Parquet files of RECORD and `score_*` columns."""
+
+DROPPED_RECORDS = "the records dropped, as they were judged, with stage, reason and evidence"
+"""What every record step's product `dropped` holds."""
+
+
+@dataclass
+class Build:
+    """A recipe that is being made: where, and what its steps have left so far.
+
+    embed: sentence vectors, for `contamination: {semantic: true}`. made: step name -> manifest, in order.
+    """
+
+    run: Run
+    recipe: Recipe
+    embed: Embed | None = None
+    made: dict[str, Manifest] = field(default_factory=dict)
+
+    @property
+    def records(self) -> Manifest:
+        """The last step so far that holds text records."""
+        return next(manifest for manifest in reversed(self.made.values()) if manifest.kept == RECORDS)
+
+
+class Workload(NamedTuple):
+    """What a recipe gives a step to do: bytes of text, rows, and what an epoch draws of them."""
+
+    recipe: Recipe
+    text_bytes: float
+    rows: float
+    drawn_rows: float
+    drawn_tokens: float
+
+
+class Rate(NamedTuple):
+    """What a step was measured to take (`pipelines/rates.json`).
+
+    core_seconds_before: before it sees any text. disk_bytes_per_byte: written per byte of text. memory_gb: of a worker.
+    """
+
+    core_seconds_before: float
+    mb_per_core_second: float
+    memory_gb: float
+    disk_bytes_per_byte: float = 0.0
+
+
+class Estimate(NamedTuple):
+    """What a step will take. memory_gb: of its largest task."""
+
+    core_seconds: float
+    memory_gb: float
+    disk_bytes: float
+
+
+Rates = Mapping[str, Rate]
+
+
+def by_text(step: str, workload: Workload, rates: Rates) -> Estimate:
+    """The estimate of a step whose cost grows with the text alone."""
+    rate = rates[step]
+    seconds = rate.core_seconds_before + workload.text_bytes / 1e6 / rate.mb_per_core_second
+    return Estimate(seconds, rate.memory_gb, workload.text_bytes * rate.disk_bytes_per_byte)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeStep(StepType):
+    """A step type that recipes have.
+
+    wanted: whether a recipe has this step. make: makes or reuses it. estimate: what it will take, given its name, the
+    workload and the measured rates; None for a step whose cost does not grow with the corpus.
+    """
+
+    wanted: Callable[[Recipe], bool]
+    make: Callable[[Build], Manifest]
+    estimate: Callable[[str, Workload, Rates], Estimate] | None = by_text
+
+
+def always(recipe: Recipe) -> bool:
+    """For a step that every recipe has."""
+    return True

@@ -1,0 +1,173 @@
+"""Which tokenizer is a corpus written in? One trained on the corpus, or a `tokenizer.json` that the recipe names."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest, Part, part
+from pipelines.ledger.run import Run, StepContext, Target
+from pipelines.ledger.storage import TableRef
+from pipelines.recipe import TokenizerSpec
+from pipelines.steps.encoding import CHUNK_ROWS, SPECIAL, SPLIT, Ints, encoder
+from pipelines.steps.ingest import INGEST
+from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, always, by_text
+
+TOKENIZER_JSON = "tokenizer"
+"""The product: one `tokenizer.json`."""
+
+SAMPLE_CHARS = 10_000
+"""A tokenizer is trained on so many characters of each instruction and of each response."""
+
+SAMPLE_BYTES = 32 << 20
+"""...and on at most so much text of each source, so that it costs about ten core-seconds per source however large the
+corpus is. Upstream caps documents per file instead."""
+
+
+def train_tokenizer(run: Run, records: Manifest, settings: TokenizerSpec) -> Manifest:
+    """Train byte-level BPE on the records, or take the `tokenizer.json` that `settings.path` names.
+
+    The product is a `tokenizer.json` that Hugging Face's library loads; `counts` has `vocabulary/trained` or
+    `vocabulary/given`, its size. A trained one depends on the set of records alone: not on their order, their shards or
+    any thread count.
+
+    Raises: InputError: if a given tokenizer cannot be used. CheckFailed: if there is no text to train on.
+    """
+    if settings.path is not None:
+        data = _read(settings.path)
+        checked = encoder(data, settings.path)
+        given = TOKENIZER.step({"given": storage.identity(settings.path)})
+        work = functools.partial(_copy, data, checked.vocab_size)
+        return run.do(given, lambda context: context.map(work, ["given"]))
+    parameters = {"vocab_size": settings.vocab_size, "sample_bytes": SAMPLE_BYTES, "sample_chars": SAMPLE_CHARS}
+    step = TOKENIZER.step(parameters, (records.key,))
+    return run.do(step, lambda context: _train(context, records.shards, settings.vocab_size))
+
+
+def _make(build: Build) -> Manifest:
+    records = build.records
+    if not records.rows_kept:
+        raise CheckFailed(_no_row_left(build.made))
+    return train_tokenizer(build.run, records, build.recipe.tokenizer)
+
+
+def _no_row_left(made: Mapping[str, Manifest]) -> str:
+    """Where all rows went, for a recipe that leaves none."""
+    reasons = {reason: rows for manifest in made.values() for reason, rows in manifest.reasons.items()}
+    largest = sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
+    listed = ", ".join(f"{reason} {rows:,}" for reason, rows in largest) or "the sources have none"
+    return f"no row is left of {made[INGEST.name].rows_in or 0:,}: {listed}"
+
+
+def _on_sample(step: str, workload: Workload, rates: Rates) -> Estimate:
+    """Training reads a sample of each source; the rest is only read, at the rate of ingest."""
+    estimate, rate = by_text(step, workload, rates), rates[step]
+    sample = min(workload.text_bytes, SAMPLE_BYTES * len(workload.recipe.sources))
+    training = rate.core_seconds_before + sample / 1e6 / rate.mb_per_core_second
+    reading = workload.text_bytes / 1e6 / rates[INGEST.name].mb_per_core_second
+    return estimate._replace(core_seconds=training + reading)
+
+
+TOKENIZER = RecipeStep(
+    name="tokenizer",
+    version=1,
+    products={TOKENIZER_JSON: "a tokenizer.json"},
+    wanted=always,
+    make=_make,
+    estimate=_on_sample,
+)
+
+
+def _train(context: StepContext, shards: Sequence[TableRef], vocab_size: int) -> list[Part]:
+    # A record's digest decides whether it is in the sample, so the sample does not depend on the order of records. The
+    # first phase counts bytes per source and bin (the first two bytes of the digest); each source then gives its first
+    # bins, as many as fit in the budget.
+    tallies = context.map(_tally, shards, phase="tally")
+    limits = _sample_limits([storage.map_arrow(part.file("tally").path) for part in tallies], SAMPLE_BYTES)
+    texts = context.map(functools.partial(_draw_texts, limits), shards, phase="texts")
+    paths = tuple(part.file("texts").path for part in texts if part.rows("texts"))
+    if not paths:
+        raise CheckFailed("no record is left to train a tokenizer on")
+    return context.map(functools.partial(_fit, vocab_size), [paths])
+
+
+def _sample_columns(shard: TableRef) -> pa.Table:
+    """source, bin (the first two bytes of the digest), instruction and response cut to SAMPLE_CHARS."""
+    table = storage.read_parquet(shard.path, ["source", "digest", "instruction", "response"]).combine_chunks()
+    digests = table["digest"].combine_chunks()
+    leading = np.frombuffer(digests.buffers()[1] or b"", ">u2")[8 * digests.offset :: 8][: len(digests)]
+    cut = [pc.utf8_slice_codeunits(table[name], 0, SAMPLE_CHARS) for name in ("instruction", "response")]
+    columns = [table["source"], pa.array(leading.astype(np.int32)), *cut]
+    return pa.table(columns, ["source", "bin", "instruction", "response"])
+
+
+def _tally(shard: TableRef, target: Target) -> Part:
+    table = _sample_columns(shard)
+    size = pc.add(pc.binary_length(table["instruction"]), pc.binary_length(table["response"])).cast(pa.int64())
+    tally = table.select(["source", "bin"]).append_column("bytes", size).group_by(["source", "bin"], use_threads=False)
+    return part(tally=storage.write_arrow(target.path(suffix=".arrow"), tally.aggregate([("bytes", "sum")])))
+
+
+def _sample_limits(tallies: Sequence[pa.Table], budget: int) -> dict[str, int]:
+    """Per source, how many bins from 0 have text that fits in `budget` bytes together; at least the first with text."""
+    sizes: dict[str, Ints] = {}
+    for tally in tallies:
+        for source in pc.unique(tally["source"]).to_pylist():
+            rows = tally.filter(pc.equal(tally["source"], source))
+            size = sizes.setdefault(source, np.zeros(1 << 16, np.int64))
+            size[rows["bin"].to_numpy()] += rows["bytes_sum"].to_numpy()
+    limits = {}
+    for source, size in sorted(sizes.items()):
+        fitting = int(np.searchsorted(np.cumsum(size), budget, side="right"))
+        limits[source] = max(fitting, int(np.argmax(size > 0)) + 1)
+    return limits
+
+
+def _draw_texts(limits_of: dict[str, int], shard: TableRef, target: Target) -> Part:
+    table = _sample_columns(shard)
+    sources = table["source"].combine_chunks().dictionary_encode()
+    limits = np.array([limits_of[source] for source in sources.dictionary.to_pylist()], np.int64)
+    drawn = table["bin"].to_numpy() < limits[sources.indices.to_numpy()]
+    texts = table.filter(pa.array(drawn, pa.bool_())).select(["instruction", "response"])
+    return part(texts=storage.write_parquet(target.path(), texts))
+
+
+def _fit(vocab_size: int, paths: tuple[str, ...], target: Target) -> Part:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    byte_level = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    split = pre_tokenizers.Split(Regex(SPLIT), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(**byte_level)])
+    tokenizer.post_processor = processors.ByteLevel(**byte_level)
+    tokenizer.decoder = decoders.ByteLevel(**byte_level)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL),
+        # All 256 bytes, or a byte that the sample lacks could not be encoded at all.
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    batches = itertools.chain.from_iterable(storage.read_parquet(path).to_batches(CHUNK_ROWS) for path in paths)
+    tokenizer.train_from_iterator((column.to_pylist() for batch in batches for column in batch.columns), trainer)
+    data = tokenizer.to_str(pretty=True).encode()
+    return _copy(data, encoder(data, "the trained tokenizer").vocab_size, "trained", target)
+
+
+def _copy(data: bytes, vocab_size: int, origin: str, target: Target) -> Part:
+    file = storage.write_bytes(storage.join(target.folder, "shards", "tokenizer.json"), data)
+    return part(tokenizer=file, counts={f"vocabulary/{origin}": vocab_size})
+
+
+def _read(path: str) -> bytes:
+    if not storage.exists(path):
+        raise InputError(f"{path}: no such tokenizer (relative paths are taken from the recipe's folder)")
+    return storage.read_bytes(path)
