@@ -1,8 +1,8 @@
-"""A contamination check by itself: any corpus against evaluation sets, through the steps of a build.
+"""Does any corpus contain items of evaluation sets? A contamination check by itself, through the steps of a build.
 
-A scan is a recipe of one source, no stages and a contamination section, and ends with text: `ingest`, then
-`drop_contaminated`. So it resumes, reuses and is told about like a build, and its shards are the corpus without its
-leaks. What is here makes that recipe out of a command line, and reads the answer back from the run's files.
+A scan is a recipe of one source, no stages and a contamination section, and it ends with text: `ingest`, then
+`contamination`. So it resumes and reuses steps like a build, and its shards are the corpus without the rows that leak.
+This module makes that recipe from a command line, and reads the answer back from the files of the run.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
 
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import InputError, RecipeError, nearest
@@ -27,23 +28,23 @@ from pipelines.steps.contamination_report import CLEAN_IDS, HITS
 from pipelines.steps.decontaminate import CONTAMINATION
 
 SOURCE = "corpus"
-"""The name of a scan's one source, with which the ids of its rows begin."""
+"""The name of the one source of a scan. The ids of its rows begin with it."""
 
-ASKED = ("instruction", "question", "prompt", "problem", "query", "input")
-ANSWERED = ("response", "answer", "output", "completion", "solution", "target", "chosen")
-TALKED = ("messages", "conversations", "conversation")
-WRITTEN = ("text", "content", "document")
-"""Names that columns commonly have, the likeliest first, where the user names none."""
+INSTRUCTION_COLUMNS = ("instruction", "question", "prompt", "problem", "query", "input")
+RESPONSE_COLUMNS = ("response", "answer", "output", "completion", "solution", "target", "chosen")
+CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
+TEXT_COLUMNS = ("text", "content", "document")
+"""Common names of columns, the likeliest first, for files whose columns the user does not name."""
 
-WORST = 20
-"""Hits that the answer quotes."""
+MAX_WORST_HITS = 20
+"""Hits quoted in the answer. All hits are in the `hits` files."""
 
 
 # The recipe
 
 
-class Found(NamedTuple):
-    """Evaluation sets found, and the files looked at that are none."""
+class EvaluationSets(NamedTuple):
+    """The evaluation sets of a scan, and the files that were searched and hold none."""
 
     specs: tuple[BenchmarkSpec, ...]
     others: tuple[str, ...]
@@ -54,13 +55,14 @@ def scan_recipe(
 ) -> Recipe:
     """The recipe of a scan.
 
-    corpus: paths, folders, globs or URLs. columns: as a recipe's source has them, None to guess by names.
-    Errors: InputError where there is no file, or none of a known format; RecipeError where no column can be guessed.
+    corpus: paths, folders, globs or URLs. columns: as in a source of a recipe, None to guess them by name.
+
+    Raises: InputError: if there is no file, or none of a known format. RecipeError: if the columns cannot be guessed.
     """
-    found = [path for pattern in corpus for path in storage.expand(_absolute(pattern))]
-    paths = [path for path in found if storage.suffix(path) in FORMATS]
+    files = [path for pattern in corpus for path in storage.expand(_absolute(pattern))]
+    paths = [path for path in files if storage.suffix(path) in FORMATS]
     if not paths:
-        raise InputError(f"{', '.join(corpus)}: no file of a format that is read: {' '.join(FORMATS)}")
+        raise InputError(f"{', '.join(corpus)}: no file of a known format ({' '.join(FORMATS)})")
     mapped = dict(columns) if columns else guess_columns(paths[0])
     source = SourceSpec(name=SOURCE, path=tuple(paths), columns=mapped, condition="direct")
     return Recipe(
@@ -73,14 +75,14 @@ def scan_recipe(
 
 
 def _absolute(path: str) -> str:
-    """A path as workers see it, whatever folder they run in."""
+    """A path that does not depend on the working directory, which workers may not share."""
     return str(Path(path).expanduser().absolute()) if storage.is_local(path) else path
 
 
 def guess_columns(path: str) -> dict[str, str]:
-    """Which columns of a file hold the pair, the conversation or the text, by their names.
+    """Which columns of a file hold the pair, the conversation or the text, guessed by their names.
 
-    Errors: RecipeError naming the columns that there are, where none has a common name.
+    Raises: RecipeError: naming the columns of the file, if none has a common name.
     """
     names = column_names(path)
 
@@ -88,21 +90,25 @@ def guess_columns(path: str) -> dict[str, str]:
         by_case = {name.lower(): name for name in reversed(names)}
         return next((by_case[candidate] for candidate in candidates if candidate in by_case), None)
 
-    asked, answered, talked, written = (first(candidates) for candidates in (ASKED, ANSWERED, TALKED, WRITTEN))
-    if talked:
-        return {"messages": talked}
-    if asked and answered:
-        return {"instruction": asked, "response": answered}
-    if written or asked or answered:
-        return {"text": str(written or asked or answered)}
+    instruction, response = first(INSTRUCTION_COLUMNS), first(RESPONSE_COLUMNS)
+    messages, text = first(CONVERSATION_COLUMNS), first(TEXT_COLUMNS)
+    if messages:
+        return {"messages": messages}
+    if instruction and response:
+        return {"instruction": instruction, "response": response}
+    if text or instruction or response:
+        return {"text": str(text or instruction or response)}
     raise RecipeError(
-        f"{path}: no column has a name that tells what it holds (there are: {', '.join(names) or 'none'}); "
-        "say it: --columns instruction=question,response=answer, or --columns text=body, or --columns messages=turns"
+        f"{path}: no column has a common name (columns: {', '.join(names) or 'none'}); name them: "
+        "--columns instruction=question,response=answer, or --columns text=body, or --columns messages=turns"
     )
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`instruction=question,response=answer` as a mapping. Errors: RecipeError where it is not written so."""
+    """`instruction=question,response=answer` as a mapping.
+
+    Raises: RecipeError: if it is written otherwise.
+    """
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(key.strip() and equals and column.strip() for key, equals, column in pairs):
         raise RecipeError(
@@ -111,27 +117,28 @@ def parse_columns(text: str) -> dict[str, str]:
     return {key.strip(): column.strip() for key, _, column in pairs}
 
 
-def find_benchmarks(arguments: Sequence[str]) -> Found:
-    """The evaluation sets that arguments name.
+def find_benchmarks(arguments: Sequence[str]) -> EvaluationSets:
+    """The evaluation sets that the arguments name.
 
-    `name=path` reads the files as that benchmark (`generated=300` computes so many items); a name of your own reads
-    columns `question`, `answer`, `choices`, `passage`. A folder, file or glob alone is searched: files are known by the
-    names under which sets are published, and else by their columns (decon's normalised JSON lines, or `question`).
+    `name=path` reads the files as that benchmark, and `generated=300` generates 300 items. With a name of your own, the
+    columns `question`, `answer`, `choices` and `passage` are read. A folder, file or glob alone is searched: files are
+    recognised by the names under which sets are published, else by their columns (decon's normalised JSON lines, or
+    `question`).
 
-    Errors: InputError where a path has no file, or no evaluation set is found; RecipeError for a name given twice.
+    Raises: InputError: if a path has no file, or no evaluation set is found. RecipeError: if a name is given twice.
     """
     specs: list[BenchmarkSpec] = []
     others: list[str] = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if not equals:
-            found = _search(argument)
-            specs += found.specs
-            others += found.others
+            sets = _search(argument)
+            specs += sets.specs
+            others += sets.others
             continue
         if name in BENCHMARKS and BENCHMARKS[name].generate is not None:
             if not path.isdigit() or int(path) < 1:
-                raise RecipeError(f"--benchmarks {argument}: {name} is computed; say how many items: {name}=300")
+                raise RecipeError(f"--benchmarks {argument}: {name} is generated; give the number of items: {name}=300")
             specs.append(BenchmarkSpec(name=name, rows=int(path)))
             continue
         files = storage.expand(_absolute(path))
@@ -144,51 +151,56 @@ def find_benchmarks(arguments: Sequence[str]) -> Found:
     if not specs:
         raise InputError(
             f"--benchmarks {' '.join(arguments)}: no evaluation set found; "
-            f"name it: gsm8k=FILE ({nearest('', BENCHMARKS)})"
+            f"give its name: gsm8k=FILE ({nearest('', BENCHMARKS)})"
         )
     names = [spec.name for spec in specs]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise RecipeError(f"--benchmarks: {twice[0]} is named twice; give both files in one glob, or a name of its own")
-    return Found(tuple(specs), tuple(others))
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise RecipeError(
+            f"--benchmarks: {repeated[0]} is named twice; give both files as one glob, or two different names"
+        )
+    return EvaluationSets(tuple(specs), tuple(others))
 
 
 def _spec(name: str, files: Sequence[str], adapter: str | None = None) -> BenchmarkSpec:
     return BenchmarkSpec(name=name, adapter=adapter, path=files[0] if len(files) == 1 else tuple(files))
 
 
-def _search(pattern: str) -> Found:
+def _search(pattern: str) -> EvaluationSets:
+    """The evaluation sets among the files of a folder or glob."""
     files = storage.expand(_absolute(pattern))
-    known: dict[str, list[str]] = {}
-    rest = []
+    published: dict[str, list[str]] = {}
+    unknown = []
     for path in files:
-        owners = [
-            name for name, one in BENCHMARKS.items() if any(fnmatch.fnmatch(path, f"*/{end}") for end in one.files)
+        names = [
+            name
+            for name, benchmark in BENCHMARKS.items()
+            if any(fnmatch.fnmatch(path, f"*/{ending}") for ending in benchmark.files)
         ]
-        for name in owners:
-            known.setdefault(name, []).append(path)
-        if not owners:
-            rest.append(path)
-    specs = [_spec(name, paths) for name, paths in known.items()]
+        for name in names:
+            published.setdefault(name, []).append(path)
+        if not names:
+            unknown.append(path)
+    specs = [_spec(name, paths) for name, paths in published.items()]
     adapted: dict[tuple[str, str], list[str]] = {}
     others = []
-    for path in rest:
+    for path in unknown:
         adapter = _adapter(path)
         if adapter is None:
             others.append(path)
             continue
         stem = posixpath.basename(path).split(".")[0]
-        # decon cuts a set into files called <set>_<split>-<n>.
+        # decon names its files <set>_<split>-<n>.
         name = (
             "decon_" + re.sub(r"(_(train|test|dev|val|validation))?(-\d+)?$", "", stem) if adapter == "decon" else stem
         )
         adapted.setdefault((re.sub(r"[^A-Za-z0-9_.\-]", "_", name), adapter), []).append(path)
     specs += [_spec(name, paths, adapter) for (name, adapter), paths in adapted.items()]
-    return Found(tuple(specs), tuple(others))
+    return EvaluationSets(tuple(specs), tuple(others))
 
 
 def _adapter(path: str) -> str | None:
-    """How a file that is no published set is read, or None where it holds no items."""
+    """The adapter that reads a file which is not a published set. None if the file holds no items."""
     if storage.suffix(path) not in FORMATS:
         return None
     names = set(column_names(path))
@@ -200,66 +212,128 @@ def _adapter(path: str) -> str | None:
 # The answer
 
 
-def summary(run: RecordedRun) -> dict[str, Any]:
-    """What a scan found, read back from its files: what `winnow scan --json` prints, but for what the flow adds."""
+class BenchmarkHits(BaseModel):
+    """One evaluation set: its items, those found in the corpus, and the rows that contain one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    benchmark: str
+    items: int
+    contaminated: int
+    rows: int
+
+
+class ClassCount(BaseModel):
+    """Distinct rows and items with hits of one class (`filters.contamination.rules.CLASSES`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    items: int
+
+
+class Hit(BaseModel):
+    """A row that contains an item.
+
+    score, longest: as in the `hits` files. field, start, end: where in the row, in characters. span: the text there.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    benchmark: str
+    item: str
+    score: float
+    longest: int
+    field: str
+    start: int
+    end: int
+    span: str
+
+
+class ScanSummary(BaseModel):
+    """The result of a scan.
+
+    columns: as the recipe maps them. rows_in: rows read, of which `unreadable` were no records, by reason. flagged:
+    `stage/reason` -> rows dropped. classes: every hit by class, whether it drops its row or not. worst: the leaks that
+    share most with their items. hits, flagged_rows, clean_rows: paths of Parquet files. clean_ids: paths of JSON files,
+    one for each evaluation set.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    columns: dict[str, str] | None
+    rule: str
+    rows_in: int
+    unreadable: dict[str, int]
+    rows_clean: int
+    flagged: dict[str, int]
+    classes: dict[str, ClassCount]
+    benchmarks: tuple[BenchmarkHits, ...]
+    worst: tuple[Hit, ...]
+    hits: tuple[str, ...]
+    flagged_rows: tuple[str, ...]
+    clean_rows: tuple[str, ...]
+    clean_ids: tuple[str, ...]
+
+
+def summary(run: RecordedRun) -> ScanSummary:
+    """The result of a recorded scan, read from its files."""
     read, checked = run.steps[0], run.step(CONTAMINATION.name)
     assert checked is not None
     hits, clean_ids = ([file.path for file in checked.files(product)] for product in (HITS, CLEAN_IDS))
     tables = [storage.read_parquet(path) for path in hits]
     table = pa.concat_tables(tables) if tables else None
-    items = [storage.read_json(path) for path in clean_ids]
     settings = run.info["settings"]
-    return {
-        "run": run.id,
-        "columns": settings["sources"][0]["columns"],
-        "rule": settings["contamination"]["rule"],
-        "rows_in": read.rows_in or 0,
-        "unreadable": read.counts,
-        "rows_clean": checked.rows_kept,
-        "flagged": checked.counts,
-        "classes": _classes(table),
-        "benchmarks": [
-            {
-                "benchmark": value["benchmark"],
-                "items": value["items"],
-                "contaminated": len(value["contaminated"]),
-                "rows": _rows(table, value["benchmark"]),
-            }
-            for value in items
-        ],
-        "worst": _worst(table),
-        "hits": hits,
-        "flagged_rows": [shard.path for shard in checked.dropped],
-        "clean_rows": [shard.path for shard in checked.shards],
-        "clean_ids": clean_ids,
-    }
+    return ScanSummary(
+        run=run.id,
+        columns=settings["sources"][0]["columns"],
+        rule=settings["contamination"]["rule"],
+        rows_in=read.rows_in or 0,
+        unreadable=read.counts,
+        rows_clean=checked.rows_kept or 0,
+        flagged=checked.counts,
+        classes=_classes(table),
+        benchmarks=tuple(
+            BenchmarkHits(
+                benchmark=value["benchmark"],
+                items=value["items"],
+                contaminated=len(value["contaminated"]),
+                rows=_rows(table, value["benchmark"]),
+            )
+            for value in map(storage.read_json, clean_ids)
+        ),
+        worst=_worst(table),
+        hits=tuple(hits),
+        flagged_rows=tuple(shard.path for shard in checked.dropped),
+        clean_rows=tuple(shard.path for shard in checked.shards),
+        clean_ids=tuple(clean_ids),
+    )
 
 
-def _classes(hits: pa.Table | None) -> dict[str, dict[str, int]]:
-    """Class -> the rows and the items that it concerns."""
+def _classes(hits: pa.Table | None) -> dict[str, ClassCount]:
     if hits is None:
         return {}
-    counted = hits.group_by("class").aggregate([("row", "count_distinct"), ("item", "count_distinct")])
+    counts = hits.group_by("class").aggregate([("row", "count_distinct"), ("item", "count_distinct")])
     return {
-        row["class"]: {"rows": row["row_count_distinct"], "items": row["item_count_distinct"]}
-        for row in counted.sort_by("class").to_pylist()
+        line["class"]: ClassCount(rows=line["row_count_distinct"], items=line["item_count_distinct"])
+        for line in counts.sort_by("class").to_pylist()
     }
 
 
 def _rows(hits: pa.Table | None, benchmark: str) -> int:
-    """Rows that hold an item of the benchmark."""
+    """Rows that contain an item of the benchmark."""
     if hits is None:
         return 0
-    mine = hits.filter(pc.and_(pc.equal(hits["benchmark"], benchmark), pc.equal(hits["class"], "test_leak")))
-    return len(pc.unique(mine["row"]))
+    leaks = hits.filter(pc.and_(pc.equal(hits["benchmark"], benchmark), pc.equal(hits["class"], "test_leak")))
+    return len(pc.unique(leaks["row"]))
 
 
-def _worst(hits: pa.Table | None) -> list[dict[str, Any]]:
-    """The leaks that share the longest runs with their items."""
+def _worst(hits: pa.Table | None) -> tuple[Hit, ...]:
+    """The leaks with the highest scores, then with the longest runs shared with their items."""
     if hits is None:
-        return []
-    shown = ["row", "benchmark", "item", "score", "longest", "field", "start", "end", "span"]
-    leaks = hits.filter(pc.equal(hits["class"], "test_leak")).select(shown)
+        return ()
+    leaks = hits.filter(pc.equal(hits["class"], "test_leak")).select(list(Hit.model_fields))
     order = [("score", "descending"), ("longest", "descending"), ("row", "ascending"), ("item", "ascending")]
-    rows: list[dict[str, Any]] = leaks.sort_by(order).slice(0, WORST).to_pylist()
-    return rows
+    return tuple(Hit(**row) for row in leaks.sort_by(order).slice(0, MAX_WORST_HITS).to_pylist())
