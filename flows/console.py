@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, a line per step elsewhere; always on stderr."""
+"""What does a user see while a run goes on? A progress bar on a terminal and a line per step, always on stderr."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console as Rich
+from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,7 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.ledger import run as runs
+if TYPE_CHECKING:  # the ledger loads Arrow and the filters, which a command that shows no step does not need
+    from pipelines.ledger import run as runs
+
+MIN_RATE_SECONDS = 0.05
+"""A rate over a shorter time says nothing: the clock and start-up dominate it."""
 
 
 def count(number: int | float) -> str:
@@ -29,81 +33,95 @@ def count(number: int | float) -> str:
     return f"{number:,.0f}"
 
 
+def quantity(number: int, noun: str) -> str:
+    """(1, "file") -> `1 file`; (2345, "file") -> `2,345 files`."""
+    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+
+
 def rate(rows: int, seconds: float) -> str:
-    """Rows per second, or nothing where the time is too short to divide by."""
-    return f"{count(rows / seconds)} rows/s" if seconds > 0.05 else ""
+    """Rows per second; an empty string if the time is too short to measure."""
+    return f"{count(rows / seconds)} rows/s" if seconds > MIN_RATE_SECONDS else ""
+
+
+def output_of(result: runs.StepResult) -> str:
+    """What a step wrote: rows kept and dropped; for a step that conserves no rows, the files of its main product."""
+    manifest = result.manifest
+    if manifest.rows_kept is None:
+        return quantity(len(manifest.files(result.step.type.main_product)), "file")
+    return f"{quantity(manifest.rows_kept, 'row')} kept, {count(manifest.rows_dropped or 0)} dropped"
 
 
 class Console:
-    """Shows steps. `quiet` shows nothing, for `--json` into a pipe and for schedulers with a UI of their own."""
+    """Prints progress and lines on stderr. A `quiet` one prints nothing: for `--json` without a terminal, and for flows
+    that a scheduler starts."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.rich = Rich(stderr=True, quiet=quiet)
+        self.rich = RichConsole(stderr=True, quiet=quiet)
         self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.rich,
             transient=True,
             disable=not self.rich.is_terminal or quiet,
         )
         self.bar: TaskID | None = None
-        self.shown = ""
+        self.bar_name = ""
 
     def watch(self, progress: runs.Progress) -> None:
-        """Move the bar: the step, its phase where it has several, shards done, rows kept, rows per second."""
+        """Move the bar of a step: shards done, rows kept, rows per second."""
         if progress.phase == "reused":
             return
         name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
-        words = ""
+        text = ""
         if progress.rows_in and progress.rows_kept is not None:
-            words = f"{count(progress.rows_kept)} rows kept, {rate(progress.rows_in, progress.seconds)}"
-        self.show(name, progress.done, progress.total, words)
+            text = f"{quantity(progress.rows_kept, 'row')} kept, {rate(progress.rows_in, progress.seconds)}"
+        self.move_bar(name, progress.done, progress.total, text)
 
-    def trained(self, metrics: Mapping[str, Any]) -> None:
-        """Move the bar of a training: steps, and of the last one all that was measured."""
-        right, whole = metrics["token_accuracy"], metrics["sequence_accuracy"]
-        words = (
-            f"loss {metrics['loss']:.3f}, right {right:.0%} of tokens {whole:.0%} of answers, "
-            f"gradient {metrics['grad_norm']:.2f}, {count(metrics['tokens_per_second'])} tokens/s, "
-            f"MFU {metrics['mfu']:.0%}, wait {metrics['input_wait']:.0%}, {metrics['memory'] / 1e9:.1f} GB"
+    def watch_training(self, metrics: Mapping[str, Any]) -> None:
+        """Move the bar of a training: steps done, and the metrics of the last one (`training.journal.Metrics`)."""
+        text = (
+            f"loss {metrics['loss']:.3f}, correct: {metrics['token_accuracy']:.0%} of tokens, "
+            f"{metrics['sequence_accuracy']:.0%} of answers, gradient norm {metrics['grad_norm']:.2f}, "
+            f"{count(metrics['tokens_per_second'])} tokens/s, MFU {metrics['mfu']:.0%}, "
+            f"input wait {metrics['input_wait']:.0%}, {metrics['memory'] / 1e9:.1f} GB"
         )
-        self.show("train", metrics["step"], metrics["total_steps"], words)
+        self.move_bar("train", metrics["step"], metrics["total_steps"], text)
 
-    def show(self, name: str, done: int, total: int, words: str = "") -> None:
-        """Move the bar of that name; the one before it goes."""
-        if name != self.shown:
+    def move_bar(self, name: str, done: int, total: int, text: str = "") -> None:
+        """Move the bar of this name. A new name replaces the bar."""
+        if name != self.bar_name:
             if self.bar is not None:
                 self.bars.remove_task(self.bar)
-            # What was there before does not count as speed.
-            self.bar, self.shown = self.bars.add_task(name, total=total, completed=done, words=""), name
+            # `completed` from the start: the remaining time is estimated from what is done after it.
+            self.bar, self.bar_name = self.bars.add_task(name, total=total, completed=done, text=""), name
         assert self.bar is not None
-        self.bars.update(self.bar, completed=done, total=total, words=words)
+        self.bars.update(self.bar, completed=done, total=total, text=text)
 
-    def finished(self, result: runs.StepResult) -> None:
-        """Print one line for a finished step."""
+    def step_finished(self, result: runs.StepResult) -> None:
+        """Print the line of a finished step."""
         manifest = result.manifest
         if manifest.rows_kept is None:
             files = len(manifest.files(result.step.type.main_product))
-            rows = f"{files:>10} file{'s' if files != 1 else ''}"
+            output = f"{count(files):>10} file{'' if files == 1 else 's'}"
         else:
-            rows = f"{count(manifest.rows_kept):>10} kept"
-            rows += f"  {count(manifest.rows_dropped):>8} dropped" if manifest.rows_dropped else ""
-        speed = "reused" if result.reused else f"{result.seconds:6.1f} s"
+            output = f"{count(manifest.rows_kept):>10} kept"
+            output += f"  {count(manifest.rows_dropped):>8} dropped" if manifest.rows_dropped else ""
+        time = "reused" if result.reused else f"{result.seconds:6.1f} s"
         if not result.reused and manifest.rows_in:
-            speed += f"  {rate(manifest.rows_in, result.seconds)}"
+            time += f"  {rate(manifest.rows_in, result.seconds)}"
         mark = "[dim]·[/dim]" if result.reused else "[green]✓[/green]"
-        self.say(f" {mark} {manifest.step:<20}{rows:<38}{speed}")
+        self.print(f" {mark} {manifest.step:<20}{output:<38}{time}")
 
-    def say(self, text: str) -> None:
-        """A line for the user."""
+    def print(self, text: str) -> None:
+        """Print a line. Rich's markup (`[bold]`) is interpreted; escape text of the user's."""
         self.rich.print(text, highlight=False, soft_wrap=True)
 
-    def beside(self, left: tuple[str, str], right: tuple[str, str]) -> None:
-        """Two texts side by side, each under its heading."""
+    def print_columns(self, left: tuple[str, str], right: tuple[str, str]) -> None:
+        """Print two texts side by side, each a pair of heading and text."""
         table = Table(show_edge=False, expand=True, pad_edge=True)
         for heading, _ in (left, right):
             table.add_column(Text(heading), ratio=1, overflow="fold")

@@ -1,13 +1,74 @@
-"""What training on a recipe's tokens would cost: the recipe says how many, `training.cost` does the arithmetic."""
+"""What would training on a recipe's tokens cost? The recipe gives the tokens, `training.cost` the arithmetic."""
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.errors import WinnowError, nearest
+from pipelines.plan import Plan
 from pipelines.recipe import Recipe
-from training.configs import CONFIGS
-from training.cost import H100_PEAK, PUBLISHED_MFU, PUBLISHED_TOKENS, cost, words
+from training.configs import CONFIGS, TrainConfig
+from training.cost import H100_PEAK, PUBLISHED_MFU, PUBLISHED_TOKENS, Cost, cost
+
+HRM_TEXT_VOCABULARY, HRM_TEXT_CONTEXT = 65_536, 4097
+"""Vocabulary and context (tokens) of HRM-Text, for a cost without a recipe."""
+
+
+class TrainingCost(BaseModel):
+    """The cost of a training.
+
+    price: dollars per GPU-hour. mfu: share of the peak that is used. peak_flops: of one GPU, dense bf16, per second.
+    flops: of the whole training. state_bytes ... memory_bytes: per GPU; `memory_bytes` is the sum of the four others.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    config: str
+    gpus: int
+    price: float
+    mfu: float
+    peak_flops: float
+    parameters: int
+    tokens: int
+    flops: float
+    hours: float
+    gpu_hours: float
+    dollars: float
+    state_bytes: int
+    weights_bytes: int
+    activation_bytes: int
+    logit_bytes: int
+    memory_bytes: int
+
+    @property
+    def cost(self) -> Cost:
+        """The part that `training.cost` computes."""
+        return Cost(*(getattr(self, name) for name in Cost._fields))
+
+
+class BuildPlan(Plan):
+    """The plan of a build, and of a training on its tokens if one is asked for. `winnow plan --json` prints it."""
+
+    training: TrainingCost | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
+class TrainingPlan(BaseModel):
+    """The plan of a training without a recipe. `winnow plan --train NAME --json` prints it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    training: TrainingCost
+
+
+def training_config(name: str, recipe: Recipe | None) -> TrainConfig:
+    """The configuration of that name, for the vocabulary and context of the recipe, or else of HRM-Text.
+
+    Raises: WinnowError: for an unknown configuration.
+    """
+    if name not in CONFIGS:
+        raise WinnowError(f"--train {name}: {nearest(name, CONFIGS)}")
+    vocabulary = recipe.tokenizer.vocab_size if recipe else HRM_TEXT_VOCABULARY
+    return CONFIGS[name](vocabulary, recipe.sampling.context if recipe else HRM_TEXT_CONTEXT)
 
 
 def training_cost(
@@ -19,23 +80,23 @@ def training_cost(
     price: float,
     mfu: float | None,
     peak_tflops: float | None,
-) -> tuple[dict[str, Any], list[str]]:
-    """The cost of training the configuration `name`, as a JSON object and in lines.
+) -> TrainingCost:
+    """The cost of training the configuration `name`.
 
-    recipe: gives vocabulary and context (HRM-Text's without one). recipe_tokens: of one epoch, as the plan reckons
-    them; `tokens` overrides them. price: dollars per GPU-hour. Raises WinnowError for an unknown configuration, or
-    where nobody knows how many tokens there are.
+    recipe_tokens: of one epoch of the recipe, as `pipelines.plan` estimates them. tokens: to train on, by default those
+    of all epochs of the recipe, or without a recipe those that HRM-Text was trained on. price: dollars per GPU-hour.
+    mfu: by default that of HRM-Text's published runs. peak_tflops: of one GPU, by default of an H100.
+
+    Raises: WinnowError: for an unknown configuration, or if the number of tokens is unknown.
     """
-    if name not in CONFIGS:
-        raise WinnowError(f"--train {name}: {nearest(name, CONFIGS)}")
-    vocabulary, context = (recipe.tokenizer.vocab_size, recipe.sampling.context) if recipe else (65_536, 4097)
+    config = training_config(name, recipe)
     if tokens is None and recipe:
         tokens = (recipe_tokens or 0) * recipe.sampling.epochs
-    count = PUBLISHED_TOKENS if tokens is None else int(tokens)
-    if not count:
-        raise WinnowError("--train: the recipe's sources hold no text that can be measured; say how many --tokens")
-    config = CONFIGS[name](vocabulary, context)
-    share, peak = mfu or PUBLISHED_MFU, (peak_tflops * 1e12 if peak_tflops else H100_PEAK)
-    made = cost(config, count, gpus, price, share, peak)
-    answer = {"config": name, "gpus": gpus, "price": price, "mfu": share, "peak_flops": peak, **made._asdict()}
-    return answer, words(config, made, gpus, price, share, peak)
+    total = PUBLISHED_TOKENS if tokens is None else int(tokens)
+    if not total:
+        raise WinnowError("--train: the size of the recipe's sources is unknown; give the tokens: --tokens 1e9")
+    utilisation, peak = mfu or PUBLISHED_MFU, (peak_tflops * 1e12 if peak_tflops else H100_PEAK)
+    result = cost(config, total, gpus, price, utilisation, peak)
+    return TrainingCost(
+        config=name, gpus=gpus, price=price, mfu=utilisation, peak_flops=peak, **result._asdict()
+    )  # fmt: skip

@@ -1,1 +1,1 @@
-"""."""
+"""Which flows can Prefect schedule? One file each; what they share is in `execute` and `tracker`."""

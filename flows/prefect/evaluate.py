@@ -1,7 +1,7 @@
-"""The evaluation flow: a checkpoint's score on a benchmark, on items that its corpus held and on those that it did not.
+"""The evaluation flow: scores of a checkpoint on all items, on clean ones, and on those that its corpus contained.
 
-A checkpoint knows the key of the packs it was trained on, so the run that made them is found without being named, and
-with it the benchmarks that the corpus was checked against and which of their items it held.
+A checkpoint has the key of the packs it was trained on. The run that made them is found by that key, and with it the
+benchmarks that the corpus was checked against and which of their items it contained.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict
 
 from flows.console import current_console
 from pipelines.audit.report import write_report
@@ -24,17 +25,31 @@ from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
 from training.finding import run_of
 
 GENERATED_ITEMS = 300
-"""Items asked of a computed benchmark where neither the recipe nor the caller says how many."""
+"""Items of a generated benchmark, if neither the recipe nor the caller gives a number: intervals of some 6 points."""
+
+
+class EvaluateAnswer(BaseModel):
+    """An evaluation. `winnow evaluate --json` prints it.
+
+    checkpoint: folder. scores: of each benchmark. report: path of the run's report with these scores, None if the run
+    is not below the root.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    scores: tuple[Scores, ...]
+    report: str | None
 
 
 def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
-    """The benchmarks that a run's corpus was checked against, by name."""
+    """The benchmarks that the corpus of a run was checked against, by name."""
     settings = run.info["settings"].get("contamination")
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
 def held_of(run: RecordedRun, benchmark: str) -> Held | None:
-    """What the run's records held of the benchmark's items; None where they were not checked for it."""
+    """What the records of a run contained of a benchmark's items; None if they were not checked against it."""
     step = run.step(CONTAMINATION.name)
     value = read_clean_ids(step, benchmark) if step else None
     return Held(set(value["clean"]), value["overlap"]) if value else None
@@ -52,18 +67,18 @@ def evaluate_checkpoint(
     answers: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Score a checkpoint folder (or a training folder's latest checkpoint) on a benchmark.
+    """Score a checkpoint folder, or the latest checkpoint of a training folder, on one benchmark.
 
-    benchmark: a name that the run's recipe gives a benchmark, or one of `training.evaluation.EVALUATIONS` with `paths`
-    to its files (a computed one takes none). run: the run that built the corpus, found by itself where it is under
-    `root`. limit: ask only the first items. answers: write a JSON line per item there.
+    benchmark: a name that the recipe of the run gives to a benchmark, or one of `training.evaluation.EVALUATIONS` with
+    the `paths` of its files (a generated one has none). run: the run that built the corpus; by default it is looked up
+    below `root`. limit: ask only the first items. answers: path of a file for one JSON line per item.
 
-    Raises WinnowError and its kin for what cannot be found.
+    Raises: WinnowError: if the run, the benchmark or its files cannot be found.
     """
-    found = open_run(root, run) if run else run_of(checkpoint, root)
-    specs = checked_against(found) if found else {}
+    recorded = open_run(root, run) if run else run_of(checkpoint, root)
+    specs = checked_against(recorded) if recorded else {}
     spec = specs.get(benchmark)
-    held = held_of(found, benchmark) if found and spec and not paths else None
+    held = held_of(recorded, benchmark) if recorded and spec and not paths else None
     if spec is None or paths:
         if benchmark not in EVALUATIONS:
             raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, {*EVALUATIONS, *specs})}")
@@ -73,7 +88,7 @@ def evaluate_checkpoint(
             spec = BenchmarkSpec(name=benchmark, path=paths)
         else:
             raise RunError(
-                f"benchmark {benchmark}: the checkpoint's run was not checked against it, so say where its files are: "
+                f"benchmark {benchmark}: the checkpoint's run was not checked against it; name its files: "
                 f"--path {benchmark}.jsonl"
             )
     kind = spec.adapter or spec.name
@@ -91,43 +106,46 @@ def evaluate_flow(
     paths: tuple[str, ...] = (),
     limit: int | None = None,
     answers: str | None = None,
-) -> dict[str, Any]:
-    """Score a checkpoint on benchmarks and write the scores into its run's report.
+) -> EvaluateAnswer:
+    """Score a checkpoint on benchmarks and write the scores into the report of its run.
 
-    benchmarks: by default all that the run's corpus was checked against and that can be scored. The other parameters
-    are those of `evaluate_checkpoint`. Returns {checkpoint, scores, report}.
+    benchmarks: by default all that the corpus was checked against and that can be scored. The other parameters are
+    those of `evaluate_checkpoint`.
+
+    Raises: WinnowError: if the run, a benchmark or its files cannot be found.
     """
-    found = open_run(root, run) if run else run_of(checkpoint, root)
+    recorded = open_run(root, run) if run else run_of(checkpoint, root)
     if not benchmarks:
-        checked = checked_against(found) if found else {}
-        benchmarks = tuple(name for name, spec in checked.items() if (spec.adapter or name) in EVALUATIONS)
+        specs = checked_against(recorded) if recorded else {}
+        benchmarks = tuple(name for name, spec in specs.items() if (spec.adapter or name) in EVALUATIONS)
     if not benchmarks:
         raise RunError(
-            f"{checkpoint}: its run names no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
+            f"{checkpoint}: its run has no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
         )
-    scores = []
+    run_id = recorded.id if recorded else None
+    all_scores: list[Scores] = []
     with current_console() as console:
         for name in benchmarks:
 
             def move(done: int, items: int, name: str = name) -> None:
-                console.show(f"evaluate: {name}", done, items, "items")
+                console.move_bar(f"evaluate: {name}", done, items, "items")
 
-            scored = evaluate_checkpoint(
-                checkpoint, name, root, found.id if found else None, paths, limit, answers=answers, on_progress=move
-            )
+            scores = evaluate_checkpoint(
+                checkpoint, name, root, run_id, paths, limit, answers=answers, on_progress=move
+            )  # fmt: skip
             create_table_artifact(
-                key="winnow-scores", table=table(scored), description=f"{name}: {scored.checkpoint}, step {scored.step}"
+                key="winnow-scores", table=table(scores), description=f"{name}: {scores.checkpoint}, step {scores.step}"
             )
-            scores.append(scored.model_dump(mode="json"))
+            all_scores.append(scores)
     report = None
-    if found is not None:
-        record_scores(found, scores)
-        report = write_report(found)
-    return {"checkpoint": scores[0]["checkpoint"], "scores": scores, "report": report}
+    if recorded is not None:
+        record_scores(recorded, [scores.model_dump(mode="json") for scores in all_scores])
+        report = write_report(recorded)
+    return EvaluateAnswer(checkpoint=all_scores[0].checkpoint, scores=tuple(all_scores), report=report)
 
 
 def table(scores: Scores) -> list[dict[str, Any]]:
-    """A line each for all, clean and contaminated items, then for the splits: score and interval in percent."""
+    """One line each for all, clean and contaminated items, then for the splits: score and interval in percent."""
     named: dict[str, Score | None] = {
         "all": scores.all,
         "clean": scores.clean,

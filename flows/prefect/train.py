@@ -1,4 +1,4 @@
-"""The training flow: the packs of a run, a configuration, Ray Train, under Prefect's eyes."""
+"""The training flow: the packs of a run, a configuration, and Ray Train, scheduled by Prefect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import yaml
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.console import current_console
 from flows.ray.train import train_on_ray
@@ -21,32 +21,72 @@ from training.finding import find_packs
 from training.journal import Metrics
 
 
-def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of that name for the shards' vocabulary and context, with `settings` (`key=value`) on top.
+class TrainAnswer(BaseModel):
+    """A training. `winnow train --json` prints it.
 
-    Raises WinnowError for an unknown name or key, or a value that does not fit.
+    out: folder of the checkpoints and metrics. config: name of the configuration. step ... memory: the metrics of the
+    last step, as in metrics.jsonl (`training.journal.Metrics`), but `seconds` of the whole training; the validation
+    metrics are left out if that step has none. steps: completed. tokens: trained on. checkpoint: folder of the latest
+    checkpoint. resumed_from: the step that this call continued from, 0 for a new training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")  # a metric that metrics.jsonl gains is in the answer too
+
+    out: str
+    config: str
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float
+    token_accuracy: float
+    sequence_accuracy: float
+    grad_norm: float
+    lr: float
+    bp_steps: int
+    inputs: int
+    labels: int
+    digest: str
+    seconds: float
+    tokens_per_second: float
+    mfu: float
+    input_wait: float
+    memory: int
+    validation_loss: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    validation_token_accuracy: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    steps: int
+    tokens: int
+    checkpoint: str
+    resumed_from: int
+
+
+def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of that name for the vocabulary and context of the shards.
+
+    settings: `key=value`, overriding the configuration. steps: stop after so many.
+
+    Raises: WinnowError: for an unknown name or key, or a value that does not fit.
     """
     if name not in CONFIGS:
         raise WinnowError(f"--config {name}: {nearest(name, CONFIGS)}")
     info = Packs(shards).info
     config = CONFIGS[name](info.vocab_size, info.context)
-    changed: dict[str, Any] = config.model_dump() | ({} if steps is None else {"steps": steps})
+    values: dict[str, Any] = config.model_dump() | ({} if steps is None else {"steps": steps})
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        *parents, last = key.split(".")
-        place = changed
-        for part in parents:
-            place = place[part] if isinstance(place.get(part), dict) else {}
-        if not equals or last not in place or isinstance(place[last], dict):
-            raise WinnowError(f"--set {setting}: write key=value; {nearest(last, place or changed)}")
-        place[last] = yaml.safe_load(value)
-    if changed["start"]:  # workers may stand in another folder
-        changed["start"] = str(Path(changed["start"]).resolve())
+        path, equals, value = setting.partition("=")
+        *parents, key = path.split(".")
+        section = values
+        for parent in parents:
+            section = section[parent] if isinstance(section.get(parent), dict) else {}
+        if not equals or key not in section or isinstance(section[key], dict):
+            raise WinnowError(f"--set {setting}: write key=value; {nearest(key, section or values)}")
+        section[key] = yaml.safe_load(value)
+    if values["start"]:  # workers may run in another folder
+        values["start"] = str(Path(values["start"]).resolve())
     try:
-        return TrainConfig.model_validate(changed)
+        return TrainConfig.model_validate(values)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise WinnowError(f"--config {name}: {told}") from None
+        problems = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+        raise WinnowError(f"--config {name}: {problems}") from None
 
 
 @flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)
@@ -58,16 +98,18 @@ def train_flow(
     workers: int | None = None,
     steps: int | None = None,
     settings: tuple[str, ...] = (),
-) -> dict[str, Any]:
+) -> TrainAnswer:
     """Train HRM-Text on the packs of a run.
 
-    run: a run's id, `latest`, or a folder with pack shards and tokenizer.json. config: tiny, b, l, xl ... out: where
-    checkpoints and metrics go (default: `root`/training/<config>-<data key>). workers: by default one for each GPU, or
-    two on processors. steps: stop after so many. settings: `key=value` on top of the configuration.
+    run: a run's id, `latest`, or a folder with pack shards and tokenizer.json. config: tiny, b, l, xl ... out: folder
+    for checkpoints and metrics (default: `root`/training/<config>-<data key>). workers: by default one for each GPU, or
+    two on CPUs. steps: stop after so many. settings: `key=value`, overriding the configuration.
+
+    Raises: WinnowError: for a mistake in the arguments. CheckFailed: if workers die too often.
     """
-    packed = find_packs(run, root)
-    chosen = configure(config, packed.shards, steps, settings)
-    name = f"{config}-{packed.key}" + (f"-{steps}" if steps else "")
+    packs = find_packs(run, root)
+    chosen = configure(config, packs.shards, steps, settings)
+    name = f"{config}-{packs.key}" + (f"-{steps}" if steps else "")
     folder = out or str(Path(root).resolve() / "training" / name)
     artifact = create_progress_artifact(progress=0.0, key="winnow-training", description=f"Training {name}")
     assert isinstance(artifact, UUID)
@@ -75,9 +117,9 @@ def train_flow(
     with current_console() as console:
 
         def move(metrics: Metrics) -> None:
-            console.trained(metrics)
+            console.watch_training(metrics)
             update_progress_artifact(artifact_id=artifact, progress=100.0 * metrics["step"] / metrics["total_steps"])
 
-        done = train_on_ray(packed.shards, packed.tokenizer, chosen, folder, workers, move, packed.key)
+        summary = train_on_ray(packs.shards, packs.tokenizer, chosen, folder, workers, move, packs.key)
     update_progress_artifact(artifact_id=artifact, progress=100.0)
-    return {"out": folder, "config": config, **done}
+    return TrainAnswer(out=folder, config=config, **summary)

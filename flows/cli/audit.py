@@ -1,0 +1,167 @@
+"""Which commands explain or check what a run did? why, similar, clusters, diff, report, verify, trace."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, cast
+
+import typer
+
+from flows.cli.options import ROOT, Checkpoint, Json, Root, Run, RunOption
+from flows.cli.session import console_session
+
+
+def why(
+    row: Annotated[str, typer.Argument(help="The row's id: <source>/<file>/<row>.")],
+    run: RunOption = "latest",
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Show what became of a row: the steps that kept it, or the one that dropped it, with reason and evidence, and the
+    packs and epochs that contain it.
+
+    Example: `winnow why gsm8k_train/gsm8k_train/17`
+    """
+    from flows.cli import render
+    from pipelines.audit.why import why as find_fate
+    from pipelines.ledger.runs import open_run
+
+    fate = find_fate(open_run(root, run), row)
+    if as_json:
+        return render.print_json(fate, exclude_none=True)
+    with console_session(as_json) as console:
+        for line in render.why_lines(fate):
+            console.print(line)
+
+
+def similar(
+    run: Run = "latest",
+    text: Annotated[str | None, typer.Option(help="The text to search for.")] = None,
+    file: Annotated[str | None, typer.Option(help="A UTF-8 file with the text.")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Fields to compare: `instruction`, `response` or `both`. Default: as the recipe's near duplicates."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=200, help="Rows to show.")] = 5,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Search a corpus for rows similar to a text, ranked by exact Jaccard. The first search makes an index.
+
+    Example: `winnow similar latest --text "A train leaves at noon and travels 60 miles an hour." --on instruction`
+    """
+    from flows.cli import render
+    from flows.similar import read_text
+    from flows.similar import similar as find_similar
+    from pipelines.errors import WinnowError, nearest
+
+    if (text is None) == (file is None):
+        raise WinnowError("give the text to search for: either `--text TEXT` or `--file PATH`")
+    fields = ("instruction", "response", "both")
+    if on is not None and on not in fields:
+        raise WinnowError(f"--on {on}: {nearest(on, fields)}")
+    query = read_text(file) if file is not None else str(text)
+    with console_session(as_json) as console:
+        answer = find_similar(run, query, cast(Literal["instruction", "response", "both"] | None, on), top, root)
+        if as_json:
+            return render.print_json(answer)
+        for line in render.similar_lines(answer):
+            console.print(line)
+
+
+def clusters(
+    run: Run = "latest",
+    top: Annotated[int, typer.Option(min=1, help="Clusters to show, the largest first.")] = 5,
+    members: Annotated[
+        int, typer.Option(min=1, help="Dropped rows to show of each, those with the lowest Jaccard first.")
+    ] = 2,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Show the largest clusters of duplicates: the kept row beside dropped rows, and where they differ.
+
+    Example: `winnow clusters latest --top 3`
+    """
+    from flows.cli import render
+    from pipelines.audit.clusters import clusters as find_clusters
+    from pipelines.ledger.runs import open_run
+
+    answer = find_clusters(open_run(root, run), top, members)
+    if as_json:
+        return render.print_json(answer)
+    with console_session(as_json) as console:
+        render.print_clusters(console, answer)
+
+
+def diff(left: Run, right: Run, root: Root = ROOT, as_json: Json = False) -> None:
+    """Compare two runs: settings, rows and reasons by step, and the rows that only one corpus has.
+
+    Example: `winnow diff demo-1a2b3c4d demo-5e6f7a8b`
+    """
+    from flows.cli import render
+    from pipelines.audit.diff import diff as compare
+    from pipelines.ledger.runs import open_run
+
+    answer = compare(open_run(root, left), open_run(root, right))
+    if as_json:
+        return render.print_json(answer)
+    with console_session(as_json) as console:
+        for line in render.diff_lines(answer):
+            console.print(line)
+
+
+def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:
+    """Write a run's report.html again and print its path.
+
+    Example: `winnow report latest`
+    """
+    from flows.cli import render
+    from pipelines.audit.report import write_report
+    from pipelines.ledger.runs import open_run
+
+    path = write_report(open_run(root, run))
+    if as_json:
+        return render.print_json({"report": path})
+    typer.echo(path)
+
+
+def verify(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:
+    """Check the files of a run: the digest of each, all row counts, and that every id occurs once.
+
+    Example: `winnow verify latest`
+    """
+    from flows.cli import render
+    from pipelines.audit.verify import verify as verify_run
+    from pipelines.ledger.runs import open_run
+
+    answer = verify_run(open_run(root, run))
+    if as_json:
+        return render.print_json(answer)
+    typer.echo(render.verify_line(answer))
+
+
+def trace(
+    checkpoint: Checkpoint = "latest",
+    step: Annotated[int, typer.Option(min=1, help="The training step, from 1.")] = 1,
+    packs: Annotated[
+        str | None, typer.Option(help="Folder of the packs, for a training whose packs no run below the root made.")
+    ] = None,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """List the rows that a training step read: pack, id, source and scores.
+
+    Example: `winnow trace latest --step 400`
+    """
+    from flows.cli import render
+    from training.finding import find_checkpoint
+    from training.provenance import trace as find_rows
+
+    answer = find_rows(find_checkpoint(checkpoint, root), step, root, packs)
+    if as_json:
+        return render.print_json(answer)
+    for line in render.trace_lines(answer):
+        typer.echo(line)
+    with console_session(as_json) as console:
+        console.print(render.trace_summary(answer))

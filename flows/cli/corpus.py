@@ -1,0 +1,243 @@
+"""Which commands make a corpus, check one, or hand it on? build, scan, plan, sources, export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from flows.cli.options import ROOT, Engine, Json, Recipe, Root, Settings, Workers
+from flows.cli.session import console_session, flow_session
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def build(
+    recipe: Recipe,
+    root: Root = ROOT,
+    engine: Engine = "ray",
+    workers: Workers = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Build a corpus, from sources to packed tokens. Finished steps are reused.
+
+    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.threshold=0.7`
+    """
+    from flows.cli import render
+    from pipelines.ledger import storage
+    from pipelines.recipe import load
+    from pipelines.steps.ingest import check_inputs
+
+    _check_engine(engine)
+    # Mistakes are found before a server is started.
+    check_inputs(load(recipe, tuple(settings or ())))
+    storage.check_writable(root)
+    with flow_session(as_json) as session:
+        from flows.prefect.curate import curate_flow
+        from flows.prefect.execute import EngineName
+
+        answer = session.run(
+            curate_flow,
+            recipe=recipe,
+            root=root,
+            engine=cast(EngineName, engine),
+            workers=workers,
+            settings=tuple(settings or ()),
+        )
+        if as_json:
+            return render.print_json(answer)
+        for line in render.build_lines(answer, root):
+            session.console.print(line)
+
+
+def scan(
+    corpus: Annotated[list[str], typer.Argument(help="Files, folders, globs, or hf:// and s3:// URLs.")],
+    benchmarks: Annotated[
+        list[str],
+        typer.Option(
+            "--benchmarks",
+            "-b",
+            help="An evaluation set as `name=path`, or a file or folder in which sets are searched. Repeatable.",
+        ),
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="The columns to read: `instruction=question,response=answer`, `text=body` or `messages=turns`. "
+            "Default: guessed by their names."
+        ),
+    ] = None,
+    rule: Annotated[
+        str, typer.Option(help="The rule by which an item counts as found: `ngram13`, `gpt3`, `palm`, `tulu3` ...")
+    ] = "ngram13",
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="Also search for paraphrased items, by sentence vectors. Slow on a CPU.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if a test item is found.")] = False,
+    root: Root = ROOT,
+    engine: Engine = "ray",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Check any corpus against evaluation sets: which items it contains, in which rows, on what evidence.
+
+    The rows without leaks, the flagged rows with their evidence, and all hits are written below the root as Parquet
+    files. A scan that was stopped resumes, and a finished one is reused.
+
+    Example: `winnow scan data/*.parquet --benchmarks gsm8k=gsm8k_test.jsonl --columns instruction=q,response=a`
+    """
+    from flows.cli import render
+    from pipelines.errors import CheckFailed
+    from pipelines.formats.reading import column_names
+    from pipelines.ledger import storage
+    from pipelines.recipe import Contamination
+    from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
+    from pipelines.steps.benchmark_index import check_contamination
+    from pipelines.steps.ingest import check_inputs
+
+    _check_engine(engine)
+    # Mistakes are found before a server is started.
+    mapped = parse_columns(columns) if columns else None
+    sets = find_benchmarks(benchmarks)
+    settings = Contamination(benchmarks=sets.specs, rule=rule, semantic=semantic)
+    check_contamination(settings)
+    recipe = scan_recipe(corpus, mapped, settings)
+    check_inputs(recipe)
+    storage.check_writable(root)
+    if semantic:
+        from training.embedding import check_installed
+
+        check_installed()
+    with flow_session(as_json) as session:
+        from flows.prefect.execute import EngineName
+        from flows.prefect.scan import scan_flow
+
+        (source,) = recipe.sources
+        for line in render.column_lines(source.columns or {}, column_names(source.paths[0]), sets.others):
+            session.console.print(line)
+        answer = session.run(
+            scan_flow,
+            corpus=tuple(corpus),
+            benchmarks=tuple(benchmarks),
+            columns=mapped,
+            rule=rule,
+            semantic=semantic,
+            root=root,
+            engine=cast(EngineName, engine),
+            workers=workers,
+        )
+        if as_json:
+            render.print_json(answer)
+        else:
+            for line in render.scan_lines(answer, root):
+                session.console.print(line)
+    if check and answer.flagged:
+        raise CheckFailed(f"rows that contain items of evaluation sets: {sum(answer.flagged.values()):,}")
+
+
+def plan(
+    recipe: Annotated[str | None, typer.Argument(help="Path of the recipe's YAML file. Optional with --train.")] = None,
+    settings: Settings = None,
+    train: Annotated[
+        str | None, typer.Option(help="Also estimate the training of this configuration: tiny, b, l, xl ...")
+    ] = None,
+    tokens: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Tokens to train on. Default: all epochs of the recipe; without a recipe, HRM-Text's."
+        ),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs to train on.")] = 1,
+    price: Annotated[float, typer.Option(min=0, help="Dollars per GPU-hour.")] = 2.0,
+    mfu: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="Share of the GPU's peak that is used. Default: 0.40, as HRM-Text reached."),
+    ] = None,
+    peak: Annotated[
+        float | None, typer.Option(min=1e-3, help="Dense bf16 TFLOP/s of the GPU. Default: 989, an H100.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate what a build reads and costs, and what a training on it costs. Nothing is run.
+
+    Example: `winnow plan pipelines/recipes/hrm_text_mini.yaml`, `winnow plan --train xl --gpus 16 --price 2`
+    """
+    from rich.markup import escape
+
+    from flows.cli import render
+    from pipelines.errors import WinnowError
+    from pipelines.plan import plan as make_plan
+    from pipelines.recipe import load
+
+    if recipe is None and train is None:
+        raise WinnowError("nothing to plan: give a recipe, or --train and the name of a configuration")
+    loaded = load(recipe, tuple(settings or ())) if recipe else None
+    build = make_plan(loaded) if loaded else None
+    answer: BaseModel | None = build
+    lines = [*render.input_lines(build.inputs), "", *render.plan_lines(build)] if build else []
+    if train is not None:
+        from flows.cost import BuildPlan, TrainingPlan, training_config, training_cost
+
+        cost = training_cost(train, loaded, build.tokens if build else None, tokens, gpus, price, mfu, peak)
+        lines += render.training_cost_lines(training_config(train, loaded), cost)
+        answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
+    if as_json:
+        assert answer is not None
+        return render.print_json(answer)
+    with console_session(as_json) as console:
+        for line in lines:
+            console.print(f"  {escape(line)}")
+
+
+def sources(as_json: Json = False) -> None:
+    """List the data sets that a recipe can name: rows, licence, revision, conditions, evaluation sets in them.
+
+    Example: `winnow sources`
+    """
+    from flows.cli import render
+    from pipelines.sources.catalogue import catalogue
+
+    answer = catalogue()
+    if as_json:
+        return render.print_json(answer)
+    for line in render.source_lines(answer):
+        typer.echo(line)
+
+
+def export(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run's id, a unique prefix of it, or `latest`. For `transformers`: a checkpoint, or `latest`."
+        ),
+    ],
+    out: Annotated[str, typer.Option("--out", help="A new folder for the export.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="For a corpus `hf`, `jsonl` or `hrm-text`; for a checkpoint `transformers`."),
+    ] = "hf",
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Write a corpus as a Hugging Face data set, as JSONL, or for HRM-Text's own trainer; or a checkpoint as a
+    transformers model.
+
+    Example: `winnow export latest --format jsonl --out corpus`, `winnow export latest --format transformers --out hf`
+    """
+    from flows.cli import render
+    from flows.export import export as write_export
+
+    answer = write_export(run, form, out, root)
+    if as_json:
+        return render.print_json(answer)
+    typer.echo(render.export_line(answer))
+
+
+def _check_engine(name: str) -> None:
+    """Raises: WinnowError: if `name` is not a known engine."""
+    from pipelines.errors import WinnowError, nearest
+
+    if name not in ("ray", "local"):
+        raise WinnowError(f"--engine {name}: {nearest(name, ['ray', 'local'])}")

@@ -1,0 +1,36 @@
+"""Which options do several commands share? Each once, with its help text and its environment variable."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ROOT = "./winnow-data"
+"""The default root."""
+
+Root = Annotated[
+    str,
+    typer.Option("--root", envvar="WINNOW_ROOT", help="Folder or object-store URL that contains steps and runs."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Run = Annotated[str, typer.Argument(help="A run's id, a unique prefix of it, or `latest`.")]
+RunOption = Annotated[str, typer.Option("--run", help="A run's id, a unique prefix of it, or `latest`.")]
+Recipe = Annotated[str, typer.Argument(help="Path of the recipe's YAML file.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        envvar="WINNOW_ENGINE",
+        help="`ray` (started on this machine, or the cluster of RAY_ADDRESS) or `local` (a pool of processes).",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", envvar="WINNOW_WORKERS", min=1, help="Shards processed at a time. Default: one per CPU."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one key of the recipe: `path.to.key=value`. Repeatable."),
+]
+Checkpoint = Annotated[str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")]

@@ -1,0 +1,368 @@
+"""How is a typed answer printed? As one JSON object on stdout, or as lines for a reader."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+
+from flows.console import Console, count, quantity
+
+if TYPE_CHECKING:  # a command imports the types of its own answer, which is enough
+    from pydantic import BaseModel
+
+    from flows.cost import TrainingCost
+    from flows.export import ExportAnswer
+    from flows.prefect.curate import BuildAnswer
+    from flows.prefect.evaluate import EvaluateAnswer
+    from flows.prefect.scan import ScanAnswer
+    from flows.prefect.train import TrainAnswer
+    from flows.similar import SimilarAnswer
+    from pipelines.audit.clusters import Cluster, Clusters
+    from pipelines.audit.diff import RunDiff
+    from pipelines.audit.verify import Verified
+    from pipelines.audit.why import Place, RowFate, StepFate
+    from pipelines.plan import Plan, PlannedInput
+    from pipelines.sources.catalogue import SourcesAnswer
+    from training.configs import TrainConfig
+    from training.evaluation.significance import Contrast
+
+MAX_TEXT_CHARS = 2000
+"""Characters of a row's text that are printed."""
+
+WORST_HITS = 3
+"""Hits that a scan quotes on the terminal. The answer has more, and the report all."""
+
+
+def print_json(answer: BaseModel | dict[str, Any], exclude_none: bool = False) -> None:
+    """Print an answer as one JSON object on stdout."""
+    value = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=exclude_none)
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def shorten(text: str, limit: int = MAX_TEXT_CHARS) -> str:
+    """The first `limit` characters of a text, and how many were cut. Square brackets are escaped for rich."""
+    return escape(text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)")
+
+
+def one_line(text: str, limit: int) -> str:
+    """The same, with line breaks and runs of spaces as single spaces."""
+    return shorten(" ".join(text.split()), limit)
+
+
+# Corpus
+
+
+def build_lines(answer: BuildAnswer, root: str) -> Iterator[str]:
+    """A build: rows kept, and what to do next."""
+    share = answer.rows_kept / max(answer.rows_in, 1)
+    yield f"\n[bold]{answer.run}[/bold]: {count(answer.rows_kept)} of {count(answer.rows_in)} rows kept ({share:.1%})"
+    yield f"  report   {escape(answer.report)}"
+    yield f"  next     winnow train {answer.run} --root {escape(root)}"
+
+
+def column_lines(columns: Mapping[str, str], names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+    """Before a scan: which columns are read, and which files among the benchmarks are not.
+
+    columns: part of a record -> column. names: all columns. others: files that hold no known evaluation set.
+    """
+    unread = [name for name in names if name not in columns.values()]
+    read = ", ".join(f"{part} is {name!r}" for part, name in columns.items())
+    yield escape(f"columns: {read}" + (f"; not read: {', '.join(unread)}" if unread else ""))
+    for path in others:
+        yield f"[yellow]! {escape(path)}: not a known evaluation set; to read it, name it: NAME={escape(path)}[/yellow]"
+
+
+def scan_lines(answer: ScanAnswer, root: str) -> Iterator[str]:
+    """A scan: items found per evaluation set, the worst hits, and hits by class."""
+    yield ""
+    for line in sorted(answer.benchmarks, key=lambda line: -line.contaminated):
+        if line.contaminated:
+            yield (
+                f"  {line.benchmark:<24}{count(line.contaminated):>8} of {count(line.items):<8} items found"
+                f" ({line.contaminated / line.items:.1%}) in {quantity(line.rows, 'row')}"
+            )
+    if clean := [line.benchmark for line in answer.benchmarks if not line.contaminated]:
+        yield f"  no items found of {', '.join(clean)}"
+    for hit in answer.worst[:WORST_HITS]:
+        yield f"\n  row {escape(hit.row)} contains {escape(hit.item)}:\n    {one_line(hit.span, 160)}"
+    if answer.classes:
+        yield "\n  hits by class (the report explains which ones drop a row):"
+    for name, counts in answer.classes.items():
+        yield f"    {name:<22}{count(counts.rows):>8} rows, {quantity(counts.items, 'item')}"
+    yield f"\n  report   {escape(answer.report)}"
+    row = answer.worst[0].row if answer.worst else "ROW_ID"
+    yield f"  next     winnow why {escape(row)} --run {answer.run} --root {escape(root)}"
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """A plan: totals, the cost of each step, what near duplicates are found, and what is missing."""
+    from dedup.probability import explain
+    from pipelines.errors import UNREACHED
+
+    yield (
+        f"about {_short(plan.rows)} rows, {_short(plan.text_bytes)}B of text, {_short(plan.tokens)} tokens; "
+        f"{_short(plan.drawn_tokens_per_epoch)} tokens per epoch"
+    )
+    yield ""
+    yield f"{'step':<18}{'core time':>12}{'memory':>12}{'disk':>12}"
+    for step in plan.steps:
+        if step.core_hours is None or step.memory_gb is None or step.disk_bytes is None:
+            yield f"{step.name:<18}{'not measured':>12}"
+        else:
+            yield _cost_line(step.name, step.core_hours, step.memory_gb, step.disk_bytes)
+    yield _cost_line("all steps", plan.core_hours, plan.memory_gb, plan.disk_bytes)
+    rates = plan.rates
+    yield f"Rates measured on {rates.date} on {rates.hardware}, with {rates.text_mb:,.0f} MB of text."
+    yield ""
+    if plan.near_duplicates:
+        yield from explain(plan.near_duplicates.banding, plan.near_duplicates.threshold)
+    for name, splits in plan.overlaps.items():
+        yield f"warning: source {name} contains {', '.join(splits)} by construction"
+    if plan.missing:
+        yield f"missing: {', '.join(plan.missing)}; a build fails before it computes anything"
+    reasons = {entry.file: entry.why.removeprefix(f"{entry.file}: ") for entry in plan.inputs if entry.missing}
+    hosts = {"/".join(file.split("/")[:3]): why for file, why in reasons.items() if why.startswith(UNREACHED)}
+    yield from (f"{host} {why}" for host, why in hosts.items())
+    yield from (f"{file}: {why}" for file, why in reasons.items() if why.startswith("refused"))
+    if plan.missing_benchmarks:
+        yield f"missing benchmarks: {', '.join(plan.missing_benchmarks)}"
+    if plan.semantic:
+        yield "Not included: sentence vectors (`semantic: true`), tens of rows per second and core, or a GPU."
+    if plan.unpriced:
+        yield f"Not included (size unknown): {', '.join(plan.unpriced)}"
+
+
+def input_lines(inputs: Sequence[PlannedInput]) -> Iterator[str]:
+    """The inputs of a recipe: a line for each source, present and missing files apart."""
+    for (name, missing), group in itertools.groupby(inputs, lambda entry: (entry.source, entry.missing)):
+        files = list(group)
+        first = files[0]
+        if missing:
+            size = "missing" + (f", {first.published_rows:,} rows" if first.published_rows else "")
+        elif first.rows is not None:
+            size = f"{first.rows:,} rows"
+        else:
+            size = f"{sum(entry.bytes or 0 for entry in files):,} bytes"
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        yield f"{name:<24}{size:>28}  {first.file}{more}"
+
+
+def training_cost_lines(config: TrainConfig, answer: TrainingCost) -> list[str]:
+    """The cost of a training: steps, operations, hours, dollars, memory."""
+    from training.cost import words
+
+    return words(config, answer.cost, answer.gpus, answer.price, answer.mfu, answer.peak_flops)
+
+
+def export_line(answer: ExportAnswer) -> str:
+    """An export: how much was written, and where."""
+    if answer.files is None:
+        return f"a transformers model in {answer.folder}"
+    return f"{quantity(answer.rows or 0, 'row')} in {quantity(len(answer.files), 'file')} below {answer.folder}"
+
+
+def source_lines(answer: SourcesAnswer) -> Iterator[str]:
+    """The data sets as a table, with a warning below each that contains evaluation sets."""
+    yield f"{'name':<24}{'conditions':<42}{'rows':>12}  {'licence':<24}{'revision':<10}title"
+    for source in answer.sources:
+        size = "any" if source.generated else "unknown" if source.rows is None else f"{source.rows:,}"
+        yield (
+            f"{source.name:<24}{' '.join(source.conditions):<42}{size:>12}  {source.licence:<24}{source.revision:<10}"
+            + source.title
+        )
+        if source.overlaps:
+            yield f"{'':<24}warning: contains {', '.join(source.overlaps)} by construction"
+
+
+def _cost_line(name: str, core_hours: float, memory_gb: float, disk_bytes: int) -> str:
+    return f"{name:<18}{_time(core_hours):>12}{memory_gb:>9.1f} GB{_short(disk_bytes) + 'B':>12}"
+
+
+def _time(hours: float) -> str:
+    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else f"{3600 * hours:,.0f} s"
+
+
+def _short(number: float) -> str:
+    """At most four digits and a prefix (k, M, G, T), to which `B` or a noun is appended."""
+    for prefix in ("", "k", "M", "G"):
+        if number < 1000:
+            return f"{number:.1f} {prefix}" if prefix else f"{number:.0f} "
+        number /= 1000
+    return f"{number:.1f} T"
+
+
+# Audit
+
+
+def why_lines(fate: RowFate) -> Iterator[str]:
+    """The fate of a row: a line for each step, then its texts."""
+    for entry in fate.history:
+        yield f"  {entry.step:<20}{fate_text(entry)}"
+        yield from (f"  {'':<20}{place}" for place in _place_lines(entry.places or ()))
+    for name, text in (("instruction", fate.instruction), ("response", fate.response)):
+        yield f"\n[bold]{name}[/bold]\n{shorten(text)}"
+
+
+def fate_text(entry: StepFate) -> str:
+    """What a step did with a row, in words."""
+    if entry.verdict == "dropped":
+        evidence = json.dumps(entry.evidence, ensure_ascii=False)
+        return f"dropped  [red]{shorten(f'{entry.stage}/{entry.reason}  {evidence}')}[/red]"
+    truncated = ", its response truncated to fit the context" if entry.truncated else ""
+    if entry.verdict == "trained":
+        return f"in the training data {_times(entry.draws or 0)}{truncated}"
+    if entry.verdict == "held_out":
+        return f"held out for validation{truncated}"
+    if entry.verdict == "unused":
+        return f"unused  [red]{escape(str(entry.reason))}[/red]"
+    if entry.verdict == "not_drawn":
+        return "usable, but in none of the epochs (the sampling draws other rows of its group)"
+    return entry.verdict
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else "twice" if number == 2 else f"{count(number)} times"
+
+
+def _place_lines(places: Iterable[Place]) -> Iterator[str]:
+    for place in places:
+        where = "validation packs" if place.split == "validation" else f"epoch {place.epoch}"
+        yield f"{where}, pack {count(place.pack)}, {escape(place.file)}"
+
+
+def similar_lines(answer: SimilarAnswer) -> Iterator[str]:
+    """The similar rows, each with its Jaccard and its compared fields, and how complete the search is."""
+    for match in answer.matches:
+        yield f"\n[bold]{match['jaccard']:.3f}[/bold]  {escape(match['id'])}  [dim]{match['condition']}[/dim]"
+        yield from (f"  {shorten(match[field], 600)}" for field in answer.fields)
+    shares = ", ".join(f"{share:.1%} with Jaccard {jaccard}" for jaccard, share in answer.found_share.items())
+    yield (
+        f"\n{len(answer.matches)} of {quantity(answer.met, 'candidate')} shown, from {quantity(answer.rows, 'row')}; "
+        f"compared: {' and '.join(answer.fields)}."
+    )
+    yield f"Share of similar rows that the search finds: {shares}."
+
+
+def print_clusters(console: Console, answer: Clusters) -> None:
+    """The largest clusters: the kept row beside dropped rows, and where they differ."""
+    dropped = ", ".join(f"{count(rows)} by {step}" for step, rows in answer.rows_dropped.items())
+    console.print(f"{quantity(answer.clusters, 'cluster')}; rows dropped: {dropped}")
+    for number, cluster in enumerate(answer.largest, 1):
+        against = f" (in {cluster.against})" if cluster.against else ""
+        console.print(
+            f"\n[bold]{number}. {quantity(cluster.rows, 'row')}[/bold]: kept {escape(cluster.kept + against)}, dropped"
+            f" {count(cluster.exact)} exact and {count(cluster.near)} near duplicates"
+        )
+        for member in cluster.members:
+            similarity = "exact" if member.jaccard is None else f"Jaccard {member.jaccard:.3f}"
+            console.print_columns(
+                (cluster.kept, _cluster_text(cluster)),
+                (f"{member.id}  ({similarity})", _pair_text(member.instruction, member.response)),
+            )
+            differs = "; ".join(f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member.differs)
+            console.print(f"  differs: {shorten(differs, 400) or 'in case, spaces or punctuation at most'}")
+
+
+def _cluster_text(cluster: Cluster) -> str:
+    if cluster.instruction is None or cluster.response is None:
+        return "(its run is gone)"
+    return _pair_text(cluster.instruction, cluster.response)
+
+
+def _pair_text(instruction: str, response: str) -> str:
+    return f"{instruction}\n→ {response}"[:800]
+
+
+def diff_lines(answer: RunDiff) -> Iterator[str]:
+    """The difference of two runs: settings, rows and reasons by step, and the rows that only one corpus has."""
+    for path, (before, after) in answer.settings.items():
+        yield f"  {escape(path)}: {shorten(json.dumps(before), 200)} -> {shorten(json.dumps(after), 200)}"
+    for step in answer.steps:
+        kept = " -> ".join("-" if rows is None else count(rows) for rows in step.rows_kept)
+        yield f"  {step.name:<20}{'same' if step.same else kept}"
+        for reason, (before, after) in step.dropped.items():
+            yield f"      {reason:<40}{count(before)} -> {count(after)}"
+    for run, only in zip(answer.runs, (answer.only_left, answer.only_right), strict=True):
+        yield f"  only in {run}: {quantity(only.rows, 'row')}  {escape(' '.join(only.examples[:3]))}".rstrip()
+
+
+def verify_line(answer: Verified) -> str:
+    """What was verified."""
+    parts = ((answer.steps, "step"), (answer.files, "file"), (answer.rows, "row"))
+    return "verified: " + ", ".join(quantity(number, noun) for number, noun in parts)
+
+
+def trace_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """The rows of a training step: pack, id, source and scores."""
+    for row in answer["rows"]:
+        scores = "  ".join(f"{name} {value:g}" for name, value in row["scores"].items() if value is not None)
+        yield f"{row['pack']:>8}  {row['id']:<52}{row['source']:<28}{scores}".rstrip()
+
+
+def trace_summary(answer: dict[str, Any]) -> str:
+    """One line: the step, its epoch, its rows, and whether its digest is the recorded one."""
+    checks = {
+        True: "as in metrics.jsonl",
+        False: "NOT the one in metrics.jsonl",
+        None: "metrics.jsonl has no such step",
+    }
+    return (
+        f"\nstep {count(answer['step'])} of {count(answer['total_steps'])}, epoch {answer['epoch']}: "
+        f"{quantity(len(answer['rows']), 'row')}, digest {answer['digest']} ({checks[answer['same']]})"
+    )
+
+
+# Model
+
+
+def train_lines(answer: TrainAnswer, root: str) -> Iterator[str]:
+    """A training: steps, tokens, losses, and what to do next."""
+    yield (
+        f"\n[bold]{answer.config}[/bold]: {quantity(answer.steps, 'step')}, {quantity(answer.tokens, 'token')},"
+        f" train loss {answer.loss:.3f} (last step)"
+    )
+    if answer.validation_loss is not None:
+        yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows"
+    yield f"  curve       {escape(answer.out)}/loss.png"
+    yield f"  checkpoint  {escape(answer.checkpoint)}"
+    yield f"  next        winnow evaluate latest --root {escape(root)}"
+
+
+def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterator[str]:
+    """The scores of each benchmark with their intervals, and the tests of whether contamination lifts them."""
+    for scores in answer.scores:
+        yield f"\n[bold]{scores.benchmark}[/bold]  {escape(scores.checkpoint)}"
+        for name, score in (("all", scores.all), ("clean", scores.clean), ("contaminated", scores.contaminated)):
+            if score is not None and score.n and score.score is not None:
+                yield (
+                    f"  {name:<14}{score.correct:>6} of {score.n:<6}{score.score:>7.1%}   "
+                    f"95 % interval {score.low:.1%} to {score.high:.1%}"
+                )
+        yield from (f"  {line}" for line in overlap_lines(scores.overlap))
+    if answer.report:
+        yield f"\n  report   {escape(answer.report)}"
+    yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"
+
+
+def overlap_lines(tests: Sequence[Contrast]) -> Iterator[str]:
+    """HRM-Text's test: items, score and Z of each subset, and whether contamination lifts the score."""
+    for test in tests:
+        subsets = (
+            ("clean", test.clean),
+            ("not clean", test.not_clean),
+            ("not dirty", test.not_dirty),
+            ("dirty", test.dirty),
+        )
+        parts = [
+            f"{name} {subset.n}"
+            + (f" {subset.score:.1%}" if subset.n else "")
+            + (f" Z {subset.z:+.2f}" if subset.z is not None else "")
+            for name, subset in subsets
+        ]
+        verdict = "contamination lifts the score" if test.significant else "no significant effect"
+        yield f"by {test.ngram}-grams  {', '.join(parts)}: {verdict}"

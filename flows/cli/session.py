@@ -1,0 +1,101 @@
+"""What does a command set up before its work and take down after it? Environment, console, Prefect server, warnings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TextIO, TypeVar
+
+from flows.console import CONSOLE, Console
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # The command prints its own error message. Prefect's log, with tracebacks, is for the UI.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_CLI_PROMPT": "false",
+}
+"""Environment in which Prefect, Ray and other libraries print nothing on the terminal. The user's variables win."""
+
+PACKAGES = ("dedup", "filters", "pipelines", "training", "flows")
+"""The packages of Winnow: warnings of classes that they define are for the user."""
+
+
+def prepare_process() -> None:
+    """Silence the libraries, and print Winnow's own warnings as one line each. Call it before anything is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    show_other = warnings.showwarning
+    shown: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category.__module__.partition(".")[0] not in PACKAGES:
+            show_other(message, category, filename, lineno, file, line)
+        elif str(message) not in shown:  # a flow loads its recipe again, and warns again
+            shown.add(str(message))
+            print(f"note: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+
+
+def open_console(as_json: bool) -> Console:
+    """The console of a command. With `--json` it prints progress on a terminal, and nothing into a pipe or file."""
+    return Console(quiet=as_json and not sys.stderr.isatty())
+
+
+class Session:
+    """A command that runs flows, with its console and its Prefect server."""
+
+    def __init__(self, console: Console, wait_for_server: Callable[[], None]) -> None:
+        self.console = console
+        self._wait_for_server = wait_for_server
+
+    def run(self, flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a flow as soon as the server answers.
+
+        Raises: RuntimeError: if the server does not start. Whatever the flow raises.
+        """
+        self._wait_for_server()
+        return flow(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def flow_session(as_json: bool) -> Iterator[Session]:
+    """Set up a command that runs flows.
+
+    The Prefect server starts in another process at once. Import the flow, which takes seconds, inside the block and
+    call it with `Session.run`: the import and the start of the server then overlap.
+    """
+    from flows.prefect.ephemeral import start_server
+
+    wait_for_server = start_server()
+    with console_session(as_json) as console:
+        yield Session(console, wait_for_server)
+
+
+@contextlib.contextmanager
+def console_session(as_json: bool) -> Iterator[Console]:
+    """Make the command's console the one that flows and functions print to."""
+    console = open_console(as_json)
+    token = CONSOLE.set(console)
+    try:
+        yield console
+    finally:
+        CONSOLE.reset(token)
