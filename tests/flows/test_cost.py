@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cost import training_cost
+from flows.cli.render import training_cost_lines
+from flows.cost import training_config, training_cost
 from pipelines.errors import WinnowError
 from pipelines.plan import plan
 from pipelines.recipe import load
@@ -22,30 +23,30 @@ def winnow(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([WINNOW, "plan", *words], capture_output=True, text=True)
 
 
-def test_the_published_run_comes_out_as_published() -> None:
+def test_the_cost_of_the_published_run_is_the_published_one() -> None:
     """XL on 16 H100: 1e21 operations and 46 hours (arXiv 2605.20613), 1,472 dollars at 2 an hour."""
     done = winnow("--train", "xl", "--gpus", "16", "--price", "2", "--json")
-    told = json.loads(done.stdout)["training"]
-    assert (told["tokens"], told["parameters"]) == (60_070_000_000, 1_182_793_728)
-    assert told["flops"] == pytest.approx(1.05e21, rel=1e-3)
-    assert told["hours"] == pytest.approx(46, rel=5e-3) and told["dollars"] == pytest.approx(1472, rel=5e-3)
+    cost = json.loads(done.stdout)["training"]
+    assert (cost["tokens"], cost["parameters"]) == (60_070_000_000, 1_182_793_728)
+    assert cost["flops"] == pytest.approx(1.05e21, rel=1e-3)
+    assert cost["hours"] == pytest.approx(46, rel=5e-3) and cost["dollars"] == pytest.approx(1472, rel=5e-3)
 
 
 def test_a_recipe_gives_tokens_vocabulary_and_context() -> None:
     recipe = load(str(DEMO), ())
-    tokens = plan(recipe)["tokens"]
-    told, lines = training_cost("tiny", recipe, tokens, None, 1, 2.0, None, None)
-    assert told["tokens"] == tokens * recipe.sampling.epochs
-    assert told["parameters"] == 4 * (5 * 128**2 + 3 * 128 * 512) + 2 * 2048 * 128
-    assert "1,638,400 parameters" in lines[0]
-    faster, _ = training_cost("tiny", recipe, tokens, 2 * told["tokens"], 1, 2.0, 0.8, 989.0)
-    assert faster["hours"] == pytest.approx(told["hours"])  # twice the tokens at twice the utilisation
+    tokens = plan(recipe).tokens
+    cost = training_cost("tiny", recipe, tokens, None, 1, 2.0, None, None)
+    assert cost.tokens == tokens * recipe.sampling.epochs
+    assert cost.parameters == 4 * (5 * 128**2 + 3 * 128 * 512) + 2 * 2048 * 128
+    assert "1,638,400 parameters" in training_cost_lines(training_config("tiny", recipe), cost)[0]
+    faster = training_cost("tiny", recipe, tokens, 2 * cost.tokens, 1, 2.0, 0.8, 989.0)
+    assert faster.hours == pytest.approx(cost.hours)  # twice the tokens at twice the utilisation
 
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(WinnowError, match="--train xll: did you mean 'xl'"):
         training_cost("xll", None, None, None, 1, 2.0, None, None)
-    with pytest.raises(WinnowError, match="say how many --tokens"):
+    with pytest.raises(WinnowError, match="give the tokens: --tokens"):
         training_cost("xl", load(str(DEMO), ()), 0, None, 1, 2.0, None, None)
     done = winnow()
     assert done.returncode == 2 and "give a recipe, or --train" in done.stderr

@@ -1,4 +1,4 @@
-"""A scan is a build's ingest and contamination check, of any files, against whatever evaluation sets are found."""
+"""A scan is the ingest and contamination check of a build, for any files and evaluation sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import open_run
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
-from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan_recipe, summary
+from pipelines.scan import (
+    SOURCE,
+    BenchmarkHits,
+    ClassCount,
+    ScanSummary,
+    find_benchmarks,
+    guess_columns,
+    parse_columns,
+    scan_recipe,
+    summary,
+)
 from pipelines.steps import SCAN_STEPS
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import check_inputs
@@ -51,7 +61,7 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
-def scanned(root: Path, recipe: Recipe, workers: int = 1) -> tuple[dict[str, Any], Run]:
+def scanned(root: Path, recipe: Recipe, workers: int = 1) -> tuple[ScanSummary, Run]:
     """The answer of a scan, and the run that made it."""
     with LocalEngine(workers) as engine:
         run = Run(str(root), engine)
@@ -74,22 +84,22 @@ def test_items_are_found_in_texts_pairs_and_conversations_of_every_format(
 ) -> None:
     file = write(tmp_path / "corpus" / name, [shape(text) for text in texts()])
     answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
-    (line,) = answer["benchmarks"]
-    assert line == {"benchmark": "generated", "items": 60, "contaminated": 3, "rows": 3}
-    assert {hit["item"] for hit in answer["worst"]} == {item["id"] for item in LEAKED}
-    assert (answer["rows_in"], answer["rows_clean"], answer["flagged"]) == (40, 37, {"contamination/test_leak": 3})
-    flagged = pa.concat_tables([storage.read_parquet(path) for path in answer["flagged_rows"]]).to_pylist()
+    (line,) = answer.benchmarks
+    assert line == BenchmarkHits(benchmark="generated", items=60, contaminated=3, rows=3)
+    assert {hit.item for hit in answer.worst} == {item["id"] for item in LEAKED}
+    assert (answer.rows_in, answer.rows_clean, answer.flagged) == (40, 37, {"contamination/test_leak": 3})
+    flagged = pa.concat_tables([storage.read_parquet(path) for path in answer.flagged_rows]).to_pylist()
     assert [row["id"] for row in flagged] == [f"{SOURCE}/a/{n}" for n in (2, 20, 39)]
     for row, item in zip(flagged, LEAKED, strict=True):
         evidence = json.loads(row["evidence"])
         assert evidence["item"] == item["id"] and evidence["span"] in row["instruction"] + row["response"]
-    assert answer["classes"]["test_leak"] == {"rows": 3, "items": 3}
+    assert answer.classes["test_leak"] == ClassCount(rows=3, items=3)
 
 
-def test_a_scan_is_a_run_that_the_ledger_knows(tmp_path: Path) -> None:
+def test_a_scan_is_a_recorded_run(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
-    run = open_run(str(tmp_path / "root"), answer["run"])
+    run = open_run(str(tmp_path / "root"), answer.run)
     assert verify(run).rows == 37
     fate = why(run, f"{SOURCE}/a/20")
     assert fate.history[-1].reason == "test_leak" and LEAKED[1]["id"] in json.dumps(fate.history[-1].evidence)
@@ -97,10 +107,10 @@ def test_a_scan_is_a_run_that_the_ledger_knows(tmp_path: Path) -> None:
     assert LEAKED[1]["id"] in page
 
 
-def test_the_report_puts_item_and_row_side_by_side_and_reads_every_rule(tmp_path: Path) -> None:
+def test_the_report_shows_item_and_row_side_by_side_and_counts_every_rule(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
-    found = facts(open_run(str(tmp_path / "root"), answer["run"]))["contamination"]
+    found = facts(open_run(str(tmp_path / "root"), answer.run))["contamination"]
     (line,) = found["benchmarks"]
     assert (line["items"], line["contaminated"], line["remaining"]) == (60, 3, 0)
     assert line["rules"]["ngram13"] == {"items": 3, "rows": 3} and set(line["rules"]) == set(found["rules"])
@@ -112,7 +122,7 @@ def test_the_report_puts_item_and_row_side_by_side_and_reads_every_rule(tmp_path
         assert "".join(text for text, same in hit["span_words"] if same) == hit["span"]
 
 
-def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path) -> None:
+def test_a_second_scan_is_reused_and_another_rule_reads_no_file_again(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     first, made = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
     again, reused = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED), workers=2)
@@ -124,26 +134,26 @@ def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path
 
 
 class Stopping(LocalEngine):
-    """Runs so many work items, then is stopped as by a signal."""
+    """Runs `items` work items, then is stopped as by a signal."""
 
     def __init__(self, items: int) -> None:
         super().__init__()
-        self.left = items
+        self.remaining = items
 
     def map(self, work: Any, items: Any, resources: Any = None) -> Iterator[Any]:
         for item in items:
-            if not self.left:
+            if not self.remaining:
                 raise KeyboardInterrupt
-            self.left -= 1
+            self.remaining -= 1
             yield work(item)
 
 
-def test_a_scan_that_is_stopped_after_any_work_item_carries_on_to_the_same_answer(tmp_path: Path) -> None:
+def test_a_scan_stopped_after_any_work_item_resumes_to_the_same_answer(tmp_path: Path) -> None:
     rows = [{"text": text} for text in texts()]
     for number in range(4):
         write(tmp_path / "corpus" / f"{number}.jsonl", rows[10 * number : 10 * number + 10])
     recipe = scan_recipe([str(tmp_path / "corpus")], None, GENERATED)
-    whole, _ = scanned(tmp_path / "whole", recipe)
+    complete, _ = scanned(tmp_path / "complete", recipe)
     stops = 0
     for _ in range(50):  # each start gets three work items further, until one comes through
         try:
@@ -152,14 +162,13 @@ def test_a_scan_that_is_stopped_after_any_work_item_carries_on_to_the_same_answe
         except KeyboardInterrupt:
             stops += 1
     assert stops >= 4  # 4 files read, an index, 4 shards scanned, 4 judged
-    carried_on, run = scanned(tmp_path / "stopped", recipe)
+    resumed, run = scanned(tmp_path / "stopped", recipe)
     assert all(step.reused for step in run.results)
     paths = ("hits", "flagged_rows", "clean_rows", "clean_ids")
-    assert {key: value for key, value in carried_on.items() if key not in paths} == {
-        key: value for key, value in whole.items() if key not in paths
-    }
-    for key in paths:
-        assert [storage.digest(path) for path in carried_on[key]] == [storage.digest(path) for path in whole[key]]
+    assert resumed.model_dump(exclude=set(paths)) == complete.model_dump(exclude=set(paths))
+    for name in paths:
+        resumed_files, complete_files = getattr(resumed, name), getattr(complete, name)
+        assert [storage.digest(path) for path in resumed_files] == [storage.digest(path) for path in complete_files]
 
 
 @pytest.mark.parametrize(
@@ -180,9 +189,9 @@ def test_columns_are_guessed_by_their_names(tmp_path: Path, names: list[str], ex
     assert guess_columns(str(tmp_path / "a.csv")) == expected
 
 
-def test_columns_without_a_telling_name_are_asked_for(tmp_path: Path) -> None:
+def test_columns_without_a_common_name_must_be_given(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"foo": "x", "bar": "y"}])
-    with pytest.raises(RecipeError, match=r"there are: foo, bar.*--columns instruction=question,response=answer"):
+    with pytest.raises(RecipeError, match=r"columns: foo, bar.*--columns instruction=question,response=answer"):
         scan_recipe([str(file)], None, GENERATED)
     recipe = scan_recipe([str(file)], parse_columns("instruction=foo, response=bar"), GENERATED)
     assert recipe.sources[0].columns == {"instruction": "foo", "response": "bar"}
@@ -192,7 +201,7 @@ def test_columns_without_a_telling_name_are_asked_for(tmp_path: Path) -> None:
         parse_columns("foo")
 
 
-def test_folders_and_urls_are_read_and_other_files_left_alone(tmp_path: Path) -> None:
+def test_folders_and_urls_are_read_and_other_files_ignored(tmp_path: Path) -> None:
     rows = [{"text": text} for text in texts()]
     write(tmp_path / "corpus" / "b" / "two.jsonl", rows[20:])
     write(tmp_path / "corpus" / "one.parquet", rows[:20])
@@ -204,7 +213,7 @@ def test_folders_and_urls_are_read_and_other_files_left_alone(tmp_path: Path) ->
     storage.write_bytes("memory://scan/one.jsonl", (tmp_path / "corpus" / "b" / "two.jsonl").read_bytes())
     remote, _ = scanned(tmp_path / "root", scan_recipe(["memory://scan/*.jsonl"], None, GENERATED))
     assert remote["rows_in"] == 20
-    with pytest.raises(InputError, match=r"no file of a format that is read: \.jsonl"):
+    with pytest.raises(InputError, match=r"no file of a known format \(\.jsonl"):
         scan_recipe([str(tmp_path / "corpus" / "README.md")], None, GENERATED)
 
 
@@ -236,7 +245,7 @@ def test_evaluation_sets_are_found_by_file_names_and_by_columns(tmp_path: Path) 
     ]  # fmt: skip
 
 
-def test_benchmarks_that_are_none_are_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_benchmark_is_an_error_that_names_it(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows.jsonl", [{"text": "no item"}])
     with pytest.raises(InputError, match="no evaluation set found"):
         find_benchmarks([str(rows)])
@@ -293,5 +302,5 @@ def test_the_known_overlap_of_aime_and_math_is_found_by_a_scan(tmp_path: Path, s
     corpus = str(shared_data / "sources/deepscaler_aime_train.json")
     answer, _ = scanned(tmp_path, scan_recipe([corpus], None, settings))
     assert answer["columns"] == {"instruction": "problem", "response": "answer"}
-    (line,) = answer["benchmarks"]
-    assert line["benchmark"] == "math" and 18 <= line["contaminated"] <= 60 and line["rows"] >= 20
+    (line,) = answer.benchmarks
+    assert line.benchmark == "math" and 18 <= line.contaminated <= 60 and line.rows >= 20

@@ -80,15 +80,15 @@ def test_items_in_other_words_are_a_class_of_their_own_and_stay(
         "benchmark-index",
         "contamination",
     ]
-    assert answer["flagged"] == {"contamination/test_leak": 1}
-    assert answer["classes"]["paraphrase"] == {"rows": 2, "items": 1}
-    hits = pa.concat_tables([storage.read_parquet(file) for file in answer["hits"]]).to_pylist()
+    assert answer.flagged == {"contamination/test_leak": 1}
+    assert answer.classes["paraphrase"].model_dump() == {"rows": 2, "items": 1}
+    hits = pa.concat_tables([storage.read_parquet(file) for file in answer.hits]).to_pylist()
     near = [hit for hit in hits if hit["class"] == "paraphrase"]
     assert [(hit["row"], hit["item"]) for hit in near] == [
         ("corpus/rows/1", "items/quiz_test/1"), ("corpus/rows/4", "items/quiz_test/1")
     ]  # fmt: skip
     assert all(hit["span"] == PARAPHRASED and 0.75 <= hit["score"] < 1 and not hit["rules"] for hit in near)
-    (ids,) = [storage.read_json(file) for file in answer["clean_ids"]]
+    (ids,) = [storage.read_json(file) for file in answer.clean_ids]
     assert ids["contaminated"] == ["items/quiz_test/0"] and ids["paraphrased"] == ["items/quiz_test/1"]
 
 

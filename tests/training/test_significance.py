@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flows.cli.main import overlap_lines
+from flows.cli.render import overlap_lines
 from training.evaluation.significance import Contrast, contrast
 
 
@@ -75,7 +75,7 @@ def test_under_no_effect_the_four_together_hardly_ever_speak() -> None:
 
 def test_the_words_name_each_subset() -> None:
     made: Contrast = contrast(13, [1.0] * 30 + [0.0] * 30 + [1.0] * 30 + [0.0] * 10, [0.0] * 60 + [1.0] * 40)
-    (line,) = overlap_lines({"overlap": [made.model_dump(mode="json")]})
+    (line,) = overlap_lines([made])
     assert line == (
         "by 13-grams  clean 60 50.0% Z -1.58, not clean 40 75.0% Z +1.94, not dirty 60 50.0% Z -1.58, "
         "dirty 40 75.0% Z +1.94: no significant effect"

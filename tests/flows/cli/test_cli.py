@@ -1,4 +1,4 @@
-"""The commands: help with an example, one JSON object on stdout, exit codes, and messages that name the mend."""
+"""The commands: help with an example, one JSON object on stdout, exit codes, and messages that name the fix."""
 
 from __future__ import annotations
 
@@ -79,13 +79,16 @@ def test_build_answers_with_one_json_object_that_adds_up(built: tuple[Path, dict
     assert answer["dropped"]["conform/null_response"] >= 1
     assert answer["dropped"]["exact_duplicate/exact_duplicate"] >= 1
     for step in answer["steps"]:
-        assert (
-            set(step) == {"name", "key", "reused", "rows_in", "rows_kept", "seconds", "shards"} and not step["reused"]
-        )
+        keys = {"name", "key", "reused", "rows_in", "rows_kept", "seconds", "shards", "files"}
+        assert set(step) == keys and not step["reused"]
+        assert (step["rows_in"] is None) == (step["rows_kept"] is None)
+        assert step["shards"] in step["files"].values()
+    without_rows = {step["name"] for step in answer["steps"] if step["rows_kept"] is None}
+    assert without_rows == {"benchmark-index", "tokenizer", "pack"}
     assert all(Path(path).is_file() for path in [*answer["corpus"], *answer["tokens"], answer["report"]])
 
 
-def test_changing_one_setting_makes_only_what_depends_on_it(built: tuple[Path, dict[str, Any]]) -> None:
+def test_changing_one_setting_makes_only_the_steps_that_depend_on_it(built: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = built
     done = winnow(
         "build", "pairs.yaml", "--engine", "local", "--set", "stages.length.max_chars=2000", "--json", folder=folder
@@ -102,7 +105,7 @@ def test_a_second_build_reuses_every_step(built: tuple[Path, dict[str, Any]]) ->
     assert again["corpus"] == answer["corpus"] and again["tokens"] == answer["tokens"]
 
 
-def test_why_tells_of_kept_and_dropped_rows(built: tuple[Path, dict[str, Any]]) -> None:
+def test_why_shows_the_fate_of_kept_and_dropped_rows(built: tuple[Path, dict[str, Any]]) -> None:
     folder, answer = built
 
     def why(row: str) -> dict[str, Any]:
@@ -146,16 +149,16 @@ def test_similar_and_clusters_answer_with_one_json_object(built: tuple[Path, dic
     assert "mine/mine/0" in winnow("clusters", answer["run"], "--top", "200", folder=folder).stderr
 
 
-def test_plan_says_what_is_found_and_what_is_missed(built: tuple[Path, dict[str, Any]]) -> None:
+def test_plan_gives_the_shares_of_duplicates_found_and_missed(built: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = built
     shown = winnow("plan", "pairs.yaml", "--set", "near_duplicates.preset=fineweb", folder=folder).stderr
     assert re.search(r"of pairs with Jaccard 0\.80 +\S+ +92\.4 % are found and removed, 7\.6 % missed", shown)
-    said = json.loads(winnow("plan", "pairs.yaml", "--json", folder=folder).stdout)["near_duplicates"]
-    assert [point["jaccard"] for point in said["curve"]][::2] == [0.5, 0.6, 0.7, 0.8, 0.9]
-    assert {line["name"] for line in said["loosest_first"]} > {"fineweb", "dolma3", "curator"}
+    recall = json.loads(winnow("plan", "pairs.yaml", "--json", folder=folder).stdout)["near_duplicates"]
+    assert [point["jaccard"] for point in recall["curve"]][::2] == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert {line["name"] for line in recall["loosest_first"]} > {"fineweb", "dolma3", "curator"}
 
 
-def test_sources_are_listed_with_rows_licence_conditions_and_what_they_hold_of_evaluation_sets(tmp_path: Path) -> None:
+def test_sources_are_listed_with_rows_licence_conditions_and_the_evaluation_sets_in_them(tmp_path: Path) -> None:
     listed = {one["name"]: one for one in json.loads(winnow("sources", "--json", folder=tmp_path).stdout)["sources"]}
     assert listed["gsm8k"]["rows"] == 7473 and listed["gsm8k"]["path"] == [
         "hf://datasets/openai/gsm8k/main/train-*.parquet"
@@ -163,14 +166,14 @@ def test_sources_are_listed_with_rows_licence_conditions_and_what_they_hold_of_e
     assert listed["flan"]["rows"] is None and listed["flan"]["conditions"] == ["direct", "cot"]
     shown = winnow("sources", folder=tmp_path).stdout
     assert re.search(r"^synth +.*79,648,272 +CDLA-Permissive-2\.0 +main +SYNTH", shown, re.MULTILINE)
-    assert re.search(r"^omnimath .*\n +warning: holds omni_math/test by construction", shown, re.MULTILINE)
+    assert re.search(r"^omnimath .*\n +warning: contains omni_math/test by construction", shown, re.MULTILINE)
 
 
-def test_a_plan_names_what_is_missing_even_in_brackets(tmp_path: Path) -> None:
+def test_a_plan_names_missing_files_even_with_brackets_in_their_names(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("name: r\nsources: [{name: mine, path: 'part-[ab].jsonl', condition: direct}]\n")
     shown = winnow("plan", "r.yaml", folder=tmp_path).stderr
     assert re.search(r"mine +missing +\S*/part-\[ab\]\.jsonl", shown) and "missing: mine" in shown
-    assert "nobody says how much they hold: mine" in shown
+    assert "Not included (size unknown): mine" in shown
 
 
 def test_verify_finds_a_flipped_byte(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -219,7 +222,7 @@ def test_export_writes_every_row_in_each_format(built: tuple[Path, dict[str, Any
         (["why", "mine/mine/0", "--run", "nine"], 2, "no such run"),
         (["report", "latest", "--root", "elsewhere"], 2, "no runs here"),
         (["export", "latest", "--format", "csv", "--out", "x"], 2, "--format csv"),
-        (["similar", "latest"], 2, "`--text TEXT` or `--file PATH`"),
+        (["similar", "latest"], 2, "either `--text TEXT` or `--file PATH`"),
         (["similar", "latest", "--text", "Too short."], 2, "the text is too short"),
         (["similar", "latest", "--file", "gone.txt"], 2, "gone.txt: no such file"),
         (["similar", "latest", "--text", "a b c d e", "--on", "respnse"], 2, "did you mean 'response'?"),
@@ -228,14 +231,14 @@ def test_export_writes_every_row_in_each_format(built: tuple[Path, dict[str, Any
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_mistake_ends_with_its_exit_code_and_the_mend(
+def test_a_mistake_ends_with_its_exit_code_and_a_message_that_names_the_fix(
     built: tuple[Path, dict[str, Any]], words: list[str], code: int, message: str
 ) -> None:
     done = winnow(*words, folder=built[0], check=code)
     assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
 
 
-def test_settings_go_recipe_then_environment_then_flag(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_flag_overrides_the_environment(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, _ = built
     environment = os.environ | {"WINNOW_ROOT": str(tmp_path / "environment")}
     done = subprocess.run([WINNOW, "report"], cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -78,6 +78,11 @@ def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_c
     assert float(by_type["progress"]["data"]) == 100.0
     funnel = json.loads(by_type["table"]["data"])
     assert [line["step"] for line in funnel] == names and funnel[0]["rows in"] == 800
+    without_rows = {line["step"] for line in funnel if (line["rows in"], line["kept"], line["dropped"]) == ("", "", "")}
+    assert without_rows == {"tokenizer", "pack"}
+    runs = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_runs[0]["id"]]}}})
+    messages = {run["name"].rsplit("-", 1)[0]: run["state"]["message"] for run in runs}
+    assert messages["tokenizer"].startswith("1 file, ") and " rows kept" in messages["ingest"]
 
 
 def test_deployments_are_accepted_and_a_process_worker_runs_one(server: dict[str, str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`winnow scan` as a person runs it: an answer, a second look for nothing, exit codes, mistakes with their mend."""
+"""`winnow scan` from the command line: its answer, the reuse of a finished scan, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scan(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProces
     return done
 
 
-def test_a_scan_answers_in_json_is_read_back_and_fails_a_check(corpus: Path) -> None:
+def test_a_scan_answers_in_json_is_reused_and_fails_a_check(corpus: Path) -> None:
     words = ("rows.jsonl", "--benchmarks", "generated=60", "--columns", "instruction=q,response=a", "--engine", "local")
     first: dict[str, Any] = json.loads(scan(corpus, *words, "--workers", "1", "--json").stdout)
     assert first["benchmarks"] == [{"benchmark": "generated", "items": 60, "contaminated": 1, "rows": 1}]
@@ -49,14 +49,17 @@ def test_a_scan_answers_in_json_is_read_back_and_fails_a_check(corpus: Path) -> 
     assert ITEM["id"] in Path(first["report"]).read_text(encoding="utf-8")
 
     again = scan(corpus, *words, "--check", code=1)
-    assert again.stderr.count("reused") == 3 and "error: 1 rows hold items" in again.stderr
-    assert "columns: instruction is 'q', response is 'a'" in again.stderr and "corpus/rows/4 holds" in again.stderr
+    assert again.stderr.count("reused") == 3 and "error: rows that contain items of evaluation sets: 1" in again.stderr
+    assert (
+        "columns: instruction is 'q', response is 'a'" in again.stderr
+        and f"row corpus/rows/4 contains {ITEM['id']}" in again.stderr
+    )
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (("rows.jsonl", "-b", "generated=60"), "there are: q, a"),
+        (("rows.jsonl", "-b", "generated=60"), "columns: q, a"),
         (("rows.jsonl", "-b", "generated=60", "--columns", "text=body"), "body"),
         (("none.jsonl", "-b", "generated=60"), "none.jsonl: no such file"),
         (("rows.jsonl", "-b", "gsm8=rows.jsonl"), "did you mean 'gsm8k'?"),
@@ -65,5 +68,5 @@ def test_a_scan_answers_in_json_is_read_back_and_fails_a_check(corpus: Path) -> 
     ],
     ids=["no column guessed", "no such column", "no such file", "no such benchmark", "no such rule", "no such engine"],
 )
-def test_mistakes_end_with_2_and_name_the_mend(corpus: Path, words: tuple[str, ...], told: str) -> None:
-    assert told in scan(corpus, *words, code=2).stderr
+def test_a_mistake_exits_with_2_and_names_the_fix(corpus: Path, words: tuple[str, ...], message: str) -> None:
+    assert message in scan(corpus, *words, code=2).stderr

@@ -1,11 +1,25 @@
-"""A Ray of our own is for this machine alone."""
+"""Ray as an engine: a local Ray listens on loopback only, and tasks get the resources that their step reserves."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import ray
+
+from flows.ray.engine import RayEngine, ray_session
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Part, part
+from pipelines.ledger.run import Run, StepContext, Target
+from pipelines.ledger.step import Resources, StepType
 
 LISTENERS = """
 import json, psutil
@@ -16,10 +30,10 @@ with ray_session(1):
     def one():
         return 1
     assert ray.get(one.remote()) == 1
-    mine = psutil.Process()
+    driver = psutil.Process()
     sockets = [
         socket
-        for process in (mine, *mine.children(recursive=True))
+        for process in (driver, *driver.children(recursive=True))
         for socket in process.net_connections("inet")
         if socket.status == psutil.CONN_LISTEN
     ]
@@ -27,7 +41,7 @@ with ray_session(1):
 """
 
 
-def test_a_ray_of_our_own_listens_on_loopback_only() -> None:
+def test_a_local_ray_listens_on_loopback_only() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=300, check=True, env=environment
@@ -35,3 +49,67 @@ def test_a_ray_of_our_own_listens_on_loopback_only() -> None:
     addresses = json.loads(done.stdout.splitlines()[-1])
     assert addresses, "Ray listens somewhere"
     assert set(addresses) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, addresses
+
+
+MEETING_SECONDS = 120.0
+"""A busy machine may take long to start the second worker process."""
+
+Span = tuple[float, float, float]
+"""Start and end of a task (seconds), and the CPUs that Ray assigned to it."""
+
+
+def timed(item: int) -> Span:
+    """Take 0.4 s. `time.monotonic` has one origin for all processes of the machine."""
+    started = time.monotonic()
+    time.sleep(0.4)
+    return started, time.monotonic(), ray.get_runtime_context().get_assigned_resources()["CPU"]
+
+
+def met(folder: Path, item: int) -> bool:
+    """Whether the other of two tasks runs at the same time: each waits for the other's file."""
+    (folder / str(item)).touch()
+    deadline = time.monotonic() + MEETING_SECONDS
+    while time.monotonic() < deadline:
+        if (folder / str(1 - item)).exists():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def timed_part(item: int, target: Target) -> Part:
+    """The same as a work item of a step."""
+    return part(spans=storage.write_json(target.path(suffix=".json"), timed(item)))
+
+
+def overlaps(spans: Sequence[Sequence[float]]) -> bool:
+    """Whether any two tasks ran at the same time."""
+    ordered = sorted((span[0], span[1]) for span in spans)
+    return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RayEngine]:
+    """An engine on a Ray of two CPUs."""
+    with ray_session(2):
+        yield RayEngine(2)
+
+
+def test_a_task_that_reserves_two_cpus_runs_alone_on_two(engine: RayEngine, tmp_path: Path) -> None:
+    alone = list(engine.map(timed, range(3), Resources(cpus=2)))
+    assert not overlaps(alone) and {cpus for _, _, cpus in alone} == {2}
+    assert list(engine.map(functools.partial(met, tmp_path), range(2), Resources(cpus=1))) == [True, True]
+
+
+def test_the_resources_of_a_step_type_reach_ray_and_a_phase_may_have_its_own(engine: RayEngine, tmp_path: Path) -> None:
+    kind = StepType(name="wide", version=1, products={"spans": "times of the tasks"}, resources=Resources(cpus=2))
+    scratch: list[Part] = []
+
+    def work(context: StepContext) -> list[Part]:
+        scratch.extend(context.map(timed_part, range(2), phase="narrow", resources=Resources(cpus=1)))
+        files = [storage.read_json(part.file("spans").path) for part in scratch]
+        assert {cpus for _, _, cpus in files} == {1}
+        return context.map(timed_part, range(2))
+
+    manifest = Run(str(tmp_path), engine).do(kind.step({}), work)
+    spans = [storage.read_json(file.path) for file in manifest.files("spans")]
+    assert not overlaps(spans) and {cpus for _, _, cpus in spans} == {2}

@@ -1,4 +1,4 @@
-"""Clusters and look-ups on a real run: what they say is what brute force over the rows says."""
+"""Clusters and searches on a real run agree with brute force over its rows."""
 
 from __future__ import annotations
 
@@ -74,37 +74,37 @@ def rows(run: RecordedRun, step: str, dropped: bool) -> list[dict[str, Any]]:
     return [row for shard in files for row in storage.read_parquet(shard.path).to_pylist()]
 
 
-def test_every_dropped_duplicate_stands_behind_one_row_that_stays(run: RecordedRun) -> None:
+def test_every_dropped_duplicate_is_in_the_cluster_of_one_kept_row(run: RecordedRun) -> None:
     answer = clusters(run, top=1000, members=1000)
     near = {row["id"]: json.loads(row["evidence"]) for row in rows(run, "near-duplicates", True)}
     exact = {row["id"]: json.loads(row["evidence"])["twin"] for row in rows(run, "exact-duplicates", True)}
     behind = {row: near[twin]["twin"] if twin in near else twin for row, twin in exact.items()}
     assert any(twin in near for twin in exact.values()), "a copy of a row that is near another"
     behind |= {row: evidence["twin"] for row, evidence in near.items()}
-    told = {member["id"]: cluster["kept"] for cluster in answer["largest"] for member in cluster["members"]}
-    assert told == behind and answer["clusters"] == len(answer["largest"]) == len(set(behind.values()))
-    assert answer["rows_dropped"] == {"exact-duplicates": len(exact), "near-duplicates": len(near)}
+    kept_of = {member.id: cluster.kept for cluster in answer.largest for member in cluster.members}
+    assert kept_of == behind and answer.clusters == len(answer.largest) == len(set(behind.values()))
+    assert answer.rows_dropped == {"exact-duplicates": len(exact), "near-duplicates": len(near)}
     kept = {row["id"]: row for row in rows(run, "near-duplicates", False)}
     sizes = Counter(behind.values())
-    assert [cluster["rows"] for cluster in answer["largest"]] == sorted((n + 1 for n in sizes.values()), reverse=True)
-    for cluster in answer["largest"]:
-        assert cluster["instruction"] == kept[cluster["kept"]]["instruction"]
-        assert cluster["rows"] == 1 + cluster["exact"] + cluster["near"] == 1 + len(cluster["members"])
-        alike = [member["jaccard"] for member in cluster["members"] if member["jaccard"] is not None]
-        assert alike == sorted(alike) and len(alike) == cluster["near"]
-        for member in cluster["members"]:
-            assert member["differs"] if member["instruction"] != cluster["instruction"] else not member["differs"]
+    assert [cluster.rows for cluster in answer.largest] == sorted((n + 1 for n in sizes.values()), reverse=True)
+    for cluster in answer.largest:
+        assert cluster.instruction == kept[cluster.kept]["instruction"]
+        assert cluster.rows == 1 + cluster.exact + cluster.near == 1 + len(cluster.members)
+        jaccards = [member.jaccard for member in cluster.members if member.jaccard is not None]
+        assert jaccards == sorted(jaccards) and len(jaccards) == cluster.near
+        for member in cluster.members:
+            assert bool(member.differs) == (member.instruction != cluster.instruction)
 
 
-def test_only_as_much_is_shown_as_is_asked_for(run: RecordedRun) -> None:
+def test_top_and_members_limit_what_is_shown(run: RecordedRun) -> None:
     answer = clusters(run, top=2, members=1)
     every = clusters(run, top=1000, members=1000)
-    assert answer["clusters"] == every["clusters"]
-    assert [cluster["kept"] for cluster in answer["largest"]] == [one["kept"] for one in every["largest"][:2]]
-    assert [c["members"] for c in answer["largest"]] == [one["members"][:1] for one in every["largest"][:2]]
+    assert answer.clusters == every.clusters
+    assert [cluster.kept for cluster in answer.largest] == [cluster.kept for cluster in every.largest[:2]]
+    assert [cluster.members for cluster in answer.largest] == [cluster.members[:1] for cluster in every.largest[:2]]
 
 
-def test_what_differs_is_told_in_words() -> None:
+def test_a_difference_is_a_pair_of_words() -> None:
     assert difference("A red car, fast.", "A blue car, fast.") == [("red", "blue")]
     assert difference("same", "same") == []
     assert difference("one two three", "one three") == [("two ", "")]
@@ -112,13 +112,13 @@ def test_what_differs_is_told_in_words() -> None:
     assert difference(f"a b {far} c", f"a x {far} d") == [("b", "x"), ("c", "d")]
 
 
-def test_a_run_that_looked_for_no_duplicates_has_no_clusters(run: RecordedRun) -> None:
+def test_a_run_that_removes_no_duplicates_has_no_clusters(run: RecordedRun) -> None:
     others = tuple(step for step in run.steps if "duplicates" not in step.step)
-    with pytest.raises(RunError, match="looks for no duplicates"):
+    with pytest.raises(RunError, match="removes no duplicates"):
         clusters(run._replace(steps=others))
 
 
-def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: RecordedRun) -> None:
+def test_a_twin_in_an_earlier_run_is_not_confused_with_a_row_of_the_same_id(run: RecordedRun) -> None:
     """Both runs have a row s/part-0/0: the earlier one's is the twin of the later one's s/part-0/1."""
     root = run.folder.rsplit("/runs/", 1)[0]
     made = Run(root, LocalEngine(1))
@@ -133,13 +133,13 @@ def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: Rec
     earlier = run.step("exact-duplicates")
     assert earlier is not None and old["id"] == "s/part-0/0"
     later = drop_exact_duplicates(made, given, ExactDuplicates(), {}, against=(earlier,))
-    told = clusters(run._replace(steps=(later,)))["largest"]
-    assert [(one["kept"], one["against"], one["rows"]) for one in told] == [
+    largest = clusters(run._replace(steps=(later,))).largest
+    assert [(cluster.kept, cluster.against, cluster.rows) for cluster in largest] == [
         ("s/part-0/0", None, 2),
         ("s/part-0/0", f"exact-duplicates-{earlier.key}", 2),
     ]
-    assert [one["instruction"] for one in told] == [fresh["instruction"], old["instruction"]]
-    assert [[member["id"] for member in one["members"]] for one in told] == [["s/part-0/2"], ["s/part-0/1"]]
+    assert [cluster.instruction for cluster in largest] == [fresh["instruction"], old["instruction"]]
+    assert [[member.id for member in cluster.members] for cluster in largest] == [["s/part-0/2"], ["s/part-0/1"]]
 
 
 def look_up(run: RecordedRun, text: str, top: int = 10, engine: LocalEngine | None = None) -> tuple[Found, Run]:

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.cli.render import plan_lines
 from pipelines import recipe as recipes
 from pipelines.errors import InputError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
-from pipelines.plan import RATES_FILE, plan
+from pipelines.plan import RATES_FILE, Plan, plan
 from pipelines.recipe import Recipe
 from pipelines.records import CONDITIONS, RAW, TASK, conform
 from pipelines.sources import SOURCES
@@ -943,7 +944,7 @@ def test_the_whole_recipe_reads_every_source_of_hrm_text_from_a_mirror(tmp_path:
     assert {source.name for source in SOURCES.values() if source.part} == {spec.adapter for spec in recipe.sources}
     answer = plan(recipe)
     # A source of several patterns is missing some of them here.
-    assert set(answer["missing"]) == {"flan", "platypus_openbookqa", "platypus_reclor"}
+    assert set(answer.missing) == {"flan", "platypus_openbookqa", "platypus_reclor"}
     there = {one.source: [] for one in plan_inputs(recipe)}
     for one in plan_inputs(recipe):
         if not one.missing:
@@ -970,27 +971,27 @@ def test_the_whole_recipe_without_its_inputs_is_priced_and_says_what_is_missing(
     path = Path(recipes.__file__).parent / "recipes" / "hrm_text.yaml"
     recipe = recipes.load(str(path), [f"mirror={tmp_path}"])
     answer = plan(recipe)
-    assert answer["missing"] == sorted(spec.name for spec in recipe.sources) and not answer["unpriced"]
-    assert abs(answer["tokens"] / RAW_TOKENS - 1) < 0.01 and abs(answer["rows"] / RAW_ROWS - 1) < 0.01
-    assert [step["name"] for step in answer["steps"]] == list(json.loads(RATES_FILE.read_text())["steps"])
-    assert all(step["core_hours"] > 0 and step["memory_gb"] > 0 and step["disk_bytes"] > 0 for step in answer["steps"])
-    assert answer["overlaps"]["omnimath"] == ["omni_math/test"]
-    told = "\n".join(answer["words"])
-    assert "warning: flan holds arc_challenge/train" in told and "missing: SYNTH" in told
+    assert answer.missing == tuple(sorted(spec.name for spec in recipe.sources)) and not answer.unpriced
+    assert abs(answer.tokens / RAW_TOKENS - 1) < 0.01 and abs(answer.rows / RAW_ROWS - 1) < 0.01
+    assert [step.name for step in answer.steps] == list(json.loads(RATES_FILE.read_text())["steps"])
+    assert all(step.core_hours > 0 and step.memory_gb > 0 and step.disk_bytes > 0 for step in answer.steps)
+    assert answer.overlaps["omnimath"] == ("omni_math/test",)
+    lines = "\n".join(plan_lines(answer))
+    assert "warning: source flan contains arc_challenge/train" in lines and "missing: SYNTH" in lines
     # Without one source of a part, nobody can say how much of the part the others are.
     less = recipe.model_copy(update={"sources": tuple(spec for spec in recipe.sources if spec.name != "flan")})
-    assert plan(less)["unpriced"] == ["no_robots", "tasksource"]
+    assert plan(less).unpriced == ("no_robots", "tasksource")
 
 
 def test_a_price_grows_with_the_inputs_and_has_no_step_that_the_recipe_leaves_out(tmp_path: Path) -> None:
-    def priced(rows: int, **more: Any) -> dict[str, Any]:
+    def priced(rows: int, **more: Any) -> Plan:
         path = write(tmp_path / f"{rows}.jsonl", [{"instruction": "q" * 99, "response": "a" * 99}] * rows)
         sources = [{"name": "mine", "path": str(path), "condition": "direct"}]
         return plan(Recipe.model_validate({"name": "test", "sources": sources, **more}))
 
     small, large = priced(10_000), priced(40_000)
-    for one, other in zip(small["steps"], large["steps"], strict=True):
-        assert 3.5 < other["disk_bytes"] / one["disk_bytes"] < 4.5 and other["core_hours"] >= one["core_hours"]
-    assert not small["missing"] and not small["unpriced"]
+    for one, other in zip(small.steps, large.steps, strict=True):
+        assert 3.5 < other.disk_bytes / one.disk_bytes < 4.5 and other.core_hours >= one.core_hours
+    assert not small.missing and not small.unpriced
     bare = priced(10, exact_duplicates=False, near_duplicates=False)
-    assert [step["name"] for step in bare["steps"]] == ["ingest", "tokenizer", "tokens", "pack"]
+    assert [step.name for step in bare.steps] == ["ingest", "tokenizer", "tokens", "pack"]
