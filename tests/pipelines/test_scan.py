@@ -209,10 +209,10 @@ def test_folders_and_urls_are_read_and_other_files_ignored(tmp_path: Path) -> No
     recipe = scan_recipe([str(tmp_path / "corpus")], None, GENERATED)
     assert [Path(path).name for path in recipe.sources[0].paths] == ["two.jsonl", "one.parquet"]
     answer, _ = scanned(tmp_path / "root", recipe)
-    assert answer["rows_in"] == 40 and answer["flagged"] == {"contamination/test_leak": 3}
+    assert answer.rows_in == 40 and answer.flagged == {"contamination/test_leak": 3}
     storage.write_bytes("memory://scan/one.jsonl", (tmp_path / "corpus" / "b" / "two.jsonl").read_bytes())
     remote, _ = scanned(tmp_path / "root", scan_recipe(["memory://scan/*.jsonl"], None, GENERATED))
-    assert remote["rows_in"] == 20
+    assert remote.rows_in == 20
     with pytest.raises(InputError, match=r"no file of a known format \(\.jsonl"):
         scan_recipe([str(tmp_path / "corpus" / "README.md")], None, GENERATED)
 
@@ -301,6 +301,6 @@ def test_the_known_overlap_of_aime_and_math_is_found_by_a_scan(tmp_path: Path, s
     settings = Contamination(benchmarks=benchmarks)
     corpus = str(shared_data / "sources/deepscaler_aime_train.json")
     answer, _ = scanned(tmp_path, scan_recipe([corpus], None, settings))
-    assert answer["columns"] == {"instruction": "problem", "response": "answer"}
+    assert answer.columns == {"instruction": "problem", "response": "answer"}
     (line,) = answer.benchmarks
     assert line.benchmark == "math" and 18 <= line.contaminated <= 60 and line.rows >= 20
