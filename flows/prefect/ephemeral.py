@@ -1,8 +1,8 @@
-"""A Prefect server for the length of a command, started while the rest of the command is still loading.
+"""Which Prefect server does a command use? The configured one, or one that runs for the length of the command.
 
-Without PREFECT_API_URL Prefect starts such a server itself, when the first flow asks for one: it loads the server into
-this process, starts it in another and waits, some six seconds in which nothing else happens. A command knows from the
-start that it will want one, and needs none of it in its own process. Same server, same database in PREFECT_HOME.
+Without PREFECT_API_URL, Prefect itself starts such a server when the first flow needs it: it imports the server into
+this process, starts it in another one and waits, some six seconds in all. This module starts the same server, with the
+same database in PREFECT_HOME, in another process at once, so that it starts while the command is still importing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 WAIT_SECONDS = 120.0
-"""The first start of all makes the database; on a busy machine that takes a while."""
+"""The first start creates the database, which takes long on a busy machine."""
 
 
-# Linux ends the server with the command that started it, however that ends: an atexit hook does not run on kill -9.
+# On Linux the kernel ends the server when the command ends in any way: an atexit hook does not run after SIGKILL.
 SERVE = """
 import ctypes, signal, sys
 if sys.platform == "linux":
@@ -34,16 +34,16 @@ uvicorn.run(
 
 
 def start_server() -> Callable[[], None]:
-    """Start the server, unless the user has configured one; returns a function that waits until it answers.
+    """Start the server, unless the user has configured one. Returns a function that waits until it answers.
 
-    Call it before anything imports Prefect, which reads its settings then. Errors (of the returned function):
-    RuntimeError where the server does not come up.
+    Call it before anything imports Prefect, which reads its settings on import. The returned function raises
+    RuntimeError if the server does not start.
     """
     if configured() or "prefect" in sys.modules:
         return lambda: None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(port)],
         env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
@@ -61,13 +61,13 @@ def start_server() -> Callable[[], None]:
                     return
             except OSError:
                 time.sleep(0.05)
-        raise RuntimeError("Prefect's server did not start; `prefect server start` says why")
+        raise RuntimeError("the Prefect server did not start; `prefect server start` shows why")
 
     return wait
 
 
 def configured() -> bool:
-    """Whether the user has said anything about Prefect's API, in the environment, a profile or a settings file."""
+    """Whether the user has configured a Prefect API: in the environment, in a profile or in a settings file."""
     home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
     files = (home / "profiles.toml", Path("prefect.toml"), Path(".env"))
     return "PREFECT_API_URL" in os.environ or "PREFECT_PROFILE" in os.environ or any(path.exists() for path in files)

@@ -1,4 +1,4 @@
-"""Ray as an engine: shards become Ray tasks, results come back in order."""
+"""How does Ray run the work items of a step? Each is one Ray task; the results come back in order."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 OBJECT_STORE_BYTES = 256 << 20
-"""Of a local Ray. Tasks exchange paths and digests, never rows, so its store stays near empty; Ray's default is 30 % of
-memory."""
+"""Size of the object store of a local Ray. Tasks exchange paths and digests, never rows, so it stays nearly empty.
+Ray's default is 30 % of the memory."""
 
-RETRIES = 3
-"""How often Ray runs a task again whose worker died. A task commits its files before its receipt, so that running it
-twice is as good as once."""
+MAX_RETRIES = 3
+"""How often Ray runs a task again after its worker died. A task commits its files before its receipt, so a second run
+of it has the same result."""
 
 
 def start_ray(cpus: int) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start a Ray of this machine's own; nothing where one is up already.
+    """Join the cluster of RAY_ADDRESS, or start a local Ray with so many CPUs. Does nothing if Ray is running.
 
-    The driver must be inside the cluster (`ray job submit`, or a worker pod): `ray://` is refused, since a blink of the
-    network would end the run. Errors: ValueError.
+    The driver must be inside the cluster (`ray job submit`, or a pod of it). An address `ray://` is refused: with Ray
+    Client, a short network failure would end the run.
+
+    Raises: ValueError: for such an address.
     """
     if ray.is_initialized():
         return
@@ -46,7 +48,7 @@ def start_ray(cpus: int) -> None:
     if address and address != "local":
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    # A Ray of our own answers on loopback only, to this user only.
+    # A local Ray listens on loopback only, so it needs no authentication.
     os.environ.update(
         RAY_AUTH_MODE="disabled",
         RAY_USAGE_STATS_ENABLED="0",
@@ -68,13 +70,13 @@ def start_ray(cpus: int) -> None:
 
 @contextlib.contextmanager
 def ray_session(cpus: int) -> Iterator[None]:
-    """A Ray for the length of a block: started (or joined) here and left here; one that was up before stays up."""
-    mine = not ray.is_initialized()
+    """Ray for the length of a block. A Ray that was running before keeps running after it."""
+    was_running = ray.is_initialized()
     start_ray(cpus)
     try:
         yield
     finally:
-        if mine:
+        if not was_running:
             ray.shutdown()
 
 
@@ -84,7 +86,11 @@ def _call(work: Callable[[Item], Result], item: Item) -> Result:
 
 
 class RayEngine:
-    """Runs each item as one Ray task. Ray starts with the first item: a run that reuses every step never starts it."""
+    """Runs each item as one Ray task.
+
+    workers: CPUs of a Ray that this engine starts. Ray starts with the first item, so a run that reuses every step
+    never starts it.
+    """
 
     def __init__(self, workers: int) -> None:
         assert workers >= 1
@@ -94,9 +100,9 @@ class RayEngine:
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
     ) -> Iterator[Result]:
-        """Yield `work(item)` in the order of the items. resources: what Ray reserves for each task.
+        """Yield `work(item)` in the order of the items. resources: reserved by Ray for each task.
 
-        Raises: what the work raised. CheckFailed: if Ray gave up on a task after its retries.
+        Raises: whatever `work` raised. CheckFailed: if Ray gave up on a task after its retries.
         """
         queue = list(items)
         if not queue:
@@ -105,22 +111,22 @@ class RayEngine:
             start_ray(self.workers)
             self._started = True
         task: Any = ray.remote(
-            num_cpus=resources.cpus, num_gpus=resources.gpus, memory=resources.memory, max_retries=RETRIES
+            num_cpus=resources.cpus, num_gpus=resources.gpus, memory=resources.memory, max_retries=MAX_RETRIES
         )(_call)
-        queued = QUEUED_PER_WORKER * parallel_tasks(self.workers, resources)
+        max_waiting = QUEUED_PER_WORKER * parallel_tasks(self.workers, resources)
         shared = ray.put(work)
         waiting: deque[Any] = deque()
         try:
             for item in queue:
                 waiting.append(task.remote(shared, item))
-                if len(waiting) >= queued:
+                if len(waiting) >= max_waiting:
                     yield ray.get(waiting.popleft())
             while waiting:
                 yield ray.get(waiting.popleft())
         except RayTaskError as error:
             raise error.cause from None
         except (WorkerCrashedError, OutOfMemoryError, RayError) as error:
-            raise CheckFailed(f"Ray gave up on a task after {RETRIES} retries: {error}; {RESUME}") from error
+            raise CheckFailed(f"Ray gave up on a task after {MAX_RETRIES} retries: {error}; {RESUME}") from error
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=False)

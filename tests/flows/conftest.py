@@ -1,4 +1,4 @@
-"""A Prefect server of the tests' own."""
+"""A Prefect server for the tests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which a Prefect server of our own is the one that flows report to."""
+    """The environment of commands whose flows report to the Prefect server of the tests."""
     home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
     environment = os.environ | {
         "PREFECT_HOME": str(home),
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
                 assert process.poll() is None, (home / "server.log").read_text(encoding="utf-8")
                 time.sleep(0.5)
         else:
-            raise TimeoutError("the Prefect server did not come up")
+            raise TimeoutError("the Prefect server did not start")
         yield environment
     finally:
         process.send_signal(signal.SIGTERM)  # a server started in the background ignores SIGINT

@@ -1,4 +1,4 @@
-"""docker-compose.yml, Dockerfile and prefect.yaml say things that are true."""
+"""docker-compose.yml, Dockerfile and prefect.yaml name services, commands and flows that exist."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_ports_are_published_on_loopback_only() -> None:
 
 
 def commands() -> list[list[str]]:
-    """Every command that a service of our own image starts, shell lines taken apart."""
-    found = []
+    """Every command that a service of this project's image starts, with shell lines split into commands."""
+    lines = []
     for service in COMPOSE["services"].values():
         if "build" not in service:
             continue
@@ -58,12 +58,12 @@ def commands() -> list[list[str]]:
                 for part in re.split(r"&&|\|\||\||[()]", line):
                     words = part.split()
                     if words:
-                        found.append(words[1:] if words[0] == "exec" else words)
-    return found
+                        lines.append(words[1:] if words[0] == "exec" else words)
+    return lines
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_of_our_services_exists_with_its_options(words: list[str]) -> None:
+def test_every_command_of_the_services_exists_with_its_options(words: list[str]) -> None:
     name, *rest = words
     if name in ("curl", "grep", "bash"):
         assert shutil.which(name) or (name == "curl" and "curl" in (ROOT / "Dockerfile").read_text(encoding="utf-8"))

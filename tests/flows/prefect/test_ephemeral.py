@@ -1,4 +1,4 @@
-"""The server that a command starts for itself answers, and is gone when the command is, however it ends."""
+"""The Prefect server of a command answers, and ends with the command, however that ends."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent ends")
 @pytest.mark.parametrize("killed", [True, False])
-def test_the_server_lives_as_long_as_its_command(tmp_path: Path, killed: bool) -> None:
+def test_the_server_runs_as_long_as_its_command(tmp_path: Path, killed: bool) -> None:
     environment = os.environ | {"PREFECT_HOME": str(tmp_path)}
     environment.pop("PREFECT_API_URL", None)
     command = [sys.executable, "-c", SCRIPT, "600" if killed else "0.5"]
@@ -49,7 +49,7 @@ def test_the_server_lives_as_long_as_its_command(tmp_path: Path, killed: bool) -
     assert not answers(url)
 
 
-def test_a_server_of_the_users_own_is_left_to_prefect(tmp_path: Path) -> None:
+def test_a_configured_server_is_used(tmp_path: Path) -> None:
     script = "from flows.prefect.ephemeral import configured; print(configured())"
     for variables, expected in (({"PREFECT_API_URL": "http://127.0.0.1:1/api"}, "True"), ({}, "False")):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

@@ -51,7 +51,7 @@ def build(environment: dict[str, str], folder: Path) -> dict[str, Any]:
 
 def task_runs(url: str, flow_run: dict[str, Any]) -> dict[str, str]:
     """Task name -> state name of one flow run."""
-    runs = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_run["id"]]}}})
+    steps = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_run["id"]]}}})
     return {run["name"].rsplit("-", 1)[0]: run["state_name"] for run in runs}
 
 
@@ -60,8 +60,8 @@ def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_c
 ) -> None:
     url = server["PREFECT_API_URL"]
     first, second = build(server, tmp_path), build(server, tmp_path)
-    mine = [run for run in call(url, "flow_runs/filter", {}) if run["parameters"].get("root") == str(tmp_path / "root")]
-    flow_runs = sorted(mine, key=lambda run: str(run["start_time"]))
+    runs = [run for run in call(url, "flow_runs/filter", {}) if run["parameters"].get("root") == str(tmp_path / "root")]
+    flow_runs = sorted(runs, key=lambda run: str(run["start_time"]))
     assert [run["state_name"] for run in flow_runs] == ["Completed", "Completed"]
     names = [step["name"] for step in first["steps"]]
     # The server stores task runs from a queue, a moment after they happened.
@@ -80,8 +80,8 @@ def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_c
     assert [line["step"] for line in funnel] == names and funnel[0]["rows in"] == 800
     without_rows = {line["step"] for line in funnel if (line["rows in"], line["kept"], line["dropped"]) == ("", "", "")}
     assert without_rows == {"tokenizer", "pack"}
-    runs = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_runs[0]["id"]]}}})
-    messages = {run["name"].rsplit("-", 1)[0]: run["state"]["message"] for run in runs}
+    steps = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_runs[0]["id"]]}}})
+    messages = {run["name"].rsplit("-", 1)[0]: run["state"]["message"] for run in steps}
     assert messages["tokenizer"].startswith("1 file, ") and " rows kept" in messages["ingest"]
 
 
