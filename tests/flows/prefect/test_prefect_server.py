@@ -52,7 +52,7 @@ def build(environment: dict[str, str], folder: Path) -> dict[str, Any]:
 def task_runs(url: str, flow_run: dict[str, Any]) -> dict[str, str]:
     """Task name -> state name of one flow run."""
     steps = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_run["id"]]}}})
-    return {run["name"].rsplit("-", 1)[0]: run["state_name"] for run in runs}
+    return {run["name"].rsplit("-", 1)[0]: run["state_name"] for run in steps}
 
 
 def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_cached(
