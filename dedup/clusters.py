@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dedup.growing import doubled
 from dedup.kernel import kernel
 from dedup.order import HEAP, ascending, insert_in_order, order
 from dedup.similarity import Sets, common, overlap_needed
@@ -322,20 +323,6 @@ def _distinct(members, offsets, order):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grown(values):  # type: ignore[no-untyped-def]
-    out = np.empty(2 * len(values), values.dtype)
-    out[: len(values)] = values
-    return out
-
-
-@kernel
-def _grown_pairs(pairs):  # type: ignore[no-untyped-def]
-    out = np.empty((2 * len(pairs), 2), np.int64)
-    out[: len(pairs)] = pairs
-    return out
-
-
-@kernel
 def _similar(hashes, offsets, x, y, threshold, fixed, memory, answers):  # type: ignore[no-untyped-def]
     """The Jaccard of rows x and y < x, or -1 where it is below the threshold or both are fixed; and whether the sets
     had to be compared."""
@@ -369,7 +356,7 @@ def _compare(members, offsets, hashes, borders, threshold, fixed):  # type: igno
             x = bucket[at]
             before = edges
             if edges + FEW > len(values):
-                pairs, values = _grown_pairs(pairs), _grown(values)
+                pairs, values = doubled(pairs), doubled(values)
             for c in range(count):
                 value, read = _similar(hashes, borders, x, chosen[c], threshold, fixed, memory, answers)
                 compared += read
@@ -388,7 +375,7 @@ def _compare(members, offsets, hashes, borders, threshold, fixed):  # type: igno
             )
             compared += more
             while edges + len(likeness) > len(values):
-                pairs, values = _grown_pairs(pairs), _grown(values)
+                pairs, values = doubled(pairs), doubled(values)
             for i in range(len(likeness)):
                 pairs[edges, 0], pairs[edges, 1], values[edges] = found[i, 0], found[i, 1], likeness[i]
                 edges += 1
@@ -448,7 +435,7 @@ def _walk_indexed(bucket, begin, first, hashes, borders, threshold, fixed, memor
         prefix = size - int(np.ceil(threshold * size - 1e-9)) + 1
         before = edges
         if edges + ENOUGH > len(values):
-            pairs, values = _grown_pairs(pairs), _grown(values)
+            pairs, values = doubled(pairs), doubled(values)
         smallest = _size_class(int(np.ceil(threshold * size - 1e-9)))
         largest = _size_class(int(size / threshold + 1e-9))
         for k in range(smallest, min(largest, len(shortest) - 1) + 1):

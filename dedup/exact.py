@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.hashing import fmix64
 from dedup.kernel import buffers, kernel, load
 
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
-_F1, _F2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _M1, _M2, _5 = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
 _8, _27, _31, _33 = np.uint64(8), np.uint64(27), np.uint64(31), np.uint64(33)
 
@@ -69,13 +69,6 @@ def _rotate(x, bits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _avalanche(x):  # type: ignore[no-untyped-def]
-    x = (x ^ x >> _33) * _F1
-    x = (x ^ x >> _33) * _F2
-    return x ^ x >> _33
-
-
-@kernel
 def _tail(data, at, count):  # type: ignore[no-untyped-def]
     """Up to eight bytes as a little-endian number, never reading past them."""
     value = np.uint64(0)
@@ -104,7 +97,7 @@ def _murmur(data, offsets, state):  # type: ignore[no-untyped-def]
         b ^= size
         a += b
         b += a
-        a, b = _avalanche(a), _avalanche(b)
+        a, b = fmix64(a), fmix64(b)
         a += b
         b += a
         state[row, 0], state[row, 1] = a, b

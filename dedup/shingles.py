@@ -29,6 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import buffers, kernel, load, store, trailing_zeros
+from dedup.utf8 import decode_checked, encode
 
 Unit = Literal["word", "character"]
 Bytes = npt.NDArray[np.uint8]
@@ -52,8 +53,7 @@ MASK = 0xFFFFFFFFFFFFFFFF
 
 _SEED, _MULTIPLIER, _FINISH, _BASE = np.uint64(SEED), np.uint64(MULTIPLIER), np.uint64(FINISH), np.uint64(BASE)
 _EACH, _HIGHEST, _ALL = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080), np.uint64(MASK)
-_0, _1, _3, _6, _8 = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(6), np.uint64(8)
-_12, _18 = np.uint64(12), np.uint64(18)
+_0, _1, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(8)
 _29, _32, _33, _64 = np.uint64(29), np.uint64(32), np.uint64(33), np.uint64(64)
 
 
@@ -217,50 +217,6 @@ def _size(offsets: Offsets) -> int:
 
 
 @kernel
-def _decode(data, at, end):  # type: ignore[no-untyped-def]
-    """The code point at `at` and its width in bytes; -1 and 1 for a byte that is not UTF-8."""
-    first = np.int32(data[at])
-    if first < 0x80:
-        return first, 1
-    if first >= 0xC2 and first < 0xE0 and at + 1 < end and (data[at + 1] & 0xC0) == 0x80:
-        return (first & 0x1F) << 6 | (np.int32(data[at + 1]) & 0x3F), 2
-    if (
-        first >= 0xE0
-        and first < 0xF0
-        and at + 2 < end
-        and (data[at + 1] & 0xC0) == 0x80
-        and (data[at + 2] & 0xC0) == 0x80
-    ):
-        return (first & 0x0F) << 12 | (np.int32(data[at + 1]) & 0x3F) << 6 | (np.int32(data[at + 2]) & 0x3F), 3
-    if (
-        first >= 0xF0 and first < 0xF5 and at + 3 < end
-        and (data[at + 1] & 0xC0) == 0x80 and (data[at + 2] & 0xC0) == 0x80 and (data[at + 3] & 0xC0) == 0x80
-    ):  # fmt: skip
-        tail = (
-            (np.int32(data[at + 1]) & 0x3F) << 12
-            | (np.int32(data[at + 2]) & 0x3F) << 6
-            | (np.int32(data[at + 3]) & 0x3F)
-        )
-        return (first & 0x07) << 18 | tail, 4
-    return np.int32(-1), 1
-
-
-@kernel
-def _encode(code):  # type: ignore[no-untyped-def]
-    """A code point's UTF-8 bytes as a little-endian integer, and their number."""
-    c = np.uint64(code)
-    low, lead = np.uint64(0x3F), np.uint64(0x80)
-    if code < 0x80:
-        return c, 1
-    if code < 0x800:
-        return (c >> _6 | np.uint64(0xC0)) | (c & low | lead) << _8, 2
-    if code < 0x10000:
-        return (c >> _12 | np.uint64(0xE0)) | (c >> _6 & low | lead) << _8 | (c & low | lead) << np.uint64(16), 3
-    head = (c >> _18 | np.uint64(0xF0)) | (c >> _12 & low | lead) << _8
-    return head | (c >> _6 & low | lead) << np.uint64(16) | (c & low | lead) << np.uint64(24), 4
-
-
-@kernel
 def _kind(code, kinds):  # type: ignore[no-untyped-def]
     if code < 0:
         return SEPARATOR
@@ -368,7 +324,7 @@ def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, coun
         width = 1
         code = np.int32(byte)
         if kind == NON_ASCII:
-            code, width = _decode(row, i, end)
+            code, width = decode_checked(row, i, end)
             kind = _kind(code, kinds)
         if kind == IGNORED:
             i += width
@@ -401,7 +357,7 @@ def _scan(row, ascii_kind, kinds, folds, folded, hashes, starts, ends, out, coun
             state = SINGLE if kind == SINGLE else WORD
         if code < len(folds):
             code = folds[code]
-        packed, size = _encode(code)
+        packed, size = encode(code)
         if out is not None:
             store(out, count, packed)
             count += size
@@ -493,7 +449,7 @@ def _character_shingles(data, offsets, ascii_kind, kinds, folds, ngram, power, o
         found[row] = at
         i, count = offsets[row], 0
         while i < offsets[row + 1]:
-            code, width = _decode(data, i, offsets[row + 1])
+            code, width = decode_checked(data, i, offsets[row + 1])
             characters[count] = np.uint64(code) * _FINISH
             count += 1
             i += width
