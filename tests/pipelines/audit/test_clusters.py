@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from dedup.shingles import normalise
+from dedup.tokens import normalise
 from pipelines.audit import lineage
 from pipelines.audit.clusters import clusters, difference
 from pipelines.audit.lineage import RunFiles
