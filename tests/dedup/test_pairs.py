@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dedup.buckets import Buckets
 from dedup.pairs import MAX_DIRECT, MAX_PAIRS_PER_ROW, Pairs, compare_once, unique_pairs
 from dedup.similarity import Sets, jaccard
+from tests.dedup.test_survivors import random_rows
 
 
 def template(rows: int, size: int, slot: int, spread: int = 0) -> Sets:
@@ -35,10 +36,10 @@ def test_a_bucket_of_100000_is_not_compared_pair_by_pair(slot: int, spread: int)
         assert len(np.unique(pairs.later)) == (rows - 1 if alike else 0)
 
 
-@pytest.mark.parametrize("slot", [4, 12])
-def test_a_pair_has_its_exact_jaccard_and_the_earlier_row_is_a_representative(slot: int) -> None:
-    sets = template(200, 40, slot, 6)
-    pairs, _ = compare_once(Buckets(np.arange(200), np.array([0, 200])), sets, 0.6)
+@pytest.mark.parametrize("families", [1, 10, 150])  # with 150, most rows are compared through the index
+def test_a_pair_has_its_exact_jaccard_and_the_earlier_row_is_a_representative(families: int) -> None:
+    sets = random_rows(np.random.default_rng(families), 500, 40, families, 8)
+    pairs, _ = compare_once(Buckets(np.arange(500), np.array([0, 500])), sets, 0.6)
     assert len(pairs.later)
     assert np.array_equal(pairs.jaccard, jaccard(sets, np.stack([pairs.later, pairs.earlier], axis=1)))
     assert pairs.jaccard.min() >= 0.6
