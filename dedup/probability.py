@@ -12,6 +12,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dedup.shingles import Unit
+from dedup.similarity import ROUNDING
+
+PERCENT_PER_BAR_CELL = 5
+"""Resolution of the bars that `explain` draws: 20 cells."""
 
 
 class Banding(NamedTuple):
@@ -115,18 +119,20 @@ def explain(banding: Banding, threshold: float) -> list[str]:
     """
     unit = "tokens" if banding.unit == "word" else "characters"
     lines = [
-        f"near-duplicates: rows are compared by their runs of {banding.ngram} {unit}; a row with fewer is compared "
-        "exactly.",
-        f"{banding.bands} bands of {banding.rows} numbers ({banding.num_perm} in all): two rows are found where all "
-        "numbers of one band agree, then checked exactly.",
-        f"A pair is removed where its Jaccard is at least {threshold:g}; a pair below that is never removed, found or "
-        "not.",
+        f"near-duplicates: rows are compared by n-grams of {banding.ngram} {unit}; shorter rows are compared exactly.",
+        f"{banding.bands} bands of {banding.rows} values ({banding.num_perm} in all): two rows are compared if all "
+        "values of at least one band are equal.",
+        f"Of two rows with a Jaccard of at least {threshold:g}, one is removed if they are found. Pairs below that are "
+        "never removed.",
     ]
     for point in curve(banding):
         found, missed = 100 * point["found"], 100 * point["missed"]
-        bar = "█" * round(found / 5) + "░" * (20 - round(found / 5))
-        fate = f" and removed, {missed:.1f} % missed" if point["jaccard"] >= threshold - 1e-9 else ", both rows stay"
+        filled = round(found / PERCENT_PER_BAR_CELL)
+        bar = "█" * filled + "░" * (100 // PERCENT_PER_BAR_CELL - filled)
+        at_threshold = point["jaccard"] >= threshold - ROUNDING
+        fate = f" and removed, {missed:.1f} % missed" if at_threshold else ", both rows stay"
         lines.append(f"  of pairs with Jaccard {point['jaccard']:.2f}  {bar} {found:5.1f} % are found{fate}")
+    # The threshold has a line of its own unless it is one of the points above.
     if round(threshold * 20, 6) % 1:
         found = 100 * recall(threshold, banding.bands, banding.rows)
         lines.append(

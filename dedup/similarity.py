@@ -17,7 +17,7 @@ from dedup.shingles import Shingles
 from dedup.sorting import MAX_INSERTION_SORT, MAX_RADIX_BITS, insertion_sort
 
 ROUNDING = 1e-9
-"""Tolerance of bounds on set sizes: a floating-point product such as 0.7 * 10 may lie just above its integer."""
+"""Tolerance of bounds that follow from a threshold: 0.55 * 100 is slightly more than 55."""
 
 
 class Sets(NamedTuple):
