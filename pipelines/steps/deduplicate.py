@@ -9,7 +9,7 @@ divided.
 Near duplicates need three more phases between (2) and (3), each of the same kind: a file sorted by a key, of which the
 next phase's tasks take ranges. The buckets of rows that met are divided by a code of their rows, so that equal buckets
 come together; they are walked, which gives verified pairs; the pairs are divided by component and settled; the few
-buckets that this leaves in doubt are walked again (see `dedup/clusters.py`).
+buckets that this leaves in doubt are walked again (see `dedup/survivors.py`).
 
 Rows of earlier runs (`against`) come first in survivor order and never go. So what is left of the new rows is what a
 rebuild of both together leaves, if there the earlier rows are preferred.
@@ -29,11 +29,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup import clusters, exact, minhash, probability, similarity
-from dedup.order import ascending, numbered, order
+from dedup import exact, minhash, probability, similarity
+from dedup.buckets import Buckets, buckets_with, concat_buckets, distinct_buckets, group_by_key, renumber, without_rows
+from dedup.forests import Forest, merge_forests
+from dedup.pairs import Pairs, unique_pairs
 from dedup.probability import Banding
-from dedup.shingles import normalise, shingle_hashes
+from dedup.shingles import shingle_hashes
 from dedup.similarity import Sets
+from dedup.sorting import argsort, unique_inverse, unique_values
+from dedup.survivors import compare_buckets, select_survivors
+from dedup.tokens import normalise
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines.errors import CheckFailed, InputError, RunError
 from pipelines.ledger import storage
@@ -251,7 +256,7 @@ NEAR_DUPLICATES = RecipeStep(
 
 def banding_of(settings: NearDuplicates) -> Banding:
     """The preset's bands, or bands for the threshold within 128 permutations."""
-    return probability.PRESETS[settings.preset] if settings.preset else probability.choose(settings.threshold)
+    return probability.PRESETS[settings.preset] if settings.preset else probability.choose_banding(settings.threshold)
 
 
 def previous_runs(root: str, runs: Sequence[str], step: StepType) -> list[Manifest]:
@@ -351,7 +356,7 @@ def _digest_shard(survival: Survival, shard: TableRef, target: Target) -> Part:
     records = _records(survival, shard)
     halves = exact.halves(exact.digest128(*(_canonical(_text(records, field)) for field in survival.fields)))
     high, low = halves[:, 0] ^ _salt(records, survival), halves[:, 1]
-    by_key = order(high)
+    by_key = argsort(high)
     keys = pa.table({"key": high[by_key], "low": low[by_key], "row": by_key.astype(np.uint32)})
     rows = pa.table(_survival_columns(records, survival))
     return part(
@@ -395,7 +400,7 @@ def _sign_shard(survival: Survival, banding: Banding, seed: int, shard: TableRef
     bands ^= _salt(table, survival)[valid, None]
     codes = np.repeat(signed.values[valid, 0], banding.bands)
     numbers = np.repeat(valid.astype(np.uint32), banding.bands)
-    by_key = order(bands.ravel())
+    by_key = argsort(bands.ravel())
     keys = pa.table({"key": bands.ravel()[by_key], "row": numbers[by_key], "code": codes[by_key]})
     sets = similarity.shingle_sets(shingles)
     lists = pa.ListArray.from_arrays(pa.array(sets.offsets.astype(np.int32)), pa.array(sets.hash))
@@ -501,7 +506,7 @@ def _repeats(index: Index, keep: Sequence[str], share: Share, target: Target) ->
     """Which rows of a range of digests repeat another: a SETTLED file."""
     _check(index.rows, share)
     high, low, rows = _keys_in(index, share, "low")
-    by_key = order(high)
+    by_key = argsort(high)
     high, low, rows = high[by_key], low[by_key], rows[by_key]
     same = high[1:] == high[:-1]
     several = np.zeros(len(rows), np.bool_)
@@ -511,7 +516,7 @@ def _repeats(index: Index, keep: Sequence[str], share: Share, target: Target) ->
     by_row = np.argsort(rows)
     halves, rows = halves[by_row], rows[by_row]
     rank = _places(_survivor_order(_rows_of(index, rows, KEEP), keep))
-    survivor = exact.repeats(halves, rank)
+    survivor = exact.find_duplicates(halves, rank)
     twin = np.where(survivor >= 0, rows[survivor], -1) if len(rows) else rows
     ones, none = np.ones(len(rows)), np.zeros(len(rows), np.bool_)
     return part(settled=_write_settled(index, target, rows, twin, ones, (twin >= 0).astype(np.int64), none))
@@ -520,15 +525,15 @@ def _repeats(index: Index, keep: Sequence[str], share: Share, target: Target) ->
 def _group(index: Index, share: Share, target: Target) -> Part:
     """The rows that share a band key: buckets (key, members), sorted by a key that equal buckets share."""
     keys, codes, rows = _keys_in(index, share, "code")
-    groups, least = clusters.group(keys, rows, codes.astype(np.uint32, copy=False))
+    groups, least = group_by_key(keys, rows, codes.astype(np.uint32, copy=False))
     key = _spread(least.astype(np.int64))
-    by_key = order(key)
+    by_key = argsort(key)
     table = _bucket_table(groups).take(pa.array(by_key)).append_column("key", pa.array(key[by_key]))
     file = storage.write_arrow(target.path("buckets", ".arrow"), table)
     return part(buckets=file, counts={"members": len(groups.members)})
 
 
-def _bucket_table(groups: clusters.Buckets) -> pa.Table:
+def _bucket_table(groups: Buckets) -> pa.Table:
     return pa.table(
         {"members": pa.ListArray.from_arrays(pa.array(groups.offsets, pa.int32()), pa.array(groups.members))}
     )
@@ -553,12 +558,12 @@ def _walk(
         groups = _in_doubt(_in_range(buckets[share.number :: share.of], ALL), state, share)
     else:
         groups = _buckets_of(pa.concat_tables(list(_in_range(buckets, share))))
-    involved, members = numbered(groups.members)
+    involved, members = unique_inverse(groups.members)
     by_rank = _survivor_order(_rows_of(index, involved, KEEP), keep)
     place = _places(by_rank)
-    ranked = clusters.ranked(clusters.Buckets(members, groups.offsets), place)
+    ranked = renumber(Buckets(members, groups.offsets), place)
     fixed = int(np.searchsorted(involved, index.fixed))
-    edges, compared = clusters.explore(ranked, _sets_of(index, involved, place), threshold, fixed)
+    edges, compared = compare_buckets(ranked, _sets_of(index, involved, place), threshold, fixed)
     numbers = involved[by_rank]
     pairs = pa.table({"later": numbers[edges.later], "earlier": numbers[edges.earlier], "jaccard": edges.jaccard})
     files = {"pairs": (storage.write_arrow(target.path("pairs", ".arrow"), pairs),)}
@@ -567,11 +572,11 @@ def _walk(
     return Part(files=dict(files), counts={"pairs": pairs.num_rows, "compared": compared})
 
 
-def _buckets_of(table: pa.Table) -> clusters.Buckets:
+def _buckets_of(table: pa.Table) -> Buckets:
     members, offsets = _lists(table.combine_chunks(), "members")
     first, after = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)
     from_0 = (offsets - first).astype(np.int64) if len(offsets) else np.zeros(1, np.int64)
-    return clusters.distinct(clusters.Buckets(members[first:after].astype(np.int64, copy=False), from_0))
+    return distinct_buckets(Buckets(members[first:after].astype(np.int64, copy=False), from_0))
 
 
 def _sets_of(index: Index, rows: Numbers, place: Numbers) -> Sets:
@@ -588,19 +593,17 @@ def _sets_of(index: Index, rows: Numbers, place: Numbers) -> Sets:
     return Sets(out, places)
 
 
-def _in_doubt(walked: Iterator[pa.Table], state: Sequence[Sequence[TableRef]], share: Share) -> clusters.Buckets:
+def _in_doubt(walked: Iterator[pa.Table], state: Sequence[Sequence[TableRef]], share: Share) -> Buckets:
     """The buckets of the first walk that must be walked again among the rows that stay: those that hold a row that has
     become suspect in the last turn. Why no other: what a row stayed next to before, it has been compared with."""
     for files in state:
         _check(files, share)
     suspects = np.sort(np.concatenate([_suspects(_map(file)) for file in state[-1]]))
-    found = clusters.joined(
-        [clusters.holding(clusters.Buckets(*_lists(table, "members")), suspects) for table in walked]
-    )
-    involved, members = numbered(found.members)
+    found = concat_buckets([buckets_with(Buckets(*_lists(table, "members")), suspects) for table in walked])
+    involved, members = unique_inverse(found.members)
     removed = _standing(involved, state)[0] >= 0
-    left = clusters.without(clusters.Buckets(members, found.offsets), removed)
-    return clusters.Buckets(involved[left.members], left.offsets)
+    left = without_rows(Buckets(members, found.offsets), removed)
+    return Buckets(involved[left.members], left.offsets)
 
 
 def _suspects(settled: pa.Table) -> Numbers:
@@ -647,9 +650,7 @@ def _divided(context: StepContext, pairs: Sequence[TableRef]) -> tuple[tuple[Tab
 def _merge(files: Sequence[TableRef], target: Target) -> Part:
     """One spanning forest (row, root) of files whose first two columns are connected rows: pairs, or forests."""
     tables = _in_range(files, ALL)
-    forest = clusters.merge_forests(
-        [clusters.Forest(*(_numbers(table, name) for name in table.column_names[:2])) for table in tables]
-    )
+    forest = merge_forests([Forest(*(_numbers(table, name) for name in table.column_names[:2])) for table in tables])
     table = pa.table(forest._asdict())
     return part(forest=storage.write_arrow(target.path("forest", ".arrow"), table))
 
@@ -658,7 +659,7 @@ def _divide(forest: TableRef, file: TableRef, target: Target) -> Part:
     """A file of pairs sorted by `key`, a number of their component."""
     tree, pairs = _in_range((forest, file), ALL)
     key = _spread(_component(tree, _numbers(pairs, "later")))
-    by_key = order(key)
+    by_key = argsort(key)
     table = pairs.select(["later", "earlier", "jaccard"]).take(pa.array(by_key))
     table = table.append_column("key", pa.array(key[by_key]))
     return part(pairs=storage.write_arrow(target.path("pairs", ".arrow"), table))
@@ -688,16 +689,16 @@ def _reach(forest: TableRef, old: int, late: Sequence[TableRef], target: Target)
     tree, *tables = _in_range((forest, *late), ALL)
     counts = [table.num_rows for table in tables]
     pairs = pa.concat_tables(tables).combine_chunks()
-    ends = clusters.Forest(*(_component(tree, _numbers(pairs, name)) for name in ("later", "earlier")))
-    bridges = pa.table(clusters.merge_forests([ends])._asdict())
+    ends = Forest(*(_component(tree, _numbers(pairs, name)) for name in ("later", "earlier")))
+    bridges = pa.table(merge_forests([ends])._asdict())
     now = _component(bridges, ends.row)
     wanted = np.isin(now, now[sum(counts[:old]) :])
     key = _spread(now[wanted])
-    by_key = order(key)
+    by_key = argsort(key)
     found = pairs.filter(pa.array(wanted)).take(pa.array(by_key)).append_column("key", pa.array(key[by_key]))
     parts = np.unique(np.concatenate([end[wanted] for end in ends]))
     key = _spread(_component(bridges, parts))
-    by_key = order(key)
+    by_key = argsort(key)
     inside = pa.table({"key": key[by_key], "part": _spread(parts)[by_key]})
     return part(
         pairs=storage.write_arrow(target.path("pairs", ".arrow"), found),
@@ -727,15 +728,15 @@ def _settle(
     else:
         tables = list(_in_range(pairs, share))
     later, earlier, jaccard = (_joined(tables, name, np.int64) for name in ("later", "earlier", "jaccard"))
-    rows, ends = numbered(np.concatenate([later, earlier]))
+    rows, ends = unique_inverse(np.concatenate([later, earlier]))
     by_rank = _survivor_order(_rows_of(index, rows, KEEP), keep)
     place = _places(by_rank)
-    edges = clusters.unique_edges(clusters.Edges(place[ends[: len(later)]], place[ends[len(later) :]], jaccard))
-    decided = clusters.settle(len(rows), edges)
-    twin = np.where(decided.twin >= 0, rows[by_rank[decided.twin]], -1)[place] if len(rows) else rows
+    edges = unique_pairs(Pairs(place[ends[: len(later)]], place[ends[len(later) :]], jaccard))
+    decided = select_survivors(len(rows), edges)
+    twin = np.where(decided.duplicate_of >= 0, rows[by_rank[decided.duplicate_of]], -1)[place] if len(rows) else rows
     count = np.bincount(edges.later, minlength=len(rows))[place]
     before, pairs_before = _standing(rows, state)
-    suspect = decided.suspect[place] & ((before >= 0) | (pairs_before != count))
+    suspect = decided.needs_recheck[place] & ((before >= 0) | (pairs_before != count))
     return part(settled=_write_settled(index, target, rows, twin, decided.jaccard[place], count, suspect))
 
 
@@ -758,7 +759,7 @@ def _write_settled(
     pairs: Numbers,
     suspect: npt.NDArray[np.bool_],
 ) -> TableRef:
-    twins = ascending(twin[twin >= 0])
+    twins = unique_values(twin[twin >= 0])
     ids = _rows_of(index, twins, ("id",))["id"].combine_chunks()
     places = pa.array(np.searchsorted(twins, twin), mask=twin < 0)
     columns = [pa.array(rows), pa.array(twin), ids.take(places), pa.array(jaccard), pa.array(pairs), pa.array(suspect)]

@@ -19,7 +19,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dedup.clusters import Forest, group, merge_forests
+from dedup.buckets import group_by_key
+from dedup.forests import Forest, merge_forests
 from pipelines.steps.deduplicate import MERGED, SIZES
 
 Answer = TypeVar("Answer")
@@ -96,7 +97,7 @@ def _cluster(folder: str) -> dict[str, float]:
     for share in range(shares):
         inside = of == share
         ours, numbers = keys[inside], rows[inside]
-        work = functools.partial(group, ours, numbers, numbers.astype(np.uint32))
+        work = functools.partial(group_by_key, ours, numbers, numbers.astype(np.uint32))
         (groups, _), seconds, peak = _cost(work)
         bucketing, bucket_peak = bucketing + seconds, max(bucket_peak, peak + ours.nbytes + numbers.nbytes)
         leaders = np.repeat(groups.members[groups.offsets[:-1]], np.diff(groups.offsets))
@@ -138,5 +139,5 @@ def _last_merge(folder: str) -> dict[str, float]:
 def _warm() -> None:
     """Kernels are loaded before the clock starts."""
     small = np.arange(8)
-    group(small.astype(np.uint64), small, small.astype(np.uint32))
+    group_by_key(small.astype(np.uint64), small, small.astype(np.uint32))
     merge_forests([Forest(np.array([1, 3]), np.array([0, 1]))])

@@ -29,8 +29,8 @@ import psutil
 import pyarrow as pa
 import ray
 
-from dedup import clusters
-from dedup.order import order
+from dedup.buckets import group_by_key
+from dedup.sorting import argsort
 from flows.ray import engine as ray_engine
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Part, Step
@@ -166,7 +166,7 @@ def _by_files(folder: str, shards: int) -> int:
 
 def _write(shard: int, target: Target) -> Part:
     keys, numbers, codes = _rows(shard)
-    by_key = order(keys)
+    by_key = argsort(keys)
     table = pa.table({"key": keys[by_key], "row": numbers[by_key], "code": codes[by_key]})
     return Part(shards=(storage.write_arrow(target.path("keys", ".arrow"), table),))
 
@@ -202,5 +202,5 @@ def _members(shuffled: ray.data.Dataset) -> int:
 
 def _grouped(batch: pa.Table) -> pa.Table:
     keys, rows, codes = (batch[name].to_numpy() for name in ("key", "row", "code"))
-    groups, _ = clusters.group(keys, rows, codes)
+    groups, _ = group_by_key(keys, rows, codes)
     return pa.table({"members": [len(groups.members)]})

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pipelines.audit.lineage import RunFiles
 
-from dedup.shingles import normalise
+from dedup.tokens import normalise
 from pipelines.audit import lineage
 from pipelines.audit.clusters import clusters, difference
 from pipelines.audit.similar import Found, settings_of, similar

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dedup.shingles import normalise, shingle_hashes
+from dedup.shingles import shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
+from dedup.tokens import normalise
 from filters.stage import apply
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.ledger.engine import LocalEngine

@@ -16,8 +16,9 @@ import pytest
 
 from dedup.exact import digest128
 from dedup.minhash import band_keys, signatures
-from dedup.shingles import normalise, shingle_hashes
+from dedup.shingles import shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
+from dedup.tokens import normalise
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.manifest import Manifest, Part, Step
