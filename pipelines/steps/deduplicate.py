@@ -267,7 +267,10 @@ def previous_runs(root: str, runs: Sequence[str], step: StepType) -> list[Manife
     """
     manifests = []
     for name in runs:
-        manifest = step_of_run(root, name, step.name)
+        try:
+            manifest = step_of_run(root, name, step.name)
+        except RunError as error:
+            raise RunError(f"against: {error}") from None
         if manifest is None:
             mend = f"build it again, or set `{step.name.replace('-', '_')}: false` in this recipe"
             raise RunError(f"against: run {name} has no step {step.name} in {root}; {mend}")

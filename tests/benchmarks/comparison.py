@@ -23,7 +23,7 @@ from pipelines.curate import Corpus, curate
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, load
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 from training import loop
 from training.batches import Packs
 from training.configs import Objective, TrainConfig, tiny
@@ -106,7 +106,7 @@ def one(made: Corpus, architecture: Architecture, objective: Objective, seed: in
     shards = [shard.path for shard in made.packs.shards]
     config = configure(Packs(shards), architecture, objective, seed, steps)
     folder = FOLDER / "comparison" / f"{architecture}-{objective}-{config.lr}-{config.steps}-{seed}"
-    done = loop.train(shards, made.tokenizer.shards[0].path, config, str(folder))
+    done = loop.train(shards, made.tokenizer.file("tokenizer").path, config, str(folder))
     assert done["steps"] == config.steps, "the corpus has too few epochs"
     items = benchmark_items(BenchmarkSpec(name="generated", rows=ITEMS))
     score = evaluate(str(folder), items, "generated").all

@@ -28,7 +28,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec, load
-from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
+from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from pipelines.steps.ingest import ingest
 from pipelines.steps.refine import refine
@@ -45,6 +45,7 @@ from tests.filters.harness import (
     real_rephrased,
     sample,
 )
+from tests.steps import decontaminate
 
 Row = dict[str, object]
 Named = Sequence[tuple[str, pa.Table]]
@@ -246,11 +247,11 @@ def _rules(recipe: Recipe) -> list[Row]:
             records = drop_exact_duplicates(run, records, recipe.exact_duplicates, priorities)
         if recipe.near_duplicates:
             records = drop_near_duplicates(run, records, recipe.near_duplicates, priorities)
-        return _counts(drop_contaminated(run, records, recipe.contamination))
+        return _counts(decontaminate(run, records, recipe.contamination))
 
 
 def _counts(made: Manifest) -> list[Row]:
-    values = [storage.read_json(side.path) for side in made.side if "/clean_ids/" in side.path]
+    values = [storage.read_json(file.path) for file in made.files("clean_ids")]
     rows: list[Row] = [
         {"benchmark": value["benchmark"], "items": value["items"]}
         | {rule: f"{value['rules'][rule]['items']} ({value['rules'][rule]['rows']})" for rule in RULES}

@@ -31,14 +31,14 @@ from dedup.probability import recall
 from dedup.shingles import Shingles, shingle_hashes
 from dedup.similarity import Sets, shingle_sets
 from dedup.tokens import normalise, word_hashes
-from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Part, Step
+from pipelines.ledger.manifest import Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from tests.dedup.test_probability import every_pair
+from tests.steps import keep, plain_step
 
 PERMUTATIONS, NGRAM, REPEATS = 128, 5, 5
 BUCKET = 100_000
@@ -183,7 +183,7 @@ def _bucket(slot: int) -> dict[str, object]:
 
 
 def _write(table: pa.Table, target: Target) -> Part:
-    return Part(shards=(storage.write_parquet(target.path(), table),))
+    return keep(table, target)
 
 
 def _steps(instruction: pa.StringArray, response: pa.StringArray, size: float) -> list[dict[str, object]]:
@@ -198,7 +198,7 @@ def _steps(instruction: pa.StringArray, response: pa.StringArray, size: float) -
         with tempfile.TemporaryDirectory() as root:
             run = Run(root, LocalEngine(1))
             halves = [table.slice(0, count // 2), table.slice(count // 2)]
-            records = run.do(Step("given", 1, {}), lambda desk, pieces=halves: desk.map(_write, pieces))
+            records = run.do(plain_step("given", {}), lambda context, pieces=halves: context.map(_write, pieces))
             started = time.process_time()
             unique = drop_exact_duplicates(run, records, ExactDuplicates(), {})
             between = time.process_time()

@@ -32,12 +32,13 @@ import pyarrow.compute as pc
 from dedup.exact import digest128
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine, one_core
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Progress, Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from tests.benchmarks.dedup import texts
+from tests.steps import keep, plain_step
 
 SIZES = (0.5, 1.0, 2.0, 4.0)
 """GB of text."""
@@ -123,13 +124,13 @@ def _given(root: str, data: Path | None, size: float) -> dict[str, object]:
 def records(run: Run, data: Path | None, size: float) -> Manifest:
     """`size` GB of text, made or found under the run's root."""
 
-    def work(desk):  # type: ignore[no-untyped-def]
+    def work(context):  # type: ignore[no-untyped-def]
         instruction, response = texts(data)
         half = sum(int(pc.sum(pc.binary_length(column)).as_py()) for column in (instruction, response)) / 2e9
         kernel = functools.partial(_copy, instruction, response)
-        return desk.map(kernel, list(range(max(1, round(size / half)))))
+        return context.map(kernel, list(range(max(1, round(size / half)))))
 
-    return run.do(Step("given", 1, {"size": size}), work)
+    return run.do(plain_step("given", {"size": size}), work)
 
 
 def _copy(instruction: pa.StringArray, response: pa.StringArray, number: int, target: Target) -> Part:
@@ -140,8 +141,7 @@ def _copy(instruction: pa.StringArray, response: pa.StringArray, number: int, ta
     ids = pa.array([f"t0/{number // 2}/{row}" for row in range(first, after)])
     fixed = [pa.array([value] * (after - first)) for value in ("t0", "direct")]
     table = pa.table([ids, *fixed, *columns, digest128(*columns)], schema=RECORD)
-    size = sum(int(pc.sum(pc.binary_length(column)).as_py()) for column in columns)
-    return Part(shards=(storage.write_parquet(target.path(), table),), counts={"bytes": size})
+    return keep(table, target)
 
 
 def _alphabet(copy: int) -> npt.NDArray[np.uint8]:
@@ -184,7 +184,7 @@ def _measure(root: str, data: Path | None, size: float) -> dict[str, object]:
         )
     run = Run(root, LocalEngine(1), watch=watch)
     given = records(run, data, size)
-    megabytes = given.counts["bytes"] / 1e6
+    megabytes = sum(_text_bytes(shard.path) for shard in given.shards) / 1e6
     times[:] = [(time.monotonic(), "")]
     spent.clear()
     began = last = time.process_time()
@@ -201,3 +201,8 @@ def _measure(root: str, data: Path | None, size: float) -> dict[str, object]:
         "times": times,
         **{name: 1e3 * value / megabytes for name, value in spent.items()},
     }
+
+
+def _text_bytes(path: str) -> int:
+    texts = storage.read_parquet(path, ["instruction", "response"])
+    return sum(int(pc.sum(pc.binary_length(column)).as_py()) for column in texts.columns)

@@ -25,7 +25,7 @@ from filters.contamination.paraphrase import nearest_items
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
 from pipelines.recipe import BenchmarkSpec, Contamination
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 
 Row = dict[str, object]
 THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)

@@ -29,15 +29,15 @@ from dedup.exact import digest128
 from filters.contamination.index import build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
-from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Part, Step
+from pipelines.ledger.manifest import Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from tests.benchmarks.dedup import texts as corpus
+from tests.steps import keep, plain_step
 
 Row = dict[str, object]
 PERMUTATIONS, NGRAM, THRESHOLD = 128, 5, 0.8
@@ -105,7 +105,7 @@ def _ours(instruction: pa.StringArray, response: pa.StringArray, repeats: int) -
     for _ in range(repeats + 1):  # the first compiles
         with tempfile.TemporaryDirectory() as root:
             run = Run(root, LocalEngine(1))
-            records = run.do(Step("given", 1, {}), lambda desk: desk.map(_write, [table]))
+            records = run.do(plain_step("given", {}), lambda context: context.map(_write, [table]))
             started = time.process_time()
             unique = drop_exact_duplicates(run, records, ExactDuplicates(), {})
             made = drop_near_duplicates(run, unique, NearDuplicates(preset="fineweb", threshold=THRESHOLD), {})
@@ -115,7 +115,7 @@ def _ours(instruction: pa.StringArray, response: pa.StringArray, repeats: int) -
 
 
 def _write(table: pa.Table, target: Target) -> Part:
-    return Part(shards=(storage.write_parquet(target.path(), table),))
+    return keep(table, target)
 
 
 def _rensa(instruction: pa.StringArray, response: pa.StringArray) -> list[Row]:

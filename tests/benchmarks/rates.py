@@ -24,11 +24,13 @@ import pyarrow.compute as pc
 from pipelines.curate import curate
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Step
-from pipelines.ledger.run import Performed, Run
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.run import Run, StepResult
+from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
 from pipelines.steps.ingest import by_source, ingest, plan_inputs
+from pipelines.steps.step import RECORDS
 from tests.benchmarks.__main__ import hardware
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
@@ -100,14 +102,9 @@ def _build(recipe: Recipe) -> Built:
         watch = Watch()
         run = Run(root, LocalEngine(1), watch.perform)
         corpus = curate(run, recipe)
-        disk = {
-            done.step.name: sum(
-                ref.bytes for ref in (*done.manifest.shards, *done.manifest.dropped, *done.manifest.side)
-            )
-            for done in run.performed
-        }
-        text, rows = _text_in(run.performed)
-        growth = _growth(recipe, run.performed[0].manifest)
+        disk = {done.step.name: sum(file.bytes for file in done.manifest.all_files) for done in run.results}
+        text, rows = _text_in(run.results)
+        growth = _growth(recipe, run.results[0].manifest)
         return Built(watch.seconds, watch.memory, disk, text, rows, _tokens(corpus.tokens), growth)
 
 
@@ -132,7 +129,7 @@ class Watch:
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, int] = {}
 
-    def perform(self, step: Step, work: Callable[[], Performed]) -> Performed:
+    def perform(self, step: Step, work: Callable[[], StepResult]) -> StepResult:
         """A `Perform` that measures."""
         done, most = threading.Event(), [0]
 
@@ -152,7 +149,7 @@ class Watch:
         return performed
 
 
-def _text_in(performed: list[Performed]) -> tuple[dict[str, int], int]:
+def _text_in(performed: list[StepResult]) -> tuple[dict[str, int], int]:
     """Bytes of text that each step was given (ingest: that it gave), and the rows that ingest gave.
 
     A step without parents but ingest, the index of the benchmarks, sees no text of the corpus and is left out: it
@@ -162,7 +159,7 @@ def _text_in(performed: list[Performed]) -> tuple[dict[str, int], int]:
     for done in performed:
         if done.step.name != "ingest" and not done.step.parents:
             continue
-        records = done.manifest.rows_in is not None and done.step.name != "tokens"
+        records = done.manifest.kept == RECORDS
         given = _text(done.manifest) if records else last
         text[done.step.name] = given if done.step.name == "ingest" else last
         last = given

@@ -19,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pipelines.steps.tokenization import _fit
 
 from pipelines.export.corpus import export_hrm_text
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Target
 from pipelines.recipe import Group, Sampling
 from pipelines.steps.pack import FILE_SLOTS, _plan
 from pipelines.steps.sampling import draw
+from pipelines.steps.train_tokenizer import TOKENIZER, _fit
+from tests.steps import plain_step
 
 UPSTREAM_ROWS = 594_000_000
 SETTINGS = Sampling(epochs=4, context=4097, groups=(Group(prefix="capped", max_per_file=10_000),))
@@ -116,7 +117,7 @@ def _plan_of(rows: int, folder: str) -> dict[str, float]:
     _plan(SETTINGS, 0, FILE_SLOTS, paths[:1], Target(f"{folder}/first", 0))  # compiles the kernels
     start = time.process_time()
     with _Peak() as memory:
-        part = _plan(SETTINGS, 0, FILE_SLOTS, paths, Target(f"{folder}/plan", 0))
+        part = _plan(SETTINGS, 0, FILE_SLOTS, folder, paths, Target(f"{folder}/plan", 0))
     counts = {
         what: sum(value for name, value in part.counts.items() if name.endswith(f"/{what}"))
         for what in ("rows", "unique_rows", "drawn_rows")
@@ -133,12 +134,15 @@ def _export_of(rows: int, folder: str) -> dict[str, float]:
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
             lists.append(pa.ListArray.from_arrays(offsets, pa.array(np.zeros(offsets[-1], np.uint16))))
         table = pa.table([ids, *lists], ["id", "instruction", "response"])
-        parts.append(Part(rows_in=FILE_ROWS, shards=(storage.write_arrow(f"{folder}/tokens-{file:05d}.arrow", table),)))
+        written = storage.write_arrow(f"{folder}/tokens-{file:05d}.arrow", table)
+        parts.append(Part(rows_in=FILE_ROWS, files={"tokens": (written,)}))
     texts = storage.write_parquet(f"{folder}/texts.parquet", pa.table({"instruction": ["a b"], "response": ["c"]}))
-    trained = Step("tokenizer", 1, {}), [_fit(512, (texts.path,), Target(f"{folder}/tokenizer", 0))]
+    trained = TOKENIZER.step({}), [_fit(512, (texts.path,), Target(f"{folder}/tokenizer", 0))]
     tokens, tokenizer = (
-        Manifest(step=step.name, key=step.key, version=1, parameters={}, parents=(), parts=tuple(made))
-        for step, made in ((Step("tokens", 1, {}), parts), trained)
+        Manifest(
+            step=step.name, key=step.key, version=1, parameters={}, parents=(), kept=step.type.kept, parts=tuple(made)
+        )
+        for step, made in ((plain_step("tokens", {}, kept="tokens"), parts), trained)
     )
     start = time.process_time()
     with _Peak() as memory:

@@ -33,10 +33,11 @@ from dedup.buckets import group_by_key
 from dedup.sorting import argsort
 from flows.ray import engine as ray_engine
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Part, Step
-from pipelines.ledger.run import Desk, Run, Target
+from pipelines.ledger.manifest import Part, part
+from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.steps import deduplicate
 from pipelines.steps.deduplicate import Index
+from tests.steps import plain_step
 
 SHARDS = (2, 20)
 """Sizes, in shards of half a million band rows. What a way costs whatever the size is told from what a row costs."""
@@ -153,14 +154,14 @@ def _by_files(folder: str, shards: int) -> int:
     """files by range between maps."""
     run = Run(folder, ray_engine.RayEngine(WORKERS))
 
-    def work(desk: Desk) -> list[Part]:
-        files = desk.map(_write, list(range(shards)), "signatures")
+    def work(context: StepContext) -> list[Part]:
+        files = context.map(_write, list(range(shards)), "signatures")
         starts = tuple(shard * SHARD for shard in range(shards + 1))
-        index = Index(tuple(part.shards[0] for part in files), (), starts, 0)
+        index = Index(tuple(part.table("keys") for part in files), (), starts, 0)
         shares = deduplicate._shares(starts[-1], deduplicate.SIZES.keys)
-        return desk.map(functools.partial(deduplicate._group, index), shares)
+        return context.map(functools.partial(deduplicate._group, index), shares)
 
-    made = run.do(Step("shuffle", 1, {}), work)
+    made = run.do(plain_step("shuffle", {}), work)
     return made.counts["members"]
 
 
@@ -168,7 +169,7 @@ def _write(shard: int, target: Target) -> Part:
     keys, numbers, codes = _rows(shard)
     by_key = argsort(keys)
     table = pa.table({"key": keys[by_key], "row": numbers[by_key], "code": codes[by_key]})
-    return Part(shards=(storage.write_arrow(target.path("keys", ".arrow"), table),))
+    return part(keys=storage.write_arrow(target.path("keys", ".arrow"), table))
 
 
 def _by_sort(folder: str, shards: int) -> int:

@@ -13,18 +13,21 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pipelines.steps.tokenization import CHUNK_ROWS, load, tokenize, train_tokenizer
 from tokenizers import Tokenizer
 
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Sampling, TokenizerSpec
 from pipelines.recipe import load as load_recipe
 from pipelines.records import RAW, conform
+from pipelines.steps.encoding import CHUNK_ROWS, load
 from pipelines.steps.ingest import ingest
 from pipelines.steps.pack import pack
+from pipelines.steps.tokenize import tokenize
+from pipelines.steps.train_tokenizer import train_tokenizer
+from tests.steps import keep, plain_step
 
 Result = TypeVar("Result")
 
@@ -40,7 +43,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         records = _made(run) if data is None else _real(run, data)
         size = sum(_bytes(table) for table in _tables(records))
         tokenizer, training = _timed(lambda: train_tokenizer(run, records, TokenizerSpec(vocab_size=65536)))
-        found = load(tokenizer.shards[0]).vocab_size
+        found = load(tokenizer.file("tokenizer")).vocab_size
         note = f"{size / 1e6:.0f} MB, {found} ids; what it reads of a source is bounded"
         rows = [_row("train, 65,536 ids", size / training / 1e6, "MB/s", note)]
         rows += _encoding(records, tokenizer, size)
@@ -52,8 +55,8 @@ def bench(data: Path | None) -> list[dict[str, object]]:
 
 def _encoding(records: Manifest, tokenizer: Manifest, size: int) -> list[dict[str, object]]:
     """Every text of every row by both libraries, by turns, so that what else runs on the machine slows both."""
-    bpe = load(tokenizer.shards[0])
-    reference = Tokenizer.from_file(tokenizer.shards[0].path)
+    bpe = load(tokenizer.file("tokenizer"))
+    reference = Tokenizer.from_file(tokenizer.file("tokenizer").path)
     reference.encode_special_tokens = True
     texts = theirs = ours = same = 0.0
     for table in _tables(records):
@@ -124,7 +127,7 @@ def _real(run: Run, data: Path) -> Manifest:
 
 
 def _write(table: pa.Table, target: Target) -> Part:
-    return Part(rows_in=table.num_rows, shards=(storage.write_parquet(target.path(), table),))
+    return keep(table, target)
 
 
 def _records(index: int, pairs: list[tuple[str, str]]) -> pa.Table:
@@ -154,4 +157,4 @@ def _made(run: Run) -> Manifest:
     ]
     starts = range(0, len(pairs), ROWS_PER_SHARD)
     tables = [_records(index, pairs[start : start + ROWS_PER_SHARD]) for index, start in enumerate(starts)]
-    return run.do(Step("records", 1, {}), lambda desk: desk.map(_write, tables))
+    return run.do(plain_step("records", {}), lambda context: context.map(_write, tables))

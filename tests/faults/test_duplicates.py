@@ -17,15 +17,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.pipelines.test_deduplicate import drifting, dropped, ids, records, split, write
 
 from flows.ray.engine import RayEngine
 from pipelines.errors import CheckFailed
-from pipelines.ledger.engine import Engine, LocalEngine
-from pipelines.ledger.manifest import Manifest, Step
+from pipelines.ledger.engine import ONE_CPU, Engine, LocalEngine
+from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
+from pipelines.ledger.step import Resources
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, records, split, write
+from tests.steps import plain_step
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,7 +50,9 @@ class Dying:
     def __init__(self) -> None:
         self.dead: set[str] = set()
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
         for item in items:
             target = item[1]  # type: ignore[index]
             if (name := target.path()) not in self.dead:
@@ -63,7 +67,9 @@ class Twice:
 
     workers = 1
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
         for item in items:
             work(item)
             yield work(item)
@@ -78,7 +84,7 @@ def table() -> pa.Table:
 
 def both(root: Path, tables: list[pa.Table], engine: Engine, sizes: Sizes = SMALL) -> Manifest:
     run = Run(str(root), engine)
-    given = run.do(Step("given", 1, {}), lambda desk: desk.map(write, tables))
+    given = run.do(plain_step("given", {}), lambda context: context.map(write, tables))
     exact = drop_exact_duplicates(run, given, ExactDuplicates(), {}, sizes=sizes)
     return drop_near_duplicates(run, exact, SETTINGS, {}, sizes=sizes)
 
@@ -90,7 +96,7 @@ def fate(root: Path, tables: list[pa.Table], engine: Engine, sizes: Sizes = SMAL
 
 
 def both_given(root: Path) -> Manifest:
-    return Run(str(root), LocalEngine(1)).do(Step("given", 1, {}), lambda desk: [])
+    return Run(str(root), LocalEngine(1)).do(plain_step("given", {}), lambda context: [])
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +168,9 @@ class KilledOnRay(RayEngine):
 
     folder: Path
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
         kernel, root, receipts = work.args  # type: ignore[attr-defined]
         phase = Path(receipts).name
         if phase in ("digests", "buckets", "walk-0", "settle-0", "shards"):
@@ -225,7 +233,9 @@ def test_a_damaged_file_between_the_phases_is_named_with_its_mend(
         workers = 1
         hit: Path | None = None
 
-        def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        def map(
+            self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+        ) -> Iterator[Result]:
             yield from [work(item) for item in items]
             found = sorted(tmp_path.rglob(f"work/{folder}/{kind}/part-00001.arrow"))
             if found and self.hit is None and "near" in str(found[0]):

@@ -23,7 +23,7 @@ from filters.contamination.rules import judge
 from filters.contamination.scan import scan
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 from tests.filters.hard_negatives import DERIVED, Asked, asked_anew, crossed, written
 
 NONE_COMMON = np.empty(0, np.uint64)

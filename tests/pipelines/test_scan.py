@@ -12,16 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.audit import lineage
 from pipelines.audit.report import facts, write_report
+from pipelines.audit.verify import verify
+from pipelines.audit.why import why
+from pipelines.curate import curate
 from pipelines.errors import InputError, RecipeError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.ledger.runs import open_run
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
-from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan, scan_recipe, summary
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.scan import SOURCE, find_benchmarks, guess_columns, parse_columns, scan_recipe, summary
+from pipelines.steps import SCAN_STEPS
+from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import check_inputs
+from tests.steps import record_run
 
 GENERATED = Contamination(benchmarks=(BenchmarkSpec(name="generated", rows=60),))
 ITEMS = benchmark_items(GENERATED.benchmarks[0]).to_pylist()
@@ -50,8 +55,8 @@ def scanned(root: Path, recipe: Recipe, workers: int = 1) -> tuple[dict[str, Any
     """The answer of a scan, and the run that made it."""
     with LocalEngine(workers) as engine:
         run = Run(str(root), engine)
-        corpus = scan(run, recipe)
-    return summary(lineage.record(str(root), recipe, "", corpus, run.performed)), run
+        corpus = curate(run, recipe, steps=SCAN_STEPS)
+    return summary(record_run(run, recipe, corpus)), run
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz"])
@@ -84,10 +89,10 @@ def test_items_are_found_in_texts_pairs_and_conversations_of_every_format(
 def test_a_scan_is_a_run_that_the_ledger_knows(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
-    run = lineage.open_run(str(tmp_path / "root"), answer["run"])
-    assert lineage.verify(run)["rows"] == 37
-    fate = lineage.why(run, f"{SOURCE}/a/20")
-    assert fate["history"][-1]["reason"] == "test_leak" and LEAKED[1]["id"] in json.dumps(fate["history"])
+    run = open_run(str(tmp_path / "root"), answer["run"])
+    assert verify(run).rows == 37
+    fate = why(run, f"{SOURCE}/a/20")
+    assert fate.history[-1].reason == "test_leak" and LEAKED[1]["id"] in json.dumps(fate.history[-1].evidence)
     page = Path(write_report(run)).read_text(encoding="utf-8")
     assert LEAKED[1]["id"] in page
 
@@ -95,7 +100,7 @@ def test_a_scan_is_a_run_that_the_ledger_knows(tmp_path: Path) -> None:
 def test_the_report_puts_item_and_row_side_by_side_and_reads_every_rule(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     answer, _ = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
-    found = facts(lineage.open_run(str(tmp_path / "root"), answer["run"]))["contamination"]
+    found = facts(open_run(str(tmp_path / "root"), answer["run"]))["contamination"]
     (line,) = found["benchmarks"]
     assert (line["items"], line["contaminated"], line["remaining"]) == (60, 3, 0)
     assert line["rules"]["ngram13"] == {"items": 3, "rows": 3} and set(line["rules"]) == set(found["rules"])
@@ -111,11 +116,11 @@ def test_a_scan_is_read_back_and_another_rule_reads_no_file_again(tmp_path: Path
     file = write(tmp_path / "a.jsonl", [{"text": text} for text in texts()])
     first, made = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED))
     again, reused = scanned(tmp_path / "root", scan_recipe([str(file)], None, GENERATED), workers=2)
-    assert [step.reused for step in made.performed] == [False, False, False]
-    assert [step.reused for step in reused.performed] == [True, True, True] and again == first
+    assert [step.reused for step in made.results] == [False, False, False]
+    assert [step.reused for step in reused.results] == [True, True, True] and again == first
     other = GENERATED.model_copy(update={"rule": "open_r1"})
     _, third = scanned(tmp_path / "root", scan_recipe([str(file)], None, other))
-    assert [step.reused for step in third.performed] == [True, True, False]
+    assert [step.reused for step in third.results] == [True, True, False]
 
 
 class Stopping(LocalEngine):
@@ -125,7 +130,7 @@ class Stopping(LocalEngine):
         super().__init__()
         self.left = items
 
-    def map(self, work: Any, items: Any) -> Iterator[Any]:
+    def map(self, work: Any, items: Any, resources: Any = None) -> Iterator[Any]:
         for item in items:
             if not self.left:
                 raise KeyboardInterrupt
@@ -142,13 +147,13 @@ def test_a_scan_that_is_stopped_after_any_work_item_carries_on_to_the_same_answe
     stops = 0
     for _ in range(50):  # each start gets three work items further, until one comes through
         try:
-            scan(Run(str(tmp_path / "stopped"), Stopping(3)), recipe)
+            curate(Run(str(tmp_path / "stopped"), Stopping(3)), recipe, steps=SCAN_STEPS)
             break
         except KeyboardInterrupt:
             stops += 1
     assert stops >= 4  # 4 files read, an index, 4 shards scanned, 4 judged
     carried_on, run = scanned(tmp_path / "stopped", recipe)
-    assert all(step.reused for step in run.performed)
+    assert all(step.reused for step in run.results)
     paths = ("hits", "flagged_rows", "clean_rows", "clean_ids")
     assert {key: value for key, value in carried_on.items() if key not in paths} == {
         key: value for key, value in whole.items() if key not in paths

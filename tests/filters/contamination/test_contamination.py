@@ -20,7 +20,7 @@ from filters.contamination.index import Index, build, from_table, to_table
 from filters.contamination.rules import CLASSES, RULES, judge
 from filters.contamination.scan import HITS, scan
 from pipelines.recipe import BenchmarkSpec
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 from tests.filters.hard_negatives import Asked, passage_asked_anew, renumbered, written
 from tests.filters.harness import (
     DISGUISES,

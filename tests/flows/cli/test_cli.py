@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.main import app
-from pipelines.audit import lineage
+from pipelines.ledger.runs import open_run
 
 ROOT = Path(__file__).parents[3]
 WINNOW = Path(sys.executable).parent / "winnow"
@@ -194,7 +194,7 @@ def test_export_writes_every_row_in_each_format(built: tuple[Path, dict[str, Any
     folder, answer = built
     done = winnow("export", answer["run"], "--format", form, "--out", tmp_path / "out", "--json", folder=folder)
     exported = json.loads(done.stdout)
-    packs = lineage.open_run(answer["root"], answer["run"]).step("pack")
+    packs = open_run(answer["root"], answer["run"]).step("pack")
     assert packs is not None
     # Upstream's layout is what is trained on: rows held out for validation are in none of its epochs.
     held_out = packs.counts["held_out"] if form == "hrm-text" else 0

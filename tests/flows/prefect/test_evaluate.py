@@ -10,12 +10,13 @@ import torch
 
 from flows.prefect.evaluate import checked_against, evaluate_checkpoint, held_of, table
 from flows.prefect.train import configure
-from pipelines.audit import lineage
 from pipelines.curate import curate
 from pipelines.errors import WinnowError
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
+from tests.steps import record_run
 from training import loop
 from training.finding import find_packs, run_of
 
@@ -33,14 +34,14 @@ sampling: {epochs: 1, context: 129}
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, lineage.RunFiles]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, RecordedRun]:
     """root, training folder, run: a corpus built here and two steps of training on it."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("root")
     (root / "small.yaml").write_text(RECIPE)
     recipe = load(str(root / "small.yaml"))
     run = Run(str(root), LocalEngine(1))
-    run_files = lineage.record(str(root), recipe, RECIPE, curate(run, recipe), run.performed)
+    run_files = record_run(run, recipe, curate(run, recipe), RECIPE)
     packed = find_packs("latest", str(root))
     out = root / "training"
     loop.train(packed.shards, packed.tokenizer, configure("tiny", packed.shards, 2), str(out), packed.key)

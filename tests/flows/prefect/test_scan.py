@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.recipe import BenchmarkSpec
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 
 WINNOW = Path(sys.executable).parent / "winnow"
 ITEM = benchmark_items(BenchmarkSpec(name="generated", rows=60)).to_pylist()[17]

@@ -12,21 +12,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from pipelines.audit.lineage import RunFiles
 
 from dedup.tokens import normalise
-from pipelines.audit import lineage
 from pipelines.audit.clusters import clusters, difference
 from pipelines.audit.similar import Found, settings_of, similar
 from pipelines.curate import curate
 from pipelines.errors import InputError, RunError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Part, Step
 from pipelines.ledger.run import Run
+from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import ExactDuplicates, load
 from pipelines.records import RECORD
 from pipelines.steps.deduplicate import drop_exact_duplicates
+from tests.steps import keep, plain_step, record_run
 
 RECIPE = """
 name: twins
@@ -55,7 +54,7 @@ def drifting(rows: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
     """A run over three files of such texts."""
     folder = tmp_path_factory.mktemp("twins")
     texts = drifting(600)
@@ -65,17 +64,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     (folder / "twins.yaml").write_text(RECIPE)
     recipe = load(str(folder / "twins.yaml"))
     made = Run(str(folder / "root"), LocalEngine(1))
-    return lineage.record(made.root, recipe, RECIPE, curate(made, recipe), made.performed)
+    return record_run(made, recipe, curate(made, recipe), RECIPE)
 
 
-def rows(run: RunFiles, step: str, dropped: bool) -> list[dict[str, Any]]:
+def rows(run: RecordedRun, step: str, dropped: bool) -> list[dict[str, Any]]:
     manifest = run.step(step)
     assert manifest is not None
     files = manifest.dropped if dropped else manifest.shards
     return [row for shard in files for row in storage.read_parquet(shard.path).to_pylist()]
 
 
-def test_every_dropped_duplicate_stands_behind_one_row_that_stays(run: RunFiles) -> None:
+def test_every_dropped_duplicate_stands_behind_one_row_that_stays(run: RecordedRun) -> None:
     answer = clusters(run, top=1000, members=1000)
     near = {row["id"]: json.loads(row["evidence"]) for row in rows(run, "near-duplicates", True)}
     exact = {row["id"]: json.loads(row["evidence"])["twin"] for row in rows(run, "exact-duplicates", True)}
@@ -97,7 +96,7 @@ def test_every_dropped_duplicate_stands_behind_one_row_that_stays(run: RunFiles)
             assert member["differs"] if member["instruction"] != cluster["instruction"] else not member["differs"]
 
 
-def test_only_as_much_is_shown_as_is_asked_for(run: RunFiles) -> None:
+def test_only_as_much_is_shown_as_is_asked_for(run: RecordedRun) -> None:
     answer = clusters(run, top=2, members=1)
     every = clusters(run, top=1000, members=1000)
     assert answer["clusters"] == every["clusters"]
@@ -113,13 +112,13 @@ def test_what_differs_is_told_in_words() -> None:
     assert difference(f"a b {far} c", f"a x {far} d") == [("b", "x"), ("c", "d")]
 
 
-def test_a_run_that_looked_for_no_duplicates_has_no_clusters(run: RunFiles) -> None:
+def test_a_run_that_looked_for_no_duplicates_has_no_clusters(run: RecordedRun) -> None:
     others = tuple(step for step in run.steps if "duplicates" not in step.step)
     with pytest.raises(RunError, match="looks for no duplicates"):
         clusters(run._replace(steps=others))
 
 
-def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: RunFiles) -> None:
+def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: RecordedRun) -> None:
     """Both runs have a row s/part-0/0: the earlier one's is the twin of the later one's s/part-0/1."""
     root = run.folder.rsplit("/runs/", 1)[0]
     made = Run(root, LocalEngine(1))
@@ -128,10 +127,8 @@ def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: Run
     again = [fresh, old | {"id": "s/part-0/1", "digest": b"1" * 16}, fresh | {"id": "s/part-0/2", "digest": b"2" * 16}]
     table = pa.Table.from_pylist(again, RECORD)
     given = made.do(
-        Step("given", 1, {"more": 1}),
-        lambda desk: desk.map(
-            lambda item, target: Part(rows_in=3, shards=(storage.write_parquet(target.path(), item),)), [table]
-        ),
+        plain_step("given", {"more": 1}),
+        lambda context: context.map(keep, [table]),
     )
     earlier = run.step("exact-duplicates")
     assert earlier is not None and old["id"] == "s/part-0/0"
@@ -145,12 +142,12 @@ def test_a_twin_in_an_earlier_run_is_not_taken_for_a_row_of_the_same_id(run: Run
     assert [[member["id"] for member in one["members"]] for one in told] == [["s/part-0/2"], ["s/part-0/1"]]
 
 
-def look_up(run: RunFiles, text: str, top: int = 10, engine: LocalEngine | None = None) -> tuple[Found, Run]:
+def look_up(run: RecordedRun, text: str, top: int = 10, engine: LocalEngine | None = None) -> tuple[Found, Run]:
     made = Run(run.folder.rsplit("/runs/", 1)[0], engine or LocalEngine(1))
     return similar(made, run.records, text, *settings_of(run, "instruction"), top=top), made
 
 
-def brute_force(run: RunFiles, text: str) -> Iterator[tuple[float, str]]:
+def brute_force(run: RecordedRun, text: str) -> Iterator[tuple[float, str]]:
     """Every row's Jaccard of word 5-grams, by Python's sets."""
 
     def grams(one: str) -> set[tuple[str, ...]]:
@@ -163,7 +160,7 @@ def brute_force(run: RunFiles, text: str) -> Iterator[tuple[float, str]]:
         yield len(asked & found) / max(1, len(asked | found)), row["id"]
 
 
-def test_look_ups_find_what_brute_force_finds(run: RunFiles) -> None:
+def test_look_ups_find_what_brute_force_finds(run: RecordedRun) -> None:
     rng = np.random.default_rng(1)
     kept = rows(run, "near-duplicates", False)
     found = missed = 0
@@ -184,7 +181,7 @@ def test_look_ups_find_what_brute_force_finds(run: RunFiles) -> None:
     assert found >= 30 and missed == 0
 
 
-def test_a_second_look_up_reads_the_index_and_the_shards_that_it_needs_and_no_more(run: RunFiles) -> None:
+def test_a_second_look_up_reads_the_index_and_the_shards_that_it_needs_and_no_more(run: RecordedRun) -> None:
     here = pl.read_parquet(run.records.shards[0].path).to_dicts()
     wanted = next(row for row in here if sum(value > 0 for value, _ in brute_force(run, row["instruction"])) == 1)
     first, _ = look_up(run, wanted["instruction"])
@@ -193,18 +190,18 @@ def test_a_second_look_up_reads_the_index_and_the_shards_that_it_needs_and_no_mo
     aside = other.rename(other.with_suffix(".aside"))
     try:
         again, made = look_up(run, wanted["instruction"])
-        assert made.performed[0].reused and again == first
+        assert made.results[0].reused and again == first
         assert look_up(run, " ".join(f"x{n}" for n in range(30)))[0].matches == []
     finally:
         aside.rename(other)
 
 
-def test_any_number_of_workers_gives_the_same_answer(run: RunFiles) -> None:
+def test_any_number_of_workers_gives_the_same_answer(run: RecordedRun) -> None:
     text = rows(run, "near-duplicates", False)[5]["response"] + " w1 w2 w3 w4 w5 w6"
     with LocalEngine(2) as engine:
         assert look_up(run, text, engine=engine)[0] == look_up(run, text)[0]
 
 
-def test_a_text_without_an_ngram_is_refused(run: RunFiles) -> None:
+def test_a_text_without_an_ngram_is_refused(run: RecordedRun) -> None:
     with pytest.raises(InputError, match="too short: rows are compared by runs of 5 words"):
         look_up(run, "three words only")

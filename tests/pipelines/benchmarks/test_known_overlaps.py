@@ -20,7 +20,7 @@ from filters.contamination.scan import scan
 from pipelines.formats.reading import read, text
 from pipelines.recipe import BenchmarkSpec
 from pipelines.sources import SOURCES
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 
 FILES = {
     "mmlu": ("mmlu", "benchmarks/mmlu/test/*.csv"),

@@ -11,18 +11,20 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-from pipelines.steps.tokenization import tokenize, train_tokenizer
 from transformers import AutoTokenizer
 
 from pipelines.errors import CheckFailed, InputError
 from pipelines.export.corpus import export_corpus, export_hrm_text
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
-from pipelines.steps.pack import pack
+from pipelines.steps.pack import pack, pack_files
+from pipelines.steps.tokenize import tokenize
+from pipelines.steps.train_tokenizer import train_tokenizer
+from tests.steps import keep, plain_step
 
 SAMPLING = Sampling(
     epochs=3, context=33, validation=0.1, groups=(Group(prefix="long", max_per_file=20), Group(prefix="few", repeat=5))
@@ -30,7 +32,7 @@ SAMPLING = Sampling(
 
 
 def write(table: pa.Table, target: Target) -> Part:
-    return Part(rows_in=table.num_rows, shards=(storage.write_parquet(target.path(), table),))
+    return keep(table, target)
 
 
 def table(source: str, rows: int, longest: int, seed: int) -> pa.Table:
@@ -55,7 +57,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Manifest,
     """Records in four shards (one empty), their tokenizer and their tokens."""
     run = Run(str(tmp_path_factory.mktemp("corpus")), LocalEngine(1))
     tables = [table("long", 120, 12, 0), table("long", 0, 12, 1), table("few", 30, 6, 2), table("all", 80, 40, 3)]
-    records = run.do(Step("records", 1, {}), lambda desk: desk.map(write, tables))
+    records = run.do(plain_step("records", {}), lambda context: context.map(write, tables))
     tokenizer = train_tokenizer(run, records, TokenizerSpec(vocab_size=512))
     return records, tokenizer, tokenize(run, records, tokenizer)
 
@@ -118,7 +120,7 @@ def test_upstreams_layout_holds_the_rows_that_the_packs_hold(
     epochs = epochs_of(tmp_path / "out")
     packs = pack(Run(str(tmp_path / "root"), LocalEngine(1)), tokens, tokenizer, SAMPLING, 7)
     held: list[Counter[tuple[tuple[int, ...], tuple[int, ...]]]] = [Counter(), Counter(), Counter()]
-    for shard in packs.shards:
+    for shard in pack_files(packs):
         rows = storage.map_arrow(shard.path)
         said = json.loads(rows.schema.metadata[b"winnow"])
         if said["split"] == "validation":
@@ -234,8 +236,10 @@ def test_an_export_never_overwrites_and_leaves_nothing_behind(
     export(tmp_path / "free")
     # A shard that is lost while the export is written: no folder, and nothing beside it.
     origin = tokens if form == "hrm-text" else records
-    gone = origin.parts[-1].shards[0].model_copy(update={"path": str(tmp_path / "gone")})
-    broken = origin.model_copy(update={"parts": (*origin.parts[:-1], Part(rows_in=gone.rows, shards=(gone,)))})
+    gone = origin.shards[-1].model_copy(update={"path": str(tmp_path / "gone")})
+    broken = origin.model_copy(
+        update={"parts": (*origin.parts[:-1], Part(rows_in=gone.rows, files={str(origin.kept): (gone,)}))}
+    )
     with pytest.raises((InputError, OSError)):
         export(tmp_path / "broken", broken)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["free", "taken"]

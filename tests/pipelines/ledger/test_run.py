@@ -15,8 +15,10 @@ from filters.stage import DROP_FIELDS, Outcome
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.ledger.run import Performed, Progress, Run, Target, commit
+from pipelines.ledger.manifest import Manifest, Part
+from pipelines.ledger.run import Progress, Run, StepResult, Target, commit
+from pipelines.ledger.step import Step
+from tests.steps import plain_step
 
 ROWS = 10
 
@@ -56,14 +58,14 @@ def unexplained(item: int, target: Target) -> Part:
     return numbers(item, target).model_copy(update={"counts": {}})
 
 
-STEP = Step("numbers", 1, {"a": 1})
+STEP = plain_step("numbers", {"a": 1})
 
 
-def do(root: Path, kernel: object = numbers, step: Step = STEP, workers: int = 1, items: int = 6) -> Performed:
+def do(root: Path, kernel: object = numbers, step: Step = STEP, workers: int = 1, items: int = 6) -> StepResult:
     with LocalEngine(workers) as engine:
         run = Run(str(root), engine)
-        run.do(step, lambda desk: desk.map(kernel, range(items)))  # type: ignore[arg-type]
-    return run.performed[0]
+        run.do(step, lambda context: context.map(kernel, range(items)))  # type: ignore[arg-type]
+    return run.results[0]
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -110,13 +112,13 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, workers: int
 def test_parameters_version_and_parents_each_change_the_key() -> None:
     steps = [
         STEP,
-        Step("numbers", 2, {"a": 1}),
-        Step("numbers", 1, {"a": 2}),
-        Step("numbers", 1, {"a": 1}, ("p",)),
-        Step("digits", 1, {"a": 1}),
+        plain_step("numbers", {"a": 1}, version=2),
+        plain_step("numbers", {"a": 2}),
+        plain_step("numbers", {"a": 1}, ("p",)),
+        plain_step("digits", {"a": 1}),
     ]
     assert len({step.key for step in steps}) == len(steps)
-    assert Step("numbers", 1, {"b": 1, "a": 2}).key == Step("numbers", 1, {"a": 2, "b": 1}).key
+    assert plain_step("numbers", {"b": 1, "a": 2}).key == plain_step("numbers", {"a": 2, "b": 1}).key
 
 
 def test_a_worker_killed_before_its_commit_costs_only_the_unfinished_items(tmp_path: Path) -> None:
@@ -156,15 +158,17 @@ def test_a_step_that_loses_a_row_or_a_reason_fails_and_leaves_no_manifest(
 def test_a_step_must_take_every_row_of_its_parent(tmp_path: Path) -> None:
     with LocalEngine() as engine:
         run = Run(str(tmp_path), engine)
-        parent = run.do(STEP, lambda desk: desk.map(numbers, range(3)))
-        with pytest.raises(CheckFailed, match="took 20 rows, but numbers kept 15"):
-            run.do(Step("child", 1, {}, (parent.key,)), lambda desk: desk.map(numbers, range(2)), of=parent)
+        parent = run.do(STEP, lambda context: context.map(numbers, range(3)))
+        with pytest.raises(CheckFailed, match="took 20 rows, but step numbers kept 15"):
+            run.do(
+                plain_step("child", {}, (parent.key,)), lambda context: context.map(numbers, range(2)), parent=parent
+            )
 
 
 def test_progress_tells_every_shard_and_counts_up(tmp_path: Path) -> None:
     seen: list[Progress] = []
     with LocalEngine() as engine:
-        Run(str(tmp_path), engine, watch=seen.append).do(STEP, lambda desk: desk.map(numbers, range(4)))
+        Run(str(tmp_path), engine, watch=seen.append).do(STEP, lambda context: context.map(numbers, range(4)))
     assert [(p.done, p.total, p.rows_in, p.rows_kept) for p in seen] == [(i, 4, 10 * i, 5 * i) for i in range(5)]
 
 

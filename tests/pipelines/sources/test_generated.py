@@ -22,7 +22,7 @@ from dedup.tokens import normalise
 from filters.stage import apply
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target, commit
 from pipelines.ledger.storage import read_parquet
 from pipelines.recipe import ExactDuplicates, NearDuplicates, Recipe, load
@@ -34,8 +34,8 @@ from pipelines.sources.generated.items import is_leaked
 from pipelines.sources.generated.problem import draw_where, held_out
 from pipelines.sources.generated.rows import clean, original, table, tables
 from pipelines.sources.generated.sudoku import _fits
-from pipelines.steps.decontaminate import drop_contaminated
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from tests.steps import decontaminate, plain_step
 
 RECIPE = Path(__file__).parents[3] / "pipelines/recipes/demo.yaml"
 
@@ -198,7 +198,7 @@ def _records(run: Run, made: Made) -> Manifest:
     """What the stages kept, as a step of the run, a shard to a source."""
     wanted = made.kept.select(["id", "source", "condition", "instruction", "response", "digest"])
     names = [source.name for source in made.recipe.sources]
-    return run.do(Step("records", 1, {}, ()), lambda desk: desk.map(functools.partial(_write, wanted), names))
+    return run.do(plain_step("records", {}, ()), lambda context: context.map(functools.partial(_write, wanted), names))
 
 
 def test_deduplication_takes_the_copies_and_leaves_problems_that_share_a_frame(made: Made, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_deduplication_takes_the_copies_and_leaves_problems_that_share_a_frame(m
 def test_leaks_are_dropped_and_clean_rows_are_not_taken_for_leaks(made: Made, tmp_path: Path) -> None:
     assert made.recipe.contamination
     run = Run(str(tmp_path), LocalEngine(1))
-    clean_corpus = drop_contaminated(run, _records(run, made), made.recipe.contamination)
+    clean_corpus = decontaminate(run, _records(run, made), made.recipe.contamination)
     dropped = pa.concat_tables([read_parquet(shard.path) for shard in clean_corpus.dropped])
     gone = set(dropped["id"].to_pylist())
     labels = dict(zip(made.kept["id"].to_pylist(), _labels(made, made.kept["id"]), strict=True))

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.pipelines.test_deduplicate import drifting, dropped, ids, split, write
 
-from pipelines.audit import lineage
 from pipelines.curate import curate
 from pipelines.errors import RunError
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Step
+from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
+from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import ExactDuplicates, NearDuplicates, load
 from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, split, write
+from tests.steps import plain_step, record_run
 
 SETTINGS = NearDuplicates(threshold=0.7)
 PREFERRED = {"old": 1, "new": 0}
@@ -43,14 +44,14 @@ def test_what_is_left_is_what_a_rebuild_of_both_leaves(tmp_path: Path, sizes: Si
     old, new = of_source(mixed.slice(0, 500), "old"), of_source(mixed.slice(500), "new")
 
     run = Run(str(tmp_path / "apart"), LocalEngine(1))
-    first = run.do(Step("given", 1, {"which": "old"}), lambda desk: desk.map(write, split(old, 3)))
+    first = run.do(plain_step("given", {"which": "old"}), lambda context: context.map(write, split(old, 3)))
     earlier = both(run, first, ([], []), sizes)
-    second = run.do(Step("given", 1, {"which": "new"}), lambda desk: desk.map(write, split(new, 2)))
+    second = run.do(plain_step("given", {"which": "new"}), lambda context: context.map(write, split(new, 2)))
     later = both(run, second, ([earlier[0]], [earlier[1]]), sizes)
 
     run = Run(str(tmp_path / "together"), LocalEngine(1))
     pieces = [*split(new, 2), *split(old, 3)]
-    together = both(run, run.do(Step("given", 1, {}), lambda desk: desk.map(write, pieces)), ([], []), sizes)
+    together = both(run, run.do(plain_step("given", {}), lambda context: context.map(write, pieces)), ([], []), sizes)
 
     assert sorted([*ids(earlier[1]), *ids(later[1])]) == ids(together[1])
     for one, other, whole in zip(earlier, later, together, strict=True):
@@ -76,11 +77,11 @@ sampling: {{epochs: 1, context: 257}}
 
 
 def test_a_recipe_names_an_earlier_run(tmp_path: Path) -> None:
-    def build(name: str, rows: int, more: str = "") -> lineage.RunFiles:
+    def build(name: str, rows: int, more: str = "") -> RecordedRun:
         path = tmp_path / f"{name}.yaml"
         path.write_text(RECIPE.format(name=name, rows=rows) + more, encoding="utf-8")
         recipe, run = load(str(path)), Run(str(tmp_path / "root"), LocalEngine(1))
-        return lineage.record(run.root, recipe, path.read_text(encoding="utf-8"), curate(run, recipe), run.performed)
+        return record_run(run, recipe, curate(run, recipe), path.read_text(encoding="utf-8"))
 
     first = build("first", 300)
     second = build("second", 500, f"against: {first.id}\n")

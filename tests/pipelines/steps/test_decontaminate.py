@@ -14,13 +14,15 @@ from filters.stage import Outcome
 from pipelines.errors import InputError, RecipeError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
-from pipelines.ledger.run import Desk, Run, Target, commit
+from pipelines.ledger.manifest import Manifest, Part
+from pipelines.ledger.run import Run, StepContext, Target, commit
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
 from pipelines.records import DROPPED, RECORD, conform
 from pipelines.sources.generated.items import is_leaked
-from pipelines.steps.decontaminate import REPORT, benchmark_items, drop_contaminated
+from pipelines.steps.benchmark_index import benchmark_items
+from pipelines.steps.contamination_report import REPORT
 from pipelines.steps.ingest import ingest
+from tests.steps import decontaminate, plain_step
 
 GENERATED = BenchmarkSpec(name="generated", rows=60)
 SETTINGS = Contamination(benchmarks=(GENERATED,))
@@ -45,13 +47,13 @@ def parent(run: Run, table: pa.Table, shards: int) -> Manifest:
     """A finished step whose records are `table`, cut into so many shards."""
     size = -(-table.num_rows // shards)
 
-    def work(desk: Desk) -> list[Part]:
+    def work(context: StepContext) -> list[Part]:
         return [
-            commit(Outcome(cut, DROPPED.empty_table()), cut.num_rows, Target(desk.folder, n))
+            commit(Outcome(cut, DROPPED.empty_table()), cut.num_rows, Target(context.folder, n))
             for n, cut in enumerate(table.slice(n * size, size) for n in range(shards))
         ]
 
-    return run.do(Step("planted", 1, {"shards": shards, "rows": table.num_rows}), work)
+    return run.do(plain_step("planted", {"shards": shards, "rows": table.num_rows}), work)
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +67,14 @@ def planted() -> tuple[pa.Table, list[str]]:
     return rows_of(texts), [item["id"] for item in picked]
 
 
-def read(refs: Sequence[storage.ShardRef]) -> pa.Table:
+def read(refs: Sequence[storage.TableRef]) -> pa.Table:
     return pa.concat_tables([storage.read_parquet(ref.path) for ref in refs])
-
-
-def side(manifest: Manifest, folder: str) -> list[storage.ShardRef]:
-    return [ref for ref in manifest.side if f"/{folder}/" in ref.path]
 
 
 def test_rows_that_hold_items_go_with_their_evidence(tmp_path: Path, planted: tuple[pa.Table, list[str]]) -> None:
     table, leaked = planted
     run = Run(str(tmp_path), LocalEngine())
-    made = drop_contaminated(run, parent(run, table, 3), SETTINGS)
+    made = decontaminate(run, parent(run, table, 3), SETTINGS)
     kept, dropped = read(made.shards), read(made.dropped)
     assert kept.schema.equals(RECORD) and kept.num_rows + dropped.num_rows == table.num_rows
     assert made.counts == {"contamination/test_leak": 6}
@@ -93,8 +91,8 @@ def test_rows_that_hold_items_go_with_their_evidence(tmp_path: Path, planted: tu
 def test_clean_ids_and_hits_outlive_the_scratch_folder(tmp_path: Path, planted: tuple[pa.Table, list[str]]) -> None:
     table, leaked = planted
     run = Run(str(tmp_path), LocalEngine())
-    made = drop_contaminated(run, parent(run, table, 2), SETTINGS)
-    (ids,) = [storage.read_json(ref.path) for ref in side(made, "clean_ids")]
+    made = decontaminate(run, parent(run, table, 2), SETTINGS)
+    (ids,) = [storage.read_json(ref.path) for ref in made.files("clean_ids")]
     assert ids["benchmark"] == "generated" and ids["items"] == 60
     assert ids["contaminated"] == leaked and ids["remaining"] == []
     assert sorted([*ids["clean"], *leaked]) == sorted(benchmark_items(GENERATED)["id"].to_pylist())
@@ -103,7 +101,7 @@ def test_clean_ids_and_hits_outlive_the_scratch_folder(tmp_path: Path, planted: 
     for length in ("13", "20"):  # a leaked item that is long enough is covered whole
         assert all(ids["overlap"][length][item] == 1.0 for item in leaked if long[item] >= int(length))
     assert any(long[item] >= 20 for item in leaked)
-    hits = read(side(made, "hits"))
+    hits = read(made.tables("hits"))
     assert hits.schema.equals(REPORT)
     texts = {row["id"]: row for row in table.to_pylist()}
     leaky = {hit["row"] for hit in hits.to_pylist() if hit["class"] == "test_leak"}
@@ -111,21 +109,21 @@ def test_clean_ids_and_hits_outlive_the_scratch_folder(tmp_path: Path, planted: 
         cut = texts[hit["row"]][hit["field"]][hit["start"] : hit["end"]]
         assert cut == hit["span"] or cut.startswith(hit["span"].removesuffix(" …"))
         assert hit["dropped"] == (hit["row"] in leaky)
-    assert all(storage.digest(ref.path) == ref.digest for ref in made.side)
+    assert all(storage.digest(ref.path) == ref.digest for ref in made.all_files)
     assert not Path(tmp_path, "steps", f"{made.step}-{made.key}", "work").exists()
 
 
 def test_the_recipe_chooses_the_classes_that_drop(tmp_path: Path, planted: tuple[pa.Table, list[str]]) -> None:
     table, leaked = planted
     run = Run(str(tmp_path), LocalEngine())
-    made = drop_contaminated(run, parent(run, table, 1), SETTINGS.model_copy(update={"drop": ()}))
+    made = decontaminate(run, parent(run, table, 1), SETTINGS.model_copy(update={"drop": ()}))
     assert made.rows_dropped == 0 and made.rows_kept == table.num_rows
-    (ids,) = [storage.read_json(ref.path) for ref in side(made, "clean_ids")]
+    (ids,) = [storage.read_json(ref.path) for ref in made.files("clean_ids")]
     assert ids["contaminated"] == leaked == ids["remaining"]
 
 
-def shards_and_side(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    for ref in (*manifest.shards, *manifest.dropped, *manifest.side):
+def every_file(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    for ref in manifest.all_files:
         yield ref.path.split("/steps/")[1], ref.digest
 
 
@@ -137,11 +135,11 @@ def test_bytes_do_not_depend_on_workers_and_rows_not_on_shards(
     for workers, shards in ((1, 4), (2, 4), (1, 1)):
         with LocalEngine(workers) as engine:
             run = Run(str(tmp_path / f"{workers}-{shards}"), engine)
-            made.append(drop_contaminated(run, parent(run, table, shards), SETTINGS))
-    assert list(shards_and_side(made[0])) == list(shards_and_side(made[1]))
+            made.append(decontaminate(run, parent(run, table, shards), SETTINGS))
+    assert list(every_file(made[0])) == list(every_file(made[1]))
     for attribute in ("shards", "dropped"):
         assert read(getattr(made[0], attribute)).equals(read(getattr(made[2], attribute)))
-    assert read(side(made[0], "hits")).equals(read(side(made[2], "hits")))
+    assert read(made[0].tables("hits")).equals(read(made[2].tables("hits")))
 
 
 def test_a_row_that_is_common_across_shards_is_judged_by_the_whole_corpus(tmp_path: Path) -> None:
@@ -150,8 +148,8 @@ def test_a_row_that_is_common_across_shards_is_judged_by_the_whole_corpus(tmp_pa
     table = rows_of([(f"Number {n}. {item['question']}", "") for n in range(12)])
     run = Run(str(tmp_path), LocalEngine())
     settings = SETTINGS.model_copy(update={"rule": "gpt3"})
-    assert drop_contaminated(run, parent(run, table, 12), settings).rows_dropped == 0
-    assert drop_contaminated(run, parent(run, table.slice(0, 10), 10), settings).rows_dropped == 10
+    assert decontaminate(run, parent(run, table, 12), settings).rows_dropped == 0
+    assert decontaminate(run, parent(run, table.slice(0, 10), 10), settings).rows_dropped == 10
 
 
 def test_the_key_holds_contents_and_names_and_no_folders(tmp_path: Path, planted: tuple[pa.Table, list[str]]) -> None:
@@ -165,17 +163,17 @@ def test_the_key_holds_contents_and_names_and_no_folders(tmp_path: Path, planted
     keys = []
     for folder in ("a", "b", "c"):
         spec = BenchmarkSpec(name="mine", adapter="items", path=f"{tmp_path}/{folder}/*.jsonl")
-        keys.append(drop_contaminated(run, records, Contamination(benchmarks=(spec,))).key)
+        keys.append(decontaminate(run, records, Contamination(benchmarks=(spec,))).key)
     assert keys[0] == keys[1] != keys[2]
-    checks = [done.reused for done in run.performed if done.step.name == "contamination"]
-    indexes = [done.reused for done in run.performed if done.step.name == "benchmark-index"]
+    checks = [done.reused for done in run.results if done.step.name == "contamination"]
+    indexes = [done.reused for done in run.results if done.step.name == "benchmark-index"]
     assert checks == indexes == [False, True, False]
 
 
 def refused(tmp_path: Path, settings: dict[str, Any]) -> str:
     run = Run(str(tmp_path), LocalEngine())
     with pytest.raises((RecipeError, InputError)) as error:
-        drop_contaminated(run, parent(run, rows_of([("a", "b")]), 1), Contamination.model_validate(settings))
+        decontaminate(run, parent(run, rows_of([("a", "b")]), 1), Contamination.model_validate(settings))
     return str(error.value)
 
 
@@ -200,8 +198,8 @@ def test_the_leaks_that_the_generated_sources_carry_are_found(tmp_path: Path) ->
     run = Run(str(tmp_path), LocalEngine())
     records = ingest(run, Recipe(name="leaks", sources=(source,)))
     settings = Contamination(benchmarks=(BenchmarkSpec(name="generated", rows=300),))
-    made = drop_contaminated(run, records, settings)
-    (ids,) = [storage.read_json(ref.path) for ref in side(made, "clean_ids")]
+    made = decontaminate(run, records, settings)
+    (ids,) = [storage.read_json(ref.path) for ref in made.files("clean_ids")]
     numbers = {int(item.rsplit("/", 1)[1]) for item in ids["contaminated"]}
     assert numbers and all(is_leaked(number) for number in numbers)
 
@@ -214,11 +212,9 @@ def test_rows_in_the_mould_of_test_items_stay_and_their_hits_say_template(tmp_pa
     spec = BenchmarkSpec(name="boolq", path=f"{shared_data}/benchmarks/boolq_test.json")
     source = SourceSpec(name="boolq_train", adapter="boolq", path=f"{shared_data}/sources/boolq_train.json")
     run = Run(str(tmp_path), LocalEngine())
-    made = drop_contaminated(
-        run, ingest(run, Recipe(name="trap", sources=(source,))), Contamination(benchmarks=(spec,))
-    )
+    made = decontaminate(run, ingest(run, Recipe(name="trap", sources=(source,))), Contamination(benchmarks=(spec,)))
     assert 0 < made.rows_dropped <= 5
-    (ids,) = [storage.read_json(ref.path) for ref in side(made, "clean_ids")]
+    (ids,) = [storage.read_json(ref.path) for ref in made.files("clean_ids")]
     assert 0 < len(ids["contaminated"]) <= 5 and ids["items"] == 3270
     assert ids["sources"]["boolq_train"]["template"] > 1000
     assert ids["rules"]["open_r1"]["items"] > 10 * ids["rules"]["ngram13"]["items"]

@@ -20,12 +20,14 @@ from dedup.shingles import shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
 from dedup.tokens import normalise
 from pipelines.ledger import storage
-from pipelines.ledger.engine import Engine, LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.engine import ONE_CPU, Engine, LocalEngine
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
+from pipelines.ledger.step import Resources
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
 from pipelines.steps.deduplicate import Sizes, banding_of, drop_exact_duplicates, drop_near_duplicates
+from tests.steps import keep, plain_step
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +46,9 @@ class Faulty:
     def __init__(self, die_after: int = -1, twice: bool = False) -> None:
         self.left, self.twice = die_after, twice
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
+    ) -> Iterator[Result]:
         for item in items:
             result = work(item)
             if self.left == 0:
@@ -54,7 +58,7 @@ class Faulty:
 
 
 def write(table: pa.Table, target: Target) -> Part:
-    return Part(shards=(storage.write_parquet(target.path(), table),))
+    return keep(table, target)
 
 
 def records(ids: list[str], instruction: list[str], response: list[str], source: str = "s") -> pa.Table:
@@ -65,7 +69,7 @@ def records(ids: list[str], instruction: list[str], response: list[str], source:
 
 def given(root: Path, tables: list[pa.Table], engine: Engine | None = None) -> tuple[Run, Manifest]:
     run = Run(str(root), engine or LocalEngine(1))
-    return run, run.do(Step("given", 1, {}), lambda desk: desk.map(write, tables))
+    return run, run.do(plain_step("given", {}), lambda context: context.map(write, tables))
 
 
 def kept(manifest: Manifest) -> pa.Table:
@@ -159,7 +163,7 @@ def test_shards_order_workers_and_repeated_tasks_change_nothing(tmp_path: Path) 
     assert whole == twice
 
 
-def kept_shards(root: Path) -> list[storage.ShardRef]:
+def kept_shards(root: Path) -> list[storage.TableRef]:
     run, parent = given(root, [])
     exact = drop_exact_duplicates(run, parent, ExactDuplicates(), {})
     return list(drop_near_duplicates(run, exact, FINEWEB, {}).shards)

@@ -44,7 +44,7 @@ def questions(count: int, start: int = 0) -> list[dict[str, str]]:
     return [{"q": f"question {i}", "a": f"answer {i}"} for i in range(start, start + count)]
 
 
-def read_all(shards: tuple[storage.ShardRef, ...], schema: pa.Schema) -> list[dict[str, Any]]:
+def read_all(shards: tuple[storage.TableRef, ...], schema: pa.Schema) -> list[dict[str, Any]]:
     tables = [storage.read_parquet(shard.path) for shard in shards]
     assert all(table.schema.equals(schema) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
@@ -184,7 +184,7 @@ def test_a_moved_file_is_not_read_again_and_a_changed_one_is(tmp_path: Path) -> 
     where = run(tmp_path / "root")
     first = ingest(where, recipe(pairs(here)))
     assert ingest(where, recipe(pairs(there, priority=5))).key == first.key
-    assert [performed.reused for performed in where.performed] == [False, True]
+    assert [performed.reused for performed in where.results] == [False, True]
     for changed in (
         recipe(pairs(here, "theirs")),
         recipe(pairs(here, rows=2)),

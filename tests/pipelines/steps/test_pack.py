@@ -14,17 +14,21 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipelines.steps.tokenization import load, train_tokenizer
 
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
-from pipelines.steps.pack import best_fit, lay, lay_and_write, pack
+from pipelines.steps.encoding import load
+from pipelines.steps.pack import PACK, best_fit, lay, lay_and_write, pack, pack_files
 from pipelines.steps.sampling import draw, held_out, measure, pool
+from pipelines.steps.step import RECORDS
+from pipelines.steps.tokenize import TOKEN_ROWS
+from pipelines.steps.train_tokenizer import train_tokenizer
+from tests.steps import keep, plain_step
 
 CONTEXT = 65
 SAMPLING = Sampling(
@@ -37,13 +41,15 @@ SAMPLING = Sampling(
 
 def write(table: pa.Table, target: Target, arrow: bool = True) -> Part:
     if arrow:
-        return Part(rows_in=table.num_rows, shards=(storage.write_arrow(target.path(suffix=".arrow"), table),))
-    return Part(rows_in=table.num_rows, shards=(storage.write_parquet(target.path(), table),))
+        file = storage.write_arrow(target.path(suffix=".arrow"), table)
+        return Part(rows_in=table.num_rows, files={"tokens": (file,)})
+    return keep(table, target)
 
 
 def step(root: Path, name: str, tables: list[pa.Table], arrow: bool = True) -> Manifest:
     run = Run(str(root), LocalEngine(1))
-    return run.do(Step(name, 1, {}), lambda desk: desk.map(functools.partial(write, arrow=arrow), tables))
+    plain = plain_step(name, kept=TOKEN_ROWS if arrow else RECORDS)
+    return run.do(plain, lambda context: context.map(functools.partial(write, arrow=arrow), tables))
 
 
 def tokens(rows: int, source: str, longest: int, seed: int, vocab: int) -> pa.Table:
@@ -90,13 +96,13 @@ def packed(
     work = functools.partial(
         lay_and_write,
         shards=made[0].shards,
-        tokenizer=made[1].shards[0],
+        tokenizer=made[1].file("tokenizer"),
         settings=SAMPLING,
         seed=seed,
         file_slots=file_slots,
     )
     with LocalEngine(workers) as engine:
-        return Run(str(root), engine).do(Step("pack", 1, {"seed": seed}), work)
+        return Run(str(root), engine).do(PACK.step({"seed": seed}), work)
 
 
 Sequence = tuple[str, tuple[int, ...], tuple[int, ...]]
@@ -121,7 +127,7 @@ VALIDATION = -1
 
 def by_epoch(manifest: Manifest) -> dict[int, list[list[Sequence]]]:
     epochs: dict[int, list[list[Sequence]]] = {}
-    for shard in manifest.shards:
+    for shard in pack_files(manifest):
         table = storage.map_arrow(shard.path)
         said = json.loads(table.schema.metadata[b"winnow"])
         epochs.setdefault(said["epoch"] if said["split"] == "train" else VALIDATION, []).extend(sequences(table))
@@ -165,10 +171,10 @@ def test_an_epochs_packs_hold_exactly_what_was_drawn(tmp_path: Path, made: tuple
     manifest = packed(tmp_path, made)
     epochs = by_epoch(manifest)
     assert list(epochs) == [0, 1, 2, VALIDATION]
-    control = set(load(made[1].shards[0]).special.values())
+    control = set(load(made[1].file("tokenizer")).special.values())
     for epoch, want in planned(made[0], 0, control).items():
         assert Counter(one for pack in epochs[epoch] for one in pack) == want
-    assert len(manifest.shards) > 2 * 3, "several files an epoch, or the test shows little"
+    assert len(pack_files(manifest)) > 2 * 3, "several files an epoch, or the test shows little"
     assert epochs[0] != epochs[1]
 
 
@@ -247,13 +253,13 @@ def test_bytes_do_not_depend_on_workers_or_on_where_tokens_lie(
     cut = [piece for table in whole for piece in (table.slice(0, 33), table.slice(33))]
     other = step(tmp_path / "cut", "tokens", cut)
     again = packed(tmp_path / "again", (other, made[1]), workers)
-    assert [shard.digest for shard in first.shards] == [shard.digest for shard in again.shards]
+    assert [shard.digest for shard in pack_files(first)] == [shard.digest for shard in pack_files(again)]
     assert first.counts == again.counts
 
 
 def test_seeds_matter(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
     one, two = packed(tmp_path, made, seed=0), packed(tmp_path, made, seed=1)
-    assert one.shards[0].digest != two.shards[0].digest
+    assert pack_files(one)[0].digest != pack_files(two)[0].digest
     first, second = by_epoch(one)[0], by_epoch(two)[0]
     assert {name for pack in first for name, _, _ in pack} != {name for pack in second for name, _, _ in pack}
 
@@ -261,8 +267,8 @@ def test_seeds_matter(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
 def test_the_schema_says_what_training_needs(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
     run = Run(str(tmp_path), LocalEngine(1))
     manifest = pack(run, *made, SAMPLING, 0)
-    table = storage.map_arrow(manifest.shards[0].path)
-    bpe = load(made[1].shards[0])
+    table = storage.map_arrow(pack_files(manifest)[0].path)
+    bpe = load(made[1].file("tokenizer"))
     assert json.loads(table.schema.metadata[b"winnow"]) == {
         "context": CONTEXT,
         "capacity": CONTEXT - 1,
@@ -279,10 +285,12 @@ def test_the_schema_says_what_training_needs(tmp_path: Path, made: tuple[Manifes
         "ids": pa.string(),
     }
     assert {name: table.schema.field(name).type.value_type for name in table.column_names} == types
-    assert [Path(shard.path).name for shard in manifest.shards] == [f"part-{index:05d}.arrow" for index in range(4)]
-    last = storage.map_arrow(manifest.shards[-1].path)
+    assert [Path(shard.path).name for shard in pack_files(manifest)] == [
+        f"part-{index:05d}.arrow" for index in range(4)
+    ]
+    last = storage.map_arrow(pack_files(manifest)[-1].path)
     assert json.loads(last.schema.metadata[b"winnow"])["split"] == "validation"
-    assert pack(run, *made, SAMPLING, 0) == manifest and run.performed[-1].reused
+    assert pack(run, *made, SAMPLING, 0) == manifest and run.results[-1].reused
 
 
 def test_nothing_to_pack_is_said(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:

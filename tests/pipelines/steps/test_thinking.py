@@ -9,21 +9,21 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from pipelines.audit.lineage import RunFiles
 
 from filters.stage import Transform
 from filters.text import contiguous
 from filters.thinking.strip import StripThinking, Thinking, leaks
-from pipelines.audit import lineage
 from pipelines.audit.report import facts, write_report
 from pipelines.curate import curate
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
 from pipelines.steps.ingest import ingest
 from pipelines.steps.refine import refine
+from tests.steps import record_run
 
 RECIPE = """
 name: traces
@@ -53,7 +53,7 @@ def turn(thinking: str | None, answer: str) -> dict[str, Any]:
     return {"role": "assistant", "content": answer} | ({} if thinking is None else {"reasoning_content": thinking})
 
 
-def build(folder: Path, *settings: str) -> RunFiles:
+def build(folder: Path, *settings: str) -> RecordedRun:
     """Build the recipe in this process; the run, recorded and with its report."""
     (folder / "inline.jsonl").write_text("".join(line(q=f"{i}?", a=text) for i, text in enumerate(INLINE)))
     apart = "".join(line(q=f"{i}?", reasoning_content=why, a=text) for i, (why, text) in enumerate(APART))
@@ -63,12 +63,12 @@ def build(folder: Path, *settings: str) -> RunFiles:
     (folder / "traces.yaml").write_text(RECIPE)
     recipe = load(str(folder / "traces.yaml"), settings)
     run = Run(str(folder / "root"), LocalEngine(1))
-    done = lineage.record(run.root, recipe, RECIPE, curate(run, recipe), run.performed)
+    done = record_run(run, recipe, curate(run, recipe), RECIPE)
     write_report(done)
     return done
 
 
-def rows(run: RunFiles, dropped: bool = False) -> dict[str, dict[str, Any]]:
+def rows(run: RecordedRun, dropped: bool = False) -> dict[str, dict[str, Any]]:
     step = run.step("refine")
     assert step is not None
     tables = [storage.read_parquet(shard.path) for shard in (step.dropped if dropped else step.shards)]
@@ -156,7 +156,7 @@ stages: [{{kind: thinking}}, {{kind: strip_thinking}}]
         responses = contiguous(storage.read_parquet(shard.path)["response"])
         assert not len(leaks(responses))
         assert not pc.any(pc.match_substring_regex(responses, r"(?i)</?(think|thought|answer|output)>")).as_py()
-    found = pa.concat_tables([storage.map_arrow(side.path) for side in refined.side]).to_pylist()
+    found = pa.concat_tables([storage.map_arrow(side.path) for side in refined.files("thinking")]).to_pylist()
     total = {
         name: [sum(row[name] for row in found if row["source"] == source) for source in ("gym", "marco", "nemotron")]
         for name in ("blocks", "unclosed", "dropped")

@@ -17,17 +17,21 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipelines.steps.tokenization import ENVELOPE, SPECIAL, Encoder, load, token_type, tokenize, train_tokenizer
 from tokenizers import Tokenizer
 
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.manifest import Manifest, Part, Step
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import TokenizerSpec
 from pipelines.records import DROPPED, RAW, conform
-from pipelines.steps import tokenization as module
+from pipelines.steps import encoding
+from pipelines.steps import train_tokenizer as module
+from pipelines.steps.encoding import ENVELOPE, SPECIAL, Encoder, load, token_type
+from pipelines.steps.tokenize import tokenize
+from pipelines.steps.train_tokenizer import train_tokenizer
+from tests.steps import keep, plain_step
 
 WORDS = ("the", "answer", "is", "a", "sum", "of", "two", "numbers", "we", "add", "naïve", "café", "北京", "Ελλάδα")
 SYLLABLES = ("ka", "to", "mi", "ren", "sol", "du", "pex", "an", "or", "ith", "ve", "lu")
@@ -48,10 +52,12 @@ def records(root: Path, tables: Sequence[pa.Table]) -> Manifest:
     """A finished step of records, one shard a table."""
 
     def write(table: pa.Table, target: Target) -> Part:
-        return Part(rows_in=table.num_rows, shards=(storage.write_parquet(target.path(), table),))
+        return keep(table, target)
 
     with LocalEngine(1) as engine:
-        return Run(str(root), engine).do(Step("records", 1, {"n": len(tables)}), lambda desk: desk.map(write, tables))
+        return Run(str(root), engine).do(
+            plain_step("records", {"n": len(tables)}), lambda context: context.map(write, tables)
+        )
 
 
 def table(rows: Sequence[tuple[str, str, str]], source: str = "made") -> pa.Table:
@@ -83,12 +89,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def bpe(trained: Manifest) -> Encoder:
-    return load(trained.shards[0])
+    return load(trained.file("tokenizer"))
 
 
 def reference(trained: Manifest) -> Tokenizer:
     """The tokenizer as Hugging Face's library reads it, told to take special tokens' spellings for text."""
-    tokenizer = Tokenizer.from_file(trained.shards[0].path)
+    tokenizer = Tokenizer.from_file(trained.file("tokenizer").path)
     tokenizer.encode_special_tokens = True
     return tokenizer
 
@@ -97,10 +103,10 @@ def reference(trained: Manifest) -> Tokenizer:
 
 
 def test_special_tokens_come_first_then_all_bytes(trained: Manifest) -> None:
-    tokenizer = Tokenizer.from_file(trained.shards[0].path)
+    tokenizer = Tokenizer.from_file(trained.file("tokenizer").path)
     assert [tokenizer.token_to_id(token) for token in SPECIAL] == list(range(31))
     assert len(SPECIAL) == 31 and SPECIAL[6:8] == ("<|im_start|>", "<|im_end|>") and SPECIAL[11] == "<|box_end|>"
-    assert tokenizer.get_vocab_size() == trained.shards[0].rows == 900
+    assert tokenizer.get_vocab_size() == trained.counts["vocabulary/trained"] == 900
     everything = "".join(chr(code) for code in (*range(0x300), 0x1F642, 0x10FFFF))
     ids = tokenizer.encode(everything).ids
     assert tokenizer.decode(ids, skip_special_tokens=False) == unicodedata.normalize("NFC", everything)
@@ -118,7 +124,7 @@ def test_the_trained_tokenizer_depends_on_the_set_of_records_alone(trained: Mani
     cut = [shuffled.slice(0, 10), shuffled.slice(10, 0), shuffled.slice(10, 200), shuffled.slice(210)]
     with LocalEngine(2) as engine:
         again = train_tokenizer(Run(str(tmp_path), engine), records(tmp_path, cut), TokenizerSpec(vocab_size=900))
-    assert again.shards[0].digest == trained.shards[0].digest
+    assert again.file("tokenizer").digest == trained.file("tokenizer").digest
 
 
 @pytest.mark.parametrize(
@@ -131,14 +137,15 @@ def test_the_trained_tokenizer_does_not_depend_on_threads(
     code = (
         "import sys; from pipelines.ledger.engine import LocalEngine; from pipelines.ledger.manifest import Manifest; "
         "from pipelines.recipe import TokenizerSpec; from pipelines.ledger.run import Run; "
-        "from pipelines.steps.tokenization import train_tokenizer; "
+        "from pipelines.steps.train_tokenizer import train_tokenizer; "
         "made = Manifest.model_validate_json(sys.argv[1]); "
-        "print(train_tokenizer(Run(sys.argv[2], LocalEngine(1)), made, TokenizerSpec(vocab_size=900)).shards[0].digest)"
+        "trained = train_tokenizer(Run(sys.argv[2], LocalEngine(1)), made, TokenizerSpec(vocab_size=900)); "
+        "print(trained.file('tokenizer').digest)"
     )
     command = [sys.executable, "-c", code, made.model_dump_json(), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **threads}
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == trained.shards[0].digest
+    assert answer.stdout.strip() == trained.file("tokenizer").digest
 
 
 def test_a_sources_sample_is_bounded_and_drawn_by_digest() -> None:
@@ -151,7 +158,7 @@ def test_a_sources_sample_is_bounded_and_drawn_by_digest() -> None:
     small = pa.table(
         {"source": ["small"], "bin": pa.array([65535], pa.int32()), "bytes_sum": pa.array([10**9], pa.int64())}
     )
-    reach = module._reach([tally.slice(0, 2000), small, tally.slice(2000)], 1_000_000)
+    reach = module._sample_limits([tally.slice(0, 2000), small, tally.slice(2000)], 1_000_000)
     drawn = sizes[bins < reach["big"]].sum()
     assert 1_000_000 - 2000 < drawn <= 1_000_000
     assert reach["small"] == 65536, "a source is never left out, even where its first record is over the budget"
@@ -165,7 +172,9 @@ def test_only_the_first_characters_of_a_text_train(tmp_path: Path) -> None:
         root = tmp_path / str(place)
         made = records(root, [table([("cot", head[: module.SAMPLE_CHARS] + tail, "x y x y")])])
         digests.append(
-            train_tokenizer(Run(str(root), LocalEngine(1)), made, TokenizerSpec(vocab_size=512)).shards[0].digest
+            train_tokenizer(Run(str(root), LocalEngine(1)), made, TokenizerSpec(vocab_size=512))
+            .file("tokenizer")
+            .digest
         )
     assert digests[0] == digests[1]
 
@@ -181,7 +190,7 @@ def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
 
 
 def given_file(trained: Manifest, folder: Path, change: functools.partial[None] | None = None) -> Path:
-    spec = json.loads(storage.read_bytes(trained.shards[0].path))
+    spec = json.loads(storage.read_bytes(trained.file("tokenizer").path))
     if change is not None:
         change(spec)
     path = folder / "given.json"
@@ -194,7 +203,7 @@ def test_a_given_tokenizer_is_used_as_it_is(trained: Manifest, tmp_path: Path) -
     made = records(tmp_path, [corpus(20)])
     run = Run(str(tmp_path), LocalEngine(1))
     taken = train_tokenizer(run, made, TokenizerSpec(path=str(path)))
-    assert storage.read_bytes(taken.shards[0].path) == path.read_bytes()
+    assert storage.read_bytes(taken.file("tokenizer").path) == path.read_bytes()
     assert taken.key == train_tokenizer(run, records(tmp_path, [corpus(30)] * 2), TokenizerSpec(path=str(path))).key
     assert tokenize(run, made, taken).rows_kept == 20
 
@@ -285,7 +294,7 @@ def test_every_code_point_is_split_and_encoded_as_the_reference_does(trained: Ma
 @pytest.mark.parametrize("unit", [" ", "a", "\n", " \n", "é", "<|im_end|>"])
 def test_very_long_runs_encode_as_the_reference_does(trained: Manifest, bpe: Encoder, unit: str) -> None:
     # A million spaces is what tiktoken alone would die of.
-    for size in (module.LONG_BYTES, module.LONG_BYTES + len(unit.encode()), 1_500_000 if unit == " " else 0):
+    for size in (encoding.LONG_BYTES, encoding.LONG_BYTES + len(unit.encode()), 1_500_000 if unit == " " else 0):
         text = unit * (size // len(unit.encode()))
         assert bpe.encode(text) == reference(trained).encode(text, add_special_tokens=False).ids
 
