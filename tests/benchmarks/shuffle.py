@@ -35,8 +35,6 @@ from flows.ray import engine as ray_engine
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Part, part
 from pipelines.ledger.run import Run, StepContext, Target
-from pipelines.steps import deduplicate
-from pipelines.steps.deduplicate import Index
 from tests.steps import plain_step
 
 SHARDS = (2, 20)

@@ -24,7 +24,7 @@ from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import ExactDuplicates, load
 from pipelines.records import RECORD
-from pipelines.steps.deduplicate import drop_exact_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
 from tests.steps import keep, plain_step, record_run
 
 RECIPE = """

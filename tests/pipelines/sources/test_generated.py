@@ -34,7 +34,8 @@ from pipelines.sources.generated.items import is_leaked
 from pipelines.sources.generated.problem import draw_where, held_out
 from pipelines.sources.generated.rows import clean, original, table, tables
 from pipelines.sources.generated.sudoku import _fits
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
 from tests.steps import decontaminate, plain_step
 
 RECIPE = Path(__file__).parents[3] / "pipelines/recipes/demo.yaml"
