@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from dedup.buckets import group_by_key
 from dedup.forests import Forest, merge_forests
-from pipelines.steps.deduplicate import MERGED, SIZES
+from pipelines.steps.duplicates.components import FORESTS_PER_MERGE
+from pipelines.steps.duplicates.ranges import TASK_SIZES
 
 Answer = TypeVar("Answer")
 
@@ -91,7 +92,7 @@ def _keys() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
 def _cluster(folder: str) -> dict[str, float]:
     _warm()
     keys, rows = _keys()
-    shares = -(-len(keys) // SIZES.keys)
+    shares = -(-len(keys) // TASK_SIZES.keys)
     of = (keys >> np.uint64(40)).astype(np.int64) * shares >> 24
     bucketing, bucket_peak, forests = 0.0, 0, []
     for share in range(shares):
@@ -106,10 +107,12 @@ def _cluster(folder: str) -> dict[str, float]:
     band_rows, records = len(keys), int(rows[-1]) + 1
     del keys, rows, of
     merging, level = 0.0, 0
-    while len(forests) > MERGED or not level:
+    while len(forests) > FORESTS_PER_MERGE or not level:
         several = []
-        for first in range(0, len(forests), MERGED if level else 1):
-            one, seconds, _ = _cost(functools.partial(merge_forests, forests[first : first + (MERGED if level else 1)]))
+        for first in range(0, len(forests), FORESTS_PER_MERGE if level else 1):
+            one, seconds, _ = _cost(
+                functools.partial(merge_forests, forests[first : first + (FORESTS_PER_MERGE if level else 1)])
+            )
             several.append(one)
             merging += seconds
         forests, level = several, level + 1

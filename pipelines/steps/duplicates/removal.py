@@ -118,9 +118,8 @@ def _evidence(dropped_rows: pa.Table, near: bool, origins: Sequence[_Origin]) ->
     pieces = ['{"twin": ', quoted]
     if near:
         # Formatting floats is slow, and there are few distinct values: format each once.
-        steps, positions = np.unique(
-            np.rint(column_values(dropped_rows, "jaccard") * JACCARD_STEPS), return_inverse=True
-        )
+        jaccard = np.rint(column_values(dropped_rows, "jaccard") * JACCARD_STEPS)
+        steps, positions = np.unique(jaccard, return_inverse=True)
         formatted = pa.array([str(value / JACCARD_STEPS) for value in steps.tolist()], pa.string())
         pieces += [', "jaccard": ', formatted.take(pa.array(positions))]
     if origins:
