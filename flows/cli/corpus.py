@@ -188,7 +188,7 @@ def plan(
         return render.print_json(answer)
     with console_session(as_json) as console:
         for line in lines:
-            console.print(f"  {escape(line)}")
+            console.print(f"  {escape(line)}".rstrip())
 
 
 def sources(as_json: Json = False) -> None:

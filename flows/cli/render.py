@@ -221,7 +221,7 @@ def fate_text(entry: StepFate) -> str:
     if entry.verdict == "unused":
         return f"unused  [red]{escape(str(entry.reason))}[/red]"
     if entry.verdict == "not_drawn":
-        return "usable, but in none of the epochs (the sampling draws other rows of its group)"
+        return "not drawn: usable, but the sampling rules leave it out of every epoch"
     return entry.verdict
 
 
@@ -240,12 +240,12 @@ def similar_lines(answer: SimilarAnswer) -> Iterator[str]:
     for match in answer.matches:
         yield f"\n[bold]{match['jaccard']:.3f}[/bold]  {escape(match['id'])}  [dim]{match['condition']}[/dim]"
         yield from (f"  {shorten(match[field], 600)}" for field in answer.fields)
-    shares = ", ".join(f"{share:.1%} with Jaccard {jaccard}" for jaccard, share in answer.found_share.items())
+    shares = ", ".join(f"{share:.1%} with {jaccard}" for jaccard, share in answer.found_share.items())
     yield (
         f"\n{len(answer.matches)} of {quantity(answer.met, 'candidate')} shown, from {quantity(answer.rows, 'row')}; "
         f"compared: {' and '.join(answer.fields)}."
     )
-    yield f"Share of similar rows that the search finds: {shares}."
+    yield f"Of the rows with a given Jaccard, the search finds: {shares}."
 
 
 def print_clusters(console: Console, answer: Clusters) -> None:
@@ -265,7 +265,7 @@ def print_clusters(console: Console, answer: Clusters) -> None:
                 (f"{member.id}  ({similarity})", _pair_text(member.instruction, member.response)),
             )
             differs = "; ".join(f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member.differs)
-            console.print(f"  differs: {shorten(differs, 400) or 'in case, spaces or punctuation at most'}")
+            console.print(f"  differs: {one_line(differs, 400) or 'nothing but case, spaces or punctuation'}")
 
 
 def _cluster_text(cluster: Cluster) -> str:
