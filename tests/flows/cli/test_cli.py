@@ -280,3 +280,29 @@ def test_a_source_of_which_nothing_is_kept_is_named(built: tuple[Path, dict[str,
     (folder / "blank.yaml").write_text(only.replace("blank.jsonl", "empty.jsonl"), encoding="utf-8")
     done = winnow("build", "blank.yaml", "--engine", "local", folder=folder, check=1)
     assert "no row is left of 0: the sources hold none" in done.stderr
+
+
+LOADED = """
+import contextlib, io, sys
+from flows.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["--help"], {"numpy", "pyarrow", "polars", "pydantic", "numba", "torch", "prefect", "ray"}),
+        (["why", "mine/mine/0"], {"pandas", "torch", "prefect", "ray"}),
+    ],
+    ids=["help", "why"],
+)
+def test_a_command_imports_no_library_that_it_does_not_need(
+    built: tuple[Path, dict[str, Any]], words: list[str], unneeded: set[str]
+) -> None:
+    """Start-up time: `--help` in under 0.5 s and `why` in under 1.5 s of CPU."""
+    command = [sys.executable, "-c", LOADED, *words]
+    done = subprocess.run(command, cwd=built[0], capture_output=True, text=True, check=True, timeout=300)
+    assert not unneeded & set(done.stdout.split()), done.stderr
