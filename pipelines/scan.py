@@ -22,7 +22,7 @@ from pipelines.audit.lineage import RunFiles
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.curate import Corpus
 from pipelines.errors import InputError, RecipeError, nearest
-from pipelines.formats.reading import FORMATS, column_names
+from pipelines.formats.read import FORMATS, column_names
 from pipelines.ledger import storage
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec

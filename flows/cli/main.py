@@ -148,7 +148,7 @@ def scan(
     from pipelines.errors import CheckFailed
 
     check_engine(engine)
-    from pipelines.formats.reading import column_names
+    from pipelines.formats.read import column_names
     from pipelines.ledger import storage
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, parse_columns, scan_recipe

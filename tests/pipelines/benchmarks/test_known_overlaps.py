@@ -17,7 +17,7 @@ import pytest
 from filters.contamination.index import Index, build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.recipe import BenchmarkSpec
 from pipelines.sources import SOURCES
 from pipelines.steps.decontaminate import benchmark_items
@@ -51,7 +51,7 @@ class Sets:
             tables = list(SOURCES["flan_cot"].read(f"{self.data}/sources/flan_cot/gsm8k_train.tsv"))
             return [row for table in tables for row in table["instruction"].to_pylist()]
         if name == "boolq_train":
-            tables = list(read(f"{self.data}/sources/boolq_train.json", text("instruction")))
+            tables = list(read(f"{self.data}/sources/boolq_train.json", text_columns("instruction")))
             return [row for table in tables for row in table["instruction"].to_pylist()]
         found: list[str] = self.items(name)["question"].to_pylist()
         return found
@@ -116,7 +116,7 @@ def test_items_that_share_a_13_gram_by_their_mould_are_classed_and_kept(
     """Templated problems, and the frame that BoolQ's questions stand in: a 13-gram rule flags all of them."""
     train, test = sets.questions(corpus), sets.questions(benchmark)
     if benchmark == "boolq_test":  # in their frame, as a 13-gram rule would see them
-        tables = read(f"{shared_data}/{FILES[benchmark][1]}", text("instruction"))
+        tables = read(f"{shared_data}/{FILES[benchmark][1]}", text_columns("instruction"))
         test = [row for table in tables for row in table["instruction"].to_pylist()]
     known = set().union(*(grams13(question) for question in train))
     flagged = {number for number, question in enumerate(test) if grams13(question) & known}
