@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import pytest
@@ -102,14 +101,3 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
 def test_on_and_no_are_strings(tmp_path: Path) -> None:
     recipe = load(write(tmp_path, MINIMAL + "stages: [{kind: language, languages: [en, no]}]\n"))
     assert list(recipe.stages[0].model_dump()["languages"]) == ["en", "no"]
-
-
-def test_a_warning_about_a_key_names_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def validate(*arguments: object, **options: object) -> Recipe:
-        warnings.warn("`old` is now `new`", DeprecationWarning, stacklevel=2)
-        return original(*arguments, **options)  # type: ignore[arg-type]
-
-    original = Recipe.model_validate
-    monkeypatch.setattr(Recipe, "model_validate", validate)
-    with pytest.warns(DeprecationWarning, match=r"recipe\.yaml: `old` is now `new`"):
-        load(write(tmp_path, MINIMAL))
