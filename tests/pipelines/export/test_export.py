@@ -152,8 +152,11 @@ def test_the_hrm_text_export_has_the_rows_of_the_packs(
 def drawn_by_hand(
     tokens: Manifest, sampling: Sampling, seed: int
 ) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """The procedure of HRM-Text, step by step: one Philox generator; folders by name; in each epoch every folder continues
-    its permutation, which spans the epochs; then the epoch is shuffled."""
+    """The procedure of HRM-Text, step by step.
+
+    One Philox generator. In each epoch every folder, by name, continues its permutation, which spans the epochs; then
+    the epoch is shuffled.
+    """
     folders: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
     for shard in tokens.shards:
         for row in storage.map_arrow(shard.path).to_pylist():
