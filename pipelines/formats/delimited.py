@@ -176,7 +176,7 @@ def _parse_block(block: RowBlock, names: list[str], columns: pa.Schema, dialect:
     undecodable = np.zeros(rows, bool)
     data: bytes | bytearray = block.data
     if not is_utf8(data):
-        undecodable[:] = [not is_utf8(block.row(index)) for index in range(rows)]
+        undecodable[:] = [not _decodes(block.row(index)) for index in range(rows)]
         data = b"\n".join(block.row(index) for index in np.flatnonzero(~undecodable).tolist())
     decodable = np.flatnonzero(~undecodable)
     parsed = _parse_csv(data, len(decodable), names, columns, dialect)
@@ -195,6 +195,15 @@ def _parse_block(block: RowBlock, names: list[str], columns: pa.Schema, dialect:
     # Rows that could not be read become rows of nulls in their place.
     table = table.take(pa.array(np.cumsum(good) - 1, mask=~good))
     return with_faults(table, faults, broken)
+
+
+def _decodes(line: bytes) -> bool:
+    """Whether a row is valid UTF-8. For single rows this is faster than `is_utf8`."""
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse_csv(

@@ -41,9 +41,9 @@ _OPEN_BRACKET, _CLOSE_BRACKET, _OPEN_BRACE, _CLOSE_BRACE = 91, 93, 123, 125
 def read_json(path: str, columns: pa.Schema, optional: Collection[str], lines: bool) -> Iterator[pa.Table]:
     """Yield tables of ROW, FAULT, BROKEN and `columns`.
 
-    lines: the file is JSON lines; otherwise that is found out.
+    lines: the file is JSON lines. If false, its first bytes decide.
 
-    Raises: InputError: if no row of the first block has a column that is not optional.
+    Raises: InputError: if a column that is not optional is in no row of the first block.
     """
     row = 0
     for block in _row_blocks(path, lines):
