@@ -35,12 +35,14 @@ class RowBlock(NamedTuple):
     """Complete rows in memory. Row i is `data[starts[i]:ends[i]]`; the bytes between rows are white space.
 
     starts, ends: int64 [rows]. fault: the fault of every row in the block, if they are not as in the file (`oversize`).
+    carriage_returns: some row of a delimited file contains `\\r` outside quotes, where Arrow would end the row.
     """
 
     data: bytearray
     starts: Offsets
     ends: Offsets
     fault: str | None = None
+    carriage_returns: bool = False
 
     def row(self, index: int) -> bytes:
         """The bytes of one row."""

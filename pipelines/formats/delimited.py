@@ -93,7 +93,8 @@ def _fields(line: str, dialect: Dialect) -> list[str]:
 
 def _without_first_row(block: RowBlock) -> RowBlock:
     start = int(block.starts[1]) if len(block.starts) > 1 else len(block.data)
-    return RowBlock(block.data[start:], block.starts[1:] - start, block.ends[1:] - start)
+    starts, ends = block.starts[1:] - start, block.ends[1:] - start
+    return RowBlock(block.data[start:], starts, ends, carriage_returns=block.carriage_returns)
 
 
 # Rows in blocks
@@ -124,19 +125,23 @@ def _split(data: bytearray, delimiter: str, quoted: bool, last: bool) -> tuple[R
     """The complete rows at the start of the data, and the bytes after them."""
     array = np.frombuffer(data, np.uint8)
     starts, ends = (np.empty(data.count(b"\n") + 1, np.int64) for _ in range(2))
-    rows, used = _scan_rows(array, ord(delimiter), _QUOTE if quoted else _NO_QUOTE, last, starts, ends)
-    return RowBlock(data[:used], starts[:rows], ends[:rows]), data[used:]
+    quote = _QUOTE if quoted else _NO_QUOTE
+    rows, used, carriage_returns = _scan_rows(array, ord(delimiter), quote, last, starts, ends)
+    return RowBlock(data[:used], starts[:rows], ends[:rows], carriage_returns=carriage_returns), data[used:]
 
 
 @kernel
-def _scan_rows(data: Bytes, delimiter: int, quote: int, last: bool, starts: Offsets, ends: Offsets) -> tuple[int, int]:
-    """Scan for rows. Writes `starts` and `ends`; returns (number of rows, bytes of these rows).
+def _scan_rows(
+    data: Bytes, delimiter: int, quote: int, last: bool, starts: Offsets, ends: Offsets
+) -> tuple[int, int, bool]:
+    """Scan for rows. Writes `starts` and `ends`; returns (rows, their bytes, whether one contains a bare `\\r`).
 
     last: the data ends with the file, so that the last row needs no newline. As in Arrow's parser, a quote opens only
     at the start of a field.
     """
     rows, start = 0, 0
     in_quotes, field_start, after_quote = False, True, False
+    in_row, in_rows = False, False  # whether a bare carriage return is in the row, and in any complete row
     size = len(data)
     for i in range(size):
         byte = data[i]
@@ -154,6 +159,7 @@ def _scan_rows(data: Bytes, delimiter: int, quote: int, last: bool, starts: Offs
             if end > start:
                 starts[rows], ends[rows] = start, end
                 rows += 1
+            in_row, in_rows = False, in_rows or in_row
             start, field_start = i + 1, True
         elif byte == delimiter:
             field_start = True
@@ -161,10 +167,12 @@ def _scan_rows(data: Bytes, delimiter: int, quote: int, last: bool, starts: Offs
             in_quotes, field_start = True, False
         else:
             field_start = False
+            if byte == _CARRIAGE_RETURN and i + 1 < size and data[i + 1] != _NEWLINE:
+                in_row = True
     if last and start < size and not in_quotes:
         starts[rows], ends[rows] = start, size
-        rows, start = rows + 1, size
-    return rows, start
+        rows, start, in_rows = rows + 1, size, in_rows or in_row
+    return rows, start, in_rows
 
 
 # Rows to columns
@@ -172,6 +180,8 @@ def _scan_rows(data: Bytes, delimiter: int, quote: int, last: bool, starts: Offs
 
 def _parse_block(block: RowBlock, names: list[str], columns: pa.Schema, dialect: Dialect) -> pa.Table:
     """A table of FAULT, BROKEN and `columns` with one row for each row of the block."""
+    if block.carriage_returns:
+        return _parse_rows(block, names, columns, dialect)
     rows = len(block.starts)
     undecodable = np.zeros(rows, bool)
     data: bytes | bytearray = block.data
@@ -211,7 +221,7 @@ def _parse_csv(
 ) -> tuple[pa.Table, list[int]] | None:
     """The rows as Arrow parses them: those with as many fields as names, and the positions of the others.
 
-    None if Arrow refuses the data or finds another number of rows than the scan: it ends a row at a bare `\r` too.
+    None if Arrow refuses the data or finds another number of rows than the scan.
     """
     if not rows:
         return columns.empty_table(), []
@@ -249,7 +259,7 @@ def _parse_csv(
 
 
 def _parse_rows(block: RowBlock, names: list[str], columns: pa.Schema, dialect: Dialect) -> pa.Table:
-    """The rows parsed one by one: for a block in which Arrow finds other rows than the scan."""
+    """The rows parsed one by one: for a block in which Arrow ends rows elsewhere than the scan."""
     values: dict[str, list[str | None]] = {name: [] for name in columns.names}
     faults: list[str | None] = []
     broken: list[str | None] = []

@@ -61,6 +61,17 @@ def test_a_csv_file_split_into_any_blocks_has_the_same_rows(rows: list[list[str]
     assert [(row["fault"], [row["question"], row["answer"]]) for row in parsed] == [(None, fields) for fields in rows]
 
 
+def test_carriage_returns_inside_lines_do_not_shift_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(b"q\ta\rb\tc\n\r\r\nq\ta\rb\nq\ta\n")
+    dialect = Dialect("\t", quoted=False, names=("question", "answer"))
+    assert answers(tmp_path / "a.tsv", dialect=dialect) == [
+        (0, "wrong_columns", None, None),
+        (1, "wrong_columns", None, None),
+        (2, None, "q", "a\rb"),
+        (3, None, "q", "a"),
+    ]
+
+
 def test_a_long_field_is_read_beside_a_malformed_row(tmp_path: Path) -> None:
     text = "x" * 200_000
     (tmp_path / "a.csv").write_text(f"question,answer\nq,{text}\nq,a,extra\nq,a\n")
