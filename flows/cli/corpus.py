@@ -90,7 +90,7 @@ def scan(
     """
     from flows.cli import render
     from pipelines.errors import CheckFailed
-    from pipelines.formats.reading import column_names
+    from pipelines.formats.read import column_names
     from pipelines.ledger import storage
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, parse_columns, scan_recipe

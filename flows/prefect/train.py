@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flows.console import current_console
 from flows.ray.train import train_on_ray
 from pipelines.errors import WinnowError, nearest
+from pipelines.settings import override
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
 from training.finding import find_packs
@@ -70,22 +69,13 @@ def configure(name: str, shards: Sequence[str], steps: int | None = None, settin
         raise WinnowError(f"--config {name}: {nearest(name, CONFIGS)}")
     info = Packs(shards).info
     config = CONFIGS[name](info.vocab_size, info.context)
-    values: dict[str, Any] = config.model_dump() | ({} if steps is None else {"steps": steps})
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        *parents, key = path.split(".")
-        section = values
-        for parent in parents:
-            section = section[parent] if isinstance(section.get(parent), dict) else {}
-        if not equals or key not in section or isinstance(section[key], dict):
-            raise WinnowError(f"--set {setting}: write key=value; {nearest(key, section or values)}")
-        section[key] = yaml.safe_load(value)
-    if values["start"]:  # workers may run in another folder
+    values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
+    if values["start"]:  # a worker's working directory may be another one
         values["start"] = str(Path(values["start"]).resolve())
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise WinnowError(f"--config {name}: {problems}") from None
 
 
