@@ -30,11 +30,19 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.coverage import coverage
-from filters.contamination.index import EXCERPT, PASSAGE, Index, build, from_table, to_table
+from filters.contamination.coverage import covered_shares
+from filters.contamination.grams import sum_gram_counts
+from filters.contamination.index import (
+    EXCERPT_CHARS,
+    PASSAGE,
+    BenchmarkIndex,
+    build_index,
+    index_from_table,
+    index_to_table,
+)
 from filters.contamination.paraphrase import PARAPHRASE, Embed, add_paraphrases, nearest_items
-from filters.contamination.rules import CLASSES, COMMON_ROWS, RULES, judge, together
-from filters.contamination.scan import scan, sum_counts
+from filters.contamination.rules import CLASSES, COMMON_ROWS, RULES, classify_hits, corpus_flags
+from filters.contamination.scan import scan_texts
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines.benchmarks import BENCHMARKS, Benchmark
 from pipelines.errors import InputError, RecipeError, nearest
@@ -258,7 +266,7 @@ def _parts(
 ) -> list[Part]:
     scanned = desk.map(functools.partial(_scan_shard, path), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
-    grams = sum_counts(storage.map_arrow(part.side[0].path) for part in scanned)
+    grams = sum_gram_counts(storage.map_arrow(part.side[0].path) for part in scanned)
     common = _common(desk, grams)
     beside: list[ShardRef | None] = [None] * len(shards)
     if near is not None:
@@ -271,19 +279,19 @@ def _parts(
 
 
 def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
-    index = build([(spec.name, benchmark_items(spec)) for spec in specs])
-    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), to_table(index)),))
+    index = build_index([(spec.name, benchmark_items(spec)) for spec in specs])
+    return Part(shards=(storage.write_arrow(target.path(suffix=".arrow"), index_to_table(index)),))
 
 
 @functools.lru_cache(maxsize=1)
-def _index(path: str) -> Index:
+def _index(path: str) -> BenchmarkIndex:
     """The index, mapped once per worker."""
-    return from_table(storage.map_arrow(path))
+    return index_from_table(storage.map_arrow(path))
 
 
 def _scan_shard(path: str, shard: ShardRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(FIELDS))
-    found = scan(_index(path), *(_column(records, name) for name in FIELDS))
+    found = scan_texts(_index(path), *(_column(records, name) for name in FIELDS))
     return Part(
         shards=(storage.write_arrow(target.path(suffix=".arrow"), found.hits),),
         side=(storage.write_arrow(target.path("grams", ".arrow"), found.grams),),
@@ -305,7 +313,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], work: 
     index = _index(path)
     records = storage.read_parquet(work.shard.path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
-    hits = judge(index, storage.map_arrow(work.hits.path), rule, common)
+    hits = classify_hits(index, storage.map_arrow(work.hits.path), rule, common)
     if work.near is not None:
         sizes = np.stack([pc.binary_length(records[name]).to_numpy() for name in FIELDS], axis=1)
         hits = add_paraphrases(hits, storage.map_arrow(work.near.path), sizes)
@@ -346,7 +354,7 @@ def _worst_first(hit: tuple[int, dict[str, Any]]) -> tuple[Any, ...]:
     return place, CLASSES.index(value["class"]), -value["score"], value["benchmark"], value["item"]
 
 
-def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
+def _report(index: BenchmarkIndex, records: pa.Table, hits: pa.Table) -> pa.Table:
     """Hits with names, ids and spans: REPORT without `dropped`."""
     hits = hits.combine_chunks()
     place, item = hits["row"].combine_chunks(), hits["item"].combine_chunks()
@@ -360,7 +368,7 @@ def _report(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
         head, span, tail = data[:start].decode(), data[start:end].decode(), data[end:].decode()
         starts.append(len(head))
         ends.append(len(head) + len(span))
-        spans.append(span if len(span) <= EXCERPT else span[:EXCERPT] + " …")
+        spans.append(span if len(span) <= EXCERPT_CHARS else span[:EXCERPT_CHARS] + " …")
         before.append(head if len(head) <= AROUND else "… " + head[-AROUND:])
         after.append(tail if len(tail) <= AROUND else tail[:AROUND] + " …")
     numbers = item.to_numpy()
@@ -404,17 +412,19 @@ class _Tally:
             self.sources[name][source][kind] += rows
 
 
-def _clean_ids(desk: Desk, index: Index, hits: Sequence[ShardRef], grams: pa.Table, settings: Contamination) -> Part:
+def _clean_ids(
+    desk: Desk, index: BenchmarkIndex, hits: Sequence[ShardRef], grams: pa.Table, settings: Contamination
+) -> Part:
     """Write `clean_ids/<benchmark>.json`. A resumed step makes these few small files anew: they need no receipt."""
     tally = _Tally()
     for ref in hits:
         tally.add(storage.read_parquet(ref.path, ["row", "source", "benchmark", "item", "class", "rules", "dropped"]))
     evaluated = ~index.arrays.trained.astype(np.bool_)
     shares = {
-        length: coverage(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
+        length: covered_shares(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
         for length in (13, 20)
     }
-    union = together(index, grams)
+    union = corpus_flags(index, grams)
     side = []
     for number, name in enumerate(index.names.to_pylist()):
         mine = (index.arrays.bench == number) & evaluated

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.index import Index, build, to_table
-from filters.contamination.rules import RULES, judge
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index, index_to_table
+from filters.contamination.rules import RULES, classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
@@ -76,10 +76,10 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
         specs = tuple(SourceSpec(name=n, adapter=a, path=f"{data}/sources/{p}") for n, (a, p) in SOURCES.items())
         recipe = load(str(MINI))
     started = time.process_time()
-    index = build(benchmarks)
+    index = build_index(benchmarks)
     first = time.process_time() - started
     started = time.process_time()
-    build(benchmarks)
+    build_index(benchmarks)
     rows: list[Row] = [
         _row("items", len(index.ids), ""),
         _row("tokens of the index", len(index.arrays.tokens), ""),
@@ -112,21 +112,21 @@ _START = """
 import sys, time
 began = time.process_time()
 import pyarrow as pa
-from filters.contamination.index import from_table
-from filters.contamination.scan import scan
+from filters.contamination.index import index_from_table
+from filters.contamination.scan import scan_texts
 from pipelines.ledger import storage
 imported = time.process_time()
-index = from_table(storage.map_arrow(sys.argv[1]))
+index = index_from_table(storage.map_arrow(sys.argv[1]))
 mapped = time.process_time()
-scan(index, pa.array(["What is the sum of two and three?"]), pa.array(["Five."]))
+scan_texts(index, pa.array(["What is the sum of two and three?"]), pa.array(["Five."]))
 print(imported - began, mapped - imported, time.process_time() - mapped)
 """
 
 
-def _start(index: Index) -> list[Row]:
+def _start(index: BenchmarkIndex) -> list[Row]:
     """What a new worker spends before its first row: processor time in a process of its own, kernels in their cache."""
     with tempfile.TemporaryDirectory() as folder:
-        storage.write_arrow(f"{folder}/index.arrow", to_table(index))
+        storage.write_arrow(f"{folder}/index.arrow", index_to_table(index))
         command = [sys.executable, "-c", _START, f"{folder}/index.arrow"]
         root = str(Path(__file__).parents[2])
         times = [
@@ -152,32 +152,34 @@ def _megabytes(texts: Sequence[pa.StringArray]) -> float:
     return float(sum(pc.sum(pc.binary_length(text)).as_py() or 0 for text in texts)) / 1e6
 
 
-def _speed(index: Index, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]) -> list[Row]:
+def _speed(index: BenchmarkIndex, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]) -> list[Row]:
     rows, size, spent = [], 0.0, 0.0
     for name, texts in corpus.items():
-        scan(index, *[text.slice(0, 500) for text in texts])
+        scan_texts(index, *[text.slice(0, 500) for text in texts])
         seconds = statistics.median(_seconds(index, texts) for _ in range(REPEATS))
         size, spent = size + _megabytes(texts), spent + seconds
         rows.append(_row(f"scan {name}", _megabytes(texts) / seconds, "MB/s"))
     rows.append(_row("scan, all together", size / spent, "MB/s"))
     judging = 0.0
     for texts in corpus.values():
-        hits = scan(index, *texts).hits
+        hits = scan_texts(index, *texts).hits
         started = time.process_time()
-        judge(index, hits, "ngram13", np.empty(0, np.uint64))
+        classify_hits(index, hits, "ngram13", np.empty(0, np.uint64))
         judging += time.process_time() - started
     return [*rows, _row("scan and judge, all together", size / (spent + judging), "MB/s")]
 
 
-def _growth(index: Index, benchmarks: Named, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]) -> list[Row]:
+def _growth(
+    index: BenchmarkIndex, benchmarks: Named, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]
+) -> list[Row]:
     """More benchmarks: a quarter of the items (1x), all of them (4x), and all with three more of each whose long words
     are others, so that frames, numbers and lengths stay (16x)."""
     texts = max(corpus.values(), key=_megabytes)
     copies = [(f"{name}{n}", _reworded(table, n)) for n in (1, 2, 3) for name, table in benchmarks]
     quarter = [(name, table.take(np.arange(0, table.num_rows, 4))) for name, table in benchmarks]
-    indexes = {"1x": build(quarter), "4x": index, "16x": build([*benchmarks, *copies])}
+    indexes = {"1x": build_index(quarter), "4x": index, "16x": build_index([*benchmarks, *copies])}
     for one in indexes.values():
-        scan(one, *[text.slice(0, 500) for text in texts])
+        scan_texts(one, *[text.slice(0, 500) for text in texts])
     spent = [{name: _seconds(one, texts) for name, one in indexes.items()} for _ in range(REPEATS)]
     rows = []
     for name, one in indexes.items():
@@ -187,9 +189,9 @@ def _growth(index: Index, benchmarks: Named, corpus: dict[str, tuple[pa.StringAr
     return rows
 
 
-def _seconds(index: Index, texts: Sequence[pa.StringArray]) -> float:
+def _seconds(index: BenchmarkIndex, texts: Sequence[pa.StringArray]) -> float:
     started = time.process_time()
-    scan(index, *texts)
+    scan_texts(index, *texts)
     return time.process_time() - started
 
 
@@ -201,7 +203,7 @@ def _reworded(table: pa.Table, number: int) -> pa.Table:
     return table.set_column(table.column_names.index("passage"), table.schema.field("passage"), blank)
 
 
-def _quality(index: Index, benchmarks: Named, data: Path | None) -> tuple[list[Row], list[Row]]:
+def _quality(index: BenchmarkIndex, benchmarks: Named, data: Path | None) -> tuple[list[Row], list[Row]]:
     items = sample(benchmarks, EACH) if data is not None else as_items(benchmarks[0][1])[:EACH]
     planted = plant(index, items)
     missed = expected_misses(index, items, real_rephrased(data) if data is not None else [])

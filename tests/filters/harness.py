@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.shingles import normalise
-from filters.contamination.index import Index, build
-from filters.contamination.rules import judge
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index
+from filters.contamination.rules import classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
 from pipelines.steps.decontaminate import benchmark_items
@@ -139,10 +139,12 @@ def possible(name: str, item: Item, alike: int) -> bool:
     return True
 
 
-def classes_of(index: Index, texts: Sequence[tuple[str, str]], rule: str = "ngram13") -> list[set[tuple[str, str]]]:
+def classes_of(
+    index: BenchmarkIndex, texts: Sequence[tuple[str, str]], rule: str = "ngram13"
+) -> list[set[tuple[str, str]]]:
     """(class, item id) of every hit of every text."""
     instruction, response = (pa.array(list(column), pa.string()) for column in zip(*texts, strict=True))
-    hits = judge(index, scan(index, instruction, response).hits, rule, NONE_COMMON)
+    hits = classify_hits(index, scan_texts(index, instruction, response).hits, rule, NONE_COMMON)
     found: list[set[tuple[str, str]]] = [set() for _ in texts]
     ids = index.ids.take(hits["item"].combine_chunks()).to_pylist()
     for row, item, kind in zip(hits["row"].to_pylist(), ids, hits["class"].to_pylist(), strict=True):
@@ -177,7 +179,7 @@ class Score(NamedTuple):
         return Score(self.name, *[[one for one in ids if one.split("/")[0] == benchmark] for ids in self[1:]])
 
 
-def plant(index: Index, items: Sequence[Item]) -> list[Score]:
+def plant(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
     """Recall by disguise: is the very item found, as what it is (a test leak, or of a split to learn from)?"""
     dice = random.Random(5)
     shared = dict(zip(index.ids.to_pylist(), index.arrays.shared.tolist(), strict=True))
@@ -189,7 +191,7 @@ def plant(index: Index, items: Sequence[Item]) -> list[Score]:
     return scores
 
 
-def found(index: Index, name: str, texts: Sequence[tuple[str, tuple[str, str]]]) -> Score:
+def found(index: BenchmarkIndex, name: str, texts: Sequence[tuple[str, tuple[str, str]]]) -> Score:
     """Whether each text (the id of the item in it, instruction and response) is found to hold that item."""
     trained = dict(zip(index.ids.to_pylist(), index.arrays.trained.tolist(), strict=True))
     hits = classes_of(index, [text for _, text in texts])
@@ -220,7 +222,7 @@ def translated(item: Item) -> tuple[str, str]:
     return re.sub(r"(?<![\\\w])[A-Za-z]{2,}", word, item.question), "Ich weiß es nicht."
 
 
-def expected_misses(index: Index, items: Sequence[Item], rephrased: Sequence[tuple[str, str]]) -> list[Score]:
+def expected_misses(index: BenchmarkIndex, items: Sequence[Item], rephrased: Sequence[tuple[str, str]]) -> list[Score]:
     """What n-grams cannot find, reported as such. rephrased: ids of items, and their questions in other words."""
     chosen = [item for item in items if len(re.findall(r"[A-Za-z]{3,}", item.question)) >= 8]
     return [
@@ -243,7 +245,7 @@ def real_rephrased(data: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def cry_wolf(index: Index, items: Sequence[Item]) -> list[Score]:
+def cry_wolf(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
     """Near misses by kind: `missed` are the texts that raised an alarm.
 
     Written texts must hold no item at all. A text made of an item may hold another one (with other numbers it may be
@@ -284,7 +286,7 @@ def held_out(benchmarks: Sequence[tuple[str, pa.Table]], each: int) -> Score:
     is right.
     """
     inside = [(name, table.take(np.arange(0, table.num_rows, 2))) for name, table in benchmarks]
-    index = build(inside)
+    index = build_index(inside)
     known = {text for _, table in inside for text in normalise(table["question"].combine_chunks()).to_pylist()}
     chosen = []
     for _, table in benchmarks:

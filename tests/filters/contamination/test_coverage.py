@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.coverage import coverage
-from filters.contamination.index import build
-from filters.contamination.scan import GRAMS, scan
+from filters.contamination.coverage import covered_shares
+from filters.contamination.grams import GRAM_LENGTHS
+from filters.contamination.index import build_index
+from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
 
 WORDS = [f"word{n}x" for n in range(400)]
@@ -38,7 +39,7 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
         passage = [WORDS[w] for w in rng.integers(0, len(WORDS), 90 * (number % 2))]
         parts.append((question, passage))
         items.append(item(number, " ".join(question), " ".join(passage)))
-    index = build([("b", pa.Table.from_pylist(items, ITEM))])
+    index = build_index([("b", pa.Table.from_pylist(items, ITEM))])
     # Texts hold stretches of items between words of their own; two stretches of one item lie in two texts.
     corpus = []
     for question, passage in parts[1:]:
@@ -47,10 +48,10 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
                 begin = int(rng.integers(0, max(1, len(text) - 10)))
                 cut = text[begin : begin + int(rng.integers(8, 40))]
                 corpus.append(["filler"] * 5 + cut + ["stop", "here"])
-    counts = scan(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus))).grams
+    counts = scan_texts(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus))).grams
     seen = set()
-    for length in GRAMS:
-        shares = coverage(index, counts.filter(pc.equal(counts["length"], length))["gram"].to_numpy(), length)
+    for length in GRAM_LENGTHS:
+        shares = covered_shares(index, counts.filter(pc.equal(counts["length"], length))["gram"].to_numpy(), length)
         for (question, passage), share in zip(parts, shares.tolist(), strict=True):
             covered = brute(question, corpus, length) + brute(passage, corpus, length)
             assert share == covered / (len(question) + len(passage))
@@ -59,5 +60,5 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
 
 
 def test_a_corpus_that_holds_nothing_covers_nothing() -> None:
-    index = build([("b", pa.Table.from_pylist([item(0, " ".join(WORDS[:30])), item(1, "two words")], ITEM))])
-    assert coverage(index, np.empty(0, np.uint64), 13).tolist() == [0.0, 0.0]
+    index = build_index([("b", pa.Table.from_pylist([item(0, " ".join(WORDS[:30])), item(1, "two words")], ITEM))])
+    assert covered_shares(index, np.empty(0, np.uint64), 13).tolist() == [0.0, 0.0]

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from filters.contamination.index import Index, build
-from filters.contamination.rules import COMMON_ROWS, RULES, judge, together
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index
+from filters.contamination.rules import COMMON_ROWS, RULES, classify_hits, corpus_flags
+from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
 
 Words = Sequence[str]
@@ -111,10 +111,10 @@ class Case:
             {"id": f"own/{n}", "split": "test", "question": " ".join(i), "answer": "", "choices": [], "passage": ""}
             for n, i in enumerate(self.items)
         ]
-        self.index: Index = build([("own", pa.Table.from_pylist(rows, ITEM))])
+        self.index: BenchmarkIndex = build_index([("own", pa.Table.from_pylist(rows, ITEM))])
         blank = pa.array([""] * len(self.texts), pa.string())
-        self.scan = scan(self.index, pa.array([" ".join(text) for text in self.texts]), blank)
-        judged = judge(self.index, self.scan.hits, "ngram13", np.empty(0, np.uint64))
+        self.scan = scan_texts(self.index, pa.array([" ".join(text) for text in self.texts]), blank)
+        judged = classify_hits(self.index, self.scan.hits, "ngram13", np.empty(0, np.uint64))
         self.flags = {rule: {(h["row"], h["item"]) for h in judged.to_pylist() if rule in h["rules"]} for rule in RULES}
 
 
@@ -150,7 +150,7 @@ def test_qwens_subsequence_is_looked_for_around_shared_runs(case: Case) -> None:
 
 
 def test_what_texts_hold_together_is_the_union_that_papers_take(case: Case) -> None:
-    union = together(case.index, case.scan.grams)
+    union = corpus_flags(case.index, case.scan.grams)
     assert set(union) == {"palm", "llama2", "open_r1", "hrm_text", "hrm_text20"}
     held = {n: set().union(*[grams(text, n) for text in case.texts]) for n in (8, 11, 13, 20)}
     expected = {
@@ -177,9 +177,9 @@ def test_a_frame_that_many_items_share_is_counted_for_each_of_them() -> None:
         }
         for n in range(40)
     ]  # fmt: skip
-    index = build([("own", pa.Table.from_pylist(rows, ITEM))])
-    found = scan(index, pa.array([" ".join(frame[:n]) for n in (12, 22)]), pa.array(["", ""]))
-    union = together(index, found.grams)
+    index = build_index([("own", pa.Table.from_pylist(rows, ITEM))])
+    found = scan_texts(index, pa.array([" ".join(frame[:n]) for n in (12, 22)]), pa.array(["", ""]))
+    union = corpus_flags(index, found.grams)
     assert union["open_r1"].all() and union["palm"].sum() == 40 and not union["hrm_text"].any()
     by_length = {n: len(found.grams.filter(pc.equal(found.grams["length"], n))) for n in (8, 11, 13, 20)}
     assert by_length == {8: 15, 11: 12, 13: 10, 20: 3}
@@ -189,11 +189,11 @@ def test_gpt3_passes_over_an_n_gram_from_the_eleventh_text_on() -> None:
     dice = random.Random(2)
     question = dice.choices(VOCABULARY, k=15)
     row = {"id": "own/0", "split": "test", "question": " ".join(question), "answer": "", "choices": [], "passage": ""}
-    index = build([("own", pa.Table.from_pylist([row], ITEM))])
+    index = build_index([("own", pa.Table.from_pylist([row], ITEM))])
     for texts, flagged in ((COMMON_ROWS, True), (COMMON_ROWS + 1, False)):
-        found = scan(index, pa.array([" ".join(question)] * texts), pa.array([""] * texts))
+        found = scan_texts(index, pa.array([" ".join(question)] * texts), pa.array([""] * texts))
         common = found.grams.filter(
             pc.and_(pc.equal(found.grams["length"], 13), pc.greater(found.grams["rows"], COMMON_ROWS))
         )
-        hits = judge(index, found.hits, "gpt3", common["gram"].to_numpy())
+        hits = classify_hits(index, found.hits, "gpt3", common["gram"].to_numpy())
         assert all(("gpt3" in rules) == flagged for rules in hits["rules"].to_pylist())
