@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter
-from filters.text import contiguous, is_space
+from filters.text import is_space
 from filters.verdict import Check, first_failure
 
 
@@ -28,7 +29,7 @@ class Echo(Filter):
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `echo` (the response is the instruction), `echo_first` (it begins with the instruction). The value
         is the share of the response that is echo."""
-        shared, instruction, response = measure(contiguous(records["instruction"]), contiguous(records["response"]))
+        shared, instruction, response = measure(as_array(records["instruction"]), as_array(records["response"]))
         whole = (shared == instruction) & (instruction >= self.min_chars)
         share = shared / np.maximum(response, 1)
         return first_failure(

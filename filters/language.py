@@ -24,9 +24,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter
-from filters.text import On, contiguous, is_letter
+from filters.text import On, is_letter
 from filters.verdict import Check, first_failure
 
 # Frequent, of at most eight letters, and words of no other language that is written with the same letters.
@@ -68,7 +69,7 @@ class Language(Filter):
         # Loaded before anything is judged, so that a missing model is told from the first table, even an empty one.
         model = load_model(str(find_model(self.model)))
         fields = ("instruction", "response") if self.on == "both" else (self.on,)
-        beginnings = [pc.utf8_slice_codeunits(contiguous(records[name]), 0, self.prefix_chars) for name in fields]
+        beginnings = [pc.utf8_slice_codeunits(as_array(records[name]), 0, self.prefix_chars) for name in fields]
         # fastText reads lines: a line feed within a text would be an error.
         lines = pc.replace_substring(pc.binary_join_element_wise(*beginnings, " "), "\n", " ")
         unsure = np.array(pc.greater_equal(pc.utf8_length(lines), self.min_chars))

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter
-from filters.text import contiguous, is_space
+from filters.text import is_space
 from filters.verdict import Check, first_failure
 
 LONGEST = 64  # bytes of a placeholder; longer texts are not looked at
@@ -37,7 +38,7 @@ class Placeholder(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `empty_instruction`, `empty_response`, `placeholder`. The value is the field's length in bytes."""
-        instruction, response = contiguous(records["instruction"]), contiguous(records["response"])
+        instruction, response = as_array(records["instruction"]), as_array(records["response"])
         sizes = [np.asarray(pc.binary_length(field)) for field in (instruction, response)]
         blank = [_blank(*buffers(field)) for field in (instruction, response)]
         short = np.flatnonzero((sizes[1] <= LONGEST) & ~blank[1])

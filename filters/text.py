@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from dedup.kernel import kernel
 
 On = Literal["instruction", "response", "both"]
@@ -26,9 +27,9 @@ def text(records: pa.Table, on: On) -> pa.StringArray:
     """
     global _documents
     if on != "both":
-        return contiguous(records[on])
+        return as_array(records[on])
     if _documents is None or _documents[0]() is not records:
-        joined = pc.binary_join_element_wise(contiguous(records["instruction"]), contiguous(records["response"]), "\n")
+        joined = pc.binary_join_element_wise(as_array(records["instruction"]), as_array(records["response"]), "\n")
         _documents = (weakref.ref(records, _forget), joined)
     return _documents[1]
 
@@ -37,11 +38,6 @@ def _forget(table: weakref.ref[pa.Table]) -> None:
     global _documents
     if _documents is not None and _documents[0] is table:
         _documents = None
-
-
-def contiguous(column: pa.ChunkedArray) -> pa.StringArray:
-    """The column as one array, without a copy where it is one already."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def holding(texts: pa.StringArray, literal: str) -> npt.NDArray[np.int64]:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from dedup.exact import digest128
 from filters.stage import apply
-from filters.thinking.strip import CENSUS, PASSES, StripThinking, Thinking, census, leaks, strip
-from filters.thinking.tags import FAMILIES
+from filters.thinking.families import FAMILIES
+from filters.thinking.strip import CENSUS, MAX_PASSES, StripThinking, Thinking, census, rows_with_thinking, strip
 
 STRIPPED = [
     ("<think>a</think>ans", "ans"),
@@ -194,11 +194,11 @@ def tangled(layers: int) -> str:
 
 
 def test_a_text_that_cannot_be_freed_of_thinking_is_known() -> None:
-    answers = strip(pa.array(["plain", tangled(PASSES - 2), tangled(PASSES + 2)]))
+    answers = strip(pa.array(["plain", tangled(MAX_PASSES - 2), tangled(MAX_PASSES + 2)]))
     assert answers.tangled.tolist() == [False, False, True]
     assert answers.text.to_pylist()[:2] == ["plain", "ans"]  # tags alone, by readings that each uncover one
-    assert leaks(answers.text).tolist() == [2]
-    verdicts = Thinking().judge(pa.table({"response": [tangled(1), tangled(PASSES + 2)]}))
+    assert rows_with_thinking(answers.text).tolist() == [2]
+    verdicts = Thinking().judge(pa.table({"response": [tangled(1), tangled(MAX_PASSES + 2)]}))
     assert verdicts.field("reason").to_pylist()[1] == "thinking_tangled" and not verdicts[0].is_valid
 
 
