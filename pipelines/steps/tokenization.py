@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import tiktoken
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from filters.stage import mark
+from filters.stage import mark_verdicts
 from filters.verdict import Check, first_failure
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
@@ -344,7 +344,7 @@ def _tokenize_shard(tokenizer: ShardRef, shard: ShardRef, target: Target) -> Par
         return Part(rows_in=shard.rows, shards=(written,))
     # The end token alone is 1 token; 2 are needed.
     check = Check("empty_response", empty, lengths + 1, 2)
-    dropped = mark(records.filter(pa.array(empty)), "tokens", first_failure([check]).filter(pa.array(empty)))
+    dropped = mark_verdicts(records.filter(pa.array(empty)), "tokens", first_failure([check]).filter(pa.array(empty)))
     lost = storage.write_parquet(target.path("dropped"), dropped)
     return Part(rows_in=shard.rows, shards=(written,), dropped=(lost,), counts={"tokens/empty_response": lost.rows})
 

@@ -64,7 +64,7 @@ def test_not_asking_the_model_about_plain_english_changes_no_verdict(
         }
     )
     quick = Language().judge(records).to_pylist()
-    monkeypatch.setattr(filters.language, "_ENGLISH_SHARE", 2.0)
+    monkeypatch.setattr(filters.language, "_ENGLISH_WORD_RATIO", 2.0)
     assert Language().judge(records).to_pylist() == quick
     assert any(quick) and not all(quick)
 
