@@ -247,6 +247,8 @@ def _check_keys(model: type[BaseModel], data: Any, path: str, where: str) -> Non
     if not isinstance(data, dict):
         return
     for key, value in data.items():
+        if key in getattr(model, "RENAMED_KEYS", {}):  # a stage's former name, which the stage itself replaces
+            continue
         if key not in model.model_fields:
             raise RecipeError(f"{path}: unknown key {where + str(key)!r}; {nearest(str(key), model.model_fields)}")
         here = f"{where}{key}"

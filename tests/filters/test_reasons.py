@@ -123,7 +123,7 @@ def test_good_prose_is_kept_by_the_published_rules() -> None:
             "What is a privacy policy?",
             "A privacy policy says what a site does with data. JavaScript is a language.",
         ),
-        ("control", {"max_control": 1}, "Say it.", "a\x0cb"),
+        ("control", {"max_control_chars": 1}, "Say it.", "a\x0cb"),
         (
             "control",
             {},
