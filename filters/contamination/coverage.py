@@ -34,11 +34,11 @@ def covered_shares(
     starts = np.flatnonzero(searched & (tokens + length <= ix.part_start[ix.part + 1]))
     keys = gram_keys(prefix_hashes(ix.tokens), starts, length)
     place = np.searchsorted(grams, keys)
-    held = np.zeros(len(starts), np.bool_)
+    in_corpus = np.zeros(len(starts), np.bool_)
     inside = place < len(grams)
-    held[inside] = grams[place[inside]] == keys[inside]
+    in_corpus[inside] = grams[place[inside]] == keys[inside]
     covered = np.zeros(len(ix.tokens) + 1, np.int64)
-    covered[starts[held]] = 1
+    covered[starts[in_corpus]] = 1
     if unit == "tokens":
         # +1 where an n-gram begins and -1 behind its end; the running sum is positive inside.
         covered[length:] -= covered[:-length].copy()

@@ -75,8 +75,7 @@ class PairMeasures(NamedTuple):
 
 def measure_pairs(texts: Texts, arrays: IndexArrays, pairs: _I64, aligned: _I64, runs: _I64) -> PairMeasures:
     """Measure pairs int64 [n, 6] by their aligned runs int64 [m, 3] and the runs as found int64 [r, 5]."""
-    found = _measure(pairs, aligned, runs, texts.stream, *texts.fields, decisive_words(), arrays)
-    return PairMeasures(*found)
+    return PairMeasures(*_measure(pairs, aligned, runs, texts.stream, *texts.fields, decisive_words(), arrays))
 
 
 @kernel

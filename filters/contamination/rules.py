@@ -209,8 +209,8 @@ def corpus_flags(index: BenchmarkIndex, grams: pa.Table) -> dict[str, Flags]:
         if rule.corpus is None:
             continue
         length, share, unit = rule.corpus
-        held = grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy()
-        covered = covered_shares(index, held, length, unit)
+        keys = grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy()
+        covered = covered_shares(index, keys, length, unit)
         flags[rule.corpus] = covered >= share if share else covered > 0
     return {name: flags[rule.corpus] for name, rule in RULES.items() if rule.corpus is not None}
 

@@ -85,7 +85,7 @@ class _Postings:
 
     def __init__(self, part: _I32, parts: int) -> None:
         self.part = part
-        self.found = np.zeros(parts, np.bool_)  # parts that have a rare seed
+        self.has_rare_seed = np.zeros(parts, np.bool_)  # by part
         self.keys: list[_U64] = []
         self.values: list[_U64] = []
         self.postings: list[_U32] = []
@@ -106,7 +106,7 @@ class _Postings:
         self.values.append(packed.astype(np.uint64))
         self.posted += int(take.sum())
         common_place = np.repeat(common, sizes)
-        self.found[self.part[places[order][~common_place]]] = True
+        self.has_rare_seed[self.part[places[order][~common_place]]] = True
         return np.sort(places[order][common_place])
 
 
@@ -125,7 +125,7 @@ def build_seed_table(part: _I32, part_start: _I64, searched: npt.NDArray[np.bool
         if level == 0:
             shortest = key
         places = seeds.add(key, places)
-    rest = np.flatnonzero(searched & ~seeds.found)
+    rest = np.flatnonzero(searched & ~seeds.has_rare_seed)
     size = np.diff(part_start)[rest]
     whole = np.unique(size).astype(np.int32)
     for length in whole.tolist():

@@ -1,4 +1,4 @@
-"""The contamination check: how fast, how large, how much it finds, how often it cries wolf, and what each rule says.
+"""The contamination check: speed, size, recall, false alarms, and the counts of each published rule.
 
 Real data: all benchmarks of the folder against all of its larger sources; a quarter of the items and four times
 as many, to see what more benchmarks cost; and the mini recipe's corpus, for the counts of each rule. Without
@@ -32,17 +32,17 @@ from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
 from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
 from pipelines.steps.ingest import ingest
 from pipelines.steps.refine import refine
-from tests.filters.harness import (
+from tests.filters.contamination.harness import (
     Score,
     as_items,
     by_benchmark,
-    cry_wolf,
     expected_misses,
     held_out,
-    plant,
+    near_miss_scores,
     precision,
     real_benchmarks,
     real_rephrased,
+    recall_by_disguise,
     sample,
 )
 
@@ -51,7 +51,7 @@ Named = Sequence[tuple[str, pa.Table]]
 REPEATS = 3
 MINI = Path(__file__).parents[2] / "pipelines" / "recipes" / "hrm_text_mini.yaml"
 EACH = 300
-"""Items of each benchmark that the harness plants."""
+"""Items of each benchmark that are planted."""
 
 SOURCES = {
     "t0_p3": ("t0_p3", "t0_p3_50k.jsonl.gz"),
@@ -64,7 +64,7 @@ SOURCES = {
 
 
 def bench(data: Path | None) -> dict[str, list[Row]]:
-    """Tables by heading: speed and size, recall, precision, and what each rule says."""
+    """Tables by heading: speed and size, recall, precision, and the counts of each rule."""
     if data is None:
         benchmarks: Named = [("generated", benchmark_items(BenchmarkSpec(name="generated", rows=2000)))]
         specs = tuple(
@@ -90,12 +90,12 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
     ]
     corpus = _corpus(specs)
     rows += _speed(index, corpus) + _growth(index, benchmarks, corpus)
-    recall, wolves = _quality(index, benchmarks, data)
+    recall, near_misses = _quality(index, benchmarks, data)
     title = "the mini recipe" if data is not None else "generated sources"
     return {
         "Speed and size": rows,
         "Recall by benchmark and disguise (expected misses below)": recall,
-        "No alarm, by kind of near miss": wolves,
+        "No alarm, by kind of near miss": near_misses,
         f"Rules over the same hits: {title}": _rules(recipe),
     }
 
@@ -205,9 +205,9 @@ def _reworded(table: pa.Table, number: int) -> pa.Table:
 
 def _quality(index: BenchmarkIndex, benchmarks: Named, data: Path | None) -> tuple[list[Row], list[Row]]:
     items = sample(benchmarks, EACH) if data is not None else as_items(benchmarks[0][1])[:EACH]
-    planted = plant(index, items)
+    planted = recall_by_disguise(index, items)
     missed = expected_misses(index, items, real_rephrased(data) if data is not None else [])
-    near = cry_wolf(index, items)
+    near = near_miss_scores(index, items)
     names = [score.name for score in planted]
     recall: list[Row] = [
         {"benchmark": name, "items": sum(item.id.split("/")[0] == name for item in items)}
@@ -219,17 +219,17 @@ def _quality(index: BenchmarkIndex, benchmarks: Named, data: Path | None) -> tup
         row: Row = {"benchmark": f"{score.name}, expected to be missed", "items": score.planted}
         recall.append(row | dict.fromkeys(names, "") | {"question only": score.recall})
     apart = held_out(benchmarks, EACH)
-    wolves = [_wolf(score) for score in (*near, apart)]
+    near_misses = [_near_miss(score) for score in (*near, apart)]
     every = [*near, apart]
     rows: list[Row] = [
-        *wolves,
+        *near_misses,
         {"near miss": "all near misses", "texts": sum(s.planted for s in every), "no alarm": _share(every)},
         {"near miss": "precision, as many near misses as leaks", "texts": "", "no alarm": precision(planted, every)},
     ]
     return recall, rows
 
 
-def _wolf(score: Score) -> Row:
+def _near_miss(score: Score) -> Row:
     return {"near miss": score.name, "texts": score.planted, "no alarm": score.recall}
 
 

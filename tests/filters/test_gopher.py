@@ -1,4 +1,4 @@
-"""The Gopher measures against their definitions, written out in plain Python."""
+"""The Gopher measures against their definitions, written in plain Python."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_each_measure_drops_for_its_own_reason(reason: str) -> None:
     assert exact.judge(table).to_pylist() == [None]
 
 
-def test_quality_counts_what_its_documentation_says() -> None:
+def test_quality_counts_what_is_documented() -> None:
     text = "The cat, be-ing #1 (42) … and THAT!\n- one two...\n• drei\n\n  with it…"
     counts = measure_quality(pa.array([text]))[:, 0].tolist()
     # words: The cat be-ing #1 42 … and THAT one two • drei with it…

@@ -1,7 +1,7 @@
-"""Planted leaks are found whatever they are wrapped in, and what only looks like a leak is not.
+"""Planted leaks are found in every disguise, and texts that only look like leaks are not.
 
-The harness (`tests/filters/harness.py`) plants items in eight disguises and makes near misses of a dozen kinds. It runs
-over generated items everywhere, and over real items of every benchmark where the folder of real data is there.
+`tests/filters/contamination/harness.py` plants items in eight disguises and makes near misses of a dozen kinds: of
+generated items always, and of real items of every benchmark if the folder of real data exists.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from filters.contamination.rules import CLASSES, RULES, classify_hits
 from filters.contamination.scan import HITS, scan_texts
 from pipelines.recipe import BenchmarkSpec
 from pipelines.steps.decontaminate import benchmark_items
-from tests.filters.hard_negatives import Asked, passage_asked_anew, renumbered, written
-from tests.filters.harness import (
+from tests.filters.contamination.hard_negatives import Question, passage_with_other_question, renumbered, written
+from tests.filters.contamination.harness import (
     DISGUISES,
     NONE_COMMON,
     Item,
     as_items,
     by_benchmark,
     classes_of,
-    cry_wolf,
     embedded,
     expected_misses,
     held_out,
     items_table,
-    plant,
+    near_miss_scores,
     precision,
     question_only,
     real_benchmarks,
     real_rephrased,
+    recall_by_disguise,
     sample,
     verbatim,
 )
@@ -93,7 +93,7 @@ def index(generated: list[Item]) -> BenchmarkIndex:
 
 
 def test_planted_items_are_found_in_every_disguise(index: BenchmarkIndex, generated: list[Item]) -> None:
-    scores = plant(index, [*generated, *MANUAL])
+    scores = recall_by_disguise(index, [*generated, *MANUAL])
     assert len(scores) == len(DISGUISES)
     for score in scores:
         assert score.recall >= 0.99, score
@@ -101,16 +101,16 @@ def test_planted_items_are_found_in_every_disguise(index: BenchmarkIndex, genera
 
 def test_near_misses_raise_no_alarm(index: BenchmarkIndex, generated: list[Item]) -> None:
     items = [*generated, *MANUAL]
-    near = cry_wolf(index, items)
+    near = near_miss_scores(index, items)
     assert sum(score.planted for score in near) > 800
     for score in near:
         assert score.recall >= 0.95, (score.name, score.missed)
-    assert precision(plant(index, items), near) >= 0.99
+    assert precision(recall_by_disguise(index, items), near) >= 0.99
 
 
 def test_an_item_with_other_numbers_is_a_template(index: BenchmarkIndex) -> None:
     item = MANUAL[10]
-    text = renumbered(Asked(item.id, item.question))
+    text = renumbered(Question(item.id, item.question))
     assert text and classes_of(index, [(text, "")])[0] == {("template", item.id)}
 
 
@@ -124,7 +124,7 @@ def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index
     )
 
 
-def test_a_telling_word_in_place_of_another_makes_another_question(index: BenchmarkIndex) -> None:
+def test_a_heavy_word_in_place_of_another_makes_another_question(index: BenchmarkIndex) -> None:
     first, middle = (
         MANUAL[10].question.replace("Petra walks 14", "Oskar walks 14", 1),
         MANUAL[10].question.replace("Friday", "Easter", 1),
@@ -134,14 +134,14 @@ def test_a_telling_word_in_place_of_another_makes_another_question(index: Benchm
 
 
 def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: BenchmarkIndex) -> None:
-    other = passage_asked_anew(Asked(MANUAL[7].id, MANUAL[7].question, (), PASSAGE))
+    other = passage_with_other_question(Question(MANUAL[7].id, MANUAL[7].question, (), PASSAGE))
     assert other
     alone, asked = classes_of(index, [(other, ""), (PASSAGE + "\n\n" + MANUAL[8].question, "1872")])
     assert {kind for kind, _ in alone} == {"shared_passage"}
     assert ("test_leak", "own/test/8") in asked and ("test_leak", "own/test/7") not in asked
 
 
-def test_a_question_that_many_items_ask_is_told_by_its_choices(index: BenchmarkIndex) -> None:
+def test_a_question_that_many_items_ask_is_identified_by_its_choices(index: BenchmarkIndex) -> None:
     only, with_choices = classes_of(
         index, [question_only(MANUAL[3], random.Random(0)), verbatim(MANUAL[3], random.Random(0))]
     )
@@ -149,8 +149,8 @@ def test_a_question_that_many_items_ask_is_told_by_its_choices(index: BenchmarkI
     assert {item for kind, item in with_choices if kind == "test_leak"} == {"own/test/3"}
 
 
-def test_questions_that_differ_in_marks_alone_are_told_apart_by_them() -> None:
-    """Tokens know no brackets; six items that ask to close some differ in nothing else."""
+def test_questions_that_differ_only_in_punctuation_are_told_apart_by_it() -> None:
+    """Tokens have no brackets; six items that ask to close some differ only in them."""
     opened = ["( [ {", "[ ( {", "{ ( [", "( ( [", "[ [ {", "{ { ("]
     ask = "Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: "
     items = [Item(f"own/test/{n}", "test", ask + marks, "") for n, marks in enumerate(opened)]
@@ -189,7 +189,7 @@ def test_the_span_is_the_text_of_the_item(index: BenchmarkIndex) -> None:
 
 
 def test_each_published_rule_reads_the_same_hits_its_own_way(index: BenchmarkIndex) -> None:
-    """One text shares 9 tokens of an item of 27, one 14, one all of it; each rule draws its line where it says."""
+    """Three texts share 9 and 14 tokens of an item of 27, and all of it; each rule has its own limit."""
     words = MANUAL[10].question.split()
     texts = [" ".join(words[:9]), " ".join(words[:14]), " ".join(words)]
     hits = classify_hits(index, scan_texts(index, pa.array(texts), pa.array(["", "", ""])).hits, "ngram13", NONE_COMMON)
@@ -201,7 +201,7 @@ def test_each_published_rule_reads_the_same_hits_its_own_way(index: BenchmarkInd
     assert flags[2] == set(RULES)
 
 
-def test_gpt3_passes_over_13_grams_that_many_texts_hold(index: BenchmarkIndex) -> None:
+def test_gpt3_ignores_13_grams_that_many_texts_contain(index: BenchmarkIndex) -> None:
     text = pa.array([MANUAL[10].question] * 11)
     hits, counts = scan_texts(index, text, pa.array([""] * 11))
     counts = counts.filter(pc.equal(counts["length"], 13))
@@ -212,7 +212,7 @@ def test_gpt3_passes_over_13_grams_that_many_texts_hold(index: BenchmarkIndex) -
     assert "gpt3" not in {rule for rules in common["rules"].to_pylist() for rule in rules}
 
 
-def test_every_rule_says_what_it_counts_and_where_that_is_published() -> None:
+def test_every_rule_has_a_description_and_a_source() -> None:
     assert {"ngram13", "gpt3", "palm", "llama2", "tulu3", "qwen25", "open_r1", "hrm_text"} <= RULES.keys()
     assert all(rule.description and rule.source for rule in RULES.values())
 
@@ -221,7 +221,7 @@ def test_every_rule_says_what_it_counts_and_where_that_is_published() -> None:
 
 
 def test_hits_are_confirmed_against_the_string(index: BenchmarkIndex) -> None:
-    """An index whose text says something else than its hashes finds nothing: hashes alone convince nobody."""
+    """An index whose text differs from its hashes finds nothing: equal hashes are no hit."""
     question = MANUAL[10].question
     honest = scan_texts(index, pa.array([question]), pa.array([""]))
     forged = index._replace(
@@ -282,7 +282,7 @@ def test_real_items_of_every_benchmark_are_found_in_every_disguise(
     real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]],
 ) -> None:
     index, benchmarks = real
-    planted = plant(index, sample(benchmarks, 60))
+    planted = recall_by_disguise(index, sample(benchmarks, 60))
     for score in planted:
         assert score.recall >= 0.99, score
     table = by_benchmark(planted)
@@ -294,7 +294,7 @@ def test_real_items_of_every_benchmark_are_found_in_every_disguise(
 
 def test_real_near_misses_raise_no_alarm(real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]]) -> None:
     index, benchmarks = real
-    near = cry_wolf(index, sample(benchmarks, 60))
+    near = near_miss_scores(index, sample(benchmarks, 60))
     assert sum(score.planted for score in near) > 1500
     for score in near:
         assert score.recall >= 0.95, (score.name, score.recall, score.missed[:6])
@@ -303,16 +303,16 @@ def test_real_near_misses_raise_no_alarm(real: tuple[BenchmarkIndex, list[tuple[
 def test_real_items_that_are_held_out_of_the_index_raise_no_alarm(
     real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]],
 ) -> None:
-    """The hardest near misses there are: other items of the same set, many of the same mould."""
+    """The hardest near misses: other items of the same sets, many of them from the same templates."""
     score = held_out([one for one in real[1] if one[0] in ("gsm8k", "math", "bbh", "arc_easy", "winogrande")], 200)
     assert score.planted > 900
     assert score.recall >= 0.95, score.missed
 
 
-def test_items_in_another_language_or_in_other_words_are_missed_and_said_to_be(
+def test_items_in_another_language_or_in_other_words_are_reported_as_missed(
     real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]], shared_data: Path
 ) -> None:
-    """No n-gram finds these; the harness reports them beside what it finds."""
+    """No n-gram finds these; they are reported beside what is found."""
     index, benchmarks = real
     foreign, rephrased = expected_misses(index, sample(benchmarks, 20), real_rephrased(shared_data))
     assert foreign.planted > 200 and foreign.recall < 0.05, foreign.found

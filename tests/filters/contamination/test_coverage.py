@@ -1,4 +1,4 @@
-"""How much of an item the corpus holds: the union over its texts, checked against sets of words."""
+"""The share of an item that the corpus covers: the union over its texts, checked against sets of words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def item(number: int, question: str, passage: str = "") -> dict[str, object]:
 
 
 def brute(text: list[str], corpus: list[list[str]], length: int) -> int:
-    """Tokens of a text inside an n-gram that a text of the corpus holds, by sets of tuples."""
+    """Tokens of a text inside an n-gram of any text of the corpus, by sets of tuples."""
     held = {tuple(words[i : i + length]) for words in corpus for i in range(len(words) - length + 1)}
     inside = [False] * len(text)
     for i in range(len(text) - length + 1):
@@ -40,7 +40,7 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
         parts.append((question, passage))
         items.append(item(number, " ".join(question), " ".join(passage)))
     index = build_index([("b", pa.Table.from_pylist(items, ITEM))])
-    # Texts hold stretches of items between words of their own; two stretches of one item lie in two texts.
+    # Texts contain pieces of items between words of their own; two pieces of one item are in two texts.
     corpus = []
     for question, passage in parts[1:]:
         for text in (question, passage):
@@ -56,9 +56,9 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
             covered = brute(question, corpus, length) + brute(passage, corpus, length)
             assert share == covered / (len(question) + len(passage))
             seen.add(share)
-    assert len(seen) > 8  # many different shares, or the test would say little
+    assert len(seen) > 8  # many different shares, so that the comparison is a real one
 
 
-def test_a_corpus_that_holds_nothing_covers_nothing() -> None:
+def test_an_empty_corpus_covers_nothing() -> None:
     index = build_index([("b", pa.Table.from_pylist([item(0, " ".join(WORDS[:30])), item(1, "two words")], ITEM))])
     assert covered_shares(index, np.empty(0, np.uint64), 13).tolist() == [0.0, 0.0]

@@ -40,7 +40,7 @@ def test_the_nearest_item_of_each_benchmark_is_found_and_no_other() -> None:
     assert cosine == pytest.approx(np.array([value for _, _, value in expected]), abs=1e-6)
 
 
-def test_texts_near_nothing_and_no_texts_at_all_give_nothing() -> None:
+def test_texts_near_nothing_and_no_texts_have_no_nearest_items() -> None:
     rng = np.random.default_rng(3)
     items, owner = unit(rng, 5), np.arange(5, dtype=np.int32)
     bench = np.zeros(5, np.int32)

@@ -1,4 +1,4 @@
-"""Thinking tokens: nothing of the reasoning left, nothing of the answer lost, text about tags left alone."""
+"""Thinking: no reasoning is left, nothing of the answer is lost, and text about tags stays as it is."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STRIPPED = [
     ("◁think▷x◁/think▷ans", "ans"),
     ("<reasoning_content>x</reasoning_content>ans", "ans"),
     ("<antThinking>x</antThinking>ans", "ans"),
-    # The answer survives even where the reasoning was never closed, or says the tags' names.
+    # The answer is kept even if the reasoning was never closed, or mentions the tags.
     ("<think>reason <answer>42</answer>", "42"),
     ("<think>I close with `</think>` later</think>ans", "ans"),
     ("<think>I put it in <think> tags, as </think> tags say</think>ans", "ans"),
@@ -58,7 +58,7 @@ STRIPPED = [
     ("<think>a</think>The answer is 4.</think>", "The answer is 4."),
     ("<think>a</think>`<think>` is a tag", "`<think>` is a tag"),
     ("<think>a</think><Output>\nfn f<Output>() {}\n</Output>", "fn f<Output>() {}"),
-    # What is left after one reading is read again.
+    # The result of one reading is read again.
     ("<th<think>x</think>ink>y</think>ans", "ans"),
     ("reasoning: 9</think>: 9", ": 9"),
 ]
