@@ -12,8 +12,9 @@ import itertools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -732,6 +733,9 @@ def main() -> None:
     """Run the command and turn exceptions into exit codes and words."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # A warning for the user, such as a renamed recipe key, is one line, however often the recipe is read.
+    warnings.showwarning = show_warning
+    warnings.filterwarnings("once", category=FutureWarning)
     from pipelines.errors import RESUME, WinnowError
 
     try:
@@ -743,6 +747,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"stopped; {RESUME}", file=sys.stderr)
         sys.exit(130)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning on stderr without the place in the code that raised it."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def fail(code: int, error: BaseException) -> None:
