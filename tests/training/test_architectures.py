@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.attention import attend, layout
+from training.attention import attend, plan_attention
 from training.elementwise import rms_norm
 from training.model import Architecture, HrmText, ModelConfig, Norm, build, rotation, schedule, slots
 
 SMALL = ModelConfig(vocab_size=64, hidden=32, heads=2, feed_forward=48, blocks=2, max_positions=32)
-PLAN = layout([4, 3], [5, 2])
+PLAN = plan_attention([4, 3], [5, 2])
 TOKENS = torch.randint(0, 64, (14,), generator=torch.Generator().manual_seed(0))
 POSITIONS = torch.cat((torch.arange(9), torch.arange(5)))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from training import attention
-from training.attention import attend, attend_varlen, flexible, layout, reference
+from training.attention import attend, attend_varlen, flexible, plan_attention, reference
 
 lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=12)
 
@@ -20,7 +20,7 @@ def agree(
     sequences: list[tuple[int, int]], fast: Callable[..., Tensor] = attend, dtype: torch.dtype = torch.float32
 ) -> None:
     """`fast` in `dtype` gives what the definition gives in float32, and its gradients."""
-    plan = layout([p for p, _ in sequences], [c for _, c in sequences], dtype)
+    plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences], dtype)
     tokens = sum(p + c for p, c in sequences)
     generator = torch.Generator().manual_seed(tokens)
     q, k, v, g = (torch.randn(tokens, 2, 8, generator=generator).to(dtype) for _ in range(4))
@@ -74,7 +74,7 @@ def test_two_passes_of_a_variable_length_kernel_equal_the_definition(sequences: 
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_equals_the_definition(sequences: list[tuple[int, int]]) -> None:
-    plan = layout([p for p, _ in sequences], [c for _, c in sequences])
+    plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences])
     q, k, v = torch.randn(3, sum(p + c for p, c in sequences), 2, 8)
     torch.testing.assert_close(
         flexible(plan, torch.device("cpu"))(q, k, v), reference(plan, q, k, v), rtol=1e-4, atol=1e-5
@@ -86,7 +86,7 @@ def test_responses_of_one_token_each_leave_no_suffix_rows() -> None:
 
 
 def test_a_suffix_row_sees_its_prefix_and_its_past_only() -> None:
-    plan = layout([2, 3], [2, 1])
+    plan = plan_attention([2, 3], [2, 1])
     v = torch.eye(8).reshape(8, 1, 8)
     zero = torch.zeros(8, 1, 8)
     seen = attend(plan, zero, zero, v)[:, 0] > 0
@@ -95,11 +95,11 @@ def test_a_suffix_row_sees_its_prefix_and_its_past_only() -> None:
 
 
 def test_sequences_of_like_length_share_a_call() -> None:
-    plan = layout([20, 21, 22, 400], [10, 11, 9, 300])
+    plan = plan_attention([20, 21, 22, 400], [10, 11, 9, 300])
     assert sorted(len(group.rows_SL) for group in plan.groups) == [1, 3]
 
 
 @pytest.mark.parametrize("prefixes", [[], [0, 3]])
 def test_a_sequence_without_a_prefix_is_refused(prefixes: list[int]) -> None:
     with pytest.raises(ValueError, match="prefix"):
-        layout(prefixes, [1] * len(prefixes))
+        plan_attention(prefixes, [1] * len(prefixes))

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training import attention
-from training.attention import attend, layout
+from training.attention import attend, plan_attention
 from training.configs import CONFIGS
 from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, parameters
 from training.model import Architecture, HrmText, ModelConfig, build
@@ -51,7 +51,7 @@ def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with(monkeypatc
         update={"model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256}), "batch_packs": 1}
     )
     model = build(config.model, 0).to(torch.bfloat16)
-    plan, kept = layout([100], [156], torch.bfloat16), {}
+    plan, kept = plan_attention([100], [156], torch.bfloat16), {}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from pipelines.errors import InputError, WinnowError
 from training import checkpoint, journal, loop
-from training.attention import attend, layout
+from training.attention import attend, plan_attention
 from training.batches import Packs, batch_of_step
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
@@ -40,7 +40,7 @@ def exported(run: Path, tmp_path_factory) -> Path:
 
 
 def logits(model: HrmText, ids: list[int], prefix: int) -> torch.Tensor:
-    plan = layout([prefix], [len(ids) - prefix])
+    plan = plan_attention([prefix], [len(ids) - prefix])
     return model(torch.tensor(ids), torch.arange(len(ids)), lambda slot, q, k, v: attend(plan, q, k, v))
 
 

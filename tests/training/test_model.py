@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import HrmTextConfig, HrmTextForCausalLM
 
-from training.attention import attend, layout, reference
+from training.attention import attend, plan_attention, reference
 from training.configs import CONFIGS
 from training.model import HrmText, ModelConfig, build, slots
 
@@ -69,7 +69,7 @@ class Packed:
         self.tokens = torch.cat([s[:-1] for s in self.sequences])
         self.positions = torch.cat([torch.arange(len(s) - 1) for s in self.sequences])
         self.prefixes = [1 if prefix_one else p for p, _ in SEQUENCES]
-        self.plan = layout(self.prefixes, [len(s) - 1 - p for s, p in zip(self.sequences, self.prefixes, strict=True)])
+        self.plan = plan_attention(self.prefixes, [len(s) - 1 - p for s, p in zip(self.sequences, self.prefixes, strict=True)])
         ends = torch.tensor([0] + [len(s) - 1 for s in self.sequences]).cumsum(0)[:-1].tolist()
         pairs = list(zip(ends, SEQUENCES, strict=True))
         self.rows = torch.cat([start + torch.arange(p - 1, p + r - 1) for start, (p, r) in pairs])
@@ -167,7 +167,7 @@ def test_packing_changes_nothing(model: HrmText) -> None:
         together = model(packed.tokens, packed.positions, packed.attend)
         apart = []
         for s, p in zip(packed.sequences, packed.prefixes, strict=True):
-            alone = layout([p], [len(s) - 1 - p])
+            alone = plan_attention([p], [len(s) - 1 - p])
             see = functools.partial(lambda plan, slot, q, k, v: reference(plan, q, k, v), alone)
             apart.append(model(s[:-1], torch.arange(len(s) - 1), see))
     assert relative(together, torch.cat(apart)) < 1e-5

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.attention import layout, reference
+from training.attention import plan_attention, reference
 from training.batches import Packs, batch_of_step
 from training.configs import Objective
 from training.inference.generate import Speaker, generate
@@ -37,7 +37,7 @@ def test_a_causal_model_reads_its_prompt_left_to_right() -> None:
         speaker = Speaker(model, None, special, context=41, causal=causal)
         answers[causal] = generate(speaker, prompts, 6, batch=3)
         for ids, made in zip(prompts, answers[causal], strict=True):
-            plan = layout([1 if causal else len(ids)], [len(ids) + 5 - (1 if causal else len(ids))])
+            plan = plan_attention([1 if causal else len(ids)], [len(ids) + 5 - (1 if causal else len(ids))])
 
             def see(slot: int, q: Tensor, k: Tensor, v: Tensor, plan=plan) -> Tensor:
                 return reference(plan, q, k, v)

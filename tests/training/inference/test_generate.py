@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import WinnowError
-from training.attention import layout, reference
+from training.attention import plan_attention, reference
 from training.inference.cpu_decode import pack, read, step
 from training.inference.generate import Cache, Speaker, answer, generate, prompt, read_tokenizer
 from training.model import Architecture, ModelConfig, Norm, build
@@ -30,7 +30,7 @@ def slowly(speaker: Speaker, ids: list[int], most: int) -> list[int]:
     """Greedy decoding from the definition: the whole sequence anew for every token."""
     made: list[int] = []
     while len(made) < most and len(ids) + len(made) < speaker.context:
-        plan = layout([len(ids)], [len(made)])
+        plan = plan_attention([len(ids)], [len(made)])
 
         def see(slot: int, q: Tensor, k: Tensor, v: Tensor, plan=plan) -> Tensor:
             return reference(plan, q, k, v)
