@@ -144,9 +144,7 @@ def read(folder: str) -> Checkpoint:
     if not storage.exists(storage.join(folder, MANIFEST)):
         complete = folders(folder)
         if not complete:
-            raise CheckpointError(
-                f"{folder}: no checkpoint there; name a training folder, or a step-... folder in one"
-            )
+            raise CheckpointError(f"{folder}: no checkpoint there; name a training folder, or a step-... folder in one")
         folder = complete[-1]
     try:
         value = storage.read_json(storage.join(folder, MANIFEST))

@@ -45,7 +45,9 @@ class TrainConfig(BaseModel):
     seed: int = 0
     start: str | None = None  # initial weights: a checkpoint, or a model folder of transformers
     checkpoint_steps: int = Field(default=1000, ge=1)
-    checkpoint_minutes: float | None = Field(default=None, gt=0)  # also after this many minutes since the last checkpoint
+    checkpoint_minutes: float | None = Field(
+        default=None, gt=0
+    )  # also after this many minutes since the last checkpoint
     keep: int = Field(default=3, ge=1)  # checkpoints kept, the latest ones
     validation_steps: int = Field(default=1000, ge=1)  # also after the last step
     validation_packs: int = Field(default=256, ge=1)  # largest number used

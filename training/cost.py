@@ -55,7 +55,8 @@ def cost_lines(
         f" {estimate.tokens // batch:,} steps of {batch:,}",
         f"{estimate.flops:.3g} FLOPs, {estimate.flops / estimate.tokens / 1e9:.4g} G a token,"
         f" at {mfu:.0%} of {gpus} x {peak / 1e12:,.0f} TFLOP/s",
-        f"{estimate.hours:,.1f} hours, {estimate.gpu_hours:,.1f} GPU-hours, ${estimate.dollars:,.0f} at ${price:,.2f} each",
+        f"{estimate.hours:,.1f} hours, {estimate.gpu_hours:,.1f} GPU-hours,"
+        f" ${estimate.dollars:,.0f} at ${price:,.2f} each",
         "{memory_bytes:,.1f} GB of memory per GPU: weights {weights_bytes:,.1f}, optimiser {state_bytes:,.1f}, "
         "activations {activation_bytes:,.1f}, logits {logit_bytes:,.1f}".format(**gigabytes),
     ]

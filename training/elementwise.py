@@ -34,7 +34,7 @@ class _RmsNorm(torch.autograd.Function):
 
 
 def rms_norm(u: Tensor) -> Tensor:
-    """u / sqrt(mean(u^2) + 1e-6) over the last dimension, computed in float32, in the dtype of `u`. No learned scale."""
+    """u / sqrt(mean(u^2) + 1e-6) over the last dimension, computed in float32, in the dtype of `u`. No scale."""
     if torch.compiler.is_compiling():  # the compiler fuses the definition and its gradient
         wide = u.float()
         return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON)).to(u.dtype)

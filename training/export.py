@@ -1,7 +1,8 @@
 """Convert checkpoints to and from the folder format that transformers loads as `hrm_text`.
 
-The parameters have the names of the published HRM-Text-1B file, so an export adds only the prefix `model.`. transformers
-splits the fused matrices when it loads such a file. A file saved by transformers has them split; it can be read too.
+The parameters have the names of the published HRM-Text-1B file, so an export adds only the prefix `model.`.
+transformers splits the fused matrices when it loads such a file. A file saved by transformers has them split; it can be
+read too.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ Two threads prepare the next batch and write the last checkpoint while steps are
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "B200": 2250e12, "A100": 312e12, "L40S"
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Peak FLOP/s of one worker: from the data sheet for known GPUs in bf16, else measured with a square matrix product."""
+    """Peak FLOP/s of one worker: from the data sheet for known GPUs in bf16, else measured with a matrix product."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         known = [peak for part, peak in PEAKS.items() if part in name]

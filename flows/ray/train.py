@@ -48,7 +48,7 @@ QUIET = {
     "RAY_TRAIN_METRICS_ENABLED": "0",  # they are not collected, and without a dashboard they warn every second
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the controller notices the end of a run and dead workers at this interval
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # interval at which dead workers are noticed
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 

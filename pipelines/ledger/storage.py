@@ -314,9 +314,7 @@ def _entries(path: str, kind: str) -> list[str]:
     if not fs.isdir(name):
         return []
     return sorted(
-        posixpath.basename(entry["name"].rstrip("/"))
-        for entry in fs.ls(name, detail=True)
-        if entry["type"] == kind
+        posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(name, detail=True) if entry["type"] == kind
     )
 
 

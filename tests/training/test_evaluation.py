@@ -12,9 +12,8 @@ from pipelines.errors import WinnowError
 from pipelines.records import ITEM
 from training import loop
 from training.configs import TrainConfig
-from training.evaluation import EVALUATIONS, Held, evaluate
 from training.evaluation.evaluation import Judgement, boxed
-from training.evaluation.scores import score, wilson
+from training.evaluation.scores import EVALUATIONS, CorpusOverlap, evaluate, score, wilson
 from training.model import ModelConfig
 
 
@@ -133,7 +132,7 @@ def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Ta
     clean = {f"sums/test/{n}" for n in range(30)}
     told: list[tuple[int, int]] = []
     path = tmp_path / "answers.jsonl"
-    held = Held(clean, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}})
+    held = CorpusOverlap(clean, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}})
     scores = evaluate(str(trained), items, "generated", held, answers=str(path), on_progress=lambda *p: told.append(p))
     assert scores.all.score is not None and scores.all.score > 0.3
     assert scores.clean is not None and scores.contaminated is not None

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from training import journal, loop
 from training.batches import Packs, batch_of_step
-from training.checkpoint import load_model, read
+from training.checkpoint import read, read_model
 from training.configs import TrainConfig
 from training.model import ModelConfig
 
@@ -40,7 +40,7 @@ def run(write_packs, sums, shards, tokenizer, tmp_path_factory) -> tuple[list[st
 
     with pytest.raises(Stop):
         loop.train([*shards, *held], str(tokenizer), SMALL, str(out), on_step=stop)
-    assert journal.read_metrics(out)[-1]["step"] == 10
+    assert journal.read_metrics(str(out))[-1]["step"] == 10
     loop.train([*shards, *held], str(tokenizer), SMALL, str(out))
     return [*shards, *held], out
 
@@ -59,27 +59,29 @@ def events(folder: Path) -> list[tuple[int, str, float]]:
 
 
 def test_each_step_stands_once_and_tells_everything(run: tuple[list[str], Path]) -> None:
-    lines = journal.read_metrics(run[1])
+    lines = journal.read_metrics(str(run[1]))
     assert [line["step"] for line in lines] == list(range(1, 15))
     for line in lines:
         assert set(journal.MEASURED) <= line.keys()
         assert 0 <= line["input_wait"] <= 1 and line["mfu"] > 0 and line["memory"] > 50e6
-    assert journal.last_metrics(run[1]) == lines[-1]
+    assert journal.last_metrics(str(run[1])) == lines[-1]
 
 
 def test_a_last_line_cut_short_is_not_read(run: tuple[list[str], Path], tmp_path: Path) -> None:
     whole = (run[1] / journal.METRICS).read_text()
     (tmp_path / journal.METRICS).write_text(whole[:-20])
-    last = journal.last_metrics(tmp_path)
-    assert last == journal.read_metrics(tmp_path)[-1] and last["step"] == 13
-    assert journal.last_metrics(tmp_path / "nowhere") is None
+    last = journal.last_metrics(str(tmp_path))
+    assert last == journal.read_metrics(str(tmp_path))[-1] and last["step"] == 13
+    assert journal.last_metrics(str(tmp_path / "nowhere")) is None
 
 
 def test_the_loss_on_rows_held_out_is_that_of_the_weights_at_that_step(run: tuple[list[str], Path]) -> None:
     shards, out = run
-    said = {line["step"]: line["validation_loss"] for line in journal.read_metrics(out) if "validation_loss" in line}
+    said = {
+        line["step"]: line["validation_loss"] for line in journal.read_metrics(str(out)) if "validation_loss" in line
+    }
     assert list(said) == [5, 10, 14]
-    model = load_model(read(out), average=False)
+    model = read_model(read(str(out)), average=False)
     batch = batch_of_step(Packs(shards, "validation"), 1, 4)  # six packs make one batch of four
     with torch.no_grad():
         loss_M, _ = loop.losses(model, batch, 5, torch.float32)
@@ -93,7 +95,7 @@ def test_rows_held_out_are_in_no_batch(run: tuple[list[str], Path]) -> None:
 
 def test_tensorboard_gets_what_the_record_has(run: tuple[list[str], Path]) -> None:
     shown = {(step, name): value for step, name, value in events(run[1] / journal.EVENTS)}
-    for line in journal.read_metrics(run[1]):
+    for line in journal.read_metrics(str(run[1])):
         for name in ("loss", "grad_norm", "token_accuracy", "sequence_accuracy", "mfu", "memory", "tokens_per_second"):
             assert shown[line["step"], name] == pytest.approx(line[name], rel=1e-6)
     assert (14, "validation_loss") in shown and (13, "validation_loss") not in shown

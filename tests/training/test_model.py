@@ -69,7 +69,9 @@ class Packed:
         self.tokens = torch.cat([s[:-1] for s in self.sequences])
         self.positions = torch.cat([torch.arange(len(s) - 1) for s in self.sequences])
         self.prefixes = [1 if prefix_one else p for p, _ in SEQUENCES]
-        self.plan = plan_attention(self.prefixes, [len(s) - 1 - p for s, p in zip(self.sequences, self.prefixes, strict=True)])
+        self.plan = plan_attention(
+            self.prefixes, [len(s) - 1 - p for s, p in zip(self.sequences, self.prefixes, strict=True)]
+        )
         ends = torch.tensor([0] + [len(s) - 1 for s in self.sequences]).cumsum(0)[:-1].tolist()
         pairs = list(zip(ends, SEQUENCES, strict=True))
         self.rows = torch.cat([start + torch.arange(p - 1, p + r - 1) for start, (p, r) in pairs])

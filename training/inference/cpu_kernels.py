@@ -239,9 +239,7 @@ def _scores(query_K: Floats, keys_TK: Floats, count: int, scores_T: Floats, upco
 
 
 @decoder_kernel
-def _weighted_sum(
-    weights_T: Floats, values_TK: Floats, count: int, sums_K: Floats, upcoming: Floats, at: int
-) -> None:
+def _weighted_sum(weights_T: Floats, values_TK: Floats, count: int, sums_K: Floats, upcoming: Floats, at: int) -> None:
     """The sum of the first `count` values, each times its weight. Prefetches `upcoming` as `_scores` does."""
     K = len(sums_K)
     sums_K[:] = 0

@@ -58,8 +58,7 @@ def pack(model: HrmText) -> PackedWeights:
         blocks += [block for block in layers if isinstance(block, Block)]
     call_rows = [(names.index(c.module), "HL".index(c.into), "H" in c.of, "L" in c.of) for c in calls]
     gqkv, output, gate_up, down = (
-        _panels([block.get_parameter(f"{matrix.name}.weight") for block in blocks])
-        for matrix in Block.matrices(config)
+        _panels([block.get_parameter(f"{matrix.name}.weight") for block in blocks]) for matrix in Block.matrices(config)
     )
     return PackedWeights(
         calls=np.array(call_rows, dtype=np.int64),

@@ -86,9 +86,7 @@ class TextGenerator(NamedTuple):
         answers = self.generate(prompts, max_new_tokens, batch, temperature, seed, stop, on_done)
         return [cut_at_stop(self.tokenizer.decode(ids), stop) for ids in answers]
 
-    def log_likelihoods(
-        self, requests: Sequence[tuple[str, str]], condition: str = "direct"
-    ) -> list[LogLikelihood]:
+    def log_likelihoods(self, requests: Sequence[tuple[str, str]], condition: str = "direct") -> list[LogLikelihood]:
         """The log-likelihood of each continuation given its instruction: requests are (instruction, continuation).
 
         The continuation is encoded separately from the instruction and has no EOA.

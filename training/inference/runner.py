@@ -57,7 +57,9 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise WinnowError(f"device {name!r}: use auto, cpu, cuda or cuda:<number>") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise WinnowError(f"device {name!r}: use auto, cpu, cuda or cuda:<number>")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise WinnowError(f"device {name!r}: torch sees {torch.cuda.device_count()} GPUs; use cpu")
     return device

@@ -17,7 +17,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.recipe import load
 from training import loop
-from training.finding import find_packs, run_of
+from training.provenance import find_packs, run_of
 
 RECIPE = """
 name: small

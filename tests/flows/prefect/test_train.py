@@ -23,8 +23,8 @@ from training import journal, loop
 from training.batches import ShardError
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
-from training.finding import Packed, find_packs
 from training.model import ModelConfig
+from training.provenance import PackFiles, find_packs
 
 SMALL = TrainConfig(
     name="small",
@@ -62,14 +62,14 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(out: Path) -> list[dict]:
-    return [journal.measured_out(line) for line in journal.read_metrics(out)]
+    return [journal.without_measured(line) for line in journal.read_metrics(str(out))]
 
 
 def _alone(shards: list[str], tokenizer: str, out: str) -> None:
     loop.train(shards, tokenizer, SMALL, out)
 
 
-def drive(found: Packed, out: Path, then: str = "") -> int:
+def drive(found: PackFiles, out: Path, then: str = "") -> int:
     """Train on Ray in a process of its own, doing `then` with each step's `metrics`; the exit code."""
     script = textwrap.dedent("""
         import json, os, signal, sys
