@@ -1,4 +1,4 @@
-"""The fast attention equals the definition for every mix of lengths, forwards and backwards."""
+"""Fast attention equals the definition for every mix of lengths, in results and gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1
 def agree(
     sequences: list[tuple[int, int]], fast: Callable[..., Tensor] = attend, dtype: torch.dtype = torch.float32
 ) -> None:
-    """`fast` in `dtype` gives what the definition gives in float32, and its gradients."""
+    """`fast` in `dtype` has the results and gradients of the definition in float32."""
     plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences], dtype)
     tokens = sum(p + c for p, c in sequences)
     generator = torch.Generator().manual_seed(tokens)
@@ -33,7 +33,7 @@ def agree(
     for quick, slow in zip(*results, strict=True):
         if dtype == torch.float32:
             torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-5)
-        else:  # eight bits of a number, and sums of some tens of them
+        else:  # 8-bit mantissas, and sums of some tens of values
             assert (quick.float() - slow).abs().max() < 0.02 * slow.abs().max()
 
 
@@ -53,7 +53,7 @@ def test_bf16_differs_from_the_definition_by_its_rounding(
 
 
 def kernel(q, k, v, bounds_q, bounds_k, longest_q, longest_k, window_size=(-1, -1)) -> Tensor:
-    """What varlen_attn documents, a sequence at a time: causal masks stand in the lower right corner."""
+    """varlen_attn as documented, one sequence at a time: causal masks are aligned at the lower right corner."""
     out = []
     for a, b, c, d in zip(bounds_q, bounds_q[1:], bounds_k, bounds_k[1:], strict=False):
         assert b - a <= longest_q and d - c <= longest_k
@@ -67,7 +67,7 @@ def kernel(q, k, v, bounds_q, bounds_k, longest_q, longest_k, window_size=(-1, -
 
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(1, 30)]])
 def test_two_passes_of_a_variable_length_kernel_equal_the_definition(sequences: list[tuple[int, int]]) -> None:
-    """The kernel itself needs a GPU; what is given to it, and where its results go, does not."""
+    """The kernel needs a GPU. Its arguments, and the use of its results, can be tested without one."""
     agree(sequences, lambda plan, q, k, v: attend_varlen(plan, q, k, v, kernel))
 
 
@@ -94,7 +94,7 @@ def test_a_suffix_row_sees_its_prefix_and_its_past_only() -> None:
     assert [row.nonzero().flatten().tolist() for row in seen] == expected
 
 
-def test_sequences_of_like_length_share_a_call() -> None:
+def test_sequences_of_similar_length_share_a_call() -> None:
     plan = plan_attention([20, 21, 22, 400], [10, 11, 9, 300])
     assert sorted(len(group.rows_SL) for group in plan.groups) == [1, 3]
 

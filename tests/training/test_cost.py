@@ -1,4 +1,4 @@
-"""The arithmetic of a run's cost gives the published figures, and counts what the model really has and does."""
+"""Estimated costs equal the published figures and the measured counts of the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_published_run_is_reproduced() -> None:
     assert made.hours == pytest.approx(46, rel=0.005)
     assert made.dollars == pytest.approx(1472, rel=0.005)
     assert made.parameters == 1_182_793_728
-    assert made.memory_bytes < 80e9  # it ran on cards of 80 GB, without activation checkpointing
+    assert made.memory_bytes < 80e9  # the published run used 80 GB cards, without activation checkpointing
 
 
 def test_operations_per_token_are_the_published_ones() -> None:
@@ -40,12 +40,12 @@ def test_counts_are_those_of_the_model(architecture: Architecture) -> None:
     model, tokens = build(config, 0), 16
     with FlopCounterMode(display=False) as counter:
         model(torch.arange(tokens), torch.arange(tokens), lambda slot, q, k, v: v).sum().backward()
-    # The embedding's gradient is no matrix product; the first differentiated product may skip its input's gradient.
+    # The embedding's gradient is not a matrix product, and the first product may skip its input's gradient.
     assert counter.get_total_flops() == pytest.approx(flops_per_token(config) * tokens, rel=0.06)
 
 
-def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "MAX_STORED_SCORES", 0)  # no kernel of a GPU writes its scores out
+def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MAX_STORED_SCORES", 0)  # GPU kernels do not store scores
     config = CONFIGS["b"](256, 257)
     config = config.model_copy(
         update={"model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256}), "batch_packs": 1}

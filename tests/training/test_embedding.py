@@ -1,4 +1,4 @@
-"""The paraphrase check with its real model: offline, as the published one, and a class of its own in the step."""
+"""The paraphrase check with its real model: offline, equal to the published model, and with its own class of hits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROWS = [
 
 
 def test_vectors_are_those_of_the_published_model() -> None:
-    """Mean of the last layer over the tokens that are there, at unit length: computed by transformers alone."""
+    """The mean of the last layer over the real tokens, at unit length, computed with transformers only."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -67,7 +67,7 @@ def test_the_weights_are_those_of_the_published_model(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[BenchmarkSpec, ...]]:
-    """A corpus that holds one item word for word, and twice another in other words."""
+    """A corpus with one item verbatim and another one twice in other words."""
     folder = tmp_path_factory.mktemp("semantic")
     items = [json.dumps({"question": question, "answer": answer}) for question, answer in QUESTIONS]
     (folder / "quiz_test.jsonl").write_text("\n".join(items))
@@ -75,7 +75,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[Benchma
     return str(folder / "rows.jsonl"), find_benchmarks([str(folder / "quiz_test.jsonl")]).specs
 
 
-def test_items_in_other_words_are_a_class_of_their_own_and_stay(
+def test_paraphrases_are_flagged_in_their_own_class_and_kept(
     tmp_path: Path, corpus: tuple[str, tuple[BenchmarkSpec, ...]]
 ) -> None:
     path, specs = corpus
@@ -101,7 +101,7 @@ def test_items_in_other_words_are_a_class_of_their_own_and_stay(
     assert ids["contaminated"] == ["items/quiz_test/0"] and ids["paraphrased"] == ["items/quiz_test/1"]
 
 
-def test_they_go_where_the_recipe_says_so_and_vectors_are_made_once(
+def test_a_recipe_can_drop_paraphrases_and_vectors_are_computed_once(
     tmp_path: Path, corpus: tuple[str, tuple[BenchmarkSpec, ...]]
 ) -> None:
     path, specs = corpus

@@ -1,4 +1,4 @@
-"""What is exported loads in transformers with equal logits, and comes back bit for bit."""
+"""An export loads in transformers with equal logits, and can be read back bit for bit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_transformers_generates_the_same_tokens(run: Path, exported: Path) -> No
         assert generator.generate([prompt], 8)[0] == (made[: made.index(eoa)] if eoa in made else made)
 
 
-def test_the_tokenizer_loads_and_knows_its_control_tokens(run: Path, exported: Path, special: dict[str, int]) -> None:
+def test_the_tokenizer_loads_with_its_control_tokens(run: Path, exported: Path, special: dict[str, int]) -> None:
     theirs = AutoTokenizer.from_pretrained(exported)
     assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
         special["boq"], special["eoa"], special["pad"],
@@ -84,7 +84,7 @@ def test_the_tokenizer_loads_and_knows_its_control_tokens(run: Path, exported: P
     assert theirs(text, add_special_tokens=False)["input_ids"] == load(run).tokenizer.encode(text).ids
 
 
-def test_the_way_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
+def test_reading_an_export_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
     ours = load(run).runner.model.state_dict()
     AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32).save_pretrained(tmp_path / "again")
     for folder in (exported, tmp_path / "again"):
@@ -94,7 +94,7 @@ def test_the_way_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> Non
             assert torch.equal(tensor, ours[name]), name
 
 
-def test_an_exported_model_is_asked_like_its_checkpoint(run: Path, exported: Path, tmp_path: Path) -> None:
+def test_an_export_answers_like_its_checkpoint(run: Path, exported: Path, tmp_path: Path) -> None:
     ours, back = load(run), load(exported)
     assert (back.special, back.context, back.causal) == (ours.special, ours.context, ours.causal)
     prompt = back.prompt("direct", "What is the sum of 3 and 4?")
@@ -105,7 +105,7 @@ def test_an_exported_model_is_asked_like_its_checkpoint(run: Path, exported: Pat
         load(foreign)  # this tokenizer has other control tokens than HRM-Text's
 
 
-def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
+def test_training_starts_from_the_weights_of_a_checkpoint_or_of_its_export(
     run: Path, exported: Path, shards, tokenizer, tmp_path: Path
 ) -> None:
     begun = checkpoint.read(str(run)).state.config.model_copy(update={"steps": 2, "checkpoint_steps": 1})
@@ -118,7 +118,7 @@ def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
     batch = batch_of_step(Packs(shards), 1, begun.batch_packs)
     loss_M, _ = loop.losses(from_transformers(str(exported)), batch, 2, torch.float32)
     assert said[0][0] == pytest.approx(loss_M.mean().item(), rel=1e-5)
-    shutil.rmtree(copy)  # what has begun does not need it again
+    shutil.rmtree(copy)  # a resumed run does not read it again
     shutil.rmtree(tmp_path / "export" / "step-00000002")
     for step in (1, 2):
         carried_on = loop.train(shards, str(tokenizer), again, str(tmp_path / "export"))
@@ -126,7 +126,7 @@ def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
     assert [line["loss"] for line in journal.read_metrics(str(tmp_path / "export"))] == said[0]
 
 
-def test_training_does_not_begin_with_weights_that_do_not_fit(
+def test_initial_weights_that_do_not_fit_are_refused(
     run: Path, exported: Path, shards, tokenizer, tmp_path: Path
 ) -> None:
     config = checkpoint.read(str(run)).state.config.model_copy(update={"steps": 2, "start": str(exported)})

@@ -30,7 +30,7 @@ PUBLISHED = {
 
 
 def hf_names(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Our (= the published file's) parameter names in transformers' in-memory names."""
+    """Names of the published file, which are those here, to names in transformers' memory."""
     name = name if name.startswith("lm_head") else f"model.{name}"
     if "gqkv_proj" in name:
         for part, piece in zip(["gate", "q", "k", "v"], tensor.chunk(4), strict=True):
@@ -61,7 +61,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 class Packed:
-    """The four sequences: random tokens, packed for us and one by one for transformers."""
+    """The four sequences: random tokens, packed for Winnow and one by one for transformers."""
 
     def __init__(self, prefix_one: bool = False) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -108,7 +108,7 @@ def test_sizes_have_the_published_parameter_counts(size: str) -> None:
     assert sum(p.numel() for p in model.parameters()) == PUBLISHED[size]
 
 
-def test_weights_depend_on_seed_and_name_alone(model: HrmText) -> None:
+def test_weights_depend_only_on_seed_and_name(model: HrmText) -> None:
     torch.manual_seed(99)
     again, other = build(SMALL, seed=7).state_dict(), build(SMALL, seed=8).state_dict()
     for name, tensor in model.state_dict().items():

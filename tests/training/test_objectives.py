@@ -1,4 +1,4 @@
-"""What each objective sees and predicts, and that a causal model is asked as it was trained."""
+"""Which tokens each objective sees and predicts, and prompts of a causal model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.model import ModelConfig, build
 
 
 @pytest.mark.parametrize("objective", ["prefix_lm", "causal", "causal_all"])
-def test_an_objective_says_what_is_seen_and_what_is_predicted(shards, sums, objective: Objective) -> None:
+def test_an_objective_determines_which_tokens_are_seen_and_predicted(shards, sums, objective: Objective) -> None:
     batch = batch_of_step(Packs(shards), 2, 3, objective=objective)
     rows = [sums[int(name.split("/")[-1])] for name in batch.ids]
     assert batch.plan.prefix_lengths == tuple(len(i) if objective == "prefix_lm" else 1 for i, _ in rows)

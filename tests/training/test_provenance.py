@@ -1,4 +1,4 @@
-"""The rows that a step was trained on, read back: those of its batch, with what the corpus says of them."""
+"""From a step to its rows with their source and scores, and from a row to its steps and checkpoints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_rows_are_those_of_the_steps_batch(trained: tuple[str, str]) -> None
     assert earlier["rows"] == trace(out, 1, root)["rows"]
 
 
-def test_source_and_scores_are_the_corpus_own(trained: tuple[str, str]) -> None:
+def test_source_and_scores_are_those_of_the_corpus(trained: tuple[str, str]) -> None:
     root, out = trained
     run = lineage.open_run(root, "latest")
     corpus = pa.concat_tables(storage.read_parquet(shard.path) for shard in run.records.shards).to_pylist()
@@ -74,7 +74,7 @@ def test_source_and_scores_are_the_corpus_own(trained: tuple[str, str]) -> None:
         assert row["scores"] == {name: known[row["id"]][name] for name in scores}
 
 
-def test_a_training_on_a_folder_names_its_packs(trained: tuple[str, str], tmp_path: Path) -> None:
+def test_a_training_on_a_folder_needs_its_packs_named(trained: tuple[str, str], tmp_path: Path) -> None:
     root, out = trained
     packed = find_packs("latest", root)
     folder = tmp_path / "packs"
@@ -140,7 +140,7 @@ def test_a_row_of_later_steps_is_not_in_todays_checkpoint(trained: tuple[str, st
     assert [Path(folder).name for folder in use.checkpoints] == ["step-00000002", "step-00000004"]
 
 
-def test_a_step_that_there_is_not_is_said(trained: tuple[str, str]) -> None:
+def test_an_unknown_step_is_an_error_with_the_range(trained: tuple[str, str]) -> None:
     with pytest.raises(WinnowError, match="has steps 1 to 3"):
         trace(trained[1], 4, trained[0])
 
@@ -162,6 +162,6 @@ class TestSettings:
             ("model.heads=3", "must split into 3 heads"),
         ],
     )
-    def test_a_slip_is_named(self, trained: tuple[str, str], setting: str, told: str) -> None:
+    def test_a_wrong_setting_is_named(self, trained: tuple[str, str], setting: str, told: str) -> None:
         with pytest.raises(WinnowError, match=told):
             configure("tiny", find_packs("latest", trained[0]).shards, None, [setting])

@@ -97,7 +97,7 @@ def evaluate(
     checkpoint: str,
     items: pa.Table,
     benchmark: str,
-    held: CorpusOverlap | None = None,
+    corpus_overlap: CorpusOverlap | None = None,
     limit: int | None = None,
     batch: int = 32,
     average: bool = True,
@@ -112,7 +112,7 @@ def evaluate(
 
     Args:
         items: a table of the ITEM schema.
-        held: which items the corpus contains.
+        corpus_overlap: which items the corpus contains.
         limit: ask only the first items.
         batch: largest number of questions answered together.
         average: evaluate the moving average of the weights, as published scores do, or else the last weights.
@@ -144,15 +144,15 @@ def evaluate(
         with storage.write_file(answers) as file:
             for row, question, text, (correct, valid) in zip(rows, questions, texts, judgements, strict=True):
                 line = {"id": row["id"], "asked": question, "said": text, "expected": row["answer"]}
-                if held is not None:
-                    line["clean"] = row["id"] in held.clean
+                if corpus_overlap is not None:
+                    line["clean"] = row["id"] in corpus_overlap.clean
                 line |= {"correct": correct, "valid": valid}
                 file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-    clean = None if held is None else [row["id"] in held.clean for row in rows]
+    clean = None if corpus_overlap is None else [row["id"] in corpus_overlap.clean for row in rows]
     values = [float(judgement.correct) for judgement in judgements]
     overlap = [
         contrast(int(length), values, [shares.get(row["id"], 0.0) for row in rows])
-        for length, shares in sorted(held.overlap.items() if held else ())
+        for length, shares in sorted(corpus_overlap.overlap.items() if corpus_overlap else ())
     ]
     splits: dict[str, list[Judgement]] = {}
     for row, judgement in zip(rows, judgements, strict=True):
