@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.errors import WinnowError, nearest
 from pipelines.recipe import Recipe
 from training.configs import CONFIGS
-from training.cost import H100_PEAK, PUBLISHED_MFU, PUBLISHED_TOKENS, cost, words
+from training.cost import H100_PEAK, PUBLISHED_MFU, PUBLISHED_TOKENS, cost, cost_lines
 
 
 def training_cost(
@@ -38,4 +38,4 @@ def training_cost(
     share, peak = mfu or PUBLISHED_MFU, (peak_tflops * 1e12 if peak_tflops else H100_PEAK)
     made = cost(config, count, gpus, price, share, peak)
     answer = {"config": name, "gpus": gpus, "price": price, "mfu": share, "peak_flops": peak, **made._asdict()}
-    return answer, words(config, made, gpus, price, share, peak)
+    return answer, cost_lines(config, made, gpus, price, share, peak)

@@ -45,6 +45,7 @@ Root = Annotated[
     str, typer.Option("--root", envvar="WINNOW_ROOT", help="Folder or object-store URL that holds steps and runs.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+Device = Annotated[str, typer.Option(help="`auto` (a GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.")]
 RunName = Annotated[str, typer.Argument(help="A run's id, a unique beginning of it, or `latest`.")]
 EngineOption = Annotated[
     str,
@@ -530,7 +531,7 @@ def export(
     """
     if form == "transformers":
         from training.export import to_transformers
-        from training.finding import find_checkpoint
+        from training.provenance import find_checkpoint
 
         folder = str(to_transformers(find_checkpoint(run, root), to))
         out({"folder": folder}) if as_json else typer.echo(f"a model for transformers in {folder}")
@@ -612,7 +613,7 @@ def trace(
 
     Example: `winnow trace latest --step 400`
     """
-    from training.finding import find_checkpoint
+    from training.provenance import find_checkpoint
     from training.provenance import trace as trace_batch
 
     traced = trace_batch(find_checkpoint(checkpoint, root), step, root, packs)
@@ -645,6 +646,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Files of the benchmark, where the run does not name them.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first items.")] = None,
+    device: Device = "auto",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
@@ -656,7 +658,7 @@ def evaluate(
 
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
-    from training.finding import find_checkpoint
+    from training.provenance import find_checkpoint
 
     folder = find_checkpoint(checkpoint, root)
     from flows.prefect.ephemeral import start_server
@@ -669,8 +671,9 @@ def evaluate(
     console = Console(quiet=as_json and not sys.stderr.isatty())
     CONSOLE.set(console)
     answer = evaluate_flow(
-        checkpoint=folder, benchmarks=tuple(benchmark or ()), root=root, paths=tuple(path or ()), limit=limit
-    )
+        checkpoint=folder, benchmarks=tuple(benchmark or ()), root=root, paths=tuple(path or ()), limit=limit,
+        device=device,
+    )  # fmt: skip
     if as_json:
         out(answer)
         return
@@ -712,6 +715,7 @@ def generate(
         str, typer.Option(help="Tags, as the corpus writes them: `direct`, `cot`, `synth,cot` ...")
     ] = "direct",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    device: Device = "auto",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
@@ -719,11 +723,11 @@ def generate(
 
     Example: `winnow generate latest 'What is 7 + 5?'`
     """
-    from training.finding import find_checkpoint
-    from training.inference.generate import answer, load
+    from training.inference.generate import load_text_generator
+    from training.provenance import find_checkpoint
 
     folder = find_checkpoint(checkpoint, root)
-    said = answer(load(folder), [instruction], condition, max_tokens)[0]
+    said = load_text_generator(folder, device=device).answer([instruction], condition, max_tokens)[0]
     out(
         {"checkpoint": folder, "condition": condition, "instruction": instruction, "response": said}
     ) if as_json else typer.echo(said)

@@ -20,8 +20,8 @@ from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.contamination_report import read_clean_ids
 from pipelines.steps.decontaminate import CONTAMINATION
-from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
-from training.finding import run_of
+from training.evaluation.scores import EVALUATIONS, CorpusOverlap, Score, Scores, evaluate
+from training.provenance import run_of
 
 GENERATED_ITEMS = 300
 """Items asked of a computed benchmark where neither the recipe nor the caller says how many."""
@@ -33,11 +33,11 @@ def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
-def held_of(run: RecordedRun, benchmark: str) -> Held | None:
+def held_of(run: RecordedRun, benchmark: str) -> CorpusOverlap | None:
     """What the run's records held of the benchmark's items; None where they were not checked for it."""
     step = run.step(CONTAMINATION.name)
     value = read_clean_ids(step, benchmark) if step else None
-    return Held(set(value["clean"]), value["overlap"]) if value else None
+    return CorpusOverlap(set(value["clean"]), value["overlap"]) if value else None
 
 
 def evaluate_checkpoint(
@@ -51,12 +51,14 @@ def evaluate_checkpoint(
     average: bool = True,
     answers: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    device: str = "auto",
 ) -> Scores:
     """Score a checkpoint folder (or a training folder's latest checkpoint) on a benchmark.
 
     benchmark: a name that the run's recipe gives a benchmark, or one of `training.evaluation.EVALUATIONS` with `paths`
     to its files (a computed one takes none). run: the run that built the corpus, found by itself where it is under
-    `root`. limit: ask only the first items. answers: write a JSON line per item there.
+    `root`. limit: ask only the first items. answers: write a JSON line per item there. device: `auto` (a GPU if torch
+    sees one), `cpu`, `cuda` or `cuda:<number>`.
 
     Raises WinnowError and its kin for what cannot be found.
     """
@@ -77,9 +79,7 @@ def evaluate_checkpoint(
                 f"--path {benchmark}.jsonl"
             )
     kind = spec.adapter or spec.name
-    return evaluate(
-        checkpoint, benchmark_items(spec), kind, held, limit, batch, average, answers=answers, on_progress=on_progress
-    )
+    return evaluate(checkpoint, benchmark_items(spec), kind, held, limit, batch, average, answers, on_progress, device)
 
 
 @flow(name="evaluate", validate_parameters=True)
@@ -91,6 +91,7 @@ def evaluate_flow(
     paths: tuple[str, ...] = (),
     limit: int | None = None,
     answers: str | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Score a checkpoint on benchmarks and write the scores into its run's report.
 
@@ -113,8 +114,9 @@ def evaluate_flow(
                 console.show(f"evaluate: {name}", done, items, "items")
 
             scored = evaluate_checkpoint(
-                checkpoint, name, root, found.id if found else None, paths, limit, answers=answers, on_progress=move
-            )
+                checkpoint, name, root, found.id if found else None, paths, limit, answers=answers, on_progress=move,
+                device=device,
+            )  # fmt: skip
             create_table_artifact(
                 key="winnow-scores", table=table(scored), description=f"{name}: {scored.checkpoint}, step {scored.step}"
             )

@@ -17,8 +17,8 @@ from pipelines.errors import WinnowError, nearest
 from pipelines.settings import override
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
-from training.finding import find_packs
 from training.journal import Metrics
+from training.provenance import find_packs
 
 
 def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:

@@ -18,7 +18,7 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
 from tests.steps import record_run
 from training import loop
-from training.finding import find_packs, run_of
+from training.provenance import find_packs, run_of
 
 RECIPE = """
 name: small
