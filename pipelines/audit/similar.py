@@ -198,4 +198,4 @@ def _read_rows(shards: Sequence[TableRef], shard: Numbers, row: Numbers) -> pa.T
         storage.read_parquet(shards[number].path, COLUMNS).take(pa.array(np.sort(row[shard == number])))
         for number in np.unique(shard).tolist()
     ]
-    return pa.concat_tables([empty, *tables]).combine_chunks()
+    return pa.concat_tables(tables or [empty]).combine_chunks()
