@@ -31,6 +31,9 @@ probability 1 - (1 - s**r)**TREES. Measured with 8, 16 and 32 trees: 16 miss lea
 SEED = 1
 """Of the permutations."""
 
+VALUE_BYTES = 4
+"""Of a value in a signature."""
+
 Signatures = npt.NDArray[np.uint32]
 
 
@@ -42,16 +45,18 @@ def minhash(signature: npt.NDArray[np.uint32]) -> LeanMinHash:
 def forest_table(rows: npt.NDArray[np.uint32], signatures: Signatures) -> pa.Table:
     """The forest of rows uint32 [n] with signatures uint32 [n, PERMUTATIONS].
 
-    Columns: row; signature, list of PERMUTATIONS uint32; tree_0 .. tree_15 uint32, for each tree the indices of the
-    rows in the order of its hash values.
+    Columns: row; signature, the values as big-endian bytes, which is how datasketch compares them; tree_0 .. tree_15
+    uint32, for each tree the indices of the rows in the order of its hash values.
     """
+    data = pa.py_buffer(signatures.astype(">u4"))
+    binary = pa.binary(VALUE_BYTES * PERMUTATIONS)
     columns = {
         "row": pa.array(rows, pa.uint32()),
-        "signature": pa.FixedSizeListArray.from_arrays(pa.array(signatures.ravel(), pa.uint32()), PERMUTATIONS),
+        "signature": pa.FixedSizeBinaryArray.from_buffers(binary, len(rows), [None, data]),
     }
     for tree, (start, end) in enumerate(MinHashLSHForest(PERMUTATIONS, TREES).hashranges):
-        # datasketch compares the values as big-endian bytes, so in the order of the first value, then the second ...
-        # lexsort takes the most important key last. It is stable: equal rows keep their order, as in datasketch.
+        # Big-endian bytes are ordered by the first value, then the second, and so on. lexsort takes the most important
+        # key last. It is stable: equal rows keep their order, as in datasketch.
         order = np.lexsort(signatures[:, start:end].T[::-1])
         columns[f"tree_{tree}"] = pa.array(order.astype(np.uint32), pa.uint32())
     return pa.table(columns)
@@ -60,23 +65,21 @@ def forest_table(rows: npt.NDArray[np.uint32], signatures: Signatures) -> pa.Tab
 class MappedForest(MinHashLSHForest):  # type: ignore[misc]  # datasketch has no type hints
     """A forest that `forest_table` made. Its keys are indices into the table, below `len(rows)`.
 
-    rows: uint32 [n], the shard's row for each key. signatures: uint32 [n, PERMUTATIONS].
+    rows: uint32 [n], the shard's row for each key. signatures: big-endian uint32 [n, PERMUTATIONS].
     """
 
     def __init__(self, table: pa.Table) -> None:
         super().__init__(PERMUTATIONS, TREES)
         self.rows: npt.NDArray[np.uint32] = as_array(table["row"]).to_numpy()
-        self.signatures: Signatures = as_array(table["signature"]).flatten().to_numpy().reshape(-1, PERMUTATIONS)
+        column = as_array(table["signature"])
+        size = VALUE_BYTES * PERMUTATIONS
+        data = memoryview(column.buffers()[1] or b"")[size * column.offset :][: size * len(column)]
+        self.signatures = np.frombuffer(data, ">u4").reshape(-1, PERMUTATIONS)
         orders = [as_array(table[f"tree_{tree}"]).to_numpy() for tree in range(TREES)]
         self.sorted_hashtables = [
-            _Tree(self, order, start, end) for order, (start, end) in zip(orders, self.hashranges, strict=True)
+            _Tree(data, order, start, end) for order, (start, end) in zip(orders, self.hashranges, strict=True)
         ]
         self.hashtables = [_KeysOfEntry()] * TREES
-
-    def hash_of(self, key: int, start: int, end: int) -> bytes:
-        """The values start:end of a key's signature as the bytes that datasketch compares."""
-        value: bytes = self._H(self.signatures[key, start:end])
-        return value
 
     def shared_values(self, keys: npt.NDArray[np.int64], signature: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """How many values each of keys int64 [n] shares with a signature: int64 [n]. Divided by PERMUTATIONS, this is
@@ -96,10 +99,13 @@ class _Tree(Sequence[_Entry]):
 
     There, equal values are listed once. Here each key has an entry of its own, which needs no table of distinct values.
     The keys that a query returns are the same, in the same order.
+
+    signatures: the bytes of all signatures. order: uint32 [n], the keys in the order of their values start:end.
     """
 
-    def __init__(self, forest: MappedForest, order: npt.NDArray[np.uint32], start: int, end: int) -> None:
-        self._forest, self._order, self._start, self._end = forest, order, start, end
+    def __init__(self, signatures: memoryview, order: npt.NDArray[np.uint32], start: int, end: int) -> None:
+        self._signatures, self._order = signatures, order.data  # indexing a memoryview gives a plain int, faster
+        self._start, self._end = VALUE_BYTES * start, VALUE_BYTES * end
 
     def __len__(self) -> int:
         return len(self._order)
@@ -111,8 +117,9 @@ class _Tree(Sequence[_Entry]):
     def __getitem__(self, index: int | slice) -> _Entry | Sequence[_Entry]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        key = int(self._order[index])
-        entry = _Entry(self._forest.hash_of(key, self._start, self._end))
+        key = self._order[index]
+        first = VALUE_BYTES * PERMUTATIONS * key
+        entry = _Entry(self._signatures[first + self._start : first + self._end])
         entry.key = key
         return entry
 

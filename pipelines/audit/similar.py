@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from dedup.columns import as_array
 from dedup.minhash import signatures
 from dedup.probability import recall
-from dedup.shingles import Shingles, Unit, shingle_hashes
+from dedup.shingles import Unit, shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
 from pipelines.audit.lsh_forest import PERMUTATIONS, SEED, TREES, MappedForest, forest_table, minhash
 from pipelines.errors import InputError
@@ -168,7 +168,7 @@ def found_share(similarity: float) -> float:
 
 def _index_shard(comparison: Comparison, shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(comparison.fields))
-    shingles: Shingles = shingle_hashes(_joined(records, comparison.fields), comparison.ngram, comparison.unit)
+    shingles = shingle_hashes(_joined(records, comparison.fields), comparison.ngram, comparison.unit)
     signed = signatures(shingles, PERMUTATIONS, SEED)
     rows = np.flatnonzero(signed.valid)
     table = forest_table(rows.astype(np.uint32), signed.values[rows])
