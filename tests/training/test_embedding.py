@@ -11,11 +11,13 @@ import pyarrow as pa
 import pytest
 
 from filters.contamination.paraphrase import nearest_items
+from pipelines.curate import curate
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, Contamination
-from pipelines.scan import find_benchmarks, scan, scan_recipe, summary
+from pipelines.scan import find_benchmarks, scan_recipe, summary
+from pipelines.steps import SCAN_STEPS
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import ingest
 from tests.steps import decontaminate, record_run
@@ -72,7 +74,7 @@ def test_items_in_other_words_are_a_class_of_their_own_and_stay(
     path, specs = corpus
     recipe = scan_recipe([path], None, Contamination(benchmarks=specs, semantic=True))
     run = Run(str(tmp_path), LocalEngine())
-    made = scan(run, recipe, embed)
+    made = curate(run, recipe, embed, SCAN_STEPS)
     answer = summary(record_run(run, recipe, made, ""))
     assert [entry.step.name for entry in run.results] == [
         "ingest",

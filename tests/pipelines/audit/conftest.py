@@ -1,54 +1,70 @@
-"""A recorded run whose corpus had many duplicates."""
+"""Recorded runs: a small one in which rows meet every fate, and one whose corpus had many duplicates."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-import numpy as np
 import pytest
 
+from pipelines.benchmarks import BENCHMARKS
 from pipelines.curate import curate
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
+from tests.pipelines.audit import duplicated
 from tests.steps import record_run
 
 RECIPE = """
-name: twins
-sources: [{name: s, path: part-*.jsonl, condition: direct}]
+name: fates
+sources:
+  - {name: mine, path: rows.jsonl, columns: {instruction: q, response: a}, condition: direct}
+  - {name: whole, path: whole.jsonl, columns: {instruction: q, response: a}, condition: direct}
+stages: [{kind: urls}, {kind: length, max_chars: 20000}]
+near_duplicates: {threshold: 0.8}
+contamination: {benchmarks: [{name: generated, rows: 40}]}
 tokenizer: {vocab_size: 512}
-sampling: {epochs: 1, context: 257}
+sampling:
+  epochs: 2
+  context: 129
+  validation: 0.2
+  groups: [{prefix: mine, max_per_file: 40}, {prefix: whole, long_context: drop}]
 """
 
 
-def drifting(rows: int) -> list[str]:
-    """Texts most of which are an earlier one with a word changed, or in capitals."""
-    rng = np.random.default_rng(0)
-    texts: list[list[str]] = []
-    for _ in range(rows):
-        kind = rng.random()
-        if not texts or kind < 0.2:
-            texts.append([f"w{word}" for word in rng.integers(0, 50_000, 30)])
-            continue
-        words = list(texts[rng.integers(max(0, len(texts) - 40), len(texts))])
-        if kind < 0.35:
-            words = [word.upper() for word in words]
-        else:
-            words[rng.integers(len(words))] = f"w{rng.integers(0, 50_000)}"
-        texts.append(words)
-    return [" ".join(words) for words in texts]
+def build(folder: Path, root: Path) -> RecordedRun:
+    """Build and record the run of the rows below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generate = BENCHMARKS["generated"].generate
+    assert generate is not None
+    item = generate(40, 0).to_pylist()[7]
+    texts = [f"What is {n} plus {n * n}? Explain it to a person of {n + 5} years." for n in range(120)]
+    rows = [{"q": text, "a": f"It is {n + n * n}, since {n} and {n * n} are added."} for n, text in enumerate(texts)]
+    rows[3]["a"] = ""
+    rows[5]["a"] = "A long answer: " + " ".join(f"{n}, then {n + 1}." for n in range(100))
+    rows[8]["q"] = "A long question: " + " ".join(f"is {n * n} more than {n * 7}?" for n in range(100))
+    rows[11] = {"q": f"Answer this. {item['question']}", "a": item["answer"]}
+    rows[14] = dict(rows[13])
+    rows[17]["a"] = "https://a.example https://b.example"
+    long = [{"q": f"Count from {n}.", "a": " ".join(str(n * k) for k in range(200))} for n in (3, 7)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "whole.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
+    (folder / "recipe.yaml").write_text(RECIPE)
+    recipe = load(str(folder / "recipe.yaml"))
+    with LocalEngine() as engine:
+        run = Run(str(root), engine)
+        return record_run(run, recipe, curate(run, recipe), RECIPE)
+
+
+@pytest.fixture(scope="session")
+def fates(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """The run, for tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("fates")
+    return build(folder, folder / "root")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
-    """A run over three files with many duplicates."""
-    folder = tmp_path_factory.mktemp("twins")
-    texts = drifting(600)
-    for part in range(3):
-        lines = [json.dumps({"instruction": text, "response": "Yes."}) for text in texts[part::3]]
-        (folder / f"part-{part}.jsonl").write_text("\n".join(lines))
-    (folder / "twins.yaml").write_text(RECIPE)
-    recipe = load(str(folder / "twins.yaml"))
-    build = Run(str(folder / "root"), LocalEngine(1))
-    return record_run(build, recipe, curate(build, recipe), RECIPE)
+    """A run with many exact and near duplicates."""
+    return duplicated.build(tmp_path_factory.mktemp("twins"))

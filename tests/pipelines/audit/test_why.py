@@ -1,0 +1,98 @@
+"""Every row has a fate: through the steps, the tokens, the packs and the epochs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from pipelines.audit.why import StepFate, why
+from pipelines.errors import RunError
+from pipelines.ledger import storage
+from pipelines.ledger.runs import RecordedRun
+from pipelines.steps.pack import PACKS, VALIDATION_PACKS
+
+
+def last(run: RecordedRun, row: str) -> StepFate:
+    return why(run, row).history[-1]
+
+
+@pytest.mark.parametrize(
+    "row, step, reason",
+    [
+        ("mine/rows/17", "refine", "urls_only"),
+        ("mine/rows/14", "exact-duplicates", "exact_duplicate"),
+        ("mine/rows/11", "contamination", "test_leak"),
+        ("mine/rows/3", "tokens", "empty_response"),
+    ],
+)
+def test_a_dropped_row_names_the_step_and_the_reason(fates: RecordedRun, row: str, step: str, reason: str) -> None:
+    fate = why(fates, row)
+    assert fate.verdict == "dropped"
+    assert (fate.history[-1].step, fate.history[-1].verdict, fate.history[-1].reason) == (step, "dropped", reason)
+    assert fate.history[-1].evidence is not None and all(entry.verdict == "kept" for entry in fate.history[:-1])
+
+
+@pytest.mark.parametrize(
+    "row, reason", [("mine/rows/8", "instruction_fills_context"), ("whole/whole/0", "longer_than_context")]
+)
+def test_a_row_that_no_epoch_can_draw_says_why(fates: RecordedRun, row: str, reason: str) -> None:
+    fate = last(fates, row)
+    assert (fate.step, fate.verdict, fate.reason, fate.draws, fate.places) == ("pack", "unused", reason, 0, ())
+    assert why(fates, row).verdict == "kept"
+
+
+def test_every_row_of_the_corpus_lies_in_the_packs_that_its_fate_names(fates: RecordedRun) -> None:
+    packs = fates.step("pack")
+    assert packs is not None
+    lying: dict[str, Counter[tuple[str, int, int]]] = {}
+    for split, product in (("train", PACKS), ("validation", VALIDATION_PACKS)):
+        number = 0
+        for file in packs.files(product):
+            table = storage.map_arrow(file.path)
+            epoch = json.loads(table.schema.metadata[b"winnow"])["epoch"]
+            for ids in table["ids"].to_pylist():
+                for row in ids:
+                    lying.setdefault(row, Counter())[split, epoch, number] += 1
+                number += 1
+    verdicts: Counter[str] = Counter()
+    tokens = fates.step("tokens")
+    assert tokens is not None
+    for file in tokens.shards:
+        for row in storage.map_arrow(file.path)["id"].to_pylist():
+            fate = last(fates, row)
+            assert fate.step == "pack" and fate.places is not None
+            verdicts[fate.verdict] += 1
+            places = Counter((place.split, place.epoch, place.pack) for place in fate.places)
+            assert places == lying.get(row, Counter())
+            drawn = sum(count for (split, *_), count in places.items() if split == "train")
+            assert fate.draws == drawn
+            assert (fate.verdict == "trained") == (drawn > 0)
+            assert (fate.verdict == "unused") == (fate.reason is not None)
+            if ("validation", 0) in {(split, epoch) for split, epoch, _ in places}:
+                assert fate.verdict == "held_out"
+    assert set(verdicts) == {"trained", "held_out", "unused", "not_drawn"}
+    assert sum(verdicts.values()) == tokens.rows_kept
+
+
+def test_a_response_that_the_context_cuts_is_marked(fates: RecordedRun) -> None:
+    fate = last(fates, "mine/rows/5")
+    assert fate.truncated and not last(fates, "mine/rows/6").truncated
+
+
+def test_a_row_that_never_was_is_an_error_that_names_the_sources(fates: RecordedRun) -> None:
+    with pytest.raises(RunError, match=r"no such row.*mine, whole"):
+        why(fates, "mine/rows/999")
+
+
+def test_only_steps_that_conserve_rows_count_rows(fates: RecordedRun) -> None:
+    counts: dict[str, tuple[Any, ...]] = {
+        step.step: (step.rows_in, step.rows_kept, step.rows_dropped) for step in fates.steps
+    }
+    for name in ("tokenizer", "benchmark-index", "pack"):
+        assert counts[name] == (None, None, None)
+    assert all(
+        None not in rows for name, rows in counts.items() if name not in ("tokenizer", "benchmark-index", "pack")
+    )
