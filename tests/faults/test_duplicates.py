@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.pipelines.test_deduplicate import drifting, dropped, ids, records, split, write
 
 from flows.ray.engine import RayEngine
 from pipelines.errors import CheckFailed
@@ -26,6 +25,7 @@ from pipelines.ledger.manifest import Manifest, Step
 from pipelines.ledger.run import Run
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, records, split, write
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.pipelines.test_deduplicate import drifting, dropped, ids, split, write
 
 from pipelines.audit import lineage
 from pipelines.curate import curate
@@ -17,6 +16,7 @@ from pipelines.ledger.manifest import Manifest, Step
 from pipelines.ledger.run import Run
 from pipelines.recipe import ExactDuplicates, NearDuplicates, load
 from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, split, write
 
 SETTINGS = NearDuplicates(threshold=0.7)
 PREFERRED = {"old": 1, "new": 0}
