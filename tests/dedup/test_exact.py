@@ -67,7 +67,7 @@ def test_boundaries_between_columns_count() -> None:
     digests = digest128(pa.array([a for a, _ in splits]), pa.array([b for _, b in splits]))
     assert len(set(digests.to_pylist())) == len(splits)
     swapped = digest128(pa.array([b for _, b in splits]), pa.array([a for a, _ in splits]))
-    assert len({*digests.to_pylist(), *swapped.to_pylist()}) == 2 * len(splits) - 2  # both have the two splits at an end
+    assert len({*digests.to_pylist(), *swapped.to_pylist()}) == 2 * len(splits) - 2  # two splits are in both
 
 
 def test_near_equal_texts_do_not_collide_even_in_half_a_digest() -> None:
