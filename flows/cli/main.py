@@ -364,11 +364,11 @@ def similar(
     with LocalEngine(max(1, min(len(found.records.shards), os.cpu_count() or 1))) as engine, console:
         running = Run(root, engine, watch=console.watch)
         answer = look_up(running, found.records, sought, fields, ngram, unit, top)
-    matches = [{"jaccard": round(match.jaccard, 4), **match.row} for match in answer.matches]
+    matches = [{**match.model_dump(), "jaccard": round(match.jaccard, 4)} for match in answer.matches]
     if as_json:
         shares = {f"{percent / 100:.1f}": round(found_share(percent / 100), 4) for percent in (50, 60, 70, 80, 90)}
         about = {"fields": list(fields), "ngram": ngram, "unit": unit, "found_share": shares}
-        out({"run": found.id, "rows": answer.rows, "met": answer.met, **about, "matches": matches})
+        out({"run": found.id, "rows": answer.rows, "candidates": answer.candidates, **about, "matches": matches})
         return
     for match in matches:
         console.say(f"\n[bold]{match['jaccard']:.3f}[/bold]  {match['id']}  [dim]{match['condition']}[/dim]")
@@ -376,9 +376,9 @@ def similar(
             console.say(f"  {shorten(match[part], 600)}")
     compared = " and ".join(fields)
     console.say(
-        f"\n{len(matches)} shown of {count(answer.met)} that may be alike, among {count(answer.rows)} rows; compared by"
-        f" {compared}. Of rows with Jaccard 0.5, {found_share(0.5):.0%} are found; with 0.6, {found_share(0.6):.0%}; "
-        f"with 0.7, {found_share(0.7):.2%}."
+        f"\n{len(matches)} shown of {count(answer.candidates)} candidates, among {count(answer.rows)} rows; compared by"
+        f" {compared}. Of rows with Jaccard 0.4, {found_share(0.4):.0%} are found; with 0.5, {found_share(0.5):.1%}; "
+        f"with 0.6, {found_share(0.6):.2%}."
     )
 
 
