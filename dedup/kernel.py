@@ -14,12 +14,16 @@ Compiled = Callable[..., Any]
 """The type of a kernel for the type checker: Numba infers argument types itself, on the first call."""
 
 
-def kernel(function: Compiled) -> Compiled:
-    """Compile `function` on its first call. The machine code is cached next to the source file if that is writable."""
+def kernel(function: Compiled, fastmath: bool | set[str] = False, error_model: str = "python") -> Compiled:
+    """Compile `function` on its first call. The machine code is cached next to the source file if that is writable.
+
+    fastmath, error_model: as in `numba.njit`.
+    """
+    options = {"nogil": True, "fastmath": fastmath, "error_model": error_model}
     try:
-        return cast(Compiled, numba.njit(cache=True, nogil=True)(function))
+        return cast(Compiled, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # numba: "no locator available", an installation without any writable folder
-        return cast(Compiled, numba.njit(nogil=True)(function))
+        return cast(Compiled, numba.njit(**options)(function))
 
 
 def buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

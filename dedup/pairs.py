@@ -33,7 +33,7 @@ MAX_DIRECT = 32
 MAX_PAIRS_PER_ROW = 8
 """Pairs recorded for a row in one bucket. One suffices to remove it; several let it name a closer duplicate."""
 PAIR_CACHE_BITS = 18
-"""log2 of the number of comparisons that are cached (4 MB), since near-copies meet again in other bands."""
+"""log2 of the number of comparisons that are cached (4 MB), since near-copies share several bands."""
 MIN_INDEX_BITS, MAX_INDEX_BITS = 10, 24
 """log2 of the slots of the shingle index: about one per shingle of the bucket, at most 16 M (200 MB)."""
 MAX_EXACT_SIZE = 64

@@ -130,8 +130,8 @@ def explain(banding: Banding, threshold: float) -> list[str]:
         filled = round(found / PERCENT_PER_BAR_CELL)
         bar = "█" * filled + "░" * (100 // PERCENT_PER_BAR_CELL - filled)
         at_threshold = point["jaccard"] >= threshold - ROUNDING
-        fate = f" and removed, {missed:.1f} % missed" if at_threshold else ", both rows stay"
-        lines.append(f"  of pairs with Jaccard {point['jaccard']:.2f}  {bar} {found:5.1f} % are found{fate}")
+        outcome = f" and removed, {missed:.1f} % missed" if at_threshold else ", both rows stay"
+        lines.append(f"  of pairs with Jaccard {point['jaccard']:.2f}  {bar} {found:5.1f} % are found{outcome}")
     # The threshold has a line of its own unless it is one of the points above.
     if round(threshold * 20, 6) % 1:
         found = 100 * recall(threshold, banding.bands, banding.rows)

@@ -1,7 +1,4 @@
-"""Is this record good? Make it better. The stages of a recipe: filters keep or drop, transforms rewrite.
-
-`contamination` is no stage of a recipe's list: it has a section and a step of its own.
-"""
+"""Is this record good enough to train on, and how can it be made better?"""
 
 from __future__ import annotations
 
@@ -44,7 +41,9 @@ STAGES: dict[str, type[Stage]] = {
     "gopher_quality": GopherQuality,
     "gopher_repetition": GopherRepetition,
 }
-"""Every stage by its kind, in an order that a recipe may well use: thinking first, cheap before dear."""
+"""Every stage of a recipe's list by its kind, in a sensible order: thinking first, cheap stages before expensive ones.
+
+`filters.contamination` is no such stage: a recipe has a section of its own for it."""
 
 AnyStage = Annotated[
     Thinking
@@ -65,4 +64,4 @@ AnyStage = Annotated[
     | GopherRepetition,
     Field(discriminator="kind"),
 ]
-"""A stage as a recipe writes it; `kind` says which."""
+"""A stage as a recipe writes it; `kind` selects its class."""

@@ -1,47 +1,58 @@
-"""Control characters and other traces of a broken conversion.
+"""Control: characters that a broken conversion leaves behind.
 
-Control characters (Unicode category Cc but tab, line feed, carriage return) and U+FFFD are never meant: one of them is
-enough. Private-use characters are glyphs of a font that the text no longer has. Invisible ones (zero-width, directional
-marks, byte order marks) have uses in emoji and right-to-left text, so they may be a small share of a text.
+Control characters (Unicode category Cc except tab, line feed and carriage return) and U+FFFD are never intended, so one
+of them is enough. Private-use characters are glyphs of a font that the text no longer has. Invisible characters
+(zero-width, directional marks, byte order marks) have uses in emoji and right-to-left text, so a small share may be.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import buffers, kernel
-from filters.characters import code_point
+from dedup.utf8 import decode
 from filters.stage import Filter
 from filters.text import On, text
 from filters.verdict import Check, first_failure
 
 
 class Control(Filter):
-    """Drop texts with characters that are no text. The first three are counts, `max_invisible` a share of
-    characters.
+    """Drop texts with characters that are not text.
+
+    max_control_chars, max_replacement_chars, max_private_chars: the most that are kept, characters.
+    max_invisible_char_ratio: the largest share of characters, 0 to 1; the default lets an emoji in a sentence pass.
     """
+
+    RENAMED_KEYS: ClassVar = {
+        "max_control": "max_control_chars",
+        "max_replacement": "max_replacement_chars",
+        "max_private": "max_private_chars",
+        "max_invisible": "max_invisible_char_ratio",
+    }
 
     kind: Literal["control"] = "control"
     on: On = "both"
-    max_control: int = 0
-    max_replacement: int = 0
-    max_private: int = 0
-    max_invisible: float = 0.05
+    max_control_chars: int = 0
+    max_replacement_chars: int = 0
+    max_private_chars: int = 0
+    max_invisible_char_ratio: float = 0.05
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `control_characters`, `replacement_characters`, `private_characters`, `invisible_characters`."""
         control, replacement, private, invisible, characters = measure(text(records, self.on))
-        share = invisible / np.maximum(characters, 1)
+        invisible_ratio = invisible / np.maximum(characters, 1)
+        most_control, most_replacement = self.max_control_chars, self.max_replacement_chars
+        most_private, most_invisible = self.max_private_chars, self.max_invisible_char_ratio
         return first_failure(
             [
-                Check("control_characters", control > self.max_control, control, self.max_control),
-                Check("replacement_characters", replacement > self.max_replacement, replacement, self.max_replacement),
-                Check("private_characters", private > self.max_private, private, self.max_private),
-                Check("invisible_characters", share > self.max_invisible, share, self.max_invisible),
+                Check("control_characters", control > most_control, control, most_control),
+                Check("replacement_characters", replacement > most_replacement, replacement, most_replacement),
+                Check("private_characters", private > most_private, private, most_private),
+                Check("invisible_characters", invisible_ratio > most_invisible, invisible_ratio, most_invisible),
             ]
         )
 
@@ -53,8 +64,8 @@ def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 @kernel
-def _plain(data, at, end):  # type: ignore[no-untyped-def]
-    """Where the next byte is that is not printable ASCII or the usual white space."""
+def _next_unusual(data, at, end):  # type: ignore[no-untyped-def]
+    """The first byte from `at` on that is neither printable ASCII nor tab, line feed or carriage return."""
     while at < end and (32 <= data[at] < 127 or data[at] == 10 or data[at] == 13 or data[at] == 9):
         at += 1
     return at
@@ -68,11 +79,13 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
         at, end = offsets[row], offsets[row + 1]
         control, replacement, private, invisible, characters = 0, 0, 0, 0, 0
         while True:
-            stop = _plain(data, at, end)
+            # Nearly all bytes are usual; only the others are decoded.
+            stop = _next_unusual(data, at, end)
             characters += stop - at
             if stop == end:
                 break
-            point, at = code_point(data, stop)
+            point, width = decode(data, stop)
+            at = stop + width
             characters += 1
             if point < 0xA0:
                 control += 1
@@ -81,11 +94,11 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
             elif 0xE000 <= point <= 0xF8FF or point >= 0xF0000:
                 private += 1
             elif (
-                0x200B <= point <= 0x200F
-                or 0x202A <= point <= 0x202E
-                or 0x2060 <= point <= 0x206F
-                or point == 0xFEFF
-                or point == 0xAD
+                0x200B <= point <= 0x200F  # zero-width, directional marks
+                or 0x202A <= point <= 0x202E  # directional embeddings
+                or 0x2060 <= point <= 0x206F  # word joiner, invisible operators
+                or point == 0xFEFF  # byte order mark
+                or point == 0xAD  # soft hyphen
             ):
                 invisible += 1
         result[row] = (control, replacement, private, invisible, characters)

@@ -1,44 +1,53 @@
-"""Prompt echo: an answer that says the instruction again, with or without something after it.
+"""Echo: responses that repeat the instruction, with or without something after it.
 
-The texts are compared without case (ASCII) and without white space. Short instructions are not judged: the answer to
-"Yes or no" may well be "Yes or no".
+Texts are compared without case (ASCII) and without white space. Short instructions are not judged: the answer to "Yes
+or no" may well be "Yes or no".
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter
-from filters.text import contiguous, is_space
+from filters.text import is_space
 from filters.verdict import Check, first_failure
 
 
 class Echo(Filter):
-    """Drop responses that begin with the whole instruction. min_chars: bytes of instruction, white space left out,
-    below which it is not judged."""
+    """Drop responses that begin with the whole instruction.
+
+    min_instruction_bytes: shorter instructions, counted without white space, are not judged.
+    """
+
+    RENAMED_KEYS: ClassVar = {"min_chars": "min_instruction_bytes"}
 
     kind: Literal["echo"] = "echo"
-    min_chars: int = 24
+    min_instruction_bytes: int = 24
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `echo` (the response is the instruction), `echo_first` (it begins with the instruction). The value
-        is the share of the response that is echo."""
-        shared, instruction, response = measure(contiguous(records["instruction"]), contiguous(records["response"]))
-        whole = (shared == instruction) & (instruction >= self.min_chars)
-        share = shared / np.maximum(response, 1)
+        is the share of the response that is echo, 0 to 1.
+        """
+        shared, instruction, response = measure(as_array(records["instruction"]), as_array(records["response"]))
+        repeated = (shared == instruction) & (instruction >= self.min_instruction_bytes)
+        ratio = shared / np.maximum(response, 1)
         return first_failure(
-            [Check("echo", whole & (shared == response), share, 1), Check("echo_first", whole, share, 0)]
+            [Check("echo", repeated & (shared == response), ratio, 1), Check("echo_first", repeated, ratio, 0)]
         )
 
 
 def measure(instructions: pa.StringArray, responses: pa.StringArray) -> npt.NDArray[np.int64]:
-    """Bytes other than white space, int64 [3, rows]: how many both texts begin with alike, and how many each has. The
-    response is counted only where it begins with the whole instruction."""
+    """Bytes without white space, int64 [3, rows]: of the common beginning, of the instruction, of the response.
+
+    Where the response does not begin with the whole instruction, the instruction counts as one byte longer than the
+    common beginning, and the response as long as that: nothing more is needed to know that it is no echo.
+    """
     return np.ascontiguousarray(_measure(*buffers(instructions), *buffers(responses)).T)
 
 
@@ -57,6 +66,7 @@ def _measure(  # type: ignore[no-untyped-def]
         i, end_i = instruction_offsets[row], instruction_offsets[row + 1]
         r, end_r = response_offsets[row], response_offsets[row + 1]
         alike = 0
+        # Both texts side by side, white space skipped on either side, to the first byte that differs.
         while True:
             while i < end_i and is_space(instruction[i]):
                 i += 1
@@ -67,7 +77,7 @@ def _measure(  # type: ignore[no-untyped-def]
             i, r, alike = i + 1, r + 1, alike + 1
         more_i, more_r = 0, 0
         if i < end_i:
-            more_i = 1  # that there is more is all that matters
+            more_i = 1  # no echo: how much is left of either text does not matter
         else:
             while r < end_r:
                 more_r += not is_space(response[r])

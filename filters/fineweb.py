@@ -1,25 +1,26 @@
-"""What of FineWeb's own quality rules makes sense for instruction data: repeated lines.
+"""FineWeb: repeated lines, the one of FineWeb's own quality rules that makes sense for instruction data.
 
 Source: Penedo et al. 2024, "The FineWeb Datasets: Decanting the Web for the Finest Text Data at Scale", section 3.6,
 and the filter of that name in datatrove.
 
-Kept: the share of characters in lines that repeat an earlier line, 0.1 in the paper (datatrove's code has 0.01, which a
-refrain or two closing braces would break). Judged only in texts of at least `min_lines` lines, which is ours: in a
-table of four lines a share says nothing.
+Kept: the share of characters in lines that repeat an earlier line, 0.1 in the paper. (datatrove's code has 0.01, which
+a refrain or two closing braces would break.) Texts under `min_lines` lines are not judged, which is our addition: in a
+table of four lines a share is no evidence.
 
 Left out: the share of lines that end with punctuation (0.12; code, lists, equations and short answers have none), the
-share of lines under 30 characters (0.67; options, steps and verse are short) and line feeds per word (0.3, in the code
-alone; one answer in five that is a program has more).
+share of lines under 30 characters (0.67; options, steps and verse are short) and line feeds per word (0.3, only in the
+code; one answer in five that is a program has more).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter
 from filters.text import On, is_space, starts_character, text
@@ -27,25 +28,31 @@ from filters.verdict import Check, first_failure
 
 
 class FineWeb(Filter):
-    """Drop texts whose lines repeat."""
+    """Drop texts whose lines repeat.
+
+    max_duplicate_line_char_ratio: the largest share of characters in repeated lines, 0 to 1. min_lines: texts with
+    fewer lines (not counting blank ones) are not judged.
+    """
+
+    RENAMED_KEYS: ClassVar = {"max_duplicate_line_characters": "max_duplicate_line_char_ratio"}
 
     kind: Literal["fineweb"] = "fineweb"
     on: On = "response"
-    max_duplicate_line_characters: float = 0.1
+    max_duplicate_line_char_ratio: float = 0.1
     min_lines: int = 10
 
     def judge(self, records: pa.Table) -> pa.StructArray:
-        """Reason: `duplicate_line_characters`."""
+        """Reason: `duplicate_line_characters`. The value is their share, 0 to 1."""
         lines, characters, repeated = measure(text(records, self.on))
-        share, limit = repeated / np.maximum(characters, 1), self.max_duplicate_line_characters
+        ratio, limit = repeated / np.maximum(characters, 1), self.max_duplicate_line_char_ratio
         return first_failure(
-            [Check("duplicate_line_characters", (lines >= self.min_lines) & (share > limit), share, limit)]
+            [Check("duplicate_line_characters", (lines >= self.min_lines) & (ratio > limit), ratio, limit)]
         )
 
 
 def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
-    """Counts, int64 [3, rows]: lines that are not blank, characters other than white space, and how many of these stand
-    in a line whose words repeat an earlier line's."""
+    """Counts, int64 [3, rows]: lines that are not blank, characters other than white space, and how many of those are
+    in a line with the same words as an earlier line."""
     data, offsets = buffers(texts)
     return np.ascontiguousarray(_measure(data, offsets).T)
 
@@ -54,6 +61,8 @@ def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
 def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     rows = len(offsets) - 1
     result = np.zeros((rows, 3), np.int64)
+    # An open-addressing set of line hashes, at most half full. A slot belongs to the row whose number plus one is its
+    # stamp, so the table need not be cleared between rows.
     size = 64
     keys, stamps = np.empty(size, np.uint64), np.zeros(size, np.int64)
     for row in range(rows):
@@ -66,7 +75,8 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
             keys, stamps = np.empty(size, np.uint64), np.zeros(size, np.int64)
         lines, characters, repeated, at = 0, 0, 0, begin
         while at < end:
-            line, line_characters = np.uint64(0xCBF29CE484222325), 0
+            # One line: the hash of its words, each after one space, and its characters.
+            line, line_characters = FNV_BASIS, 0
             spaced = True
             while at < end and data[at] != 10:
                 byte = data[at]
@@ -74,17 +84,18 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                     spaced = True
                 else:
                     if spaced:
-                        line = (line ^ np.uint64(32)) * np.uint64(0x100000001B3)
+                        line = fnv1a(line, 32)
                         spaced = False
-                    line = (line ^ np.uint64(byte)) * np.uint64(0x100000001B3)
+                    line = fnv1a(line, byte)
                     line_characters += starts_character(byte)
                 at += 1
             at += 1
             if line_characters == 0:
                 continue
             lines, characters = lines + 1, characters + line_characters
-            if feeds == 0:
+            if feeds == 0:  # a single line repeats nothing
                 continue
+            # The low bits of FNV-1a of similar lines are similar; the table uses higher ones.
             slot = np.int64(line >> np.uint64(20)) & (size - 1)
             while stamps[slot] == row + 1 and keys[slot] != line:
                 slot = (slot + 1) & (size - 1)

@@ -1,20 +1,20 @@
-"""Document quality, by the rules of Gopher's MassiveText.
+"""Gopher quality: does a document look like prose? The rules of Gopher's MassiveText.
 
 Source: Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", section A.1.1.
 
-The rules are for web documents: at least 50 words, two stop words, four words in five with a letter. A short answer
-("42", "the correct answer is answer1") fails them and is none the worse for it, which is why the record is judged as
-one document by default and why this filter is for recipes whose sources are prose. Lower `min_words` and
-`min_stop_words` to use the others on instruction data.
+The rules are for web documents: at least 50 words, two stop words, four words in five with a letter. A good short
+answer ("42", "the correct answer is answer1") fails them. The record is therefore judged as one document by default,
+and the filter is for recipes whose sources are prose. To use its other rules on instruction data, lower `min_words` and
+`min_stop_words`.
 
-How the measures are read here: words are runs between white space, their length is counted without ASCII punctuation
-at their ends; a stop word counts each time it occurs, in any case; a bullet is one of - * • ‣ ◦; every character
-outside ASCII but general punctuation and symbols (U+2000-U+2BFF) passes for a letter.
+What the paper leaves open is read as follows. Words are runs between white space. Their length is counted without ASCII
+punctuation at their ends. A stop word counts each time it occurs, in any case. A bullet is one of - * • ‣ ◦. Every
+character outside ASCII counts as a letter, except general punctuation and symbols (U+2000-U+2BFF).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,61 +31,66 @@ _STOP_KEYS = tuple(int.from_bytes(word.encode(), "little") for word in STOP_WORD
 
 
 class GopherQuality(Filter):
-    """Drop documents that do not look like prose; the defaults are the published ones.
+    """Drop documents that do not look like prose. The defaults are the published thresholds.
 
-    min_words, max_words: words; min_word_length, max_word_length: mean characters; max_symbols: hashes, and ellipses,
-    per word; max_bullet_lines, max_ellipsis_lines, min_alphabetic_words: fractions; min_stop_words: occurrences.
+    min_words, max_words: words of the document. min_mean_word_chars, max_mean_word_chars: mean characters per word.
+    max_symbol_word_ratio: hashes per word, and ellipses per word. max_bullet_line_ratio, max_ellipsis_line_ratio:
+    shares of lines that begin with a bullet or end with an ellipsis. min_alphabetic_word_ratio: share of words with a
+    letter. min_stop_words: occurrences of stop words.
     """
+
+    RENAMED_KEYS: ClassVar = {
+        "min_word_length": "min_mean_word_chars",
+        "max_word_length": "max_mean_word_chars",
+        "max_symbols": "max_symbol_word_ratio",
+        "max_bullet_lines": "max_bullet_line_ratio",
+        "max_ellipsis_lines": "max_ellipsis_line_ratio",
+        "min_alphabetic_words": "min_alphabetic_word_ratio",
+    }
 
     kind: Literal["gopher_quality"] = "gopher_quality"
     on: On = "both"
     min_words: int = 50
     max_words: int = 100_000
-    min_word_length: float = 3.0
-    max_word_length: float = 10.0
-    max_symbols: float = 0.1
-    max_bullet_lines: float = 0.9
-    max_ellipsis_lines: float = 0.3
-    min_alphabetic_words: float = 0.8
+    min_mean_word_chars: float = 3.0
+    max_mean_word_chars: float = 10.0
+    max_symbol_word_ratio: float = 0.1
+    max_bullet_line_ratio: float = 0.9
+    max_ellipsis_line_ratio: float = 0.3
+    min_alphabetic_word_ratio: float = 0.8
     min_stop_words: int = 2
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `few_words`, `many_words`, `short_words`, `long_words`, `hashes`, `ellipses`, `bullet_lines`,
-        `ellipsis_lines`, `few_alphabetic_words`, `few_stop_words`."""
+        `ellipsis_lines`, `few_alphabetic_words`, `few_stop_words`.
+        """
         words, letters, hashes, ellipses, lines, bullets, trailing, alphabetic, stops = measure(text(records, self.on))
-        some_words, some_lines = np.maximum(words, 1), np.maximum(lines, 1)
-        length = letters / some_words
-        hash_ratio, ellipsis_ratio = hashes / some_words, ellipses / some_words
-        bullet_share, trailing_share, alphabetic_share = (
-            bullets / some_lines,
-            trailing / some_lines,
-            alphabetic / some_words,
-        )
+        word_divisor, line_divisor = np.maximum(words, 1), np.maximum(lines, 1)
+        length = letters / word_divisor
+        hash_ratio, ellipsis_ratio = hashes / word_divisor, ellipses / word_divisor
+        bullet_ratio, trailing_ratio = bullets / line_divisor, trailing / line_divisor
+        alphabetic_ratio = alphabetic / word_divisor
+        shortest, longest = self.min_mean_word_chars, self.max_mean_word_chars
+        symbols, bulleted = self.max_symbol_word_ratio, self.max_bullet_line_ratio
+        elliptic, lettered = self.max_ellipsis_line_ratio, self.min_alphabetic_word_ratio
         return first_failure(
             [
                 Check("few_words", words < self.min_words, words, self.min_words),
                 Check("many_words", words > self.max_words, words, self.max_words),
-                Check("short_words", (words > 0) & (length < self.min_word_length), length, self.min_word_length),
-                Check("long_words", length > self.max_word_length, length, self.max_word_length),
-                Check("hashes", hash_ratio > self.max_symbols, hash_ratio, self.max_symbols),
-                Check("ellipses", ellipsis_ratio > self.max_symbols, ellipsis_ratio, self.max_symbols),
-                Check("bullet_lines", bullet_share > self.max_bullet_lines, bullet_share, self.max_bullet_lines),
-                Check(
-                    "ellipsis_lines", trailing_share > self.max_ellipsis_lines, trailing_share, self.max_ellipsis_lines
-                ),
-                Check(
-                    "few_alphabetic_words",
-                    alphabetic_share < self.min_alphabetic_words,
-                    alphabetic_share,
-                    self.min_alphabetic_words,
-                ),
+                Check("short_words", (words > 0) & (length < shortest), length, shortest),
+                Check("long_words", length > longest, length, longest),
+                Check("hashes", hash_ratio > symbols, hash_ratio, symbols),
+                Check("ellipses", ellipsis_ratio > symbols, ellipsis_ratio, symbols),
+                Check("bullet_lines", bullet_ratio > bulleted, bullet_ratio, bulleted),
+                Check("ellipsis_lines", trailing_ratio > elliptic, trailing_ratio, elliptic),
+                Check("few_alphabetic_words", alphabetic_ratio < lettered, alphabetic_ratio, lettered),
                 Check("few_stop_words", stops < self.min_stop_words, stops, self.min_stop_words),
             ]
         )
 
 
 def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
-    """Counts, int64 [9, rows]: words, characters in words, hashes, ellipses, lines that are not blank, lines that start
+    """Counts, int64 [9, rows]: words, characters in words, hashes, ellipses, lines that are not blank, lines that begin
     with a bullet, lines that end with an ellipsis, words with a letter, stop words."""
     data, offsets = buffers(texts)
     return np.ascontiguousarray(_measure(data, offsets).T)
@@ -104,8 +109,9 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
         begin, end = offsets[row], offsets[row + 1]
         words, letters, hashes, ellipses, lines, bullets = 0, 0, 0, 0, 0, 0
         trailing, alphabetic, stops = 0, 0, 0
-        at, fresh, ellipsis_last = begin, True, False
+        at, fresh, ellipsis_last = begin, True, False  # fresh: no word of the line has been read
         while at <= end:
+            # The end of the text counts as a line feed.
             byte = data[at] if at < end else np.uint8(10)
             if is_space(byte):
                 if byte == 10:
@@ -113,6 +119,7 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                     fresh, ellipsis_last = True, False
                 at += 1
                 continue
+            # One run of bytes that are not white space: letters, hashes and ellipses in it.
             start, has_letter, dots = at, False, 0
             while at < end:
                 byte = data[at]
@@ -130,12 +137,13 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                     dots = 0
                     if byte == 35:
                         hashes += 1
-                    elif byte >= 0xC3 and not (byte == 0xE2 and data[at + 1] <= 0xAF):
+                    elif byte >= 0xC3 and not (byte == 0xE2 and data[at + 1] <= 0xAF):  # U+00C0 on, but U+2000-U+2BFF
                         has_letter = True
-                    elif byte == 0xE2 and data[at + 1] == 0x80 and data[at + 2] == 0xA6:
+                    elif byte == 0xE2 and data[at + 1] == 0x80 and data[at + 2] == 0xA6:  # …
                         ellipses += 1
                 at += 1
             if fresh:
+                # The first run of a line: a bullet is its first character, - * • ‣ or ◦.
                 lines += 1
                 first = data[start]
                 if first == 45 or first == 42:
@@ -150,17 +158,19 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                 (data[at - 1] == 46 and data[at - 2] == 46 and data[at - 3] == 46)
                 or (data[at - 1] == 0xA6 and data[at - 2] == 0x80 and data[at - 3] == 0xE2)
             )
+            # The word without punctuation at its ends; punctuation alone is no word.
             left, right = start, at
             while left < right and _is_punctuation(data[left]):
                 left += 1
             while right > left and _is_punctuation(data[right - 1]):
                 right -= 1
-            if right == left:  # punctuation alone is no word
+            if right == left:
                 continue
             words += 1
             alphabetic += has_letter
             for i in range(left, right):
                 letters += starts_character(data[i])
+            # Stop words have two to four letters: compare them as one number, in lower case.
             if 2 <= right - left <= 4:
                 key = 0
                 for i in range(right - left):

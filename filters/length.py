@@ -1,7 +1,7 @@
 """Length in characters (Unicode code points).
 
-The upper limit keeps out what no context holds: HRM-Text sees 4,096 tokens, some 16,000 characters of English, and cuts
-the rest off. The lower one is off: "42" and "yes" are good answers. Empty ones are `placeholder`'s business.
+The upper limit keeps out what no context holds: HRM-Text sees 4,096 tokens, about 16,000 characters of English, and
+cuts off the rest. There is no lower limit by default: "42" and "yes" are good answers. `placeholder` drops empty texts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Length(Filter):
     max_chars: int = 32_768
 
     def judge(self, records: pa.Table) -> pa.StructArray:
-        """Reasons: `too_short`, `too_long`."""
+        """Reasons: `too_short`, `too_long`. The value is the length in characters."""
         length = np.asarray(pc.utf8_length(text(records, self.on)))
         return first_failure(
             [

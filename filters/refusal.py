@@ -1,7 +1,7 @@
-"""Refusals: answers that decline to answer, and answers that speak about being a language model.
+"""Refusal: answers that decline to answer, and answers about being a language model.
 
-A refusal is an opening: it is looked for in the first `prefix_chars` characters, and must name what it will not do
-("I cannot assist with ..."), so that dialogue ("Sorry, I can't come tonight") stays.
+A refusal is an opening. It is looked for in the first `prefix_chars` characters, and must name what is declined ("I
+cannot assist with ..."), so that dialogue ("Sorry, I can't come tonight") is kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ DISCLAIMER = (
 
 
 class Refusal(Filter):
-    """Drop refusals and disclaimers."""
+    """Drop refusals and disclaimers.
+
+    prefix_chars: characters of the text's beginning that are read. The default is two or three sentences.
+    """
 
     kind: Literal["refusal"] = "refusal"
     on: On = "response"
@@ -49,6 +52,8 @@ class Refusal(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `refusal`, `ai_disclaimer`. The value is 1: it is there."""
-        beginnings = pc.utf8_slice_codeunits(text(records, self.on), 0, self.prefix_chars)
-        refusal, disclaimer = (np.asarray(pc.match_substring_regex(beginnings, it)) for it in (REFUSAL, DISCLAIMER))
+        prefixes = pc.utf8_slice_codeunits(text(records, self.on), 0, self.prefix_chars)
+        refusal, disclaimer = (
+            np.asarray(pc.match_substring_regex(prefixes, pattern)) for pattern in (REFUSAL, DISCLAIMER)
+        )
         return first_failure([Check("refusal", refusal, refusal, 1), Check("ai_disclaimer", disclaimer, disclaimer, 1)])

@@ -1,20 +1,21 @@
-"""Wrong script: letters of writing systems that the corpus is not in.
+"""Script: letters of writing systems that the corpus is not in.
 
-Faster and surer than a language model where it applies, and it sees what `language` may not: a few sentences of another
-script in a text that begins in the right one. Greek passes by default, since formulas are written in it.
+It is faster and more certain than a language model, and finds what `language` may miss: a few sentences of another
+script in a text that begins in a wanted one. Greek is kept by default, because formulas are written with Greek letters.
+
 Source of the ranges: the Unicode Character Database, Scripts.txt, by block.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import buffers, kernel
-from filters.characters import code_point
+from dedup.utf8 import decode
 from filters.stage import Filter
 from filters.text import On, is_letter, text
 from filters.verdict import Check, first_failure
@@ -24,7 +25,7 @@ Script = Literal[
 ]  # fmt: skip
 SCRIPTS: tuple[Script, ...] = get_args(Script)
 
-# (first code point, script), in order; None: no letters of a script (punctuation, symbols, signs on letters).
+# (first code point, script), ascending. None: no letters of a script (punctuation, symbols, marks on letters).
 _BLOCKS: tuple[tuple[int, Script | None], ...] = (
     (0x0000, None),
     (0x00AA, "latin"),
@@ -111,7 +112,7 @@ _BLOCKS: tuple[tuple[int, Script | None], ...] = (
     (0x10000, "other"),
     (0x1B000, "kana"),
     (0x1B170, "other"),
-    (0x1D000, None),  # musical and mathematical symbols, where formulas have their letters
+    (0x1D000, None),  # musical and mathematical symbols, the letters of formulas among them
     (0x1E000, "other"),
     (0x1F000, None),  # emoji
     (0x20000, "han"),
@@ -119,23 +120,30 @@ _BLOCKS: tuple[tuple[int, Script | None], ...] = (
 )
 _STARTS = np.array([start for start, _ in _BLOCKS])
 _NUMBERS = np.array([-1 if script is None else SCRIPTS.index(script) for _, script in _BLOCKS])
+_LATIN = SCRIPTS.index("latin")
 
 
 class WrongScript(Filter):
-    """Drop texts of whose letters too large a share is of scripts that are not wanted."""
+    """Drop texts with too many letters of other scripts.
+
+    scripts: the wanted ones. max_unwanted_letter_ratio: the largest share of letters in others, 0 to 1; the default
+    keeps an English text that quotes a few foreign words, or teaches them.
+    """
+
+    RENAMED_KEYS: ClassVar = {"max_share": "max_unwanted_letter_ratio"}
 
     kind: Literal["script"] = "script"
     on: On = "both"
     scripts: tuple[Script, ...] = ("latin", "greek")
-    max_share: float = 0.3
+    max_unwanted_letter_ratio: float = 0.3
 
     def judge(self, records: pa.Table) -> pa.StructArray:
-        """Reason: `wrong_script`. The value is the share of letters in scripts that are not wanted."""
+        """Reason: `wrong_script`. The value is the share of letters in unwanted scripts."""
         counts = measure(text(records, self.on))
         wanted = counts[[SCRIPTS.index(script) for script in self.scripts]].sum(axis=0)
         total = counts.sum(axis=0)
-        share = (total - wanted) / np.maximum(total, 1)
-        return first_failure([Check("wrong_script", share > self.max_share, share, self.max_share)])
+        ratio, limit = (total - wanted) / np.maximum(total, 1), self.max_unwanted_letter_ratio
+        return first_failure([Check("wrong_script", ratio > limit, ratio, limit)])
 
 
 def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
@@ -146,7 +154,7 @@ def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
 
 @kernel
 def _ascii_letters(data, at, end):  # type: ignore[no-untyped-def]
-    """Letters up to the next byte outside ASCII: (how many, where that byte is, or `end`)."""
+    """The letters before the next byte outside ASCII, and where that byte is, or `end`."""
     letters = 0
     while at < end and data[at] < 0x80:
         letters += is_letter(data[at])
@@ -157,15 +165,17 @@ def _ascii_letters(data, at, end):  # type: ignore[no-untyped-def]
 @kernel
 def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     rows = len(offsets) - 1
-    result = np.zeros((rows, 11), np.int64)
+    result = np.zeros((rows, len(SCRIPTS)), np.int64)
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
         while True:
+            # ASCII letters are counted without decoding; each other character is looked up by its block.
             letters, at = _ascii_letters(data, at, end)
-            result[row, 0] += letters
+            result[row, _LATIN] += letters
             if at == end:
                 break
-            point, at = code_point(data, at)
+            point, width = decode(data, at)
+            at += width
             script = _NUMBERS[np.searchsorted(_STARTS, point, "right") - 1]
             if script >= 0:
                 result[row, script] += 1

@@ -1,45 +1,79 @@
 """What a stage is, and how a list of stages is applied to a table of records.
 
-A stage is a frozen value: its fields are its parameters and its one method is its work on an Arrow table.
-Filters judge and never rewrite; transforms rewrite and never drop. Keeping the two apart is what makes a
-dropped record auditable: it is written down exactly as it was judged.
+A stage is a frozen value: its fields are its parameters, and its one method works on an Arrow table. Filters judge and
+never rewrite; transforms rewrite and never drop. A dropped record is therefore written exactly as it was judged.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 VERDICT = pa.struct([("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64())])
-"""A filter's answer for one record: null = kept, else why, with the measured value and the limit it broke."""
+"""A filter's answer for one record: null keeps it; otherwise the reason, the measured value and the limit it broke."""
 
 DROP_FIELDS = (
     pa.field("stage", pa.string(), False),
     pa.field("reason", pa.string(), False),
     pa.field("evidence", pa.string(), False),
 )
-"""What a dropped record carries beside itself. `evidence` is a JSON object."""
+"""Columns that a dropped record has beside its own. `evidence` is a JSON object."""
+
+
+class RenamedKeyWarning(FutureWarning):
+    """A recipe uses the former name of a parameter, which still works.
+
+    A FutureWarning, because Python shows those to users by default and hides a DeprecationWarning.
+    """
 
 
 class Stage(BaseModel):
-    """A frozen value whose fields are its parameters; unknown fields are errors.
+    """A frozen value whose fields are its parameters. Unknown fields are errors.
 
-    Subclasses fix `kind`, its name in recipes.
+    Subclasses fix `kind`, the stage's name in recipes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    RENAMED_KEYS: ClassVar[Mapping[str, str]] = {}
+    """Former names of parameters and their names now. A recipe may use either, the former with a warning."""
+
     kind: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not cls.RENAMED_KEYS.keys() & values.keys():
+            return values
+        renamed: dict[Any, Any] = {}
+        for key, value in values.items():
+            name = cls.RENAMED_KEYS.get(key, key)
+            if name in renamed or (name != key and name in values):
+                raise ValueError(f"`{key}` is the former name of `{name}`; write `{name}` once")
+            if name != key:
+                kind = cls.model_fields["kind"].default
+                message = f"stage {kind}: `{key}` is now called `{name}`; the former name still works"
+                warnings.warn(message, RenamedKeyWarning, stacklevel=2)
+            renamed[name] = value
+        return renamed
+
     def parameters(self) -> dict[str, Any]:
-        """Everything the stage's output depends on, JSON-able: its fields, and the class's `version` if it has one."""
-        return {**self.model_dump(mode="json"), "version": getattr(type(self), "VERSION", 1)}
+        """Everything that the stage's output depends on, as JSON values: its fields, and the class's VERSION, else 1.
+
+        The result is hashed into step keys, so its keys are a file format. Parameters keep their former names here:
+        renaming one in recipes does not change the key of any step.
+        """
+        former = {name: key for key, name in self.RENAMED_KEYS.items()}
+        fields = {former.get(name, name): value for name, value in self.model_dump(mode="json").items()}
+        return {**fields, "version": getattr(type(self), "VERSION", 1)}
 
 
 class Filter(Stage):
@@ -48,9 +82,9 @@ class Filter(Stage):
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Return one VERDICT per record (`len(records)` rows, in order); null keeps the record.
 
-        A verdict depends on the record alone, never on the others in the table: shards are cut anywhere.
+        A verdict depends on the record alone, never on the other records of the table: shards are cut anywhere.
         """
-        raise TypeError(f"{type(self).__name__} does not judge")
+        raise TypeError(f"{type(self).__name__} does not implement judge")
 
 
 class Transform(Stage):
@@ -58,27 +92,28 @@ class Transform(Stage):
 
     def rewrite(self, records: pa.Table) -> pa.Table:
         """Return the same rows in the same order, with columns replaced or appended."""
-        raise TypeError(f"{type(self).__name__} does not rewrite")
+        raise TypeError(f"{type(self).__name__} does not implement rewrite")
 
 
 class Outcome(NamedTuple):
-    """What stages made of a table: `rows in = kept.num_rows + dropped.num_rows`, always."""
+    """What stages make of a table. The rows of `kept` and `dropped` add up to the rows of the input."""
 
     kept: pa.Table
     dropped: pa.Table
 
 
 def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
-    """Run `stages` in order over `records`; a record dropped by one is not seen by the next transform.
+    """Run `stages` in order over `records`. A record dropped by one stage does not reach the next transform.
 
-    A record's reason is the first filter's that fails it. `dropped` has the columns that `records` came in with, as
-    they stood when the record was judged, plus `stage`, `reason` and `evidence`. Both tables keep the order of the
-    input (dropped: by stage, then input).
+    A record's reason is that of the first filter it fails. `dropped` has the columns of `records`, as they were when
+    the record was judged, and DROP_FIELDS. Both tables keep the order of the input (`dropped`: by stage, then input).
+
+    Raises: TypeError: for a stage that is neither a Filter nor a Transform.
     """
     columns = records.column_names
     table, dropped = records.combine_chunks(), []
-    # Filters in a row judge the same table, and what failed is taken out once for all of them: copying the text that is
-    # kept would cost more than most of them do.
+    # Consecutive filters judge the same table, and the rows that any of them failed are taken out once, before the next
+    # transform. Copying the kept text after each filter would cost more than most filters do.
     alive = np.ones(table.num_rows, np.bool_)
     for stage in stages:
         if isinstance(stage, Transform):
@@ -92,14 +127,13 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
             )
             failed = np.asarray(verdicts.is_valid()) & alive
             if failed.any():
-                dropped.append(
-                    mark(table.select(columns).filter(pa.array(failed)), stage.kind, verdicts.filter(pa.array(failed)))
-                )
+                mask = pa.array(failed)
+                dropped.append(mark_verdicts(table.select(columns).filter(mask), stage.kind, verdicts.filter(mask)))
                 alive &= ~failed
         else:
             raise TypeError(f"{stage.kind}: a stage is a Filter or a Transform")
     kept = _keep(table, alive)
-    empty = mark(records.slice(0, 0), "", pa.array([], VERDICT))
+    empty = mark_verdicts(records.slice(0, 0), "", pa.array([], VERDICT))
     outcome = Outcome(kept, pa.concat_tables([empty, *dropped]))
     assert outcome.kept.num_rows + outcome.dropped.num_rows == records.num_rows
     return outcome
@@ -109,22 +143,34 @@ def _keep(table: pa.Table, alive: npt.NDArray[np.bool_]) -> pa.Table:
     return table if alive.all() else table.filter(pa.array(alive))
 
 
-def mark(records: pa.Table, stage: str, verdicts: pa.StructArray) -> pa.Table:
-    """Append stage, reason and evidence to records that a filter failed (verdicts all valid, one per record)."""
-    reasons = verdicts.field("reason")
+def mark(records: pa.Table, stage: str, reasons: pa.Array | str, evidence: pa.Array | Sequence[str]) -> pa.Table:
+    """Append DROP_FIELDS to dropped records [rows]: the one way in which a row is marked as dropped.
+
+    reasons: string [rows], or one reason for all rows. evidence: a JSON object for each row, string [rows].
+    """
+    rows = records.num_rows
+    columns = (
+        pa.array([stage] * rows, pa.string()),
+        pa.array([reasons] * rows, pa.string()) if isinstance(reasons, str) else reasons,
+        evidence if isinstance(evidence, pa.Array | pa.ChunkedArray) else pa.array(evidence, pa.string()),
+    )
+    for field, column in zip(DROP_FIELDS, columns, strict=True):
+        records = records.append_column(field, column)
+    return records
+
+
+def mark_verdicts(records: pa.Table, stage: str, verdicts: pa.StructArray) -> pa.Table:
+    """`mark` for records that a filter failed. verdicts: VERDICT [rows], none null; their values are the evidence."""
     values, thresholds = verdicts.field("value").to_pylist(), verdicts.field("threshold").to_pylist()
-    # A loop over the dropped only; JSON numbers must be finite, so a missing measure is left out.
+    # A loop over dropped records only. JSON has no NaN and no infinity, so such a measure is left out.
     evidence = [
         json.dumps(
             {
-                k: round(x, 6)
-                for k, x in (("value", v), ("threshold", t))
-                if x is not None and x == x and abs(x) != float("inf")
+                name: round(number, 6)
+                for name, number in (("value", value), ("threshold", threshold))
+                if number is not None and math.isfinite(number)
             }
         )
-        for v, t in zip(values, thresholds, strict=True)
+        for value, threshold in zip(values, thresholds, strict=True)
     ]
-    marks = [pa.array([stage] * len(records), pa.string()), reasons, pa.array(evidence, pa.string())]
-    for field, column in zip(DROP_FIELDS, marks, strict=True):
-        records = records.append_column(field, column)
-    return records
+    return mark(records, stage, verdicts.field("reason"), evidence)

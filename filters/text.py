@@ -1,4 +1,7 @@
-"""The text that a filter judges, and what kernels ask of its bytes."""
+"""The text that a filter judges, and the properties of bytes that kernels share.
+
+A word is a run of bytes between ASCII white space. A character is a Unicode code point.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,26 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from dedup.kernel import kernel
 
 On = Literal["instruction", "response", "both"]
-"""The text a filter judges. `both` is the record as one document: instruction, line feed, response."""
+"""The text that a filter judges. `both` is the record as one document: instruction, line feed, response."""
 
+# The joined documents of the last table, and that table.
 _documents: tuple[weakref.ref[pa.Table], pa.StringArray] | None = None
 
 
 def text(records: pa.Table, on: On) -> pa.StringArray:
-    """The text to judge, one contiguous array [rows].
+    """The text to judge, one array [rows].
 
-    The joined documents of the last table are kept while that table lives: every filter of a recipe asks for them.
+    The documents of the last table are kept while that table lives, because every filter of a recipe needs them.
     """
     global _documents
     if on != "both":
-        return contiguous(records[on])
+        return as_array(records[on])
     if _documents is None or _documents[0]() is not records:
-        joined = pc.binary_join_element_wise(contiguous(records["instruction"]), contiguous(records["response"]), "\n")
+        joined = pc.binary_join_element_wise(as_array(records["instruction"]), as_array(records["response"]), "\n")
         _documents = (weakref.ref(records, _forget), joined)
     return _documents[1]
 
@@ -39,22 +44,15 @@ def _forget(table: weakref.ref[pa.Table]) -> None:
         _documents = None
 
 
-def contiguous(column: pa.ChunkedArray) -> pa.StringArray:
-    """The column as one array, without a copy where it is one already."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def holding(texts: pa.StringArray, literal: str) -> npt.NDArray[np.int64]:
-    """The rows [n] that hold `literal`, ascending: a hint, found ten times faster than a pattern, of where to look."""
+def rows_with(texts: pa.StringArray, literal: str) -> npt.NDArray[np.int64]:
+    """The rows [n] that contain `literal`, ascending. A literal is found ten times faster than a pattern, so a filter
+    looks for its pattern only in rows with a literal part of it."""
     return np.flatnonzero(pl.Series(texts).str.contains(literal, literal=True).to_numpy())
 
 
 def strings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32]) -> pa.StringArray:
-    """The array whose memory `offsets` and `data` are; data must be valid UTF-8 between offsets."""
+    """A string array [rows] over the memory of `data` and `offsets` [rows + 1]. `data` must be valid UTF-8."""
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
-
-
-# What kernels ask of bytes. Words are runs between ASCII white space; characters are Unicode code points.
 
 
 @kernel
@@ -71,5 +69,5 @@ def is_letter(byte: int) -> bool:
 
 @kernel
 def starts_character(byte: int) -> bool:
-    """Whether the byte begins a code point, in UTF-8."""
+    """Whether the byte is the first of a code point in UTF-8."""
     return (byte & 0xC0) != 0x80

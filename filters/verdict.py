@@ -1,4 +1,4 @@
-"""From measured columns to verdicts: the first check that fails names the reason."""
+"""From measured columns to verdicts: the first check that fails gives the reason."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from filters.stage import VERDICT
 
 
 class Check(NamedTuple):
-    """One rule: records where `failed` are dropped for `reason`, with the value measured and the limit it broke.
+    """One rule of a filter: records where `failed` is true are dropped for `reason`.
 
-    failed: bool [rows]; value: float or int [rows]; threshold: the limit, in the value's unit.
+    failed: bool [rows]; value: float or int [rows], what was measured; threshold: the limit, in the value's unit.
     """
 
     reason: str
@@ -25,19 +25,19 @@ class Check(NamedTuple):
 
 
 def first_failure(checks: Sequence[Check]) -> pa.StructArray:
-    """VERDICT [rows]: for each record the first of `checks` that fails, null where none does.
+    """VERDICT [rows]: for each record the first of `checks` that fails, or null.
 
-    The order of the checks is part of a filter's meaning: a record has one reason, so that the counts by
-    reason add up to the number of dropped rows.
+    The order of the checks is part of a filter's meaning. A record has one reason, so that the counts by reason add up
+    to the number of dropped rows.
     """
     assert checks, "a filter makes at least one check"
     rows = len(checks[0].failed)
-    which = np.full(rows, -1, np.int32)
+    which = np.full(rows, -1, np.int32)  # the check that failed, by its place in `checks`
     values = np.zeros(rows, np.float64)
-    for index, check in enumerate(checks):
+    for place, check in enumerate(checks):
         assert len(check.failed) == rows and len(check.value) == rows, check.reason
         new = check.failed & (which < 0)
-        which[new] = index
+        which[new] = place
         values[new] = check.value[new].astype(np.float64)
     kept = which < 0
     names = pa.array([check.reason for check in checks], pa.string())

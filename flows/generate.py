@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from training.finding import find_checkpoint
-from training.inference.generate import answer, load
+from training.inference.generate import load_text_generator
+from training.provenance import find_checkpoint
 
 
 class GenerateAnswer(BaseModel):
@@ -25,14 +25,15 @@ def generate(
     condition: str = "direct",
     max_tokens: int = 256,
     root: str = "./winnow-data",
+    device: str = "auto",
 ) -> GenerateAnswer:
     """Generate the response of a checkpoint to one instruction, greedily.
 
     checkpoint: a checkpoint's folder, a training folder, or `latest`. condition: tags as in the corpus, comma-joined.
-    max_tokens: the longest response.
+    max_tokens: the longest response. device: `auto` (a GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.
 
     Raises: WinnowError: if there is no such checkpoint, or an unknown condition.
     """
     folder = find_checkpoint(checkpoint, root)
-    (response,) = answer(load(folder), [instruction], condition, max_tokens)
+    (response,) = load_text_generator(folder, device=device).answer([instruction], condition, max_tokens)
     return GenerateAnswer(checkpoint=folder, condition=condition, instruction=instruction, response=response)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from flows.console import current_console
-from pipelines.audit.similar import found_share, settings_of
+from pipelines.audit.similar import SimilarRow, found_share, settings_of
 from pipelines.audit.similar import similar as find_similar
 from pipelines.errors import WinnowError
 from pipelines.ledger import storage
@@ -23,21 +23,20 @@ CURVE_PERCENT = (50, 60, 70, 80, 90)
 class SimilarAnswer(BaseModel):
     """The rows of a corpus that are similar to a text. `winnow similar --json` prints it.
 
-    rows: of the corpus. met: rows that share a band with the text. fields, ngram, unit: how texts are compared.
-    found_share: Jaccard -> share of the rows with it that are found. matches: whole rows, each with its exact
-    `jaccard`, the highest first.
+    rows: of the corpus. candidates: rows that the index returned. fields, ngram, unit: how texts are compared.
+    found_share: Jaccard -> share of the rows with it that the search finds. matches: the highest Jaccard first.
     """
 
     model_config = ConfigDict(frozen=True)
 
     run: str
     rows: int
-    met: int
+    candidates: int
     fields: tuple[str, ...]
     ngram: int
     unit: str
     found_share: dict[str, float]
-    matches: tuple[dict[str, Any], ...]
+    matches: tuple[SimilarRow, ...]
 
 
 def similar(
@@ -62,12 +61,12 @@ def similar(
     return SimilarAnswer(
         run=recorded.id,
         rows=result.rows,
-        met=result.met,
-        fields=tuple(fields),
+        candidates=result.candidates,
+        fields=fields,
         ngram=ngram,
         unit=unit,
         found_share={f"{percent / 100:.1f}": round(found_share(percent / 100), 4) for percent in CURVE_PERCENT},
-        matches=tuple({"jaccard": round(match.jaccard, 4), **match.row} for match in result.matches),
+        matches=tuple(match.model_copy(update={"jaccard": round(match.jaccard, 4)}) for match in result.matches),
     )
 
 

@@ -1,15 +1,15 @@
-"""Who may look at whom in a packed batch, and ways to compute it.
+"""PrefixLM attention over a packed batch: the mask, and several ways to compute it.
 
-A batch is a row of sequences without padding. A sequence is a prefix (the instruction, whose tokens all see each other)
-and a suffix (the response, whose tokens see the prefix and what went before them):
+A batch is a row of sequences without padding. A sequence is a prefix (the instruction; its tokens see each other) and a
+suffix (the response; its tokens see the prefix and the suffix tokens before them):
 
     allow(q, k)  =  same sequence  and  ( k <= q  or  (q < p and k < p) )             p = prefix length
 
-`reference` writes that line down as a dense [N, N] mask. `attend` computes the same with two small attention calls per
-group of sequences of like length, prefix rows and suffix rows, so neither other sequences nor the forbidden corner
-(prefix looking at suffix) cost anything. It holds when every response is one token long and there are no suffix rows.
-On a GPU `attend` makes the same two passes with kernels that take sequences of any length (`attend_varlen`), and
-`flexible` leaves all to FlexAttention; which is the faster there, `python -m tests.benchmarks.gpu` says.
+`reference` applies this mask as a dense [N, N] matrix. `attend` groups sequences of similar length and makes two
+attention calls per group, one for prefix rows and one for suffix rows. Neither other sequences nor the pairs (prefix
+query, suffix key) are computed. There may be no suffix rows at all, if every response is one token long. On a GPU
+`attend` makes the same two passes with variable-length kernels (`attend_varlen`). `flexible` uses FlexAttention.
+`python -m tests.benchmarks.gpu` compares the two.
 
 Shape suffixes: N tokens, H heads, K head width, S sequences of a group, P and C its longest prefix and suffix.
 """
@@ -26,53 +26,60 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-PADDING = 1.25
-"""Sequences share a group while the longest is at most this many times the shortest."""
+MAX_LENGTH_RATIO = 1.25
+"""Sequences share a group if the longest is at most this many times as long as the shortest. It limits padding."""
 
+FREE_PADDING = 16
+"""Tokens of padding allowed whatever the ratio: for short sequences another attention call costs more."""
 
-WRITTEN_OUT = 1 << 22
-"""Scores of an attention call in bf16 that may lie in memory until its gradient is taken: 8 MB a call."""
+MAX_STORED_SCORES = 1 << 22
+"""Largest number of bf16 scores that an attention call may store for its backward pass: 8 MB per call."""
 
 
 class Group(NamedTuple):
-    """Sequences of like length, laid out side by side. Rows of padding point at row 0; nobody reads their results."""
+    """Sequences of similar length, padded to one shape. Padding rows point at row 0; their results are not used."""
 
-    rows_SL: Tensor  # int64: P prefix rows, then C suffix rows of each sequence
+    rows_SL: Tensor  # int64: rows of the batch; per sequence P prefix rows, then C suffix rows
     prefix: int  # P
-    prefix_mask: Tensor | None  # [S, 1, 1, P], 0 or -inf; None where all prefixes are equally long
-    suffix_mask: Tensor | None  # [S or 1, 1, C, P + C]; None where there are no suffix rows
+    prefix_mask: Tensor | None  # [S, 1, 1, P], 0 or -inf; None if all prefixes are equally long
+    suffix_mask: Tensor | None  # [S or 1, 1, C, P + C]; None if there are no suffix rows
 
 
 class Passes(NamedTuple):
-    """Prefix rows, suffix rows and whole sequences, where each sequence's begin and end among them, and the longest."""
+    """The same sequences for variable-length kernels: prefix rows, suffix rows and complete sequences."""
 
     prefix_rows: Tensor  # int64
-    suffix_rows: Tensor  # int64, perhaps none
-    prefix_bounds: Tensor  # int32 [S + 1]
-    suffix_bounds: Tensor
-    bounds: Tensor
+    suffix_rows: Tensor  # int64, may be empty
+    prefix_bounds: Tensor  # int32 [S + 1]: where each sequence's prefix begins among all prefix rows
+    suffix_bounds: Tensor  # int32 [S + 1]
+    bounds: Tensor  # int32 [S + 1]: where each sequence begins in the batch
     longest_prefix: int
     longest_suffix: int
     longest: int
 
 
-class Layout(NamedTuple):
-    """The sequences of a packed batch, and how `attend` groups them."""
+class AttentionPlan(NamedTuple):
+    """The sequences of a packed batch and how `attend` groups them."""
 
     prefix_lengths: tuple[int, ...]
     suffix_lengths: tuple[int, ...]
     groups: tuple[Group, ...]
-    order_N: Tensor  # int64: where each token's result stands among the groups' results
+    order_N: Tensor  # int64: index of each token's result among the concatenated results of the groups
     passes: Passes
 
 
 Lengths = Sequence[int] | NDArray[np.int64]
 
 
-def layout(prefix_lengths: Lengths, suffix_lengths: Lengths, dtype: torch.dtype = torch.float32) -> Layout:
+def plan_attention(
+    prefix_lengths: Lengths, suffix_lengths: Lengths, dtype: torch.dtype = torch.float32
+) -> AttentionPlan:
     """Plan attention for sequences of these lengths (prefix >= 1, suffix >= 0), for q, k and v of `dtype`.
 
-    Done once per batch: the plan serves every attention call of the step.
+    One plan per batch serves every attention call of the step. Its tensors are on the CPU.
+
+    Raises:
+        ValueError: if there are no sequences, or one has no prefix token.
     """
     prefixes = np.asarray(prefix_lengths, dtype=np.int64)
     suffixes = np.asarray(suffix_lengths, dtype=np.int64)
@@ -82,33 +89,38 @@ def layout(prefix_lengths: Lengths, suffix_lengths: Lengths, dtype: torch.dtype 
     starts = np.cumsum(lengths) - lengths
     order_N = np.empty(int(lengths.sum()), dtype=np.int64)
     groups, placed = [], 0
-    for members in _alike(prefixes, suffixes):
+    for members in _similar_lengths(prefixes, suffixes):
         p, c, start = prefixes[members, None], suffixes[members, None], starts[members, None]
         P, C = int(p.max()), int(c.max())
         column_P, column_C = np.arange(P), np.arange(C)
         rows = np.concatenate((start + column_P, start + p + column_C), 1)
         real = np.concatenate((column_P < p, column_C < c), 1)
         rows[~real] = 0
-        # Results come out as all prefix rows [S, P], then all suffix rows [S, C].
+        # `attend` returns the results of a group as all prefix rows [S, P], then all suffix rows [S, C].
         S = len(members)
         place = np.concatenate((np.arange(S * P).reshape(S, P), S * P + np.arange(S * C).reshape(S, C)), 1)
         order_N[rows[real]] = placed + place[real]
         placed += S * (P + C)
         even = int(p.min()) == P
-        # A suffix row of padding (beyond c) sees the prefix as well: a row that sees nothing would be NaN.
+        # Padding rows of the suffix (beyond c) see the prefix too: a softmax over no keys would be NaN.
         prefix_SCP = np.broadcast_to((column_P < p)[:, None, :], (S, C, P))
         past_SCC = np.broadcast_to(column_C <= column_C[:, None], (S, C, C))
-        seen = np.concatenate((prefix_SCP, past_SCC), 2)
+        visible = np.concatenate((prefix_SCP, past_SCC), 2)
         groups.append(
             Group(
                 rows_SL=torch.from_numpy(rows),
                 prefix=P,
                 prefix_mask=None if even else _additive(column_P < p, dtype)[:, None, None, :],
-                suffix_mask=_additive(seen[:1] if even else seen, dtype)[:, None] if C else None,
+                suffix_mask=_additive(visible[:1] if even else visible, dtype)[:, None] if C else None,
             )
         )
-    told = (tuple(prefixes.tolist()), tuple(suffixes.tolist()))
-    return Layout(*told, tuple(groups), torch.from_numpy(order_N), _passes(prefixes, suffixes))
+    return AttentionPlan(
+        prefix_lengths=tuple(prefixes.tolist()),
+        suffix_lengths=tuple(suffixes.tolist()),
+        groups=tuple(groups),
+        order_N=torch.from_numpy(order_N),
+        passes=_passes(prefixes, suffixes),
+    )
 
 
 def _passes(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> Passes:
@@ -130,16 +142,17 @@ def _passes(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> Passes:
     )
 
 
-def _alike(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Sequence numbers in groups of like prefix and suffix length, so that padding stays small."""
+def _similar_lengths(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Indices of sequences in groups of similar prefix and suffix length, longest first."""
     waiting = np.lexsort((suffixes, prefixes))[::-1]
     groups = []
     while len(waiting):
         p, c = prefixes[waiting[0]], suffixes[waiting[0]]
-        # Short ones are worth padding to 16 whatever the proportion: a call costs more than the rows.
-        near = (prefixes[waiting] * PADDING + 16 >= p) & (np.abs(suffixes[waiting] - c) <= c * (PADDING - 1) + 16)
-        groups.append(waiting[near])
-        waiting = waiting[~near]
+        similar = (prefixes[waiting] * MAX_LENGTH_RATIO + FREE_PADDING >= p) & (
+            np.abs(suffixes[waiting] - c) <= c * (MAX_LENGTH_RATIO - 1) + FREE_PADDING
+        )
+        groups.append(waiting[similar])
+        waiting = waiting[~similar]
     return groups
 
 
@@ -147,36 +160,39 @@ def _additive(allowed: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(torch.from_numpy(~allowed), -torch.inf)
 
 
-def attend(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
-    """PrefixLM attention over a packed batch: a_NHK, in the dtype of the arguments; scale 1/sqrt(K)."""
+def attend(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+    """PrefixLM attention over a packed batch, scale 1/sqrt(K): a_NHK in the dtype of the arguments."""
     if q_NHK.is_cuda and q_NHK.dtype in (torch.bfloat16, torch.float16):
         return attend_varlen(plan, q_NHK, k_NHK, v_NHK)
     results = []
     for group in plan.groups:
         P = group.prefix
-        q, k, v = (_taken(x, group.rows_SL).transpose(1, 2) for x in (q_NHK, k_NHK, v_NHK))
-        a = _weighted(q[:, :, :P], k[:, :, :P], v[:, :, :P], group.prefix_mask)
+        q, k, v = (_rows(x, group.rows_SL).transpose(1, 2) for x in (q_NHK, k_NHK, v_NHK))
+        a = _attention(q[:, :, :P], k[:, :, :P], v[:, :, :P], group.prefix_mask)
         results.append(a.transpose(1, 2).flatten(0, 1))
         if group.suffix_mask is not None:
-            a = _weighted(q[:, :, P:], k, v, group.suffix_mask)
+            a = _attention(q[:, :, P:], k, v, group.suffix_mask)
             results.append(a.transpose(1, 2).flatten(0, 1))
-    together = torch.cat(results)
-    return together if len(plan.prefix_lengths) == 1 else together.index_select(0, plan.order_N)
+    grouped = torch.cat(results)
+    return grouped if len(plan.prefix_lengths) == 1 else grouped.index_select(0, plan.order_N)
 
 
-def _taken(x_NHK: Tensor, rows_SL: Tensor) -> Tensor:
-    """The rows of a group, [S, L, H, K]. Those of one sequence lie together and are not copied."""
+def _rows(x_NHK: Tensor, rows_SL: Tensor) -> Tensor:
+    """The rows of a group, [S, L, H, K]. The rows of a single sequence are contiguous, so that case is a view."""
     S, L = rows_SL.shape
     if S == 1:
         return x_NHK.narrow(0, int(rows_SL[0, 0]), L)[None]
     return x_NHK.index_select(0, rows_SL.flatten()).view(S, L, *x_NHK.shape[1:])
 
 
-def _weighted(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """One attention call, [S, H, rows, K] each. torch's kernel for a CPU multiplies in float32 whatever it is given; in
-    bf16 two products and a softmax take half its time, as long as their scores stay small."""
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """One attention call on tensors [S, H, rows, K].
+
+    torch's CPU kernel computes in float32 for every dtype. In bf16, two matrix products and a softmax take half its
+    time, as long as the scores are few enough to store.
+    """
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    if q.is_cuda or q.dtype != torch.bfloat16 or scores > WRITTEN_OUT:
+    if q.is_cuda or q.dtype != torch.bfloat16 or scores > MAX_STORED_SCORES:
         return F.scaled_dot_product_attention(q, k, v, mask)
     scores_SHCL: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
@@ -185,16 +201,18 @@ def _weighted(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def attend_varlen(
-    plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, kernel: Callable[..., Any] | None = None
+    plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, kernel: Callable[..., Any] | None = None
 ) -> Tensor:
-    """The same as `attend` by two calls of FlashAttention's variable-length kernel (bf16 or fp16, on a GPU).
+    """`attend` by two calls of FlashAttention's variable-length kernel (bf16 or fp16, on a GPU).
 
-    Prefix rows among themselves, then suffix rows, causally, over their whole sequences: the kernel aligns a causal
-    mask at the last row and column, so suffix row c sees the prefix and c + 1 of the suffix. There is no second call
-    where no sequence has suffix rows; upstream's backward pass aborts there.
+    The first call computes prefix rows among themselves. The second computes suffix rows over their full sequences with
+    a causal mask. The kernel aligns that mask at the last row and column, so suffix row c sees the prefix and c + 1
+    suffix tokens. The second call is left out if no sequence has suffix rows: the kernel's backward pass aborts there.
+
+    kernel: replaces `torch.nn.attention.varlen.varlen_attn`, which needs a GPU, in tests.
     """
     if kernel is None:
-        # Here, since it loads all of torch's compiler, more than a second that a CPU has no use for.
+        # Imported here: it loads torch's compiler, which takes more than a second and is not needed on a CPU.
         from torch.nn.attention.varlen import varlen_attn
 
         kernel = cast(Callable[..., Any], varlen_attn)
@@ -212,10 +230,10 @@ def attend_varlen(
     return a_NHK
 
 
-def flexible(plan: Layout, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`attend` for this plan by FlexAttention: (q_NHK, k_NHK, v_NHK) -> a_NHK. Its block mask is made once, here.
+def flexible(plan: AttentionPlan, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`attend` for this plan by FlexAttention: (q_NHK, k_NHK, v_NHK) -> a_NHK. The block mask is made once, here.
 
-    It is compiled on a GPU; on a CPU it is as slow as `reference`, and has no gradient.
+    Compiled on a GPU. On a CPU it is as slow as `reference` and has no gradient.
     """
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -246,8 +264,8 @@ def _compiled_flex() -> Callable[..., Any]:
     return torch.compile(flex_attention)
 
 
-def reference(plan: Layout, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
-    """The same as `attend`, from the definition: one softmax over a dense [N, N] mask."""
+def reference(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+    """`attend` by definition: one softmax over a dense [N, N] mask."""
     lengths = torch.tensor(plan.prefix_lengths) + torch.tensor(plan.suffix_lengths)
     sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     row_N = torch.arange(len(sequence_N))

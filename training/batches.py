@@ -1,12 +1,11 @@
-"""Packed shards, memory-mapped, to batches.
+"""Memory-mapped pack shards, and the batches made of them.
 
-A shard is an Arrow file whose rows are packs: some sequences of instruction and response tokens that together fill at
-most `capacity` token slots. A global batch is `batch_packs` consecutive packs; of W workers, worker r takes the packs
-r, r + W, ... So which rows a step trains on is a function of the step alone, not of the number of workers, of a
-sampler's state or of what happened before: step s uses packs [(s - 1) * batch_packs, s * batch_packs).
+A shard is an Arrow file whose rows are packs: sequences of instruction and response tokens that together fill at most
+`capacity` token slots. Step s trains on the packs [(s - 1) * batch_packs, s * batch_packs), counted over all training
+shards in order; of W workers, worker r takes the packs r, r + W, ... of them. The rows of a step are therefore a
+function of the step alone: there is no sampler state, and the number of workers does not matter.
 
-Only the pages of the packs in use are in memory. Packs of the rows that are held out for validation lie in shards of
-their own, which say so; training does not see them.
+Only the pages of packs in use are in memory. Validation packs are in shards of their own, marked in their metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,24 +26,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.errors import InputError, WinnowError
-from training.attention import Layout, layout
+from training.attention import AttentionPlan, plan_attention
 from training.configs import Objective
 
 Split = Literal["train", "validation"]
 
 CPU = torch.device("cpu")
 
-COLUMNS = ("tokens", "instruction_lengths", "response_lengths", "ids")
+PACK_COLUMNS = ("tokens", "instruction_lengths", "response_lengths", "ids")
 
 
 class ShardError(InputError):
-    """A pack shard that cannot be trained on; the message names the file and what is wrong with it."""
+    """A pack shard that cannot be used for training. The message names the file and the reason."""
 
 
 class PackInfo(NamedTuple):
-    """What the shards' metadata says of all of them."""
+    """Metadata common to all shards of a pack step."""
 
-    context: int  # tokens of the longest sequence
+    context: int  # largest number of tokens of a sequence
     capacity: int  # token slots of a pack: context - 1
     vocab_size: int
     epochs: int
@@ -52,7 +51,7 @@ class PackInfo(NamedTuple):
 
 
 class Pack(NamedTuple):
-    """One pack: `tokens` is each sequence's instruction, then its response, one after another."""
+    """One pack. `tokens` holds, for each sequence, the instruction and then the response."""
 
     tokens: NDArray[np.integer]
     instruction_lengths: NDArray[np.integer]
@@ -69,41 +68,48 @@ class Batch(NamedTuple):
     rows_M: Tensor  # int64: rows of the input that have a label
     labels_M: Tensor  # int64
     sequence_M: Tensor  # int64: the sequence (0..S-1) a label belongs to
-    plan: Layout
+    plan: AttentionPlan
     ids: tuple[str, ...]  # record ids, one per sequence
-    # of the whole step, over all workers
+    # of the step, summed over all workers
     labelled: int  # labels
     sequences: int
     inputs: int  # input tokens
-    digest: str  # of the step's packs, ids included
+    digest: str  # of the step's packs, record ids included
     epoch: int
 
 
 class Packs(Sequence[Pack]):
-    """The packs of one split of `shards`, in order, without reading them. Of validation there may be none."""
+    """The packs of one split of `shards`, in order. They are read on access. The validation split may be empty."""
 
     info: PackInfo
 
     def __init__(self, shards: Sequence[str], split: Split = "train") -> None:
-        """Map the shards. Raises ShardError for none, an unreadable or foreign one, or two that do not fit together."""
+        """Map the shards.
+
+        Raises:
+            ShardError: if there are no shards or no training packs, if one cannot be read or is not a pack shard, or if
+                the shards come from different pack steps.
+        """
         if not shards:
-            raise ShardError("no pack shards to train on: give at least one Arrow file of the pack step")
+            raise ShardError("no pack shards to train on: name at least one Arrow file of the pack step")
         tables = [_open(path) for path in shards]
-        places = [_place(path, table.schema) for path, table in zip(shards, tables, strict=True)]
-        self.info = places[0].info
-        for path, place in zip(shards, places, strict=True):
-            if place.info != self.info:
-                raise ShardError(f"{path} was packed differently from {shards[0]}: {place.info} is not {self.info}")
-        mine = [index for index, place in enumerate(places) if place.split == split]
-        self.shards = [shards[index] for index in mine]
-        self._tables = [tables[index] for index in mine]
-        self._epochs = [places[index].epoch for index in mine]
+        metadata = [_metadata(path, table.schema) for path, table in zip(shards, tables, strict=True)]
+        self.info = metadata[0].info
+        for path, shard_metadata in zip(shards, metadata, strict=True):
+            if shard_metadata.info != self.info:
+                raise ShardError(
+                    f"{path} was packed differently from {shards[0]}: {shard_metadata.info} is not {self.info}"
+                )
+        of_split = [index for index, shard_metadata in enumerate(metadata) if shard_metadata.split == split]
+        self.shards = [shards[index] for index in of_split]
+        self._tables = [tables[index] for index in of_split]
+        self._epochs = [metadata[index].epoch for index in of_split]
         batches = [(shard, batch) for shard, table in enumerate(self._tables) for batch in table.to_batches()]
         self._batches = [batch for _, batch in batches]
         self._shard_of = [shard for shard, _ in batches]
         self._ends: list[int] = list(itertools.accumulate(batch.num_rows for batch in self._batches))
         if split == "train" and not len(self):
-            raise ShardError(f"the {len(shards)} pack shards hold no packs to train on, {shards[0]} among them")
+            raise ShardError(f"the {len(shards)} pack shards contain no training packs (the first is {shards[0]})")
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -113,14 +119,19 @@ class Packs(Sequence[Pack]):
         return self._epochs[self._shard_of[bisect.bisect_right(self._ends, index)]]
 
     def __getitem__(self, index: int) -> Pack:  # type: ignore[override]
-        """Pack `index`. Raises ShardError if its lengths do not add up or a token is outside the vocabulary."""
+        """Pack `index`.
+
+        Raises:
+            IndexError: if there is no such pack.
+            ShardError: if its lengths do not add up, or a token is outside the vocabulary.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
-        at = bisect.bisect_right(self._ends, index)
-        row = index - self._ends[at] + self._batches[at].num_rows
-        columns = [self._batches[at].column(name)[row].values for name in COLUMNS]
+        block = bisect.bisect_right(self._ends, index)
+        row = index - self._ends[block] + self._batches[block].num_rows
+        columns = [self._batches[block].column(name)[row].values for name in PACK_COLUMNS]
         tokens, instructions, responses = (c.to_numpy(zero_copy_only=True) for c in columns[:3])
-        where = f"{self.shards[self._shard_of[at]]}: pack {index}"
+        where = f"{self.shards[self._shard_of[block]]}: pack {index}"
         count = len(columns[3])
         if len(tokens) != instructions.sum() + responses.sum() or {len(instructions), len(responses)} != {count}:
             raise ShardError(f"{where}: the lengths of its {count} sequences do not add up to {len(tokens)} tokens")
@@ -131,7 +142,7 @@ class Packs(Sequence[Pack]):
         return Pack(tokens, instructions, responses, columns[3].to_pylist())
 
     def fingerprint(self) -> str:
-        """A name for this data, the same on any machine: of each shard's size, metadata, first and last pack."""
+        """A hash of this data, the same on every machine: of each shard's size, metadata, first and last pack."""
         digest = hashlib.blake2b(digest_size=16)
         first = 0
         for table in self._tables:
@@ -151,29 +162,31 @@ def _digest(digest: hashlib.blake2b, packs: Sequence[Pack]) -> None:
 
 def assemble(
     packs: Sequence[Pack],
-    mine: slice,
+    share: slice,
     epoch: int,
     dtype: torch.dtype = torch.float32,
     objective: Objective = "prefix_lm",
     step: int = 0,
 ) -> Batch:
-    """The batch of the worker that trains on `packs[mine]` of a step's `packs`. `dtype` is attention's.
+    """The batch of the worker that trains on `packs[share]` of a step's `packs`.
 
-    A sequence of n instruction and m response tokens gives n + m - 1 inputs (all but its last token) and m labels: the
-    input rows n - 1 .. n + m - 2 predict the response. `causal_all` has n + m - 1 labels: every token but the first.
+    A sequence of n instruction and m response tokens gives n + m - 1 inputs (all tokens but the last) and m labels: the
+    input rows n - 1 .. n + m - 2 predict the response. `causal_all` has n + m - 1 labels: all tokens but the first.
+
+    dtype: of the attention masks.
     """
-    share = packs[mine]
-    tokens = np.concatenate([p.tokens for p in share]).astype(np.int64)
-    n = np.concatenate([p.instruction_lengths for p in share]).astype(np.int64)
-    m = np.concatenate([p.response_lengths for p in share]).astype(np.int64)
+    chosen = packs[share]
+    tokens = np.concatenate([p.tokens for p in chosen]).astype(np.int64)
+    n = np.concatenate([p.instruction_lengths for p in chosen]).astype(np.int64)
+    m = np.concatenate([p.response_lengths for p in chosen]).astype(np.int64)
     ends = np.cumsum(n + m)
     starts = ends - n - m
     sequence = np.repeat(np.arange(len(n)), n + m)
     position = np.arange(len(tokens)) - starts[sequence]
     is_input = position < (n + m - 1)[sequence]
-    everything = objective == "causal_all"
-    is_label = position >= (1 if everything else n[sequence])
-    # The input row that predicts token t stands one earlier, and each sequence before took one row less than tokens.
+    all_tokens = objective == "causal_all"
+    is_label = position >= (1 if all_tokens else n[sequence])
+    # The row that predicts token t is the one before it; each earlier sequence has one input row less than tokens.
     rows = np.flatnonzero(is_label) - 1 - sequence[is_label]
     digest = hashlib.blake2b(digest_size=16)
     _digest(digest, packs)
@@ -185,14 +198,28 @@ def assemble(
         rows_M=torch.from_numpy(rows),
         labels_M=torch.from_numpy(tokens[is_label]),
         sequence_M=torch.from_numpy(sequence[is_label]),
-        plan=layout(n, m - 1, dtype) if objective == "prefix_lm" else layout(np.ones_like(n), n + m - 2, dtype),
-        ids=tuple(itertools.chain.from_iterable(p.ids for p in share)),
-        labelled=inputs if everything else int(sum(p.response_lengths.sum() for p in packs)),
+        plan=(
+            plan_attention(n, m - 1, dtype)
+            if objective == "prefix_lm"
+            else plan_attention(np.ones_like(n), n + m - 2, dtype)
+        ),
+        ids=tuple(itertools.chain.from_iterable(p.ids for p in chosen)),
+        labelled=inputs if all_tokens else int(sum(p.response_lengths.sum() for p in packs)),
         sequences=sum(len(p.ids) for p in packs),
         inputs=inputs,
         digest=digest.hexdigest(),
         epoch=epoch,
     )
+
+
+def packs_of_step(step: int, batch_packs: int) -> range:
+    """Indices of the packs that `step` (from 1) trains on."""
+    return range((step - 1) * batch_packs, step * batch_packs)
+
+
+def step_of_pack(index: int, batch_packs: int) -> int:
+    """The step (from 1) that trains on pack `index`: the inverse of `packs_of_step`."""
+    return index // batch_packs + 1
 
 
 def batch_of_step(
@@ -205,31 +232,39 @@ def batch_of_step(
     objective: Objective = "prefix_lm",
     device: torch.device = CPU,
 ) -> Batch:
-    """The share of worker `rank` in step `step` (from 1), on `device`."""
-    first = (step - 1) * batch_packs
-    # Past the end it starts again: of validation there may be less than one batch.
-    chosen = [packs[index % len(packs)] for index in range(first, first + batch_packs)]
-    batch = assemble(chosen, slice(rank, None, world), packs.epoch(first), dtype, objective, step)
+    """The share of worker `rank` in `step` (from 1), on `device`."""
+    indices = packs_of_step(step, batch_packs)
+    # Wraps around, because the validation split may be smaller than one batch.
+    chosen = [packs[index % len(packs)] for index in indices]
+    batch = assemble(chosen, slice(rank, None, world), packs.epoch(indices.start), dtype, objective, step)
     return to_device(batch, device)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch, with all that is in it, on `device`."""
-    return batch if device == CPU else Batch(*_move(batch, device))
+    """The batch with all its tensors on `device`."""
+    return batch if device == CPU else move_tensors(batch, device)
 
 
-def _move(value: Any, device: torch.device) -> Any:
-    """`value` with every tensor in it on `device`."""
+Value = TypeVar("Value")
+
+
+def move_tensors(value: Value, device: torch.device) -> Value:
+    """`value` with every tensor in it on `device`. Looks into tuples, named or not."""
+    moved: Any = value
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple) and any(isinstance(part, Tensor | tuple) for part in value):
-        parts = [_move(part, device) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    return value
+        moved = value.to(device, non_blocking=True)
+    elif isinstance(value, tuple) and any(isinstance(part, Tensor | tuple) for part in value):
+        parts = [move_tensors(part, device) for part in value]
+        moved = type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return cast(Value, moved)
 
 
 def even_share(batch_packs: int, world: int) -> int:
-    """Packs of a batch for each of `world` workers. Raises WinnowError if they cannot take the same number."""
+    """Packs of a batch per worker.
+
+    Raises:
+        WinnowError: if `world` does not divide `batch_packs`.
+    """
     if batch_packs % world:
         raise WinnowError(
             f"{world} workers cannot share batches of {batch_packs} packs evenly: "
@@ -248,16 +283,16 @@ def batches(
     objective: Objective = "prefix_lm",
     device: torch.device = CPU,
 ) -> Iterator[Batch]:
-    """The batches of `steps`, each made in the background while the one before it is trained on."""
+    """The batches of `steps`. A thread prepares the next batch while the current one is used."""
     even_share(batch_packs, world)
     shape = {"batch_packs": batch_packs, "rank": rank, "world": world}
     make = partial(batch_of_step, packs, **shape, dtype=dtype, objective=objective, device=device)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = [pool.submit(make, step) for step in steps[:1]]
+        pending = [pool.submit(make, step) for step in steps[:1]]
         for step in steps:
-            now = ahead.pop()
-            ahead += [pool.submit(make, following) for following in (step + steps.step,) if following in steps]
-            yield now.result()
+            current = pending.pop()
+            pending += [pool.submit(make, following) for following in (step + steps.step,) if following in steps]
+            yield current.result()
 
 
 def _open(path: str) -> pa.Table:
@@ -266,25 +301,25 @@ def _open(path: str) -> pa.Table:
     except FileNotFoundError:
         raise ShardError(f"{path}: no such pack shard") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise ShardError(f"{path}: not a whole Arrow file ({error}); build it again") from None
-    missing = [name for name in COLUMNS if name not in table.column_names]
+        raise ShardError(f"{path}: not a complete Arrow file ({error}); build it again") from None
+    missing = [name for name in PACK_COLUMNS if name not in table.column_names]
     if missing:
         raise ShardError(f"{path}: not a pack shard, it lacks the columns {', '.join(missing)}")
     return table
 
 
-class _Place(NamedTuple):
-    """What a shard's metadata says: of all shards, and of this one."""
+class _ShardMetadata(NamedTuple):
+    """A shard's metadata: the part common to all shards, its epoch and its split."""
 
     info: PackInfo
     epoch: int
     split: str
 
 
-def _place(path: str, schema: pa.Schema) -> _Place:
+def _metadata(path: str, schema: pa.Schema) -> _ShardMetadata:
     try:
-        said = json.loads((schema.metadata or {})[b"winnow"])
-        info = PackInfo(*(said[key] for key in PackInfo._fields))
-        return _Place(info, int(said["epoch"]), said.get("split", "train"))
+        value = json.loads((schema.metadata or {})[b"winnow"])
+        info = PackInfo(*(value[key] for key in PackInfo._fields))
+        return _ShardMetadata(info, int(value["epoch"]), value.get("split", "train"))
     except (KeyError, ValueError) as error:
         raise ShardError(f"{path}: not a pack shard, its `winnow` metadata lacks {error}") from None

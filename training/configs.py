@@ -1,9 +1,9 @@
-"""Complete training configurations, each a function of the data's vocabulary and context.
+"""Training configurations, each a function of the data's vocabulary size and context length.
 
-    CONFIGS["xl"](65536, 4097)  ->  everything there is to say about that run
+    CONFIGS["xl"](65536, 4097)  ->  the complete configuration of that run
 
-B, L, XL, XXL and XXL_wide have the published shapes, L and XL the published recipes (arXiv 2605.20613). `tiny` learns
-something in a minute on two CPU cores. A variant is `config.model_copy(update={...})`.
+B, L, XL, XXL and XXL_wide have the published shapes; L and XL have the published recipes (arXiv 2605.20613). `tiny`
+trains in about a minute on two CPU cores. To make a variant, use `config.model_copy(update={...})`.
 """
 
 from __future__ import annotations
@@ -19,61 +19,64 @@ from training.model import ModelConfig
 
 Precision = Literal["fp32", "bf16"]
 Objective = Literal["prefix_lm", "causal", "causal_all"]
-"""prefix_lm: P(a|q), the tokens of the question all seeing each other. causal: P(a|q), each token seeing what went
-before it. causal_all: P(x), causal with the question predicted as well, as pretraining on plain text has it."""
+"""prefix_lm: P(a|q), question tokens see each other. causal: P(a|q), each token sees the tokens before it. causal_all:
+P(x), causal with the question tokens predicted too, as in pretraining on plain text."""
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TrainConfig(BaseModel):
-    """What a run does with its data. Together with the shards it determines every loss (on one kind of hardware)."""
+    """Configuration of a run. With the pack shards it determines every loss (on one kind of hardware)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     model: ModelConfig
-    batch_packs: int = Field(ge=1)  # packs in a global batch, whatever the number of workers
-    steps: int | None = Field(default=None, ge=1)  # None: all the packs there are; else stop there
+    batch_packs: int = Field(ge=1)  # packs of a global batch, summed over all workers
+    steps: int | None = Field(default=None, ge=1)  # None: one pass over all packs
     lr: float = Field(gt=0)
-    warmup_steps: int = Field(default=2000, ge=0)  # the rate climbs linearly, then stays
+    warmup_steps: int = Field(default=2000, ge=0)  # linear warm-up, then constant
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
     ema_decay: float = 0.9999
-    bp_warmup: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which bp_steps climbs from 2 to 5
+    bp_warmup: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which bp_steps rises from 2 to 5
     objective: Objective = "prefix_lm"
-    precision: Precision = "bf16"  # of the forward and backward pass; master weights are fp32
+    precision: Precision = "bf16"  # of the forward and backward passes; master weights are fp32
     seed: int = 0
-    start: str | None = None  # a checkpoint or a model folder of transformers, with whose weights it begins
+    start: str | None = None  # initial weights: a checkpoint, or a model folder of transformers
     checkpoint_steps: int = Field(default=1000, ge=1)
-    checkpoint_minutes: float | None = Field(default=None, gt=0)  # and whenever so much time has passed
-    keep: int = Field(default=3, ge=1)
-    validation_steps: int = Field(default=1000, ge=1)  # and after the last step
-    validation_packs: int = Field(default=256, ge=1)  # at most
-    sharded: bool = True  # of several workers each holds a piece of the model (FSDP2), not all of it
+    checkpoint_minutes: float | None = Field(
+        default=None, gt=0
+    )  # also after this many minutes since the last checkpoint
+    keep: int = Field(default=3, ge=1)  # checkpoints kept, the latest ones
+    validation_steps: int = Field(default=1000, ge=1)  # also after the last step
+    validation_packs: int = Field(default=256, ge=1)  # largest number used
+    sharded: bool = True  # with several workers: FSDP2, else every worker holds the full model
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of `step`, counted from 1."""
+    """The learning rate of `step` (from 1)."""
     return config.lr * min(1.0, step / config.warmup_steps) if config.warmup_steps else config.lr
 
 
 def bp_steps(config: TrainConfig, step: int, total_steps: int) -> int:
-    """How many module calls `step` (from 1) differentiates: 2, 3, 4 for a third of the warm-up each, then 5."""
+    """Module calls that `step` (from 1) differentiates: 2, 3 and 4 for a third of the warm-up each, then 5."""
     warmup = config.bp_warmup * total_steps
     return 2 + math.floor(min(1.0, step / warmup if warmup else 1.0) * 3)
 
 
 def feed_forward_width(hidden: int, expansion: float = 4.0) -> int:
-    """SwiGLU's width: two thirds of `expansion * hidden`, rounded up to a multiple of 256."""
+    """Width of SwiGLU: two thirds of `expansion * hidden`, rounded up to a multiple of 256."""
     return math.ceil(round(expansion * hidden * 2 / 3) / 256) * 256
 
 
 def padded_vocabulary(size: int) -> int:
-    """The rows of embedding and head for a tokenizer of `size` entries: a multiple of 256."""
+    """Rows of embedding and head for a tokenizer of `size` entries: `size` rounded up to a multiple of 256."""
     return math.ceil(size / 256) * 256
 
 
 def shape(hidden: int, heads: int, blocks: int, vocab_size: int, context: int) -> ModelConfig:
-    """A model for sequences of up to `context` tokens, of which it reads all but the last."""
+    """A model for sequences of up to `context` tokens. It reads all but the last one."""
     return ModelConfig(
         vocab_size=padded_vocabulary(vocab_size),
         hidden=hidden,
@@ -85,12 +88,12 @@ def shape(hidden: int, heads: int, blocks: int, vocab_size: int, context: int) -
 
 
 def tiny(vocab_size: int, context: int) -> TrainConfig:
-    """1.1 M parameters beside the vocabulary, 500 small batches: about a minute on two cores.
+    """1.1 M parameters without the vocabulary, 500 small batches: about a minute on two cores.
 
-    A short run wants other numbers than a long one. The average of upstream (decay 0.9999) looks back over 10,000
-    steps: after 500 it would still be the random initial weights, so 0.98 looks back over 50. Steps teach more than
-    large batches here, hence some 512 tokens in each. Of the rates 0.5, 1, 2 and 4e-3 the second learnt most (mean loss
-    of the last fifth of 480 steps on generated problems: 1.60, 1.41, 1.51, 2.02).
+    A short run needs other settings than a long one. Upstream's average (decay 0.9999) spans 10,000 steps: after 500
+    steps it would still be close to the random initial weights. Decay 0.98 spans 50 steps. Batches are small (about 512
+    tokens), because many small steps reach a lower loss here than few large ones. Learning rates tried: 0.5, 1, 2 and
+    4e-3 gave a mean loss of 1.60, 1.41, 1.51 and 2.02 over the last fifth of 480 steps on generated problems.
     """
     return TrainConfig(
         name="tiny",
@@ -104,13 +107,13 @@ def tiny(vocab_size: int, context: int) -> TrainConfig:
         checkpoint_steps=100,
         keep=2,
         validation_steps=50,
-        validation_packs=16 * batch_of(256, context),  # more would take longer than the steps between
+        validation_packs=16 * batch_of(256, context),  # more would take longer than the steps in between
         sharded=False,
     )
 
 
 def b(vocab_size: int, context: int) -> TrainConfig:
-    """300 M parameters at a vocabulary of 65,536. No recipe was published for it: this is L's."""
+    """300 M parameters at a vocabulary of 65,536. No recipe was published; this is the recipe of L."""
     return l(vocab_size, context).model_copy(
         update={"name": "b", "model": shape(1024, 8, 6, vocab_size, context)},
     )
@@ -131,21 +134,21 @@ def xl(vocab_size: int, context: int) -> TrainConfig:
 
 
 def xxl(vocab_size: int, context: int) -> TrainConfig:
-    """3.27 B parameters, deep. No recipe was published for it: this is XL's."""
+    """3.27 B parameters, deep. No recipe was published; this is the recipe of XL."""
     return xl(vocab_size, context).model_copy(
         update={"name": "xxl", "model": shape(1792, 14, 36, vocab_size, context)},
     )
 
 
 def xxl_wide(vocab_size: int, context: int) -> TrainConfig:
-    """3.08 B parameters, wide. No recipe was published for it: this is XL's."""
+    """3.08 B parameters, wide. No recipe was published; this is the recipe of XL."""
     return xl(vocab_size, context).model_copy(
         update={"name": "xxl_wide", "model": shape(2560, 20, 16, vocab_size, context)},
     )
 
 
 def batch_of(tokens: int, context: int) -> int:
-    """Packs that hold `tokens` token slots; at least one."""
+    """Number of packs with about `tokens` token slots in total; at least one."""
     return max(1, round(tokens / (context - 1)))
 
 

@@ -1,17 +1,15 @@
-"""Checkpoints to and from the folder that transformers loads as `hrm_text`.
+"""Convert checkpoints to and from the folder format that transformers loads as `hrm_text`.
 
-Our parameters carry the names of the published HRM-Text-1B file, so an export is the weights with `model.` before them.
-transformers splits the fused matrices when it loads such a file; one that it has saved itself has them split already,
-and is read back all the same.
+The parameters have the names of the published HRM-Text-1B file, so an export adds only the prefix `model.`.
+transformers splits the fused matrices when it loads such a file. A file saved by transformers has them split; it can be
+read too.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,67 +18,66 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.errors import InputError
+from pipelines.ledger import storage
 from pipelines.steps.encoding import ENVELOPE, PADDING
 from training import checkpoint
-from training.model import HrmText, ModelConfig
+from training.model import Block, HrmText, Matrix, ModelConfig
 
-FUSED = {
-    ".attn.gqkv_proj.": (".self_attn.gate_proj.", ".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."),
-    ".mlp.gate_up_proj.": (".mlp.gate_proj.", ".mlp.up_proj."),
-    ".attn.o_proj.": (".self_attn.o_proj.",),
-}
-"""A matrix as published -> the matrices that transformers has in memory, in order of rows."""
+TRANSFORMERS_MODULES = {"attn": "self_attn", "mlp": "mlp"}
+"""A block's part as published -> its name in transformers."""
 
-
-ROLES_FILE = "winnow.json"
-"""Beside an exported model: which token is boq, eoq, eoa, pad and each condition, and the context."""
+CONTROL_TOKENS_FILE = "winnow.json"
+"""In an exported folder: the ids of boq, eoq, eoa, pad and the conditions, and the context length."""
 
 
-def to_transformers(folder: str, out: str, average: bool = True) -> Path:
-    """Write a checkpoint (or a run's latest) as model.safetensors, config.json and tokenizer files that
-    `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load; logits are equal.
+def to_transformers(folder: str, out: str, average: bool = True) -> str:
+    """Export a checkpoint (or a training folder's latest) for transformers; returns `out`.
 
-    average: the moving average of the weights, or the last ones. Raises CheckpointError where there is no checkpoint,
-    InputError where `out` holds something already, or the model is one that transformers does not have.
+    Writes model.safetensors, config.json and tokenizer files that `AutoModelForCausalLM.from_pretrained` and
+    `AutoTokenizer.from_pretrained` load. The logits are equal.
+
+    Args:
+        out: a local folder or a URL.
+        average: export the moving average of the weights, or else the last weights.
+
+    Raises:
+        CheckpointError: if there is no checkpoint.
+        InputError: if `out` is not empty, or transformers does not have the architecture.
     """
-    found = checkpoint.read(Path(folder))
-    config = found.progress.config
+    source = checkpoint.read(folder)
+    config, special = source.state.config, source.state.special
     if config.model.architecture != "hrm" or config.model.norm != "magic":
         raise InputError(
             f"{folder}: a {config.model.architecture} with {config.model.norm} norms; "
-            "transformers' hrm_text is an hrm with magic ones, so only that can be exported"
+            "transformers has only the architecture hrm with magic norms, so nothing else can be exported"
         )
-    target = Path(out)
-    if target.exists() and any(target.iterdir()):
+    if storage.files(out) or storage.folders(out):
         raise InputError(f"{out} is not empty; export into a new folder")
-    aside = target.with_name(f".{target.name}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    model, special = checkpoint.load_model(found, average), found.progress.special
-    tensors = {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
-    described = config_json(config.model, special, config.objective == "prefix_lm")
-    (aside / "config.json").write_text(json.dumps(described, indent=2) + "\n")
-    tokenizer = json.loads((found.folder / "tokenizer.json").read_text())
-    names = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
-    about = {
+    tokenizer = storage.read_bytes(storage.join(source.folder, "tokenizer.json"))
+    names = {token["id"]: token["content"] for token in json.loads(tokenizer)["added_tokens"]}
+    tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": found.progress.context - 1,
+        "model_max_length": source.state.context - 1,
         "bos_token": names[special["boq"]],
         "eos_token": names[special["eoa"]],
         "pad_token": names[special["pad"]],
     }
-    (aside / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
-    shutil.copyfile(found.folder / "tokenizer.json", aside / "tokenizer.json")
-    (aside / ROLES_FILE).write_text(json.dumps({"special": special, "context": found.progress.context}) + "\n")
-    if target.exists():
-        target.rmdir()
-    aside.rename(target)
-    return target
+    model = checkpoint.read_model(source, average)
+    tensors = {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with storage.write_folder(out, last="config.json") as aside:
+        save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
+        model_config = config_json(config.model, special, config.objective == "prefix_lm")
+        (aside / "config.json").write_text(json.dumps(model_config, indent=2) + "\n")
+        (aside / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
+        (aside / "tokenizer.json").write_bytes(tokenizer)
+        (aside / CONTROL_TOKENS_FILE).write_text(
+            json.dumps({"special": special, "context": source.state.context}) + "\n"
+        )
+    return out
 
 
 def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool = True) -> dict[str, Any]:
-    """transformers' configuration of a model. `num_hidden_layers` is the number of blocks of ONE module."""
+    """The configuration that transformers reads. Its `num_hidden_layers` is the number of blocks of ONE module."""
     return {
         "architectures": ["HrmTextForCausalLM"],
         "model_type": "hrm_text",
@@ -96,7 +93,7 @@ def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "H_cycles": config.high_cycles,
         "L_cycles": config.low_cycles,
-        # Per H cycle, the last so many L calls are differentiated; both H calls are. That is our bp_steps = 5.
+        # The number of last L calls that are differentiated in each H cycle. This is bp_steps = 5 here.
         "L_bp_cycles": [0] * (config.high_cycles - 1) + [config.low_cycles],
         "embedding_scale": math.sqrt(config.hidden),
         "initializer_range": 1 / math.sqrt(config.hidden),
@@ -112,87 +109,106 @@ def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool
 
 
 def is_transformers(folder: str) -> bool:
-    """Whether a folder holds a model as transformers has it, rather than a checkpoint."""
-    return (Path(folder) / "config.json").is_file() and not (Path(folder) / "checkpoint.json").exists()
+    """Whether a folder holds a model of transformers, as opposed to a checkpoint."""
+    return storage.exists(storage.join(folder, "config.json")) and not storage.exists(
+        storage.join(folder, checkpoint.MANIFEST)
+    )
 
 
-def roles(folder: str) -> tuple[dict[str, int], int, bool]:
-    """Of a model folder: its control tokens by role, the context, and whether prompts are read left to right.
+def control_tokens(folder: str) -> tuple[dict[str, int], int, bool]:
+    """Of a folder of transformers: control token ids by role, context length, and whether prompts are causal.
 
-    A folder that was not exported here has HRM-Text's tokens. Raises InputError where they are not in its tokenizer.
+    A folder that Winnow did not export has HRM-Text's control tokens.
+
+    Raises:
+        InputError: if the tokenizer does not have them.
     """
-    source = Path(folder)
     try:
-        said = json.loads((source / "config.json").read_text())
-        tokenizer = json.loads((source / "tokenizer.json").read_text())
-        if (source / ROLES_FILE).exists():
-            own = json.loads((source / ROLES_FILE).read_text())
-            return own["special"], own["context"], not said.get("prefix_lm", True)
+        config = storage.read_json(storage.join(folder, "config.json"))
+        tokenizer = storage.read_json(storage.join(folder, "tokenizer.json"))
+        causal = not config.get("prefix_lm", True)
+        own = storage.join(folder, CONTROL_TOKENS_FILE)
+        if storage.exists(own):
+            value = storage.read_json(own)
+            return value["special"], value["context"], causal
         ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
         special = {role: ids[name] for role, name in ENVELOPE.items()}
         special["pad"] = next(ids[name] for name in PADDING if name in ids)
     except (OSError, ValueError, KeyError, StopIteration) as error:
-        raise InputError(f"{folder}: its tokenizer does not say how to ask HRM-Text ({error})") from None
-    return special, said["max_position_embeddings"] + 1, not said.get("prefix_lm", True)
+        raise InputError(f"{folder}: the tokenizer lacks HRM-Text's control tokens ({error})") from None
+    return special, config["max_position_embeddings"] + 1, causal
 
 
 def from_transformers(folder: str) -> HrmText:
-    """The model, in float32, of a folder that transformers can load: exported here, published, or saved by it.
+    """The model, in float32, of a folder of transformers: exported by Winnow, published, or saved by transformers.
 
-    Raises InputError where it is not an hrm_text folder.
+    Raises:
+        InputError: if it is not an hrm_text folder.
     """
-    source = Path(folder)
     try:
-        said = json.loads((source / "config.json").read_text())
-        shards = sorted(source.glob("*.safetensors"))
-        tensors = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
+        config = storage.read_json(storage.join(folder, "config.json"))
+        tensors: dict[str, Tensor] = {}
+        for shard in (name for name in storage.files(folder) if name.endswith(".safetensors")):
+            with storage.local_copy(storage.join(folder, shard)) as local:
+                tensors |= load_file(local)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: not a model folder of transformers ({error})") from None
-    if said.get("model_type") != "hrm_text" or not tensors:
-        kind = said.get("model_type")
+    if config.get("model_type") != "hrm_text" or not tensors:
+        kind = config.get("model_type")
         raise InputError(f"{folder}: model_type is {kind!r} with {len(tensors)} tensors, not hrm_text")
-    config = ModelConfig(
-        vocab_size=said["vocab_size"],
-        hidden=said["hidden_size"],
-        heads=said["num_attention_heads"],
-        feed_forward=said["intermediate_size"],
-        # transformers writes the number of attention calls into num_hidden_layers when it saves.
-        blocks=said.get("num_layers_per_stack") or said["num_hidden_layers"],
-        high_cycles=said["H_cycles"],
-        low_cycles=said["L_cycles"],
-        rope_theta=(said.get("rope_parameters") or {}).get("rope_theta", 10_000.0),
-        max_positions=said["max_position_embeddings"],
+    shape = ModelConfig(
+        vocab_size=config["vocab_size"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        feed_forward=config["intermediate_size"],
+        # When transformers saves, it writes the number of attention calls into num_hidden_layers.
+        blocks=config.get("num_layers_per_stack") or config["num_hidden_layers"],
+        high_cycles=config["H_cycles"],
+        low_cycles=config["L_cycles"],
+        rope_theta=(config.get("rope_parameters") or {}).get("rope_theta", 10_000.0),
+        max_positions=config["max_position_embeddings"],
     )
     with torch.device("meta"):
-        model = HrmText(config)
-    state = {name: _find(_prefixed(name), tensors, folder) for name in model.state_dict()}
+        model = HrmText(shape)
+    matrices = Block.matrices(shape)
+    state = {name: _published(_prefixed(name), matrices, tensors, folder) for name in model.state_dict()}
     state = {name: tensor.to(torch.bfloat16 if name == "z_L_init" else torch.float32) for name, tensor in state.items()}
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise InputError(f"{folder}: the tensors are not those of its config.json: {error}") from None
+        raise InputError(f"{folder}: the tensors do not match its config.json: {error}") from None
     return model.eval().requires_grad_(False)
 
 
-def load_weights(folder: str, average: bool = True) -> HrmText:
-    """The model, in float32, of a checkpoint (its moving average, or its last weights) or of a folder that transformers
-    can load. Raises InputError, or CheckpointError, where it is neither."""
+def read_weights(folder: str, average: bool = True) -> HrmText:
+    """The model, in float32, of a checkpoint or of a folder of transformers.
+
+    average: of a checkpoint, the moving average of the weights, or else the last weights.
+
+    Raises:
+        InputError, CheckpointError: if the folder is neither.
+    """
     if is_transformers(folder):
         return from_transformers(folder)
-    return checkpoint.load_model(checkpoint.read(Path(folder)), average)
+    return checkpoint.read_model(checkpoint.read(folder), average)
 
 
 def _prefixed(name: str) -> str:
-    """Our name of a tensor as the published file has it."""
+    """A tensor's name in the published file."""
     return name if name.startswith("lm_head.") else f"model.{name}"
 
 
-def _find(name: str, tensors: Mapping[str, Tensor], folder: str) -> Tensor:
-    """The tensor of that published name, joined from its parts where transformers has split it."""
+def _published(name: str, matrices: tuple[Matrix, ...], tensors: Mapping[str, Tensor], folder: str) -> Tensor:
+    """The tensor of a published name, concatenated from its parts if transformers has split it."""
     if name in tensors:
         return tensors[name]
-    for whole, parts in FUSED.items():
-        split = [name.replace(whole, part) for part in parts]
-        if whole in name and all(part in tensors for part in split):
-            return torch.cat([tensors[part] for part in split])
-    raise InputError(f"{folder}: it has no tensor {name}")
+    for matrix in matrices:
+        module = matrix.name.split(".")[0]
+        if f".{matrix.name}." not in name:
+            continue
+        parts = [
+            name.replace(f".{matrix.name}.", f".{TRANSFORMERS_MODULES[module]}.{part}_proj.") for part in matrix.parts
+        ]
+        if all(part in tensors for part in parts):
+            return torch.cat([tensors[part] for part in parts])
+    raise InputError(f"{folder}: tensor {name} is missing")

@@ -1,89 +1,120 @@
-"""What a run tells of its steps: metrics.jsonl, which is the record; TensorBoard's event files; loss.png.
+"""The record of a training run: metrics.jsonl, TensorBoard event files and loss.png.
 
-Only the first worker writes. A run that carries on takes the steps that it does again out of all three.
+Only the first worker writes. When a run resumes from a checkpoint, the steps after it are removed from the record.
+
+For a local training folder each step is appended at once. For a folder on an object store, which cannot append, the
+record is kept in a temporary local folder and uploaded with each checkpoint and at the end.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from pipelines.ledger import storage
+
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 CURVE = "loss.png"
 
 Metrics = dict[str, Any]
-"""A line of metrics.jsonl: step, total_steps, epoch, loss (mean CE per label, nats), token_accuracy, sequence_accuracy
-(share of sequences whose every label is right), grad_norm, lr, bp_steps, inputs and labels (tokens of the step), digest
-(of its packs); at some steps validation_loss and validation_token_accuracy, of rows that are never trained on; and, as
-measured: seconds, tokens_per_second (inputs), mfu (the step's FLOPs by training/cost.py, as a share of what the
-processors can do), input_wait (share of the step's time spent waiting for data) and memory (bytes that the first worker
-holds; on a GPU, the most that it has held there)."""
+"""A line of metrics.jsonl.
+
+step, total_steps, epoch; loss (mean cross-entropy per label, in nats), token_accuracy, sequence_accuracy (share of
+sequences whose labels are all predicted correctly), grad_norm, lr, bp_steps, inputs and labels (tokens of the step),
+digest (of its packs). At some steps also validation_loss and validation_token_accuracy, on rows that are not trained
+on. Measured values: seconds, tokens_per_second (input tokens), mfu (the step's FLOPs by training/cost.py over the
+devices' peak), input_wait (share of the step's time spent waiting for data), memory (bytes used by the first worker; on
+a GPU the peak)."""
 
 MEASURED = ("seconds", "tokens_per_second", "mfu", "input_wait", "memory")
-"""What differs from one run of the same thing to the next."""
+"""Keys whose values differ between runs of the same configuration on the same data."""
 
 BOARD = ("loss", "token_accuracy", "sequence_accuracy", "validation_loss", "validation_token_accuracy", "grad_norm",
          "lr", "bp_steps", "tokens_per_second", "mfu", "input_wait", "memory")  # fmt: skip
+"""Keys that are shown in TensorBoard."""
 
-TAIL = 1 << 14
-"""Bytes from the end of metrics.jsonl in which its last line is looked for."""
+TAIL_BYTES = 1 << 14
+"""Bytes read from the end of metrics.jsonl to get its last line; a line has fewer than 1,000."""
 
 
 class Journal:
-    """The record of a run below `out`, carried on after the step `done`."""
+    """Writes the record of the run in the training folder `out`, continuing after step `resumed_from`."""
 
-    def __init__(self, out: Path, done: int) -> None:
-        kept = [line for line in read_metrics(out) if line["step"] <= done]
-        aside = out / f".{METRICS}"
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        aside.replace(out / METRICS)
-        self._log = (out / METRICS).open("a")
-        # Files are named by the second: one carried on within it would write over the one before.
-        suffix = f".{done:08d}"
-        self._board = SummaryWriter(str(out / EVENTS), purge_step=done + 1, flush_secs=30, filename_suffix=suffix)
+    def __init__(self, out: str, resumed_from: int) -> None:
+        self._out = out
+        self._remote = not storage.is_local(out)
+        kept = [line for line in read_metrics(out) if line["step"] <= resumed_from]
+        # SummaryWriter and the log need a local folder.
+        self._folder = Path(tempfile.mkdtemp() if self._remote else storage.absolute(out))
+        storage.write_bytes(str(self._folder / METRICS), "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._log = (self._folder / METRICS).open("a")
+        # Event files are named by the second. The suffix keeps a run that resumes within it from replacing the first.
+        self._board = SummaryWriter(
+            str(self._folder / EVENTS),
+            purge_step=resumed_from + 1,
+            flush_secs=30,
+            filename_suffix=f".{resumed_from:08d}",
+        )
 
     def write(self, metrics: Metrics) -> None:
-        """One step."""
+        """Record one step."""
         self._log.write(json.dumps(metrics) + "\n")
         self._log.flush()
         for name in BOARD:
             if metrics.get(name) is not None:
                 self._board.add_scalar(name, metrics[name], metrics["step"])
 
+    def upload(self) -> None:
+        """Copy the record to a remote training folder. Nothing to do for a local one."""
+        if not self._remote:
+            return
+        self._board.flush()
+        for path in sorted(item for item in self._folder.rglob("*") if item.is_file()):
+            storage.write_bytes(storage.join(self._out, path.relative_to(self._folder).as_posix()), path.read_bytes())
+
     def close(self) -> None:
-        """Put down what is still in memory."""
+        """Write everything that is still in memory."""
         self._log.close()
         self._board.close()
+        if self._remote:
+            self.upload()
+            shutil.rmtree(self._folder)
 
 
-def read_metrics(out: Path) -> list[Metrics]:
-    """The lines of a run's metrics.jsonl; none when there is no such file, and without a last line cut short."""
-    path = out / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
-
-
-def last_metrics(out: Path) -> Metrics | None:
-    """The last whole line of a run's metrics.jsonl, without reading what is before it; None when there is none."""
+def read_metrics(out: str) -> list[Metrics]:
+    """The lines of a training folder's metrics.jsonl, without an incomplete last line; empty if there is no file."""
     try:
-        with (out / METRICS).open("rb") as log:
-            log.seek(max(0, log.seek(0, 2) - TAIL))
-            lines = log.read().splitlines(keepends=True)
+        lines = storage.read_bytes(storage.join(out, METRICS)).splitlines(keepends=True)
     except FileNotFoundError:
-        return None
+        return []
+    return [json.loads(line) for line in lines if line.endswith(b"}\n")]
+
+
+def last_metrics(out: str) -> Metrics | None:
+    """The last complete line of a training folder's metrics.jsonl; None if there is none. Reads only the file's end."""
+    tail = storage.read_tail(storage.join(out, METRICS), TAIL_BYTES)
+    lines = tail.splitlines(keepends=True)
     return next((json.loads(line) for line in reversed(lines) if line[:1] == b"{" and line.endswith(b"}\n")), None)
 
 
-def draw(out: Path, title: str) -> None:
-    """Draw `out`/loss.png: the loss of each step and its running mean, and the loss on rows never trained on."""
-    # Not pyplot: that is for one thread and may look for a screen. Imported here, for it takes a second.
+def mean_loss(lines: Sequence[Metrics]) -> float:
+    """Mean training loss per label over the steps of `lines`, in nats: comparable with a validation loss."""
+    labels = sum(line["labels"] for line in lines)
+    return float(sum(line["loss"] * line["labels"] for line in lines) / labels)
+
+
+def draw(out: str, title: str) -> None:
+    """Draw `out`/loss.png: the loss of each step, its running mean, and the validation loss."""
+    # Not pyplot, which is not thread-safe and may look for a display. Imported here because it takes a second.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -94,26 +125,26 @@ def draw(out: Path, title: str) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot(steps, losses, color="0.8", linewidth=0.8, label="loss")
-    axes.plot(steps, running_mean(losses, labels, max(1, len(losses) // 50)), color="C0", label="running mean")
-    held = [line for line in lines if "validation_loss" in line]
-    if held:
-        axes.plot([line["step"] for line in held], [line["validation_loss"] for line in held], "o-", color="C1",
-                  markersize=3, label="rows held out")  # fmt: skip
+    axes.plot(steps, losses, color="0.8", linewidth=0.8, label="train loss")
+    window = max(1, len(losses) // 50)
+    axes.plot(steps, running_mean(losses, labels, window), color="C0", label=f"train loss, mean of {window} steps")
+    validated = [line for line in lines if "validation_loss" in line]
+    if validated:
+        axes.plot([line["step"] for line in validated], [line["validation_loss"] for line in validated], "o-",
+                  color="C1", markersize=3, label="validation loss")  # fmt: skip
     for before, after in itertools.pairwise(lines):
         if before["bp_steps"] != after["bp_steps"]:
             axes.axvline(after["step"], color="0.9", linewidth=0.8, zorder=0)
-    axes.set(xlabel="step (a line where one more module call is differentiated)", ylabel="nats per token", title=title)
+    axes.set(xlabel="step (vertical lines: bp_steps increases)", ylabel="cross-entropy, nats per token", title=title)
     axes.legend()
-    aside = out / f".{CURVE}"
-    figure.savefig(aside, format="png", dpi=110)
-    aside.replace(out / CURVE)
+    with storage.write_file(storage.join(out, CURVE)) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 def running_mean(values: np.ndarray, weights: np.ndarray, width: int) -> np.ndarray:
-    """The weighted mean of each value and the `width` - 1 before it, as far as there are so many: float64 [values].
+    """The weighted mean of each value and up to `width` - 1 values before it: float64 [values].
 
-    Weighted by labels a batch's loss counts as much as the loss on rows held out counts it.
+    Weighted by labels, a step's loss counts as it does in the validation loss.
     """
     total, weight = (np.concatenate([[0.0], np.cumsum(column)]) for column in (values * weights, weights))
     last = np.arange(1, len(values) + 1)
@@ -121,6 +152,6 @@ def running_mean(values: np.ndarray, weights: np.ndarray, width: int) -> np.ndar
     return np.asarray((total[last] - total[first]) / (weight[last] - weight[first]))
 
 
-def measured_out(metrics: Mapping[str, Any]) -> Metrics:
-    """A line without what was measured: what a run repeats bit for bit."""
+def without_measured(metrics: Mapping[str, Any]) -> Metrics:
+    """A line without its measured values: what a repeated run reproduces bit for bit."""
     return {name: value for name, value in metrics.items() if name not in MEASURED}

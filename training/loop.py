@@ -1,22 +1,21 @@
-"""The training loop: the same on one CPU and inside Ray Train, where torch.distributed is up before it is called.
+"""The training loop. It is the same on one CPU and within Ray Train, which initialises torch.distributed before.
 
-What makes a run repeat itself bit for bit: a step's packs follow from its number (training/batches.py), weights from
-the seed and their names, and a checkpoint holds all the rest. What keeps it the same on any number of workers: losses
-are divided by the labels of the whole step, and gradients are added up, not averaged. So a gradient does not grow with
-the number of workers, as upstream's does (there it is harmless only because Adam-atan2 ignores scale).
+A run is reproducible bit for bit: the packs of a step follow from its number (training/batches.py), the initial weights
+from the seed and the tensors' names, and a checkpoint holds all other state. Results do not depend on the number of
+workers, except for the order of additions: the loss is divided by the labels of the whole step, and gradients are
+summed, not averaged. (Upstream's gradient grows with the number of workers, which is harmless only because Adam-atan2
+ignores its scale.)
 
-Beside the steps, on threads of their own, the next batch is made and the last checkpoint is written.
+Two threads prepare the next batch and write the last checkpoint while steps are computed.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import psutil
 import torch
@@ -25,18 +24,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import storage
 from training import checkpoint, journal, parallel
 from training.attention import attend
 from training.batches import Batch, Packs, ShardError, batch_of_step, batches
-from training.checkpoint import Checkpoint, CheckpointError, Progress, Tensors
+from training.checkpoint import Checkpoint, CheckpointError, Tensors, TrainingState
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
 from training.cost import flops_per_token
-from training.export import load_weights
+from training.export import read_weights
 from training.journal import Journal, Metrics
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
-from training.parallel import Weights, rank_and_world
+from training.parallel import LocalShards, rank_and_world
 from training.throughput import peak_flops
+
+SUMMARY_STEPS = 50
+"""Steps at the end of a run over which its summary averages the train loss: the loss of one step is noisy."""
+
+SETTINGS_THAT_MAY_CHANGE = {
+    "checkpoint_steps", "checkpoint_minutes", "keep", "validation_steps", "validation_packs", "sharded",
+}  # fmt: skip
+"""Settings that may differ when a run resumes: they do not change what a step computes."""
 
 
 def train(
@@ -47,23 +55,28 @@ def train(
     run_key: str | None = None,
     on_step: Callable[[Metrics], None] | None = None,
 ) -> Metrics:
-    """Train on pack shards until the schedule ends; carry on from the latest checkpoint below `out` if there is one.
+    """Train on pack shards until the schedule ends, resuming from the latest checkpoint below `out` if there is one.
 
-    shards: those of the pack step, validation included. tokenizer: path of the tokenizer.json they were made with;
-    every checkpoint gets a copy. run_key: a name for the data (the pack step's key); by default the fingerprint of the
-    shards. on_step: called by every worker after every step with that step's metrics.
+    Args:
+        shards: paths of all shards of the pack step, validation included. They must be local, because they are mapped.
+        tokenizer: the tokenizer.json with which the shards were made. Every checkpoint gets a copy.
+        out: the training folder, a local path or a URL. It gets step-... folders (training/checkpoint.py) and the
+            record of the run (training/journal.py).
+        run_key: identifies the data (the pack step's key). Default: the fingerprint of the shards.
+        on_step: called by every worker after every step with the step's metrics.
 
-    Writes `out`/step-... (training/checkpoint.py) and what training/journal.py names. Returns the last step's metrics
-    with `steps`, `checkpoint` (a path), `resumed_from` (a step, 0 for a fresh run) and `tokens` (input tokens of the
-    run).
+    Returns:
+        The summary of the run; see `summary`.
 
-    Raises ShardError for shards that cannot be trained on, CheckpointError when `out` holds another run's checkpoints,
-    CheckFailed when the loss is no longer a number.
+    Raises:
+        ShardError: if the shards cannot be used with this configuration.
+        CheckpointError: if `out` holds checkpoints of another run.
+        InputError: if the weights of `config.start` do not fit.
+        CheckFailed: if the loss is not a finite number.
     """
     rank, world = rank_and_world()
     device, dtype = parallel.this_device(), DTYPES[config.precision]
-    folder = Path(out)
-    packs, held_out = Packs(shards), Packs(shards, "validation")
+    packs, validation_packs = Packs(shards), Packs(shards, "validation")
     total_steps = steps_of(config, packs)
     key = run_key or packs.fingerprint()
 
@@ -72,22 +85,23 @@ def train(
     if device.type == "cuda":
         parallel.compile_blocks(model)
     if config.sharded and world > 1:
-        parallel.shard(model, dtype)
-    weights = parallel.hold(model)
-    pieces = [held.piece for held in weights.values()]
-    optimizer = AdamAtan2(pieces, config.lr, config.betas, config.weight_decay, config.ema_decay)
-    done = _resume(folder, config, key, total_steps, model, weights, optimizer, rank, world)
-    if config.start and not done:
-        _begin(config.start, tokenizer, model, weights)
-    steps = range(done + 1, total_steps + 1)
+        parallel.apply_fsdp(model, dtype)
+    weights = parallel.local_shards(model)
+    optimizer = AdamAtan2(
+        [shard.local for shard in weights.values()], config.lr, config.betas, config.weight_decay, config.ema_decay
+    )
+    resumed_from = _resume(out, config, key, total_steps, model, weights, optimizer, rank, world)
+    if config.start and not resumed_from:
+        _set_initial_weights(config.start, tokenizer, model, weights)
+    steps = range(resumed_from + 1, total_steps + 1)
     if not steps:
-        return summary(folder, done)
+        return summary(out, resumed_from)
 
     peak = peak_flops(device, dtype) * world
     metrics: Metrics = {}
-    log = Journal(folder, done) if rank == 0 else None
+    log = Journal(out, resumed_from) if rank == 0 else None
     writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-    writing: Future[Checkpoint] | None = None
+    writing: Future[None] | None = None
     try:
         saved = clock = time.perf_counter()
         for batch in batches(packs, steps, config.batch_packs, rank, world, dtype, config.objective, device):
@@ -95,13 +109,13 @@ def train(
             lr, depth = learning_rate(config, step), bp_steps(config, step, total_steps)
             minutes = (time.perf_counter() - saved) / 60
             due = config.checkpoint_minutes is not None and minutes >= config.checkpoint_minutes
-            measured, due = _step(model, weights, optimizer, batch, lr, depth, dtype, due and rank == 0)
+            step_metrics, due = _step(model, weights, optimizer, batch, lr, depth, dtype, due and rank == 0)
             now = time.perf_counter()
             metrics = {
                 "step": step,
                 "total_steps": total_steps,
                 "epoch": batch.epoch,
-                **measured,
+                **step_metrics,
                 "lr": lr,
                 "bp_steps": depth,
                 "inputs": batch.inputs,
@@ -115,71 +129,73 @@ def train(
             }
             if not math.isfinite(metrics["loss"]):
                 raise CheckFailed(f"step {step}: the loss is {metrics['loss']}; try a lower lr than {config.lr}")
-            if len(held_out) and (step % config.validation_steps == 0 or step == total_steps):
-                metrics |= validate(model, held_out, config, dtype, device)
+            if len(validation_packs) and (step % config.validation_steps == 0 or step == total_steps):
+                metrics |= validate(model, validation_packs, config, dtype, device)
             if log:
                 log.write(metrics)
             if due or step % config.checkpoint_steps == 0 or step == total_steps:
                 tensors = checkpoint.snapshot(model, weights, optimizer)
-                if rank == 0:
+                if log:
                     if writing:
-                        writing.result()  # one at a time; what went wrong with the one before is told here
-                    progress = _progress(config, key, total_steps, batch, packs, weights, optimizer)
-                    writing = writer.submit(_put_down, folder, progress, tensors, Path(tokenizer))
+                        writing.result()  # one checkpoint at a time; raises the error of the previous one
+                    state = _state(config, key, total_steps, batch, packs, weights, optimizer)
+                    writing = writer.submit(_write_checkpoint, out, log, state, tensors, tokenizer)
                 saved = time.perf_counter()
             if on_step:
                 on_step(metrics)
             clock = time.perf_counter()
     finally:
-        writer.shutdown()  # waits: a checkpoint that was begun is finished
+        writer.shutdown()  # waits, so that a checkpoint that was begun is completed
         if log:
             log.close()
     if writing:
         writing.result()
     if world > 1:
-        dist.barrier()  # so that no worker returns before the last checkpoint is whole
-    return summary(folder, done)
+        dist.barrier()  # no worker returns before the last checkpoint is complete
+    return summary(out, resumed_from)
 
 
-def _begin(start: str, tokenizer: str, model: HrmText, weights: Weights) -> None:
-    """Put the weights of `start` in the place of the new ones; of a checkpoint its moving average.
+def _set_initial_weights(start: str, tokenizer: str, model: HrmText, weights: LocalShards) -> None:
+    """Copy the weights of `start` into the model; of a checkpoint, their moving average.
 
-    Raises InputError where those are of another shape, or have learnt other tokens than the packs are made of.
+    Raises:
+        InputError: if they have another shape, or were trained with another tokenizer than the packs were made with.
     """
-    given = load_weights(start)
-    mine, theirs = model.config.model_dump(), given.config.model_dump()
-    if other := [f"{name} {theirs[name]}, not {mine[name]}" for name in mine if mine[name] != theirs[name]]:
-        mend = "; --set model.<key>=<value> gives the configuration the shape of the weights"
-        raise InputError(f"start: {start} is another model: {', '.join(other)}{mend}")
-    known = Path(start) / "tokenizer.json"
-    if known.is_file() and json.loads(known.read_text()) != json.loads(Path(tokenizer).read_text()):
-        mend = f"build the packs with `tokenizer: {{path: {known}}}` in the recipe"
-        raise InputError(f"start: {start} has learnt the tokens of another tokenizer; {mend}")
-    whole = given.state_dict()
+    initial = read_weights(start)
+    expected, actual = model.config.model_dump(), initial.config.model_dump()
+    if differences := [f"{key} {actual[key]}, not {expected[key]}" for key in expected if expected[key] != actual[key]]:
+        advice = "use --set model.<key>=<value> to give the configuration the shape of the weights"
+        raise InputError(f"start: {start} is another model: {', '.join(differences)}; {advice}")
+    start_tokenizer = storage.join(start, "tokenizer.json")
+    if storage.exists(start_tokenizer) and storage.read_json(start_tokenizer) != storage.read_json(tokenizer):
+        advice = f"build the packs with `tokenizer: {{path: {start_tokenizer}}}` in the recipe"
+        raise InputError(f"start: {start} was trained with another tokenizer; {advice}")
+    tensors = initial.state_dict()
     with torch.no_grad():
         for name, buffer in model.named_buffers():
-            buffer.copy_(whole[name])
-        for name, (parameter, held) in weights.items():
-            held.copy_(parallel.cut(whole[name], parameter))
+            buffer.copy_(tensors[name])
+        for name, (parameter, local) in weights.items():
+            local.copy_(parallel.shard_of(tensors[name], parameter))
 
 
-def _put_down(out: Path, progress: Progress, tensors: Tensors, tokenizer: Path) -> Checkpoint:
-    made = checkpoint.write(out, progress, tensors, tokenizer, progress.config.keep)
-    journal.draw(out, f"{progress.config.name}, {progress.step} of {progress.total_steps} steps")
-    return made
+def _write_checkpoint(out: str, log: Journal, state: TrainingState, tensors: Tensors, tokenizer: str) -> None:
+    """Write a checkpoint and update the record beside it."""
+    checkpoint.write(out, state, tensors, tokenizer, state.config.keep)
+    log.upload()
+    journal.draw(out, f"{state.config.name}, {state.step} of {state.total_steps} steps")
 
 
-def _progress(
+def _state(
     config: TrainConfig,
     key: str,
     total_steps: int,
     batch: Batch,
     packs: Packs,
-    weights: Weights,
+    weights: LocalShards,
     optimizer: AdamAtan2,
-) -> Progress:
-    """Where a run stands after the step of `batch`."""
-    return Progress(
+) -> TrainingState:
+    """The state of the run after the step of `batch`."""
+    return TrainingState(
         run_key=key,
         config=config,
         total_steps=total_steps,
@@ -189,52 +205,61 @@ def _progress(
         special=dict(packs.info.special),
         context=packs.info.context,
         optimizer_steps={
-            name: int(optimizer.state[held.piece]["step"])
-            for name, held in weights.items()
-            if held.piece in optimizer.state
+            name: int(optimizer.state[shard.local]["step"])
+            for name, shard in weights.items()
+            if shard.local in optimizer.state
         },
     )
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes that this worker holds; on a GPU, the most that it has held there."""
+    """Bytes of memory that this worker uses; on a GPU, the peak since its start."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def summary(out: Path, resumed_from: int = 0) -> Metrics:
-    """What a finished run comes to, from its folder: the last step's metrics and where the checkpoint is."""
+def summary(out: str, resumed_from: int = 0) -> Metrics:
+    """The summary of a finished run, read from its training folder.
+
+    The last step's metrics (training/journal.py) with: `steps` of the run; `tokens`, its input tokens; `seconds`, their
+    sum over the steps; `mean_train_loss`, over the last 50 steps (nats per label); `checkpoint`, the folder of the last
+    one; `resumed_from`, a step, 0 for a run from the start.
+    """
     last = checkpoint.latest(out)
     assert last is not None, "a finished run has a checkpoint"
     lines = journal.read_metrics(out)
     return {
         **lines[-1],
-        "steps": last.progress.step,
+        "steps": last.state.step,
         "tokens": sum(line["inputs"] for line in lines),
         "seconds": round(sum(line["seconds"] for line in lines), 3),
-        "checkpoint": str(last.folder),
+        "mean_train_loss": journal.mean_loss(lines[-SUMMARY_STEPS:]),
+        "checkpoint": last.folder,
         "resumed_from": resumed_from,
     }
 
 
 def losses(model: HrmText, batch: Batch, depth: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cross entropy of each label [M], float32, and whether the model's first choice was right [M]."""
-    arguments = (batch.tokens_N, batch.positions_N, partial(_see, batch), depth, batch.rows_M)
+    """Cross-entropy of each label, float32 [M], and whether the most likely token is the label, bool [M].
+
+    depth: module calls that are differentiated (`bp_steps`).
+    """
+    arguments = (batch.tokens_N, batch.positions_N, partial(_attend, batch), depth, batch.rows_M)
     if dtype == torch.float32 or parallel.is_sharded(model):  # FSDP casts the weights that it gathers
         logits_MV = model(*arguments)
-    else:  # cast once, not once per call: each weight is used two to six times
+    else:  # cast once per step, because the step uses each weight two to six times
         weights = {name: p.to(dtype) for name, p in model.named_parameters() if not name.startswith("embed_tokens")}
         logits_MV = torch.func.functional_call(model, weights, arguments)
     loss_M = F.cross_entropy(logits_MV.float(), batch.labels_M, reduction="none")
     return loss_M, logits_MV.detach().argmax(-1) == batch.labels_M
 
 
-def _see(batch: Batch, slot: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend(batch: Batch, slot: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return attend(batch.plan, q, k, v)
 
 
 def _step(
     model: HrmText,
-    weights: Weights,
+    weights: LocalShards,
     optimizer: AdamAtan2,
     batch: Batch,
     lr: float,
@@ -242,57 +267,61 @@ def _step(
     dtype: torch.dtype,
     due: bool,
 ) -> tuple[Metrics, bool]:
-    """One step over all workers; the metrics are theirs together, and so is whether any of them said `due`."""
+    """One step over all workers: its metrics, and whether a checkpoint is `due` on any of them."""
     for parameter, _ in weights.values():
         parameter.grad = None
-    loss_M, right_M = losses(model, batch, depth, dtype)
+    loss_M, correct_M = losses(model, batch, depth, dtype)
     loss = loss_M.sum() / batch.labelled
     loss.backward()  # type: ignore[no-untyped-call]
     square = parallel.norm_squared(parallel.gradients(weights))
-    sums = torch.stack((loss.detach().double(), *_right(batch, right_M), square, torch.tensor(due).to(square)))
+    sums = torch.stack((loss.detach().double(), *_correct(batch, correct_M), square, torch.tensor(due).to(square)))
     if dist.is_initialized():
         dist.all_reduce(sums)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
-    mean_loss, right, whole, norm, asked = sums.tolist()
+    mean_loss, correct_labels, correct_sequences, norm, workers_due = sums.tolist()
     return {
         "loss": mean_loss,
-        "token_accuracy": right / batch.labelled,
-        "sequence_accuracy": whole / batch.sequences,
+        "token_accuracy": correct_labels / batch.labelled,
+        "sequence_accuracy": correct_sequences / batch.sequences,
         "grad_norm": math.sqrt(norm),
-    }, asked > 0
+    }, workers_due > 0
 
 
-def _right(batch: Batch, right_M: Tensor) -> tuple[Tensor, Tensor]:
-    """How many labels, and how many sequences with all their labels, are right: two float64 scalars."""
-    wrong_S = torch.zeros(len(batch.ids), dtype=torch.int64, device=right_M.device)
-    wrong_S.index_add_(0, batch.sequence_M, (~right_M).long())
-    return right_M.sum().double(), (wrong_S == 0).sum().double()
+def _correct(batch: Batch, correct_M: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers of correct labels and of sequences whose labels are all correct: two float64 scalars."""
+    wrong_S = torch.zeros(len(batch.ids), dtype=torch.int64, device=correct_M.device)
+    wrong_S.index_add_(0, batch.sequence_M, (~correct_M).long())
+    return correct_M.sum().double(), (wrong_S == 0).sum().double()
 
 
 @torch.no_grad()
-def validate(model: HrmText, held_out: Packs, config: TrainConfig, dtype: torch.dtype, device: torch.device) -> Metrics:
-    """Loss and token accuracy on the first `validation_packs` packs of rows that are never trained on.
+def validate(model: HrmText, packs: Packs, config: TrainConfig, dtype: torch.dtype, device: torch.device) -> Metrics:
+    """Loss and token accuracy on the first `validation_packs` validation packs.
 
-    They are read as batches, as many as are whole or one that is not, so that all workers call the model equally often.
+    Only full batches are read, or a single partial one, so that all workers call the model equally often.
     """
     rank, world = rank_and_world()
     size = config.batch_packs
-    whole = min(len(held_out), config.validation_packs) // size
+    full_batches = min(len(packs), config.validation_packs) // size
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    for step in range(1, max(1, whole) + 1):
-        batch = batch_of_step(held_out, step, size, rank, world, dtype, config.objective, device)
-        loss_M, right_M = losses(model, batch, 2, dtype)
-        sums += torch.stack((loss_M.double().sum(), right_M.sum().double(), torch.tensor(len(loss_M)).to(sums)))
+    for step in range(1, max(1, full_batches) + 1):
+        batch = batch_of_step(packs, step, size, rank, world, dtype, config.objective, device)
+        loss_M, correct_M = losses(model, batch, 2, dtype)
+        sums += torch.stack((loss_M.double().sum(), correct_M.sum().double(), torch.tensor(len(loss_M)).to(sums)))
     if dist.is_initialized():
         dist.all_reduce(sums)
-    loss, right, labels = sums.tolist()
-    return {"validation_loss": loss / labels, "validation_token_accuracy": right / labels}
+    loss, correct, labels = sums.tolist()
+    return {"validation_loss": loss / labels, "validation_token_accuracy": correct / labels}
 
 
 def steps_of(config: TrainConfig, packs: Packs) -> int:
-    """The steps of a run. Raises ShardError where the data does not fit the configuration."""
+    """The number of steps of a run.
+
+    Raises:
+        ShardError: if the data does not fit the configuration.
+    """
     if packs.info.vocab_size > config.model.vocab_size:
         raise ShardError(
             f"{packs.shards[0]}: its vocabulary of {packs.info.vocab_size} tokens does not fit the model's "
@@ -312,44 +341,45 @@ def steps_of(config: TrainConfig, packs: Packs) -> int:
     return min(possible, config.steps or possible)
 
 
-def same_run(last: Checkpoint, config: TrainConfig, key: str, total_steps: int) -> None:
-    """Raise CheckpointError unless a run of this configuration on this data may carry on from `last`."""
-    had, out = last.progress, last.folder.parent
-    advice = "give another output folder, or remove this one to start again"
-    if had.run_key != key:
-        raise CheckpointError(f"{out} holds checkpoints of a run on other data ({had.run_key}, not {key}); {advice}")
-    # these change nothing in what is computed
-    free = {"checkpoint_steps", "checkpoint_minutes", "keep", "validation_steps", "validation_packs", "sharded"}
-    mine, theirs = config.model_dump(exclude=free), had.config.model_dump(exclude=free)
-    changed = [name for name in mine if mine[name] != theirs[name]]
-    if changed or had.total_steps != total_steps:
-        what = ", ".join(f"{name} {theirs[name]} -> {mine[name]}" for name in changed) or "the number of steps"
+def check_same_run(last: Checkpoint, config: TrainConfig, key: str, total_steps: int) -> None:
+    """Check that a run of this configuration on this data may resume from `last`.
+
+    Raises:
+        CheckpointError: if it may not.
+    """
+    state, out = last.state, last.folder.rstrip("/").rpartition("/")[0]
+    advice = "name another output folder, or remove this one to start again"
+    if state.run_key != key:
+        raise CheckpointError(f"{out} holds checkpoints of a run on other data ({state.run_key}, not {key}); {advice}")
+    new, old = (c.model_dump(exclude=SETTINGS_THAT_MAY_CHANGE) for c in (config, state.config))
+    changed = [name for name in new if new[name] != old[name]]
+    if changed or state.total_steps != total_steps:
+        what = ", ".join(f"{name} {old[name]} -> {new[name]}" for name in changed) or "the number of steps"
         raise CheckpointError(f"{out} holds checkpoints of a run with another configuration ({what}); {advice}")
 
 
 def _resume(
-    out: Path,
+    out: str,
     config: TrainConfig,
     key: str,
     total_steps: int,
     model: HrmText,
-    weights: Weights,
+    weights: LocalShards,
     optimizer: AdamAtan2,
     rank: int,
     world: int,
 ) -> int:
-    """Restore the latest checkpoint below `out` and return its step; 0 when there is none."""
-    found: list[str | None] = [None]
+    """Restore the latest checkpoint below `out` and return its step; 0 if there is none."""
+    folder: list[str | None] = [None]
     if rank == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.clear_leftovers(out)
+        storage.sweep(out)
         latest = checkpoint.latest(out)
-        found = [str(latest.folder) if latest else None]
+        folder = [latest.folder if latest else None]
     if world > 1:
-        dist.broadcast_object_list(found)  # the first worker says: all must start from the same step
-    if found[0] is None:
+        dist.broadcast_object_list(folder)  # all workers must resume from the same step
+    if folder[0] is None:
         return 0
-    last = checkpoint.read(Path(found[0]))
-    same_run(last, config, key, total_steps)
+    last = checkpoint.read(folder[0])
+    check_same_run(last, config, key, total_steps)
     checkpoint.restore(last, model, weights, optimizer)
-    return last.progress.step
+    return last.state.step

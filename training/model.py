@@ -1,4 +1,4 @@
-"""HRM-Text: two small transformers, H and L, that refine each other's state over a few cycles.
+"""HRM-Text: two small transformers, H and L, that update each other's state over a few cycles.
 
     x  = E[tokens] * sqrt(D)            zH = x,  zL = a fixed random vector, the same for every token
     for each high cycle:                (2)
@@ -6,15 +6,15 @@
         zH = H(zH + zL)
     logits = W_head zH
 
-The input enters once, as the first zH; states are added, never gated or projected; nothing is carried between batches.
-Eight module calls make four passes over the core's weights, but only the last `bp_steps` of them are differentiated.
-The models it is compared with are other schedules of calls to the same kind of module: see `schedule`.
+The input enters once, as the first zH. States are added, never gated or projected. No state is carried between batches.
+Eight module calls make four passes over the core weights; only the last `bp_steps` calls are differentiated.
+The baseline architectures are other schedules of calls to the same kind of module: see `schedule`.
 
-MagicNorm is what keeps this stable: inside a module, PreNorm residual blocks; at its exit, one more norm. No norm has a
-scale, so the matrices are all there is to train. Eight exit norms bound the forward pass as PostNorm would, while the
-few differentiated calls each keep the clean identity path of PreNorm.
+MagicNorm keeps the recurrence stable: PreNorm residual blocks inside a module, and one more norm at its exit. No norm
+has a learned scale, so the weight matrices are the only trained parameters. The eight exit norms bound the forward pass
+as PostNorm does, and each differentiated call keeps the identity path of PreNorm.
 
-Facts: sapientinc/HRM-Text (arXiv 2605.20613); the names of the parameters are those of the published HRM-Text-1B file.
+Source: sapientinc/HRM-Text (arXiv 2605.20613). Parameter names are those of the published HRM-Text-1B file.
 
 Shape suffixes: N tokens of a packed batch, M rows to predict from, V vocabulary, D hidden, H heads, K head width
 (D = H K), F feed-forward width. `call` counts module calls (0..7), `slot` attention calls (call * blocks + block).
@@ -36,22 +36,22 @@ from torch import Tensor, nn
 from training.elementwise import rms_norm, rotate
 
 TRUNCATED_STD = 1.014762601732121
-"""What fmod(N(0, 1), 3) must be multiplied with to have standard deviation 1 again."""
+"""Factor that restores standard deviation 1 after fmod(N(0, 1), 3)."""
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(slot, q_NHK, k_NHK, v_NHK) -> a_NHK. The model does not know who may look at whom; see training/attention.py."""
-
+"""(slot, q_NHK, k_NHK, v_NHK) -> a_NHK. The caller supplies the mask and the cache; see training/attention.py and
+training/inference/cache.py."""
 
 Architecture = Literal["hrm", "transformer", "universal", "rins", "trm", "trm_half"]
-"""HRM and what it is compared with; every one of them has `2 * blocks` blocks of parameters, but trm_half has half."""
+"""HRM and its baselines. Each has `2 * blocks` blocks of parameters, except trm_half, which has half as many."""
 
 Norm = Literal["magic", "pre", "post"]
-"""magic: PreNorm blocks and a norm at each module's exit. pre: PreNorm blocks, and one norm before the head, as if all
-calls were one deep transformer. post: a norm after every residual sum."""
+"""magic: PreNorm blocks and a norm at each module's exit. pre: PreNorm blocks and one norm before the head, as in one
+deep transformer. post: a norm after every residual sum."""
 
 
 class ModelConfig(BaseModel):
-    """The shape of a model. `blocks` counts the blocks of ONE of the two modules of HRM: `2 * blocks` in all."""
+    """The shape of a model. `blocks` counts the blocks of ONE of HRM's two modules, so the model has `2 * blocks`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,22 +74,32 @@ class ModelConfig(BaseModel):
         return self
 
 
+class Matrix(NamedTuple):
+    """A weight matrix of a block. It multiplies every token once per module call."""
+
+    name: str  # the linear layer's path within the block
+    rows: int
+    columns: int
+    parts: tuple[str, ...]  # equal ranges of rows, in order; transformers stores each as `<part>_proj`
+
+
 class Call(NamedTuple):
     """One module call: state[into] = module(sum of the states `of`). States: H starts as the input, L as `z_L_init`."""
 
     module: Literal["H", "L"]
     into: Literal["H", "L"]
     of: str  # "H", "L" or "HL"
-    learns: bool = False  # whether it is differentiated
+    learns: bool = False  # whether the call is differentiated
 
 
 @lru_cache
 def schedule(config: ModelConfig, bp_steps: int = 5) -> tuple[Call, ...]:
-    """The module calls of one forward pass, in order; the state that the last one writes goes to the head.
+    """The module calls of one forward pass, in order. The state that the last call writes goes to the head.
 
-    A gradient flows through the last few calls into each state. HRM differentiates `bp_steps` K calls: of H the last
-    min(high_cycles, K - 1) and of L the rest, e.g. 5 -> 2 and 3; the others have numbers of their own. With 2 x 3
-    cycles all but the transformer spend the same forward pass (the baselines of sapientinc/HRM-Text):
+    A gradient flows through the last few calls into each state. HRM differentiates `bp_steps` = K calls: the last
+    min(high_cycles, K - 1) calls of H and the remaining ones of L, e.g. K = 5 gives 2 and 3. The other architectures
+    have fixed numbers. With 2 x 3 cycles all but the transformer need the same operations for a forward pass. The
+    baselines are those of sapientinc/HRM-Text:
 
     transformer  all blocks, once
     universal    all blocks, 4 times, the input added each time          (Universal Transformer, arXiv 1807.03819)
@@ -97,7 +107,8 @@ def schedule(config: ModelConfig, bp_steps: int = 5) -> tuple[Call, ...]:
     trm          HRM with one module of all blocks for both, 2 x 1 cycles (Tiny Recursive Model, arXiv 2510.04871)
     trm_half     HRM with one module of half the blocks for both
 
-    Raises ValueError for bp_steps below 2: at least one call of each of L and H must be differentiated.
+    Raises:
+        ValueError: if bp_steps is below 2. At least one call of L and one of H must be differentiated.
     """
     if bp_steps < 2:
         raise ValueError(f"bp_steps {bp_steps}: at least 2 calls must be differentiated, one of L and one of H")
@@ -128,34 +139,34 @@ def schedule(config: ModelConfig, bp_steps: int = 5) -> tuple[Call, ...]:
 
 
 def module_blocks(config: ModelConfig) -> int:
-    """Blocks of each module of the architecture."""
+    """Number of blocks in each module."""
     return config.blocks * (2 if config.architecture in ("transformer", "universal", "trm") else 1)
 
 
 def slots(config: ModelConfig) -> int:
-    """Attention invocations of one forward pass: 8 calls times the blocks of a module. Each needs its own KV cache."""
+    """Attention calls of one forward pass: module calls times blocks. Each needs its own keys and values in a cache."""
     return len(schedule(config)) * module_blocks(config)
 
 
 def rotation(positions_N: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """cos and sin of RoPE's angles, [N, 1, K/2] in float32, for heads of `width` K."""
+    """cos and sin of the RoPE angles, each float32 [N, 1, K/2], for heads of `width` K."""
     frequency = theta ** -(torch.arange(0, width, 2, dtype=torch.float32, device=positions_N.device) / width)
     angle = positions_N.float()[:, None, None] * frequency
     return angle.cos(), angle.sin()
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose every output element is gated by a sigmoid of the input."""
+    """Multi-head attention. A sigmoid of the input gates every output element."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.gqkv_proj = nn.Linear(config.hidden, 4 * config.hidden, bias=False)  # rows: gate | q | k | v
+        self.gqkv_proj = nn.Linear(config.hidden, 4 * config.hidden, bias=False)
         self.o_proj = nn.Linear(config.hidden, config.hidden, bias=False)
 
-    def forward(self, u_ND: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
+    def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
         gate_ND, qk_N2D, v_ND = self.gqkv_proj(u_ND).split((u_ND.shape[1], 2 * u_ND.shape[1], u_ND.shape[1]), -1)
-        q_NHK, k_NHK = rotate(qk_N2D.unflatten(-1, (2 * self.heads, -1)), *turn).chunk(2, 1)
+        q_NHK, k_NHK = rotate(qk_N2D.unflatten(-1, (2 * self.heads, -1)), *angles).chunk(2, 1)
         a_NHK = attend(slot, q_NHK, k_NHK, v_ND.unflatten(-1, (self.heads, -1)))
         out_ND: Tensor = self.o_proj(torch.sigmoid(gate_ND) * a_NHK.flatten(1))
         return out_ND
@@ -166,7 +177,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up_proj = nn.Linear(config.hidden, 2 * config.feed_forward, bias=False)  # rows: gate | up
+        self.gate_up_proj = nn.Linear(config.hidden, 2 * config.feed_forward, bias=False)
         self.down_proj = nn.Linear(config.feed_forward, config.hidden, bias=False)
 
     def forward(self, u_ND: Tensor) -> Tensor:
@@ -176,7 +187,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block, PreNorm but for `norm: post`."""
+    """A residual block: PreNorm, or PostNorm for `norm: post`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -184,34 +195,49 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.mlp = FeedForward(config)
 
-    def forward(self, u_ND: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
+    @staticmethod
+    def matrices(config: ModelConfig) -> tuple[Matrix, ...]:
+        """The block's weight matrices, in the order in which a forward pass uses them.
+
+        The one list of a block's parameters: costs (training/cost.py), export (training/export.py) and the compiled
+        decoder (training/inference/cpu_pack.py) read it.
+        """
+        D, F = config.hidden, config.feed_forward
+        return (
+            Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v")),
+            Matrix("attn.o_proj", D, D, ("o",)),
+            Matrix("mlp.gate_up_proj", 2 * F, D, ("gate", "up")),
+            Matrix("mlp.down_proj", D, F, ("down",)),
+        )
+
+    def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
         if self.post:
-            u_ND = rms_norm(u_ND + self.attn(u_ND, turn, attend, slot))
+            u_ND = rms_norm(u_ND + self.attn(u_ND, angles, attend, slot))
             return rms_norm(u_ND + self.mlp(u_ND))
-        u_ND = u_ND + self.attn(rms_norm(u_ND), turn, attend, slot)
+        u_ND = u_ND + self.attn(rms_norm(u_ND), angles, attend, slot)
         return u_ND + self.mlp(rms_norm(u_ND))  # type: ignore[no-any-return]
 
 
 class Module(nn.Module):
-    """Blocks, then the exit norm of MagicNorm: H and L are two of these."""
+    """Blocks, then the exit norm of MagicNorm. H and L are two instances."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.magic = config.norm == "magic"
         self.layers = nn.ModuleList(Block(config) for _ in range(module_blocks(config)))
 
-    def forward(self, u_ND: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, call: int) -> Tensor:
+    def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, call: int) -> Tensor:
         for index, block in enumerate(self.layers):
-            u_ND = block(u_ND, turn, attend, call * len(self.layers) + index)
+            u_ND = block(u_ND, angles, attend, call * len(self.layers) + index)
         return rms_norm(u_ND) if self.magic else u_ND
 
 
 class HrmText(nn.Module):
-    """The whole model; make one with `build`, which gives it its weights.
+    """The complete model. `build` makes one with initial weights.
 
-    It computes in the dtype of its matrices: to run in bf16 over float32 master weights, call it through
-    `torch.func.functional_call` with cast ones (as training/loop.py does), or let FSDP cast them. The embedding may
-    stay in float32: of a large table few rows are read.
+    It computes in the dtype of its matrices. To run in bf16 over float32 master weights, call it through
+    `torch.func.functional_call` with cast weights (as training/loop.py does), or let FSDP cast them. The embedding may
+    stay in float32, because a batch reads few rows of it.
     """
 
     z_L_init: Tensor
@@ -223,27 +249,27 @@ class HrmText(nn.Module):
         for name in sorted({call.module for call in schedule(config)}):
             self.add_module(f"{name}_module", Module(config))
         self.lm_head = nn.Linear(config.hidden, config.vocab_size, bias=False)
-        # A buffer: it never trains. bf16 as in the published checkpoints.
+        # A buffer, because it is never trained. bf16 as in the published checkpoints.
         self.register_buffer("z_L_init", torch.zeros(config.hidden, dtype=torch.bfloat16))
 
     def forward(
         self, tokens_N: Tensor, positions_N: Tensor, attend: Attend, bp_steps: int = 5, rows_M: Tensor | None = None
     ) -> Tensor:
-        """Logits [M, V] for the tokens that follow `rows_M` of the packed `tokens_N` (all N rows when None).
+        """Logits [M, V] for the tokens after rows `rows_M` of the packed `tokens_N` (all N rows if None).
 
-        Differentiates the last calls only (see `schedule`). With bp_steps 2 the first H call is cut off too, so the
-        embedding gets no gradient at all.
+        Only the last calls are differentiated (see `schedule`). With bp_steps 2 the first H call is not differentiated
+        either, so the embedding gets no gradient.
         """
         config = self.config
-        turn = rotation(positions_N, config.hidden // config.heads, config.rope_theta)
+        angles = rotation(positions_N, config.hidden // config.heads, config.rope_theta)
         z = (self.embed_tokens(tokens_N) * math.sqrt(config.hidden)).to(self.lm_head.weight.dtype)
         states = {"H": z, "L": self.z_L_init.to(z.dtype).expand_as(z)}
-        learning = torch.is_grad_enabled()
+        gradients_enabled = torch.is_grad_enabled()
         for index, call in enumerate(schedule(config, bp_steps)):
             module = self.get_submodule(f"{call.module}_module")
-            with torch.set_grad_enabled(learning and call.learns):
+            with torch.set_grad_enabled(gradients_enabled and call.learns):
                 u = states["H"] + states["L"] if call.of == "HL" else states[call.of]
-                z = states[call.into] = module(u, turn, attend, index)
+                z = states[call.into] = module(u, angles, attend, index)
         z_MD = z if rows_M is None else z[rows_M]
         if config.norm == "pre":
             z_MD = rms_norm(z_MD)
@@ -252,10 +278,10 @@ class HrmText(nn.Module):
 
 
 def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:
-    """A float32 model with LeCun-normal weights that depend on `seed` alone.
+    """A float32 model with LeCun-normal weights that depend only on `seed`.
 
-    Every tensor has a generator of its own, seeded with a hash of its name: the same weights come out on any number of
-    processes and in any order of creation (upstream's depend on the number of GPUs).
+    Each tensor has its own generator, seeded with a hash of the tensor's name. The weights are therefore the same for
+    any number of processes and any order of creation (upstream's depend on the number of GPUs).
     """
     with torch.device("meta"):
         model = HrmText(config)
@@ -267,5 +293,5 @@ def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:
             digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
             normal = torch.randn(tensor.shape, generator=generator)
-            tensor.copy_(normal.fmod_(3).mul_(TRUNCATED_STD * std))  # beyond 3 sigma wraps to near 0
+            tensor.copy_(normal.fmod_(3).mul_(TRUNCATED_STD * std))  # values beyond 3 sigma wrap to near 0
     return model

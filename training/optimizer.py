@@ -5,9 +5,10 @@
     p <- p - lr / (1 - b1^t) * atan2(m, sqrt(v) / sqrt(1 - b2^t))
     ema <- ema + (1 - decay) (p - ema)
 
-atan2 takes the place of a division, so there is no epsilon and scaling every gradient by one factor changes nothing
-(Everett et al., arXiv 2407.05872). The correction of m stands OUTSIDE the atan2, as upstream has it. A parameter
-without a gradient is left alone wholly: no step, no decay, no average. The average starts as a copy of the weights.
+atan2 replaces the division of Adam, so there is no epsilon, and multiplying every gradient by one factor changes
+nothing (Everett et al., arXiv 2407.05872). The bias correction of m is OUTSIDE the atan2, as in sapientinc/HRM-Text. A
+parameter without a gradient is not changed at all: no step, no decay, no averaging. The average starts as a copy of the
+weights.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 
 class AdamAtan2(torch.optim.Optimizer):
-    """State per parameter, of its shape: `exp_avg`, `exp_avg_sq`, `param_ema`; and `step`, a plain int."""
+    """State per parameter: `exp_avg`, `exp_avg_sq` and `param_ema`, of the parameter's shape, and `step`, an int."""
 
     def __init__(
         self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], weight_decay: float, ema_decay: float
@@ -29,7 +30,7 @@ class AdamAtan2(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient. `closure` must be None."""
         assert closure is None, "AdamAtan2 does not re-evaluate the loss"
         for group in self.param_groups:
             params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
@@ -61,6 +62,6 @@ class AdamAtan2(torch.optim.Optimizer):
             torch._foreach_lerp_([self.state[p]["param_ema"] for p in params], params, 1 - group["ema_decay"])
 
     def average(self, parameter: Tensor) -> Tensor:
-        """The moving average of a parameter; the parameter itself while it has never been updated."""
+        """The moving average of a parameter; the parameter itself if it was never updated."""
         ema: Tensor = self.state[parameter]["param_ema"] if parameter in self.state else parameter.detach()
         return ema

@@ -1,60 +1,188 @@
-"""Which rows a step was trained on, read back from the packs: a step's batch follows from its number alone."""
+"""Which run made a checkpoint's packs, which rows a training step read, and which steps and checkpoints read a row.
+
+The packs of a step follow from its number (training/batches.py), so nothing but the packs is needed to answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.audit.why import scores
 from pipelines.errors import RunError, WinnowError
+from pipelines.ledger import storage
+from pipelines.ledger.runs import RecordedRun, open_run, run_that_made
+from pipelines.steps.pack import PACK, pack_files
+from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
 from training import checkpoint as checkpoints
 from training import journal
-from training.batches import Packs, batch_of_step
-from training.finding import find_packs, run_of
+from training.batches import Packs, batch_of_step, packs_of_step, step_of_pack
+from training.checkpoint import TrainingState
+from training.export import is_transformers
+
+# ------------------------------------------------------------------------------------------ checkpoints, runs and packs
+
+
+def trainings(root: str) -> list[str]:
+    """The training folders below `root`, sorted."""
+    folder = storage.join(root, "training")
+    return [storage.join(folder, name) for name in storage.folders(folder)]
+
+
+def find_checkpoint(name: str, root: str) -> str:
+    """The folder that `name` means: a checkpoint's folder, a training folder, or `latest` for the newest checkpoint of
+    all trainings below `root`.
+
+    Raises:
+        RunError: if there is none.
+    """
+    if storage.is_folder(name):
+        return name
+    newest = [folders[-1] for training in trainings(root) if (folders := checkpoints.folders(training))]
+    if name != "latest" or not newest:
+        place = storage.join(root, "training")
+        raise RunError(f"{name}: no such checkpoint; `winnow train latest --root {root}` makes one below {place}")
+    return max(newest, key=lambda folder: storage.modified(storage.join(folder, checkpoints.MANIFEST)))
+
+
+def run_of(checkpoint: str, root: str) -> RecordedRun | None:
+    """The recorded run below `root` that made the packs of a checkpoint; None if it is not there."""
+    if is_transformers(checkpoint):
+        return None
+    return run_that_made(root, checkpoints.read(checkpoint).state.run_key)
+
+
+class PackFiles(NamedTuple):
+    """The data of a training: pack shards and their tokenizer."""
+
+    shards: list[str]
+    tokenizer: str
+    key: str  # the pack step's key, or the fingerprint of the shards
+
+
+def find_packs(run: str, root: str) -> PackFiles:
+    """The packs of a recorded run below `root`, or of a folder that holds *.arrow shards and a tokenizer.json.
+
+    Raises:
+        RunError: if there is neither, or the run is not on a local file system.
+    """
+    folder = Path(run)
+    if folder.is_dir():
+        shards = sorted(str(path.resolve()) for path in (*folder.glob("*.arrow"), *folder.glob("shards/*.arrow")))
+        tokenizer = folder / "tokenizer.json"
+        if not shards or not tokenizer.is_file():
+            raise RunError(f"{run}: to train on a folder it must hold *.arrow pack shards and their tokenizer.json")
+        return PackFiles(shards, str(tokenizer.resolve()), Packs(shards).fingerprint())
+    recorded = open_run(root, run)
+    packs, tokenizers = recorded.step(PACK.name), recorded.step(TOKENIZER.name)
+    if packs is None or tokenizers is None:
+        raise RunError(f"run {recorded.id} has no packs; name a run of `winnow build` (a scan makes none)")
+    if not storage.is_local(root):
+        raise RunError(f"{root}: training maps its shards, so they must be on a file system; copy the run to a folder")
+    tokenizer_json = tokenizers.file(TOKENIZER_JSON).path
+    return PackFiles([file.path for file in pack_files(packs)], tokenizer_json, packs.key)
+
+
+# --------------------------------------------------------------------------------------------------- step to its rows
 
 
 def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> dict[str, Any]:
-    """The rows of the batch of `step` (from 1) of the training that `checkpoint` belongs to.
+    """The rows that `step` (from 1) of a checkpoint's training read.
 
-    packs: a folder of pack shards, for a training on such a folder; else the run under `root` that made them is found.
+    packs: a folder of pack shards, if the training was on such a folder. Else the run below `root` that made the packs
+    is looked up.
+
     Returns {checkpoint, run (null for a folder), step, total_steps, epoch, digest (of the batch), same (whether
-    metrics.jsonl has that digest; null where it does not have the step), rows: [{pack, id, source, scores}]}, rows as
-    they lie in the batch.
+    metrics.jsonl has that digest; null if it does not have the step), rows: [{pack, id, source, scores}]}, with the
+    rows in the order of the batch.
 
-    Errors: WinnowError for a step that the training does not have, RunError where its packs are not to be found.
+    Raises:
+        WinnowError: if the training has no such step.
+        RunError: if its packs cannot be found.
     """
-    last = checkpoints.read(Path(checkpoint))
-    progress = last.progress
-    if not 1 <= step <= progress.total_steps:
-        raise WinnowError(f"--step {step}: the training of {last.folder} has steps 1 to {progress.total_steps}")
+    last = checkpoints.read(checkpoint)
+    state = last.state
+    if not 1 <= step <= state.total_steps:
+        raise WinnowError(f"--step {step}: the training of {last.folder} has steps 1 to {state.total_steps}")
     run = run_of(checkpoint, root) if packs is None else None
     if run is None and packs is None:
-        raise RunError(f"{last.folder}: no run below {root} made its packs; say where they lie: --packs FOLDER")
-    found = find_packs(packs or (run.id if run else ""), root)
-    if found.key != progress.run_key:
-        raise RunError(f"--packs {packs}: not what {last.folder} was trained on ({found.key}, not {progress.run_key})")
-    size = progress.config.batch_packs
-    shards = Packs(found.shards)
+        raise RunError(f"{last.folder}: no run below {root} made its packs; name their folder: --packs FOLDER")
+    files = find_packs(packs or (run.id if run else ""), root)
+    if files.key != state.run_key:
+        raise RunError(f"--packs {packs}: not what {last.folder} was trained on ({files.key}, not {state.run_key})")
+    size = state.config.batch_packs
+    shards = Packs(files.shards)
     batch = batch_of_step(shards, step, size)
-    places = [index for index in range((step - 1) * size, step * size) for _ in shards[index].ids]
-    lines = journal.read_metrics(last.folder.parent)
-    told = next((line["digest"] for line in lines if line["step"] == step), None)
-    known = scores(run, batch.ids).to_pylist() if run else [{"id": name} for name in batch.ids]
+    pack_of_row = [index for index in packs_of_step(step, size) for _ in shards[index].ids]
+    training = last.folder.rstrip("/").rpartition("/")[0]
+    recorded = next((line["digest"] for line in journal.read_metrics(training) if line["step"] == step), None)
+    rows = scores(run, batch.ids).to_pylist() if run else [{"id": name} for name in batch.ids]
     return {
-        "checkpoint": str(last.folder),
+        "checkpoint": last.folder,
         "run": run.id if run else None,
         "step": step,
-        "total_steps": progress.total_steps,
+        "total_steps": state.total_steps,
         "epoch": batch.epoch,
         "digest": batch.digest,
-        "same": None if told is None else told == batch.digest,
+        "same": None if recorded is None else recorded == batch.digest,
         "rows": [
             {
-                "pack": place,
+                "pack": pack,
                 "id": row["id"],
                 "source": row.get("source") or row["id"].split("/")[0],
                 "scores": {name: value for name, value in row.items() if name.startswith("score_")},
             }
-            for place, row in zip(places, known, strict=True)
+            for pack, row in zip(pack_of_row, rows, strict=True)
         ],
     }
+
+
+# --------------------------------------------------------------------------------------------------- row to its steps
+
+
+def steps_of_packs(batch_packs: int, total_steps: int, packs: Sequence[int]) -> list[int]:
+    """The steps (from 1, sorted, each once) of a training that read any of `packs`.
+
+    packs: indices among the training packs in training order, i.e. in the order of `Packs(shards)`. A pack past the end
+    of the schedule is read by no step.
+    """
+    steps = {step_of_pack(index, batch_packs) for index in packs}
+    return sorted(step for step in steps if step <= total_steps)
+
+
+class RowUse(NamedTuple):
+    """What one training has done with a row."""
+
+    training: str  # folder
+    step: int  # of the latest checkpoint
+    total_steps: int
+    read_at: list[int]  # steps up to that checkpoint that read the row
+    to_read_at: list[int]  # later steps of the schedule that read it
+    checkpoints: list[str]  # folders of the checkpoints whose weights have seen the row
+
+
+def trainings_that_read(root: str, key: str, packs: Sequence[int]) -> list[RowUse]:
+    """What the trainings below `root` on the packs with step key `key` have done with a row.
+
+    packs: the packs that contain the row, as in `steps_of_packs`. A row is in one pack per epoch at most.
+    """
+    uses = []
+    for training in trainings(root):
+        last = checkpoints.latest(training)
+        if last is not None and last.state.run_key == key:
+            uses.append(_row_use(training, last.state, packs))
+    return uses
+
+
+def _row_use(training: str, state: TrainingState, packs: Sequence[int]) -> RowUse:
+    steps = steps_of_packs(state.config.batch_packs, state.total_steps, packs)
+    first = min(steps, default=state.total_steps + 1)
+    return RowUse(
+        training=training,
+        step=state.step,
+        total_steps=state.total_steps,
+        read_at=[step for step in steps if step <= state.step],
+        to_read_at=[step for step in steps if step > state.step],
+        checkpoints=[folder for folder in checkpoints.folders(training) if checkpoints.step_of(folder) >= first],
+    )

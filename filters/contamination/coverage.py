@@ -1,8 +1,9 @@
-"""How much of each item does the whole corpus hold? The share of its tokens inside n-grams that some text holds.
+"""Coverage: the share of each item that lies in n-grams of the corpus, over all of its texts together.
 
-This is the measure of HRM-Text's contamination study (section 4.2), for n = 13 and 20: the union over all texts, while
-the rules of `filters.contamination.rules` ask what one text holds. Tokens are ours, not those of the model's tokenizer. An
-item is its passage and its question; answers and choices are not looked for by themselves, and so not counted.
+This is the measure of HRM-Text's contamination study (section 4.2) for n = 13 and 20. Most rules of
+`filters.contamination.rules` ask instead what one text holds. Tokens are those of `dedup.shingles`, not of the model's
+tokenizer. An item is its passage and its question. Answers and choices are not searched for by themselves and therefore
+not counted.
 """
 
 from __future__ import annotations
@@ -12,34 +13,40 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from filters.contamination.index import CONTEXT, Index, gram_keys, prefixes
+from filters.contamination.grams import gram_keys, prefix_hashes
+from filters.contamination.index import CONTEXT, BenchmarkIndex
 
 
-def coverage(
-    index: Index, found: npt.NDArray[np.uint64], length: int, of: Literal["tokens", "grams"] = "tokens"
+def covered_shares(
+    index: BenchmarkIndex,
+    grams: npt.NDArray[np.uint64],
+    length: int,
+    unit: Literal["tokens", "grams"] = "tokens",
 ) -> npt.NDArray[np.float64]:
-    """The covered share of each item, float64 [I], 0 to 1: of its tokens, or, as PaLM counts, of its n-grams.
+    """The covered share of each item, float64 [I], 0 to 1: of its tokens, or with unit "grams" of its n-grams (PaLM).
 
-    found: sorted keys of the n-grams of that length that the corpus holds (`filters.contamination.scan.COUNTS`). An item
-    shorter than n has none, as in the study.
+    grams: sorted keys of the n-grams of `length` tokens that the corpus holds (`filters.contamination.grams`). An item
+    shorter than an n-gram has a share of 0, as in the study.
     """
     ix = index.arrays
     tokens = np.arange(len(ix.tokens))
-    scanned = ix.kind[ix.part] != CONTEXT
-    at = np.flatnonzero(scanned & (tokens + length <= ix.part_start[ix.part + 1]))
-    keys = gram_keys(prefixes(ix.tokens), at, length)
-    place = np.searchsorted(found, keys)
-    held = np.zeros(len(at), np.bool_)
-    inside = place < len(found)
-    held[inside] = found[place[inside]] == keys[inside]
-    begins = np.zeros(len(ix.tokens) + 1, np.int64)
-    begins[at[held]] = 1
-    if of == "tokens":
-        begins[length:] -= begins[:-length].copy()
-        begins = (np.cumsum(begins) > 0).astype(np.int64)
-    covered = np.concatenate([[0], np.cumsum(begins[:-1])])
-    # Parts are numbered from 0; one more, empty, stands for the part that an item does not have (-1).
-    by_part = np.append(covered[ix.part_start[1:]] - covered[ix.part_start[:-1]], 0)
-    sizes = np.append(np.maximum(np.diff(ix.part_start) - (0 if of == "tokens" else length - 1), 0), 0)
+    searched = ix.kind[ix.part] != CONTEXT
+    starts = np.flatnonzero(searched & (tokens + length <= ix.part_start[ix.part + 1]))
+    keys = gram_keys(prefix_hashes(ix.tokens), starts, length)
+    place = np.searchsorted(grams, keys)
+    in_corpus = np.zeros(len(starts), np.bool_)
+    inside = place < len(grams)
+    in_corpus[inside] = grams[place[inside]] == keys[inside]
+    covered = np.zeros(len(ix.tokens) + 1, np.int64)
+    covered[starts[in_corpus]] = 1
+    if unit == "tokens":
+        # +1 where an n-gram begins and -1 behind its end; the running sum is positive inside.
+        covered[length:] -= covered[:-length].copy()
+        covered = (np.cumsum(covered) > 0).astype(np.int64)
+    before = np.concatenate([[0], np.cumsum(covered[:-1])])
+    # An item without a question or a passage has part -1, which is the empty part appended at the end.
+    by_part = np.append(before[ix.part_start[1:]] - before[ix.part_start[:-1]], 0)
+    possible = np.diff(ix.part_start) - (0 if unit == "tokens" else length - 1)
+    sizes = np.append(np.maximum(possible, 0), 0)
     both = by_part[ix.question] + by_part[ix.passage]
     return np.asarray(both / np.maximum(sizes[ix.question] + sizes[ix.passage], 1), np.float64)

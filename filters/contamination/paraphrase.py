@@ -1,8 +1,8 @@
-"""Items in other words: rows whose embedding lies near an item's. What n-grams cannot find, and what proves nothing.
+"""Paraphrases: rows whose embedding is close to an item's, which n-grams cannot find.
 
-Nearness is a hint to look at, not evidence: a problem with other numbers, or on the same subject, is near too. So a
-find has a class of its own, `paraphrase`, which a recipe drops only where it says so. Vectors come from outside: this
-room takes arrays.
+A high similarity is a hint, not evidence: a problem with other numbers, or on the same subject, is also close. Such
+hits therefore have a class of their own, `paraphrase`, which a recipe must name to drop. Vectors come from the caller:
+this package takes arrays.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.columns import as_array
+
 PARAPHRASE = "paraphrase"
-"""The class of such a find."""
+"""The class of such a hit."""
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
-"""Texts [n] -> unit vectors float32 [n, D]; what lies beyond a model's context does not count."""
+"""Texts [n] to unit vectors float32 [n, D]. Text beyond the model's context is ignored."""
 
-BLOCK = 256
+TEXTS_PER_BLOCK = 256
 """Texts compared at a time: 120 MB of similarities for two vectors of each of 60,000 items."""
 
 
@@ -31,47 +33,48 @@ def nearest_items(
     bench: npt.NDArray[np.int32],
     threshold: float,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """For each text the nearest item of each benchmark, where its cosine is at least `threshold`.
+    """For each text, the nearest item of each benchmark if its cosine similarity is at least `threshold`.
 
-    texts: unit vectors [N, D]. items: unit vectors [V, D], several an item, those of a benchmark side by side. owner:
-    the item of each vector [V]. bench: the benchmark of each vector [V]. Returns text, item and cosine, by text, then
-    benchmark.
+    texts: unit vectors float32 [N, D]. items: unit vectors float32 [V, D], several for an item, those of a benchmark
+    side by side. owner: the item of each vector, int32 [V]. bench: the benchmark of each vector, int32 [V]. Returns
+    text, item and cosine similarity [n] each, ordered by text, then item.
     """
     edges = np.flatnonzero(np.diff(bench, prepend=-1, append=-1))
-    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]] = []
-    for begin in range(0, len(texts), BLOCK):
-        cosine = texts[begin : begin + BLOCK] @ items.T
+    blocks: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]] = []
+    for begin in range(0, len(texts), TEXTS_PER_BLOCK):
+        cosine = texts[begin : begin + TEXTS_PER_BLOCK] @ items.T
         for low, high in itertools.pairwise(edges.tolist()):
             best = cosine[:, low:high].argmax(1) + low
             value = cosine[np.arange(len(cosine)), best]
             near = np.flatnonzero(value >= threshold)
-            found.append((near + begin, owner[best[near]], value[near]))
-    text = np.concatenate([part[0] for part in found] or [np.empty(0, np.int64)]).astype(np.int32)
-    item = np.concatenate([part[1] for part in found] or [np.empty(0, np.int32)])
-    value = np.concatenate([part[2] for part in found] or [np.empty(0, np.float32)])
+            blocks.append((near + begin, owner[best[near]], value[near]))
+    text = np.concatenate([block[0] for block in blocks] or [np.empty(0, np.int64)]).astype(np.int32)
+    item = np.concatenate([block[1] for block in blocks] or [np.empty(0, np.int32)])
+    value = np.concatenate([block[2] for block in blocks] or [np.empty(0, np.float32)])
     order = np.lexsort((item, text))
     return text[order], item[order], value[order]
 
 
-def add_paraphrases(hits: pa.Table, near: pa.Table, sizes: npt.NDArray[np.int64]) -> pa.Table:
-    """Judged HITS with the near items of the same rows behind them, by row; a pair that n-grams know stays as it is.
+def add_paraphrases(hits: pa.Table, near: pa.Table, field_bytes: npt.NDArray[np.int64]) -> pa.Table:
+    """Classified hits and the near items of the same rows, ordered by row. Pairs already among the hits stay as they
+    are.
 
-    hits: as `filters.contamination.rules.judge` returns them. near: columns row, item, similarity. sizes: bytes of each row's
-    instruction and response [rows, 2]; the instruction as a whole is the span, the response where that is all there is.
+    hits: as `filters.contamination.rules.classify_hits` returns them. near: columns row, item, similarity. field_bytes:
+    sizes of each row's instruction and response, int64 [rows, 2]. The span of a paraphrase is the whole instruction, or
+    the response where the instruction is empty.
     """
     known = {(row, item) for row, item in zip(hits["row"].to_pylist(), hits["item"].to_pylist(), strict=True)}
-    fresh = [
-        pair not in known for pair in zip(near["row"].to_pylist(), near["item"].to_pylist(), strict=True)
-    ]  # a loop over finds, not over rows
+    # A loop over near items, which are few, not over rows.
+    fresh = [pair not in known for pair in zip(near["row"].to_pylist(), near["item"].to_pylist(), strict=True)]
     near = near.filter(pa.array(fresh, pa.bool_()))
-    row = near["row"].combine_chunks()
-    field = (sizes[row.to_numpy(), 0] == 0).astype(np.int64)
+    row = as_array(near["row"])
+    field = (field_bytes[row.to_numpy(), 0] == 0).astype(np.int64)
     given = {
         "row": row,
-        "item": near["item"].combine_chunks(),
-        "score": near["similarity"].combine_chunks(),
+        "item": as_array(near["item"]),
+        "score": as_array(near["similarity"]),
         "field": pa.array(field),
-        "end": pa.array(sizes[row.to_numpy(), field].astype(np.int32)),
+        "end": pa.array(field_bytes[row.to_numpy(), field].astype(np.int32)),
         "class": pa.array([PARAPHRASE] * len(row), pa.string()),
     }
     columns = []

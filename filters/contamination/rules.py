@@ -1,17 +1,17 @@
-"""Which evaluation items does a text hold, and what kind of find is each? Rules read the measures of `filters.contamination.scan`.
+"""Rules: which hits count as contamination, in the reading of each publication, and the class of each hit.
 
-    test_leak       the rule finds the item of an evaluation split in the text
+    test_leak       the rule finds an item of an evaluation split in the text
     train_split     the same for an item of the benchmark's own training split
-    shared_passage  the passage (or the body of a long question), but not what is asked about it
-    template        the wording with other numbers, operators, negations or words; a phrase
-    paraphrase      nothing of the wording, but a meaning near by (`filters.contamination.paraphrase`, where asked for)
+    shared_passage  the passage (or the body of a long question) without what is asked about it
+    template        the wording with other numbers, operators, negations or words; a phrase of it
+    paraphrase      other wording with a similar meaning (`filters.contamination.paraphrase`, optional)
 
-Our own rule, `ngram13`, says that a text holds an item when
-- 90 % of the question's weight is there, of its last sentence 80 %, and every number, operator and negation of it;
-- no word that tells much is replaced by another, and little is put between its words;
-- a question of fewer than 13 tokens stands there whole, and either tells 30 bits and fills a sentence of its own, or is
-  the instruction itself, or has its answer or half of its choices near by;
-- a question that several items share is backed by the item's own choices, answer or passage.
+Winnow's own rule, `ngram13`, counts an item as contained in a text if all of these hold:
+- 90 % of the question's weight is found, 80 % of its last sentence's, and every number, operator and negation;
+- no heavy word is replaced by another, and few words are put between its words;
+- a question under 13 tokens is found whole, and either weighs 30 bits within a sentence of its own, or is the whole
+  instruction, or has its answer or half of its choices near it;
+- a question that several items share is supported by the item's own choices, answer or passage.
 """
 
 from __future__ import annotations
@@ -24,25 +24,35 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.coverage import coverage
-from filters.contamination.index import QUESTION, Index
+from dedup.columns import as_array
+from filters.contamination.context import MAX_SHARED_ITEMS
+from filters.contamination.coverage import covered_shares
+from filters.contamination.index import QUESTION, BenchmarkIndex
 from filters.contamination.paraphrase import PARAPHRASE
-from filters.contamination.scan import SHARED, WHOLE_BITS
+from filters.contamination.scan import MIN_WHOLE_BITS
 
 CLASSES = ("test_leak", "train_split", "shared_passage", "template", PARAPHRASE)
 
 LEAK_COVER, ASK_COVER = 0.9, 0.8
-"""Shares of the weight of a question, and of its last sentence, that must be there."""
-WHOLE_TOKENS = 13
-"""A question this long identifies an item by itself; a shorter one must stand there whole."""
-CONTEXT_BITS = 14.0
-"""What a shorter question with its answer or choices near by must tell, theirs included."""
-SWAPPED_BITS = 6.0
-"""A word that tells this much, put in place of another, makes another question ("the domain" for "the range")."""
-BODY_TOKENS = 40
-"""A question this long has a body of its own, which may be public text."""
+"""Shares of the weight of a question, and of its last sentence, that must be found. The rest allows for a changed word
+of little weight."""
+LONG_QUESTION_TOKENS = 13
+"""A question this long identifies an item by itself, as a 13-gram does in GPT-3's check. A shorter one must be found
+whole."""
+MIN_SUPPORTED_BITS = 14.0
+"""Bits that a shorter question and its context must weigh together: about one rare word."""
+MAX_SWAPPED_BITS = 6.0
+"""A replaced word of this weight, one in 64 questions or rarer, makes another question ("domain" for "range")."""
+HEAVIEST_TO_SWAPPED_RATIO = 2.0
+"""Among few questions every word looks common. Where the heaviest word weighs less than this many times
+MAX_SWAPPED_BITS, the limit falls to the heaviest word's weight divided by this."""
+SPAN_RATIO, SPAN_EXTRA_TOKENS = 1.25, 4
+"""A long question's match may stretch over this many times its tokens, and a few more: quote marks, a name."""
+BODY_TOKENS, BODY_COVER = 40, 0.8
+"""A question this long has a body of its own, which may be public text: found to this share without its last sentence,
+it is a shared passage."""
 COMMON_ROWS = 10
-"""GPT-3: a 13-gram in more training documents than this is common text."""
+"""A 13-gram in more training documents than this is common text (GPT-3, appendix C)."""
 
 _U64 = npt.NDArray[np.uint64]
 _I32 = npt.NDArray[np.int32]
@@ -50,9 +60,12 @@ _F32 = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 
-class Measures(NamedTuple):
-    """The columns of HITS that rules read, as arrays [hits], beside `items`, how many items of one benchmark ask the
-    question, and `rare13`, whether the text shares a 13-gram that at most COMMON_ROWS texts of the corpus hold."""
+class HitMeasures(NamedTuple):
+    """The columns of HITS that rules read, as arrays [hits].
+
+    Two columns are added: items, how many items of one benchmark have the same question; rare13, whether the text
+    shares a 13-gram that at most COMMON_ROWS texts of the corpus hold.
+    """
 
     question: Flags
     cover: _F32
@@ -78,35 +91,46 @@ class Measures(NamedTuple):
     rare13: Flags
 
 
-class Together(NamedTuple):
-    """Contaminated by all texts of a corpus together: at least `share` of an item's tokens lie in n-grams of `length`
-    that some text holds, or of its n-grams are such; any at all where the share is 0."""
+class CorpusCriterion(NamedTuple):
+    """When all texts of a corpus together contaminate an item.
+
+    At least `share` (0 to 1) of the item's tokens lie in n-grams of `length` tokens that some text holds, or with unit
+    "grams" of its n-grams are such. A share of 0 means any at all.
+    """
 
     length: int
     share: float
-    of: Literal["tokens", "grams"] = "tokens"
+    unit: Literal["tokens", "grams"] = "tokens"
 
 
 class Rule(NamedTuple):
-    """A reading of the hits: what it counts as contaminated, where it is published, whether each hit is one by itself,
-    and, where the paper takes the union over the corpus, which items are."""
+    """What a publication counts as contaminated.
 
-    says: str
+    description, source: in words, and where it is published; flags: whether each hit counts by itself; corpus: the
+    criterion over all texts, where the publication takes the union over the corpus.
+    """
+
+    description: str
     source: str
-    flags: Callable[[Measures], Flags]
-    together: Together | None = None
+    flags: Callable[[HitMeasures], Flags]
+    corpus: CorpusCriterion | None = None
 
 
-def _ngram13(m: Measures) -> Flags:
-    long = m.tokens >= WHOLE_TOKENS
-    # An item with words put between its words is another, unless it is long and they are few (quote marks, a name).
-    together = np.where(long, m.span_tokens <= 1.25 * m.tokens + 4, m.longest == m.tokens)
-    found = (
-        m.question & (m.cover >= LEAK_COVER) & (m.ask >= ASK_COVER) & m.numbers & (m.swapped < SWAPPED_BITS) & together
+def _ngram13(m: HitMeasures) -> Flags:
+    long = m.tokens >= LONG_QUESTION_TOKENS
+    # Words put between an item's words make another item, unless it is long and they are few.
+    compact = np.where(long, m.span_tokens <= SPAN_RATIO * m.tokens + SPAN_EXTRA_TOKENS, m.longest == m.tokens)
+    contained = (
+        m.question
+        & (m.cover >= LEAK_COVER)
+        & (m.ask >= ASK_COVER)
+        & m.numbers
+        & (m.swapped < MAX_SWAPPED_BITS)
+        & compact
     )
-    alone = (long | ((m.bits >= WHOLE_BITS) & m.bounded) | m.exact) & (m.items <= SHARED)
-    backed = m.context & (long | (m.bits + m.context_bits >= CONTEXT_BITS))
-    return found & (alone | backed)
+    identified = (long | ((m.bits >= MIN_WHOLE_BITS) & m.bounded) | m.exact) & (m.items <= MAX_SHARED_ITEMS)
+    supported = m.context & (long | (m.bits + m.context_bits >= MIN_SUPPORTED_BITS))
+    return contained & (identified | supported)
 
 
 def _share(part: _I32, tokens: _I32) -> npt.NDArray[np.float64]:
@@ -115,93 +139,110 @@ def _share(part: _I32, tokens: _I32) -> npt.NDArray[np.float64]:
 
 RULES: dict[str, Rule] = {
     "ngram13": Rule(
-        "90 % of the question's weight, with its numbers and last sentence; shorter than 13 tokens, the whole of it, "
-        "telling enough or with its answer or choices near by",
+        "At least 90 % of the question's weighted tokens, all its numbers and its last sentence occur in one row. "
+        "Questions under 13 tokens must match completely and be rare, or have their answer or choices near them.",
         "Winnow",
         _ngram13,
     ),
     "gpt3": Rule(
-        "a shared 13-gram that at most 10 training texts hold", "Brown et al. 2020, appendix C", lambda m: m.rare13
+        "The row and the item share a 13-gram that at most 10 rows hold.",
+        "Brown et al. 2020, appendix C",
+        lambda m: m.rare13,
     ),
     "palm": Rule(
-        "70 % of the item's 8-grams stand in the corpus",
+        "At least 70 % of the item's 8-grams occur in the corpus.",
         "Chowdhery et al. 2022, section 8",
         lambda m: (m.tokens >= 8) & (m.grams8 >= 0.7 * (m.tokens - 7)),
-        Together(8, 0.7, "grams"),
+        CorpusCriterion(8, 0.7, "grams"),
     ),
     "llama2": Rule(
-        "80 % of the item's tokens in matches of more than 10 tokens, of which four may differ after the tenth "
-        "(`dirty`; over all texts together, matches without a difference)",
+        "At least 80 % of the item's tokens lie in matches of more than 10 tokens, of which four may differ after the "
+        "tenth (class `dirty` of the paper). Over all rows together, matches without differences.",
         "Touvron et al. 2023, section A.6",
         lambda m: _share(m.cover11, m.tokens) >= 0.8,
-        Together(11, 0.8),
+        CorpusCriterion(11, 0.8),
     ),
     "tulu3": Rule(
-        "more than half of the item's tokens in 8-grams that one text shares",
+        "More than half of the item's tokens lie in 8-grams that one row shares.",
         "Lambert et al. 2024, section 3.2",
         lambda m: _share(m.cover8, m.tokens) > 0.5,
     ),
     "qwen25": Rule(
-        "a common subsequence of 13 tokens and of 60 % of the shorter text (looked for around shared runs)",
+        "A common subsequence has at least 13 tokens and 60 % of the shorter text (searched around shared runs).",
         "Qwen 2024, section 3",
         lambda m: (m.common >= 13) & (m.common >= 0.6 * np.minimum(m.tokens, m.row_tokens)),
     ),
     "open_r1": Rule(
-        "any shared 8-gram", "open-r1, scripts/decontaminate.py", lambda m: m.longest >= 8, Together(8, 0.0)
+        "The row and the item share an 8-gram.",
+        "open-r1, scripts/decontaminate.py",
+        lambda m: m.longest >= 8,
+        CorpusCriterion(8, 0.0),
     ),
     "hrm_text": Rule(
-        "80 % of the item's tokens in 13-grams of the corpus (`dirty`)",
+        "At least 80 % of the item's tokens lie in 13-grams of the corpus (class `dirty` of the paper).",
         "HRM-Text, section 4.2",
         lambda m: _share(m.cover13, m.tokens) >= 0.8,
-        Together(13, 0.8),
+        CorpusCriterion(13, 0.8),
     ),
     "hrm_text20": Rule(
-        "80 % of the item's tokens in 20-grams of the corpus (`dirty`)",
+        "At least 80 % of the item's tokens lie in 20-grams of the corpus (class `dirty` of the paper).",
         "HRM-Text, section 4.2",
         lambda m: _share(m.cover20, m.tokens) >= 0.8,
-        Together(20, 0.8),
+        CorpusCriterion(20, 0.8),
     ),
 }
-"""The rules by name, over one scan. A row is flagged by what it holds alone; an item where the paper takes the union
-over the corpus, also by what all rows hold together (`together`). Tokens are ours, not the papers' tokenizers'. An
-item is a question, or its passage; over all texts, both. Seeds that more than CAP items share stand for one of them,
-so a row's hits name one of the items that a frame is common to; what is counted together is counted for each."""
+"""The rules by name. All of them read the same scan.
+
+A row is flagged by what it holds alone. An item is also flagged by what all rows hold together, where the publication
+takes that union (`corpus_flags`). Tokens are those of `dedup.shingles`, not of the papers' tokenizers. An item is a
+question, or its passage; over all rows, both together. A seed that more than `seeds.CAP` parts share stands for one of
+them, so a row's hits name one of the items that share a frame; the counts over all rows include each of them."""
 
 
-def together(index: Index, grams: pa.Table) -> dict[str, Flags]:
-    """By rule, the items [I] of an index that all texts of a corpus hold together. grams: COUNTS over the corpus."""
-    held: dict[Together, Flags] = {}
+def corpus_flags(index: BenchmarkIndex, grams: pa.Table) -> dict[str, Flags]:
+    """By rule with a `corpus` criterion: which items [I] all texts of a corpus together hold.
+
+    grams: GRAM_COUNTS over the whole corpus.
+    """
+    flags: dict[CorpusCriterion, Flags] = {}
     for rule in RULES.values():
-        if rule.together is None:
+        if rule.corpus is None:
             continue
-        found = grams.filter(pc.equal(grams["length"], rule.together.length))["gram"].to_numpy()
-        share = coverage(index, found, rule.together.length, rule.together.of)
-        held[rule.together] = share >= rule.together.share if rule.together.share else share > 0
-    return {name: held[rule.together] for name, rule in RULES.items() if rule.together is not None}
+        length, share, unit = rule.corpus
+        keys = grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy()
+        covered = covered_shares(index, keys, length, unit)
+        flags[rule.corpus] = covered >= share if share else covered > 0
+    return {name: flags[rule.corpus] for name, rule in RULES.items() if rule.corpus is not None}
 
 
-def judge(index: Index, hits: pa.Table, rule: str, common: _U64) -> pa.Table:
-    """Give HITS their class under `rule` (a name in RULES): columns `class`, `score` and `rules`, those that flag them.
+def classify_hits(index: BenchmarkIndex, hits: pa.Table, rule: str, common: _U64) -> pa.Table:
+    """Append to HITS the columns `class` (by the rule named `rule`), `score` and `rules` (all that flag the hit).
 
-    common: sorted keys of the 13-grams that more than COMMON_ROWS texts of the corpus hold. Of the hits of one text
-    that no rule but open_r1 flags, the best for each benchmark and class is kept.
+    common: sorted keys of the 13-grams that more than COMMON_ROWS texts of the corpus hold. Hits that at most open_r1
+    flags are reduced to the best of each text, benchmark and class.
     """
     measures = _measures(index, hits, common)
-    flags = {name: one.flags(measures) for name, one in RULES.items()}
+    flags = {name: definition.flags(measures) for name, definition in RULES.items()}
     item = hits["item"].to_numpy()
-    body_only = (hits["body"].to_numpy() >= 0.8) & (measures.ask < ASK_COVER) & (measures.tokens >= BODY_TOKENS)
+    long_body = (hits["body"].to_numpy() >= BODY_COVER) & (measures.tokens >= BODY_TOKENS)
+    body_only = long_body & (measures.ask < ASK_COVER)
     passage = ~measures.question | (body_only & ~flags[rule])
     leak = measures.question & flags[rule]
-    code = np.where(leak, index.arrays.trained[item], np.where(passage, 2, 3)).astype(np.int32)
-    told = leak | np.any([flag for name, flag in flags.items() if name != "open_r1"], axis=0)
+    code = np.where(
+        leak,
+        index.arrays.trained[item],  # test_leak or train_split
+        np.where(passage, CLASSES.index("shared_passage"), CLASSES.index("template")),
+    ).astype(np.int32)
+    flagged = leak | np.any([flag for name, flag in flags.items() if name != "open_r1"], axis=0)
 
+    # The first of each text, benchmark, class and `flagged` in this order is the best one.
     row, bench = hits["row"].to_numpy(), index.arrays.bench[item]
-    order = np.lexsort((item, -measures.longest, -measures.cover, told, code, bench, row))
-    ordered = np.stack([row[order], bench[order], code[order], told[order]])
+    order = np.lexsort((item, -measures.longest, -measures.cover, flagged, code, bench, row))
+    ordered = np.stack([row[order], bench[order], code[order], flagged[order]])
     best = np.ones(len(order), np.bool_)
     best[1:] = np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)
     keep = np.zeros(len(order), np.bool_)
-    keep[order] = best | told[order]
+    keep[order] = best | flagged[order]
     names = np.array(list(flags))
     matrix = np.stack([flags[name] for name in names], axis=1)[keep]
     rules = pa.ListArray.from_arrays(
@@ -214,10 +255,10 @@ def judge(index: Index, hits: pa.Table, rule: str, common: _U64) -> pa.Table:
     return kept.append_column("rules", rules)
 
 
-def _measures(index: Index, hits: pa.Table, common: _U64) -> Measures:
+def _measures(index: BenchmarkIndex, hits: pa.Table, common: _U64) -> HitMeasures:
     hits = hits.combine_chunks()
     item = hits["item"].to_numpy()
-    grams = hits["grams13"].combine_chunks()
+    grams = as_array(hits["grams13"])
     sizes = pc.list_value_length(grams).to_numpy(zero_copy_only=False)
     flat = grams.flatten().to_numpy(zero_copy_only=False)
     place = np.searchsorted(common, flat)
@@ -227,8 +268,8 @@ def _measures(index: Index, hits: pa.Table, common: _U64) -> Measures:
     rare13 = np.zeros(hits.num_rows, np.bool_)
     rare13[np.repeat(np.arange(hits.num_rows), sizes)[rare]] = True
 
-    values: dict[str, Any] = {name: hits[name].to_numpy() for name in Measures._fields if name in hits.column_names}
+    values: dict[str, Any] = {name: hits[name].to_numpy() for name in HitMeasures._fields if name in hits.column_names}
     values |= {"question": hits["kind"].to_numpy() == QUESTION, "items": index.arrays.shared[item], "rare13": rare13}
-    # Among few questions every word looks common: there the limit is half of what the rarest word tells.
-    values["swapped"] = values["swapped"] * max(1.0, 2 * SWAPPED_BITS / float(index.arrays.weight.max()))
-    return Measures(**values)
+    heaviest = float(index.arrays.weight.max())
+    values["swapped"] = values["swapped"] * max(1.0, HEAVIEST_TO_SWAPPED_RATIO * MAX_SWAPPED_BITS / heaviest)
+    return HitMeasures(**values)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import ROOT, Checkpoint, Json, Root
+from flows.cli.options import ROOT, Checkpoint, Device, Json, Root
 from flows.cli.session import flow_session
 
 
@@ -67,6 +67,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Files of the benchmark, if the run's recipe does not name them.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only this many items, the first ones.")] = None,
+    device: Device = "auto",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +80,7 @@ def evaluate(
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
     from flows.cli import render
-    from training.finding import find_checkpoint
+    from training.provenance import find_checkpoint
 
     folder = find_checkpoint(checkpoint, root)
     with flow_session(as_json) as session:
@@ -92,6 +93,7 @@ def evaluate(
             root=root,
             paths=tuple(path or ()),
             limit=limit,
+            device=device,
         )
         if as_json:
             return render.print_json(answer)
@@ -106,6 +108,7 @@ def generate(
         str, typer.Option(help="Condition tags as in the corpus: `direct`, `cot`, `synth,cot` ...")
     ] = "direct",
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest response, in tokens.")] = 256,
+    device: Device = "auto",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
@@ -116,7 +119,7 @@ def generate(
     from flows.cli import render
     from flows.generate import generate as generate_response
 
-    answer = generate_response(checkpoint, instruction, condition, max_tokens, root)
+    answer = generate_response(checkpoint, instruction, condition, max_tokens, root, device)
     if as_json:
         return render.print_json(answer)
     typer.echo(answer.response)

@@ -33,4 +33,5 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override one key of the recipe: `path.to.key=value`. Repeatable."),
 ]
+Device = Annotated[str, typer.Option(help="`auto` (a GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.")]
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")]

@@ -154,9 +154,9 @@ def input_lines(inputs: Sequence[PlannedInput]) -> Iterator[str]:
 
 def training_cost_lines(config: TrainConfig, answer: TrainingCost) -> list[str]:
     """The cost of a training: steps, operations, hours, dollars, memory."""
-    from training.cost import words
+    from training.cost import cost_lines
 
-    return words(config, answer.cost, answer.gpus, answer.price, answer.mfu, answer.peak_flops)
+    return cost_lines(config, answer.cost, answer.gpus, answer.price, answer.mfu, answer.peak_flops)
 
 
 def export_line(answer: ExportAnswer) -> str:
@@ -238,12 +238,13 @@ def _place_lines(places: Iterable[Place]) -> Iterator[str]:
 def similar_lines(answer: SimilarAnswer) -> Iterator[str]:
     """The similar rows, each with its Jaccard and its compared fields, and how complete the search is."""
     for match in answer.matches:
-        yield f"\n[bold]{match['jaccard']:.3f}[/bold]  {escape(match['id'])}  [dim]{match['condition']}[/dim]"
-        yield from (f"  {shorten(match[field], 600)}" for field in answer.fields)
+        yield f"\n[bold]{match.jaccard:.3f}[/bold]  {escape(match.id)}  [dim]{match.condition}[/dim]"
+        texts = {"instruction": match.instruction, "response": match.response}
+        yield from (f"  {shorten(texts[field], 600)}" for field in answer.fields)
     shares = ", ".join(f"{share:.1%} with {jaccard}" for jaccard, share in answer.found_share.items())
     yield (
-        f"\n{len(answer.matches)} of {quantity(answer.met, 'candidate')} shown, from {quantity(answer.rows, 'row')}; "
-        f"compared: {' and '.join(answer.fields)}."
+        f"\n{len(answer.matches)} of {quantity(answer.candidates, 'candidate')} shown, from "
+        f"{quantity(answer.rows, 'row')}; compared: {' and '.join(answer.fields)}."
     )
     yield f"Of the rows with a given Jaccard, the search finds: {shares}."
 

@@ -50,7 +50,7 @@ def prepare_process() -> None:
             show_other(message, category, filename, lineno, file, line)
         elif str(message) not in shown:  # a flow loads its recipe again, and warns again
             shown.add(str(message))
-            print(f"note: {message}", file=sys.stderr)
+            print(f"warning: {message}", file=sys.stderr)
 
     warnings.showwarning = show
 

@@ -21,8 +21,8 @@ from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.contamination_report import read_clean_ids
 from pipelines.steps.decontaminate import CONTAMINATION
-from training.evaluation import EVALUATIONS, Held, Score, Scores, evaluate
-from training.finding import run_of
+from training.evaluation.scores import EVALUATIONS, CorpusOverlap, Score, Scores, evaluate
+from training.provenance import run_of
 
 GENERATED_ITEMS = 300
 """Items of a generated benchmark, if neither the recipe nor the caller gives a number: intervals of some 6 points."""
@@ -48,11 +48,11 @@ def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
-def held_of(run: RecordedRun, benchmark: str) -> Held | None:
+def corpus_overlap(run: RecordedRun, benchmark: str) -> CorpusOverlap | None:
     """What the records of a run contained of a benchmark's items; None if they were not checked against it."""
     step = run.step(CONTAMINATION.name)
     value = read_clean_ids(step, benchmark) if step else None
-    return Held(set(value["clean"]), value["overlap"]) if value else None
+    return CorpusOverlap(set(value["clean"]), value["overlap"]) if value else None
 
 
 def evaluate_checkpoint(
@@ -66,19 +66,21 @@ def evaluate_checkpoint(
     average: bool = True,
     answers: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    device: str = "auto",
 ) -> Scores:
     """Score a checkpoint folder, or the latest checkpoint of a training folder, on one benchmark.
 
     benchmark: a name that the recipe of the run gives to a benchmark, or one of `training.evaluation.EVALUATIONS` with
     the `paths` of its files (a generated one has none). run: the run that built the corpus; by default it is looked up
-    below `root`. limit: ask only the first items. answers: path of a file for one JSON line per item.
+    below `root`. limit: ask only the first items. answers: path of a file for one JSON line per item. device: `auto` (a
+    GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.
 
     Raises: WinnowError: if the run, the benchmark or its files cannot be found.
     """
     recorded = open_run(root, run) if run else run_of(checkpoint, root)
     specs = checked_against(recorded) if recorded else {}
     spec = specs.get(benchmark)
-    held = held_of(recorded, benchmark) if recorded and spec and not paths else None
+    overlap = corpus_overlap(recorded, benchmark) if recorded and spec and not paths else None
     if spec is None or paths:
         if benchmark not in EVALUATIONS:
             raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, {*EVALUATIONS, *specs})}")
@@ -93,8 +95,8 @@ def evaluate_checkpoint(
             )
     kind = spec.adapter or spec.name
     return evaluate(
-        checkpoint, benchmark_items(spec), kind, held, limit, batch, average, answers=answers, on_progress=on_progress
-    )
+        checkpoint, benchmark_items(spec), kind, overlap, limit, batch, average, answers, on_progress, device
+    )  # fmt: skip
 
 
 @flow(name="evaluate", validate_parameters=True)
@@ -106,6 +108,7 @@ def evaluate_flow(
     paths: tuple[str, ...] = (),
     limit: int | None = None,
     answers: str | None = None,
+    device: str = "auto",
 ) -> EvaluateAnswer:
     """Score a checkpoint on benchmarks and write the scores into the report of its run.
 
@@ -131,8 +134,8 @@ def evaluate_flow(
                 console.move_bar(f"evaluate: {name}", done, items, "items")
 
             scores = evaluate_checkpoint(
-                checkpoint, name, root, run_id, paths, limit, answers=answers, on_progress=move
-            )  # fmt: skip
+                checkpoint, name, root, run_id, paths, limit, answers=answers, on_progress=move, device=device
+            )
             create_table_artifact(
                 key="winnow-scores", table=table(scores), description=f"{name}: {scores.checkpoint}, step {scores.step}"
             )

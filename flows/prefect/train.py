@@ -16,8 +16,8 @@ from pipelines.errors import WinnowError, nearest
 from pipelines.settings import override
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
-from training.finding import find_packs
 from training.journal import Metrics
+from training.provenance import find_packs
 
 
 class TrainAnswer(BaseModel):

@@ -1,13 +1,14 @@
-"""HRM-Text under Ray Train.
+"""Train HRM-Text with Ray Train.
 
-Each worker maps the pack shards itself: Ray moves paths, never rows. (With `datasets=` Ray Data would want processors
-of its own, and on a machine whose every processor has a worker the job hangs.) What a worker does is training/loop.py;
-when one dies, Ray Train starts the group again and the loop carries on from its latest checkpoint, bit for bit.
+Each worker maps the pack shards itself; Ray transfers paths, not rows. (`datasets=` is not used: Ray Data reserves CPUs
+of its own, and the job hangs if every CPU has a worker.) The workers run training/loop.py. When one dies, Ray Train
+restarts all of them, and the loop resumes from its latest checkpoint, bit for bit.
 
-Metrics reach the driver through the run folder's metrics.jsonl, which on a cluster lies on storage that all share, as
-the checkpoints do. Ray Train is told at checkpoints only: a report waits for the controller to poll.
+The driver reads metrics from metrics.jsonl in the training folder. On a cluster that folder is on shared storage. An
+object store gets metrics.jsonl with each checkpoint, so progress is shown at that rate. Workers report to Ray Train at
+checkpoints only, because a report blocks until the controller polls.
 
-This module is what a worker imports, so it knows nothing of Prefect, which takes seconds to load.
+Workers import this module, so it does not import Prefect, which takes seconds to load.
 """
 
 from __future__ import annotations
@@ -15,36 +16,39 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from flows.ray.engine import ray_session
 from pipelines.errors import CheckFailed, WinnowError
+from pipelines.ledger import storage
 from training import checkpoint, loop
 from training.batches import Packs, even_share
 from training.configs import TrainConfig
-from training.journal import METRICS, Metrics, last_metrics
+from training.journal import Metrics, last_metrics
 
-RESTARTS = 3
-"""How often the group of workers is started again after one has died."""
+MAX_RESTARTS = 3
+"""How often the workers are restarted after one has died. More deaths point to a fault that a restart does not mend."""
 
 CPU_WORKERS = 2
-"""Workers where there is no GPU: each takes a processor."""
+"""Default number of workers on a machine without GPUs. Each uses one CPU."""
 
 POLL_SECONDS = 0.5
+"""Interval at which the driver reads metrics.jsonl from a local folder: a console line twice a second."""
+
+REMOTE_POLL_SECONDS = 10.0
+"""The same for an object store, where every read is a request and the file changes only with a checkpoint."""
 
 QUIET = {
-    "RAY_TRAIN_METRICS_ENABLED": "0",  # nobody scrapes them, and without a dashboard they warn every second
+    "RAY_TRAIN_METRICS_ENABLED": "0",  # they are not collected, and without a dashboard they warn every second
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the end of a run, and the death of a worker, is seen at such a poll
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # interval at which dead workers are noticed
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
@@ -58,39 +62,44 @@ def train_on_ray(
     on_progress: Callable[[Metrics], None] | None = None,
     run_key: str | None = None,
 ) -> Metrics:
-    """Train with Ray Train's TorchTrainer, and return what `loop.train` returns.
+    """Train with Ray Train's TorchTrainer; returns what `loop.train` returns.
 
-    workers: each has a GPU of its own (NCCL) where Ray has any, else a processor (gloo). By default one for each GPU of
-    this machine, or CPU_WORKERS. on_progress: called in this process, from another thread, with the latest step's
-    metrics. Starts a Ray of its own, or joins that of RAY_ADDRESS; one that is up already is used and left up. Carries
-    on from the latest checkpoint below `out`; a finished run is not run again and starts no Ray.
+    Uses a running Ray if there is one, else joins that of RAY_ADDRESS or starts its own. Resumes from the latest
+    checkpoint below `out`. A finished run is not trained again and starts no Ray.
 
-    Raises, before any Ray is started, the errors of `loop.train` that the arguments explain; CheckFailed when workers
-    died more than RESTARTS times.
+    Args:
+        workers: number of workers. Each has its own GPU (NCCL) if Ray has GPUs, else a CPU (gloo). Default: one per GPU
+            of this machine, or CPU_WORKERS.
+        on_progress: called with the latest step's metrics, in this process, from another thread.
+
+    The other arguments are those of `loop.train`.
+
+    Raises:
+        The errors of `loop.train` that follow from the arguments, before Ray is started.
+        CheckFailed: if workers died more than MAX_RESTARTS times.
     """
-    shards = [str(Path(path).resolve()) for path in shards]
-    tokenizer, folder = str(Path(tokenizer).resolve()), Path(out).resolve()
+    shards = [storage.absolute(path) for path in shards]
+    tokenizer, out = storage.absolute(tokenizer), storage.absolute(out)
     packs = Packs(shards)
     key = run_key or packs.fingerprint()
     workers = workers or torch.cuda.device_count() or CPU_WORKERS
     total_steps = loop.steps_of(config, packs)
     even_share(config.batch_packs, workers)
-    last = checkpoint.latest(folder)
-    done = 0
+    last = checkpoint.latest(out)
+    steps_done = 0
     if last:
-        loop.same_run(last, config, key, total_steps)
-        done = last.progress.step
-    if done < total_steps:
-        folder.mkdir(parents=True, exist_ok=True)
-        with ray_session(workers), _told(folder, on_progress):
-            _fit(shards, tokenizer, config, folder, workers, key)
-    return loop.summary(folder, done)
+        loop.check_same_run(last, config, key, total_steps)
+        steps_done = last.state.step
+    if steps_done < total_steps:
+        with ray_session(workers), _progress_reported(out, on_progress):
+            _fit(shards, tokenizer, config, out, workers, key)
+    return loop.summary(out, steps_done)
 
 
-def _fit(shards: list[str], tokenizer: str, config: TrainConfig, out: Path, workers: int, key: str) -> None:
+def _fit(shards: list[str], tokenizer: str, config: TrainConfig, out: str, workers: int, key: str) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    # Imported here: they take seconds, and not every run needs them.
+    # Imported here because they take seconds to load; a finished run does not need them.
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -98,33 +107,35 @@ def _fit(shards: list[str], tokenizer: str, config: TrainConfig, out: Path, work
 
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     gpus = ray.cluster_resources().get("GPU", 0) > 0
-    notes = out / ".ray"  # Ray Train's own notes; ours are the checkpoints
-    shutil.rmtree(notes, ignore_errors=True)
+    ray_files = storage.join(out, ".ray")  # Ray Train's own state, not used: the loop resumes from its checkpoints
+    storage.remove(ray_files)
     trainer = TorchTrainer(
-        partial(_work, shards, tokenizer, config, str(out), key),
+        partial(_train_worker, shards, tokenizer, config, out, key),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(
-            name="train", storage_path=str(notes), failure_config=FailureConfig(max_failures=RESTARTS)
+            name="train", storage_path=ray_files, failure_config=FailureConfig(max_failures=MAX_RESTARTS)
         ),
     )
     try:
-        with _signals_kept():
+        with _sigint_handler_kept():
             trainer.fit()
     except WorkerGroupError as error:
         for cause in error.worker_failures.values():
-            told = getattr(cause, "cause", cause)
-            if isinstance(told, WinnowError | CheckFailed):
-                raise told from None
-        raise CheckFailed(f"training gave up after {RESTARTS} restarts of its workers: {error}") from None
+            worker_error = getattr(cause, "cause", cause)
+            if isinstance(worker_error, WinnowError | CheckFailed):
+                raise worker_error from None
+        raise CheckFailed(f"training stopped after {MAX_RESTARTS} restarts of its workers: {error}") from None
     except TrainingFailedError as error:
-        raise CheckFailed(f"Ray Train gave up: {error}") from None
+        raise CheckFailed(f"Ray Train failed: {error}") from None
     finally:
-        shutil.rmtree(notes, ignore_errors=True)
+        storage.remove(ray_files)
 
 
-def _work(shards: list[str], tokenizer: str, config: TrainConfig, out: str, key: str, _: dict[str, Any]) -> None:
-    """What each worker runs."""
+def _train_worker(
+    shards: list[str], tokenizer: str, config: TrainConfig, out: str, key: str, _: dict[str, Any]
+) -> None:
+    """The function that each worker runs."""
     import ray.train
 
     def report(metrics: Metrics) -> None:
@@ -135,26 +146,26 @@ def _work(shards: list[str], tokenizer: str, config: TrainConfig, out: str, key:
 
 
 @contextlib.contextmanager
-def _told(out: Path, on_progress: Callable[[Metrics], None] | None) -> Iterator[None]:
-    """Tell `on_progress` of the steps that appear in the run folder, while the block runs and once at its end."""
+def _progress_reported(out: str, on_progress: Callable[[Metrics], None] | None) -> Iterator[None]:
+    """Call `on_progress` with new lines of the training folder's metrics.jsonl, during the block and at its end."""
     if on_progress is None:
         yield
         return
     stop = threading.Event()
-    path = out / METRICS
+    interval = POLL_SECONDS if storage.is_local(out) else REMOTE_POLL_SECONDS
 
-    def look() -> None:
-        seen = 0
+    def poll() -> None:
+        last: Metrics | None = None
         while True:
-            last = stop.wait(POLL_SECONDS)
-            size = path.stat().st_size if path.exists() else 0
-            if size != seen and (metrics := last_metrics(out)):
-                seen = size
+            stopped = stop.wait(interval)
+            metrics = last_metrics(out)
+            if metrics and metrics != last:
+                last = metrics
                 on_progress(metrics)
-            if last:
+            if stopped:
                 return
 
-    thread = threading.Thread(target=look, name="progress", daemon=True)
+    thread = threading.Thread(target=poll, name="progress", daemon=True)
     thread.start()
     try:
         yield
@@ -164,8 +175,8 @@ def _told(out: Path, on_progress: Callable[[Metrics], None] | None) -> Iterator[
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Put back the SIGINT handler that Ray Train replaces."""
+def _sigint_handler_kept() -> Iterator[None]:
+    """Restore the SIGINT handler, which Ray Train replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -257,7 +257,7 @@ def _contamination(run: RecordedRun) -> dict[str, Any] | None:
     return {
         "rule": settings["rule"],
         "drop": settings["drop"],
-        "rules": {name: f"{rule.says} ({rule.source})" for name, rule in RULES.items()},
+        "rules": {name: f"{rule.description} ({rule.source})" for name, rule in RULES.items()},
         "classes": classes,
         "benchmarks": benchmarks,
     }

@@ -1,30 +1,32 @@
-"""Which rows of a corpus are like a text.
+"""Which rows of a corpus are similar to a text?
 
-An index of the corpus is made once, as a step of its own below the corpus's root, and then reused: for every shard the
-band keys of its rows, sorted, 12 bytes a band and so 384 a row. A question maps those files and looks its own keys up,
-so what is read is a page here and there. The rows that share most bands are read, their signatures go into
-datasketch's `MinHashLSH`, which answers, and its answers are ranked by exact Jaccard. (All of a corpus in one
-`MinHashLSH` would take some 5 KB of memory a row.)
+The index of a corpus is a step of its own, `similar`, made once: for each shard an LSH forest of its rows' MinHash
+signatures (`pipelines.audit.lsh_forest`), 580 bytes per row on disk. A query asks each forest in turn for its nearest
+rows, ranks them by the Jaccard that their signatures estimate, reads the best of them, and ranks these by exact
+Jaccard.
 
-The bands are looser than those that removed duplicates: what is asked for here is what is near, not what must go.
+A forest returns the rows that share the longest prefix with the text in one of its trees, so a query needs no
+threshold. It finds rows that duplicate removal would not consider.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasketch import LeanMinHash, MinHashLSH
+from pydantic import BaseModel, ConfigDict
 
-from dedup.minhash import band_keys, signatures
-from dedup.probability import Banding, recall
+from dedup.columns import as_array
+from dedup.minhash import signatures
+from dedup.probability import recall
 from dedup.shingles import Unit, shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
+from pipelines.audit.lsh_forest import PERMUTATIONS, SEED, TREES, MappedForest, forest_table, minhash
 from pipelines.errors import InputError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
@@ -35,132 +37,165 @@ from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, NearDuplicates, TextField
 from pipelines.steps.duplicates.near import banding_of
 
-BANDS, ROWS = 32, 4
-"""Of pairs with Jaccard 0.5 87 % are found, of those with 0.6 98.8 %."""
+CANDIDATES_PER_SHARD = 1000
+"""Rows that the forest of a shard returns. With 200, some rows of templates with many instances were missed."""
 
-SEED = 1
+ROWS_READ_PER_MATCH = 4
+"""Rows that are read for each row of the answer, those with the highest estimates. The exact Jaccard then corrects the
+order of estimates, whose standard error is at most 0.044."""
 
-CANDIDATES = 200
-"""Rows that are read for one question: those with most bands in common, the earlier where there are too many."""
+FOREST = "forest"
+
+SIMILAR = StepType(
+    name="similar",
+    version=2,
+    products={FOREST: "for each shard the LSH forest of its rows (`pipelines.audit.lsh_forest`)"},
+)
 
 Numbers = npt.NDArray[np.int64]
 
+COLUMNS = ["id", "condition", "instruction", "response"]
 
-class Match(NamedTuple):
-    """A row of the corpus and its Jaccard with the text: a whole row, as it stands in the corpus."""
+
+class Comparison(NamedTuple):
+    """How texts are compared: by the n-grams of `ngram` units (words or characters) of the fields, which are joined by
+    a line feed."""
+
+    fields: tuple[TextField, ...]
+    ngram: int
+    unit: Unit
+
+
+class SimilarRow(BaseModel):
+    """A row of the corpus and its exact Jaccard with the text."""
+
+    model_config = ConfigDict(frozen=True)
 
     jaccard: float
-    row: dict[str, Any]
+    id: str
+    condition: str
+    instruction: str
+    response: str
 
 
-class Found(NamedTuple):
-    """The nearest rows, nearest first; how many shared a band with the text; how many were searched."""
+class SimilarRows(BaseModel):
+    """The rows most similar to a text.
 
-    matches: list[Match]
-    met: int
+    matches: the highest Jaccard first. candidates: rows that the forests returned, at most CANDIDATES_PER_SHARD per
+    shard; the Jaccard of each was estimated from its signature. rows: of the corpus.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    matches: tuple[SimilarRow, ...]
+    candidates: int
     rows: int
 
 
-def index(run: Run, records: Manifest, fields: Sequence[TextField], ngram: int, unit: Unit) -> Manifest:
-    """Make, or find, the index of a corpus: per shard an Arrow file of (key uint64, row uint32), sorted by key."""
-    about = {"fields": list(fields), "ngram": ngram, "unit": unit, "bands": BANDS, "rows": ROWS, "seed": SEED}
-    step = SIMILAR.step(about, (records.key,))
-    work = functools.partial(_index_shard, tuple(fields), Banding(BANDS, ROWS, ngram, unit))
-    return run.do(step, lambda context: context.map(work, records.shards))
+class _Candidates(NamedTuple):
+    """Rows that forests returned: number of the shard, row in it, values shared with the query; int64 [n] each."""
 
-
-BAND_KEYS = "band_keys"
-
-SIMILAR = StepType(
-    name="similar", version=1, products={BAND_KEYS: "for each shard the band keys of its rows, sorted, and their rows"}
-)
+    shard: Numbers
+    row: Numbers
+    shared: Numbers
 
 
 def similar(
     run: Run, records: Manifest, text: str, fields: Sequence[TextField], ngram: int, unit: Unit, top: int
-) -> Found:
-    """The `top` rows of `records` whose `fields`, joined by a line feed, are most like `text`.
+) -> SimilarRows:
+    """The `top` rows of `records` that are most similar to `text`; fewer if fewer share an n-gram with it.
 
-    The Jaccard is that of n-grams of `ngram` words or characters, as near duplicates have it. Rows are found as
-    1 - (1 - s**ROWS)**BANDS says; what shares no band has no place here.
+    fields, ngram, unit: see `Comparison`. Makes the index if there is none. `found_share` gives the recall.
 
-    Errors: InputError where the text is too short to have an n-gram.
+    Raises: InputError: if the text is shorter than an n-gram.
     """
-    banding = Banding(BANDS, ROWS, ngram, unit)
-    asked = pa.array([text], pa.string())
-    shingles = shingle_hashes(asked, ngram, unit)
+    query_text = pa.array([text], pa.string())
+    shingles = shingle_hashes(query_text, ngram, unit)
     if not len(shingles.hash):
         what = "words, numbers and signs" if unit == "word" else "characters"
         raise InputError(f"the text is too short: rows are compared by runs of {ngram} {what}; give a longer one")
-    signed = signatures(shingles, banding.num_perm, SEED).values
-    keys = band_keys(signed, BANDS, ROWS)[0]
-    shard, local, shared = _meet(index(run, records, fields, ngram, unit).tables(BAND_KEYS), keys)
-    nearest = np.lexsort((local, shard, -shared))[:CANDIDATES]
-    rows = _rows(records.shards, shard[nearest], local[nearest])
-    texts = _joined(rows, fields)
-    among = signatures(shingle_hashes(texts, ngram, unit), banding.num_perm, SEED).values
-    lsh = MinHashLSH(num_perm=banding.num_perm, params=(BANDS, ROWS))
-    for number, values in enumerate(among):
-        lsh.insert(number, LeanMinHash(seed=SEED, hashvalues=values, scheme="affine32"))
-    answers = np.array(sorted(lsh.query(LeanMinHash(seed=SEED, hashvalues=signed[0], scheme="affine32"))), np.int64)
-    sets = shingle_sets(shingle_hashes(pa.concat_arrays([asked, texts]), ngram, unit))
-    alike = jaccard(sets, np.stack([np.zeros(len(answers), np.int64), answers + 1], axis=1))
-    best = np.lexsort((answers, -alike))[:top]
-    found = rows.take(pa.array(answers[best])).to_pylist()
-    matches = [Match(float(value), row) for value, row in zip(alike[best], found, strict=True)]
-    return Found(matches, len(shard), records.rows_kept or 0)
+    forests = index(run, records, fields, ngram, unit).tables(FOREST)
+    candidates = _candidates(forests, signatures(shingles, PERMUTATIONS, SEED).values[0])
+    best = np.lexsort((candidates.row, candidates.shard, -candidates.shared))[: ROWS_READ_PER_MATCH * top]
+    rows = _read_rows(records.shards, candidates.shard[best], candidates.row[best])
+    texts = pa.concat_arrays([query_text, _joined(rows, fields)])
+    pairs = np.stack([np.zeros(rows.num_rows, np.int64), np.arange(1, rows.num_rows + 1)], axis=1)
+    exact = jaccard(shingle_sets(shingle_hashes(texts, ngram, unit)), pairs)
+    ranked = np.lexsort((np.arange(len(exact)), -exact))[:top]
+    ranked = ranked[exact[ranked] > 0]
+    matches = zip(exact[ranked].tolist(), rows.take(pa.array(ranked)).to_pylist(), strict=True)
+    return SimilarRows(
+        matches=tuple(SimilarRow(jaccard=value, **row) for value, row in matches),
+        candidates=len(candidates.row),
+        rows=records.rows_kept or 0,
+    )
 
 
-def settings_of(run: RecordedRun, on: str | None) -> tuple[tuple[TextField, ...], int, Unit]:
-    """The fields, n-gram and unit by which a run's rows are compared: its recipe's, or the fields that `on` says."""
-    asked = run.info["settings"]["near_duplicates"] or NearDuplicates().model_dump(mode="json")
-    settings = NearDuplicates.model_validate(asked)
+def index(run: Run, records: Manifest, fields: Sequence[TextField], ngram: int, unit: Unit) -> Manifest:
+    """Make, or reuse, the index of a corpus: product `forest`, a file for each shard."""
+    parameters = {
+        "fields": list(fields),
+        "ngram": ngram,
+        "unit": unit,
+        "permutations": PERMUTATIONS,
+        "trees": TREES,
+        "seed": SEED,
+    }
+    work = functools.partial(_index_shard, Comparison(tuple(fields), ngram, unit))
+    return run.do(SIMILAR.step(parameters, (records.key,)), lambda context: context.map(work, records.shards))
+
+
+def settings_of(run: RecordedRun, on: str | None) -> Comparison:
+    """How a run's near-duplicate step compares rows.
+
+    on: `instruction`, `response` or `both` compares these fields instead of the recipe's.
+    """
+    recorded = run.info["settings"]["near_duplicates"] or NearDuplicates().model_dump(mode="json")
+    settings = NearDuplicates.model_validate(recorded)
     banding = banding_of(settings)
-    both = {"both": TEXT_FIELDS, "instruction": TEXT_FIELDS[:1], "response": TEXT_FIELDS[1:]}
-    return settings.fields if on is None else both[on], banding.ngram, banding.unit
+    choices = {"both": TEXT_FIELDS, "instruction": TEXT_FIELDS[:1], "response": TEXT_FIELDS[1:]}
+    return Comparison(settings.fields if on is None else choices[on], banding.ngram, banding.unit)
 
 
 def found_share(similarity: float) -> float:
-    """The share of rows with this Jaccard that a question finds."""
-    return recall(similarity, BANDS, ROWS)
+    """The share of rows with this Jaccard that agree with the text in the first two values of some tree.
+
+    The forest returns these rows, unless CANDIDATES_PER_SHARD rows of the shard agree in more values. It also returns
+    rows that agree in one value only, if there are fewer than that; they are not counted here.
+    """
+    return recall(similarity, TREES, 2)
 
 
-def _index_shard(fields: tuple[TextField, ...], banding: Banding, shard: TableRef, target: Target) -> Part:
-    records = storage.read_parquet(shard.path, list(fields))
-    signed = signatures(shingle_hashes(_joined(records, fields), banding.ngram, banding.unit), banding.num_perm, SEED)
-    valid = np.flatnonzero(signed.valid)
-    keys = band_keys(signed.values[valid], banding.bands, banding.rows).ravel()
-    order = np.argsort(keys, kind="stable")
-    rows = np.repeat(valid.astype(np.uint32), banding.bands)[order]
-    table = pa.table({"key": keys[order], "row": rows})
-    return part(band_keys=storage.write_arrow(target.path(suffix=".arrow"), table))
+def _index_shard(comparison: Comparison, shard: TableRef, target: Target) -> Part:
+    records = storage.read_parquet(shard.path, list(comparison.fields))
+    shingles = shingle_hashes(_joined(records, comparison.fields), comparison.ngram, comparison.unit)
+    signed = signatures(shingles, PERMUTATIONS, SEED)
+    rows = np.flatnonzero(signed.valid)
+    table = forest_table(rows.astype(np.uint32), signed.values[rows])
+    return part(forest=storage.write_arrow(target.path(suffix=".arrow"), table))
 
 
 def _joined(records: pa.Table, fields: Sequence[TextField]) -> pa.StringArray:
-    columns = [records[field].combine_chunks() for field in fields]
+    columns = [as_array(records[field]) for field in fields]
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\n")
 
 
-def _meet(files: Sequence[TableRef], keys: npt.NDArray[np.uint64]) -> tuple[Numbers, Numbers, Numbers]:
-    """The rows that share a band key: number of the shard, row in it, bands shared; int64 [rows] each."""
-    found = []
-    for number, file in enumerate(files):
-        table = storage.map_arrow(file.path)
-        there, rows = table["key"].to_numpy(), table["row"].to_numpy()
-        starts, stops = (np.searchsorted(there, keys, side) for side in ("left", "right"))
-        pieces = [rows[start:stop] for start, stop in zip(starts, stops, strict=True)]
-        local, shared = np.unique(np.concatenate(pieces), return_counts=True)
-        found.append(np.stack([np.full(len(local), number), local, shared]).astype(np.int64))
-    shard, local, shared = np.concatenate([np.empty((3, 0), np.int64), *found], axis=1)
-    return shard, local, shared
+def _candidates(forests: Sequence[TableRef], signature: npt.NDArray[np.uint32]) -> _Candidates:
+    query = minhash(signature)
+    pieces = [np.empty((3, 0), np.int64)]
+    for shard, file in enumerate(forests):
+        forest = MappedForest(storage.map_arrow(file.path))
+        keys = np.array(sorted(forest.query(query, CANDIDATES_PER_SHARD)), np.int64)
+        rows, shared = forest.rows[keys].astype(np.int64), forest.shared_values(keys, signature)
+        pieces.append(np.stack([np.full(len(keys), shard), rows, shared]))
+    return _Candidates(*np.concatenate(pieces, axis=1))
 
 
-def _rows(shards: Sequence[TableRef], shard: Numbers, local: Numbers) -> pa.Table:
-    """The rows asked for, in order of their place; of the shards only those that hold one are read."""
+def _read_rows(shards: Sequence[TableRef], shard: Numbers, row: Numbers) -> pa.Table:
+    """The rows (shard[i], row[i]), sorted by shard and row. Reads only the shards that contain one."""
+    empty = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
     tables = [
-        storage.read_parquet(shards[number].path).take(pa.array(np.sort(local[shard == number])))
+        storage.read_parquet(shards[number].path, COLUMNS).take(pa.array(np.sort(row[shard == number])))
         for number in np.unique(shard).tolist()
     ]
-    empty = pa.table({name: pa.array([], pa.string()) for name in ("id", "condition", "instruction", "response")})
-    kept = pa.concat_tables([table.select(empty.column_names) for table in tables]) if tables else empty
-    return kept.combine_chunks()
+    return pa.concat_tables(tables or [empty]).combine_chunks()

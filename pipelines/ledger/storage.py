@@ -242,6 +242,15 @@ def read_bytes(path: str) -> bytes:
     return cast(bytes, fs.cat_file(name))
 
 
+def read_tail(path: str, count: int) -> bytes:
+    """The last `count` bytes of a file, or all of them if it has fewer; empty if there is no file."""
+    fs, name = _fs(path)
+    try:
+        return cast(bytes, fs.tail(name, count))
+    except FileNotFoundError:
+        return b""
+
+
 def read_json(path: str) -> Any:
     """The JSON value in a file that we wrote."""
     return json.loads(read_bytes(path))
@@ -250,6 +259,43 @@ def read_json(path: str) -> Any:
 def write_json(path: str, value: Any) -> FileRef:
     """Write canonical JSON: sorted keys and two spaces, so that the same value gives the same bytes."""
     return write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """A path on this machine with the bytes of a file, for readers that need one (memory maps, other libraries).
+
+    A local file is yielded itself. A remote file is downloaded into a temporary folder that is removed when the block
+    ends; a mapping made within the block stays valid.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    fs, name = _fs(path)
+    if is_local(path):
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = posixpath.join(folder, posixpath.basename(name))
+        fs.get_file(name, target)
+        yield target
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is at that path. An object store has a folder where it has files below the path."""
+    fs, name = _fs(path)
+    return bool(fs.isdir(name))
+
+
+def modified(path: str) -> float:
+    """When the file was last written, in seconds since 1970."""
+    fs, name = _fs(path)
+    return float(fs.modified(name).timestamp())
+
+
+def absolute(path: str) -> str:
+    """A local path made absolute; a URL unchanged. For paths that other processes read from other folders."""
+    return str(Path(path.removeprefix("file://")).resolve()) if is_local(path) else path
 
 
 def remove(folder: str) -> None:
@@ -271,13 +317,20 @@ def sweep(folder: str) -> None:
 
 def folders(path: str) -> list[str]:
     """The names of the folders right below a path, sorted."""
+    return _entries(path, "directory")
+
+
+def files(path: str) -> list[str]:
+    """The names of the files right below a path, sorted."""
+    return _entries(path, "file")
+
+
+def _entries(path: str, kind: str) -> list[str]:
     fs, name = _fs(path)
     if not fs.isdir(name):
         return []
     return sorted(
-        posixpath.basename(entry["name"].rstrip("/"))
-        for entry in fs.ls(name, detail=True)
-        if entry["type"] == "directory"
+        posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(name, detail=True) if entry["type"] == kind
     )
 
 

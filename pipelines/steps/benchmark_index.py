@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.contamination.index import Index, build, from_table, to_table
+from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES
 from pipelines.benchmarks import BENCHMARKS, Benchmark
 from pipelines.errors import InputError, RecipeError, nearest
@@ -54,14 +54,14 @@ def contamination_of(recipe: Recipe) -> Contamination:
 
 
 def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
-    index = build([(spec.name, benchmark_items(spec)) for spec in specs])
-    return part(index=storage.write_arrow(target.path(suffix=".arrow"), to_table(index)))
+    index = build_index([(spec.name, benchmark_items(spec)) for spec in specs])
+    return part(index=storage.write_arrow(target.path(suffix=".arrow"), index_to_table(index)))
 
 
 @functools.lru_cache(maxsize=1)
-def open_index(path: str) -> Index:
+def open_index(path: str) -> BenchmarkIndex:
     """The index, mapped once per worker."""
-    return from_table(storage.map_arrow(path))
+    return index_from_table(storage.map_arrow(path))
 
 
 def benchmark_items(spec: BenchmarkSpec) -> pa.Table:

@@ -23,10 +23,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.coverage import coverage
-from filters.contamination.index import EXCERPT, PASSAGE, Index
+from filters.contamination.coverage import covered_shares
+from filters.contamination.index import EXCERPT_CHARS, PASSAGE, BenchmarkIndex
 from filters.contamination.paraphrase import PARAPHRASE
-from filters.contamination.rules import CLASSES, RULES, together
+from filters.contamination.rules import CLASSES, RULES, corpus_flags
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.storage import FileRef
@@ -65,7 +65,7 @@ text around it. asked: the item's question, or its passage if that was found, sh
 removed the row."""
 
 
-def describe(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
+def describe(index: BenchmarkIndex, records: pa.Table, hits: pa.Table) -> pa.Table:
     """Hits with names, ids and spans: the columns of REPORT without `dropped`."""
     hits = hits.combine_chunks()
     row, item = hits["row"].combine_chunks(), hits["item"].combine_chunks()
@@ -79,7 +79,7 @@ def describe(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:
         head, span, tail = data[:start].decode(), data[start:end].decode(), data[end:].decode()
         starts.append(len(head))
         ends.append(len(head) + len(span))
-        spans.append(span if len(span) <= EXCERPT else span[:EXCERPT] + " …")
+        spans.append(span if len(span) <= EXCERPT_CHARS else span[:EXCERPT_CHARS] + " …")
         before.append(head if len(head) <= CONTEXT_CHARS else "… " + head[-CONTEXT_CHARS:])
         after.append(tail if len(tail) <= CONTEXT_CHARS else tail[:CONTEXT_CHARS] + " …")
     numbers = item.to_numpy()
@@ -123,7 +123,9 @@ class _Tally:
             self.sources[name][source][kind] += rows
 
 
-def clean_ids(folder: str, index: Index, hits: Sequence[FileRef], grams: pa.Table, settings: Contamination) -> Part:
+def clean_ids(
+    folder: str, index: BenchmarkIndex, hits: Sequence[FileRef], grams: pa.Table, settings: Contamination
+) -> Part:
     """Write `clean_ids/<benchmark>.json` below a step's folder.
 
     A resumed step writes these few small files again, so they need no receipts.
@@ -133,10 +135,10 @@ def clean_ids(folder: str, index: Index, hits: Sequence[FileRef], grams: pa.Tabl
         tally.add(storage.read_parquet(file.path, ["row", "source", "benchmark", "item", "class", "rules", "dropped"]))
     evaluated = ~index.arrays.trained.astype(np.bool_)
     shares = {
-        length: coverage(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
+        length: covered_shares(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
         for length in (13, 20)
     }
-    union = together(index, grams)
+    union = corpus_flags(index, grams)
     files = []
     for number, name in enumerate(index.names.to_pylist()):
         own = (index.arrays.bench == number) & evaluated

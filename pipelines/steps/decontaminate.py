@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
+from filters.contamination.grams import sum_gram_counts
 from filters.contamination.paraphrase import PARAPHRASE, Embed, add_paraphrases
-from filters.contamination.rules import CLASSES, COMMON_ROWS, judge
-from filters.contamination.scan import scan, sum_counts
-from filters.stage import DROP_FIELDS, Outcome
+from filters.contamination.rules import CLASSES, COMMON_ROWS, classify_hits
+from filters.contamination.scan import scan_texts
+from filters.stage import Outcome, mark
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target, commit
@@ -105,7 +106,7 @@ def _parts(
 ) -> list[Part]:
     scanned = context.map(functools.partial(_scan_shard, path), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
-    grams = sum_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
+    grams = sum_gram_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
     common = _common_grams(context, grams)
     near: list[TableRef | None] = [None] * len(shards)
     if neighbours is not None:
@@ -120,7 +121,7 @@ def _parts(
 
 def _scan_shard(path: str, shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(TEXT_FIELDS))
-    result = scan(open_index(path), *(as_array(records[name]) for name in TEXT_FIELDS))
+    result = scan_texts(open_index(path), *(as_array(records[name]) for name in TEXT_FIELDS))
     return part(
         hits=storage.write_arrow(target.path(suffix=".arrow"), result.hits),
         grams=storage.write_arrow(target.path("grams", ".arrow"), result.grams),
@@ -138,7 +139,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
     index = open_index(path)
     records = storage.read_parquet(item.shard.path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
-    hits = judge(index, storage.map_arrow(item.hits.path), rule, common)
+    hits = classify_hits(index, storage.map_arrow(item.hits.path), rule, common)
     if item.near is not None:
         sizes = np.stack([pc.binary_length(records[name]).to_numpy() for name in TEXT_FIELDS], axis=1)
         hits = add_paraphrases(hits, storage.map_arrow(item.near.path), sizes)
@@ -158,14 +159,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
             evidence[row] = json.dumps(value, ensure_ascii=False)
     reason = pa.array(reasons, pa.string())
     leaks = pc.is_valid(reason)
-    dropped = records.filter(leaks)
-    marks = [
-        pa.array([STAGE] * dropped.num_rows, pa.string()),
-        reason.filter(leaks),
-        pa.array(evidence, pa.string()).filter(leaks),
-    ]
-    for field, column in zip(DROP_FIELDS, marks, strict=True):
-        dropped = dropped.append_column(field, column)
+    dropped = mark(records.filter(leaks), STAGE, reason.filter(leaks), pa.array(evidence, pa.string()).filter(leaks))
     part = commit(Outcome(records.filter(pc.invert(leaks)), dropped), item.shard.rows, target)
     if not report.num_rows:
         return part

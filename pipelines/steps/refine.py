@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from filters.stage import Outcome, Stage, apply
-from filters.text import contiguous
-from filters.thinking.strip import StripThinking, Thinking, census, leaks
+from filters.thinking.strip import StripThinking, Thinking, census, rows_with_thinking
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
@@ -66,7 +66,7 @@ def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) ->
 
 
 def _check_for_leaks(kept: pa.Table) -> None:
-    rows = leaks(contiguous(kept["response"]))
+    rows = rows_with_thinking(as_array(kept["response"]))
     if len(rows):
         row = kept.slice(int(rows[0]), 1).to_pylist()[0]
         raise CheckFailed(

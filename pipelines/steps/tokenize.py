@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import pyarrow as pa
 
-from filters.stage import mark
+from filters.stage import mark_verdicts
 from filters.verdict import Check, first_failure
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
@@ -65,7 +65,7 @@ def _tokenize_shard(tokenizer: FileRef, shard: TableRef, target: Target) -> Part
         return Part(rows_in=shard.rows, files={TOKEN_ROWS: (tokens,)})
     # The end token alone is 1 token; 2 are needed.
     check = Check("empty_response", empty, lengths + 1, 2)
-    dropped = mark(records.filter(pa.array(empty)), "tokens", first_failure([check]).filter(pa.array(empty)))
+    dropped = mark_verdicts(records.filter(pa.array(empty)), "tokens", first_failure([check]).filter(pa.array(empty)))
     file = storage.write_parquet(target.path("dropped"), dropped)
     files = {TOKEN_ROWS: (tokens,), DROPPED_ROWS: (file,)}
     return Part(rows_in=shard.rows, files=files, counts={"tokens/empty_response": dropped.num_rows})

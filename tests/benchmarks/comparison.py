@@ -28,7 +28,7 @@ from training import loop
 from training.batches import Packs
 from training.configs import Objective, TrainConfig, tiny
 from training.cost import mean_flops_per_token
-from training.evaluation import evaluate
+from training.evaluation.scores import evaluate
 from training.model import Architecture
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""The contamination check: how fast, how large, how much it finds, how often it cries wolf, and what each rule says.
+"""The contamination check: speed, size, recall, false alarms, and the counts of each published rule.
 
 Real data: all benchmarks of the folder against all of its larger sources; a quarter of the items and four times
 as many, to see what more benchmarks cost; and the mini recipe's corpus, for the counts of each rule. Without
@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.index import Index, build, to_table
-from filters.contamination.rules import RULES, judge
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index, index_to_table
+from filters.contamination.rules import RULES, classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
@@ -33,17 +33,17 @@ from pipelines.steps.duplicates.exact import drop_exact_duplicates
 from pipelines.steps.duplicates.near import drop_near_duplicates
 from pipelines.steps.ingest import ingest
 from pipelines.steps.refine import refine
-from tests.filters.harness import (
+from tests.filters.contamination.harness import (
     Score,
     as_items,
     by_benchmark,
-    cry_wolf,
     expected_misses,
     held_out,
-    plant,
+    near_miss_scores,
     precision,
     real_benchmarks,
     real_rephrased,
+    recall_by_disguise,
     sample,
 )
 from tests.steps import decontaminate
@@ -53,7 +53,7 @@ Named = Sequence[tuple[str, pa.Table]]
 REPEATS = 3
 MINI = Path(__file__).parents[2] / "pipelines" / "recipes" / "hrm_text_mini.yaml"
 EACH = 300
-"""Items of each benchmark that the harness plants."""
+"""Items of each benchmark that are planted."""
 
 SOURCES = {
     "t0_p3": ("t0_p3", "t0_p3_50k.jsonl.gz"),
@@ -66,7 +66,7 @@ SOURCES = {
 
 
 def bench(data: Path | None) -> dict[str, list[Row]]:
-    """Tables by heading: speed and size, recall, precision, and what each rule says."""
+    """Tables by heading: speed and size, recall, precision, and the counts of each rule."""
     if data is None:
         benchmarks: Named = [("generated", benchmark_items(BenchmarkSpec(name="generated", rows=2000)))]
         specs = tuple(
@@ -78,10 +78,10 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
         specs = tuple(SourceSpec(name=n, adapter=a, path=f"{data}/sources/{p}") for n, (a, p) in SOURCES.items())
         recipe = load(str(MINI))
     started = time.process_time()
-    index = build(benchmarks)
+    index = build_index(benchmarks)
     first = time.process_time() - started
     started = time.process_time()
-    build(benchmarks)
+    build_index(benchmarks)
     rows: list[Row] = [
         _row("items", len(index.ids), ""),
         _row("tokens of the index", len(index.arrays.tokens), ""),
@@ -92,12 +92,12 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
     ]
     corpus = _corpus(specs)
     rows += _speed(index, corpus) + _growth(index, benchmarks, corpus)
-    recall, wolves = _quality(index, benchmarks, data)
+    recall, near_misses = _quality(index, benchmarks, data)
     title = "the mini recipe" if data is not None else "generated sources"
     return {
         "Speed and size": rows,
         "Recall by benchmark and disguise (expected misses below)": recall,
-        "No alarm, by kind of near miss": wolves,
+        "No alarm, by kind of near miss": near_misses,
         f"Rules over the same hits: {title}": _rules(recipe),
     }
 
@@ -114,21 +114,21 @@ _START = """
 import sys, time
 began = time.process_time()
 import pyarrow as pa
-from filters.contamination.index import from_table
-from filters.contamination.scan import scan
+from filters.contamination.index import index_from_table
+from filters.contamination.scan import scan_texts
 from pipelines.ledger import storage
 imported = time.process_time()
-index = from_table(storage.map_arrow(sys.argv[1]))
+index = index_from_table(storage.map_arrow(sys.argv[1]))
 mapped = time.process_time()
-scan(index, pa.array(["What is the sum of two and three?"]), pa.array(["Five."]))
+scan_texts(index, pa.array(["What is the sum of two and three?"]), pa.array(["Five."]))
 print(imported - began, mapped - imported, time.process_time() - mapped)
 """
 
 
-def _start(index: Index) -> list[Row]:
+def _start(index: BenchmarkIndex) -> list[Row]:
     """What a new worker spends before its first row: processor time in a process of its own, kernels in their cache."""
     with tempfile.TemporaryDirectory() as folder:
-        storage.write_arrow(f"{folder}/index.arrow", to_table(index))
+        storage.write_arrow(f"{folder}/index.arrow", index_to_table(index))
         command = [sys.executable, "-c", _START, f"{folder}/index.arrow"]
         root = str(Path(__file__).parents[2])
         times = [
@@ -154,32 +154,34 @@ def _megabytes(texts: Sequence[pa.StringArray]) -> float:
     return float(sum(pc.sum(pc.binary_length(text)).as_py() or 0 for text in texts)) / 1e6
 
 
-def _speed(index: Index, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]) -> list[Row]:
+def _speed(index: BenchmarkIndex, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]) -> list[Row]:
     rows, size, spent = [], 0.0, 0.0
     for name, texts in corpus.items():
-        scan(index, *[text.slice(0, 500) for text in texts])
+        scan_texts(index, *[text.slice(0, 500) for text in texts])
         seconds = statistics.median(_seconds(index, texts) for _ in range(REPEATS))
         size, spent = size + _megabytes(texts), spent + seconds
         rows.append(_row(f"scan {name}", _megabytes(texts) / seconds, "MB/s"))
     rows.append(_row("scan, all together", size / spent, "MB/s"))
     judging = 0.0
     for texts in corpus.values():
-        hits = scan(index, *texts).hits
+        hits = scan_texts(index, *texts).hits
         started = time.process_time()
-        judge(index, hits, "ngram13", np.empty(0, np.uint64))
+        classify_hits(index, hits, "ngram13", np.empty(0, np.uint64))
         judging += time.process_time() - started
     return [*rows, _row("scan and judge, all together", size / (spent + judging), "MB/s")]
 
 
-def _growth(index: Index, benchmarks: Named, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]) -> list[Row]:
+def _growth(
+    index: BenchmarkIndex, benchmarks: Named, corpus: dict[str, tuple[pa.StringArray, pa.StringArray]]
+) -> list[Row]:
     """More benchmarks: a quarter of the items (1x), all of them (4x), and all with three more of each whose long words
     are others, so that frames, numbers and lengths stay (16x)."""
     texts = max(corpus.values(), key=_megabytes)
     copies = [(f"{name}{n}", _reworded(table, n)) for n in (1, 2, 3) for name, table in benchmarks]
     quarter = [(name, table.take(np.arange(0, table.num_rows, 4))) for name, table in benchmarks]
-    indexes = {"1x": build(quarter), "4x": index, "16x": build([*benchmarks, *copies])}
+    indexes = {"1x": build_index(quarter), "4x": index, "16x": build_index([*benchmarks, *copies])}
     for one in indexes.values():
-        scan(one, *[text.slice(0, 500) for text in texts])
+        scan_texts(one, *[text.slice(0, 500) for text in texts])
     spent = [{name: _seconds(one, texts) for name, one in indexes.items()} for _ in range(REPEATS)]
     rows = []
     for name, one in indexes.items():
@@ -189,9 +191,9 @@ def _growth(index: Index, benchmarks: Named, corpus: dict[str, tuple[pa.StringAr
     return rows
 
 
-def _seconds(index: Index, texts: Sequence[pa.StringArray]) -> float:
+def _seconds(index: BenchmarkIndex, texts: Sequence[pa.StringArray]) -> float:
     started = time.process_time()
-    scan(index, *texts)
+    scan_texts(index, *texts)
     return time.process_time() - started
 
 
@@ -203,11 +205,11 @@ def _reworded(table: pa.Table, number: int) -> pa.Table:
     return table.set_column(table.column_names.index("passage"), table.schema.field("passage"), blank)
 
 
-def _quality(index: Index, benchmarks: Named, data: Path | None) -> tuple[list[Row], list[Row]]:
+def _quality(index: BenchmarkIndex, benchmarks: Named, data: Path | None) -> tuple[list[Row], list[Row]]:
     items = sample(benchmarks, EACH) if data is not None else as_items(benchmarks[0][1])[:EACH]
-    planted = plant(index, items)
+    planted = recall_by_disguise(index, items)
     missed = expected_misses(index, items, real_rephrased(data) if data is not None else [])
-    near = cry_wolf(index, items)
+    near = near_miss_scores(index, items)
     names = [score.name for score in planted]
     recall: list[Row] = [
         {"benchmark": name, "items": sum(item.id.split("/")[0] == name for item in items)}
@@ -219,17 +221,17 @@ def _quality(index: Index, benchmarks: Named, data: Path | None) -> tuple[list[R
         row: Row = {"benchmark": f"{score.name}, expected to be missed", "items": score.planted}
         recall.append(row | dict.fromkeys(names, "") | {"question only": score.recall})
     apart = held_out(benchmarks, EACH)
-    wolves = [_wolf(score) for score in (*near, apart)]
+    near_misses = [_near_miss(score) for score in (*near, apart)]
     every = [*near, apart]
     rows: list[Row] = [
-        *wolves,
+        *near_misses,
         {"near miss": "all near misses", "texts": sum(s.planted for s in every), "no alarm": _share(every)},
         {"near miss": "precision, as many near misses as leaks", "texts": "", "no alarm": precision(planted, every)},
     ]
     return recall, rows
 
 
-def _wolf(score: Score) -> Row:
+def _near_miss(score: Score) -> Row:
     return {"near miss": score.name, "texts": score.planted, "no alarm": score.recall}
 
 

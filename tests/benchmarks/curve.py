@@ -19,8 +19,8 @@ POINTS = 10
 
 def report(training: Path, name: str, command: str) -> str:
     """The report's text, of a training's metrics.jsonl and its latest checkpoint."""
-    lines = journal.read_metrics(training)
-    progress = checkpoint.read(training).progress
+    lines = journal.read_metrics(str(training))
+    progress = checkpoint.read(str(training)).state
     last, total = lines[-1], progress.total_steps
     held = [line for line in lines if "validation_loss" in line]
     width = max(1, total // POINTS)

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from filters.contamination.index import build
+from filters.contamination.index import build_index
 from filters.contamination.paraphrase import nearest_items
-from filters.contamination.rules import judge
-from filters.contamination.scan import scan
+from filters.contamination.rules import classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.steps.benchmark_index import benchmark_items
 
@@ -63,10 +63,10 @@ def bench(data: Path | None) -> list[Row]:
     relatives, alone = embed(test), np.arange(len(test), dtype=np.int32)
 
     rows: list[Row] = [{"threshold": "by n-grams (ngram13)"}]
-    index = build([("mmlu", mmlu), ("humaneval", humaneval)])
+    index = build_index([("mmlu", mmlu), ("humaneval", humaneval)])
     for name, (asked, _) in rephrased.items():
-        found_by = scan(index, pa.array(asked), pa.array([""] * len(asked))).hits
-        hits = judge(index, found_by, "ngram13", np.empty(0, np.uint64))
+        found_by = scan_texts(index, pa.array(asked), pa.array([""] * len(asked))).hits
+        hits = classify_hits(index, found_by, "ngram13", np.empty(0, np.uint64))
         leaks = hits.filter(pc.equal(hits["class"], "test_leak"))["row"].to_pylist()
         rows[0][f"{name}: near some item"] = len(set(leaks)) / len(asked)
     default = Contamination(benchmarks=()).similarity

@@ -26,9 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.exact import digest128
-from filters.contamination.index import build
-from filters.contamination.rules import judge
-from filters.contamination.scan import scan
+from filters.contamination.index import build_index
+from filters.contamination.rules import classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Part
 from pipelines.ledger.run import Run, Target
@@ -238,12 +238,12 @@ def _datatrove_ngrams(
         planted = _planted(questions)
         found = sum(peer.filter(document) is not True for document in _documents(planted))  # loads its index
         theirs = _seconds(lambda: [peer.filter(document) for document in _documents(texts)])
-    index = build(benchmarks)
-    our_index = _seconds(lambda: build(benchmarks))
+    index = build_index(benchmarks)
+    our_index = _seconds(lambda: build_index(benchmarks))
     none = np.empty(0, np.uint64)
 
     def ours(asked: pa.StringArray, answered: pa.StringArray) -> pa.Table:
-        return judge(index, scan(index, asked, answered).hits, "ngram13", none)
+        return classify_hits(index, scan_texts(index, asked, answered).hits, "ngram13", none)
 
     ours(instruction, response)
     seconds = _seconds(lambda: ours(instruction, response), 3)

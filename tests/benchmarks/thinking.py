@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from filters.thinking.strip import StripThinking, Thinking, census, leaks, strip
+from filters.thinking.strip import StripThinking, Thinking, census, rows_with_thinking, strip
 from tests.benchmarks.filters import _generated, cpu_seconds
 
 TIMED_BYTES = 100_000_000
@@ -43,7 +43,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         "strip_thinking, mode keep": lambda: StripThinking(mode="keep").rewrite(records),
         "thinking": lambda: Thinking().judge(records),
         "census for the report": lambda: census(records, nothing),
-        "scan for leaks": lambda: leaks(texts),
+        "scan for leaks": lambda: rows_with_thinking(texts),
     }.items():
         rows.append({"what": name, "MB/s": texts.nbytes / 1e6 / cpu_seconds(work)})
     return rows
@@ -63,7 +63,8 @@ def _counts(traces: Traces) -> dict[str, object]:
         "blocks": int(answers.blocks.sum()),
         "unclosed": int(answers.unclosed.sum()),
         "dropped": len(texts) - len(kept),
-        "with thinking left": len(leaks(answers.text)) + sum(bool(re.search(LEFT, left[place])) for place in kept),
+        "with thinking left": len(rows_with_thinking(answers.text))
+        + sum(bool(re.search(LEFT, left[place])) for place in kept),
         "predictions": len(asked),
         "predictions found": found,
     }

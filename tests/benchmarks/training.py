@@ -1,9 +1,9 @@
-"""HRM-Text here against transformers' implementation, in one run, on one thread: a training step, and answering.
+"""HRM-Text in Winnow and in transformers, in one run on one thread: a training step, and generation.
 
-20 M parameters (hidden 384, 3 heads, 4 + 4 blocks, vocabulary 6,144) and one sequence of 512 tokens, 200 of them the
-instruction; answers of 96 tokens to questions of 64, which is about what GSM8K's are. Medians of CPU time; what counts
-is the ratio, `vs transformers`. Answers in float32 must be transformers' own, token by token. In bf16 the two round
-differently, which shows on a model of random weights: the share of tokens that agree is printed.
+20 M parameters (hidden 384, 3 heads, 4 + 4 blocks, vocabulary 6,144). The training step has one sequence of 512 tokens,
+200 of them the instruction. Generation makes 96 tokens from prompts of 64, about the lengths of GSM8K. Medians of CPU
+time; compare the ratio `vs transformers`. In float32 the tokens must be those of transformers. In bf16 rounding
+differs, which matters for a model with random weights; the share of equal tokens is printed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from training import loop
 from training.batches import Pack, assemble
 from training.configs import DTYPES, Precision
-from training.inference.cpu_decode import pack
-from training.inference.generate import Speaker, generate
+from training.inference.prompt import Prompt, instruction_prompt
+from training.inference.runner import Runner
 from training.model import HrmText, ModelConfig, build
 
 CONFIG = ModelConfig(vocab_size=6144, hidden=384, heads=3, feed_forward=1024, blocks=4, max_positions=1024)
@@ -61,7 +61,7 @@ def twin(model: HrmText) -> torch.nn.Module:
 
 
 def medians(works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median CPU seconds of each work, taken in turns so that a noisy moment hits all of them."""
+    """Median CPU seconds of each work. They take turns, so that noise affects all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):
         for name, work in works.items():
@@ -72,7 +72,7 @@ def medians(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def bench(data: Path | None) -> list[dict[str, object]]:
-    """Rows of the report; `data` is not used."""
+    """The rows of the report. `data` is not used."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -84,7 +84,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
 
 
 def step() -> list[dict[str, object]]:
-    """Forward and backward of one sequence, five calls differentiated."""
+    """Forward and backward pass of one sequence, five calls differentiated."""
     ours = build(CONFIG, 0)
     theirs = twin(ours)
     tokens = np.random.default_rng(0).integers(0, CONFIG.vocab_size, PREFIX + RESPONSE)
@@ -124,18 +124,20 @@ def step() -> list[dict[str, object]]:
 
 
 def answers() -> list[dict[str, object]]:
-    """Greedy answers with a cache: one prompt, and several together."""
-    special = {"boq": 1, "eoq": 2, "eoa": CONFIG.vocab_size, "pad": 0}  # an end that never comes
+    """Greedy decoding with a cache: one prompt, and several together."""
     ours = build(CONFIG, 0).eval().requires_grad_(False)
     theirs = twin(ours).eval()
-    speaker = Speaker(ours, None, special, CONFIG.max_positions, packed=pack(ours))
-    rounded = copy.deepcopy(ours).to(torch.bfloat16)
-    half = speaker._replace(model=rounded, packed=pack(rounded))
+    runner, half = Runner(ours), Runner(copy.deepcopy(ours), precision="bf16")
     theirs_half = copy.deepcopy(theirs).to(torch.bfloat16)
-    made: list[dict[str, object]] = []
+
+    def winnow(runner: Runner, prompts: list[Prompt]) -> list[list[int]]:
+        # No token is the end, so that all answers have the same length.
+        return runner.generate(prompts, CONFIG.vocab_size, ANSWER, CONFIG.max_positions, len(prompts))
+
+    report: list[dict[str, object]] = []
     for together in (1, TOGETHER):
         prompts = np.random.default_rng(1).integers(3, CONFIG.vocab_size, (together, PROMPT)).tolist()
-        ids = torch.tensor(prompts)
+        ids, asked = torch.tensor(prompts), [instruction_prompt(prompt) for prompt in prompts]
 
         def transformers(model: torch.nn.Module, ids: torch.Tensor = ids) -> list[list[int]]:
             with torch.inference_mode():
@@ -148,24 +150,24 @@ def answers() -> list[dict[str, object]]:
         ways: dict[str, Callable[[], list[list[int]]]] = {
             "transformers fp32": partial(transformers, theirs),
             "transformers bf16": partial(transformers, theirs_half),
-            "winnow fp32": partial(generate, speaker, prompts, ANSWER, together),
-            "winnow bf16": partial(generate, half, prompts, ANSWER, together),
+            "winnow fp32": partial(winnow, runner, asked),
+            "winnow bf16": partial(winnow, half, asked),
         }
-        said = {name: np.array(way()) for name, way in ways.items()}
-        assert (said["transformers fp32"] == said["winnow fp32"]).all(), "not the same answers"
+        tokens = {name: np.array(way()) for name, way in ways.items()}
+        assert (tokens["transformers fp32"] == tokens["winnow fp32"]).all(), "not the same tokens"
         taken = medians(ways)
         name = f"{ANSWER} tokens after {PROMPT}, {together} at a time"
         compared = rows(name, taken, together * ANSWER)
         for row in compared:
             kind = str(row["implementation"])[-4:]
-            same = said[f"transformers {kind}"] == said[f"winnow {kind}"]
+            same = tokens[f"transformers {kind}"] == tokens[f"winnow {kind}"]
             row["tokens as transformers"] = f"{same.mean():.0%}"
-        made += compared
-    return made
+        report += compared
+    return report
 
 
 def rows(what: str, taken: dict[str, float], tokens: int) -> list[dict[str, object]]:
-    """A row per implementation; the first is the one to beat."""
+    """A row per implementation, compared with the first."""
     first = next(iter(taken.values()))
     return [
         {

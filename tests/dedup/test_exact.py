@@ -27,14 +27,14 @@ def murmur(data: bytes, a: int, b: int) -> tuple[int, int]:
         x = (x ^ x >> 33) * 0xC4CEB9FE1A85EC53 & MASK
         return x ^ x >> 33
 
-    whole = len(data) // 16 * 16
-    for at in range(0, whole, 16):
+    tail = len(data) // 16 * 16
+    for at in range(0, tail, 16):
         k1, k2 = (int.from_bytes(data[i : i + 8], "little") for i in (at, at + 8))
         a ^= rotate(k1 * c1 & MASK, 31) * c2 & MASK
         a = ((rotate(a, 27) + b) * 5 + 0x52DCE729) & MASK
         b ^= rotate(k2 * c2 & MASK, 33) * c1 & MASK
         b = ((rotate(b, 31) + a) * 5 + 0x38495AB5) & MASK
-    k1, k2 = int.from_bytes(data[whole : whole + 8], "little"), int.from_bytes(data[whole + 8 :], "little")
+    k1, k2 = int.from_bytes(data[tail : tail + 8], "little"), int.from_bytes(data[tail + 8 :], "little")
     b ^= rotate(k2 * c2 & MASK, 33) * c1 & MASK
     a ^= rotate(k1 * c1 & MASK, 31) * c2 & MASK
     a, b = a ^ len(data), b ^ len(data)
@@ -67,7 +67,7 @@ def test_boundaries_between_columns_count() -> None:
     digests = digest128(pa.array([a for a, _ in splits]), pa.array([b for _, b in splits]))
     assert len(set(digests.to_pylist())) == len(splits)
     swapped = digest128(pa.array([b for _, b in splits]), pa.array([a for a, _ in splits]))
-    assert len({*digests.to_pylist(), *swapped.to_pylist()}) == 2 * len(splits) - 2  # the two whole ones are in both
+    assert len({*digests.to_pylist(), *swapped.to_pylist()}) == 2 * len(splits) - 2  # two splits are in both
 
 
 def test_near_equal_texts_do_not_collide_even_in_half_a_digest() -> None:

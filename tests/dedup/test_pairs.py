@@ -32,8 +32,8 @@ def test_a_bucket_of_100000_is_not_compared_pair_by_pair(slot: int, spread: int)
     assert compared <= 2 * MAX_DIRECT * rows  # of 5e9 pairs
     assert len(pairs.later) <= MAX_PAIRS_PER_ROW * rows
     if not spread:
-        alike = (40 - slot) / (40 + slot) >= 0.8
-        assert len(np.unique(pairs.later)) == (rows - 1 if alike else 0)
+        above = (40 - slot) / (40 + slot) >= 0.8
+        assert len(np.unique(pairs.later)) == (rows - 1 if above else 0)
 
 
 @pytest.mark.parametrize("families", [1, 10, 150])  # with 150, most rows are compared through the index

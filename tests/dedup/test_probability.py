@@ -123,9 +123,9 @@ def test_recall_on_20000_real_rows_is_within_a_hundredth_of_the_curve(real: Sets
     recalled = np.zeros(len(pairs))
     for seed in range(1, 9):
         keys = band_keys(signatures(Shingles(real.hash, real.offsets), 112, seed).values, 14, 8)
-        found = (keys[pairs[:, 0]] == keys[pairs[:, 1]]).any(axis=1)
-        assert found[values == 1.0].all()
-        recalled += found / 8
+        recovered = (keys[pairs[:, 0]] == keys[pairs[:, 1]]).any(axis=1)
+        assert recovered[values == 1.0].all()
+        recalled += recovered / 8
     expected = np.array([recall(value, 14, 8) for value in values.tolist()])
     assert recalled.mean() == pytest.approx(expected.mean(), abs=0.01)
     for low, high in ((0.7, 0.75), (0.75, 0.8), (0.8, 0.9), (0.9, 1.01)):

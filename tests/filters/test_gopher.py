@@ -1,4 +1,4 @@
-"""The Gopher measures against their definitions, written out in plain Python."""
+"""The Gopher measures against their definitions, written in plain Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from filters.gopher_quality import STOP_WORDS, GopherQuality
 from filters.gopher_quality import measure as measure_quality
-from filters.gopher_repetition import MEASURES, GopherRepetition
+from filters.gopher_repetition import LIMITS, MEASURES, GopherRepetition
 from filters.gopher_repetition import measure as measure_repetition
 
 PUBLISHED = (0.30, 0.30, 0.20, 0.20, 0.20, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
@@ -40,10 +40,11 @@ def repeats(units: list[tuple[str, ...]]) -> tuple[float, float]:
 
 
 def defined(text: str) -> list[float]:
+    """The measures of table A1, by their definitions."""
     lines = [tuple(words_of(line)) for line in text.split("\n")]
     paragraphs: list[tuple[str, ...]] = []
     current: tuple[str, ...] = ()
-    # A paragraph is the same as another when its lines are: lines are told apart by a mark.
+    # Paragraphs are equal if their lines are, so an empty word marks where each line begins.
     for line in [*lines, ()]:
         if line:
             current += ("", *line)
@@ -79,19 +80,19 @@ def test_repetition_is_measured_as_it_is_defined(texts: list[str]) -> None:
 
 
 def test_the_thresholds_of_repetition_are_the_published_ones() -> None:
-    assert tuple(getattr(GopherRepetition(), name) for name in MEASURES) == PUBLISHED
+    assert tuple(getattr(GopherRepetition(), name) for name in LIMITS.values()) == PUBLISHED
 
 
 def test_the_thresholds_of_quality_are_the_published_ones() -> None:
     published = {
         "min_words": 50,
         "max_words": 100_000,
-        "min_word_length": 3.0,
-        "max_word_length": 10.0,
-        "max_symbols": 0.1,
-        "max_bullet_lines": 0.9,
-        "max_ellipsis_lines": 0.3,
-        "min_alphabetic_words": 0.8,
+        "min_mean_word_chars": 3.0,
+        "max_mean_word_chars": 10.0,
+        "max_symbol_word_ratio": 0.1,
+        "max_bullet_line_ratio": 0.9,
+        "max_ellipsis_line_ratio": 0.3,
+        "min_alphabetic_word_ratio": 0.8,
         "min_stop_words": 2,
     }
     assert {name: getattr(GopherQuality(), name) for name in published} == published
@@ -119,15 +120,15 @@ def test_each_measure_drops_for_its_own_reason(reason: str) -> None:
         text = f"{unit} {' '.join(f'x{i}' for i in range(2 * n))} {unit}"
     measured = dict(zip(MEASURES, measure_repetition(pa.array([text]))[:13, 0], strict=True))
     assert measured[reason] > 0
-    others = {name: 2.0 for name in MEASURES if name != reason}
-    strict = GopherRepetition.model_validate({"min_words": 0, reason: measured[reason] - 1e-9, **others})
-    exact = GopherRepetition.model_validate({"min_words": 0, reason: measured[reason], **others})
+    others = {limit: 2.0 for name, limit in LIMITS.items() if name != reason}
+    strict = GopherRepetition.model_validate({"min_words": 0, LIMITS[reason]: measured[reason] - 1e-9, **others})
+    exact = GopherRepetition.model_validate({"min_words": 0, LIMITS[reason]: measured[reason], **others})
     table = pa.table({"instruction": [""], "response": [text]})
     assert strict.judge(table).to_pylist()[0]["reason"] == reason
     assert exact.judge(table).to_pylist() == [None]
 
 
-def test_quality_counts_what_its_documentation_says() -> None:
+def test_quality_counts_what_is_documented() -> None:
     text = "The cat, be-ing #1 (42) … and THAT!\n- one two...\n• drei\n\n  with it…"
     counts = measure_quality(pa.array([text]))[:, 0].tolist()
     # words: The cat be-ing #1 42 … and THAT one two • drei with it…

@@ -1,4 +1,4 @@
-"""Language: the model is there, the shortcut changes nothing, and a missing model says how to mend it."""
+"""Language: verdicts, the shortcut for English, and the error without a model."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def test_function_words_are_counted_by_their_share() -> None:
     np.testing.assert_allclose(shares, [0.5, 1, 0, 0, 0, 2 / 5])
 
 
-def test_not_asking_the_model_about_plain_english_changes_no_verdict(
-    shared_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shortcut_for_plain_english_changes_no_verdict(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shared_data / "sources" / "boolq_train.json"
     rows = json.loads(path.read_text(encoding="utf-8"))[:2_000]
     texts = [row["instruction"] for row in rows] + [row["response"] for row in traces(shared_data)]
@@ -64,7 +62,7 @@ def test_not_asking_the_model_about_plain_english_changes_no_verdict(
         }
     )
     quick = Language().judge(records).to_pylist()
-    monkeypatch.setattr(filters.language, "_ENGLISH_SHARE", 2.0)
+    monkeypatch.setattr(filters.language, "_ENGLISH_WORD_RATIO", 2.0)
     assert Language().judge(records).to_pylist() == quick
     assert any(quick) and not all(quick)
 
@@ -74,7 +72,7 @@ def traces(shared_data: Path) -> list[dict[str, str]]:
     return rows
 
 
-def test_a_model_that_is_not_there_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_model_is_an_error_that_tells_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such language model"):
         Language(model=str(tmp_path / "none.ftz")).judge(table([]))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

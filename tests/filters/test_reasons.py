@@ -123,7 +123,7 @@ def test_good_prose_is_kept_by_the_published_rules() -> None:
             "What is a privacy policy?",
             "A privacy policy says what a site does with data. JavaScript is a language.",
         ),
-        ("control", {"max_control": 1}, "Say it.", "a\x0cb"),
+        ("control", {"max_control_chars": 1}, "Say it.", "a\x0cb"),
         (
             "control",
             {},
@@ -156,7 +156,7 @@ def test_the_evidence_is_the_measure_and_the_limit_it_broke() -> None:
 
 
 @pytest.mark.parametrize("on", ["instruction", "response", "both"])
-def test_a_filter_judges_the_text_it_is_told_to(on: str) -> None:
+def test_a_filter_judges_the_text_that_on_selects(on: str) -> None:
     stage = STAGES["control"].model_validate({"on": on})
     assert judge(stage, "a\x00", "b") == (None if on == "response" else "control_characters")
     assert judge(stage, "a", "b\x00") == (None if on == "instruction" else "control_characters")
@@ -198,7 +198,7 @@ def test_no_record_is_lost_between_kept_and_dropped(rows: list[tuple[str, str]])
     ids = outcome.kept["id"].to_pylist() + outcome.dropped["id"].to_pylist()
     assert sorted(ids) == sorted(table["id"].to_pylist())
     assert outcome.kept["id"].to_pylist() == sorted(outcome.kept["id"].to_pylist(), key=int)
-    # One after the other, each over what the one before kept, comes to the same.
+    # Applying the stages one by one gives the same result.
     kept, reasons = table, []
     for stage in stages:
         step = apply([stage], kept)

@@ -1,4 +1,4 @@
-"""The one list of stages, and the page that documents it."""
+"""The list of stages, and the page that documents it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_the_list_and_the_union_hold_the_same_stages() -> None:
     assert {kind: stage().kind for kind, stage in STAGES.items()} == {kind: kind for kind in STAGES}
 
 
-def test_every_stage_of_the_room_is_listed() -> None:
-    for path in Path(filters.__file__).parent.glob("*.py"):
+def test_every_stage_class_of_the_package_is_listed() -> None:
+    for path in Path(filters.__file__).parent.rglob("*.py"):
         for name in re.findall(r"^class (\w+)\((?:Filter|Transform)\)", path.read_text(encoding="utf-8"), re.M):
             assert name in {stage.__name__ for stage in STAGES.values()}, path.name
 
@@ -57,7 +57,7 @@ def test_every_stage_takes_an_empty_table_and_chunks(kind: str) -> None:
 
 
 def reasons(stage: type[Stage]) -> set[str]:
-    """The names that a filter's `judge` documents, each between backticks."""
+    """The reasons that the docstring of a filter's `judge` lists between backticks."""
     if not issubclass(stage, Filter):
         assert issubclass(stage, Transform)
         return set()
@@ -74,6 +74,17 @@ def test_the_page_names_every_stage_reason_and_default(kind: str) -> None:
     written = dict(re.findall(r"`(\w+): ([^`]*)`", defaults))
     parameters = {name: value for name, value in stage().model_dump(mode="json").items() if name != "kind"}
     assert written == {name: json.dumps(value).strip('"') for name, value in parameters.items()}
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_the_page_names_every_parameter_and_every_former_name(kind: str) -> None:
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
+    explained = [name for row in rows if len(row) == 6 for name in re.findall(r"`([\w.]+)`", row[2])]
+    patterns = [re.escape(name).replace(re.escape("..."), r"\w+") for name in explained]
+    for name in STAGES[kind].model_fields.keys() - {"kind", "on"}:
+        assert any(re.fullmatch(pattern, name) for pattern in patterns), name
+    former = {row[2].strip(" `"): row[3].strip(" `") for row in rows if len(row) == 5}
+    assert former == STAGES[kind].RENAMED_KEYS
 
 
 def test_the_reasons_tested_are_the_reasons_documented() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.stage import Outcome, mark
+from filters.stage import Outcome, mark_verdicts
 from filters.verdict import Check, first_failure
 from pipelines.audit.report import facts, write_report
 from pipelines.audit.verify import verify
@@ -48,7 +48,7 @@ def _drop_odd_lengths(shard: TableRef, target: Target) -> Part:
     length = pc.binary_length(records["response"]).to_numpy()
     odd = length % 2 == 1
     verdicts = first_failure([Check("odd_length", odd, length, 2)])
-    dropped = mark(records.filter(pa.array(odd)), "even", verdicts.filter(pa.array(odd)))
+    dropped = mark_verdicts(records.filter(pa.array(odd)), "even", verdicts.filter(pa.array(odd)))
     part = commit(Outcome(records.filter(pa.array(~odd)), dropped), shard.rows, target)
     lengths = storage.write_arrow(target.path("lengths", ".arrow"), pa.table({"bytes": np.sort(length)}))
     return part.model_copy(update={"files": {**part.files, "lengths": (lengths,)}})

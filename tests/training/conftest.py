@@ -1,4 +1,4 @@
-"""A small tokenizer and pack shards of arithmetic, written as the pack step's contract says."""
+"""A small tokenizer, and pack shards of arithmetic in the format of the pack step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-torch.set_num_threads(1)  # matrices this small only get slower with more
+torch.set_num_threads(1)  # small matrices are slower with several threads
 
 CONTROL = {"pad": "<|PAD|>", "direct": "<|direct|>", "cot": "<|cot|>", "noisy": "<|noisy|>", "synth": "<|synth|>",
            "boq": "<|im_start|>", "eoq": "<|im_end|>", "eoa": "<|box_end|>"}  # fmt: skip
@@ -22,7 +22,7 @@ Rows = list[tuple[list[int], list[int]]]
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tokenizer.json of a byte-level BPE with single digits and the control tokens first."""
+    """tokenizer.json of a byte-level BPE with single digits, with the control tokens first."""
     made = Tokenizer(models.BPE())
     digits = pre_tokenizers.Digits(individual_digits=True)
     made.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -63,7 +63,7 @@ WritePacks = Callable[..., list[str]]
 
 @pytest.fixture(scope="session")
 def write_packs(special: dict[str, int]) -> WritePacks:
-    """write_packs(folder, rows, context=65, vocab_size=320, packs_per_shard=40) -> paths; fills packs in order."""
+    """write_packs(folder, rows, context=65, vocab_size=320, packs_per_shard=40) -> paths. Packs are filled in order."""
 
     def write(
         folder: Path,

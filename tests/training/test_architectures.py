@@ -1,4 +1,4 @@
-"""The models that HRM is compared with: each one's passes, written out by hand, and which of them get a gradient."""
+"""The baseline architectures: their passes and gradients equal definitions written out by hand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.attention import attend, layout
+from training.attention import attend, plan_attention
 from training.elementwise import rms_norm
 from training.model import Architecture, HrmText, ModelConfig, Norm, build, rotation, schedule, slots
 
 SMALL = ModelConfig(vocab_size=64, hidden=32, heads=2, feed_forward=48, blocks=2, max_positions=32)
-PLAN = layout([4, 3], [5, 2])
+PLAN = plan_attention([4, 3], [5, 2])
 TOKENS = torch.randint(0, 64, (14,), generator=torch.Generator().manual_seed(0))
 POSITIONS = torch.cat((torch.arange(9), torch.arange(5)))
 
@@ -59,7 +59,7 @@ WRITTEN_OUT = {
 
 
 def written_out(model: HrmText, architecture: str) -> Tensor:
-    """Logits by the definition above; all passes of one module have one and the same attention here."""
+    """Logits by the definition above; all calls have the same attention here."""
     turn = rotation(POSITIONS, 16, SMALL.rope_theta)
     H, L = (
         (lambda u, module=module: module(u, turn, see, 0)) if module is not None else None
@@ -82,7 +82,7 @@ def test_passes_and_gradients_are_those_written_out(architecture: Architecture) 
         torch.testing.assert_close(ours, expected)
 
 
-def test_all_have_the_same_parameters_but_the_half_model() -> None:
+def test_all_have_the_same_parameters_except_the_half_model() -> None:
     counts = {}
     for name in (*WRITTEN_OUT, "hrm"):
         model = build(SMALL.model_copy(update={"architecture": name}), 0)
@@ -92,7 +92,7 @@ def test_all_have_the_same_parameters_but_the_half_model() -> None:
     assert counts["trm_half"] * 2 == counts["hrm"]
 
 
-def test_all_but_the_transformer_run_through_as_many_blocks_as_hrm() -> None:
+def test_all_except_the_transformer_compute_as_many_blocks_as_hrm() -> None:
     blocks = {name: slots(SMALL.model_copy(update={"architecture": name})) for name in (*WRITTEN_OUT, "hrm")}
     assert blocks.pop("transformer") == 4
     assert set(blocks.values()) == {16}
@@ -109,7 +109,7 @@ def test_hrm_differentiates_the_published_calls(bp_steps: int, learning: str) ->
 
 
 @pytest.mark.parametrize("norm", ["magic", "pre", "post"])
-def test_norms_stand_where_their_names_say(norm: Norm) -> None:
+def test_each_kind_of_norm_is_at_its_place(norm: Norm) -> None:
     config = SMALL.model_copy(update={"architecture": "transformer", "norm": norm, "blocks": 1})
     model = build(config, 3)
     turn = rotation(POSITIONS, 16, config.rope_theta)
@@ -125,8 +125,8 @@ def test_norms_stand_where_their_names_say(norm: Norm) -> None:
     torch.testing.assert_close(model(TOKENS, POSITIONS, see), expected)
 
 
-def test_only_magic_norm_bounds_what_a_recurrence_carries() -> None:
-    """After eight calls the state of PreNorm has grown; MagicNorm and PostNorm hand on unit variance."""
+def test_prenorm_states_grow_and_magic_and_post_norm_states_do_not() -> None:
+    """After eight calls the state of PreNorm has grown. MagicNorm and PostNorm keep unit variance."""
     sizes = {}
     for norm in ("magic", "pre", "post"):
         model = build(SMALL.model_copy(update={"norm": norm}), 1)

@@ -1,4 +1,4 @@
-"""The fast attention equals the definition for every mix of lengths, forwards and backwards."""
+"""Fast attention equals the definition for every mix of lengths, in results and gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from training import attention
-from training.attention import attend, attend_varlen, flexible, layout, reference
+from training.attention import attend, attend_varlen, flexible, plan_attention, reference
 
 lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=12)
 
@@ -19,8 +19,8 @@ lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1
 def agree(
     sequences: list[tuple[int, int]], fast: Callable[..., Tensor] = attend, dtype: torch.dtype = torch.float32
 ) -> None:
-    """`fast` in `dtype` gives what the definition gives in float32, and its gradients."""
-    plan = layout([p for p, _ in sequences], [c for _, c in sequences], dtype)
+    """`fast` in `dtype` has the results and gradients of the definition in float32."""
+    plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences], dtype)
     tokens = sum(p + c for p, c in sequences)
     generator = torch.Generator().manual_seed(tokens)
     q, k, v, g = (torch.randn(tokens, 2, 8, generator=generator).to(dtype) for _ in range(4))
@@ -33,7 +33,7 @@ def agree(
     for quick, slow in zip(*results, strict=True):
         if dtype == torch.float32:
             torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-5)
-        else:  # eight bits of a number, and sums of some tens of them
+        else:  # 8-bit mantissas, and sums of some tens of values
             assert (quick.float() - slow).abs().max() < 0.02 * slow.abs().max()
 
 
@@ -43,17 +43,17 @@ def test_fast_path_equals_the_definition(sequences: list[tuple[int, int]]) -> No
     agree(sequences)
 
 
-@pytest.mark.parametrize("written_out", [0, 1 << 22])
+@pytest.mark.parametrize("stored", [0, 1 << 22])
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
 def test_bf16_differs_from_the_definition_by_its_rounding(
-    sequences: list[tuple[int, int]], written_out: int, monkeypatch: pytest.MonkeyPatch
+    sequences: list[tuple[int, int]], stored: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "WRITTEN_OUT", written_out)
+    monkeypatch.setattr(attention, "MAX_STORED_SCORES", stored)
     agree(sequences, dtype=torch.bfloat16)
 
 
 def kernel(q, k, v, bounds_q, bounds_k, longest_q, longest_k, window_size=(-1, -1)) -> Tensor:
-    """What varlen_attn documents, a sequence at a time: causal masks stand in the lower right corner."""
+    """varlen_attn as documented, one sequence at a time: causal masks are aligned at the lower right corner."""
     out = []
     for a, b, c, d in zip(bounds_q, bounds_q[1:], bounds_k, bounds_k[1:], strict=False):
         assert b - a <= longest_q and d - c <= longest_k
@@ -67,14 +67,14 @@ def kernel(q, k, v, bounds_q, bounds_k, longest_q, longest_k, window_size=(-1, -
 
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(1, 30)]])
 def test_two_passes_of_a_variable_length_kernel_equal_the_definition(sequences: list[tuple[int, int]]) -> None:
-    """The kernel itself needs a GPU; what is given to it, and where its results go, does not."""
+    """The kernel needs a GPU. Its arguments, and the use of its results, can be tested without one."""
     agree(sequences, lambda plan, q, k, v: attend_varlen(plan, q, k, v, kernel))
 
 
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_equals_the_definition(sequences: list[tuple[int, int]]) -> None:
-    plan = layout([p for p, _ in sequences], [c for _, c in sequences])
+    plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences])
     q, k, v = torch.randn(3, sum(p + c for p, c in sequences), 2, 8)
     torch.testing.assert_close(
         flexible(plan, torch.device("cpu"))(q, k, v), reference(plan, q, k, v), rtol=1e-4, atol=1e-5
@@ -86,7 +86,7 @@ def test_responses_of_one_token_each_leave_no_suffix_rows() -> None:
 
 
 def test_a_suffix_row_sees_its_prefix_and_its_past_only() -> None:
-    plan = layout([2, 3], [2, 1])
+    plan = plan_attention([2, 3], [2, 1])
     v = torch.eye(8).reshape(8, 1, 8)
     zero = torch.zeros(8, 1, 8)
     seen = attend(plan, zero, zero, v)[:, 0] > 0
@@ -94,12 +94,12 @@ def test_a_suffix_row_sees_its_prefix_and_its_past_only() -> None:
     assert [row.nonzero().flatten().tolist() for row in seen] == expected
 
 
-def test_sequences_of_like_length_share_a_call() -> None:
-    plan = layout([20, 21, 22, 400], [10, 11, 9, 300])
+def test_sequences_of_similar_length_share_a_call() -> None:
+    plan = plan_attention([20, 21, 22, 400], [10, 11, 9, 300])
     assert sorted(len(group.rows_SL) for group in plan.groups) == [1, 3]
 
 
 @pytest.mark.parametrize("prefixes", [[], [0, 3]])
 def test_a_sequence_without_a_prefix_is_refused(prefixes: list[int]) -> None:
     with pytest.raises(ValueError, match="prefix"):
-        layout(prefixes, [1] * len(prefixes))
+        plan_attention(prefixes, [1] * len(prefixes))

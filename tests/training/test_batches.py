@@ -1,4 +1,4 @@
-"""Batches are a function of the step, hold every token once, and say what is wrong with a bad shard."""
+"""Batches are a function of the step, contain every token once, and a bad shard is an error that names it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.errors import WinnowError
 from training.batches import Packs, ShardError, batch_of_step, batches
 
 
-def test_a_pack_comes_back_as_it_was_written(shards, sums) -> None:
+def test_a_pack_is_read_as_it_was_written(shards, sums) -> None:
     packs = Packs(shards)
     back = []
     for pack in packs:
@@ -69,7 +69,7 @@ def test_starting_late_gives_the_same_batches(shards) -> None:
     assert len(set(whole)) == 8
 
 
-def test_all_of_a_batch_goes_to_the_device_and_nothing_else_changes(shards) -> None:
+def test_every_tensor_of_a_batch_is_moved_to_the_device(shards) -> None:
     def tensors(value: object) -> list[torch.Tensor]:
         if isinstance(value, tuple):
             return [found for part in value for found in tensors(part)]
@@ -106,7 +106,7 @@ class TestBadShards:
     def test_truncated(self, shards: Sequence[str], tmp_path: Path) -> None:
         path = tmp_path / "cut.arrow"
         path.write_bytes(Path(shards[0]).read_bytes()[:-200])
-        with pytest.raises(ShardError, match=r"cut\.arrow: not a whole Arrow file"):
+        with pytest.raises(ShardError, match=r"cut\.arrow: not a complete Arrow file"):
             Packs([str(path)])
 
     def test_without_packs(self, write_packs, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ class TestBadShards:
         schema = pa.ipc.open_file(path).schema
         with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema):
             pass
-        with pytest.raises(ShardError, match="hold no packs"):
+        with pytest.raises(ShardError, match="contain no training packs"):
             Packs([path])
 
     def test_foreign(self, tmp_path: Path) -> None:
@@ -144,18 +144,18 @@ class TestBadShards:
             packs[0]
 
 
-def test_shards_are_read_where_they_lie(shards, tmp_path: Path) -> None:
+def test_shards_are_mapped_and_not_copied(shards, tmp_path: Path) -> None:
     copies = [shutil.copy(path, tmp_path) for path in shards]
     assert Packs([str(path) for path in copies]).fingerprint() == Packs(shards).fingerprint()
     before = pa.total_allocated_bytes()
     packs = Packs(shards)
     assert sum(len(pack.tokens) for pack in packs) > 5000
-    assert pa.total_allocated_bytes() - before < 1000  # views of the file's pages, no copies
+    assert pa.total_allocated_bytes() - before < 1000  # views of the mapped file, no copies
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is read from Linux's /proc")
-def test_a_large_corpus_takes_no_memory_of_a_workers_own(tmp_path: Path) -> None:
-    """150 MB of packs, all read as batches: the pages are the file's, which the system may drop at any time."""
+def test_a_large_corpus_takes_no_private_memory(tmp_path: Path) -> None:
+    """150 MB of packs, all read as batches. The pages belong to the file, so the system may drop them at any time."""
     packs, slots = 1000, 75_000
     lists = pa.ListArray.from_arrays(np.arange(packs + 1, dtype=np.int32) * slots, np.ones(packs * slots, np.uint16))
     ones = pa.ListArray.from_arrays(np.arange(packs + 1, dtype=np.int32), pa.array(np.full(packs, 10, np.int32)))
@@ -180,7 +180,7 @@ def test_a_large_corpus_takes_no_memory_of_a_workers_own(tmp_path: Path) -> None
             return int(re.search(rf"{kind}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
         packs = Packs([sys.argv[1]])
-        packs[0].tokens.sum()  # what libraries take on first use is not the corpus
+        packs[0].tokens.sum()  # memory that libraries allocate on first use does not count
         anonymous, filed = held("RssAnon"), held("RssFile")
         seen = sum(int(pack.tokens.sum()) for pack in packs)
         print(seen, held("RssAnon") - anonymous, held("RssFile") - filed)

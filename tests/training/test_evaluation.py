@@ -1,4 +1,4 @@
-"""Answers are read as each benchmark says, and scores say how sure they are."""
+"""Answers are parsed by the rules of each benchmark, and scores have intervals."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pipelines.errors import WinnowError
 from pipelines.records import ITEM
 from training import loop
 from training.configs import TrainConfig
-from training.evaluation import EVALUATIONS, Held, evaluate
 from training.evaluation.evaluation import Judgement, boxed
-from training.evaluation.scores import score, wilson
+from training.evaluation.scores import EVALUATIONS, CorpusOverlap, evaluate, score, wilson
 from training.model import ModelConfig
 
 
@@ -56,7 +55,7 @@ def test_the_last_box_counts(text: str, content: str | None) -> None:
         ("nan", False, False),
     ],
 )
-def test_gsm8k_compares_whole_numbers(text: str, correct: bool, valid: bool) -> None:
+def test_gsm8k_compares_integers(text: str, correct: bool, valid: bool) -> None:
     assert gsm8k(text) == (correct, valid)
 
 
@@ -82,7 +81,7 @@ def test_gsm8k_reads_thousands_and_bare_gold_answers() -> None:
         ("13, 61", "13, 61, 68", False),
     ],
 )
-def test_generated_wants_the_final_answer_exactly(text: str, answer: str, correct: bool) -> None:
+def test_generated_compares_final_answers_exactly(text: str, answer: str, correct: bool) -> None:
     assert generated(text, answer) == (correct, True)
 
 
@@ -90,7 +89,7 @@ def test_an_empty_answer_is_invalid() -> None:
     assert generated(" .", "7") == (False, False)
 
 
-def test_wilson_interval_is_the_published_one() -> None:
+def test_the_wilson_interval_has_published_values() -> None:
     # Brown, Cai & DasGupta 2001 and every table since: 10 of 20, and 0 of 10
     assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
     assert wilson(0, 6)[0] == 0.0 and wilson(7, 7)[1] == 1.0
@@ -98,13 +97,13 @@ def test_wilson_interval_is_the_published_one() -> None:
     assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
-def test_a_score_of_nothing_is_null() -> None:
+def test_a_score_without_items_is_null() -> None:
     assert score([]).model_dump() == {"n": 0, "correct": 0, "invalid": 0, "score": None, "low": None, "high": None}
 
 
 @pytest.fixture(scope="module")
 def trained(shards, tokenizer, tmp_path_factory) -> Path:
-    """A model that has seen the 100 small sums often enough to know most of them."""
+    """A model trained on the 100 small sums until it answers most of them."""
     out = tmp_path_factory.mktemp("trained")
     config = TrainConfig(
         name="small", batch_packs=4,
@@ -133,7 +132,7 @@ def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Ta
     clean = {f"sums/test/{n}" for n in range(30)}
     told: list[tuple[int, int]] = []
     path = tmp_path / "answers.jsonl"
-    held = Held(clean, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}})
+    held = CorpusOverlap(clean, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}})
     scores = evaluate(str(trained), items, "generated", held, answers=str(path), on_progress=lambda *p: told.append(p))
     assert scores.all.score is not None and scores.all.score > 0.3
     assert scores.clean is not None and scores.contaminated is not None
@@ -150,8 +149,8 @@ def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Ta
     assert json.loads(json.dumps(scores.model_dump(mode="json")))["all"]["n"] == 100
 
 
-def test_without_a_contamination_check_nothing_is_called_clean(trained: Path, items: pa.Table) -> None:
-    scores = evaluate(str(trained), items, "generated", limit=5)
+def test_without_a_contamination_check_there_is_no_clean_score(trained: Path, items: pa.Table) -> None:
+    scores = evaluate(str(trained), items, "generated", limit=5, device="cpu", precision="bf16")
     assert scores.all.n == 5 and scores.clean is None and scores.contaminated is None
 
 
@@ -162,3 +161,5 @@ def test_mistakes_are_named(trained: Path, items: pa.Table, tmp_path: Path) -> N
         evaluate(str(trained), items.slice(0, 0), "gsm8k")
     with pytest.raises(WinnowError, match="no checkpoint there"):
         evaluate(str(tmp_path), items, "gsm8k")
+    with pytest.raises(WinnowError, match="use auto, cpu, cuda"):
+        evaluate(str(trained), items, "gsm8k", device="tpu")

@@ -1,4 +1,4 @@
-"""What is exported loads in transformers with equal logits, and comes back bit for bit."""
+"""An export loads in transformers with equal logits, and can be read back bit for bit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from pipelines.errors import InputError, WinnowError
 from training import checkpoint, journal, loop
-from training.attention import attend, layout
+from training.attention import attend, plan_attention
 from training.batches import Packs, batch_of_step
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
 from training.export import from_transformers, is_transformers, to_transformers
-from training.inference.generate import generate, load, prompt
+from training.inference.generate import TextGenerator, load_text_generator
+from training.inference.prompt import token_ids
 from training.model import HrmText, ModelConfig
 
 
@@ -36,17 +37,21 @@ def run(shards, tokenizer, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(run: Path, tmp_path_factory) -> Path:
-    return to_transformers(str(run), str(tmp_path_factory.mktemp("export") / "hf"))
+    return Path(to_transformers(str(run), str(tmp_path_factory.mktemp("export") / "hf")))
+
+
+def load(folder: Path) -> TextGenerator:
+    return load_text_generator(str(folder), device="cpu")
 
 
 def logits(model: HrmText, ids: list[int], prefix: int) -> torch.Tensor:
-    plan = layout([prefix], [len(ids) - prefix])
+    plan = plan_attention([prefix], [len(ids) - prefix])
     return model(torch.tensor(ids), torch.arange(len(ids)), lambda slot, q, k, v: attend(plan, q, k, v))
 
 
 def test_transformers_loads_it_with_equal_logits(run: Path, exported: Path) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
-    ours = load(str(run)).model
+    ours = load(run).runner.model
     ids = list(range(8, 40))
     types = (torch.arange(32) < 20).long()[None]
     with torch.no_grad():
@@ -57,73 +62,74 @@ def test_transformers_loads_it_with_equal_logits(run: Path, exported: Path) -> N
 
 
 def test_transformers_generates_the_same_tokens(run: Path, exported: Path) -> None:
-    speaker = load(str(run))
+    generator = load(run)
     theirs = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
     for text in ("What is the sum of 3 and 4?", "What is the sum of 9 and 9?"):
-        ids = prompt(speaker, "direct", text)
+        prompt = generator.prompt("direct", text)
+        ids = token_ids(prompt)
         made = theirs.generate(
             torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
             token_type_ids=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=8, do_sample=False,
         )[0, len(ids) :].tolist()  # fmt: skip
-        eoa = speaker.special["eoa"]
-        assert generate(speaker, [ids], 8)[0] == (made[: made.index(eoa)] if eoa in made else made)
+        eoa = generator.special["eoa"]
+        assert generator.generate([prompt], 8)[0] == (made[: made.index(eoa)] if eoa in made else made)
 
 
-def test_the_tokenizer_loads_and_knows_its_control_tokens(run: Path, exported: Path, special: dict[str, int]) -> None:
+def test_the_tokenizer_loads_with_its_control_tokens(run: Path, exported: Path, special: dict[str, int]) -> None:
     theirs = AutoTokenizer.from_pretrained(exported)
     assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
         special["boq"], special["eoa"], special["pad"],
     )  # fmt: skip
     text = "What is the sum of 3 and 4?"
-    assert theirs(text, add_special_tokens=False)["input_ids"] == load(str(run)).tokenizer.encode(text).ids
+    assert theirs(text, add_special_tokens=False)["input_ids"] == load(run).tokenizer.encode(text).ids
 
 
-def test_the_way_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
-    ours = load(str(run)).model.state_dict()
+def test_reading_an_export_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
+    ours = load(run).runner.model.state_dict()
     AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32).save_pretrained(tmp_path / "again")
     for folder in (exported, tmp_path / "again"):
         back = from_transformers(str(folder))
-        assert back.config == checkpoint.read(run).progress.config.model
+        assert back.config == checkpoint.read(str(run)).state.config.model
         for name, tensor in back.state_dict().items():
             assert torch.equal(tensor, ours[name]), name
 
 
-def test_an_exported_model_is_asked_like_its_checkpoint(run: Path, exported: Path, tmp_path: Path) -> None:
-    ours, back = load(str(run)), load(str(exported))
+def test_an_export_answers_like_its_checkpoint(run: Path, exported: Path, tmp_path: Path) -> None:
+    ours, back = load(run), load(exported)
     assert (back.special, back.context, back.causal) == (ours.special, ours.context, ours.causal)
-    ids = prompt(back, "direct", "What is the sum of 3 and 4?")
-    assert generate(back, [ids], 8) == generate(ours, [ids], 8)
+    prompt = back.prompt("direct", "What is the sum of 3 and 4?")
+    assert back.generate([prompt], 8) == ours.generate([prompt], 8)
     foreign = shutil.copytree(exported, tmp_path / "foreign")
     (foreign / "winnow.json").unlink()
-    with pytest.raises(InputError, match="does not say how to ask"):
-        load(str(foreign))  # this tokenizer has other control tokens than HRM-Text's
+    with pytest.raises(InputError, match="lacks HRM-Text's control tokens"):
+        load(foreign)  # this tokenizer has other control tokens than HRM-Text's
 
 
-def test_training_begins_with_the_weights_of_a_checkpoint_or_of_its_export(
+def test_training_starts_from_the_weights_of_a_checkpoint_or_of_its_export(
     run: Path, exported: Path, shards, tokenizer, tmp_path: Path
 ) -> None:
-    begun = checkpoint.read(run).progress.config.model_copy(update={"steps": 2, "checkpoint_steps": 1})
+    begun = checkpoint.read(str(run)).state.config.model_copy(update={"steps": 2, "checkpoint_steps": 1})
     copy = shutil.copytree(exported, tmp_path / "copy")
     for name, start in (("checkpoint", run), ("export", copy)):
         again = begun.model_copy(update={"start": str(start)})
         loop.train(shards, str(tokenizer), again, str(tmp_path / name))
-    said = [[line["loss"] for line in journal.read_metrics(tmp_path / name)] for name in ("checkpoint", "export")]
+    said = [[line["loss"] for line in journal.read_metrics(str(tmp_path / name))] for name in ("checkpoint", "export")]
     assert said[0] == said[1]
     batch = batch_of_step(Packs(shards), 1, begun.batch_packs)
     loss_M, _ = loop.losses(from_transformers(str(exported)), batch, 2, torch.float32)
     assert said[0][0] == pytest.approx(loss_M.mean().item(), rel=1e-5)
-    shutil.rmtree(copy)  # what has begun does not need it again
+    shutil.rmtree(copy)  # a resumed run does not read it again
     shutil.rmtree(tmp_path / "export" / "step-00000002")
     for step in (1, 2):
         carried_on = loop.train(shards, str(tokenizer), again, str(tmp_path / "export"))
         assert carried_on["resumed_from"] == step
-    assert [line["loss"] for line in journal.read_metrics(tmp_path / "export")] == said[0]
+    assert [line["loss"] for line in journal.read_metrics(str(tmp_path / "export"))] == said[0]
 
 
-def test_training_does_not_begin_with_weights_that_do_not_fit(
+def test_initial_weights_that_do_not_fit_are_refused(
     run: Path, exported: Path, shards, tokenizer, tmp_path: Path
 ) -> None:
-    config = checkpoint.read(run).progress.config.model_copy(update={"steps": 2, "start": str(exported)})
+    config = checkpoint.read(str(run)).state.config.model_copy(update={"steps": 2, "start": str(exported)})
     wide = config.model_copy(update={"model": config.model.model_copy(update={"feed_forward": 64})})
     with pytest.raises(InputError, match=r"another model: feed_forward 128, not 64"):
         loop.train(shards, str(tokenizer), wide, str(tmp_path / "a"))

@@ -1,4 +1,4 @@
-"""The GPU benchmark's own code runs: on a CPU and in small, and without a GPU it says so."""
+"""The GPU benchmark runs on a CPU with small models, and reports a missing GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.benchmarks.gpu import Way, measure, pack_of
+from tests.benchmarks.gpu import Way, check_generation, measure, measure_generation, pack_of
 from training.model import ModelConfig
 
 
@@ -21,6 +21,14 @@ def test_every_way_of_a_step_is_measured_and_gives_the_same_loss() -> None:
     assert [(row["blocks"], row["packs"]) for row in rows] == [("eager", 1), ("eager", 3), ("compiled", 1)]
     assert all(row["tokens/s"] > 0 and row["MFU, %"] > 0 for row in rows)
     assert rows[0]["loss"] == pytest.approx(rows[2]["loss"], abs=1e-3)
+
+
+def test_generation_is_measured_and_checked_against_the_cpu() -> None:
+    config = ModelConfig(vocab_size=64, hidden=32, heads=2, feed_forward=64, blocks=1, max_positions=256)
+    rows = measure_generation(config, torch.device("cpu"), batches=(1, 3), prompt=8, answer=5)
+    assert [row["sequences together"] for row in rows] == [1, 3]
+    assert all(row["tokens/s"] > 0 and row["ms/step"] > 0 for row in rows)
+    assert check_generation(torch.device("cpu"))["answers as on the CPU"] == "100%"
 
 
 def test_a_pack_has_as_many_inputs_as_asked() -> None:

@@ -1,4 +1,4 @@
-"""Training learns, repeats itself bit for bit, and carries on exactly where it was stopped."""
+"""Training learns, is reproducible bit for bit, and resumes exactly where it was stopped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL = TrainConfig(
 
 
 def lines(out: Path) -> list[dict]:
-    return [journal.measured_out(line) for line in journal.read_metrics(out)]
+    return [journal.without_measured(line) for line in journal.read_metrics(str(out))]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_it_learns(finished: Path) -> None:
     assert losses[0] > 5 and sum(losses[-4:]) / 4 < 3
 
 
-def test_metrics_say_what_the_schedule_did(finished: Path) -> None:
+def test_metrics_record_the_schedule(finished: Path) -> None:
     said = lines(finished)
     assert [line["lr"] for line in said] == [learning_rate(SMALL, step) for step in range(1, 25)]
     assert [line["bp_steps"] for line in said] == [2, 3, 3, 4] + [5] * 20
@@ -64,16 +64,16 @@ def test_the_first_loss_is_the_mean_over_labels(finished: Path, shards) -> None:
     assert first["digest"] == batch.digest and first["labels"] == len(loss_M)
 
 
-def test_a_run_repeats_itself_bit_for_bit(finished: Path, shards, tokenizer, tmp_path: Path) -> None:
+def test_a_run_is_reproducible_bit_for_bit(finished: Path, shards, tokenizer, tmp_path: Path) -> None:
     loop.train(shards, str(tokenizer), SMALL, str(tmp_path))
     assert lines(tmp_path) == lines(finished)
-    one, two = (checkpoint.read(out).folder for out in (finished, tmp_path))
+    one, two = (Path(checkpoint.read(str(out)).folder) for out in (finished, tmp_path))
     for name in ("model", "ema", "optimizer"):
         assert (one / f"{name}.safetensors").read_bytes() == (two / f"{name}.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("stop", [8, 13, 16])
-def test_a_stopped_run_carries_on_exactly(finished: Path, shards, tokenizer, tmp_path: Path, stop: int) -> None:
+def test_a_stopped_run_resumes_exactly(finished: Path, shards, tokenizer, tmp_path: Path, stop: int) -> None:
     class Stop(Exception):
         pass
 
@@ -87,11 +87,11 @@ def test_a_stopped_run_carries_on_exactly(finished: Path, shards, tokenizer, tmp
     done = loop.train(shards, str(tokenizer), SMALL, str(tmp_path))
     assert done["resumed_from"] == stop // 8 * 8
     assert lines(tmp_path) == lines(finished)
-    one, two = (load_file(checkpoint.read(out).folder / "model.safetensors") for out in (finished, tmp_path))
+    one, two = (load_file(Path(checkpoint.read(str(out)).folder, "model.safetensors")) for out in (finished, tmp_path))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_killed_process_leaves_a_run_that_carries_on(finished: Path, shards, tokenizer, tmp_path: Path) -> None:
+def test_the_run_of_a_killed_process_resumes(finished: Path, shards, tokenizer, tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import json, sys
         from training import loop
@@ -103,13 +103,13 @@ def test_a_killed_process_leaves_a_run_that_carries_on(finished: Path, shards, t
     environment = {**os.environ, "PYTHONPATH": str(Path(loop.__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-c", script, arguments], env=environment)
     deadline = time.monotonic() + 120
-    stop = random.randint(9, 22)  # whenever it is, the run must come out the same
-    while len(journal.read_metrics(tmp_path)) < stop and process.poll() is None and time.monotonic() < deadline:
+    stop = random.randint(9, 22)  # the result must not depend on it
+    while len(journal.read_metrics(str(tmp_path))) < stop and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = loop.train(shards, str(tokenizer), SMALL, str(tmp_path))
-    assert done["resumed_from"] in (0, 8, 16, 24)  # a checkpoint takes its time, and a kill in the midst leaves none
+    assert done["resumed_from"] in (0, 8, 16, 24)  # a kill while a checkpoint is written leaves none
     assert lines(tmp_path) == lines(finished)
     assert not list(tmp_path.glob(".step-*"))
 
@@ -161,30 +161,30 @@ class TestRefusals:
     def test_a_damaged_checkpoint(self, finished: Path, shards, tokenizer, tmp_path: Path) -> None:
         out = tmp_path / "run"
         shutil.copytree(finished, out)
-        weights = checkpoint.read(out).folder / "model.safetensors"
+        weights = Path(checkpoint.read(str(out)).folder, "model.safetensors")
         weights.write_bytes(weights.read_bytes()[:100])
         with pytest.raises(CheckpointError, match=r"model\.safetensors is missing or damaged"):
             loop.train(shards, str(tokenizer), SMALL, str(out))
 
 
 class TestCheckpoints:
-    def test_as_many_are_kept_as_asked(self, finished: Path) -> None:
+    def test_the_configured_number_is_kept(self, finished: Path) -> None:
         assert [path.name for path in sorted(finished.glob("step-*"))] == ["step-00000016", "step-00000024"]
 
-    def test_an_unfinished_one_is_not_there(self, finished: Path, tmp_path: Path) -> None:
+    def test_an_incomplete_one_is_ignored(self, finished: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
         shutil.copytree(finished, out)
         (out / "step-00000024/checkpoint.json").unlink()
-        assert checkpoint.read(out).progress.step == 16
+        assert checkpoint.read(str(out)).state.step == 16
 
-    def test_none_is_an_error_that_says_so(self, tmp_path: Path) -> None:
+    def test_a_folder_without_one_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="no checkpoint there"):
-            checkpoint.read(tmp_path)
+            checkpoint.read(str(tmp_path))
 
     def test_the_average_lags_behind_the_weights(self, finished: Path) -> None:
-        last = checkpoint.read(finished)
+        last = checkpoint.read(str(finished))
         start = build(SMALL.model, SMALL.seed).state_dict()["lm_head.weight"]
-        average, weights = (checkpoint.load_model(last, average=a).lm_head.weight for a in (True, False))
+        average, weights = (checkpoint.read_model(last, average=a).lm_head.weight for a in (True, False))
         assert 0 < (average - start).norm() < (weights - start).norm()
 
 

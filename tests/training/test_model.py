@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import HrmTextConfig, HrmTextForCausalLM
 
-from training.attention import attend, layout, reference
+from training.attention import attend, plan_attention, reference
 from training.configs import CONFIGS
 from training.model import HrmText, ModelConfig, build, slots
 
@@ -30,7 +30,7 @@ PUBLISHED = {
 
 
 def hf_names(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Our (= the published file's) parameter names in transformers' in-memory names."""
+    """Names of the published file, which are those here, to names in transformers' memory."""
     name = name if name.startswith("lm_head") else f"model.{name}"
     if "gqkv_proj" in name:
         for part, piece in zip(["gate", "q", "k", "v"], tensor.chunk(4), strict=True):
@@ -61,7 +61,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 class Packed:
-    """The four sequences: random tokens, packed for us and one by one for transformers."""
+    """The four sequences: random tokens, packed for Winnow and one by one for transformers."""
 
     def __init__(self, prefix_one: bool = False) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -69,7 +69,9 @@ class Packed:
         self.tokens = torch.cat([s[:-1] for s in self.sequences])
         self.positions = torch.cat([torch.arange(len(s) - 1) for s in self.sequences])
         self.prefixes = [1 if prefix_one else p for p, _ in SEQUENCES]
-        self.plan = layout(self.prefixes, [len(s) - 1 - p for s, p in zip(self.sequences, self.prefixes, strict=True)])
+        self.plan = plan_attention(
+            self.prefixes, [len(s) - 1 - p for s, p in zip(self.sequences, self.prefixes, strict=True)]
+        )
         ends = torch.tensor([0] + [len(s) - 1 for s in self.sequences]).cumsum(0)[:-1].tolist()
         pairs = list(zip(ends, SEQUENCES, strict=True))
         self.rows = torch.cat([start + torch.arange(p - 1, p + r - 1) for start, (p, r) in pairs])
@@ -106,7 +108,7 @@ def test_sizes_have_the_published_parameter_counts(size: str) -> None:
     assert sum(p.numel() for p in model.parameters()) == PUBLISHED[size]
 
 
-def test_weights_depend_on_seed_and_name_alone(model: HrmText) -> None:
+def test_weights_depend_only_on_seed_and_name(model: HrmText) -> None:
     torch.manual_seed(99)
     again, other = build(SMALL, seed=7).state_dict(), build(SMALL, seed=8).state_dict()
     for name, tensor in model.state_dict().items():
@@ -167,7 +169,7 @@ def test_packing_changes_nothing(model: HrmText) -> None:
         together = model(packed.tokens, packed.positions, packed.attend)
         apart = []
         for s, p in zip(packed.sequences, packed.prefixes, strict=True):
-            alone = layout([p], [len(s) - 1 - p])
+            alone = plan_attention([p], [len(s) - 1 - p])
             see = functools.partial(lambda plan, slot, q, k, v: reference(plan, q, k, v), alone)
             apart.append(model(s[:-1], torch.arange(len(s) - 1), see))
     assert relative(together, torch.cat(apart)) < 1e-5

@@ -1,4 +1,4 @@
-"""What each objective sees and predicts, and that a causal model is asked as it was trained."""
+"""Which tokens each objective sees and predicts, and prompts of a causal model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.attention import layout, reference
+from training.attention import plan_attention, reference
 from training.batches import Packs, batch_of_step
 from training.configs import Objective
-from training.inference.generate import Speaker, generate
+from training.inference.prompt import instruction_prompt
+from training.inference.runner import Runner
 from training.model import ModelConfig, build
 
 
 @pytest.mark.parametrize("objective", ["prefix_lm", "causal", "causal_all"])
-def test_an_objective_says_what_is_seen_and_what_is_predicted(shards, sums, objective: Objective) -> None:
+def test_an_objective_determines_which_tokens_are_seen_and_predicted(shards, sums, objective: Objective) -> None:
     batch = batch_of_step(Packs(shards), 2, 3, objective=objective)
     rows = [sums[int(name.split("/")[-1])] for name in batch.ids]
     assert batch.plan.prefix_lengths == tuple(len(i) if objective == "prefix_lm" else 1 for i, _ in rows)
@@ -30,14 +31,14 @@ def test_an_objective_says_what_is_seen_and_what_is_predicted(shards, sums, obje
 def test_a_causal_model_reads_its_prompt_left_to_right() -> None:
     model = build(ModelConfig(vocab_size=64, hidden=32, heads=2, feed_forward=64, blocks=2, max_positions=40), 4)
     model = model.eval().requires_grad_(False)
-    special = {"boq": 1, "eoq": 2, "eoa": 64, "pad": 0}  # an end that never comes
     prompts = [torch.randint(3, 64, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in (1, 9, 14, 5)]
     answers = {}
     for causal in (False, True):
-        speaker = Speaker(model, None, special, context=41, causal=causal)
-        answers[causal] = generate(speaker, prompts, 6, batch=3)
+        asked = [instruction_prompt(ids, causal) for ids in prompts]
+        runner = Runner(model, compiled=False)
+        answers[causal] = runner.generate(asked, end=64, max_new_tokens=6, context=41, batch=3)  # no token ends it
         for ids, made in zip(prompts, answers[causal], strict=True):
-            plan = layout([1 if causal else len(ids)], [len(ids) + 5 - (1 if causal else len(ids))])
+            plan = plan_attention([1 if causal else len(ids)], [len(ids) + 5 - (1 if causal else len(ids))])
 
             def see(slot: int, q: Tensor, k: Tensor, v: Tensor, plan=plan) -> Tensor:
                 return reference(plan, q, k, v)

@@ -27,7 +27,7 @@ def test_follows_the_formula_in_float64() -> None:
     optimizer = make(params)
     for step in range(25):
         for i, p in enumerate(params):
-            if i == 2 and step < 8:  # like the embedding while two bp steps are differentiated
+            if i == 2 and step < 8:  # like the embedding while bp_steps is 2
                 p.grad = None
                 continue
             g = rng.normal(size=shapes[i]) * (0 if step == 3 else 1)
@@ -45,7 +45,7 @@ def test_follows_the_formula_in_float64() -> None:
     assert [optimizer.state[p]["step"] for p in params] == [25, 25, 17]
 
 
-def test_a_parameter_without_gradient_is_left_alone() -> None:
+def test_a_parameter_without_gradient_does_not_change() -> None:
     p = torch.ones(3, requires_grad=True)
     optimizer = make([p])
     optimizer.step()
@@ -72,6 +72,6 @@ def test_the_first_step_is_close_to_the_learning_rate() -> None:
     optimizer = make([p])
     p.grad = torch.ones(1, dtype=torch.float64)
     optimizer.step()
-    # atan2(0.1, 1) / 0.1: the correction of m stands outside
+    # atan2(0.1, 1) / 0.1: the bias correction of m is outside
     assert p.item() == pytest.approx(-LR * math.atan2(0.1, 1) / 0.1, rel=1e-12)
     assert -p.item() / LR == pytest.approx(0.9967, abs=1e-4)

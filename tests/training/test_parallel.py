@@ -1,7 +1,7 @@
-"""Any number of workers, with the model whole or a piece each, learn what one learns and leave one kind of checkpoint.
+"""Replicated or sharded, any number of workers compute what one worker computes, and write the same checkpoints.
 
-Real processes over gloo. On one kind of layout and one number of workers everything repeats bit for bit; between two of
-them only the order of additions differs.
+Real processes over gloo. With the same mode and number of workers a run is reproducible bit for bit; otherwise only the
+order of additions differs.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ SMALL = TrainConfig(
     batch_packs=4, steps=6, lr=3e-3, warmup_steps=5, ema_decay=0.9, bp_warmup=0.5, precision="fp32",
     checkpoint_steps=3, validation_steps=3,
 )  # fmt: skip
-WHOLE = SMALL.model_copy(update={"sharded": False})
+REPLICATED = SMALL.model_copy(update={"sharded": False})
 
 
 def lines(out: Path) -> list[journal.Metrics]:
-    return [journal.measured_out(line) for line in journal.read_metrics(out)]
+    return [journal.without_measured(line) for line in journal.read_metrics(str(out))]
 
 
 def _train(shards: list[str], tokenizer: str, alone: str, out: str) -> None:
-    """All that a test asks of several workers, in one start of them."""
-    for config, name in ((SMALL, "sharded"), (WHOLE, "whole")):
+    """Everything that the tests need from several workers, in one start of the processes."""
+    for config, name in ((SMALL, "sharded"), (REPLICATED, "whole")):
         loop.train(shards, tokenizer, config, f"{out}/{name}")
     if dist.get_rank() == 0:
         shutil.copytree(f"{out}/sharded", f"{out}/again")
@@ -50,22 +50,22 @@ def _train(shards: list[str], tokenizer: str, alone: str, out: str) -> None:
 
 
 def _half_precision(shards: list[str], out: str) -> None:
-    """One sharded step in bf16: its metrics and its whole gradients."""
+    """One sharded step in bf16: its metrics and full gradients."""
     model = build(SMALL.model, 0)
-    parallel.shard(model, torch.bfloat16)
-    weights = parallel.hold(model)
+    parallel.apply_fsdp(model, torch.bfloat16)
+    weights = parallel.local_shards(model)
     batch = batch_of_step(Packs(shards), 1, 4, *parallel.rank_and_world(), torch.bfloat16)
-    optimizer = AdamAtan2([held.piece for held in weights.values()], 1e-3, (0.9, 0.95), 0.1, 0.9)
+    optimizer = AdamAtan2([shard.local for shard in weights.values()], 1e-3, (0.9, 0.95), 0.1, 0.9)
     metrics, _ = loop._step(model, weights, optimizer, batch, 1e-3, 5, torch.bfloat16, False)
-    assert all(held.piece.dtype == held.piece.grad.dtype == torch.float32 for held in weights.values())
-    whole = {name: parallel.whole(held.piece.grad, held.parameter) for name, held in weights.items()}
+    assert all(shard.local.dtype == shard.local.grad.dtype == torch.float32 for shard in weights.values())
+    full = {name: parallel.gather_full(shard.local.grad, shard.parameter) for name, shard in weights.items()}
     if dist.get_rank() == 0:
-        torch.save((metrics, whole), out)
+        torch.save((metrics, full), out)
 
 
 @pytest.fixture(scope="module")
 def held_shards(write_packs, sums, shards, tmp_path_factory) -> list[str]:
-    """Packs to train on, and a shard of some held out: one batch, and a few packs over."""
+    """Training packs, and a validation shard of one batch and a few more packs."""
     held = write_packs(tmp_path_factory.mktemp("held"), sums[:22], split="validation")
     assert 4 < len(Packs(held, "validation")) < 8
     return [*shards, *held]
@@ -80,37 +80,39 @@ def alone(held_shards, tokenizer, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=[2, 4])
 def many(request, alone, held_shards, tokenizer, tmp_path_factory) -> Path:
-    """Training folders: `sharded`; `whole`; `again` and `from-one`, carried on sharded from step 3 of `sharded` and of
-    one worker. And the file `bf16`."""
+    """Training folders `sharded` and `whole` (replicated); `again` and `from-one`, resumed sharded from step 3 of
+    `sharded` and of a run with one worker. And the file `bf16`."""
     out = tmp_path_factory.mktemp(f"{request.param}-workers")
     together(request.param, _train, held_shards, str(tokenizer), str(alone), str(out))
     return out
 
 
 @pytest.mark.parametrize("layout", ["sharded", "whole"])
-def test_many_workers_learn_what_one_learns(many: Path, alone: Path, layout: str) -> None:
+def test_many_workers_compute_the_losses_of_one(many: Path, alone: Path, layout: str) -> None:
     for some, one in zip(lines(many / layout), lines(alone), strict=True):
         assert some["digest"] == one["digest"] and some["labels"] == one["labels"]
-        # a gradient that grew with the number of workers would be two or four times this
+        # a gradient summed wrongly over workers would be two or four times as large
         assert some["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
         assert some["loss"] == pytest.approx(one["loss"], rel=1e-5)
         if "validation_loss" in one:
             assert some["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-5)
-    theirs, ours = (load_file(checkpoint.read(out).folder / "model.safetensors") for out in (many / layout, alone))
+    theirs, ours = (
+        load_file(Path(checkpoint.read(str(out)).folder, "model.safetensors")) for out in (many / layout, alone)
+    )
     assert {name: tensor.shape for name, tensor in theirs.items()} == {name: t.shape for name, t in ours.items()}
     for name, tensor in ours.items():
-        # Adam-atan2's step does not shrink with the gradient, so where a gradient is near 0 its sign is rounding's
+        # Adam-atan2's step does not shrink with the gradient, so near 0 the sign of the gradient is rounding error
         assert (theirs[name] - tensor).float().norm() <= 1e-3 * tensor.float().norm(), name
 
 
-def test_a_sharded_run_carries_on_bit_for_bit(many: Path) -> None:
+def test_a_sharded_run_resumes_bit_for_bit(many: Path) -> None:
     assert lines(many / "again") == lines(many / "sharded")
     for name in ("model", "ema", "optimizer"):
         files = [many / out / "step-00000006" / f"{name}.safetensors" for out in ("again", "sharded")]
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_one_worker_carries_on_where_many_stopped(many: Path, alone: Path, held_shards, tokenizer, tmp_path) -> None:
+def test_one_worker_resumes_a_run_of_many(many: Path, alone: Path, held_shards, tokenizer, tmp_path) -> None:
     out = tmp_path / "run"
     shutil.copytree(many / "sharded", out)
     shutil.rmtree(out / "step-00000006")
@@ -120,7 +122,7 @@ def test_one_worker_carries_on_where_many_stopped(many: Path, alone: Path, held_
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
-def test_many_workers_carry_on_where_one_stopped(many: Path, alone: Path) -> None:
+def test_many_workers_resume_a_run_of_one(many: Path, alone: Path) -> None:
     for one, other in zip(lines(many / "from-one"), lines(alone), strict=True):
         assert one["digest"] == other["digest"]
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
@@ -134,10 +136,10 @@ def test_bf16_weights_are_gathered_over_fp32_ones(many: Path, shards) -> None:
     assert metrics["loss"] == pytest.approx(loss_M.mean().item(), rel=1e-3)
     for name, parameter in model.named_parameters():
         gap = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()
-        assert gap < 0.02, name  # rounded to bf16 once for the whole batch, or once for each part
+        assert gap < 0.02, name  # rounded to bf16 once for the whole batch, or once per worker
 
 
-@pytest.mark.filterwarnings("ignore")  # the compiler warns of what it does itself
+@pytest.mark.filterwarnings("ignore")  # the compiler warns about its own code
 def test_compiled_blocks_compute_the_same_in_a_few_graphs_for_all_blocks_and_lengths(shards) -> None:
     config = SMALL.model.model_copy(update={"blocks": 2})
     batches = [batch_of_step(Packs(shards), step, 2) for step in range(1, 6)]
@@ -156,5 +158,5 @@ def test_compiled_blocks_compute_the_same_in_a_few_graphs_for_all_blocks_and_len
             assert (one.grad is None) == (other.grad is None)
             if one.grad is not None:
                 assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-6)
-    # block and attention, before attention's product and after it; without a gradient, with, and from the input on
+    # graphs before and after the attention call, each without gradient, with gradient, and from the input on
     assert graphs == [graphs[0]] * 5 and graphs[0] <= 4 * 3, graphs

@@ -1,4 +1,4 @@
-"""The rows that a step was trained on, read back: those of its batch, with what the corpus says of them."""
+"""From a step to its rows with their source and scores, and from a row to its steps and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from pipelines.ledger.runs import open_run
 from pipelines.recipe import load
 from tests.steps import record_run
 from training import loop
-from training.batches import Packs, batch_of_step
-from training.finding import find_packs
-from training.provenance import trace
+from training.batches import Packs, batch_of_step, packs_of_step
+from training.provenance import find_packs, steps_of_packs, trace, trainings_that_read
 
 RECIPE = """
 name: traced
@@ -62,7 +61,7 @@ def test_the_rows_are_those_of_the_steps_batch(trained: tuple[str, str]) -> None
     assert earlier["rows"] == trace(out, 1, root)["rows"]
 
 
-def test_source_and_scores_are_the_corpus_own(trained: tuple[str, str]) -> None:
+def test_source_and_scores_are_those_of_the_corpus(trained: tuple[str, str]) -> None:
     root, out = trained
     run = open_run(root, "latest")
     corpus = pa.concat_tables(storage.read_parquet(shard.path) for shard in run.records.shards).to_pylist()
@@ -76,7 +75,7 @@ def test_source_and_scores_are_the_corpus_own(trained: tuple[str, str]) -> None:
         assert row["scores"] == {name: known[row["id"]][name] for name in scores}
 
 
-def test_a_training_on_a_folder_names_its_packs(trained: tuple[str, str], tmp_path: Path) -> None:
+def test_a_training_on_a_folder_needs_its_packs_named(trained: tuple[str, str], tmp_path: Path) -> None:
     root, out = trained
     packed = find_packs("latest", root)
     folder = tmp_path / "packs"
@@ -87,7 +86,7 @@ def test_a_training_on_a_folder_names_its_packs(trained: tuple[str, str], tmp_pa
     alone = find_packs(str(folder), "")
     config = configure("tiny", alone.shards, 1)
     loop.train(alone.shards, alone.tokenizer, config, str(tmp_path / "training"), alone.key)
-    with pytest.raises(RunError, match="say where they lie: --packs FOLDER"):
+    with pytest.raises(RunError, match="name their folder: --packs FOLDER"):
         trace(str(tmp_path / "training"), 1, root)
     said = trace(str(tmp_path / "training"), 1, root, str(folder))
     assert [row["id"] for row in said["rows"]] == [row["id"] for row in trace(out, 1, root)["rows"]]
@@ -96,7 +95,53 @@ def test_a_training_on_a_folder_names_its_packs(trained: tuple[str, str], tmp_pa
         trace(out, 1, root, str(folder))
 
 
-def test_a_step_that_there_is_not_is_said(trained: tuple[str, str]) -> None:
+def test_the_steps_that_read_a_row_are_those_whose_batch_has_it(trained: tuple[str, str]) -> None:
+    root, out = trained
+    packed = find_packs("latest", root)
+    packs = Packs(packed.shards)
+    batches = {step: batch_of_step(packs, step, 4).ids for step in range(1, len(packs) // 4 + 1)}
+    packs_of_row: dict[str, list[int]] = {}
+    for index in range(len(packs)):
+        for name in packs[index].ids:
+            packs_of_row.setdefault(name, []).append(index)
+    assert max(packs.epoch(index) for places in packs_of_row.values() for index in places) == 1
+    for name, places in packs_of_row.items():
+        expected = [step for step, ids in batches.items() if name in ids]
+        assert steps_of_packs(4, len(batches), places) == expected
+        (use,) = trainings_that_read(root, packed.key, places)  # the training has had three steps, and ends there
+        assert use.training == out and (use.step, use.total_steps) == (3, 3)
+        assert use.read_at == [step for step in expected if step <= 3] and use.to_read_at == []
+        contained = [f"{out}/step-{step:08d}" for step in (2, 3) if use.read_at and step >= use.read_at[0]]
+        assert use.checkpoints == contained
+    assert trainings_that_read(root, "other packs", [0]) == []
+
+
+def test_steps_and_packs_are_inverse() -> None:
+    for step in (1, 2, 9):
+        assert steps_of_packs(5, 9, packs_of_step(step, 5)) == [step]
+    assert steps_of_packs(5, 9, [44, 0, 3, 45, 12]) == [1, 3, 9]  # pack 45 is past the ninth step
+
+
+def test_a_row_of_later_steps_is_not_in_todays_checkpoint(trained: tuple[str, str], tmp_path: Path) -> None:
+    root, _ = trained
+    packed = find_packs("latest", root)
+
+    class Stop(Exception):
+        pass
+
+    def stop(metrics: dict) -> None:
+        if metrics["step"] == 4:
+            raise Stop
+
+    config = configure("tiny", packed.shards, 6, ["checkpoint_steps=2"])
+    with pytest.raises(Stop):
+        loop.train(packed.shards, packed.tokenizer, config, str(tmp_path / "training/two"), packed.key, stop)
+    (use,) = trainings_that_read(str(tmp_path), packed.key, [7, 9, 21])  # packs of steps 2, 3 and 6
+    assert (use.read_at, use.to_read_at, use.step) == ([2, 3], [6], 4)
+    assert [Path(folder).name for folder in use.checkpoints] == ["step-00000002", "step-00000004"]
+
+
+def test_an_unknown_step_is_an_error_with_the_range(trained: tuple[str, str]) -> None:
     with pytest.raises(WinnowError, match="has steps 1 to 3"):
         trace(trained[1], 4, trained[0])
 
@@ -118,6 +163,6 @@ class TestSettings:
             ("model.heads=3", "must split into 3 heads"),
         ],
     )
-    def test_a_slip_is_named(self, trained: tuple[str, str], setting: str, told: str) -> None:
+    def test_a_wrong_setting_is_named(self, trained: tuple[str, str], setting: str, told: str) -> None:
         with pytest.raises(WinnowError, match=told):
             configure("tiny", find_packs("latest", trained[0]).shards, None, [setting])

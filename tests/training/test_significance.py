@@ -1,4 +1,4 @@
-"""The paper's test of contamination: against numbers worked out by hand, and against scipy."""
+"""The paper's test of contamination, against hand-computed values and scipy."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_the_borders_are_the_papers(share: float, clean: int, dirty: int) -> Non
 
 
 def test_an_effect_needs_all_four_subsets() -> None:
-    """Items in between that pull the clean side up take the verdict away, however good the dirty ones are."""
+    """Items in between that raise the clean side prevent significance, however good the dirty ones are."""
     clear = contrast(13, [0.0] * 200 + [1.0] * 200, [0.0] * 200 + [1.0] * 200)
     assert clear.significant
     half = contrast(13, [0.0] * 200 + [1.0] * 400, [0.0] * 200 + [0.5] * 360 + [1.0] * 40)
     assert half.clean.z is not None and half.clean.z < -2 and half.dirty.z is not None and half.dirty.z > 2
     assert half.not_dirty.z is not None and half.not_dirty.z > -2 and not half.significant
-    # Contaminated items that score worse are no sign that contamination helps.
+    # Contaminated items that score worse do not show that contamination helps.
     assert not contrast(13, [1.0] * 200 + [0.0] * 200, [0.0] * 200 + [1.0] * 200).significant
 
 
@@ -64,7 +64,7 @@ def test_z_is_scipys_z_test_of_a_subset_against_the_population() -> None:
     assert not made.significant
 
 
-def test_under_no_effect_the_four_together_hardly_ever_speak() -> None:
+def test_without_an_effect_the_four_are_rarely_significant_together() -> None:
     rng = np.random.default_rng(1)
     shares = np.repeat([0.0, 0.5, 1.0], [200, 50, 50])
     spoke = [

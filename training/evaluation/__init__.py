@@ -1,5 +1,1 @@
-"""How benchmarks are asked and judged: one per file, and `scores.evaluate` for all of them."""
-
-from training.evaluation.scores import EVALUATIONS, Held, Score, Scores, evaluate
-
-__all__ = ["EVALUATIONS", "Held", "Score", "Scores", "evaluate"]
+"""How well does a checkpoint answer a benchmark: one file per benchmark, scores, and a test of contamination."""

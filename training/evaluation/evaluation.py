@@ -1,4 +1,4 @@
-"""What an evaluation is: how a benchmark's items are asked, and how an answer is judged."""
+"""An evaluation: how a benchmark's items are asked and how an answer is judged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Item = Mapping[str, Any]
 
 
 class Judgement(NamedTuple):
-    """correct: the answer is right. valid: it could be read as an answer at all; what is not valid is not correct."""
+    """correct: the answer is right. valid: an answer could be parsed. An invalid answer is not correct."""
 
     correct: bool
     valid: bool
 
 
 class Evaluation(NamedTuple):
-    """One benchmark's way of asking. Decoding is greedy."""
+    """How one benchmark is asked and judged. Decoding is greedy."""
 
     name: str
     condition: str
@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
 
 
 def boxed(text: str) -> str | None:
-    """The content of the last \\boxed{...} or \\fbox{...}, braces within it balanced; None when there is none."""
+    """The content of the last \\boxed{...} or \\fbox{...} with balanced braces; None if there is none."""
     start, opening = max((text.rfind(opening), opening) for opening in ("\\boxed{", "\\fbox{"))
     if start < 0:
         return None

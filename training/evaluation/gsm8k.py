@@ -1,6 +1,7 @@
-"""GSM8K: grade-school word problems with a whole number for an answer (Cobbe et al., arXiv 2110.14168).
+"""GSM8K: grade-school word problems with integer answers (Cobbe et al., arXiv 2110.14168).
 
-As HRM-Text scores it: the question alone; the last boxed content, else all of the answer, read as a number.
+Scored as in HRM-Text: the prompt is the question alone; the answer is the last boxed content, else the full text,
+parsed as a number.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from training.evaluation.evaluation import Evaluation, Item, Judgement, boxed
 
 
 def number(text: str) -> int | None:
-    """The whole number that a text is, without `$` and thousands commas, rounded towards 0; None if it is none."""
+    """The text as an integer, ignoring `$` and thousands commas, rounded towards 0; None if it is not a number."""
     try:
         return int(float(text.replace(",", "").replace("$", "")))
     except (ValueError, OverflowError):
@@ -23,13 +24,17 @@ def prompt(item: Item) -> str:
 
 
 def judge(text: str, item: Item) -> Judgement:
-    """Compare whole numbers. The gold answer is what follows `####`, or all of it where there is no such mark."""
+    """Compare integers. The gold answer is the text after `####`, or the full text without such a mark.
+
+    Raises:
+        ValueError: if the gold answer is not a number.
+    """
     content = boxed(text)
-    said = number(text if content is None else content)
+    answer = number(text if content is None else content)
     gold = number(item["answer"].rpartition("####")[2])
     if gold is None:
         raise ValueError(f"{item['id']}: its answer {item['answer'][-80:]!r} does not end in a number")
-    return Judgement(correct=said == gold, valid=said is not None)
+    return Judgement(correct=answer == gold, valid=answer is not None)
 
 
 GSM8K = Evaluation("gsm8k", "synth,cot", 1024, prompt, judge)

@@ -1,8 +1,8 @@
-"""Does contamination lift the score? The test that HRM-Text's paper runs (section 4.2), after Llama 2 (section A.6).
+"""Does contamination raise the score? The test of HRM-Text's paper (section 4.2), after Llama 2 (section A.6).
 
-An item's contamination is the share of its tokens inside n-grams of the training corpus, for n = 13 and 20. Four
-overlapping subsets of the items are compared with all of them; an effect is claimed only where every one of the four
-departs by more than two standard errors, the cleaner ones downwards and the dirtier ones upwards.
+An item's contamination is the share of its tokens within n-grams of the training corpus, for n = 13 and 20. Four
+overlapping subsets of the items are compared with all items. The effect is significant only if each of the four differs
+by more than two standard errors: the cleaner subsets score lower, the dirtier ones higher.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 CLEAN, DIRTY = 0.2, 0.8
-"""Clean: less than 20 % covered; dirty: 80 % or more; not clean and not dirty are the rest of each."""
-SIGNIFICANT = 2.0
+"""Clean: less than 20 % of the tokens covered. Dirty: 80 % or more. Not clean and not dirty are the complements."""
+
+SIGNIFICANT_Z = 2.0
+"""Smallest |z| of an effect, as in the paper."""
 
 
 class Subset(BaseModel):
     """`n` items and their mean score; z = (subset mean - overall mean) / (overall standard deviation / sqrt(n)).
 
-    `score` is null without items, `z` also where all items of the benchmark score alike.
+    `score` is null without items; `z` also if all items of the benchmark have the same score.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +33,7 @@ class Subset(BaseModel):
 
 
 class Contrast(BaseModel):
-    """The four subsets by n-grams of one length, and whether all four say that contamination lifts the score."""
+    """The four subsets by n-grams of one length, and whether contamination raises the score significantly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,10 +46,10 @@ class Contrast(BaseModel):
 
 
 def contrast(ngram: int, scores: Sequence[float], shares: Sequence[float]) -> Contrast:
-    """The test over items: their scores (0 to 1) and the covered shares (0 to 1), in the same order."""
+    """Test the items: their scores (0 to 1) and covered shares (0 to 1), in the same order."""
+    assert len(scores) == len(shares)
     score, share = np.asarray(scores, np.float64), np.asarray(shares, np.float64)
-    assert score.shape == share.shape
-    mean, deviation = float(score.mean()), float(score.std())  # of all items: they are the population
+    mean, deviation = float(score.mean()), float(score.std())  # population values, of all items
 
     def subset(chosen: np.ndarray) -> Subset:
         n = int(chosen.sum())
@@ -57,8 +59,8 @@ def contrast(ngram: int, scores: Sequence[float], shares: Sequence[float]) -> Co
 
     clean, not_clean = subset(share < CLEAN), subset(share >= CLEAN)
     not_dirty, dirty = subset(share < DIRTY), subset(share >= DIRTY)
-    worse = all(part.z is not None and part.z < -SIGNIFICANT for part in (clean, not_dirty))
-    better = all(part.z is not None and part.z > SIGNIFICANT for part in (not_clean, dirty))
+    worse = all(part.z is not None and part.z < -SIGNIFICANT_Z for part in (clean, not_dirty))
+    better = all(part.z is not None and part.z > SIGNIFICANT_Z for part in (not_clean, dirty))
     return Contrast(
         ngram=ngram, clean=clean, not_clean=not_clean, not_dirty=not_dirty, dirty=dirty, significant=worse and better
     )

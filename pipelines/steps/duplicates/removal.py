@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.stage import DROP_FIELDS, Outcome
+from filters.stage import Outcome, mark
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import StepContext, Target, commit
@@ -78,7 +78,7 @@ def _remove_from_shard(
     stays = np.ones(shard.records.rows, np.bool_)
     stays[local] = False
     evidence = _evidence(dropped_rows, reason == "near_duplicate", origins)
-    dropped = _mark(records.take(pa.array(local)), reason, evidence)
+    dropped = mark(records.take(pa.array(local)), reason, reason, evidence)
     return commit(Outcome(records.filter(pa.array(stays)), dropped), shard.records.rows, target)
 
 
@@ -97,14 +97,6 @@ def _dropped_rows(shard: _Shard, decisions: Sequence[TableRef]) -> pa.Table:
     is_last[:-1] = rows[by_row][1:] != rows[by_row][:-1]
     decided = decided.take(pa.array(by_row[is_last]))
     return decided.filter(pc.greater_equal(decided["duplicate_of"], 0))
-
-
-def _mark(records: pa.Table, reason: str, evidence: pa.Array) -> pa.Table:
-    """The dropped records with stage, reason and evidence appended."""
-    reasons = pa.array([reason] * len(records), pa.string())
-    for field, column in zip(DROP_FIELDS, (reasons, reasons, evidence), strict=True):
-        records = records.append_column(field, column)
-    return records
 
 
 def _evidence(dropped_rows: pa.Table, near: bool, origins: Sequence[_Origin]) -> pa.Array:

@@ -1,7 +1,7 @@
-"""Planted leaks are found whatever they are wrapped in, and what only looks like a leak is not.
+"""Planted leaks are found in every disguise, and texts that only look like leaks are not.
 
-The harness (`tests/filters/harness.py`) plants items in eight disguises and makes near misses of a dozen kinds. It runs
-over generated items everywhere, and over real items of every benchmark where the folder of real data is there.
+`tests/filters/contamination/harness.py` plants items in eight disguises and makes near misses of a dozen kinds: of
+generated items always, and of real items of every benchmark if the folder of real data exists.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.contamination.index import Index, build, from_table, to_table
-from filters.contamination.rules import CLASSES, RULES, judge
-from filters.contamination.scan import HITS, scan
+from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
+from filters.contamination.rules import CLASSES, RULES, classify_hits
+from filters.contamination.scan import HITS, scan_texts
 from pipelines.recipe import BenchmarkSpec
-from pipelines.steps.benchmark_index import benchmark_items
-from tests.filters.hard_negatives import Asked, passage_asked_anew, renumbered, written
-from tests.filters.harness import (
+from pipelines.steps.decontaminate import benchmark_items
+from tests.filters.contamination.hard_negatives import Question, passage_with_other_question, renumbered, written
+from tests.filters.contamination.harness import (
     DISGUISES,
     NONE_COMMON,
     Item,
     as_items,
     by_benchmark,
     classes_of,
-    cry_wolf,
     embedded,
     expected_misses,
     held_out,
     items_table,
-    plant,
+    near_miss_scores,
     precision,
     question_only,
     real_benchmarks,
     real_rephrased,
+    recall_by_disguise,
     sample,
     verbatim,
 )
@@ -85,36 +85,36 @@ def generated() -> list[Item]:
 
 
 @pytest.fixture(scope="module")
-def index(generated: list[Item]) -> Index:
-    return build([("generated", items_table(generated)), ("own", items_table(MANUAL))])
+def index(generated: list[Item]) -> BenchmarkIndex:
+    return build_index([("generated", items_table(generated)), ("own", items_table(MANUAL))])
 
 
 # ------------------------------------------------------------------------------------------------------------- planted
 
 
-def test_planted_items_are_found_in_every_disguise(index: Index, generated: list[Item]) -> None:
-    scores = plant(index, [*generated, *MANUAL])
+def test_planted_items_are_found_in_every_disguise(index: BenchmarkIndex, generated: list[Item]) -> None:
+    scores = recall_by_disguise(index, [*generated, *MANUAL])
     assert len(scores) == len(DISGUISES)
     for score in scores:
         assert score.recall >= 0.99, score
 
 
-def test_near_misses_raise_no_alarm(index: Index, generated: list[Item]) -> None:
+def test_near_misses_raise_no_alarm(index: BenchmarkIndex, generated: list[Item]) -> None:
     items = [*generated, *MANUAL]
-    near = cry_wolf(index, items)
+    near = near_miss_scores(index, items)
     assert sum(score.planted for score in near) > 800
     for score in near:
         assert score.recall >= 0.95, (score.name, score.missed)
-    assert precision(plant(index, items), near) >= 0.99
+    assert precision(recall_by_disguise(index, items), near) >= 0.99
 
 
-def test_an_item_with_other_numbers_is_a_template(index: Index) -> None:
+def test_an_item_with_other_numbers_is_a_template(index: BenchmarkIndex) -> None:
     item = MANUAL[10]
-    text = renumbered(Asked(item.id, item.question))
+    text = renumbered(Question(item.id, item.question))
     assert text and classes_of(index, [(text, "")])[0] == {("template", item.id)}
 
 
-def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index: Index) -> None:
+def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index: BenchmarkIndex) -> None:
     twice, operator = MANUAL[10].question.replace("twice", "half"), MANUAL[11].question.replace("+", "-")
     negated = MANUAL[7].question.replace("did the", "did not the")
     assert all(
@@ -124,7 +124,7 @@ def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index
     )
 
 
-def test_a_telling_word_in_place_of_another_makes_another_question(index: Index) -> None:
+def test_a_heavy_word_in_place_of_another_makes_another_question(index: BenchmarkIndex) -> None:
     first, middle = (
         MANUAL[10].question.replace("Petra walks 14", "Oskar walks 14", 1),
         MANUAL[10].question.replace("Friday", "Easter", 1),
@@ -133,15 +133,15 @@ def test_a_telling_word_in_place_of_another_makes_another_question(index: Index)
         assert {kind for kind, item in classes_of(index, [(text, "")])[0] if item == MANUAL[10].id} == {"template"}
 
 
-def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: Index) -> None:
-    other = passage_asked_anew(Asked(MANUAL[7].id, MANUAL[7].question, (), PASSAGE))
+def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: BenchmarkIndex) -> None:
+    other = passage_with_other_question(Question(MANUAL[7].id, MANUAL[7].question, (), PASSAGE))
     assert other
     alone, asked = classes_of(index, [(other, ""), (PASSAGE + "\n\n" + MANUAL[8].question, "1872")])
     assert {kind for kind, _ in alone} == {"shared_passage"}
     assert ("test_leak", "own/test/8") in asked and ("test_leak", "own/test/7") not in asked
 
 
-def test_a_question_that_many_items_ask_is_told_by_its_choices(index: Index) -> None:
+def test_a_question_that_many_items_ask_is_identified_by_its_choices(index: BenchmarkIndex) -> None:
     only, with_choices = classes_of(
         index, [question_only(MANUAL[3], random.Random(0)), verbatim(MANUAL[3], random.Random(0))]
     )
@@ -149,35 +149,37 @@ def test_a_question_that_many_items_ask_is_told_by_its_choices(index: Index) -> 
     assert {item for kind, item in with_choices if kind == "test_leak"} == {"own/test/3"}
 
 
-def test_questions_that_differ_in_marks_alone_are_told_apart_by_them() -> None:
-    """Tokens know no brackets; six items that ask to close some differ in nothing else."""
+def test_questions_that_differ_only_in_punctuation_are_told_apart_by_it() -> None:
+    """Tokens have no brackets; six items that ask to close some differ only in them."""
     opened = ["( [ {", "[ ( {", "{ ( [", "( ( [", "[ [ {", "{ { ("]
     ask = "Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: "
     items = [Item(f"own/test/{n}", "test", ask + marks, "") for n, marks in enumerate(opened)]
-    index = build([("own", items_table(items))])
+    index = build_index([("own", items_table(items))])
     texts = [(f"Solve this.\n{item.question}\nAnswer:", "") for item in items] + [(ask + "< < <", "")]
     leaks = [{item for kind, item in hits if kind == "test_leak"} for hits in classes_of(index, texts)]
     assert leaks == [{item.id} for item in items] + [set()]
 
 
-def test_a_word_that_is_an_item_is_no_leak_in_other_text(index: Index) -> None:
+def test_a_word_that_is_an_item_is_no_leak_in_other_text(index: BenchmarkIndex) -> None:
     texts = [("Name a cell type.", "Osteoclasts"), ("Osteoclasts and osteoblasts work in pairs.", "Quite so.")]
     assert all(kind != "test_leak" for hits in classes_of(index, texts) for kind, _ in hits)
 
 
-def test_an_item_of_a_split_to_learn_from_is_no_test_leak(index: Index) -> None:
+def test_an_item_of_a_split_to_learn_from_is_no_test_leak(index: BenchmarkIndex) -> None:
     hits = classes_of(index, [verbatim(MANUAL[13], random.Random(0))])[0]
     assert ("train_split", "own/dev/0") in hits and not any(kind == "test_leak" for kind, _ in hits)
 
 
-def test_an_item_that_begins_in_the_instruction_and_ends_in_the_response_is_found(index: Index) -> None:
+def test_an_item_that_begins_in_the_instruction_and_ends_in_the_response_is_found(index: BenchmarkIndex) -> None:
     words = MANUAL[10].question.split()
     assert ("test_leak", MANUAL[10].id) in classes_of(index, [(" ".join(words[:14]), " ".join(words[14:]))])[0]
 
 
-def test_the_span_is_the_text_of_the_item(index: Index) -> None:
+def test_the_span_is_the_text_of_the_item(index: BenchmarkIndex) -> None:
     instruction, response = embedded(MANUAL[0], random.Random(0))
-    hits = judge(index, scan(index, pa.array([instruction]), pa.array([response])).hits, "ngram13", NONE_COMMON)
+    hits = classify_hits(
+        index, scan_texts(index, pa.array([instruction]), pa.array([response])).hits, "ngram13", NONE_COMMON
+    )
     leak = next(hit for hit in hits.to_pylist() if hit["class"] == "test_leak")
     assert leak["field"] == 1
     assert response.encode()[leak["start"] : leak["end"]].decode() == MANUAL[0].question.rstrip("?")
@@ -186,11 +188,11 @@ def test_the_span_is_the_text_of_the_item(index: Index) -> None:
 # --------------------------------------------------------------------------------------------------------------- rules
 
 
-def test_each_published_rule_reads_the_same_hits_its_own_way(index: Index) -> None:
-    """One text shares 9 tokens of an item of 27, one 14, one all of it; each rule draws its line where it says."""
+def test_each_published_rule_reads_the_same_hits_its_own_way(index: BenchmarkIndex) -> None:
+    """Three texts share 9 and 14 tokens of an item of 27, and all of it; each rule has its own limit."""
     words = MANUAL[10].question.split()
     texts = [" ".join(words[:9]), " ".join(words[:14]), " ".join(words)]
-    hits = judge(index, scan(index, pa.array(texts), pa.array(["", "", ""])).hits, "ngram13", NONE_COMMON)
+    hits = classify_hits(index, scan_texts(index, pa.array(texts), pa.array(["", "", ""])).hits, "ngram13", NONE_COMMON)
     flags = {
         hit["row"]: set(hit["rules"]) for hit in hits.to_pylist() if index.ids[hit["item"]].as_py() == MANUAL[10].id
     }
@@ -199,49 +201,51 @@ def test_each_published_rule_reads_the_same_hits_its_own_way(index: Index) -> No
     assert flags[2] == set(RULES)
 
 
-def test_gpt3_passes_over_13_grams_that_many_texts_hold(index: Index) -> None:
+def test_gpt3_ignores_13_grams_that_many_texts_contain(index: BenchmarkIndex) -> None:
     text = pa.array([MANUAL[10].question] * 11)
-    hits, counts = scan(index, text, pa.array([""] * 11))
+    hits, counts = scan_texts(index, text, pa.array([""] * 11))
     counts = counts.filter(pc.equal(counts["length"], 13))
     grams = counts["gram"].to_numpy()
     assert set(counts["rows"].to_pylist()) == {11} and np.array_equal(grams, np.sort(grams))
-    rare, common = judge(index, hits, "gpt3", NONE_COMMON), judge(index, hits, "gpt3", grams)
+    rare, common = classify_hits(index, hits, "gpt3", NONE_COMMON), classify_hits(index, hits, "gpt3", grams)
     assert set(rare["class"].to_pylist()) == {"test_leak"}
     assert "gpt3" not in {rule for rules in common["rules"].to_pylist() for rule in rules}
 
 
-def test_every_rule_says_what_it_counts_and_where_that_is_published() -> None:
+def test_every_rule_has_a_description_and_a_source() -> None:
     assert {"ngram13", "gpt3", "palm", "llama2", "tulu3", "qwen25", "open_r1", "hrm_text"} <= RULES.keys()
-    assert all(rule.says and rule.source for rule in RULES.values())
+    assert all(rule.description and rule.source for rule in RULES.values())
 
 
 # ----------------------------------------------------------------------------------------------------- scan and index
 
 
-def test_hits_are_confirmed_against_the_string(index: Index) -> None:
-    """An index whose text says something else than its hashes finds nothing: hashes alone convince nobody."""
+def test_hits_are_confirmed_against_the_string(index: BenchmarkIndex) -> None:
+    """An index whose text differs from its hashes finds nothing: equal hashes are no hit."""
     question = MANUAL[10].question
-    honest = scan(index, pa.array([question]), pa.array([""]))
+    honest = scan_texts(index, pa.array([question]), pa.array([""]))
     forged = index._replace(
         arrays=index.arrays._replace(text=np.where(index.arrays.text == 32, 32, 120).astype(np.uint8))
     )
-    found = scan(forged, pa.array([question]), pa.array([""]))
+    found = scan_texts(forged, pa.array([question]), pa.array([""]))
     assert honest.hits.num_rows and honest.grams.num_rows
     assert found.hits.num_rows == 0 and found.grams.num_rows == 0
 
 
-def test_what_is_found_in_a_text_does_not_depend_on_its_neighbours(index: Index, generated: list[Item]) -> None:
+def test_what_is_found_in_a_text_does_not_depend_on_its_neighbours(
+    index: BenchmarkIndex, generated: list[Item]
+) -> None:
     texts = [disguise(item, random.Random(1)) for item in generated[:12] for disguise in DISGUISES.values()]
     one = [classes_of(index, [text])[0] for text in texts]
     assert classes_of(index, texts) == one
     assert classes_of(index, texts[::-1]) == one[::-1]
 
 
-def test_an_index_comes_back_from_its_file_as_it_was(index: Index, tmp_path: Path) -> None:
-    with pa.ipc.new_file(str(tmp_path / "index.arrow"), to_table(index).schema) as writer:
-        writer.write_table(to_table(index))
+def test_an_index_comes_back_from_its_file_as_it_was(index: BenchmarkIndex, tmp_path: Path) -> None:
+    with pa.ipc.new_file(str(tmp_path / "index.arrow"), index_to_table(index).schema) as writer:
+        writer.write_table(index_to_table(index))
     with pa.memory_map(str(tmp_path / "index.arrow")) as source:
-        mapped = from_table(pa.ipc.open_file(source).read_all())
+        mapped = index_from_table(pa.ipc.open_file(source).read_all())
         assert all(np.array_equal(a, b) for a, b in zip(mapped.arrays, index.arrays, strict=True))
         assert mapped.ids.equals(index.ids) and mapped.splits.equals(index.splits) and mapped.names.equals(index.names)
         texts = [verbatim(MANUAL[0], random.Random(0))]
@@ -250,33 +254,35 @@ def test_an_index_comes_back_from_its_file_as_it_was(index: Index, tmp_path: Pat
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), min_size=1, max_size=6))
-def test_any_text_is_scanned_to_the_schema(index: Index, texts: list[tuple[str, str]]) -> None:
+def test_any_text_is_scanned_to_the_schema(index: BenchmarkIndex, texts: list[tuple[str, str]]) -> None:
     clean = [tuple(field.encode("utf-8", "ignore").decode() for field in text) for text in texts]
-    hits = scan(index, pa.array([t[0] for t in clean], pa.string()), pa.array([t[1] for t in clean], pa.string())).hits
+    hits = scan_texts(
+        index, pa.array([t[0] for t in clean], pa.string()), pa.array([t[1] for t in clean], pa.string())
+    ).hits
     assert hits.schema.equals(HITS)
-    assert set(judge(index, hits, "ngram13", NONE_COMMON)["class"].to_pylist()) <= set(CLASSES)
+    assert set(classify_hits(index, hits, "ngram13", NONE_COMMON)["class"].to_pylist()) <= set(CLASSES)
 
 
-def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: Index) -> None:
+def test_a_long_repetitive_text_and_empty_texts_are_scanned(index: BenchmarkIndex) -> None:
     texts = pa.array(["", "1 " * 5000, "? = " * 3000, MANUAL[11].question * 50])
-    hits = scan(index, texts, pa.array(["", "", "", ""])).hits
-    assert set(judge(index, hits, "ngram13", NONE_COMMON)["row"].to_pylist()) <= {1, 2, 3}
+    hits = scan_texts(index, texts, pa.array(["", "", "", ""])).hits
+    assert set(classify_hits(index, hits, "ngram13", NONE_COMMON)["row"].to_pylist()) <= {1, 2, 3}
 
 
 # ------------------------------------------------------------------------------------------------------------ real data
 
 
 @pytest.fixture(scope="module")
-def real(shared_data: Path) -> tuple[Index, list[tuple[str, pa.Table]]]:
+def real(shared_data: Path) -> tuple[BenchmarkIndex, list[tuple[str, pa.Table]]]:
     benchmarks = real_benchmarks(shared_data)
-    return build(benchmarks), benchmarks
+    return build_index(benchmarks), benchmarks
 
 
 def test_real_items_of_every_benchmark_are_found_in_every_disguise(
-    real: tuple[Index, list[tuple[str, pa.Table]]],
+    real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]],
 ) -> None:
     index, benchmarks = real
-    planted = plant(index, sample(benchmarks, 60))
+    planted = recall_by_disguise(index, sample(benchmarks, 60))
     for score in planted:
         assert score.recall >= 0.99, score
     table = by_benchmark(planted)
@@ -286,34 +292,34 @@ def test_real_items_of_every_benchmark_are_found_in_every_disguise(
     assert index.nbytes < 300 << 20
 
 
-def test_real_near_misses_raise_no_alarm(real: tuple[Index, list[tuple[str, pa.Table]]]) -> None:
+def test_real_near_misses_raise_no_alarm(real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]]) -> None:
     index, benchmarks = real
-    near = cry_wolf(index, sample(benchmarks, 60))
+    near = near_miss_scores(index, sample(benchmarks, 60))
     assert sum(score.planted for score in near) > 1500
     for score in near:
         assert score.recall >= 0.95, (score.name, score.recall, score.missed[:6])
 
 
 def test_real_items_that_are_held_out_of_the_index_raise_no_alarm(
-    real: tuple[Index, list[tuple[str, pa.Table]]],
+    real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]],
 ) -> None:
-    """The hardest near misses there are: other items of the same set, many of the same mould."""
+    """The hardest near misses: other items of the same sets, many of them from the same templates."""
     score = held_out([one for one in real[1] if one[0] in ("gsm8k", "math", "bbh", "arc_easy", "winogrande")], 200)
     assert score.planted > 900
     assert score.recall >= 0.95, score.missed
 
 
-def test_items_in_another_language_or_in_other_words_are_missed_and_said_to_be(
-    real: tuple[Index, list[tuple[str, pa.Table]]], shared_data: Path
+def test_items_in_another_language_or_in_other_words_are_reported_as_missed(
+    real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]], shared_data: Path
 ) -> None:
-    """No n-gram finds these; the harness reports them beside what it finds."""
+    """No n-gram finds these; they are reported beside what is found."""
     index, benchmarks = real
     foreign, rephrased = expected_misses(index, sample(benchmarks, 20), real_rephrased(shared_data))
     assert foreign.planted > 200 and foreign.recall < 0.05, foreign.found
     assert rephrased.planted == 293 + 147 and rephrased.recall < 0.5
 
 
-def test_items_translated_by_hand_are_missed(index: Index) -> None:
+def test_items_translated_by_hand_are_missed(index: BenchmarkIndex) -> None:
     texts = {
         "own/test/0": "Welches Gas nehmen Pflanzen aus der Luft auf, um Zucker herzustellen?",
         "own/test/7": "Qu'est-ce que les gardiens du phare notaient dans leurs registres ?",

@@ -1,4 +1,4 @@
-"""How much of an item the corpus holds: the union over its texts, checked against sets of words."""
+"""The share of an item that the corpus covers: the union over its texts, checked against sets of words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.coverage import coverage
-from filters.contamination.index import build
-from filters.contamination.scan import GRAMS, scan
+from filters.contamination.coverage import covered_shares
+from filters.contamination.grams import GRAM_LENGTHS
+from filters.contamination.index import build_index
+from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
 
 WORDS = [f"word{n}x" for n in range(400)]
@@ -21,7 +22,7 @@ def item(number: int, question: str, passage: str = "") -> dict[str, object]:
 
 
 def brute(text: list[str], corpus: list[list[str]], length: int) -> int:
-    """Tokens of a text inside an n-gram that a text of the corpus holds, by sets of tuples."""
+    """Tokens of a text inside an n-gram of any text of the corpus, by sets of tuples."""
     held = {tuple(words[i : i + length]) for words in corpus for i in range(len(words) - length + 1)}
     inside = [False] * len(text)
     for i in range(len(text) - length + 1):
@@ -38,8 +39,8 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
         passage = [WORDS[w] for w in rng.integers(0, len(WORDS), 90 * (number % 2))]
         parts.append((question, passage))
         items.append(item(number, " ".join(question), " ".join(passage)))
-    index = build([("b", pa.Table.from_pylist(items, ITEM))])
-    # Texts hold stretches of items between words of their own; two stretches of one item lie in two texts.
+    index = build_index([("b", pa.Table.from_pylist(items, ITEM))])
+    # Texts contain pieces of items between words of their own; two pieces of one item are in two texts.
     corpus = []
     for question, passage in parts[1:]:
         for text in (question, passage):
@@ -47,17 +48,17 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
                 begin = int(rng.integers(0, max(1, len(text) - 10)))
                 cut = text[begin : begin + int(rng.integers(8, 40))]
                 corpus.append(["filler"] * 5 + cut + ["stop", "here"])
-    counts = scan(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus))).grams
+    counts = scan_texts(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus))).grams
     seen = set()
-    for length in GRAMS:
-        shares = coverage(index, counts.filter(pc.equal(counts["length"], length))["gram"].to_numpy(), length)
+    for length in GRAM_LENGTHS:
+        shares = covered_shares(index, counts.filter(pc.equal(counts["length"], length))["gram"].to_numpy(), length)
         for (question, passage), share in zip(parts, shares.tolist(), strict=True):
             covered = brute(question, corpus, length) + brute(passage, corpus, length)
             assert share == covered / (len(question) + len(passage))
             seen.add(share)
-    assert len(seen) > 8  # many different shares, or the test would say little
+    assert len(seen) > 8  # many different shares, so that the comparison is a real one
 
 
-def test_a_corpus_that_holds_nothing_covers_nothing() -> None:
-    index = build([("b", pa.Table.from_pylist([item(0, " ".join(WORDS[:30])), item(1, "two words")], ITEM))])
-    assert coverage(index, np.empty(0, np.uint64), 13).tolist() == [0.0, 0.0]
+def test_an_empty_corpus_covers_nothing() -> None:
+    index = build_index([("b", pa.Table.from_pylist([item(0, " ".join(WORDS[:30])), item(1, "two words")], ITEM))])
+    assert covered_shares(index, np.empty(0, np.uint64), 13).tolist() == [0.0, 0.0]

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from filters.contamination.index import build
-from filters.contamination.paraphrase import BLOCK, PARAPHRASE, add_paraphrases, nearest_items
-from filters.contamination.rules import CLASSES, judge
-from filters.contamination.scan import scan
+from filters.contamination.index import build_index
+from filters.contamination.paraphrase import PARAPHRASE, TEXTS_PER_BLOCK, add_paraphrases, nearest_items
+from filters.contamination.rules import CLASSES, classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
 
 
@@ -20,7 +20,7 @@ def unit(rng: np.random.Generator, rows: int) -> np.ndarray:
 
 def test_the_nearest_item_of_each_benchmark_is_found_and_no_other() -> None:
     rng = np.random.default_rng(2)
-    texts, items = unit(rng, 2 * BLOCK + 7), unit(rng, 90)
+    texts, items = unit(rng, 2 * TEXTS_PER_BLOCK + 7), unit(rng, 90)
     bench = np.repeat([0, 1, 2], [40, 20, 30]).astype(np.int32)
     owner = np.concatenate([np.tile(np.arange(20), 2), np.arange(20, 40), np.tile(np.arange(40, 55), 2)]).astype(
         np.int32
@@ -40,7 +40,7 @@ def test_the_nearest_item_of_each_benchmark_is_found_and_no_other() -> None:
     assert cosine == pytest.approx(np.array([value for _, _, value in expected]), abs=1e-6)
 
 
-def test_texts_near_nothing_and_no_texts_at_all_give_nothing() -> None:
+def test_texts_near_nothing_and_no_texts_have_no_nearest_items() -> None:
     rng = np.random.default_rng(3)
     items, owner = unit(rng, 5), np.arange(5, dtype=np.int32)
     bench = np.zeros(5, np.int32)
@@ -51,9 +51,9 @@ def test_texts_near_nothing_and_no_texts_at_all_give_nothing() -> None:
 def test_a_pair_that_n_grams_found_keeps_its_class() -> None:
     question = "Which of the keepers lit the lamp on the night of the great storm of eighteen sixty?"
     item = {"id": "b/0", "split": "test", "question": question, "answer": "Ada", "choices": [], "passage": ""}
-    index = build([("b", pa.Table.from_pylist([item], ITEM))])
-    found = scan(index, pa.array(["A walk.", question, ""]), pa.array(["", "Ada", "Who lit it?"]))
-    judged = judge(index, found.hits, "ngram13", np.empty(0, np.uint64))
+    index = build_index([("b", pa.Table.from_pylist([item], ITEM))])
+    found = scan_texts(index, pa.array(["A walk.", question, ""]), pa.array(["", "Ada", "Who lit it?"]))
+    judged = classify_hits(index, found.hits, "ngram13", np.empty(0, np.uint64))
     near = pa.table(
         {
             "row": pa.array([1, 2], pa.int32()),

@@ -1,7 +1,7 @@
-"""Each published rule against its definition, written out in plain Python over lists of words.
+"""Each published rule against its definition, written in plain Python over lists of words.
 
-Texts and items are cut from a vocabulary of distinct words, so that what the definitions read by hand is what the
-scan reads as tokens. The definitions are those of the papers; how far ours follow them is what the tests say.
+Texts and items are drawn from a vocabulary of distinct words, so that the words of the definitions are the tokens of
+the scan. The definitions are those of the papers; the tests hold how closely the rules follow them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from filters.contamination.index import Index, build
-from filters.contamination.rules import COMMON_ROWS, RULES, judge, together
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index
+from filters.contamination.rules import COMMON_ROWS, RULES, classify_hits, corpus_flags
+from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
 
 Words = Sequence[str]
@@ -28,7 +28,7 @@ def grams(words: Words, n: int) -> set[tuple[str, ...]]:
 
 
 def covered(item: Words, held: set[tuple[str, ...]], n: int) -> float:
-    """The share of an item's tokens inside n-grams that are held."""
+    """The share of an item's tokens inside n-grams of `held`."""
     inside = [False] * len(item)
     for i in range(len(item) - n + 1):
         if tuple(item[i : i + n]) in held:
@@ -37,7 +37,7 @@ def covered(item: Words, held: set[tuple[str, ...]], n: int) -> float:
 
 
 def gpt3(item: Words, text: Words) -> bool:
-    """Brown et al., appendix C: any 13-gram in common. (That many documents hold it is tested elsewhere.)"""
+    """Brown et al., appendix C: any 13-gram in common. (Common 13-grams are tested elsewhere.)"""
     return bool(grams(item, 13) & grams(text, 13))
 
 
@@ -89,7 +89,7 @@ def open_r1(item: Words, text: Words) -> bool:
 
 
 def pieces(dice: random.Random, item: list[str]) -> list[str]:
-    """A text with one or two stretches of the item, some with words of it changed, between words of its own."""
+    """A text with one or two pieces of the item, some with changed words, between words of its own."""
     text = dice.choices(VOCABULARY, k=dice.randint(0, 9))
     for _ in range(dice.randint(1, 2)):
         begin = dice.randint(0, max(0, len(item) - 8))
@@ -101,7 +101,7 @@ def pieces(dice: random.Random, item: list[str]) -> list[str]:
 
 
 class Case:
-    """Sixty items, three texts that hold something of each, and what the scan flags."""
+    """Sixty items, three texts with pieces of each, and what the scan flags."""
 
     def __init__(self, seed: int) -> None:
         dice = random.Random(seed)
@@ -111,10 +111,10 @@ class Case:
             {"id": f"own/{n}", "split": "test", "question": " ".join(i), "answer": "", "choices": [], "passage": ""}
             for n, i in enumerate(self.items)
         ]
-        self.index: Index = build([("own", pa.Table.from_pylist(rows, ITEM))])
+        self.index: BenchmarkIndex = build_index([("own", pa.Table.from_pylist(rows, ITEM))])
         blank = pa.array([""] * len(self.texts), pa.string())
-        self.scan = scan(self.index, pa.array([" ".join(text) for text in self.texts]), blank)
-        judged = judge(self.index, self.scan.hits, "ngram13", np.empty(0, np.uint64))
+        self.scan = scan_texts(self.index, pa.array([" ".join(text) for text in self.texts]), blank)
+        judged = classify_hits(self.index, self.scan.hits, "ngram13", np.empty(0, np.uint64))
         self.flags = {rule: {(h["row"], h["item"]) for h in judged.to_pylist() if rule in h["rules"]} for rule in RULES}
 
 
@@ -136,21 +136,21 @@ PAIRWISE: dict[str, Callable[[Words, Words], bool]] = {
 
 @pytest.mark.parametrize("rule", PAIRWISE)
 def test_a_rule_flags_the_pairs_that_its_definition_does(case: Case, rule: str) -> None:
-    """Every item is tried against its own three texts: the others share a word with it at most."""
+    """Every item is compared with its own three texts: the others share a word with it at most."""
     expected = {(row, row // 3) for row, text in enumerate(case.texts) if PAIRWISE[rule](case.items[row // 3], text)}
     assert 3 < len(expected) < 175
     assert case.flags[rule] == expected
 
 
-def test_qwens_subsequence_is_looked_for_around_shared_runs(case: Case) -> None:
-    """Never more than the definition; less only where runs of five tokens hold little of the item, or it is torn."""
+def test_qwens_subsequence_is_searched_around_shared_runs(case: Case) -> None:
+    """Never more than the definition. Less only where shared runs cover little of the item, or it is scattered."""
     expected = {(row, row // 3) for row, text in enumerate(case.texts) if qwen25(case.items[row // 3], text)}
     assert case.flags["qwen25"] <= expected
     assert len(case.flags["qwen25"]) >= 0.85 * len(expected) > 5
 
 
-def test_what_texts_hold_together_is_the_union_that_papers_take(case: Case) -> None:
-    union = together(case.index, case.scan.grams)
+def test_corpus_flags_are_the_union_that_papers_take(case: Case) -> None:
+    union = corpus_flags(case.index, case.scan.grams)
     assert set(union) == {"palm", "llama2", "open_r1", "hrm_text", "hrm_text20"}
     held = {n: set().union(*[grams(text, n) for text in case.texts]) for n in (8, 11, 13, 20)}
     expected = {
@@ -162,12 +162,12 @@ def test_what_texts_hold_together_is_the_union_that_papers_take(case: Case) -> N
     }
     for rule, items in expected.items():
         assert union[rule].tolist() == items, rule
-    # Some items no text alone makes dirty, and together they do: or the union would say nothing.
+    # Some items are dirty only by several texts together, so the union is really tested.
     assert {item for item in range(60) if union["hrm_text"][item]} - {item for _, item in case.flags["hrm_text"]}
 
 
 def test_a_frame_that_many_items_share_is_counted_for_each_of_them() -> None:
-    """The seeds of a phrase in more than eight items stand for one of them; n-grams do not."""
+    """The seeds of a phrase in more than eight items stand for one of them; counted n-grams do not."""
     dice = random.Random(1)
     frame = dice.choices(VOCABULARY, k=24)
     rows = [
@@ -177,23 +177,23 @@ def test_a_frame_that_many_items_share_is_counted_for_each_of_them() -> None:
         }
         for n in range(40)
     ]  # fmt: skip
-    index = build([("own", pa.Table.from_pylist(rows, ITEM))])
-    found = scan(index, pa.array([" ".join(frame[:n]) for n in (12, 22)]), pa.array(["", ""]))
-    union = together(index, found.grams)
+    index = build_index([("own", pa.Table.from_pylist(rows, ITEM))])
+    found = scan_texts(index, pa.array([" ".join(frame[:n]) for n in (12, 22)]), pa.array(["", ""]))
+    union = corpus_flags(index, found.grams)
     assert union["open_r1"].all() and union["palm"].sum() == 40 and not union["hrm_text"].any()
     by_length = {n: len(found.grams.filter(pc.equal(found.grams["length"], n))) for n in (8, 11, 13, 20)}
     assert by_length == {8: 15, 11: 12, 13: 10, 20: 3}
 
 
-def test_gpt3_passes_over_an_n_gram_from_the_eleventh_text_on() -> None:
+def test_gpt3_ignores_an_n_gram_from_the_eleventh_text_on() -> None:
     dice = random.Random(2)
     question = dice.choices(VOCABULARY, k=15)
     row = {"id": "own/0", "split": "test", "question": " ".join(question), "answer": "", "choices": [], "passage": ""}
-    index = build([("own", pa.Table.from_pylist([row], ITEM))])
+    index = build_index([("own", pa.Table.from_pylist([row], ITEM))])
     for texts, flagged in ((COMMON_ROWS, True), (COMMON_ROWS + 1, False)):
-        found = scan(index, pa.array([" ".join(question)] * texts), pa.array([""] * texts))
+        found = scan_texts(index, pa.array([" ".join(question)] * texts), pa.array([""] * texts))
         common = found.grams.filter(
             pc.and_(pc.equal(found.grams["length"], 13), pc.greater(found.grams["rows"], COMMON_ROWS))
         )
-        hits = judge(index, found.hits, "gpt3", common["gram"].to_numpy())
+        hits = classify_hits(index, found.hits, "gpt3", common["gram"].to_numpy())
         assert all(("gpt3" in rules) == flagged for rules in hits["rules"].to_pylist())

@@ -1,4 +1,4 @@
-"""Thinking tokens: nothing of the reasoning left, nothing of the answer lost, text about tags left alone."""
+"""Thinking: no reasoning is left, nothing of the answer is lost, and text about tags stays as it is."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from dedup.exact import digest128
 from filters.stage import apply
-from filters.thinking.strip import CENSUS, PASSES, StripThinking, Thinking, census, leaks, strip
-from filters.thinking.tags import FAMILIES
+from filters.thinking.families import FAMILIES
+from filters.thinking.strip import CENSUS, MAX_PASSES, StripThinking, Thinking, census, rows_with_thinking, strip
 
 STRIPPED = [
     ("<think>a</think>ans", "ans"),
@@ -50,7 +50,7 @@ STRIPPED = [
     ("◁think▷x◁/think▷ans", "ans"),
     ("<reasoning_content>x</reasoning_content>ans", "ans"),
     ("<antThinking>x</antThinking>ans", "ans"),
-    # The answer survives even where the reasoning was never closed, or says the tags' names.
+    # The answer is kept even if the reasoning was never closed, or mentions the tags.
     ("<think>reason <answer>42</answer>", "42"),
     ("<think>I close with `</think>` later</think>ans", "ans"),
     ("<think>I put it in <think> tags, as </think> tags say</think>ans", "ans"),
@@ -58,7 +58,7 @@ STRIPPED = [
     ("<think>a</think>The answer is 4.</think>", "The answer is 4."),
     ("<think>a</think>`<think>` is a tag", "`<think>` is a tag"),
     ("<think>a</think><Output>\nfn f<Output>() {}\n</Output>", "fn f<Output>() {}"),
-    # What is left after one reading is read again.
+    # The result of one reading is read again.
     ("<th<think>x</think>ink>y</think>ans", "ans"),
     ("reasoning: 9</think>: 9", ": 9"),
 ]
@@ -194,11 +194,11 @@ def tangled(layers: int) -> str:
 
 
 def test_a_text_that_cannot_be_freed_of_thinking_is_known() -> None:
-    answers = strip(pa.array(["plain", tangled(PASSES - 2), tangled(PASSES + 2)]))
+    answers = strip(pa.array(["plain", tangled(MAX_PASSES - 2), tangled(MAX_PASSES + 2)]))
     assert answers.tangled.tolist() == [False, False, True]
     assert answers.text.to_pylist()[:2] == ["plain", "ans"]  # tags alone, by readings that each uncover one
-    assert leaks(answers.text).tolist() == [2]
-    verdicts = Thinking().judge(pa.table({"response": [tangled(1), tangled(PASSES + 2)]}))
+    assert rows_with_thinking(answers.text).tolist() == [2]
+    verdicts = Thinking().judge(pa.table({"response": [tangled(1), tangled(MAX_PASSES + 2)]}))
     assert verdicts.field("reason").to_pylist()[1] == "thinking_tangled" and not verdicts[0].is_valid
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint finds the run that fed it, and what that run knows of the benchmark."""
+"""The run that made the packs of a checkpoint is found, and with it what its corpus contained of a benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.prefect.evaluate import checked_against, evaluate_checkpoint, held_of, table
+from flows.prefect.evaluate import checked_against, corpus_overlap, evaluate_checkpoint, table
 from flows.prefect.train import configure
 from pipelines.curate import curate
 from pipelines.errors import WinnowError
@@ -18,7 +18,7 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
 from tests.steps import record_run
 from training import loop
-from training.finding import find_packs, run_of
+from training.provenance import find_packs, run_of
 
 RECIPE = """
 name: small
@@ -55,24 +55,24 @@ def test_the_run_is_found_by_its_packs(built) -> None:
     assert checked_against(run)["generated"].rows == 40
 
 
-def test_scores_are_split_by_what_the_corpus_held(built, tmp_path: Path) -> None:
+def test_scores_are_split_by_what_the_corpus_contained(built, tmp_path: Path) -> None:
     root, out, run = built
-    held = held_of(run, "generated")
-    assert held is not None
-    clean = held.clean
+    overlap = corpus_overlap(run, "generated")
+    assert overlap is not None
+    clean = overlap.clean
     assert 0 < len(clean) < 40  # some of the items are leaked into the rows
     answers = tmp_path / "answers.jsonl"
     scores = evaluate_checkpoint(out, "generated", root, answers=str(answers))
     assert scores.all.n == 40
     assert scores.clean is not None and scores.contaminated is not None
     assert scores.clean.n == len(clean) and scores.clean.n + scores.contaminated.n == 40
-    said = [json.loads(line) for line in answers.read_text().splitlines()]
-    assert {line["id"] for line in said if line["clean"]} == clean
+    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert {line["id"] for line in lines if line["clean"]} == clean
     assert [row["items"] for row in table(scores)][:3] == ["all", "clean", "contaminated"]
     # The paper's four subsets are made of the same shares that the build wrote.
     assert [test.ngram for test in scores.overlap] == [13, 20]
     for test in scores.overlap:
-        shares = held.overlap[str(test.ngram)]
+        shares = overlap.overlap[str(test.ngram)]
         assert test.dirty.n == sum(share >= 0.8 for share in shares.values()) > 0
         assert test.not_clean.n == sum(share >= 0.2 for share in shares.values())
         assert test.clean.n + test.not_clean.n == test.dirty.n + test.not_dirty.n == 40

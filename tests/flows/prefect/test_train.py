@@ -1,4 +1,4 @@
-"""Ray Train: workers that die, a job that dies, and the same losses as if nothing had happened."""
+"""Ray Train: a killed worker and a killed job do not change the losses; wrong arguments fail before Ray starts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from training import journal, loop
 from training.batches import ShardError
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
-from training.finding import Packed, find_packs
 from training.model import ModelConfig
+from training.provenance import PackFiles, find_packs
 
 SMALL = TrainConfig(
     name="small",
@@ -62,15 +62,15 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(out: Path) -> list[dict]:
-    return [journal.measured_out(line) for line in journal.read_metrics(out)]
+    return [journal.without_measured(line) for line in journal.read_metrics(str(out))]
 
 
 def _alone(shards: list[str], tokenizer: str, out: str) -> None:
     loop.train(shards, tokenizer, SMALL, out)
 
 
-def drive(found: Packed, out: Path, then: str = "") -> int:
-    """Train on Ray in a process of its own, doing `then` with each step's `metrics`; the exit code."""
+def drive(found: PackFiles, out: Path, then: str = "") -> int:
+    """Train on Ray in a new process, executing `then` with each step's `metrics`; returns the exit code."""
     script = textwrap.dedent("""
         import json, os, signal, sys
         import psutil
@@ -97,7 +97,7 @@ def drive(found: Packed, out: Path, then: str = "") -> int:
 
 
 def test_a_killed_worker_and_a_killed_job_change_no_loss(packs: Path, tmp_path: Path) -> None:
-    """Kill a worker, whose group Ray Train starts again; kill the job and run it again; compare with a quiet run."""
+    """Kill a worker, so that Ray Train restarts all; kill the job and run it again; compare with an undisturbed run."""
     found = find_packs(str(packs), "unused")
     out, quiet = tmp_path / "killed", tmp_path / "quiet"
     first, second = random.randint(7, 20), random.randint(27, 40)

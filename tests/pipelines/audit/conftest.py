@@ -1,4 +1,4 @@
-"""A small recorded run in which rows meet every fate."""
+"""Recorded runs: a small one in which rows meet every fate, and one whose corpus had many duplicates."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
+from tests.pipelines.audit import duplicated
 from tests.steps import record_run
 
 RECIPE = """
@@ -61,3 +62,9 @@ def fates(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
     """The run, for tests that change nothing in it."""
     folder = tmp_path_factory.mktemp("fates")
     return build(folder, folder / "root")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """A run with many exact and near duplicates."""
+    return duplicated.build(tmp_path_factory.mktemp("twins"))

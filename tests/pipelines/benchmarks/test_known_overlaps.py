@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from filters.contamination.index import Index, build
-from filters.contamination.rules import judge
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index
+from filters.contamination.rules import classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.formats.read import read, text_columns
 from pipelines.recipe import BenchmarkSpec
 from pipelines.sources import SOURCES
@@ -38,7 +38,7 @@ class Sets:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.tables: dict[str, pa.Table] = {}
-        self.indexes: dict[str, Index] = {}
+        self.indexes: dict[str, BenchmarkIndex] = {}
 
     def items(self, name: str) -> pa.Table:
         adapter, path = FILES[name]
@@ -58,10 +58,12 @@ class Sets:
 
     def hits(self, name: str, questions: Sequence[str]) -> list[dict[str, object]]:
         if name not in self.indexes:
-            self.indexes[name] = build([(FILES[name][0], self.items(name))])
+            self.indexes[name] = build_index([(FILES[name][0], self.items(name))])
         blank = pa.array([""] * len(questions), pa.string())
-        hits = scan(self.indexes[name], pa.array(questions, pa.string()), blank).hits
-        rows: list[dict[str, object]] = judge(self.indexes[name], hits, "ngram13", np.empty(0, np.uint64)).to_pylist()
+        hits = scan_texts(self.indexes[name], pa.array(questions, pa.string()), blank).hits
+        rows: list[dict[str, object]] = classify_hits(
+            self.indexes[name], hits, "ngram13", np.empty(0, np.uint64)
+        ).to_pylist()
         return rows
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from dedup.columns import as_array
 from filters.stage import Transform
-from filters.text import contiguous
-from filters.thinking.strip import StripThinking, Thinking, leaks
+from filters.thinking.strip import StripThinking, Thinking, rows_with_thinking
 from pipelines.audit.report import facts, write_report
 from pipelines.curate import curate
 from pipelines.errors import CheckFailed
@@ -153,8 +153,8 @@ stages: [{{kind: thinking}}, {{kind: strip_thinking}}]
     run = Run(str(tmp_path / "root"), LocalEngine(1))
     refined = refine(run, ingest(run, recipe), recipe.stages)
     for shard in refined.shards:
-        responses = contiguous(storage.read_parquet(shard.path)["response"])
-        assert not len(leaks(responses))
+        responses = as_array(storage.read_parquet(shard.path)["response"])
+        assert not len(rows_with_thinking(responses))
         assert not pc.any(pc.match_substring_regex(responses, r"(?i)</?(think|thought|answer|output)>")).as_py()
     found = pa.concat_tables([storage.map_arrow(side.path) for side in refined.files("thinking")]).to_pylist()
     total = {

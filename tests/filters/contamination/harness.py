@@ -1,9 +1,9 @@
-"""Planted leaks and near misses: how much the check finds, in which disguise, of which benchmark, and where it cries
-wolf. Used by the tests and by `make bench`.
+"""Planted leaks and near misses: recall by disguise and benchmark, and false alarms. For the tests and `make bench`.
 
-Recall: real items in eight disguises, each to be found as what it is. Expected misses, reported as such: items in
-another language and in other words. Precision: texts that hold no item (`tests/filters/hard_negatives.py`), and real
-items held out of the index, of which many are cast in the same moulds as those in it.
+Recall: real items in eight disguises, each of which must be found with its class. Expected misses, reported as such:
+items in another language and in other words. Precision: texts that hold no item
+(`tests/filters/contamination/hard_negatives.py`), and real items that are not in the index, many of them made from the
+same templates as items in it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.tokens import normalise
-from filters.contamination.index import Index, build
-from filters.contamination.rules import judge
-from filters.contamination.scan import scan
+from filters.contamination.index import BenchmarkIndex, build_index
+from filters.contamination.rules import classify_hits
+from filters.contamination.scan import scan_texts
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
-from pipelines.steps.benchmark_index import benchmark_items
-from tests.filters.hard_negatives import DERIVED, Asked, asked_anew, crossed, written
+from pipelines.steps.decontaminate import benchmark_items
+from tests.filters.contamination.hard_negatives import DERIVED, Question, crossed, other_question, written
 
 NONE_COMMON = np.empty(0, np.uint64)
 
 
 class Item(NamedTuple):
-    """An item of the harness."""
+    """A benchmark item."""
 
     id: str
     split: str
@@ -70,7 +70,7 @@ def verbatim(item: Item, dice: random.Random) -> tuple[str, str]:
 
 
 def cased(item: Item, dice: random.Random) -> tuple[str, str]:
-    """Case swapped; marks that are no operators and stand in no number changed, gone before a space, or curled."""
+    """Case swapped; punctuation that is no operator and in no number replaced, removed before a space, or curled."""
     text = full(item).replace("'", "\u2019")
     text = re.sub(r"(?<!\d)[,;:!?\"()](?=\s|$)", lambda m: dice.choice(["", "!", "…"]), text)
     text = re.sub(r"(?<=\s)[\"(](?!\d)", "«", text)
@@ -78,13 +78,13 @@ def cased(item: Item, dice: random.Random) -> tuple[str, str]:
 
 
 def wrapped(item: Item, dice: random.Random) -> tuple[str, str]:
-    """Eight words to a line, quoted as a reply quotes."""
+    """Eight words to a line, indented as in a quoted reply."""
     words = full(item).split()
     return "\n".join("  " + " ".join(words[n : n + 8]) for n in range(0, len(words), 8)), item.answer
 
 
 def embedded(item: Item, dice: random.Random) -> tuple[str, str]:
-    """In the midst of a paragraph, in the response."""
+    """In the middle of a paragraph, in the response."""
     middle = " ".join(full(item).split())
     return "Write a page of a diary.", f"{FILLER[0]} {FILLER[1]} {middle} {item.answer}. {FILLER[2]} {FILLER[3]}"
 
@@ -120,29 +120,31 @@ DISGUISES: dict[str, Callable[[Item, random.Random], tuple[str, str]]] = {
 }
 
 
-def tells(item: Item) -> bool:
-    """Whether a question can be known without its choices: a rough measure of our own, not the scanner's."""
+def is_identifying(item: Item) -> bool:
+    """Whether a question identifies its item without the choices: a rough measure, independent of the scanner's."""
     words = re.findall(r"\w+", item.question)
     return len(words) >= 13 or len({word.casefold() for word in words if len(word) > 3}) >= 5
 
 
-def possible(name: str, item: Item, alike: int) -> bool:
-    """Whether a disguise makes sense for an item: choices to shuffle; a question that is an item's own."""
+def is_applicable(name: str, item: Item, alike: int) -> bool:
+    """Whether a disguise makes sense for an item: it needs choices to shuffle, or a question of its own."""
     if name == "choices shuffled":
         return len(item.choices) > 1
-    if name == "case and punctuation":  # not where a row of brackets is what is asked
+    if name == "case and punctuation":  # not where the question is a row of brackets
         return not re.search(r"(?:[\[\](){}<>]\s+){2}", item.question)
     if name == "question only":
-        return tells(item) and alike <= 3
+        return is_identifying(item) and alike <= 3
     if name == "question with answer":
         return alike <= 3
     return True
 
 
-def classes_of(index: Index, texts: Sequence[tuple[str, str]], rule: str = "ngram13") -> list[set[tuple[str, str]]]:
+def classes_of(
+    index: BenchmarkIndex, texts: Sequence[tuple[str, str]], rule: str = "ngram13"
+) -> list[set[tuple[str, str]]]:
     """(class, item id) of every hit of every text."""
     instruction, response = (pa.array(list(column), pa.string()) for column in zip(*texts, strict=True))
-    hits = judge(index, scan(index, instruction, response).hits, rule, NONE_COMMON)
+    hits = classify_hits(index, scan_texts(index, instruction, response).hits, rule, NONE_COMMON)
     found: list[set[tuple[str, str]]] = [set() for _ in texts]
     ids = index.ids.take(hits["item"].combine_chunks()).to_pylist()
     for row, item, kind in zip(hits["row"].to_pylist(), ids, hits["class"].to_pylist(), strict=True):
@@ -151,7 +153,7 @@ def classes_of(index: Index, texts: Sequence[tuple[str, str]], rule: str = "ngra
 
 
 class Score(NamedTuple):
-    """A line of the harness's table: what was tried, and what was missed (or raised a false alarm)."""
+    """One row of the table: the ids that were tried, and those that were missed (or raised a false alarm)."""
 
     name: str
     ids: list[str]
@@ -159,38 +161,38 @@ class Score(NamedTuple):
 
     @property
     def planted(self) -> int:
-        """How many were tried."""
+        """The number of texts tried."""
         return len(self.ids)
 
     @property
     def found(self) -> int:
-        """How many were as they should be."""
+        """The number of correct results."""
         return len(self.ids) - len(self.missed)
 
     @property
     def recall(self) -> float:
-        """The share that was."""
+        """The share of correct results, 0 to 1."""
         return self.found / self.planted if self.planted else 1.0
 
     def of(self, benchmark: str) -> Score:
-        """The same of one benchmark's items."""
+        """The score of one benchmark's items."""
         return Score(self.name, *[[one for one in ids if one.split("/")[0] == benchmark] for ids in self[1:]])
 
 
-def plant(index: Index, items: Sequence[Item]) -> list[Score]:
-    """Recall by disguise: is the very item found, as what it is (a test leak, or of a split to learn from)?"""
+def recall_by_disguise(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
+    """Recall by disguise: whether the item itself is found, as a test leak or as one of a split to learn from."""
     dice = random.Random(5)
     shared = dict(zip(index.ids.to_pylist(), index.arrays.shared.tolist(), strict=True))
     scores = []
     for name, disguise in DISGUISES.items():
-        chosen = [item for item in items if possible(name, item, shared[item.id])]
+        chosen = [item for item in items if is_applicable(name, item, shared[item.id])]
         if chosen:
             scores.append(found(index, name, [(item.id, disguise(item, dice)) for item in chosen]))
     return scores
 
 
-def found(index: Index, name: str, texts: Sequence[tuple[str, tuple[str, str]]]) -> Score:
-    """Whether each text (the id of the item in it, instruction and response) is found to hold that item."""
+def found(index: BenchmarkIndex, name: str, texts: Sequence[tuple[str, tuple[str, str]]]) -> Score:
+    """Whether the item in each text is found. texts: the item's id, and the instruction and response."""
     trained = dict(zip(index.ids.to_pylist(), index.arrays.trained.tolist(), strict=True))
     hits = classes_of(index, [text for _, text in texts])
     kinds = ["train_split" if trained[one] else "test_leak" for one, _ in texts]
@@ -211,7 +213,7 @@ _ROTATED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "eumniotzkhgpdbajxwrsvqcf
 
 
 def translated(item: Item) -> tuple[str, str]:
-    """Into a language that is none: common words as in German, others by a cipher; numbers and formulas stay."""
+    """In an invented language: common words in German, others by a cipher; numbers and formulas stay."""
 
     def word(match: re.Match[str]) -> str:
         plain = match[0].lower()
@@ -220,8 +222,8 @@ def translated(item: Item) -> tuple[str, str]:
     return re.sub(r"(?<![\\\w])[A-Za-z]{2,}", word, item.question), "Ich weiß es nicht."
 
 
-def expected_misses(index: Index, items: Sequence[Item], rephrased: Sequence[tuple[str, str]]) -> list[Score]:
-    """What n-grams cannot find, reported as such. rephrased: ids of items, and their questions in other words."""
+def expected_misses(index: BenchmarkIndex, items: Sequence[Item], rephrased: Sequence[tuple[str, str]]) -> list[Score]:
+    """Scores of what n-grams cannot find. rephrased: ids of items, and their questions in other words."""
     chosen = [item for item in items if len(re.findall(r"[A-Za-z]{3,}", item.question)) >= 8]
     return [
         found(index, "translated", [(item.id, translated(item)) for item in chosen]),
@@ -230,7 +232,7 @@ def expected_misses(index: Index, items: Sequence[Item], rephrased: Sequence[tup
 
 
 def real_rephrased(data: Path) -> list[tuple[str, str]]:
-    """Items of MMLU and HumanEval that LLM-Decontaminator's authors put into other words, by the original's id."""
+    """Items of MMLU and HumanEval rephrased by LLM-Decontaminator's authors, by the original's id."""
     folder = data / "benchmarks" / "rephrased"
     mmlu = BenchmarkSpec(name="rephrased_mmlu", path=(f"{folder}/*.csv", f"{folder}/*_rephrase_*.jsonl"))
     humaneval = BenchmarkSpec(name="rephrased_humaneval", path=f"{folder}/humaneval_python.jsonl")
@@ -243,11 +245,11 @@ def real_rephrased(data: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def cry_wolf(index: Index, items: Sequence[Item]) -> list[Score]:
+def near_miss_scores(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
     """Near misses by kind: `missed` are the texts that raised an alarm.
 
-    Written texts must hold no item at all. A text made of an item may hold another one (with other numbers it may be
-    one of the same set); it is an alarm where it is taken for the item that it was made of.
+    Written texts must contain no item at all. A text derived from an item may contain another one (with other numbers
+    it may be another item of the same set); it is an alarm only if the item that it was derived from is found.
     """
     scores = []
     for kind, texts in written().items():
@@ -258,12 +260,12 @@ def cry_wolf(index: Index, items: Sequence[Item]) -> list[Score]:
         kind: [
             (text, (item.id,))
             for item in items
-            if (text := make(Asked(item.id, item.question, item.choices, item.passage))) and text != item.question
+            if (text := make(Question(item.id, item.question, item.choices, item.passage))) and text != item.question
         ]
         for kind, make in DERIVED.items()
     }
-    asked = [Asked(item.id, item.question) for item in items]
-    derived["body, another question"] = list(asked_anew(asked))
+    asked = [Question(item.id, item.question) for item in items]
+    derived["body, another question"] = list(other_question(asked))
     derived["two items crossed"] = list(crossed(asked))
     for kind, made in derived.items():
         if made:
@@ -278,13 +280,13 @@ def cry_wolf(index: Index, items: Sequence[Item]) -> list[Score]:
 
 
 def held_out(benchmarks: Sequence[tuple[str, pa.Table]], each: int) -> Score:
-    """Every second item of some sets against an index of the others: of a kind with them, and none of them.
+    """Every second item of some sets against an index of the others: similar to them, but none of them.
 
-    Items whose question is one of the index's, token for token, are left aside: two items ask the same, and the finding
-    is right.
+    Items whose question equals one of the index's, token for token, are left out: two items ask the same, so a hit is
+    right.
     """
     inside = [(name, table.take(np.arange(0, table.num_rows, 2))) for name, table in benchmarks]
-    index = build(inside)
+    index = build_index(inside)
     known = {text for _, table in inside for text in normalise(table["question"].combine_chunks()).to_pylist()}
     chosen = []
     for _, table in benchmarks:
@@ -298,7 +300,7 @@ def held_out(benchmarks: Sequence[tuple[str, pa.Table]], each: int) -> Score:
 
 
 def precision(planted: Sequence[Score], near: Sequence[Score]) -> float:
-    """Of the alarms, the share that is right, with planted leaks and near misses taken to be equally many."""
+    """The share of right alarms, if planted leaks and near misses were equally many."""
     recall = sum(s.found for s in planted) / sum(s.planted for s in planted)
     alarm = 1 - sum(s.found for s in near) / sum(s.planted for s in near)
     return recall / (recall + alarm)

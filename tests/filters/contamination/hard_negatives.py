@@ -1,8 +1,8 @@
-"""Texts that look like evaluation items and hold none: laws, licences, code, frames of questions, passages, forms.
+"""Texts that look like evaluation items and contain none: laws, licences, code, frames of questions, passages, forms.
 
-Two kinds. WRITTEN texts are of this project: sentences and code that everybody writes, filled in with names, numbers
-and nouns, so that each of the several hundred is another text. Derived ones are made from the items themselves: what
-items share with each other, bodies and signatures with something else asked, two items of a template crossed.
+There are two kinds. Written texts are common sentences and code, filled in with names, numbers and nouns, so that each
+of the several hundred is a different text. Derived texts are made from items: what items share with each other, bodies
+and signatures with another question, and two items of one template crossed.
 """
 
 # ruff: noqa: E501  (a text is as long as it is)
@@ -100,7 +100,7 @@ FRAMES = (
 )  # fmt: skip
 
 PROSE = (
-    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. If a question on the {noun} does not make any sense, explain why instead of answering something not correct.",
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as is_applicable, while being safe. If a question on the {noun} does not make any sense, explain why instead of answering something not correct.",
     "The mitochondrion is often called the powerhouse of the cell. {name} drew one on a {noun}, and photosynthesis on the {other} beside it, where light, water and carbon dioxide become sugar and oxygen.",
     "According to the census of {year}, there were {n},{m} people residing in {place}. The population density was {m} per square mile, and {n} percent of households kept a {noun}.",
     "In the first quarter, {place} took the lead with a {n}-yard field goal. In the second, {name} scored from {m} yards, and the {noun} stood at half-time.",
@@ -114,7 +114,7 @@ PROSE = (
 
 
 def filled(templates: Sequence[str], each: int, dice: random.Random) -> list[str]:
-    """Every template `each` times over, filled in differently."""
+    """Every template `each` times, filled in differently."""
     return [
         template.format(
             place=dice.choice(PLACES), thing=dice.choice(THINGS), name=dice.choice(NAMES), noun=dice.choice(NOUNS),
@@ -127,7 +127,7 @@ def filled(templates: Sequence[str], each: int, dice: random.Random) -> list[str
 
 
 def written() -> dict[str, list[str]]:
-    """Kind -> texts: some 600, the same each time."""
+    """About 600 texts by kind, the same on every call."""
     dice = random.Random(11)
     licences = [
         mark.format(f"Copyright (c) {dice.randint(1995, 2024)} {dice.choice(NAMES)}. {text}")
@@ -142,8 +142,8 @@ def written() -> dict[str, list[str]]:
     }
 
 
-class Asked(NamedTuple):
-    """What derived texts need of an item."""
+class Question(NamedTuple):
+    """The parts of an item that derived texts are made from."""
 
     id: str
     question: str
@@ -151,7 +151,7 @@ class Asked(NamedTuple):
     passage: str = ""
 
 
-def other_docstring(item: Asked) -> str | None:
+def other_docstring(item: Question) -> str | None:
     """A function's imports and signature with another docstring."""
     signature = re.match(r"(?s)(.*?def [^\n]*:\n)\s*(\"\"\"|''')", item.question)
     if not signature:
@@ -159,27 +159,27 @@ def other_docstring(item: Asked) -> str | None:
     return signature[1] + '    """Print the arguments one under another, for the log."""\n    print(locals())\n'
 
 
-def passage_asked_anew(item: Asked) -> str | None:
-    """A passage with a question of ours."""
+def passage_with_other_question(item: Question) -> str | None:
+    """A passage with a question of this project."""
     return f"{item.passage}\n\nQuestion: Who would enjoy reading this, and why?" if item.passage else None
 
 
-def renumbered(item: Asked) -> str | None:
-    """Every number another one."""
+def renumbered(item: Question) -> str | None:
+    """Every number replaced by another."""
     if not re.search(r"\d", item.question):
         return None
     return re.sub(r"\d+", lambda m: str(int(m[0]) + 3 if len(m[0]) < 6 else 7), item.question)
 
 
-def choices_alone(item: Asked) -> str | None:
-    """The choices under a question of ours."""
+def choices_alone(item: Question) -> str | None:
+    """The choices under a question of this project."""
     if len(item.choices) < 3 or min(len(choice.split()) for choice in item.choices) < 2:
         return None
     return "Put these into the order of the alphabet:\n" + "\n".join(f"- {choice}" for choice in item.choices)
 
 
-def first_half(item: Asked) -> str | None:
-    """A long question's first half, in the midst of a sentence."""
+def first_half(item: Question) -> str | None:
+    """A long question's first half, in the middle of a sentence."""
     words = item.question.split()
     return (
         f"She had begun to write {' '.join(words[: len(words) // 2])} and then the ink ran out."
@@ -188,31 +188,31 @@ def first_half(item: Asked) -> str | None:
     )
 
 
-DERIVED: dict[str, Callable[[Asked], str | None]] = {
+DERIVED: dict[str, Callable[[Question], str | None]] = {
     "other numbers": renumbered,
-    "passage, another question": passage_asked_anew,
+    "passage, another question": passage_with_other_question,
     "signature, another docstring": other_docstring,
     "choices, another question": choices_alone,
     "half of a question": first_half,
 }
 
 
-def asked_anew(items: Sequence[Asked]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """A long question's body with something else asked at its end: public text that an item quotes.
+def other_question(items: Sequence[Question]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A long question's body with another question at its end: public text that an item quotes.
 
-    Only where what the item asks is its own: under a sentence that many items end with, the body is the item.
+    Only items whose last sentence is their own. If many items end with the same sentence, the body is the item.
     """
     cut = [re.split(r"(?<=[.?!])\s+|\n+", item.question.strip()) for item in items]
-    last = Counter(re.sub(r"\b[A-Z]\w*", "", sentences[-1]) for sentences in cut)  # whoever is asked about
+    last = Counter(re.sub(r"\b[A-Z]\w*", "", sentences[-1]) for sentences in cut)  # without names
     for item, (*body, asks) in zip(items, cut, strict=True):
         if len(" ".join(body).split()) >= 60 and len(asks.split()) >= 5 and last[re.sub(r"\b[A-Z]\w*", "", asks)] == 1:
             text = " ".join(body) + " Who would enjoy reading this aloud, and in which room of the house?"
             yield text, (item.id,)
 
 
-def crossed(items: Sequence[Asked]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The first half of what one long question has of its own and the second of its neighbour's, within what both
-    share: of a mould, a third item."""
+def crossed(items: Sequence[Question]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Two neighbouring long questions crossed: what both share, around the first half of the one's own words and the
+    second half of the other's. For items of one template that is a third item."""
     for one, two in itertools.pairwise(items):
         first, second = one.question.split(), two.question.split()
         head = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

@@ -1,4 +1,4 @@
-"""Rows that repeat an earlier run's: what is left is what a rebuild of both together leaves, and the twin is named."""
+"""Rows that duplicate those of an earlier run: the result equals a rebuild of both, and evidence names the run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pipelines.recipe import ExactDuplicates, NearDuplicates, load
 from pipelines.steps.duplicates.exact import drop_exact_duplicates
 from pipelines.steps.duplicates.near import drop_near_duplicates
 from pipelines.steps.duplicates.ranges import TaskSizes
-from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, split, write
-from tests.steps import plain_step, record_run
+from tests.pipelines.steps.duplicates.corpora import drifting, dropped, kept_ids, split
+from tests.steps import record_run, records_of
 
 SETTINGS = NearDuplicates(threshold=0.7)
 PREFERRED = {"old": 1, "new": 0}
@@ -40,34 +40,32 @@ def both(
 
 
 @pytest.mark.parametrize("sizes", [TaskSizes(), TaskSizes(keys=1 << 11, members=1 << 10, pairs=1 << 8)])
-def test_what_is_left_is_what_a_rebuild_of_both_leaves(tmp_path: Path, sizes: TaskSizes) -> None:
+def test_the_rows_kept_are_those_of_a_rebuild_of_both_corpora(tmp_path: Path, sizes: TaskSizes) -> None:
     table = drifting(900, seed=5)
     table = pa.concat_tables([table, table.take(pa.array(np.arange(0, 900, 31)))])  # exact copies too
     table = table.set_column(0, table.schema.field(0), pa.array([f"r/{row}" for row in range(len(table))]))
-    mixed = table.take(pa.array(np.random.default_rng(0).permutation(len(table))))
-    old, new = of_source(mixed.slice(0, 500), "old"), of_source(mixed.slice(500), "new")
+    shuffled = table.take(pa.array(np.random.default_rng(0).permutation(len(table))))
+    old, new = of_source(shuffled.slice(0, 500), "old"), of_source(shuffled.slice(500), "new")
 
     run = Run(str(tmp_path / "apart"), LocalEngine(1))
-    first = run.do(plain_step("given", {"which": "old"}), lambda context: context.map(write, split(old, 3)))
-    earlier = both(run, first, ([], []), sizes)
-    second = run.do(plain_step("given", {"which": "new"}), lambda context: context.map(write, split(new, 2)))
-    later = both(run, second, ([earlier[0]], [earlier[1]]), sizes)
+    earlier = both(run, records_of(run, split(old, 3), which="old"), ([], []), sizes)
+    later = both(run, records_of(run, split(new, 2), which="new"), ([earlier[0]], [earlier[1]]), sizes)
 
     run = Run(str(tmp_path / "together"), LocalEngine(1))
-    pieces = [*split(new, 2), *split(old, 3)]
-    together = both(run, run.do(plain_step("given", {}), lambda context: context.map(write, pieces)), ([], []), sizes)
+    together = both(run, records_of(run, [*split(new, 2), *split(old, 3)]), ([], []), sizes)
 
-    assert sorted([*ids(earlier[1]), *ids(later[1])]) == ids(together[1])
-    for one, other, whole in zip(earlier, later, together, strict=True):
-        gone, gone_together = {**dropped(one), **dropped(other)}, dropped(whole)
-        assert gone.keys() == gone_together.keys()
-        stay = {*ids(one), *ids(other)}
-        assert all(evidence["twin"] in stay for evidence in gone.values())
-        named = {str(evidence["twin"]) for evidence in dropped(other).values() if "against" in evidence}
-        assert len(named) > 10 and named <= set(ids(one))
-        assert {e["against"] for e in dropped(other).values() if "against" in e} == {f"{one.step}-{one.key}"}
-        inside = {str(evidence["twin"]) for evidence in dropped(other).values() if "against" not in evidence}
-        assert inside <= set(ids(other))
+    assert sorted([*kept_ids(earlier[1]), *kept_ids(later[1])]) == kept_ids(together[1])
+    for old_step, new_step, rebuilt in zip(earlier, later, together, strict=True):
+        evidence = {**dropped(old_step), **dropped(new_step)}
+        assert evidence.keys() == dropped(rebuilt).keys()
+        kept = {*kept_ids(old_step), *kept_ids(new_step)}
+        assert all(value["twin"] in kept for value in evidence.values())
+        new_evidence = dropped(new_step).values()
+        named = {str(value["twin"]) for value in new_evidence if "against" in value}
+        assert len(named) > 10 and named <= set(kept_ids(old_step))
+        assert {value["against"] for value in new_evidence if "against" in value} == {old_step.folder}
+        named = {str(value["twin"]) for value in new_evidence if "against" not in value}
+        assert named <= set(kept_ids(new_step))
 
 
 RECIPE = """
@@ -80,7 +78,7 @@ sampling: {{epochs: 1, context: 257}}
 """
 
 
-def test_a_recipe_names_an_earlier_run(tmp_path: Path) -> None:
+def test_a_recipe_names_an_earlier_run_by_its_complete_id(tmp_path: Path) -> None:
     def build(name: str, rows: int, more: str = "") -> RecordedRun:
         path = tmp_path / f"{name}.yaml"
         path.write_text(RECIPE.format(name=name, rows=rows) + more, encoding="utf-8")
@@ -91,6 +89,7 @@ def test_a_recipe_names_an_earlier_run(tmp_path: Path) -> None:
     second = build("second", 500, f"against: {first.id}\n")
     old, new = first.step("near-duplicates"), second.step("near-duplicates")
     assert old is not None and new is not None
-    assert new.rows_kept > 100 and not set(ids(old)) & set(ids(new))  # the first 300 rows of each source came again
+    # The first 300 rows of each source are the same in both runs.
+    assert (new.rows_kept or 0) > 100 and not set(kept_ids(old)) & set(kept_ids(new))
     with pytest.raises(RunError, match=f"against: first.*no such run.*{first.id}"):
         build("third", 500, "against: first\n")

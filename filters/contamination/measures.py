@@ -1,0 +1,290 @@
+"""The measures of a pair: how much of the item the text holds, in the ways in which rules read it, and where.
+
+Every measure is a column of `filters.contamination.scan.HITS`, which documents them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from dedup.kernel import kernel
+from filters.contamination.align import longest_part
+from filters.contamination.confirm import Texts
+from filters.contamination.index import QUESTION, IndexArrays
+from filters.contamination.layout import (
+    ALIGNED_INDEX_TOKEN,
+    ALIGNED_LENGTH,
+    ALIGNED_TOKEN,
+    ASK,
+    BITS,
+    BODY,
+    COMMON,
+    COUNT_COLUMNS,
+    COVER,
+    COVER8,
+    COVER11,
+    COVER13,
+    COVER20,
+    EXACT,
+    GRAMS8,
+    LONGEST,
+    MIN_RUN,
+    NUMBERS,
+    PAIR_ALIGNED_END,
+    PAIR_ALIGNED_START,
+    PAIR_PART,
+    PAIR_ROW,
+    PAIR_RUN_END,
+    PAIR_RUN_START,
+    ROW_TOKENS,
+    RUN_INDEX_TOKEN,
+    RUN_LENGTH,
+    RUN_TOKEN,
+    SHARE_COLUMNS,
+    SPAN_END,
+    SPAN_START,
+    SPAN_TOKENS,
+    SWAPPED,
+    TOKENS,
+)
+from filters.contamination.weights import decisive_words
+
+MAX_SKIPS, UNSKIPPED_TOKENS = 4, 10
+"""Llama 2's skip-grams: up to four tokens of a match may differ, none of them among its first ten nor its last."""
+NOT_ALIGNED_BITS = 99.0
+"""`swapped` where runs are scattered over the text in another order: more than any word weighs."""
+
+# Bits of a token's mark: in a run of any length; in one of two or more (or all of a part of one); in runs of 8, 11
+# (with skips), 13 and 20 or more. A single common word in a row of text is no evidence, hence the first two.
+_COMMON, _COVERED, _IN_8, _IN_11, _IN_13, _IN_20 = 1, 2, 4, 8, 16, 32
+
+_I64 = npt.NDArray[np.int64]
+_F32 = npt.NDArray[np.float32]
+
+
+class PairMeasures(NamedTuple):
+    """shares: float32 [n, 7] (SHARE_COLUMNS); counts: int64 [n, 10] (COUNT_COLUMNS); spans: int64 [n, 2] (SPAN_*)."""
+
+    shares: _F32
+    counts: _I64
+    spans: _I64
+
+
+def measure_pairs(texts: Texts, arrays: IndexArrays, pairs: _I64, aligned: _I64, runs: _I64) -> PairMeasures:
+    """Measure pairs int64 [n, 6] by their aligned runs int64 [m, 3] and the runs as found int64 [r, 5]."""
+    return PairMeasures(*_measure(pairs, aligned, runs, texts.stream, *texts.fields, decisive_words(), arrays))
+
+
+@kernel
+def _is_digit(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether token t of the stream begins with a digit."""
+    k = t - stream.offsets[row]
+    if k < stream.split[row]:
+        c = left.data[left.row_start[row] + left.start[left.offsets[row] + k]]
+    else:
+        c = right.data[right.row_start[row] + right.start[right.offsets[row] + k - stream.split[row]]]
+    return c >= 48 and c <= 57
+
+
+@kernel
+def _mark_runs(pairs, n, runs, stream, ix, mark, gram):  # type: ignore[no-untyped-def]
+    """Mark the part's tokens that lie in long runs, and in `gram` the tokens at which a shared 8-gram begins.
+
+    Rules of n-grams read the runs as they were found: an alignment may part one run to join two others. Returns the
+    length of the longest.
+    """
+    row, p = pairs[n, PAIR_ROW], pairs[n, PAIR_PART]
+    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
+    longest = 0
+    for r in range(pairs[n, PAIR_RUN_START], pairs[n, PAIR_RUN_END]):
+        i, q, length = runs[r, RUN_TOKEN], runs[r, RUN_INDEX_TOKEN], runs[r, RUN_LENGTH]
+        longest = max(longest, length)
+        level = 0
+        if length >= 8:
+            level |= _IN_8
+        if length >= 13:
+            level |= _IN_13
+        if length >= 20:
+            level |= _IN_20
+        for t in range(q - origin, q - origin + length):
+            mark[t] |= level
+        for t in range(q - origin, q - origin + length - MIN_RUN + 1):
+            gram[t] = 1
+        if length >= UNSKIPPED_TOKENS:
+            # On beyond the run, over up to MAX_SKIPS tokens that differ, to the last token that is equal.
+            skips, t, last = 0, length, length
+            while skips <= MAX_SKIPS and i + t < stream.offsets[row + 1] and q + t < origin + size:
+                if stream.hash[i + t] == ix.tokens[q + t]:
+                    last = t + 1
+                else:
+                    skips += 1
+                t += 1
+            if last > UNSKIPPED_TOKENS:
+                for t in range(q - origin, q - origin + last):
+                    mark[t] |= _IN_11
+    return longest
+
+
+@kernel
+def _mark_aligned(pairs, n, aligned, ix, mark):  # type: ignore[no-untyped-def]
+    """Mark the part's tokens in aligned runs. Returns the span: its first token in the stream, and its end.
+
+    The span holds all runs of an alignment, or, where runs lie scattered over a long text, those near the longest.
+    """
+    p, first, stop = pairs[n, PAIR_PART], pairs[n, PAIR_ALIGNED_START], pairs[n, PAIR_ALIGNED_END]
+    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
+    best = first
+    for r in range(first, stop):
+        length = aligned[r, ALIGNED_LENGTH]
+        if length > aligned[best, ALIGNED_LENGTH]:
+            best = r
+        level = _COMMON
+        if length >= 2 or size == 1:
+            level |= _COVERED
+        for t in range(aligned[r, ALIGNED_INDEX_TOKEN] - origin, aligned[r, ALIGNED_INDEX_TOKEN] - origin + length):
+            mark[t] |= level
+    diagonal = aligned[best, ALIGNED_TOKEN] - aligned[best, ALIGNED_INDEX_TOKEN]
+    start, end = aligned[best, ALIGNED_TOKEN], aligned[best, ALIGNED_TOKEN] + aligned[best, ALIGNED_LENGTH]
+    for r in range(first, stop):
+        offset = abs((aligned[r, ALIGNED_TOKEN] - aligned[r, ALIGNED_INDEX_TOKEN]) - diagonal)
+        if aligned[r, ALIGNED_LENGTH] >= 2 and offset <= max(16, size // 2):
+            start = min(start, aligned[r, ALIGNED_TOKEN])
+            end = max(end, aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH])
+    return start, end
+
+
+@kernel
+def _swapped(pairs, n, aligned, start, end, longest, stream, left, right, decisive, ix):  # type: ignore[no-untyped-def]
+    """The most bits of a word of the part that other words replace; whether no number or negation was put in."""
+    row, p, first = pairs[n, PAIR_ROW], pairs[n, PAIR_PART], pairs[n, PAIR_ALIGNED_START]
+    stop = pairs[n, PAIR_ALIGNED_END]
+    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
+    swapped, nothing_put_in = 0.0, True
+    # Between two neighbouring runs of the span: text tokens put in, index tokens left out.
+    for r in range(first, stop - 1):
+        i = aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH]
+        q = aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH]
+        following = aligned[r + 1, ALIGNED_TOKEN]
+        if i < start or following >= end or longest == size:
+            continue
+        if following < i:  # runs in another order than the part's are no alignment
+            swapped = NOT_ALIGNED_BITS
+            continue
+        for t in range(i, following):
+            nothing_put_in &= not _is_digit(stream, left, right, row, t)
+            for word in decisive:
+                nothing_put_in &= stream.hash[t] != word
+        if following > i:
+            for t in range(q, aligned[r + 1, ALIGNED_INDEX_TOKEN]):
+                swapped = max(swapped, ix.weight[t])
+    # The same before the first and after the last token of the part, where the row has text there.
+    head, tail = origin + size, origin
+    for r in range(first, stop):
+        if aligned[r, ALIGNED_TOKEN] >= start and aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH] <= end:
+            q = aligned[r, ALIGNED_INDEX_TOKEN]
+            head, tail = min(head, q), max(tail, q + aligned[r, ALIGNED_LENGTH])
+    if start > stream.offsets[row]:
+        for t in range(origin, head):
+            swapped = max(swapped, ix.weight[t])
+    if end < stream.offsets[row + 1]:
+        for t in range(tail, origin + size):
+            swapped = max(swapped, ix.weight[t])
+    return swapped, nothing_put_in
+
+
+@kernel
+def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: ignore[no-untyped-def]
+    shares = np.zeros((len(pairs), len(SHARE_COLUMNS)), np.float32)
+    counts = np.zeros((len(pairs), len(COUNT_COLUMNS)), np.int64)
+    spans = np.zeros((len(pairs), 2), np.int64)
+    most = longest_part(ix.part_start)
+    mark, gram = np.zeros(most, np.uint8), np.zeros(most, np.uint8)
+    for n in range(len(pairs)):
+        row, p = pairs[n, PAIR_ROW], pairs[n, PAIR_PART]
+        origin, size, ask = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p], ix.ask[p]
+        for t in range(size):
+            mark[t], gram[t] = 0, 0
+        longest = _mark_runs(pairs, n, runs, stream, ix, mark, gram)
+        start, end = _mark_aligned(pairs, n, aligned, ix, mark)
+        spans[n, SPAN_START], spans[n, SPAN_END] = start, end
+        counts[n, SPAN_TOKENS] = end - start
+        # One pass over the part's tokens: the weight found in its body and in its last sentence, and the counts.
+        body_total, ask_total, body_found, ask_found, numbers = 0.0, 0.0, 0.0, 0.0, True
+        for t in range(size):
+            weight = ix.weight[origin + t] if ix.kind[p] == QUESTION else 1.0
+            if t < ask:
+                body_total += weight
+            else:
+                ask_total += weight
+            if mark[t] & _COVERED:
+                if t < ask:
+                    body_found += weight
+                else:
+                    ask_found += weight
+            elif ix.number[origin + t] and weight > 0:
+                numbers = False
+            counts[n, COMMON] += mark[t] & _COMMON
+            counts[n, COVER8] += (mark[t] & _IN_8) != 0
+            counts[n, COVER11] += (mark[t] & _IN_11) != 0
+            counts[n, COVER13] += (mark[t] & _IN_13) != 0
+            counts[n, COVER20] += (mark[t] & _IN_20) != 0
+            counts[n, GRAMS8] += gram[t]
+        counts[n, TOKENS], counts[n, LONGEST] = size, longest
+        counts[n, ROW_TOKENS] = stream.offsets[row + 1] - stream.offsets[row]
+        swapped, nothing_put_in = _swapped(pairs, n, aligned, start, end, longest, stream, left, right, decisive, ix)
+        shares[n, COVER] = (body_found + ask_found) / max(body_total + ask_total, 1e-6)
+        shares[n, BODY] = body_found / body_total if body_total > 0 else 0.0
+        shares[n, ASK] = ask_found / ask_total if ask_total > 0 else 1.0
+        shares[n, NUMBERS] = 1.0 if numbers and nothing_put_in else 0.0
+        shares[n, BITS] = body_found + ask_found
+        exact = longest == size and stream.split[row] == size and start == stream.offsets[row]
+        shares[n, EXACT] = 1.0 if exact else 0.0
+        shares[n, SWAPPED] = swapped
+    return shares, counts, spans
+
+
+class Places(NamedTuple):
+    """Where the spans of pairs lie [n]: field uint8, 0 for the instruction, 1 for the response; start, end int32, bytes
+    in that field; bounded bool, whether a sentence end, or the field's own end, stands on both sides."""
+
+    field: npt.NDArray[np.uint8]
+    start: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+    bounded: npt.NDArray[np.bool_]
+
+
+def place_spans(texts: Texts, pairs: _I64, spans: _I64) -> Places:
+    """Spans of tokens int64 [n, 2] as bytes. A span belongs to the field in which it begins, and ends with it."""
+    return Places(*cast(Places, _places(pairs, spans, texts.stream, *texts.fields)))
+
+
+@kernel
+def _ends_sentence(data, low, high):  # type: ignore[no-untyped-def]
+    """Whether one of . ? ! : ; " or a line feed stands in data[low:high]."""
+    for i in range(low, high):
+        c = data[i]
+        if c == 46 or c == 63 or c == 33 or c == 58 or c == 59 or c == 34 or c == 10:
+            return True
+    return False
+
+
+@kernel
+def _places(pairs, spans, stream, left, right):  # type: ignore[no-untyped-def]
+    fields, bounded = np.zeros(len(spans), np.uint8), np.zeros(len(spans), np.bool_)
+    starts, ends = np.zeros(len(spans), np.int32), np.zeros(len(spans), np.int32)
+    for n in range(len(spans)):
+        row = pairs[n, PAIR_ROW]
+        a, b = spans[n, SPAN_START] - stream.offsets[row], spans[n, SPAN_END] - stream.offsets[row]
+        text = left
+        if a >= stream.split[row]:
+            fields[n], text = 1, right
+            a, b = a - stream.split[row], b - stream.split[row]
+        first, count, at = text.offsets[row], text.offsets[row + 1] - text.offsets[row], text.row_start[row]
+        b = min(b, count)
+        starts[n], ends[n] = text.start[first + a], text.end[first + b - 1]
+        before = a == 0 or _ends_sentence(text.data, at + text.end[first + a - 1], at + starts[n])
+        bounded[n] = before and (b == count or _ends_sentence(text.data, at + ends[n], at + text.start[first + b]))
+    return fields, starts, ends, bounded

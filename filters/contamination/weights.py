@@ -1,0 +1,113 @@
+"""Which tokens of a question identify it: weights, frames, numbers and negations, and the last sentence.
+
+A token weighs -log2 of the share of questions that hold it, in bits. Tokens inside a frame, a phrase of FRAME_TOKENS
+tokens in more than FRAME_MAX_QUESTIONS questions ("please choose the correct answer to the question"), weigh nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedup.kernel import kernel
+from dedup.tokens import tokenize
+from filters.contamination.grams import gram_keys
+from filters.contamination.seeds import group_equal
+
+FRAME_TOKENS = 8
+"""Tokens of a phrase that can be a frame. Shorter phrases recur in unrelated questions by chance."""
+FRAME_MAX_QUESTIONS = 16
+"""A phrase in more questions than this is a frame: it belongs to the benchmark's format, not to one question."""
+MIN_WEIGHT, MAX_WEIGHT = 0.05, 16.0
+"""Bits. The most common word still counts a little, and a word seen once in 65,536 questions counts no more."""
+MIN_OWN_WEIGHT = 0.1
+"""Share of a question's weight that must lie outside frames. A question below it keeps the weights of its frames:
+nothing else tells it from others."""
+MIN_SENTENCE_TOKENS = 3
+"""Shorter last sentences ("Why?", "Explain.") belong to the sentence before them."""
+
+NUMBER_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half third "
+    "quarter once twice double triple dozen"
+)
+"""Numbers in words. They decide what is asked as much as digits and operators do."""
+NEGATIONS = (
+    "not no never except without neither nor cannot least most largest smallest greatest fewest highest lowest minimum "
+    "maximum even odd"
+)
+"""Words that reverse what is asked."""
+OPERATORS = b"+-*/^<>=%"
+
+_U64 = npt.NDArray[np.uint64]
+_I64 = npt.NDArray[np.int64]
+_I32 = npt.NDArray[np.int32]
+_U8 = npt.NDArray[np.uint8]
+_F32 = npt.NDArray[np.float32]
+_Flags = npt.NDArray[np.bool_]
+
+
+def decisive_words() -> _U64:
+    """The hashes of NUMBER_WORDS and NEGATIONS: adding or removing one changes what a question asks."""
+    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS}"], pa.string())).hash
+
+
+def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
+    """1 for each token that is a number, an operator or one of `decisive_words`, uint8 [T]."""
+    operator = (length_bytes == 1) & np.isin(first_byte, np.frombuffer(OPERATORS, np.uint8))
+    digit = (first_byte >= ord("0")) & (first_byte <= ord("9"))
+    return np.asarray(digit | operator | np.isin(tokens, decisive_words()), np.uint8)
+
+
+def token_weights(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flags, prefix: _U64) -> tuple[_F32, _Flags]:
+    """Bits per token float32 [T], and which tokens lie in frames bool [T].
+
+    part: int32 [T]; part_start: int64 [P + 1]; in_question: bool [T], the tokens of questions. Frequencies are counted
+    over questions; they weigh the tokens of passages, choices and answers too.
+    """
+    questions = max(len(np.unique(part[in_question])), 1)
+    distinct, inverse = np.unique(tokens, return_inverse=True)
+    order, begin, parts = group_equal(tokens[in_question], part[in_question])
+    frequency = np.ones(len(distinct), np.float64)
+    frequency[np.searchsorted(distinct, tokens[in_question][order][begin])] = parts
+    bits = np.clip(np.log2((questions + 1) / frequency), MIN_WEIGHT, MAX_WEIGHT).astype(np.float32)
+    weight = bits[inverse] if len(tokens) else np.empty(0, np.float32)
+
+    frame = np.zeros(len(tokens), np.bool_)
+    ends = part_start[part + 1] if len(part) else np.empty(0, np.int64)
+    places = np.flatnonzero(in_question & (np.arange(len(tokens)) + FRAME_TOKENS <= ends))
+    order, begin, parts = group_equal(gram_keys(prefix, places, FRAME_TOKENS), part[places])
+    sizes = np.diff(np.append(begin, len(order)))
+    framed = places[order][np.repeat(parts > FRAME_MAX_QUESTIONS, sizes)]
+    for offset in range(FRAME_TOKENS):
+        frame[framed + offset] = True
+    total = np.add.reduceat(weight, part_start[:-1])
+    own = np.add.reduceat(np.where(frame, 0, weight), part_start[:-1])
+    frame &= (own > MIN_OWN_WEIGHT * total)[part]
+    weight[frame] = 0
+    return weight, frame
+
+
+@kernel
+def last_sentences(data, offsets, starts, ends, part_start, frame):  # type: ignore[no-untyped-def]
+    """The token of each part where its last sentence begins, int32 [P]; 0 for a part of one sentence.
+
+    data uint8, offsets int64 [P + 1]: the original texts; starts, ends int32 [T]: the bytes of tokens in their text;
+    part_start int64 [P + 1]; frame bool [T]. Frames at the end of a part are left out.
+    """
+    asks = np.zeros(len(part_start) - 1, np.int32)
+    for p in range(len(asks)):
+        begin, last = part_start[p], part_start[p + 1]
+        while last > begin and frame[last - 1]:
+            last -= 1
+        # From the end back to the first gap between two tokens that holds a mark at which sentences end.
+        for t in range(last - MIN_SENTENCE_TOKENS, begin, -1):
+            ends_sentence = False
+            for i in range(offsets[p] + ends[t - 1], offsets[p] + starts[t]):
+                byte = data[i]
+                ends_sentence |= byte == 46 or byte == 63 or byte == 33 or byte == 10  # . ? ! and line feed
+            if ends_sentence:
+                asks[p] = t - begin
+                break
+    return asks

@@ -1,0 +1,33 @@
+"""Exact duplicates: which differences between two texts matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.recipe import ExactDuplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from tests.pipelines.steps.duplicates.corpora import dropped, given, records_table
+
+
+def test_problems_that_differ_in_their_numbers_are_not_exact_duplicates(tmp_path: Path) -> None:
+    texts = ["What is 3 + 5?", "What is 41 - 7?", "what is  3 + 5", "What is 3 * 5?", "What is 3.5?", "What is 35?"]
+    run, parent = given(tmp_path, [records_table([f"s/{n}" for n in range(6)], texts, ["it depends"] * 6)])
+    assert dropped(drop_exact_duplicates(run, parent, ExactDuplicates(), {})) == {"s/2": {"twin": "s/0"}}
+
+
+def test_records_are_duplicates_if_the_compared_fields_are_equal(tmp_path: Path) -> None:
+    table = records_table(["a", "b", "c"], ["same question here", "same question here", "other"], ["one", "two", "one"])
+    for fields, expected in (
+        (("instruction",), {"b"}),
+        (("response",), {"a"}),
+        (("instruction", "response"), set()),
+    ):
+        run, parent = given(tmp_path / "-".join(fields), [table])
+        exact = drop_exact_duplicates(run, parent, ExactDuplicates.model_validate({"fields": fields}), {"s": 1})
+        assert set(dropped(exact)) == expected or (fields == ("response",) and set(dropped(exact)) == {"c"})
+
+
+def test_ids_with_characters_that_json_escapes_are_named_in_evidence(tmp_path: Path) -> None:
+    names = ['s/a"b\\c/0', "s/ü/1"]
+    run, parent = given(tmp_path, [records_table(names, ["the same text"] * 2, [""] * 2)])
+    assert dropped(drop_exact_duplicates(run, parent, ExactDuplicates(), {})) == {names[1]: {"twin": names[0]}}

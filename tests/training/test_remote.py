@@ -1,0 +1,89 @@
+"""A training folder on an object store: the same bytes as a local one, and a run that resumes from it."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+
+from pipelines.ledger import storage
+from training import checkpoint, journal, loop
+from training.configs import TrainConfig
+from training.export import from_transformers, to_transformers
+from training.inference.generate import load_text_generator
+from training.model import ModelConfig
+from training.provenance import find_checkpoint
+
+SMALL = TrainConfig(
+    name="small",
+    model=ModelConfig(vocab_size=512, hidden=32, heads=2, feed_forward=64, blocks=1, max_positions=64),
+    batch_packs=4, steps=6, lr=3e-3, warmup_steps=5, ema_decay=0.9, precision="fp32", checkpoint_steps=2, keep=2,
+)  # fmt: skip
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def root() -> str:
+    return f"memory://{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def run(shards, tokenizer, tmp_path_factory, root: str) -> tuple[Path, str]:
+    """The same run twice: in a local folder, and on an object store, there stopped after step 5 and resumed."""
+    local, remote = tmp_path_factory.mktemp("run"), f"{root}/training/one"
+    loop.train(shards, str(tokenizer), SMALL, str(local))
+
+    def stop(metrics: journal.Metrics) -> None:
+        if metrics["step"] == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        loop.train(shards, str(tokenizer), SMALL, remote, on_step=stop)
+    summary = loop.train(shards, str(tokenizer), SMALL, remote)
+    assert summary["resumed_from"] == 4 and summary["checkpoint"] == f"{remote}/step-00000006"
+    return local, remote
+
+
+def test_the_checkpoints_are_the_same_bytes(run: tuple[Path, str]) -> None:
+    local, remote = run
+    assert checkpoint.folders(remote) == [f"{remote}/step-{step:08d}" for step in (4, 6)]
+    for path in sorted((local / "step-00000006").iterdir()):
+        assert storage.read_bytes(f"{remote}/step-00000006/{path.name}") == path.read_bytes(), path.name
+
+
+def test_the_record_is_complete(run: tuple[Path, str]) -> None:
+    remote = run[1]
+    lines = [[journal.without_measured(line) for line in journal.read_metrics(str(out))] for out in run]
+    assert lines[0] == lines[1] and len(lines[0]) == 6
+    assert journal.last_metrics(remote) == journal.read_metrics(remote)[-1]
+    assert storage.read_bytes(f"{remote}/{journal.CURVE}").startswith(b"\x89PNG")
+    assert storage.files(f"{remote}/{journal.EVENTS}")
+
+
+def test_a_remote_checkpoint_answers_and_is_exported_like_a_local_one(
+    run: tuple[Path, str], root: str, tmp_path: Path
+) -> None:
+    local, remote = run
+    answers = [load_text_generator(str(out), device="cpu").answer(["What is the sum of 3 and 4?"]) for out in run]
+    assert answers[0] == answers[1]
+    assert find_checkpoint("latest", root) == f"{remote}/step-00000006"
+    assert find_checkpoint(remote, root) == remote
+    exports = [to_transformers(str(local), str(tmp_path / "hf")), to_transformers(remote, f"{root}/hf")]
+    for name in storage.files(exports[0]):
+        assert storage.read_bytes(f"{exports[0]}/{name}") == storage.read_bytes(f"{exports[1]}/{name}")
+    assert storage.files(exports[0]) == storage.files(exports[1])
+    models = [from_transformers(folder).state_dict() for folder in exports]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_an_upload_without_its_manifest_is_no_checkpoint(run: tuple[Path, str]) -> None:
+    _, remote = run
+    storage.write_bytes(f"{remote}/step-00000009/model.safetensors", b"")
+    assert checkpoint.read(remote).state.step == 6
+    fsspec.filesystem("memory").rm(f"{remote.removeprefix('memory:/')}/step-00000009", recursive=True)

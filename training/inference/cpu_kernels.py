@@ -1,0 +1,411 @@
+"""The compiled kernels of the CPU decoder: matrix products on packed weights, attention over the cache, the full step.
+
+General matrix products are optimised for many rows. With one row they reach a third of the memory bandwidth, with eight
+a quarter of the peak FLOP/s, and the thirty small tensor operations of a block take as long again. The kernels here
+read the weights in panels of 16 rows, strictly in order; each panel is multiplied with up to eight rows at a time in
+registers, and everything between the products is in the same compiled function. All sums are float32.
+
+A row's result does not depend on the other rows of the batch: every row is summed in the same order, whatever kernel
+variant it goes through. Batching and refilling therefore never change a token.
+
+Shape suffixes: N new tokens (one per sequence, or whole prompts), M of them with logits, D hidden, H heads, K head
+width, F feed-forward width, T cached positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from dedup.kernel import kernel
+from training.elementwise import EPSILON
+
+PANEL_ROWS = 16
+"""Matrix rows in a panel: the float32 values of a 512-bit register. Narrower processors use several registers."""
+
+PREFETCH_DISTANCE = 256
+"""Weights (float32 values) by which a product prefetches, per row it computes. More rows take longer per weight, so the
+time ahead stays about the same."""
+
+ROWS_PER_PASS = 128
+"""Rows of x that are multiplied with a whole matrix before the next ones. They stay in the second-level cache."""
+
+FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+"""LLVM flags: sums may be reordered and fused; infinities and NaN keep their meaning."""
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+decoder_kernel = partial(kernel, fastmath=FASTMATH, error_model="numpy")
+"""Compiles a function on its first call. All kernels here take half a minute."""
+
+
+def _prefetch(builder: ir.IRBuilder, address: Any) -> None:
+    """Emit a prefetch into the second-level cache; the first level has room for too few outstanding requests."""
+    byte_pointer, int32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch.p0", (), ir.FunctionType(ir.VoidType(), [byte_pointer, int32, int32, int32])
+    )
+    builder.call(prefetch, [builder.bitcast(address, byte_pointer), int32(0), int32(2), int32(1)])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch_at(typing: Any, array: Any, index: Any) -> Any:
+    """Prefetch element `index` of a flat float32 array. An index past the end has no effect."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        _prefetch(builder, builder.gep(data, [values[1]], source_etype=ir.FloatType()))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+def _panel_product(rows: int) -> Any:
+    """An intrinsic that multiplies one panel of weights with `rows` rows of x.
+
+    (packed, at, x, x_at, x_stride, out, out_at, out_stride, k): the panel begins at `packed[at]`; row r of x begins at
+    `x[x_at + r * x_stride]`, and its 16 results go to `out[out_at + r * out_stride]`. All arrays are flat.
+
+    Written in LLVM IR because the sums, 16 values per row, must stay in registers for the whole length of k.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def product(
+        typing: Any,
+        packed: Any,
+        at: Any,
+        x: Any,
+        x_at: Any,
+        x_stride: Any,
+        out: Any,
+        out_at: Any,
+        out_stride: Any,
+        k: Any,
+    ) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            packed_data, x_data, out_data = (
+                context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 2, 5)
+            )
+            at, x_at, x_stride, out_at, out_stride, k = (values[i] for i in (1, 3, 4, 6, 7, 8))
+            float32, int64, int32 = ir.FloatType(), k.type, ir.IntType(32)
+            vector = ir.VectorType(float32, PANEL_ROWS)
+            undefined = ir.Constant(vector, ir.Undefined)
+            lane_zero = ir.Constant(ir.VectorType(int32, PANEL_ROWS), [0] * PANEL_ROWS)
+            fma = builder.module.declare_intrinsic(
+                f"llvm.fma.v{PANEL_ROWS}f32", (), ir.FunctionType(vector, [vector] * 3)
+            )
+
+            def address(data: Any, index: Any) -> Any:
+                return builder.gep(data, [index], source_etype=float32)
+
+            row_starts = [builder.add(x_at, builder.mul(int64(row), x_stride)) for row in range(rows)]
+            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+            # for step in range(k): sums[row] += panel[step] * x[row, step]
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            step = builder.phi(int64)
+            sums = [builder.phi(vector) for _ in range(rows)]
+            panel_step = address(packed_data, builder.add(at, builder.mul(step, int64(PANEL_ROWS))))
+            _prefetch(builder, builder.gep(panel_step, [int64(PREFETCH_DISTANCE * rows)], source_etype=float32))
+            weights = builder.load(builder.bitcast(panel_step, vector.as_pointer()), align=4, typ=vector)
+            new_sums = []
+            for row_start, total in zip(row_starts, sums, strict=True):
+                value = builder.load(address(x_data, builder.add(row_start, step)), typ=float32)
+                broadcast = builder.shuffle_vector(
+                    builder.insert_element(undefined, value, int32(0)), undefined, lane_zero
+                )
+                new_sums.append(builder.call(fma, [weights, broadcast, total]))
+            following = builder.add(step, int64(1))
+            step.add_incoming(int64(0), before)
+            step.add_incoming(following, loop)
+            for total, new_sum in zip(sums, new_sums, strict=True):
+                total.add_incoming(ir.Constant(vector, [0.0] * PANEL_ROWS), before)
+                total.add_incoming(new_sum, loop)
+            builder.cbranch(builder.icmp_signed("<", following, k), loop, after)
+            builder.position_at_end(after)
+            for row, new_sum in enumerate(new_sums):
+                target = address(out_data, builder.add(out_at, builder.mul(int64(row), out_stride)))
+                builder.store(new_sum, builder.bitcast(target, vector.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(packed, at, x, x_at, x_stride, out, out_at, out_stride, k), generate
+
+    return product
+
+
+_product_1, _product_2, _product_4, _product_8 = (_panel_product(rows) for rows in (1, 2, 4, 8))
+
+
+@decoder_kernel
+def _multiply(packed: Floats, x_NK: Floats, out: Floats) -> None:
+    """out[n, i] = sum over k of matrix[i, k] x[n, k].
+
+    packed: the matrix, [panels, k, 16]. out: [N, panels * 16]. All arrays contiguous.
+    """
+    panels, k, rows, stride = packed.shape[0], packed.shape[1], x_NK.shape[0], out.shape[1]
+    weights, x, to = packed.reshape(-1), x_NK.reshape(-1), out.reshape(-1)
+    # With many rows, a pass over the matrix takes ROWS_PER_PASS of them, so that they stay in the second-level cache.
+    for begin in range(0, rows, ROWS_PER_PASS):
+        end = min(begin + ROWS_PER_PASS, rows)
+        for panel in range(panels):
+            at, column, row = panel * k * PANEL_ROWS, panel * PANEL_ROWS, begin
+            # Eight rows at a time fill the registers; the remainder takes four, two and one.
+            while end - row >= 8:
+                _product_8(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+                row += 8
+            if end - row >= 4:
+                _product_4(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+                row += 4
+            if end - row >= 2:
+                _product_2(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+                row += 2
+            if end - row >= 1:
+                _product_1(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _as_float(typing: Any, bits: Any) -> Any:
+    """The float32 with these 32 bits."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@decoder_kernel
+def _exp(x: Any) -> Any:
+    """e^x with relative error 1e-7. Unlike the library function, it can be vectorised in a loop.
+
+    e^x = 2^n e^r with |r| <= ln 2 / 2: 2^n by its exponent bits, e^r by its Taylor series to the seventh power.
+    """
+    x = min(max(x, np.float32(-87)), np.float32(87))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    # ln 2 in two parts, so that n ln 2 is subtracted without rounding error.
+    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    series = np.float32(1 / 5040)
+    series = series * r + np.float32(1 / 720)
+    series = series * r + np.float32(1 / 120)
+    series = series * r + np.float32(1 / 24)
+    series = series * r + np.float32(1 / 6)
+    series = series * r + np.float32(1 / 2)
+    series = series * r + np.float32(1)
+    series = series * r + np.float32(1)
+    return series * _as_float((np.int32(n) + np.int32(127)) << np.int32(23))
+
+
+@decoder_kernel
+def _norm(u_ND: Floats, out_ND: Floats) -> None:
+    """Divide each row by its root mean square, as `elementwise.rms_norm`. `out_ND` may be `u_ND`."""
+    rows, width = u_ND.shape
+    for n in range(rows):
+        total = np.float32(0)
+        for i in range(width):
+            total += u_ND[n, i] * u_ND[n, i]
+        scale = np.float32(1 / np.sqrt(total / width + EPSILON))
+        for i in range(width):
+            out_ND[n, i] = u_ND[n, i] * scale
+
+
+@decoder_kernel
+def _scores(query_K: Floats, keys_TK: Floats, count: int, scores_T: Floats, upcoming: Floats, at: int) -> None:
+    """Dot products of a query with the first `count` keys. Prefetches as many rows of the flat `upcoming` from `at`."""
+    K = len(query_K)
+    # Four keys at a time: four independent sums hide the latency of the additions.
+    for t in range(0, count, 4):
+        for j in range(0, min(4, count - t) * K, PANEL_ROWS):
+            _prefetch_at(upcoming, at + t * K + j)
+        if t + 4 <= count:
+            sum_0, sum_1, sum_2, sum_3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for j in range(K):
+                sum_0 += query_K[j] * keys_TK[t, j]
+                sum_1 += query_K[j] * keys_TK[t + 1, j]
+                sum_2 += query_K[j] * keys_TK[t + 2, j]
+                sum_3 += query_K[j] * keys_TK[t + 3, j]
+            scores_T[t], scores_T[t + 1], scores_T[t + 2], scores_T[t + 3] = sum_0, sum_1, sum_2, sum_3
+        else:
+            for rest in range(t, count):
+                total = np.float32(0)
+                for j in range(K):
+                    total += query_K[j] * keys_TK[rest, j]
+                scores_T[rest] = total
+
+
+@decoder_kernel
+def _weighted_sum(weights_T: Floats, values_TK: Floats, count: int, sums_K: Floats, upcoming: Floats, at: int) -> None:
+    """The sum of the first `count` values, each times its weight. Prefetches `upcoming` as `_scores` does."""
+    K = len(sums_K)
+    sums_K[:] = 0
+    # Four values at a time: the sums are loaded and stored a quarter as often.
+    for t in range(0, count, 4):
+        for j in range(0, min(4, count - t) * K, PANEL_ROWS):
+            _prefetch_at(upcoming, at + t * K + j)
+        if t + 4 <= count:
+            weight_0, weight_1, weight_2, weight_3 = (
+                weights_T[t], weights_T[t + 1], weights_T[t + 2], weights_T[t + 3],
+            )  # fmt: skip
+            for j in range(K):
+                pair = weight_0 * values_TK[t, j] + weight_1 * values_TK[t + 1, j]
+                sums_K[j] += pair + (weight_2 * values_TK[t + 2, j] + weight_3 * values_TK[t + 3, j])
+        else:
+            for rest in range(t, count):
+                for j in range(K):
+                    sums_K[j] += weights_T[rest] * values_TK[rest, j]
+
+
+@decoder_kernel
+def _attend(
+    gqkv: Floats,
+    keys: Floats,
+    values: Floats,
+    slot: int,
+    sequences_N: Integers,
+    positions_N: Integers,
+    visible_N: Integers,
+    cos: Floats,
+    sin: Floats,
+    out_ND: Floats,
+) -> None:
+    """Store the keys and values of new tokens, then compute gated attention of each to the positions it sees.
+
+    gqkv: gate, query, key and value of each token, [N, 4 D]. keys, values: the cache, [slots, rows, H, T, K].
+    sequences_N: the cache row of each token. visible_N: a token sees the first `visible` positions of its row.
+    """
+    rows, D = out_ND.shape
+    heads, K = keys.shape[2], keys.shape[4]
+    flat_keys, flat_values, head_size = keys.reshape(-1), values.reshape(-1), keys.shape[3] * K
+    half, scale = K // 2, np.float32(1 / np.sqrt(K))
+    query, sums = np.empty(K, np.float32), np.empty(K, np.float32)
+    scores = np.empty(keys.shape[3], np.float32)
+    # All keys and values first: the tokens of a bidirectional prompt see those after them.
+    for n in range(rows):
+        position = positions_N[n]
+        for head in range(heads):
+            own_keys, own_values = keys[slot, sequences_N[n], head], values[slot, sequences_N[n], head]
+            at = head * K
+            for j in range(half):  # RoPE turns the pairs (j, j + K/2)
+                c, s = cos[n, j], sin[n, j]
+                first, second = gqkv[n, 2 * D + at + j], gqkv[n, 2 * D + at + half + j]
+                own_keys[position, j], own_keys[position, half + j] = first * c - second * s, second * c + first * s
+            for j in range(K):
+                own_values[position, j] = gqkv[n, 3 * D + at + j]
+    for n in range(rows):
+        count = visible_N[n]
+        for head in range(heads):
+            own_keys, own_values = keys[slot, sequences_N[n], head], values[slot, sequences_N[n], head]
+            at, head_start = head * K, ((slot * keys.shape[1] + sequences_N[n]) * heads + head) * head_size
+            for j in range(half):
+                c, s = cos[n, j], sin[n, j]
+                first, second = gqkv[n, D + at + j], gqkv[n, D + at + half + j]
+                query[j], query[half + j] = (first * c - second * s) * scale, (second * c + first * s) * scale
+            # While the keys of a head are read, its values are prefetched; then the next head's keys.
+            _scores(query, own_keys, count, scores, flat_values, head_start)
+            largest, total = np.float32(-np.inf), np.float32(0)
+            for t in range(count):
+                largest = max(largest, scores[t])
+            for t in range(count):  # softmax; its division is done once per output, below
+                scores[t] = _exp(scores[t] - largest)
+                total += scores[t]
+            _weighted_sum(scores, own_values, count, sums, flat_keys, head_start + head_size)
+            for j in range(K):  # sigmoid(gate) * attention
+                out_ND[n, at + j] = sums[j] / (total * (np.float32(1) + _exp(-gqkv[n, at + j])))
+
+
+NORM_MAGIC, NORM_PRE, NORM_POST = 0, 1, 2
+"""`ModelConfig.norm` as a kernel argument."""
+
+CALL_MODULE, CALL_INTO, CALL_READS_H, CALL_READS_L = 0, 1, 2, 3
+"""Columns of `calls`: index of the module, of the state it writes (0 H, 1 L), and whether H and L are its input."""
+
+
+@decoder_kernel
+def forward(
+    calls: Integers,
+    norm: int,
+    blocks: int,
+    embedding_VD: Floats,
+    start_D: Floats,
+    gqkv: Floats,
+    output: Floats,
+    gate_up: Floats,
+    down: Floats,
+    head: Floats,
+    F: int,
+    keys: Floats,
+    values: Floats,
+    tokens_N: Integers,
+    sequences_N: Integers,
+    positions_N: Integers,
+    visible_N: Integers,
+    cos: Floats,
+    sin: Floats,
+    ends_M: Integers,
+    logits_MV: Floats,
+) -> None:
+    """`HrmText.forward` for new tokens, each at its position of its cache row.
+
+    Writes the tokens' keys and values into the cache, and the logits after the tokens `ends_M`.
+    """
+    N, D = len(tokens_N), embedding_VD.shape[1]
+    states, root = np.empty((2, N, D), np.float32), np.float32(np.sqrt(D))
+    for n in range(N):
+        for i in range(D):
+            states[0, n, i] = embedding_VD[tokens_N[n], i] * root
+            states[1, n, i] = start_D[i]
+    u_ND, x_ND, a_ND = np.empty((N, D), np.float32), np.empty((N, D), np.float32), np.empty((N, D), np.float32)
+    inner_NF = np.empty((N, F), np.float32)
+    # Results of the products, as wide as the padded panels.
+    projected = np.empty((N, gqkv.shape[1] * PANEL_ROWS), np.float32)
+    expanded = np.empty((N, gate_up.shape[1] * PANEL_ROWS), np.float32)
+    residual = np.empty((N, output.shape[1] * PANEL_ROWS), np.float32)
+    post = norm == NORM_POST
+    for call in range(len(calls)):
+        module, into = calls[call, CALL_MODULE], calls[call, CALL_INTO]
+        reads_H, reads_L = calls[call, CALL_READS_H], calls[call, CALL_READS_L]
+        for n in range(N):
+            for i in range(D):
+                u_ND[n, i] = reads_H * states[0, n, i] + reads_L * states[1, n, i]
+        for block in range(blocks):
+            matrix, slot = module * blocks + block, call * blocks + block
+            # u += attention(norm(u)); with post norm, u = norm(u + attention(u))
+            if post:
+                x_ND[:] = u_ND
+            else:
+                _norm(u_ND, x_ND)
+            _multiply(gqkv[matrix], x_ND, projected)
+            _attend(projected, keys, values, slot, sequences_N, positions_N, visible_N, cos, sin, a_ND)
+            _multiply(output[matrix], a_ND, residual)
+            for n in range(N):
+                for i in range(D):
+                    u_ND[n, i] += residual[n, i]
+            # u += feed_forward(norm(u)), likewise
+            if post:
+                _norm(u_ND, u_ND)
+                x_ND[:] = u_ND
+            else:
+                _norm(u_ND, x_ND)
+            _multiply(gate_up[matrix], x_ND, expanded)
+            for n in range(N):
+                for i in range(F):  # silu(gate) * up
+                    gate = expanded[n, i]
+                    inner_NF[n, i] = gate / (np.float32(1) + _exp(-gate)) * expanded[n, F + i]
+            _multiply(down[matrix], inner_NF, residual)
+            for n in range(N):
+                for i in range(D):
+                    u_ND[n, i] += residual[n, i]
+            if post:
+                _norm(u_ND, u_ND)
+        if norm == NORM_MAGIC:
+            _norm(u_ND, u_ND)
+        states[into] = u_ND
+    last_MD = u_ND[ends_M]
+    if norm == NORM_PRE:
+        _norm(last_MD, last_MD)
+    _multiply(head, last_MD, logits_MV)

@@ -1,0 +1,255 @@
+"""Run a model: logits of given tokens, and generation, on a CPU or a GPU.
+
+The Runner is the only code that runs a model after training. It holds the device, the precision and the choice of
+implementation. Plain torch, on any device, is the reference. On a CPU, decoding steps and float32 prompts go through
+compiled kernels (training/inference/cpu_decode.py) if these can run the model; everything else goes through torch.
+Another kind of block needs no change here: it runs in torch, and `cpu_pack.can_pack` declines it.
+
+Generation decodes a batch of sequences together, one token per step. When sequences end, prompts from the queue take
+their rows (continuous batching). A sequence's tokens do not depend on the others in its batch, up to rounding: with the
+compiled kernels they are identical; torch may choose another order of additions for another number of rows.
+
+Shape suffixes: B sequences, N packed tokens, M tokens to predict, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.errors import WinnowError
+from training.configs import DTYPES, Precision
+from training.inference import cpu_decode
+from training.inference.cache import Cache
+from training.inference.cpu_pack import can_pack, pack
+from training.inference.prompt import Prompt, Segment, attention_among, token_ids
+from training.model import HrmText
+
+REFILL_SHARE = 8
+"""Rows are refilled once an eighth of them is free. A prompt costs about a step of the whole batch, so refilling rows
+one by one would slow down the running sequences of a large batch."""
+
+LOGIT_TOKENS = 4096
+"""Tokens in a forward pass of `log_likelihoods`. More would not be faster, and logits take much memory."""
+
+
+class LogLikelihood(NamedTuple):
+    """Of a continuation: the sum of its tokens' log-probabilities (nats), and whether greedy decoding yields it."""
+
+    log_prob: float
+    is_greedy: bool
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name: `auto` (a GPU if torch sees one, else the CPU), `cpu`, `cuda`, `cuda:1`, ...
+
+    Raises:
+        WinnowError: if there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise WinnowError(f"device {name!r}: use auto, cpu, cuda or cuda:<number>")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise WinnowError(f"device {name!r}: torch sees {torch.cuda.device_count()} GPUs; use cpu")
+    return device
+
+
+class Runner:
+    """A model on a device, in a precision, ready to be run. It converts the model in place."""
+
+    def __init__(
+        self, model: HrmText, device: torch.device | str = "cpu", precision: Precision = "fp32", compiled: bool = True
+    ) -> None:
+        """compiled: use the compiled CPU decoder where it applies. It keeps a second copy of the weights in float32."""
+        self.device, self.dtype = torch.device(device), DTYPES[precision]
+        self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
+        self._packed = pack(self.model) if compiled and can_pack(self.model) else None
+
+    # ------------------------------------------------------------------------------------------------- given tokens
+
+    @torch.inference_mode()
+    def logits(self, requests: Sequence[tuple[Prompt, Sequence[int]]]) -> list[Tensor]:
+        """Logits for each token of given continuations: one tensor [M, V] per (prompt, continuation).
+
+        A token is predicted from the prompt and the continuation's tokens before it, which are causal. Computed in one
+        forward pass. Neither a prompt nor a continuation may be empty.
+        """
+        # The last token of a continuation predicts nothing that is asked for.
+        sequences = [(*prompt, Segment(tuple(continuation[:-1]), False)) for prompt, continuation in requests]
+        ids = [token_ids(sequence) for sequence in sequences]
+        counts = [len(continuation) for _, continuation in requests]
+        if not all(len(tokens) >= count > 0 for tokens, count in zip(ids, counts, strict=True)):
+            raise ValueError("logits need a prompt and a continuation of at least one token each")
+        attend = attention_among(sequences, self.dtype, self.device)
+        ends = np.cumsum([len(tokens) for tokens in ids])
+        rows_M = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)])
+        logits_MV = self.model(
+            self._tensor([token for tokens in ids for token in tokens]),
+            torch.cat([torch.arange(len(tokens)) for tokens in ids]).to(self.device),
+            lambda slot, q_NHK, k_NHK, v_NHK: attend(q_NHK, k_NHK, v_NHK),
+            rows_M=torch.from_numpy(rows_M).to(self.device),
+        )
+        return list(logits_MV.split(counts))
+
+    def log_likelihoods(self, requests: Sequence[tuple[Prompt, Sequence[int]]]) -> list[LogLikelihood]:
+        """Log-likelihood of each continuation given its prompt, in the order of the requests.
+
+        An empty continuation has log-probability 0. A prompt may not be empty, because nothing would predict the first
+        token.
+        """
+        results = [LogLikelihood(0.0, True)] * len(requests)
+        lengths = [len(token_ids(prompt)) + len(continuation) for prompt, continuation in requests]
+        # Sequences of similar length together: attention pads within a batch.
+        waiting = deque(sorted((i for i, (_, c) in enumerate(requests) if len(c)), key=lambda i: lengths[i]))
+        while waiting:
+            batch = [waiting.popleft()]
+            tokens = lengths[batch[0]]
+            while waiting and tokens + lengths[waiting[0]] <= LOGIT_TOKENS:
+                tokens += lengths[waiting[0]]
+                batch.append(waiting.popleft())
+            for i, logits_MV in zip(batch, self.logits([requests[i] for i in batch]), strict=True):
+                target_M = self._tensor(requests[i][1])
+                log_prob_M = F.log_softmax(logits_MV.float(), -1).gather(-1, target_M[:, None])
+                is_greedy = bool((logits_MV.argmax(-1) == target_M).all())
+                results[i] = LogLikelihood(float(log_prob_M.double().sum()), is_greedy)
+        return results
+
+    # --------------------------------------------------------------------------------------------------- generation
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        end: int,
+        max_new_tokens: int,
+        context: int,
+        batch: int = 32,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stopped: Callable[[list[int]], bool] | None = None,
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[list[int]]:
+        """Continuations of `prompts`, in their order, as token ids without `end`.
+
+        A continuation ends with the token `end`, when `stopped` returns true for its ids, after `max_new_tokens`, or
+        when prompt and continuation have `context` tokens. A prompt that is empty or leaves no room gets none.
+
+        Args:
+            batch: largest number of sequences decoded together.
+            temperature: 0 for greedy decoding, else the logits are divided by it and a token is sampled.
+            seed: of the sampling. Each prompt has its own random numbers, determined by the seed and its index.
+            on_done: called with the number of finished prompts, after every `batch` of them and at the end.
+
+        Raises:
+            ValueError: if the temperature is negative.
+        """
+        if temperature < 0:
+            raise ValueError(f"temperature {temperature} is negative")
+        answers: list[list[int]] = [[] for _ in prompts]
+        lengths = [len(token_ids(prompt)) for prompt in prompts]
+        limits = [min(max_new_tokens, context - length) if length else 0 for length in lengths]
+        # Longest first: the first prompts then determine the size of the cache.
+        queue = deque(sorted((i for i, limit in enumerate(limits) if limit > 0), key=lambda i: -lengths[i]))
+        if not queue:
+            return answers
+        finished = reported = len(prompts) - len(queue)
+        cache = self._new_cache(min(batch, len(queue)), max(lengths[i] + limits[i] for i in queue))
+        active: dict[int, int] = {}  # cache row -> prompt
+        random = {i: np.random.Generator(np.random.Philox(key=[seed, i])) for i in queue} if temperature else {}
+
+        def choose(rows: Sequence[int], logits_BV: Tensor) -> None:
+            """Append a token to the answer in each of `rows`, and free the rows whose answers have ended."""
+            nonlocal finished, reported
+            if temperature:
+                uniform = [random[active[row]].random() for row in rows]
+                tokens = sample(logits_BV, temperature, uniform)
+            else:
+                tokens = logits_BV.argmax(-1)
+            for row, token in zip(rows, tokens.tolist(), strict=True):
+                answer = answers[active[row]]
+                if token != end:
+                    answer.append(token)
+                    if len(answer) < limits[active[row]] and not (stopped and stopped(answer)):
+                        continue
+                del active[row]
+                finished += 1
+                if on_done and (finished // batch > reported // batch or finished == len(prompts)):
+                    reported = finished
+                    on_done(finished)
+
+        while queue or active:
+            free = [row for row in range(cache.rows) if row not in active][: len(queue)]
+            if free and (len(free) * REFILL_SHARE >= cache.rows or len(free) == len(queue)):
+                chosen = [queue.popleft() for _ in free]
+                active |= dict(zip(free, chosen, strict=True))
+                choose(free, self._prefill(cache, free, [prompts[i] for i in chosen]))
+                continue  # an answer may have ended with its first token
+            if not queue and not self._packed and len(active) <= cache.rows // 2:
+                # torch computes idle rows too, so drop them once no prompt will fill them.
+                rows = sorted(active)
+                cache.keep(rows)
+                active = {new: active[old] for new, old in enumerate(rows)}
+            rows = sorted(active)
+            choose(rows, self._step(cache, rows, [answers[active[row]][-1] for row in rows]))
+        return answers
+
+    def _new_cache(self, rows: int, positions: int) -> Cache:
+        return Cache(self.model.config, rows, positions, self.device, self.dtype, self._packed is not None)
+
+    @torch.inference_mode()
+    def _prefill(self, cache: Cache, rows: Sequence[int], prompts: Sequence[Prompt]) -> Tensor:
+        """Logits [B, V] after each of B prompts, whose keys and values are stored in `rows` of the cache."""
+        ids = [token_ids(prompt) for prompt in prompts]
+        lengths = [len(tokens) for tokens in ids]
+        # In bf16, torch is faster for many rows, because it uses the processor's bf16 matrix instructions.
+        if self._packed and self.dtype == torch.float32:
+            for row, length in zip(rows, lengths, strict=True):
+                cache.lengths[row] = length
+            return cpu_decode.prefill(self._packed, cache.keys, cache.values, rows, prompts)
+        attend = cache.prefill_attention(rows, lengths, attention_among(prompts, self.dtype, self.device))
+        logits_BV: Tensor = self.model(
+            self._tensor([token for tokens in ids for token in tokens]),
+            torch.cat([torch.arange(length) for length in lengths]).to(self.device),
+            attend,
+            rows_M=self._tensor(lengths).cumsum(0) - 1,
+        )
+        return logits_BV
+
+    @torch.inference_mode()
+    def _step(self, cache: Cache, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Logits [B, V] after one more token in each of B `rows` of the cache."""
+        if self._packed:
+            positions = [cache.lengths[row] for row in rows]
+            for row in rows:
+                cache.lengths[row] += 1
+            return cpu_decode.decode(self._packed, cache.keys, cache.values, rows, tokens, positions)
+        token_of_row = dict(zip(rows, tokens, strict=True))
+        position_B, attend = cache.step_attention(rows)
+        logits_BV: Tensor = self.model(
+            self._tensor([token_of_row.get(row, 0) for row in range(cache.rows)]), position_B, attend
+        )
+        return logits_BV if len(rows) == cache.rows else logits_BV[self._tensor(rows)]
+
+    def _tensor(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64).to(self.device)
+
+
+def sample(logits_BV: Tensor, temperature: float, uniform: Sequence[float]) -> Tensor:
+    """A token for each row, int64 [B], drawn from softmax(logits / temperature) by one number in [0, 1) per row.
+
+    Inverts the cumulative distribution, in float64.
+    """
+    cumulative_BV = (logits_BV.double() / temperature).softmax(-1).cumsum(-1)
+    threshold_B1 = torch.tensor(uniform, dtype=torch.float64).to(logits_BV.device)[:, None] * cumulative_BV[:, -1:]
+    # right=True: the first token whose cumulative probability exceeds the threshold has a probability above 0.
+    return torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0].clamp(max=logits_BV.shape[-1] - 1)
