@@ -217,11 +217,6 @@ def packs_of_step(step: int, batch_packs: int) -> range:
     return range((step - 1) * batch_packs, step * batch_packs)
 
 
-def step_of_pack(index: int, batch_packs: int) -> int:
-    """The step (from 1) that trains on pack `index`: the inverse of `packs_of_step`."""
-    return index // batch_packs + 1
-
-
 def batch_of_step(
     packs: Packs,
     step: int,

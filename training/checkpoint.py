@@ -18,7 +18,6 @@ another number of workers. `snapshot` copies the state, and `write` may run in a
 from __future__ import annotations
 
 import contextlib
-import posixpath
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -31,14 +30,13 @@ from torch import Tensor
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from training.configs import TrainConfig
+from training.folders import MANIFEST, checkpoints
 from training.model import HrmText
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, gather_full, rank_and_world, shard_of
 
 FORMAT = 1
 """Version of the files; increased when they change incompatibly."""
-
-MANIFEST = "checkpoint.json"
 
 
 class CheckpointError(RunError):
@@ -113,25 +111,14 @@ def write(out: str, state: TrainingState, tensors: Tensors, tokenizer: str, keep
             save_file(named, aside / f"{file}.safetensors")
         (aside / "tokenizer.json").write_bytes(storage.read_bytes(tokenizer))
         (aside / MANIFEST).write_text(state.model_dump_json(indent=1) + "\n")
-    for outdated in folders(out)[:-keep]:
+    for outdated in checkpoints(out)[:-keep]:
         storage.remove(outdated)
     return Checkpoint(folder, state)
 
 
-def folders(out: str) -> list[str]:
-    """The complete checkpoints below a training folder, in order of steps."""
-    steps = [storage.join(out, name) for name in storage.folders(out) if name.startswith("step-")]
-    return [folder for folder in steps if storage.exists(storage.join(folder, MANIFEST))]
-
-
-def step_of(folder: str) -> int:
-    """The step in the name of a checkpoint's folder."""
-    return int(posixpath.basename(folder.rstrip("/")).removeprefix("step-"))
-
-
 def latest(out: str) -> Checkpoint | None:
     """The complete checkpoint with the highest step below `out`; None if there is none."""
-    complete = folders(out)
+    complete = checkpoints(out)
     return read(complete[-1]) if complete else None
 
 
@@ -142,7 +129,7 @@ def read(folder: str) -> Checkpoint:
         CheckpointError: if there is none, or its `checkpoint.json` is damaged or of another format.
     """
     if not storage.exists(storage.join(folder, MANIFEST)):
-        complete = folders(folder)
+        complete = checkpoints(folder)
         if not complete:
             raise CheckpointError(f"{folder}: no checkpoint there; name a training folder, or a step-... folder in one")
         folder = complete[-1]

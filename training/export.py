@@ -21,6 +21,7 @@ from pipelines.errors import InputError
 from pipelines.ledger import storage
 from pipelines.steps.encoding import ENVELOPE, PADDING
 from training import checkpoint
+from training.folders import MANIFEST
 from training.model import Block, HrmText, Matrix, ModelConfig
 
 TRANSFORMERS_MODULES = {"attn": "self_attn", "mlp": "mlp"}
@@ -110,9 +111,7 @@ def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool
 
 def is_transformers(folder: str) -> bool:
     """Whether a folder holds a model of transformers, as opposed to a checkpoint."""
-    return storage.exists(storage.join(folder, "config.json")) and not storage.exists(
-        storage.join(folder, checkpoint.MANIFEST)
-    )
+    return storage.exists(storage.join(folder, "config.json")) and not storage.exists(storage.join(folder, MANIFEST))
 
 
 def control_tokens(folder: str) -> tuple[dict[str, int], int, bool]:

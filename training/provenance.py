@@ -1,11 +1,10 @@
-"""Which run made a checkpoint's packs, which rows a training step read, and which steps and checkpoints read a row.
+"""Which run made a checkpoint's packs, and which rows did a training step read? (`row_use` has the way back.)
 
 The packs of a step follow from its number (training/batches.py), so nothing but the packs is needed to answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +16,12 @@ from pipelines.steps.pack import PACK, pack_files
 from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
 from training import checkpoint as checkpoints
 from training import journal
-from training.batches import Packs, batch_of_step, packs_of_step, step_of_pack
-from training.checkpoint import TrainingState
+from training.batches import Packs, batch_of_step, packs_of_step
 from training.export import is_transformers
+from training.folders import MANIFEST, trainings
+from training.folders import checkpoints as checkpoint_folders
 
 # ------------------------------------------------------------------------------------------ checkpoints, runs and packs
-
-
-def trainings(root: str) -> list[str]:
-    """The training folders below `root`, sorted."""
-    folder = storage.join(root, "training")
-    return [storage.join(folder, name) for name in storage.folders(folder)]
 
 
 def find_checkpoint(name: str, root: str) -> str:
@@ -39,11 +33,11 @@ def find_checkpoint(name: str, root: str) -> str:
     """
     if storage.is_folder(name):
         return name
-    newest = [folders[-1] for training in trainings(root) if (folders := checkpoints.folders(training))]
+    newest = [folders[-1] for training in trainings(root) if (folders := checkpoint_folders(training))]
     if name != "latest" or not newest:
         place = storage.join(root, "training")
         raise RunError(f"{name}: no such checkpoint; `winnow train latest --root {root}` makes one below {place}")
-    return max(newest, key=lambda folder: storage.modified(storage.join(folder, checkpoints.MANIFEST)))
+    return max(newest, key=lambda folder: storage.modified(storage.join(folder, MANIFEST)))
 
 
 def run_of(checkpoint: str, root: str) -> RecordedRun | None:
@@ -136,53 +130,3 @@ def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> di
             for pack, row in zip(pack_of_row, rows, strict=True)
         ],
     }
-
-
-# --------------------------------------------------------------------------------------------------- row to its steps
-
-
-def steps_of_packs(batch_packs: int, total_steps: int, packs: Sequence[int]) -> list[int]:
-    """The steps (from 1, sorted, each once) of a training that read any of `packs`.
-
-    packs: indices among the training packs in training order, i.e. in the order of `Packs(shards)`. A pack past the end
-    of the schedule is read by no step.
-    """
-    steps = {step_of_pack(index, batch_packs) for index in packs}
-    return sorted(step for step in steps if step <= total_steps)
-
-
-class RowUse(NamedTuple):
-    """What one training has done with a row."""
-
-    training: str  # folder
-    step: int  # of the latest checkpoint
-    total_steps: int
-    read_at: list[int]  # steps up to that checkpoint that read the row
-    to_read_at: list[int]  # later steps of the schedule that read it
-    checkpoints: list[str]  # folders of the checkpoints whose weights have seen the row
-
-
-def trainings_that_read(root: str, key: str, packs: Sequence[int]) -> list[RowUse]:
-    """What the trainings below `root` on the packs with step key `key` have done with a row.
-
-    packs: the packs that contain the row, as in `steps_of_packs`. A row is in one pack per epoch at most.
-    """
-    uses = []
-    for training in trainings(root):
-        last = checkpoints.latest(training)
-        if last is not None and last.state.run_key == key:
-            uses.append(_row_use(training, last.state, packs))
-    return uses
-
-
-def _row_use(training: str, state: TrainingState, packs: Sequence[int]) -> RowUse:
-    steps = steps_of_packs(state.config.batch_packs, state.total_steps, packs)
-    first = min(steps, default=state.total_steps + 1)
-    return RowUse(
-        training=training,
-        step=state.step,
-        total_steps=state.total_steps,
-        read_at=[step for step in steps if step <= state.step],
-        to_read_at=[step for step in steps if step > state.step],
-        checkpoints=[folder for folder in checkpoints.folders(training) if checkpoints.step_of(folder) >= first],
-    )

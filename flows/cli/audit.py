@@ -16,16 +16,15 @@ def why(
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
-    """Show what became of a row: the steps that kept it, or the one that dropped it, with reason and evidence, and the
-    packs and epochs that contain it.
+    """Show what became of a row: the steps that kept it, or the one that dropped it, with reason and evidence; and the
+    packs, training steps and checkpoints that contain it.
 
     Example: `winnow why gsm8k_train/gsm8k_train/17`
     """
     from flows.cli import render
-    from pipelines.audit.why import why as find_fate
-    from pipelines.ledger.runs import open_run
+    from flows.why import why as find_fate
 
-    fate = find_fate(open_run(root, run), row)
+    fate = find_fate(row, run, root)
     if as_json:
         return render.print_json(fate, exclude_none=True)
     with console_session(as_json) as console:

@@ -22,14 +22,16 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.prefect.scan import ScanAnswer
     from flows.prefect.train import TrainAnswer
     from flows.similar import SimilarAnswer
+    from flows.why import WhyAnswer
     from pipelines.audit.clusters import Cluster, Clusters
     from pipelines.audit.diff import RunDiff
     from pipelines.audit.verify import Verified
-    from pipelines.audit.why import Place, RowFate, StepFate
+    from pipelines.audit.why import Place, StepFate
     from pipelines.plan import Plan, PlannedInput
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
     from training.evaluation.significance import Contrast
+    from training.row_use import RowUse
 
 MAX_TEXT_CHARS = 2000
 """Characters of a row's text that are printed."""
@@ -199,11 +201,12 @@ def _short(number: float) -> str:
 # Audit
 
 
-def why_lines(fate: RowFate) -> Iterator[str]:
-    """The fate of a row: a line for each step, then its texts."""
+def why_lines(fate: WhyAnswer) -> Iterator[str]:
+    """The fate of a row: a line for each step, the trainings that read it, then its texts."""
     for entry in fate.history:
         yield f"  {entry.step:<20}{fate_text(entry)}"
         yield from (f"  {'':<20}{place}" for place in _place_lines(entry.places or ()))
+    yield from (line for use in fate.trainings for line in _use_lines(use))
     for name, text in (("instruction", fate.instruction), ("response", fate.response)):
         yield f"\n[bold]{name}[/bold]\n{shorten(text)}"
 
@@ -217,7 +220,8 @@ def fate_text(entry: StepFate) -> str:
     if entry.verdict == "trained":
         return f"in the training data {_times(entry.draws or 0)}{truncated}"
     if entry.verdict == "held_out":
-        return f"held out for validation{truncated}"
+        drawn = "" if entry.places else ", but in no validation pack (the sampling rules leave it out)"
+        return f"held out for validation{drawn}{truncated}"
     if entry.verdict == "unused":
         return f"unused  [red]{escape(str(entry.reason))}[/red]"
     if entry.verdict == "not_drawn":
@@ -233,6 +237,26 @@ def _place_lines(places: Iterable[Place]) -> Iterator[str]:
     for place in places:
         where = "validation packs" if place.split == "validation" else f"epoch {place.epoch}"
         yield f"{where}, pack {count(place.pack)}, {escape(place.file)}"
+
+
+def _use_lines(use: RowUse) -> Iterator[str]:
+    """What one training has done with a row."""
+    yield f"  {'training':<20}{escape(use.training)}, step {count(use.step)} of {count(use.total_steps)}"
+    if use.read_at:
+        yield f"  {'':<20}read at {_steps(use.read_at)}"
+    if use.to_read_at:
+        yield f"  {'':<20}to be read at {_steps(use.to_read_at)}"
+    if not use.read_at and not use.to_read_at:
+        yield f"  {'':<20}not read: its packs come after the last step"
+    if use.checkpoints:
+        names = ", ".join(path.rstrip("/").rpartition("/")[2] for path in use.checkpoints)
+        yield f"  {'':<20}in the weights of {escape(names)}"
+    elif use.read_at or use.to_read_at:
+        yield f"  {'':<20}in the weights of no checkpoint yet"
+
+
+def _steps(steps: Sequence[int]) -> str:
+    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(count, steps))}"
 
 
 def similar_lines(answer: SimilarAnswer) -> Iterator[str]:

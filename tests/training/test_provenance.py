@@ -19,7 +19,8 @@ from pipelines.recipe import load
 from tests.steps import record_run
 from training import loop
 from training.batches import Packs, batch_of_step, packs_of_step
-from training.provenance import find_packs, steps_of_packs, trace, trainings_that_read
+from training.provenance import find_packs, trace
+from training.row_use import steps_of_packs, trainings_that_read
 
 RECIPE = """
 name: traced
@@ -110,9 +111,9 @@ def test_the_steps_that_read_a_row_are_those_whose_batch_has_it(trained: tuple[s
         assert steps_of_packs(4, len(batches), places) == expected
         (use,) = trainings_that_read(root, packed.key, places)  # the training has had three steps, and ends there
         assert use.training == out and (use.step, use.total_steps) == (3, 3)
-        assert use.read_at == [step for step in expected if step <= 3] and use.to_read_at == []
-        contained = [f"{out}/step-{step:08d}" for step in (2, 3) if use.read_at and step >= use.read_at[0]]
-        assert use.checkpoints == contained
+        assert use.read_at == tuple(step for step in expected if step <= 3) and use.to_read_at == ()
+        steps = [step for step in (2, 3) if use.read_at and step >= use.read_at[0]]
+        assert use.checkpoints == tuple(f"{out}/step-{step:08d}" for step in steps)
     assert trainings_that_read(root, "other packs", [0]) == []
 
 
@@ -137,7 +138,7 @@ def test_a_row_of_later_steps_is_not_in_todays_checkpoint(trained: tuple[str, st
     with pytest.raises(Stop):
         loop.train(packed.shards, packed.tokenizer, config, str(tmp_path / "training/two"), packed.key, stop)
     (use,) = trainings_that_read(str(tmp_path), packed.key, [7, 9, 21])  # packs of steps 2, 3 and 6
-    assert (use.read_at, use.to_read_at, use.step) == ([2, 3], [6], 4)
+    assert (use.read_at, use.to_read_at, use.step) == ((2, 3), (6,), 4)
     assert [Path(folder).name for folder in use.checkpoints] == ["step-00000002", "step-00000004"]
 
 

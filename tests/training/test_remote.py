@@ -13,6 +13,7 @@ from pipelines.ledger import storage
 from training import checkpoint, journal, loop
 from training.configs import TrainConfig
 from training.export import from_transformers, to_transformers
+from training.folders import checkpoints
 from training.inference.generate import load_text_generator
 from training.model import ModelConfig
 from training.provenance import find_checkpoint
@@ -52,7 +53,7 @@ def run(shards, tokenizer, tmp_path_factory, root: str) -> tuple[Path, str]:
 
 def test_the_checkpoints_are_the_same_bytes(run: tuple[Path, str]) -> None:
     local, remote = run
-    assert checkpoint.folders(remote) == [f"{remote}/step-{step:08d}" for step in (4, 6)]
+    assert checkpoints(remote) == [f"{remote}/step-{step:08d}" for step in (4, 6)]
     for path in sorted((local / "step-00000006").iterdir()):
         assert storage.read_bytes(f"{remote}/step-00000006/{path.name}") == path.read_bytes(), path.name
 

@@ -1,0 +1,27 @@
+"""Which trainings and checkpoints are there? Their folders, found without importing torch."""
+
+from __future__ import annotations
+
+import posixpath
+
+from pipelines.ledger import storage
+
+MANIFEST = "checkpoint.json"
+"""The file of a checkpoint that is written last: a folder that has it is complete."""
+
+
+def trainings(root: str) -> list[str]:
+    """The training folders below `root`, sorted."""
+    folder = storage.join(root, "training")
+    return [storage.join(folder, name) for name in storage.folders(folder)]
+
+
+def checkpoints(training: str) -> list[str]:
+    """The folders of the complete checkpoints of a training, in order of steps."""
+    folders = [storage.join(training, name) for name in storage.folders(training) if name.startswith("step-")]
+    return [folder for folder in folders if storage.exists(storage.join(folder, MANIFEST))]
+
+
+def step_of(checkpoint: str) -> int:
+    """The step in the name of a checkpoint's folder."""
+    return int(posixpath.basename(checkpoint.rstrip("/")).removeprefix("step-"))
