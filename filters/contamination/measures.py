@@ -89,17 +89,19 @@ def _is_digit(stream, left, right, row, t):  # type: ignore[no-untyped-def]
     return c >= 48 and c <= 57
 
 
+# The kernels below take arrays and numbers of one pair, not the tuples `stream` and `ix`. Passing a tuple of arrays to
+# a function costs as much as measuring a pair.
+
+
 @kernel
-def _mark_runs(pairs, n, runs, stream, ix, mark, gram):  # type: ignore[no-untyped-def]
+def _mark_runs(runs, first, stop, hashes, row_end, tokens, origin, size, mark, gram):  # type: ignore[no-untyped-def]
     """Mark the part's tokens that lie in long runs, and in `gram` the tokens at which a shared 8-gram begins.
 
     Rules of n-grams read the runs as they were found: an alignment may part one run to join two others. Returns the
     length of the longest.
     """
-    row, p = pairs[n, PAIR_ROW], pairs[n, PAIR_PART]
-    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
     longest = 0
-    for r in range(pairs[n, PAIR_RUN_START], pairs[n, PAIR_RUN_END]):
+    for r in range(first, stop):
         i, q, length = runs[r, RUN_TOKEN], runs[r, RUN_INDEX_TOKEN], runs[r, RUN_LENGTH]
         longest = max(longest, length)
         level = 0
@@ -116,8 +118,8 @@ def _mark_runs(pairs, n, runs, stream, ix, mark, gram):  # type: ignore[no-untyp
         if length >= UNSKIPPED_TOKENS:
             # On beyond the run, over up to MAX_SKIPS tokens that differ, to the last token that is equal.
             skips, t, last = 0, length, length
-            while skips <= MAX_SKIPS and i + t < stream.offsets[row + 1] and q + t < origin + size:
-                if stream.hash[i + t] == ix.tokens[q + t]:
+            while skips <= MAX_SKIPS and i + t < row_end and q + t < origin + size:
+                if hashes[i + t] == tokens[q + t]:
                     last = t + 1
                 else:
                     skips += 1
@@ -129,13 +131,11 @@ def _mark_runs(pairs, n, runs, stream, ix, mark, gram):  # type: ignore[no-untyp
 
 
 @kernel
-def _mark_aligned(pairs, n, aligned, ix, mark):  # type: ignore[no-untyped-def]
+def _mark_aligned(aligned, first, stop, origin, size, mark):  # type: ignore[no-untyped-def]
     """Mark the part's tokens in aligned runs. Returns the span: its first token in the stream, and its end.
 
     The span holds all runs of an alignment, or, where runs lie scattered over a long text, those near the longest.
     """
-    p, first, stop = pairs[n, PAIR_PART], pairs[n, PAIR_ALIGNED_START], pairs[n, PAIR_ALIGNED_END]
-    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
     best = first
     for r in range(first, stop):
         length = aligned[r, ALIGNED_LENGTH]
@@ -157,42 +157,55 @@ def _mark_aligned(pairs, n, aligned, ix, mark):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _swapped(pairs, n, aligned, start, end, longest, stream, left, right, decisive, ix):  # type: ignore[no-untyped-def]
-    """The most bits of a word of the part that other words replace; whether no number or negation was put in."""
-    row, p, first = pairs[n, PAIR_ROW], pairs[n, PAIR_PART], pairs[n, PAIR_ALIGNED_START]
-    stop = pairs[n, PAIR_ALIGNED_END]
-    origin, size = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p]
-    swapped, nothing_put_in = 0.0, True
-    # Between two neighbouring runs of the span: text tokens put in, index tokens left out.
+def _swapped(  # type: ignore[no-untyped-def]
+    aligned, first, stop, start, end, is_whole, row_start, row_end, weight, origin, size
+):
+    """The most bits of a word of the part that other words of the text replace. is_whole: one run holds all of it."""
+    swapped = 0.0
+    # Between two neighbouring runs of the span: index tokens left out where text tokens were put in.
     for r in range(first, stop - 1):
         i = aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH]
-        q = aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH]
         following = aligned[r + 1, ALIGNED_TOKEN]
-        if i < start or following >= end or longest == size:
+        if i < start or following >= end or is_whole:
             continue
         if following < i:  # runs in another order than the part's are no alignment
             swapped = NOT_ALIGNED_BITS
             continue
-        for t in range(i, following):
-            nothing_put_in &= not _is_digit(stream, left, right, row, t)
-            for word in decisive:
-                nothing_put_in &= stream.hash[t] != word
         if following > i:
-            for t in range(q, aligned[r + 1, ALIGNED_INDEX_TOKEN]):
-                swapped = max(swapped, ix.weight[t])
+            for t in range(
+                aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH], aligned[r + 1, ALIGNED_INDEX_TOKEN]
+            ):
+                swapped = max(swapped, weight[t])
     # The same before the first and after the last token of the part, where the row has text there.
     head, tail = origin + size, origin
     for r in range(first, stop):
         if aligned[r, ALIGNED_TOKEN] >= start and aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH] <= end:
             q = aligned[r, ALIGNED_INDEX_TOKEN]
             head, tail = min(head, q), max(tail, q + aligned[r, ALIGNED_LENGTH])
-    if start > stream.offsets[row]:
+    if start > row_start:
         for t in range(origin, head):
-            swapped = max(swapped, ix.weight[t])
-    if end < stream.offsets[row + 1]:
+            swapped = max(swapped, weight[t])
+    if end < row_end:
         for t in range(tail, origin + size):
-            swapped = max(swapped, ix.weight[t])
-    return swapped, nothing_put_in
+            swapped = max(swapped, weight[t])
+    return swapped
+
+
+@kernel
+def _adds_number(aligned, first, stop, start, end, row, stream, left, right, decisive):  # type: ignore[no-untyped-def]
+    """Whether a digit, number word or negation of the text stands between two runs of the span."""
+    for r in range(first, stop - 1):
+        i = aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH]
+        following = aligned[r + 1, ALIGNED_TOKEN]
+        if i < start or following >= end:
+            continue
+        for t in range(i, following):
+            if _is_digit(stream, left, right, row, t):
+                return True
+            for word in decisive:
+                if stream.hash[t] == word:
+                    return True
+    return False
 
 
 @kernel
@@ -202,19 +215,24 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: 
     spans = np.zeros((len(pairs), 2), np.int64)
     most = longest_part(ix.part_start)
     mark, gram = np.zeros(most, np.uint8), np.zeros(most, np.uint8)
+    hashes, tokens, weights = stream.hash, ix.tokens, ix.weight
     for n in range(len(pairs)):
         row, p = pairs[n, PAIR_ROW], pairs[n, PAIR_PART]
+        first, stop = pairs[n, PAIR_ALIGNED_START], pairs[n, PAIR_ALIGNED_END]
+        row_start, row_end = stream.offsets[row], stream.offsets[row + 1]
         origin, size, ask = ix.part_start[p], ix.part_start[p + 1] - ix.part_start[p], ix.ask[p]
         for t in range(size):
             mark[t], gram[t] = 0, 0
-        longest = _mark_runs(pairs, n, runs, stream, ix, mark, gram)
-        start, end = _mark_aligned(pairs, n, aligned, ix, mark)
+        longest = _mark_runs(
+            runs, pairs[n, PAIR_RUN_START], pairs[n, PAIR_RUN_END], hashes, row_end, tokens, origin, size, mark, gram
+        )
+        start, end = _mark_aligned(aligned, first, stop, origin, size, mark)
         spans[n, SPAN_START], spans[n, SPAN_END] = start, end
         counts[n, SPAN_TOKENS] = end - start
         # One pass over the part's tokens: the weight found in its body and in its last sentence, and the counts.
         body_total, ask_total, body_found, ask_found, numbers = 0.0, 0.0, 0.0, 0.0, True
         for t in range(size):
-            weight = ix.weight[origin + t] if ix.kind[p] == QUESTION else 1.0
+            weight = weights[origin + t] if ix.kind[p] == QUESTION else 1.0
             if t < ask:
                 body_total += weight
             else:
@@ -233,16 +251,19 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: 
             counts[n, COVER20] += (mark[t] & _IN_20) != 0
             counts[n, GRAMS8] += gram[t]
         counts[n, TOKENS], counts[n, LONGEST] = size, longest
-        counts[n, ROW_TOKENS] = stream.offsets[row + 1] - stream.offsets[row]
-        swapped, nothing_put_in = _swapped(pairs, n, aligned, start, end, longest, stream, left, right, decisive, ix)
+        counts[n, ROW_TOKENS] = row_end - row_start
+        is_whole = longest == size
+        if numbers and not is_whole and stop - first > 1:
+            numbers = not _adds_number(aligned, first, stop, start, end, row, stream, left, right, decisive)
         shares[n, COVER] = (body_found + ask_found) / max(body_total + ask_total, 1e-6)
         shares[n, BODY] = body_found / body_total if body_total > 0 else 0.0
         shares[n, ASK] = ask_found / ask_total if ask_total > 0 else 1.0
-        shares[n, NUMBERS] = 1.0 if numbers and nothing_put_in else 0.0
+        shares[n, NUMBERS] = 1.0 if numbers else 0.0
         shares[n, BITS] = body_found + ask_found
-        exact = longest == size and stream.split[row] == size and start == stream.offsets[row]
-        shares[n, EXACT] = 1.0 if exact else 0.0
-        shares[n, SWAPPED] = swapped
+        shares[n, EXACT] = 1.0 if is_whole and stream.split[row] == size and start == row_start else 0.0
+        shares[n, SWAPPED] = _swapped(
+            aligned, first, stop, start, end, is_whole, row_start, row_end, weights, origin, size
+        )
     return shares, counts, spans
 
 

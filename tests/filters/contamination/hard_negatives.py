@@ -100,7 +100,7 @@ FRAMES = (
 )  # fmt: skip
 
 PROSE = (
-    "You are a helpful, respectful and honest assistant. Always answer as helpfully as is_applicable, while being safe. If a question on the {noun} does not make any sense, explain why instead of answering something not correct.",
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. If a question on the {noun} does not make any sense, explain why instead of answering something not correct.",
     "The mitochondrion is often called the powerhouse of the cell. {name} drew one on a {noun}, and photosynthesis on the {other} beside it, where light, water and carbon dioxide become sugar and oxygen.",
     "According to the census of {year}, there were {n},{m} people residing in {place}. The population density was {m} per square mile, and {n} percent of households kept a {noun}.",
     "In the first quarter, {place} took the lead with a {n}-yard field goal. In the second, {name} scored from {m} yards, and the {noun} stood at half-time.",
