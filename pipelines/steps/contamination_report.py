@@ -59,10 +59,10 @@ REPORT = pa.schema(
         pa.field("dropped", pa.bool_(), False),
     ]
 )
-"""A hit. score: the share of the item's weight in the row, 0 to 1. rules: the rules that flag it. longest: tokens of the
-longest shared run. start, end: characters of the span in `field`; span: its text, shortened; before, after: the text
-around it. asked: the item's question, or its passage if that was found, shortened. dropped: whether the step removed
-the row."""
+"""A hit. score: the share of the item's weight in the row, 0 to 1. rules: the rules that flag it. longest: tokens of
+the longest shared run. start, end: characters of the span in `field`; span: its text, shortened; before, after: the
+text around it. asked: the item's question, or its passage if that was found, shortened. dropped: whether the step
+removed the row."""
 
 
 def describe(index: Index, records: pa.Table, hits: pa.Table) -> pa.Table:

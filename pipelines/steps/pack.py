@@ -1,9 +1,10 @@
-"""Packs: each epoch's draw, laid into rows of `context - 1` token slots, in the Arrow files that training maps.
+"""Which sequences share a pack? Each epoch's draw, packed into rows of `context - 1` slots, in files that training
+maps.
 
-A sequence takes one slot less than it has tokens, since its last token is only ever predicted. The shuffled order of an
-epoch is cut into windows of some four million slots; within a window the longest sequences are placed first, each in
-the pack with the least room that it fits (best fit decreasing), and the packs are shuffled again, so that nothing about
-a pack's place tells how long its sequences are. Packs are cut before anyone knows how many workers will read them.
+A sequence takes one slot less than it has tokens, since its last token is only predicted. The shuffled order of an
+epoch is cut into windows of some four million slots. Within a window the longest sequences are placed first, each into
+the pack with the least room that it fits (best fit decreasing). Then the packs are shuffled, so that a pack's position
+does not depend on the lengths of its sequences. Packs do not depend on the number of workers that will read them.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
 
 WINDOW_SLOTS = 1 << 22
-"""Slots that are packed together: a thousand packs of 4,096, so that the one that stays part-filled costs 0.1 %, while
-a sequence moves by no more than twenty batches of upstream's size."""
+"""Slots that are packed together: a thousand packs of 4,096. The one pack that stays partly filled costs 0.1 %, and a
+sequence moves by at most twenty batches of upstream's size."""
 
 FILE_SLOTS = 1 << 25
 """Slots in one file, some 64 MiB of 16-bit ids."""
@@ -44,8 +45,8 @@ Ints = npt.NDArray[np.int64]
 def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
     """Draw `settings.epochs` epochs of the tokens and pack them: Arrow files whose rows are packs, epoch 0 first.
 
-    Rows that are held out for validation (see `sampling.held_out`) are in no epoch: what the first would have drawn of
-    them is in files of its own, the last. So their loss is of the same mixture as training's.
+    Rows held out for validation (see `sampling.held_out`) are in no epoch. Those that the first epoch would have drawn
+    are packed into files of their own, so the validation loss is of the same mixture as training's.
 
     Columns: tokens list<uint16 or uint32>, each sequence's instruction ids and then its response ids, one sequence
     after another; instruction_lengths and response_lengths list<int32>; ids list<string>. The schema's metadata has
@@ -107,7 +108,7 @@ def lay_and_write(
     seed: int,
     file_slots: int = FILE_SLOTS,
 ) -> list[Part]:
-    """The work of `pack`: lengths by shard, one plan for all, then files of about `file_slots` slots side by side."""
+    """The work of `pack`: lengths by shard, one plan for all shards, then files of about `file_slots` slots each."""
     bpe = load(tokenizer)
     measuring = functools.partial(_measure, settings.validation, tuple(bpe.special.values()))
     measures = [part.file("lengths").path for part in context.map(measuring, shards, phase="measure")]
@@ -136,8 +137,8 @@ def _measure(share: float, control: Sequence[int], shard: TableRef, target: Targ
 # ---- the plan: which sequences share a pack --------------------------------------------------------------------------
 
 
-class Layout(NamedTuple):
-    """An epoch in the order it is written. position: into the pool; pack: 0 and up, never falling. Both [sequences]."""
+class EpochLayout(NamedTuple):
+    """An epoch in the order it is written. position: into the pool; pack: from 0, ascending. Both [sequences]."""
 
     position: Rows
     pack: Ints
@@ -154,7 +155,7 @@ def _plan(
         raise CheckFailed(f"there is nothing to pack: {why}; see `sampling.context` and the report")
     capacity = settings.context - 1
     per_file = max(1, file_slots // capacity)
-    held = np.concatenate([table["held_out"].to_numpy() for table in tables])[rows.row]
+    held_out_rows = np.concatenate([table["held_out"].to_numpy() for table in tables])[rows.row]
     draws = np.zeros(len(rows.row), np.uint32)
     layouts: list[TableRef] = []
 
@@ -179,15 +180,15 @@ def _plan(
     validation: Rows = np.empty(0, np.uint32)
     for epoch, drawn in enumerate(draw(rows.counts, rows.rules, seed, settings.epochs)):
         if epoch == 0:
-            validation = drawn[held[drawn]]
-        trained = drawn[~held[drawn]]
+            validation = drawn[held_out_rows[drawn]]
+        trained = drawn[~held_out_rows[drawn]]
         if not len(trained):
             raise CheckFailed(f"epoch {epoch} has nothing to train on: {len(drawn)} rows drawn, all held out")
         np.add.at(draws, trained, 1)
         write(trained, "train", epoch, epoch)
     if len(validation):
         write(validation, "validation", 0, settings.epochs)
-    counts["held_out"] = int(np.count_nonzero(held))
+    counts["held_out"] = int(np.count_nonzero(held_out_rows))
     fates = _write_fates(step_folder, tables, settings, rows, draws)
     return Part(files={"layouts": tuple(layouts), ROW_FATES: fates}, counts=counts | coverage(rows, draws))
 
@@ -215,25 +216,25 @@ def _write_fates(
 
 def lay(
     drawn: Rows, rows: Pool, capacity: int, generator: np.random.Generator, window_slots: int = WINDOW_SLOTS
-) -> Layout:
-    """Pack one epoch's draw (positions into `rows`), window by window; `generator` shuffles the packs of each."""
+) -> EpochLayout:
+    """Pack one epoch's draw (positions into `rows`), window by window; `generator` shuffles the packs of a window."""
     slots = rows.instruction[drawn].astype(np.int64) + rows.response[drawn] - 1
     position = np.empty_like(drawn)
     pack_of = np.empty(len(drawn), np.int64)
     before = 0
     for start, stop in _windows(slots, window_slots):
-        here = slots[start:stop]
-        placed, packs = best_fit(here, np.argsort(-here, kind="stable"), capacity)
+        window = slots[start:stop]
+        placed, packs = best_fit(window, np.argsort(-window, kind="stable"), capacity)
         number = generator.permutation(packs)[placed]
         order = np.argsort(number, kind="stable")
         position[start:stop] = drawn[start:stop][order]
         pack_of[start:stop] = number[order] + before
         before += packs
-    return Layout(position, pack_of)
+    return EpochLayout(position, pack_of)
 
 
 def _windows(slots: Ints, window_slots: int) -> Iterator[tuple[int, int]]:
-    """Cut an epoch into windows of about equally many slots, each near `window_slots`."""
+    """Cut an epoch into windows of about equal size, each near `window_slots` slots."""
     reach = np.cumsum(slots)
     windows = max(1, round(int(reach[-1]) / window_slots))
     ends = np.searchsorted(reach, [int(reach[-1]) * (index + 1) // windows for index in range(windows)]) + 1
@@ -243,44 +244,46 @@ def _windows(slots: Ints, window_slots: int) -> Iterator[tuple[int, int]]:
 
 @kernel
 def best_fit(slots: Ints, order: Ints, capacity: int) -> tuple[Ints, int]:
-    """Place sequences, in the `order` given, each into the open pack with the least room that it fits, else a new one.
+    """Place sequences in the `order` given, each into the open pack with the least room that it fits, or into a new
+    one.
 
     slots: int64 [sequences], each at most `capacity`. Returns each sequence's pack (int64 [sequences]) and the number
-    of packs. Of packs with equal room the latest takes it, so the result depends on nothing but the arguments.
+    of packs. Among packs with equal room the newest is taken, so the result depends on the arguments alone.
     """
     pack_of = np.empty(len(slots), np.int64)
-    room = np.empty(len(slots), np.int64)
-    # Packs with the same room are a linked list; a bit per room says whether its list has any, 64 rooms to a word.
+    # Packs with the same room form a linked list. One bit per room tells whether its list has any, 64 rooms to a word,
+    # so the least room that fits is found by a scan over words instead of rooms.
     newest = np.full(capacity + 1, -1, np.int64)
     older = np.empty(len(slots), np.int64)
-    some = np.zeros(capacity // 64 + 1, np.uint64)
+    has_packs = np.zeros(capacity // 64 + 1, np.uint64)
     one = np.uint64(1)
     packs = 0
     for item in order:
         need = slots[item]
         word = need >> 6
-        bits = some[word] >> np.uint64(need & 63) << np.uint64(need & 63)
-        while bits == 0 and word + 1 < len(some):
+        bits = has_packs[word] >> np.uint64(need & 63) << np.uint64(need & 63)
+        while bits == 0 and word + 1 < len(has_packs):
             word += 1
-            bits = some[word]
+            bits = has_packs[word]
         if bits == 0:
-            chosen, left = packs, capacity
+            chosen, free = packs, capacity  # no open pack has room: open one
             packs += 1
         else:
-            left = word << 6
+            free = word << 6
             while not bits & one:
                 bits >>= one
-                left += 1
-            chosen = newest[left]
-            newest[left] = older[chosen]
-            if newest[left] < 0:
-                some[word] &= ~(one << np.uint64(left & 63))
-        left -= need
+                free += 1
+            # Take the newest pack with this room off its list.
+            chosen = newest[free]
+            newest[free] = older[chosen]
+            if newest[free] < 0:
+                has_packs[word] &= ~(one << np.uint64(free & 63))
+        # Put it on the list of the room that it has now.
+        free -= need
         pack_of[item] = chosen
-        room[chosen] = left
-        older[chosen] = newest[left]
-        newest[left] = chosen
-        some[left >> 6] |= one << np.uint64(left & 63)
+        older[chosen] = newest[free]
+        newest[free] = chosen
+        has_packs[free >> 6] |= one << np.uint64(free & 63)
     return pack_of, packs
 
 
@@ -329,10 +332,11 @@ def pack_files(packs: Manifest) -> tuple[TableRef, ...]:
 def gather(
     paths: Sequence[str], counts: Sequence[int], rows: Ints, instruction: Ints, response: Ints, vocab_size: int
 ) -> tuple[npt.NDArray[np.uint16 | np.uint32], pa.StringArray]:
-    """Collect token rows from mapped shards, in the order of `rows`: one copy, of the tokens asked for and no more.
+    """Collect token rows from mapped shards, in the order of `rows`, with one copy of the tokens asked for.
 
     paths, counts: the token shards and their rows. rows: row numbers over all shards; instruction, response: how many
-    tokens of each to take. All int64 [sequences]. Returns the tokens, instruction and response by turns, and the ids.
+    tokens of each to take. All int64 [sequences]. Returns the tokens (each sequence's instruction, then its response)
+    and the ids.
     """
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
     tokens = np.empty(starts[-1], token_type(vocab_size))
@@ -365,7 +369,7 @@ def _copy(
     lengths: Ints,
     out: npt.NDArray[np.uint16 | np.uint32],
 ) -> None:
-    """The first `lengths[i]` values of list `rows[i]` to `out[places[i]:]`, for every i."""
+    """Copy the first `lengths[i]` values of list `rows[i]` to `out[places[i]:]`, for every i."""
     for index in range(len(rows)):
         start, place = offsets[rows[index]], places[index]
         for step in range(lengths[index]):

@@ -1,12 +1,12 @@
-"""Which rows an epoch draws, and in which order: HRM-Text's sampler (sapientinc/data_io, `sample_tokenized`).
+"""Which rows does an epoch draw, and in which order? HRM-Text's sampler (sapientinc/data_io, `sample_tokenized`).
 
-An epoch is a draw, not a pass: each file gives `min(max_per_file, rows) * repeat` rows per epoch, by walking a
-permutation of its rows that goes on where the last epoch stopped. The same rows in the same order as upstream for the
-same lengths and seed, but for two of its defects: a response cut to a single token is left out (upstream keeps it, and
-it has nothing to train on), and `repeat` on a small corpus does not overflow.
+An epoch is a draw, not a pass. Each file gives `min(max_per_file, rows) * repeat` rows per epoch: it walks a
+permutation of its rows, and each epoch continues where the last one stopped. For the same lengths and seed the draw has
+the same rows in the same order as upstream's, except for two of its defects: a response cut to a single token is left
+out (upstream keeps it, although there is nothing to train on), and `repeat` on a small corpus does not overflow.
 
-A file is what upstream has a folder for: a source's name and the file part of a record's id, `<source>/<file>`. Files
-are taken in the order of their names with `/` written as `__`, which is the name of upstream's folder.
+A file corresponds to one of upstream's folders: a source's name and the file part of a record's id, `<source>/<file>`.
+Files are sorted by their names with `/` written as `__`, which is the name of upstream's folder.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from dedup.kernel import kernel
 from pipelines.recipe import Group, Sampling
 
 MIN_RESPONSE = 2
-"""Tokens of the shortest response that can be trained on: its first is predicted from the instruction's last, its
-second from its first."""
+"""Tokens of the shortest response that can be trained on: the first token is predicted from the instruction's last one,
+the second from the first."""
 
 ALL = Group(prefix="")
-"""The rule of a file that no group matches: all its rows, once an epoch, long ones cut."""
+"""The rule of a file that matches no group: all its rows, once per epoch, long responses cut."""
 
 ID = r"^(?P<file>[^/]+/.+?)/(?:0|[1-9]\d*)(?:/[^/]*)?$"
-"""How a record's id names its file. A variant may be a number too, so the file ends at the first number that could be
-a row's: file `7` in a folder `en` would be taken for row 7 of `en`, but `0007` or `part-7` are no rows."""
+"""How a record's id names its file. A variant may be a number as well, so the file ends at the first number that could
+be a row's: file `7` in a folder `en` reads as row 7 of `en`, while `0007` and `part-7` cannot be rows."""
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.unsignedinteger]
@@ -39,27 +39,27 @@ Rows = npt.NDArray[np.unsignedinteger]
 
 
 def draw(rows: Sequence[int], groups: Sequence[Group], seed: int, epochs: int) -> Iterator[Rows]:
-    """Yield each epoch's draw, in training order: positions into the files' rows, laid one file after another.
+    """Yield each epoch's draw, in training order: positions into the rows of all files, one file after another.
 
-    rows: how many rows each file has to give, files in sorted order. groups: each file's rule.
+    rows: usable rows of each file, files in sorted order. groups: each file's rule.
 
-    One Philox generator makes every choice, in upstream's order: in each epoch, file by file, a new permutation
-    whenever the file has none or has used it up; after the last file a permutation of all that was drawn. Memory:
-    4 bytes per row that a file's permutation still has to give, and 16 per row drawn in an epoch while it is shuffled
-    (twice that from 2**32 rows on).
+    One Philox generator makes every choice, in upstream's order: in each epoch, file by file, a new permutation if the
+    file has none or has used it up; after the last file, a permutation of everything drawn. Memory: 4 bytes per row
+    that a file's permutation still holds, and 16 per row drawn in an epoch while it is shuffled (twice that from 2**32
+    rows on).
     """
     generator = np.random.Generator(np.random.Philox(seed))
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(rows, np.int64))])
     kind = np.uint32 if starts[-1] < 1 << 32 else np.uint64
     ahead: dict[int, Rows] = {}
-    wanted = [wish(rule, count) for rule, count in zip(groups, rows, strict=True)]
+    wanted = [rows_per_epoch(rule, count) for rule, count in zip(groups, rows, strict=True)]
     for epoch in range(epochs):
         drawn: list[Rows] = [np.empty(0, kind)]
         for file, (count, want) in enumerate(zip(rows, wanted, strict=True)):
             while want:
                 if not len(ahead.get(file, ())):
                     order = generator.permutation(np.arange(count, dtype=kind))
-                    # What the later epochs cannot reach need not be remembered: of a large file, a cap leaves little.
+                    # Later epochs cannot reach the rest of the permutation: with a cap, most of a large file's.
                     ahead[file] = order[: want + (epochs - 1 - epoch) * wanted[file]].copy()
                 part = ahead[file][:want]
                 ahead[file] = ahead[file][len(part) :]
@@ -69,7 +69,7 @@ def draw(rows: Sequence[int], groups: Sequence[Group], seed: int, epochs: int) -
         yield together[generator.permutation(np.arange(len(together), dtype=kind))]
 
 
-def wish(rule: Group, rows: int) -> int:
+def rows_per_epoch(rule: Group, rows: int) -> int:
     """Rows that a file of `rows` usable rows gives to each epoch."""
     return (rows if rule.max_per_file is None else min(rule.max_per_file, rows)) * rule.repeat
 
@@ -77,10 +77,10 @@ def wish(rule: Group, rows: int) -> int:
 def fit(
     instruction: npt.NDArray[np.integer], response: npt.NDArray[np.integer], context: int, cut: npt.NDArray[np.bool_]
 ) -> tuple[Ints, npt.NDArray[np.uint8]]:
-    """How many response tokens of each row the context has room for, and what is wrong with rows that cannot be used.
+    """How many response tokens of each row fit into the context, and why a row cannot be used.
 
-    instruction, response: tokens, with envelope and end token; cut: whether a response too long is cut (its end token
-    is lost, so that the model does not learn to stop there) or its row left out. All [rows]. Returns the response
+    instruction, response: tokens, with envelope and end token. cut: whether a response that is too long is cut (its end
+    token is lost, so the model does not learn to stop there) or its row left out. All [rows]. Returns the response
     lengths (int64) and an index into FAULTS (0 = usable).
     """
     room = context - np.minimum(instruction, context).astype(np.int64)
@@ -90,11 +90,11 @@ def fit(
 
 
 FAULTS = ("", "response_too_short", "instruction_fills_context", "longer_than_context")
-"""Why a row is never drawn. A row that is not of any use in this context may be in another: its tokens stay."""
+"""Why a row is never drawn. The row's tokens stay: it may be usable in another context."""
 
 
 def rule_of(name: str, groups: Sequence[Group]) -> Group:
-    """The first of `groups` whose prefix a file's name starts with; `/` and `__` are the same."""
+    """The first of `groups` whose prefix the file's name starts with; `/` and `__` are the same."""
     return next((group for group in groups if _folder(name).startswith(_folder(group.prefix))), ALL)
 
 
@@ -104,11 +104,11 @@ def _folder(name: str) -> str:
 
 @dataclass(frozen=True)
 class Pool:
-    """All rows that can be drawn, file after file in the sampler's order: 4 + 2 + 2 bytes a row.
+    """All usable rows, file after file in the sampler's order: 4 + 2 + 2 bytes a row.
 
-    files: names, sorted; rules and counts: per file, its rule and how many rows it has here. row: a row's number in the
-    token shards, counted from the first one's first. instruction, response: tokens to train on. Those three [rows].
-    unused: rows of the shards that are not here, by reason. truncated: rows here whose response is cut.
+    files: names, sorted. rules, counts: each file's rule and number of usable rows. row: a row's number over all token
+    shards. instruction, response: tokens to train on. Those three [rows]. unused: rows that are not usable, by reason.
+    truncated: usable rows whose response is cut.
     """
 
     files: tuple[str, ...]
@@ -122,7 +122,7 @@ class Pool:
 
 
 def measure(tokens: pa.Table) -> pa.Table:
-    """What the sampler has to know of a shard: file (string, run-end encoded), instruction and response (int32)."""
+    """What the sampler reads of a shard: file (string, run-end encoded), instruction and response lengths (int32)."""
     named = pc.extract_regex(tokens["id"].combine_chunks(), ID)
     assert named.null_count == 0, "an id is <source>/<file>/<row>, or <source>/<file>/<row>/<variant>"
     lengths = [pc.list_value_length(tokens[name].combine_chunks()) for name in ("instruction", "response")]
@@ -130,7 +130,7 @@ def measure(tokens: pa.Table) -> pa.Table:
 
 
 def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
-    """Gather the usable rows of all shards (`measures`: of each, in order), by file, in the order they lie in."""
+    """Gather the usable rows of all shards by file, in their order. measures: `measure` of each shard, in order."""
     names = sorted({name for table in measures for name in _runs(table)[0]}, key=lambda name: (_folder(name), name))
     number = {name: index for index, name in enumerate(names)}
     rules = tuple(rule_of(name, settings.groups) for name in names)
@@ -151,16 +151,16 @@ def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
     truncated = 0
     for index, table in enumerate(measures):
         file, instruction, response, fault = _judged(table, number, cuts, settings.context)
-        # A stable sort by file keeps the rows of a file in the order of the shards, wherever they lie.
+        # A stable sort by file keeps the rows of a file in the order of the shards.
         order = np.argsort(file, kind="stable")
         order = order[fault[order] == 0]
-        here = np.bincount(file[order], minlength=len(names))
-        place = np.repeat(cursor - (np.cumsum(here) - here), here) + np.arange(len(order))
+        added = np.bincount(file[order], minlength=len(names))
+        place = np.repeat(cursor - (np.cumsum(added) - added), added) + np.arange(len(order))
         row[place] = order + first[index]
         instructions[place] = instruction[order]
         responses[place] = response[order]
         truncated += int(np.count_nonzero(response[order] < table["response"].to_numpy()[order]))
-        cursor += here
+        cursor += added
     unused = {FAULTS[index]: int(faults[index]) for index in range(1, len(FAULTS)) if faults[index]}
     return Pool(tuple(names), rules, tuple(counts.tolist()), row, instructions, responses, unused, truncated)
 
@@ -177,7 +177,7 @@ def judge_rows(measures: Sequence[pa.Table], settings: Sampling) -> Iterator[tup
 
 
 def _runs(table: pa.Table) -> tuple[list[str], Ints]:
-    """The files' names, run by run, and how many rows each run has."""
+    """The file name and the number of rows of each run of rows."""
     column = table["file"].combine_chunks()
     ends = column.run_ends.to_numpy().astype(np.int64)
     return column.values.to_pylist(), np.diff(ends, prepend=np.int64(0))
@@ -186,7 +186,7 @@ def _runs(table: pa.Table) -> tuple[list[str], Ints]:
 def _judged(
     table: pa.Table, number: dict[str, int], cuts: npt.NDArray[np.bool_], context: int
 ) -> tuple[Ints, Ints, Ints, npt.NDArray[np.uint8]]:
-    """Per row: its file's number, instruction tokens, response tokens that fit, fault."""
+    """For each row: its file's number, instruction tokens, response tokens that fit, and an index into FAULTS."""
     names, lengths = _runs(table)
     file = np.repeat(np.array([number[name] for name in names], np.int64), lengths)
     instruction, response = (table[name].to_numpy() for name in ("instruction", "response"))
@@ -195,10 +195,10 @@ def _judged(
 
 
 def held_out(tokens: pa.Table, share: float, control: Iterable[int]) -> npt.NDArray[np.bool_]:
-    """Which rows of a token shard are kept for validation: bool [rows].
+    """Which rows of a token shard are held out for validation: bool [rows].
 
-    An instruction's hash says so, of its tokens but for the `control` tokens. So a choice depends on nothing but the
-    text, and all answers to a question fall on the same side, whatever their condition.
+    A hash of the instruction's tokens, without the `control` tokens, decides. So the choice depends on the text alone,
+    and all answers to a question fall on the same side, whatever their condition.
     """
     ids = list(control)
     passed = np.zeros(max(ids) + 1, np.bool_)
@@ -212,7 +212,7 @@ def held_out(tokens: pa.Table, share: float, control: Iterable[int]) -> npt.NDAr
 def _hashes(
     offsets: npt.NDArray[np.int32], values: npt.NDArray[np.uint16 | np.uint32], control: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.uint64]:
-    """FNV-1a of each list, a token at a time, then mixed as MurmurHash3 ends: uint64 [rows]."""
+    """FNV-1a of each list, token by token, then MurmurHash3's finalizer: uint64 [rows]."""
     hashes = np.empty(len(offsets) - 1, np.uint64)
     for row in range(len(hashes)):
         h = np.uint64(0xCBF29CE484222325)
@@ -226,9 +226,9 @@ def _hashes(
 
 
 def coverage(pool: Pool, draws: npt.NDArray[np.integer]) -> dict[str, int]:
-    """What the epochs draw of each source, as upstream's table has it: `coverage/<source>/<what>` -> a whole number.
+    """What the epochs draw of each source, as upstream's table has it: `coverage/<source>/<quantity>` -> whole number.
 
-    draws: how often each row of the pool was drawn [rows]. what: files, rows, tokens (in the pool); drawn_rows,
+    draws: how often each row of the pool was drawn [rows]. Quantities: files, rows, tokens (of the pool); drawn_rows,
     drawn_tokens, drawn_instruction_tokens, drawn_response_tokens (with repetition); unique_rows, unique_tokens.
     """
     totals: dict[str, int] = {}
@@ -250,7 +250,7 @@ def coverage(pool: Pool, draws: npt.NDArray[np.integer]) -> dict[str, int]:
             "unique_rows": np.count_nonzero(times),
             "unique_tokens": (instruction + response)[times > 0].sum(),
         }
-        for what, number in numbers.items():
-            key = f"coverage/{name.split('/')[0]}/{what}"
+        for quantity, number in numbers.items():
+            key = f"coverage/{name.split('/')[0]}/{quantity}"
             totals[key] = totals.get(key, 0) + int(number)
     return totals
