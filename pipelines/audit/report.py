@@ -1,6 +1,6 @@
-"""The report of a run: one self-contained HTML page that says where every row went, with examples one can check.
+"""Where did every row of a run go? One self-contained HTML page, with examples to check.
 
-Everything on it is read back from the run's files, so a report can be made anew at any time.
+Everything on the page is read from the run's files, so a report can be written again at any time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipelines.steps.pack import PACK
 from pipelines.steps.refine import REFINE, THINKING
 
 EXAMPLES = 3
-"""Dropped rows shown per reason."""
+"""Dropped rows shown for each reason, and matches shown for each benchmark."""
 
 EXCERPT = 400
 """Characters shown of a text."""
@@ -43,7 +43,7 @@ def write_report(run: RecordedRun) -> str:
 
 
 def facts(run: RecordedRun) -> dict[str, Any]:
-    """What the report shows, as plain data."""
+    """What the page shows, as plain data."""
     steps = [step for step in run.steps if step.kept]
     seconds = {step["key"]: step["seconds"] for step in run.info["steps"]}
     rows_in = steps[0].rows_in or 0

@@ -85,16 +85,16 @@ class Encoder:
     normalize: Callable[[str], str]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, without envelope; no text gives a special token's id."""
+        """The ids of one text, without envelope. A text never gives the id of a special token."""
         if len(text) * 4 > LONG_BYTES and len(text.encode()) > LONG_BYTES:
             return list(self.plain.encode(text, add_special_tokens=False).ids)
         return self.fast.encode_ordinary(text if text.isascii() else self.normalize(text))
 
     def encode_column(self, texts: pa.Array) -> tuple[Tokens, Ints]:
-        """All texts' ids one after another, and how many each has (int64 [rows])."""
+        """The ids of all texts, one after another, and the number of ids of each text (int64 [rows])."""
         kind = token_type(self.vocab_size)
         values, lengths = [np.empty(0, kind)], [np.empty(0, np.int64)]
-        # The loop over rows is here because BPE takes one text at a time; it is some hundred times cheaper than BPE.
+        # BPE takes one text at a time, so this is a loop over rows; it costs about a hundredth of BPE itself.
         for start in range(0, len(texts), CHUNK_ROWS):
             ids = [self.encode(text) for text in texts.slice(start, CHUNK_ROWS).to_pylist()]
             counts = np.fromiter(map(len, ids), np.int64, len(ids))
@@ -104,7 +104,7 @@ class Encoder:
 
 
 def encoder(data: bytes, path: str) -> Encoder:
-    """Read a `tokenizer.json`. Errors: InputError naming `path` and what it lacks or does differently."""
+    """The encoder of a `tokenizer.json`. Raises: InputError: naming `path` and what is missing or different in it."""
     try:
         spec = json.loads(data)
         plain = Tokenizer.from_str(json.dumps(_without_special(spec)))
@@ -127,21 +127,21 @@ def encoder(data: bytes, path: str) -> Encoder:
 
 @functools.lru_cache(maxsize=2)
 def load(tokenizer: FileRef) -> Encoder:
-    """The encoder of a tokenizer step's shard; kept, since a worker encodes many shards."""
+    """The encoder of a tokenizer step's file. It is cached, since a worker encodes many shards."""
     return encoder(storage.read_bytes(tokenizer.path), tokenizer.path)
 
 
 def _without_special(spec: dict[str, Any]) -> dict[str, Any]:
-    """The tokenizer with no added tokens: whatever a text spells, it encodes the spelling."""
+    """The tokenizer without added tokens: a text that spells one is encoded as ordinary text."""
     added = {token["content"] for token in spec["added_tokens"]}
     vocabulary = {token: index for token, index in spec["model"]["vocab"].items() if token not in added}
     return {**spec, "added_tokens": [], "post_processor": None, "model": {**spec["model"], "vocab": vocabulary}}
 
 
 def _split(spec: dict[str, Any], path: str) -> str:
-    """The split regex of a tokenizer of the one shape that both libraries encode alike."""
+    """The split regex of a tokenizer, if both libraries give the same ids for its kind. Raises: InputError: if not."""
     model, steps = spec["model"], (spec.get("pre_tokenizer") or {}).get("pretokenizers", [])
-    ways = {
+    requirements = {
         "its model is not BPE": model.get("type") == "BPE",
         "its BPE has dropout, prefixes, suffixes or byte fallback": not any(
             model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
@@ -156,37 +156,40 @@ def _split(spec: dict[str, Any], path: str) -> str:
         and not steps[1]["add_prefix_space"]
         and not steps[1]["use_regex"],
     }
-    for problem, sound in ways.items():
-        if not sound:
+    for problem, met in requirements.items():
+        if not met:
             raise InputError(f"{path}: {problem}; give byte-level BPE of Qwen's shape, or no `path` to train one")
     return str(steps[0]["pattern"]["Regex"])
 
 
 def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> dict[bytes, int]:
-    """Each token's bytes -> its id, where the ids say all that the list of merges says.
+    """Each token's bytes -> its id.
 
-    Hugging Face merges by the list of merges, tiktoken by the ids of what a merge makes. The two agree where each
-    longer token is made by one merge and the merges stand in the order of the ids, which holds for any trained BPE.
+    Hugging Face's library merges by the list of merges, tiktoken by the ids of the merged tokens. The two agree if
+    every longer token comes from one merge and merges are in the order of their ids, which holds for any trained BPE.
+
+    Raises: InputError: if it does not hold, or a byte has no token.
     """
     to_byte = {character: byte for byte, character in _byte_characters().items()}
     try:
         ranks = {bytes(to_byte[character] for character in token): index for token, index in vocabulary.items()}
     except KeyError as error:
         raise InputError(f"{path}: its vocabulary is not byte-level (it holds {error.args[0]!r})") from None
-    absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
-    if absent:
-        first = f"0x{absent[0]:02x}"
-        raise InputError(f"{path}: {len(absent)} of the 256 bytes have no token ({first} first): text could be lost")
+    missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    if missing:
+        first = f"0x{missing[0]:02x}"
+        raise InputError(f"{path}: {len(missing)} of the 256 bytes have no token ({first} first): text could be lost")
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in spec["model"]["merges"]]
-    made = [vocabulary.get(left + right, -1) for left, right in pairs]
-    ordered = all(earlier < later for earlier, later in itertools.pairwise([-1, *made]))
-    if not ordered or len(made) + 256 != len(ranks):
+    merged = [vocabulary.get(left + right, -1) for left, right in pairs]
+    ordered = all(earlier < later for earlier, later in itertools.pairwise([-1, *merged]))
+    if not ordered or len(merged) + 256 != len(ranks):
         raise InputError(f"{path}: its merges are not in the order of its ids, or some token has no merge or several")
     return ranks
 
 
 def _byte_characters() -> dict[int, str]:
-    """How byte-level BPE writes bytes (GPT-2): printable Latin-1 as itself, the others from U+0100 on, in order."""
+    """Byte -> its character in byte-level BPE (GPT-2): printable Latin-1 as itself, the others from U+0100, in
+    order."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + index) for index, byte in enumerate(others)}

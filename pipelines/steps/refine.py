@@ -1,7 +1,7 @@
-"""Refine: every shard through the recipe's transforms and filters.
+"""Which records pass the recipe's stages? Every shard goes through its transforms and filters, in order.
 
-Where a recipe strips thinking, two things are added to its shards: a table of the thinking that came in, by source and
-family, for the report; and a scan of all that goes out, since a stage behind the strip could bring thinking back.
+If the recipe strips thinking, the step does two more things. It counts the thinking that came in, by source and family
+of tags, for the report. And it scans every response that it keeps, since a later stage could bring thinking back.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) ->
 
 
 def _check_for_leaks(kept: pa.Table) -> None:
-    left = leaks(contiguous(kept["response"]))
-    if len(left):
-        row = kept.slice(int(left[0]), 1).to_pylist()[0]
+    rows = leaks(contiguous(kept["response"]))
+    if len(rows):
+        row = kept.slice(int(rows[0]), 1).to_pylist()[0]
         raise CheckFailed(
             f"row {row['id']}: its response still holds thinking after `strip_thinking` "
-            f"({len(left)} such rows in its shard): {row['response'][:200]!r}; put `{{kind: thinking}}` before "
-            "`strip_thinking`, which drops what cannot be stripped, and `strip_thinking` behind stages that rewrite"
+            f"({len(rows)} such rows in its shard): {row['response'][:200]!r}; put `{{kind: thinking}}`, which drops "
+            "what cannot be stripped, before `strip_thinking`, and put `strip_thinking` after stages that rewrite"
         )
 
 
 def _thinking(records: pa.Table, outcome: Outcome) -> pa.Table:
-    gone = outcome.dropped.filter(pc.equal(outcome.dropped["stage"], Thinking.model_fields["kind"].default))["id"]
-    dropped = pc.is_in(records["id"], value_set=gone.combine_chunks()).to_numpy()
+    by_thinking = outcome.dropped.filter(pc.equal(outcome.dropped["stage"], Thinking.model_fields["kind"].default))
+    dropped = pc.is_in(records["id"], value_set=by_thinking["id"].combine_chunks()).to_numpy()
     return census(records, dropped)

@@ -56,7 +56,7 @@ def _tokenize_shard(tokenizer: FileRef, shard: TableRef, target: Target) -> Part
     bpe = load(tokenizer)
     records = storage.read_parquet(shard.path)
     responses, lengths = bpe.encode_column(records["response"].combine_chunks())
-    # A response without tokens has nothing to learn: with one token the loss would have no input of its own.
+    # A response without tokens cannot be trained on: the loss needs the end token and one before it.
     empty = lengths == 0
     kept = records.filter(pa.array(~empty, pa.bool_()))
     columns = [kept["id"], _instructions(bpe, kept), _with_last(responses, lengths[~empty], bpe.special["eoa"])]
@@ -81,28 +81,28 @@ def _instructions(bpe: Encoder, records: pa.Table) -> pa.ListArray:
     which = conditions.indices.to_numpy()
     opening = np.array([len(ids) for ids in openings], np.int64)[which]
     offsets = _offsets(opening + lengths + 1)
-    made = np.empty(offsets[-1], values.dtype)
-    text = np.ones(offsets[-1], np.bool_)
+    tokens = np.empty(offsets[-1], values.dtype)
+    is_text = np.ones(offsets[-1], np.bool_)
     for place in range(max(map(len, openings), default=0)):
         rows = opening > place
         at = offsets[:-1][rows] + place
-        made[at] = np.array([ids[place] if place < len(ids) else 0 for ids in openings], values.dtype)[which[rows]]
-        text[at] = False
-    made[offsets[1:] - 1] = bpe.special["eoq"]
-    text[offsets[1:] - 1] = False
-    made[text] = values
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(made))
+        tokens[at] = np.array([ids[place] if place < len(ids) else 0 for ids in openings], values.dtype)[which[rows]]
+        is_text[at] = False
+    tokens[offsets[1:] - 1] = bpe.special["eoq"]
+    is_text[offsets[1:] - 1] = False
+    tokens[is_text] = values
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(tokens))
 
 
 def _with_last(values: Tokens, lengths: Ints, last: int) -> pa.ListArray:
     """Each row's ids with `last` after them."""
     offsets = _offsets(lengths + 1)
-    made = np.empty(offsets[-1], values.dtype)
-    text = np.ones(offsets[-1], np.bool_)
-    made[offsets[1:] - 1] = last
-    text[offsets[1:] - 1] = False
-    made[text] = values
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(made))
+    tokens = np.empty(offsets[-1], values.dtype)
+    is_text = np.ones(offsets[-1], np.bool_)
+    tokens[offsets[1:] - 1] = last
+    is_text[offsets[1:] - 1] = False
+    tokens[is_text] = values
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(tokens))
 
 
 def _offsets(lengths: Ints) -> Ints:

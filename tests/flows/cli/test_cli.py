@@ -259,7 +259,7 @@ def test_thinking_that_comes_through_fails_the_run_and_its_mend_helps(built: tup
     answer = json.loads(winnow("build", "tangled.yaml", "--engine", "local", "--json", folder=folder).stdout)
     assert answer["dropped"]["thinking/thinking_tangled"] == 1
     page = Path(answer["report"]).read_text(encoding="utf-8")
-    assert "Thinking taken out" in page
+    assert "Thinking removed" in page
 
 
 def test_a_source_of_which_nothing_is_kept_is_named(built: tuple[Path, dict[str, Any]]) -> None:

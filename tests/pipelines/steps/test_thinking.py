@@ -107,7 +107,7 @@ def test_the_report_has_a_table_of_thinking_by_source_and_family(tmp_path: Path)
         )
     ]
     page = Path(run.folder, "report.html").read_text(encoding="utf-8")
-    assert "Thinking taken out" in page and "found none" in page
+    assert "Thinking removed" in page and "found none left" in page
     judged = Path(build(tmp_path, "stages=[{kind: thinking}]").folder, "report.html").read_text(encoding="utf-8")
     assert "Thinking found" in judged and "found none" not in judged
     plain = facts(build(tmp_path, "stages=[]"))
