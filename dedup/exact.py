@@ -1,11 +1,12 @@
-"""Text -> 128-bit digest, and which rows repeat an earlier digest.
+"""Exact duplicates: 128-bit digests of text, and which rows have the digest of another.
 
-The digest of a row is MurmurHash3 x64 128 (Appleby, public domain) of its columns in turn: the first column starts
-from the seed 0, each further one from the two halves that the one before ended with. A column is finished with its
-length before the next begins, so `("ab", "c")` and `("a", "bc")` are different, and a digest of one column is the
-published function of its bytes. (Digests of different numbers of columns are not for comparing: leading empty columns
-leave no trace.) Not cryptographic: a text made to collide can collide; 128 bits keep accidents out (with 594 M rows
-the chance of one is 5e-22).
+The digest of a row is MurmurHash3 x64 128 (Appleby, public domain) of its columns one after another. The first column
+starts from seed 0, each further column from the two halves of the previous result. A column ends with its length, so
+`("ab", "c")` and `("a", "bc")` have different digests, and the digest of one column is the published function of its
+bytes. Digests of different numbers of columns are not comparable, since leading empty columns have no effect.
+
+The hash is not cryptographic: collisions can be constructed. Accidental ones are excluded by 128 bits: among 594 M rows
+the probability of one is 5e-22.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dedup.kernel import buffers, kernel, load
+from dedup.hashing import fmix64
+from dedup.intrinsics import load_uint64
+from dedup.kernel import buffers, kernel
 
+# The constants and rotations of MurmurHash3 x64 128.
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
-_F1, _F2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _M1, _M2, _5 = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
 _8, _27, _31, _33 = np.uint64(8), np.uint64(27), np.uint64(31), np.uint64(33)
 
 
 def digest128(*columns: pa.StringArray) -> pa.FixedSizeBinaryArray:
-    """fixed_size_binary(16) [rows]: 128 bits of several text (or binary) columns [rows] together, boundaries included.
+    """The 128-bit digest of each row of one or more text or binary columns [rows]: fixed_size_binary(16) [rows].
 
-    Raises ValueError where there is no column, where lengths differ or where a row is null.
+    Raises:
+        ValueError: if there is no column, if the columns differ in length, or if a row is null.
     """
     if not columns:
-        raise ValueError("a digest is of at least one column")
+        raise ValueError("a digest needs at least one column")
     if len({len(column) for column in columns}) > 1:
-        raise ValueError(f"columns of one table have one length, not {[len(column) for column in columns]}")
+        raise ValueError(f"columns must have one length, not {[len(column) for column in columns]}")
     state = np.zeros((len(columns[0]), 2), np.uint64)
     for column in columns:
         data, offsets = buffers(column)
@@ -44,23 +48,23 @@ def halves(digests: pa.FixedSizeBinaryArray) -> npt.NDArray[np.uint64]:
     return view.view("<u8").reshape(-1, 2)
 
 
-def repeats(
+def find_duplicates(
     digests: pa.FixedSizeBinaryArray | npt.NDArray[np.uint64], rank: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """For each row the row that survives in its place, or -1 where the row itself survives: int64 [rows].
+    """The kept row that each row duplicates, or -1 for a row that is kept: int64 [rows].
 
-    digests: fixed_size_binary(16) [rows], or their `halves`; rank: int64 [rows], distinct, the smallest of equal
-    digests survives.
+    digests: fixed_size_binary(16) [rows], or their `halves`. rank: int64 [rows], distinct; of rows with equal digests
+    the one with the smallest rank is kept.
     """
     parts = digests if isinstance(digests, np.ndarray) else halves(digests)
     order = np.lexsort((rank, parts[:, 1], parts[:, 0]))
     grouped = parts[order]
     first = np.ones(len(order), np.bool_)
     first[1:] = (grouped[1:] != grouped[:-1]).any(axis=1)
-    leader = order[np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))] if len(order) else order
-    survivor = np.full(len(order), -1, np.int64)
-    survivor[order] = np.where(first, -1, leader)
-    return survivor
+    kept = order[np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))] if len(order) else order
+    duplicate_of = np.full(len(order), -1, np.int64)
+    duplicate_of[order] = np.where(first, -1, kept)
+    return duplicate_of
 
 
 @kernel
@@ -69,15 +73,8 @@ def _rotate(x, bits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _avalanche(x):  # type: ignore[no-untyped-def]
-    x = (x ^ x >> _33) * _F1
-    x = (x ^ x >> _33) * _F2
-    return x ^ x >> _33
-
-
-@kernel
-def _tail(data, at, count):  # type: ignore[no-untyped-def]
-    """Up to eight bytes as a little-endian number, never reading past them."""
+def _partial_word(data, at, count):  # type: ignore[no-untyped-def]
+    """Up to eight bytes from `at` as a little-endian number. Reads no byte after them."""
     value = np.uint64(0)
     for i in range(count):
         value |= np.uint64(data[at + i]) << np.uint64(8 * i)
@@ -86,25 +83,29 @@ def _tail(data, at, count):  # type: ignore[no-untyped-def]
 
 @kernel
 def _murmur(data, offsets, state):  # type: ignore[no-untyped-def]
+    """MurmurHash3 x64 128 of each row, starting from the two halves in `state` uint64 [rows, 2] and replacing them."""
     for row in range(len(offsets) - 1):
         at, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
         size = np.uint64(end - at)
         a, b = state[row, 0], state[row, 1]
+        # The body: 16 bytes at a time.
         while at + 16 <= end:
-            a ^= _rotate(load(data, at) * _C1, _31) * _C2
+            a ^= _rotate(load_uint64(data, at) * _C1, _31) * _C2
             a = (_rotate(a, _27) + b) * _5 + _M1
-            b ^= _rotate(load(data, at + 8) * _C2, _33) * _C1
+            b ^= _rotate(load_uint64(data, at + 8) * _C2, _33) * _C1
             b = (_rotate(b, _31) + a) * _5 + _M2
             at += 16
+        # The tail: up to 15 bytes.
         if at + 8 < end:
-            b ^= _rotate(_tail(data, at + 8, end - at - 8) * _C2, _33) * _C1
+            b ^= _rotate(_partial_word(data, at + 8, end - at - 8) * _C2, _33) * _C1
         if at < end:
-            a ^= _rotate(_tail(data, at, min(8, end - at)) * _C1, _31) * _C2
+            a ^= _rotate(_partial_word(data, at, min(8, end - at)) * _C1, _31) * _C2
+        # The finalization.
         a ^= size
         b ^= size
         a += b
         b += a
-        a, b = _avalanche(a), _avalanche(b)
+        a, b = fmix64(a), fmix64(b)
         a += b
         b += a
         state[row, 0], state[row, 1] = a, b

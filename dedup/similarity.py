@@ -1,7 +1,7 @@
-"""The exact Jaccard similarity of candidate pairs, over sets of shingles.
+"""The exact Jaccard similarity of pairs of rows, over their sets of shingles.
 
-Exact up to shingles' 32 bits: two different shingles of a pair of rows with n and m shingles are taken for one with
-probability n * m / 2**32, which moves the Jaccard of two 1,000-word rows by 1e-7 on average.
+Exact up to the 32 bits of a shingle hash: two different shingles of rows with n and m shingles collide with a
+probability of n * m / 2**32, which changes the Jaccard of two rows of 1,000 words by 1e-7 on average.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dedup.kernel import TOGETHER, kernel, matches
-from dedup.order import HEAP, insert_in_order
+from dedup.intrinsics import LANES, count_matches
+from dedup.kernel import kernel
 from dedup.shingles import Shingles
+from dedup.sorting import MAX_INSERTION_SORT, MAX_RADIX_BITS, insertion_sort
+
+ROUNDING = 1e-9
+"""Tolerance of bounds that follow from a threshold: 0.55 * 100 is slightly more than 55."""
 
 
 class Sets(NamedTuple):
@@ -27,110 +31,120 @@ class Sets(NamedTuple):
 
 
 def shingle_sets(shingles: Shingles) -> Sets:
-    """Sort each row's shingles and drop its repeats.
+    """Sort the shingles of each row and drop repeats.
 
-    Shingles are hashes: their high bits put each near its place, and the few neighbours are mended. That is three times
-    as fast as a comparison sort, which is left for rows that repeat a shingle often.
+    Uses one radix pass and an insertion sort, as in `dedup.sorting`. That is three times as fast as a comparison sort,
+    which is used only for rows that repeat a shingle often.
     """
-    out = np.empty(len(shingles.hash), np.uint32)
-    offsets = _sorted_sets(shingles.hash, shingles.offsets, out)
-    return Sets(out[: offsets[-1]], offsets)
+    hashes = np.empty(len(shingles.hash), np.uint32)
+    offsets = _shingle_sets(shingles.hash, shingles.offsets, hashes)
+    return Sets(hashes[: offsets[-1]], offsets)
 
 
-def gather(sets: Sets, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64], out: npt.NDArray[np.uint32]) -> None:
-    """Copy the sets of `rows` int64 [n] into `out` uint32 [total], each from its place int64 [n] on.
+def gather(
+    sets: Sets, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64], out: npt.NDArray[np.uint32]
+) -> None:
+    """Copy the set of rows[i] into `out` uint32 [total], from index positions[i] on.
 
-    A copy straight to where it belongs, for sets that lie in several files and are wanted in an order of their own.
+    rows, positions: int64 [n]. Collects sets from several files, in any order, with a single copy.
     """
-    _gather(sets.hash, sets.offsets, rows, places, out)
+    _gather(sets.hash, sets.offsets, rows, positions, out)
 
 
 def jaccard(sets: Sets, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Intersection over union of the rows pairs[:, 0] and pairs[:, 1]: float64 [n] for pairs int64 [n, 2].
+    """The size of the intersection divided by that of the union, of rows pairs[:, 0] and pairs[:, 1].
 
-    Two empty sets have similarity 0: of rows without shingles nothing is known.
+    pairs: int64 [n, 2]. Returns float64 [n]. The similarity of two empty sets is 0, since a row without shingles
+    (shorter than the n-gram) cannot be compared.
     """
-    out = np.empty(len(pairs), np.float64)
-    _jaccard(sets.hash, sets.offsets, pairs, out)
-    return out
+    similarities = np.empty(len(pairs), np.float64)
+    _jaccard(sets.hash, sets.offsets, pairs, similarities)
+    return similarities
 
 
 @kernel
-def _sorted_sets(hashes, offsets, out):  # type: ignore[no-untyped-def]
+def _shingle_sets(hashes, offsets, out):  # type: ignore[no-untyped-def]
+    """Write the set of each row to `out`; the offsets of the sets."""
     rows = len(offsets) - 1
-    found = np.empty(rows + 1, np.int64)
+    set_offsets = np.empty(rows + 1, np.int64)
+    # Working memory for the longest row, allocated once.
     longest, most_bits = 0, 1
     for row in range(rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    while 1 << most_bits < longest and most_bits < 22:
+    while 1 << most_bits < longest and most_bits < MAX_RADIX_BITS:
         most_bits += 1
-    held, ends = np.empty(longest, np.uint32), np.empty((1 << most_bits) + 1, np.int64)
+    ordered, ends = np.empty(longest, np.uint32), np.empty((1 << most_bits) + 1, np.int64)
     at = np.int64(0)
     for row in range(rows):
-        found[row] = at
-        given = hashes[offsets[row] : offsets[row + 1]]
-        count, bits = len(given), 1
+        set_offsets[row] = at
+        unordered = hashes[offsets[row] : offsets[row + 1]]
+        count, bits = len(unordered), 1
         if count == 0:
             continue
-        while 1 << bits < count and bits < 22:
+        # A counting sort by the high bits, with about one bucket per shingle: sizes, then starts, then each shingle
+        # into its bucket.
+        while 1 << bits < count and bits < MAX_RADIX_BITS:
             bits += 1
         shift, buckets = np.uint32(32 - bits), 1 << bits
         ends[: buckets + 1] = 0
-        for h in given:
+        for h in unordered:
             ends[np.int64(h >> shift) + 1] += 1
-        heap = np.int64(0)
+        largest = np.int64(0)
         for b in range(buckets):
-            heap = max(heap, ends[b + 1])
+            largest = max(largest, ends[b + 1])
             ends[b + 1] += ends[b]
-        for h in given:
+        for h in unordered:
             bucket = np.int64(h >> shift)
-            held[ends[bucket]] = h
+            ordered[ends[bucket]] = h
             ends[bucket] += 1
-        if heap > HEAP:
-            held[:count] = given[np.argsort(given, kind="mergesort")]
+        # Sort inside the buckets. A large bucket means a shingle that is repeated often.
+        if largest > MAX_INSERTION_SORT:
+            ordered[:count] = unordered[np.argsort(unordered, kind="mergesort")]
         else:
-            insert_in_order(held[:count])
+            insertion_sort(ordered[:count])
         for i in range(count):
-            if i == 0 or held[i] != held[i - 1]:
-                out[at] = held[i]
+            if i == 0 or ordered[i] != ordered[i - 1]:
+                out[at] = ordered[i]
                 at += 1
-    found[rows] = at
-    return found
+    set_offsets[rows] = at
+    return set_offsets
 
 
 @kernel
-def _gather(hashes, offsets, rows, places, out):  # type: ignore[no-untyped-def]
+def _gather(hashes, offsets, rows, positions, out):  # type: ignore[no-untyped-def]
     for n in range(len(rows)):
-        at = places[n]
+        at = positions[n]
         for i in range(offsets[rows[n]], offsets[rows[n] + 1]):
             out[at] = hashes[i]
             at += 1
 
 
 @kernel
-def overlap_needed(threshold, first, second):  # type: ignore[no-untyped-def]
-    """The least number of common shingles that gives two sets of these sizes a Jaccard of `threshold`."""
-    return int(np.ceil(threshold / (1.0 + threshold) * (first + second) - 1e-9))
+def min_overlap(threshold, first, second):  # type: ignore[no-untyped-def]
+    """The least number of common shingles that gives sets of these two sizes a Jaccard of `threshold`."""
+    return int(np.ceil(threshold / (1.0 + threshold) * (first + second) - ROUNDING))
 
 
 @kernel
-def common(hashes, i, iend, j, jend, needed):  # type: ignore[no-untyped-def]
+def intersection_size(hashes, i, i_end, j, j_end, needed):  # type: ignore[no-untyped-def]
     """How many values two ascending runs share, or -1 as soon as `needed` is out of reach.
 
-    Eight of each at a time, and on to the next eight of the run whose eighth is less (of both where they are equal):
-    what is passed has met all that it could be equal to.
+    The runs are hashes[i:i_end] and hashes[j:j_end], each of distinct values.
     """
     shared = 0
-    first, other = iend - needed - i, jend - needed - j  # how many of each may go without a partner
-    ibegin, jbegin = i, j
-    while i + TOGETHER <= iend and j + TOGETHER <= jend:
-        shared += matches(hashes, i, j)
-        x, y = hashes[i + TOGETHER - 1], hashes[j + TOGETHER - 1]
-        i += TOGETHER if x <= y else 0
-        j += TOGETHER if y <= x else 0
-        if i - ibegin - shared > first or j - jbegin - shared > other:
+    max_unmatched_i, max_unmatched_j = i_end - needed - i, j_end - needed - j
+    i_begin, j_begin = i, j
+    # Compare LANES values of each run at a time, then advance the run whose last value is smaller (both if equal).
+    # The values that are passed have been compared with every value of the other run that they could equal.
+    while i + LANES <= i_end and j + LANES <= j_end:
+        shared += count_matches(hashes, i, j)
+        x, y = hashes[i + LANES - 1], hashes[j + LANES - 1]
+        i += LANES if x <= y else 0
+        j += LANES if y <= x else 0
+        if i - i_begin - shared > max_unmatched_i or j - j_begin - shared > max_unmatched_j:
             return -1
-    while i < iend and j < jend:
+    # The remainder, one value at a time.
+    while i < i_end and j < j_end:
         x, y = hashes[i], hashes[j]
         shared += x == y
         i += x <= y
@@ -142,6 +156,6 @@ def common(hashes, i, iend, j, jend, needed):  # type: ignore[no-untyped-def]
 def _jaccard(hashes, offsets, pairs, out):  # type: ignore[no-untyped-def]
     for n in range(len(pairs)):
         a, b = pairs[n, 0], pairs[n, 1]
-        shared = common(hashes, offsets[a], offsets[a + 1], offsets[b], offsets[b + 1], 0)
+        shared = intersection_size(hashes, offsets[a], offsets[a + 1], offsets[b], offsets[b + 1], 0)
         union = offsets[a + 1] - offsets[a] + offsets[b + 1] - offsets[b] - shared
         out[n] = shared / union if union > 0 else 0.0

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from dedup.exact import digest128
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines.errors import RecordError
@@ -147,10 +148,10 @@ def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
         ids = pc.binary_join_element_wise(pa.scalar(f"{source}/{file}"), number, "/")
         ids = pc.if_else(single, ids, pc.binary_join_element_wise(ids, variant, "/"))
     condition, instruction, response = (
-        _array(raw[name].fill_null("")) for name in ("condition", "instruction", "response")
+        as_array(raw[name].fill_null("")) for name in ("condition", "instruction", "response")
     )
     columns = [
-        _array(ids),
+        as_array(ids),
         pa.array([source], pa.string()).take(pa.array(np.zeros(raw.num_rows, np.int32))),
         condition,
         instruction,
@@ -160,10 +161,6 @@ def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
     return pa.table(columns, schema=RECORD)
 
 
-def _array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
 def _bytes(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(pc.binary_length(column).fill_null(0).to_numpy(), np.int64)
 
@@ -171,7 +168,7 @@ def _bytes(column: pa.ChunkedArray) -> np.ndarray:
 def _known_condition(column: pa.ChunkedArray) -> pa.Array:
     """Whether each value is one or more known tags joined by commas. A null is not."""
     # A corpus has a handful of distinct conditions, so the few are judged and the many are looked up.
-    encoded = _array(column).dictionary_encode()
+    encoded = as_array(column).dictionary_encode()
     known = [
         value is not None and all(tag in CONDITIONS for tag in value.split(","))
         for value in encoded.dictionary.to_pylist()

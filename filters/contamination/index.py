@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.kernel import buffers, kernel
-from dedup.shingles import BASE, normalise, tokenize
+from dedup.shingles import BASE
+from dedup.tokens import normalise, tokenize
 
 LEVELS = (5, 8, 11, 13, 20, 34)
 """Lengths of seeds, in tokens; the longer ones only where the shorter is common."""

@@ -19,8 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.characters import ascii_folds
 from dedup.kernel import buffers, kernel
-from dedup.shingles import BASE, Tokens, ascii_folds, normalise, tokenize
+from dedup.shingles import BASE
+from dedup.tokens import Tokens, normalise, tokenize
 from filters.contamination.index import LEVELS, PASSAGE, QUESTION, WHOLE, Index, key_of, prefixes, spell, turning_words
 
 RUN = 8

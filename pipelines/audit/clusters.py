@@ -23,7 +23,8 @@ from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
-from pipelines.steps.deduplicate import EXACT_DUPLICATES, NEAR_DUPLICATES
+from pipelines.steps.duplicates.exact import EXACT_DUPLICATES
+from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 
 STEPS = (EXACT_DUPLICATES.name, NEAR_DUPLICATES.name)
 

@@ -33,7 +33,7 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import StepType
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, NearDuplicates, TextField
-from pipelines.steps.deduplicate import banding_of
+from pipelines.steps.duplicates.near import banding_of
 
 BANDS, ROWS = 32, 4
 """Of pairs with Jaccard 0.5 87 % are found, of those with 0.6 98.8 %."""

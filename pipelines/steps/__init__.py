@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipelines.steps.benchmark_index import BENCHMARK_INDEX
 from pipelines.steps.decontaminate import CONTAMINATION
-from pipelines.steps.deduplicate import EXACT_DUPLICATES, NEAR_DUPLICATES
+from pipelines.steps.duplicates.exact import EXACT_DUPLICATES
+from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.item_vectors import ITEM_VECTORS
 from pipelines.steps.pack import PACK

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from filters.contamination.paraphrase import PARAPHRASE, Embed, add_paraphrases
 from filters.contamination.rules import CLASSES, COMMON_ROWS, judge
 from filters.contamination.scan import scan, sum_counts
@@ -119,16 +120,11 @@ def _parts(
 
 def _scan_shard(path: str, shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path, list(TEXT_FIELDS))
-    result = scan(open_index(path), *(_column(records, name) for name in TEXT_FIELDS))
+    result = scan(open_index(path), *(as_array(records[name]) for name in TEXT_FIELDS))
     return part(
         hits=storage.write_arrow(target.path(suffix=".arrow"), result.hits),
         grams=storage.write_arrow(target.path("grams", ".arrow"), result.grams),
     )
-
-
-def _column(table: pa.Table, name: str) -> pa.StringArray:
-    column = table[name]
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def _common_grams(context: StepContext, grams: pa.Table) -> TableRef:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.hashing import FNV_BASIS, fmix64, fnv1a
 from dedup.kernel import kernel
 from pipelines.recipe import Group, Sampling
 
@@ -215,13 +216,11 @@ def _hashes(
     """FNV-1a of each list, token by token, then MurmurHash3's finalizer: uint64 [rows]."""
     hashes = np.empty(len(offsets) - 1, np.uint64)
     for row in range(len(hashes)):
-        h = np.uint64(0xCBF29CE484222325)
+        state = FNV_BASIS
         for place in range(offsets[row], offsets[row + 1]):
             if values[place] >= len(control) or not control[values[place]]:
-                h = (h ^ np.uint64(values[place])) * np.uint64(0x100000001B3)
-        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-        hashes[row] = h ^ (h >> np.uint64(33))
+                state = fnv1a(state, np.uint64(values[place]))
+        hashes[row] = fmix64(state)
     return hashes
 
 

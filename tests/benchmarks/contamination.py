@@ -29,7 +29,8 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec, load
 from pipelines.steps.benchmark_index import benchmark_items
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
 from pipelines.steps.ingest import ingest
 from pipelines.steps.refine import refine
 from tests.filters.harness import (

@@ -23,19 +23,22 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from datasketch import MinHash
 
-from dedup.clusters import Buckets, compare
+from dedup.buckets import Buckets
 from dedup.exact import digest128
 from dedup.minhash import band_keys, signatures
+from dedup.pairs import compare_once
 from dedup.probability import recall
-from dedup.shingles import Shingles, normalise, shingle_hashes, word_hashes
+from dedup.shingles import Shingles, shingle_hashes
 from dedup.similarity import Sets, shingle_sets
+from dedup.tokens import normalise, word_hashes
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
-from tests.dedup.test_clusters import every_pair
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
+from tests.dedup.test_probability import every_pair
 from tests.steps import keep, plain_step
 
 PERMUTATIONS, NGRAM, REPEATS = 128, 5, 5
@@ -171,9 +174,9 @@ def _bucket(slot: int) -> dict[str, object]:
     values = np.concatenate([np.broadcast_to(core, (BUCKET, len(core))), own], axis=1)
     sets = Sets(values.reshape(-1), np.arange(BUCKET + 1, dtype=np.int64) * 100)
     groups = Buckets(np.arange(BUCKET), np.array([0, BUCKET]))
-    compare(Buckets(np.arange(100), np.array([0, 100])), sets, 0.8)
+    compare_once(Buckets(np.arange(100), np.array([0, 100])), sets, 0.8)
     started = time.process_time()
-    _, compared = compare(groups, sets, 0.8)
+    _, compared = compare_once(groups, sets, 0.8)
     seconds = time.process_time() - started
     return _row(
         f"a bucket of 100,000, {slot}% of each row its own", seconds, "pairs compared per row", compared / BUCKET, "s"

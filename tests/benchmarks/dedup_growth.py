@@ -36,7 +36,8 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Progress, Run, Target
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
 from tests.benchmarks.dedup import texts
 from tests.steps import keep, plain_step
 

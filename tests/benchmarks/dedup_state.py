@@ -19,8 +19,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dedup.clusters import Forest, group, merge_forests
-from pipelines.steps.deduplicate import MERGED, SIZES
+from dedup.buckets import group_by_key
+from dedup.forests import Forest, merge_forests
+from pipelines.steps.duplicates.components import FORESTS_PER_MERGE
+from pipelines.steps.duplicates.ranges import TASK_SIZES
 
 Answer = TypeVar("Answer")
 
@@ -90,13 +92,13 @@ def _keys() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
 def _cluster(folder: str) -> dict[str, float]:
     _warm()
     keys, rows = _keys()
-    shares = -(-len(keys) // SIZES.keys)
+    shares = -(-len(keys) // TASK_SIZES.keys)
     of = (keys >> np.uint64(40)).astype(np.int64) * shares >> 24
     bucketing, bucket_peak, forests = 0.0, 0, []
     for share in range(shares):
         inside = of == share
         ours, numbers = keys[inside], rows[inside]
-        work = functools.partial(group, ours, numbers, numbers.astype(np.uint32))
+        work = functools.partial(group_by_key, ours, numbers, numbers.astype(np.uint32))
         (groups, _), seconds, peak = _cost(work)
         bucketing, bucket_peak = bucketing + seconds, max(bucket_peak, peak + ours.nbytes + numbers.nbytes)
         leaders = np.repeat(groups.members[groups.offsets[:-1]], np.diff(groups.offsets))
@@ -105,10 +107,12 @@ def _cluster(folder: str) -> dict[str, float]:
     band_rows, records = len(keys), int(rows[-1]) + 1
     del keys, rows, of
     merging, level = 0.0, 0
-    while len(forests) > MERGED or not level:
+    while len(forests) > FORESTS_PER_MERGE or not level:
         several = []
-        for first in range(0, len(forests), MERGED if level else 1):
-            one, seconds, _ = _cost(functools.partial(merge_forests, forests[first : first + (MERGED if level else 1)]))
+        for first in range(0, len(forests), FORESTS_PER_MERGE if level else 1):
+            one, seconds, _ = _cost(
+                functools.partial(merge_forests, forests[first : first + (FORESTS_PER_MERGE if level else 1)])
+            )
             several.append(one)
             merging += seconds
         forests, level = several, level + 1
@@ -138,5 +142,5 @@ def _last_merge(folder: str) -> dict[str, float]:
 def _warm() -> None:
     """Kernels are loaded before the clock starts."""
     small = np.arange(8)
-    group(small.astype(np.uint64), small, small.astype(np.uint32))
+    group_by_key(small.astype(np.uint64), small, small.astype(np.uint32))
     merge_forests([Forest(np.array([1, 3]), np.array([0, 1]))])

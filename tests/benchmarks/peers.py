@@ -35,7 +35,8 @@ from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
 from pipelines.steps.benchmark_index import benchmark_items
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
 from tests.benchmarks.dedup import texts as corpus
 from tests.steps import keep, plain_step
 

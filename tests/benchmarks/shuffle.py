@@ -29,15 +29,16 @@ import psutil
 import pyarrow as pa
 import ray
 
-from dedup import clusters
-from dedup.order import order
+from dedup.buckets import group_by_key
+from dedup.sorting import argsort
 from flows.ray import engine as ray_engine
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Part, part
 from pipelines.ledger.run import Run, StepContext, Target
-from pipelines.steps import deduplicate
-from pipelines.steps.deduplicate import Index
-from tests.steps import plain_step
+from pipelines.ledger.step import StepType
+from pipelines.steps.duplicates.buckets import group_range
+from pipelines.steps.duplicates.ranges import TASK_SIZES, key_ranges
+from pipelines.steps.duplicates.shards import ShardFiles
 
 SHARDS = (2, 20)
 """Sizes, in shards of half a million band rows. What a way costs whatever the size is told from what a row costs."""
@@ -140,7 +141,7 @@ def _rows(shard: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32], n
     family = np.where(rng.random(count) < 0.45, rng.integers(0, count, count).astype(np.uint64), record + MANY)
     own = rng.random((count, BANDS)) < 0.33
     source = np.where(own, record[:, None] + np.uint64(2) * MANY, family[:, None])
-    mixed = (source * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64)) * deduplicate.MIX
+    mixed = (source * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64)) * MULTIPLIER
     mixed = (mixed ^ mixed >> np.uint64(29)) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (mixed ^ mixed >> np.uint64(32)).reshape(-1)[:SHARD]
     numbers = np.repeat(np.arange(count, dtype=np.uint32), BANDS)[:SHARD]
@@ -148,6 +149,7 @@ def _rows(shard: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32], n
 
 
 MANY = np.uint64(1 << 40)
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _by_files(folder: str, shards: int) -> int:
@@ -157,17 +159,16 @@ def _by_files(folder: str, shards: int) -> int:
     def work(context: StepContext) -> list[Part]:
         files = context.map(_write, list(range(shards)), "signatures")
         starts = tuple(shard * SHARD for shard in range(shards + 1))
-        index = Index(tuple(part.table("keys") for part in files), (), starts, 0)
-        shares = deduplicate._shares(starts[-1], deduplicate.SIZES.keys)
-        return context.map(functools.partial(deduplicate._group, index), shares)
+        written = ShardFiles(tuple(part.table("keys") for part in files), (), starts, 0)
+        return context.map(functools.partial(group_range, written), key_ranges(starts[-1], TASK_SIZES.keys))
 
-    made = run.do(plain_step("shuffle", {}), work)
+    made = run.do(StepType(name="shuffle", version=1, products={"buckets": "made for a benchmark"}).step({}), work)
     return made.counts["members"]
 
 
 def _write(shard: int, target: Target) -> Part:
     keys, numbers, codes = _rows(shard)
-    by_key = order(keys)
+    by_key = argsort(keys)
     table = pa.table({"key": keys[by_key], "row": numbers[by_key], "code": codes[by_key]})
     return part(keys=storage.write_arrow(target.path("keys", ".arrow"), table))
 
@@ -203,5 +204,5 @@ def _members(shuffled: ray.data.Dataset) -> int:
 
 def _grouped(batch: pa.Table) -> pa.Table:
     keys, rows, codes = (batch[name].to_numpy() for name in ("key", "row", "code"))
-    groups, _ = clusters.group(keys, rows, codes)
+    groups, _ = group_by_key(keys, rows, codes)
     return pa.table({"members": [len(groups.members)]})

@@ -1,4 +1,4 @@
-"""Digests: the published function, unambiguous, well mixed; and who repeats whom."""
+"""Digests: the published function, unambiguous and well mixed; and which rows duplicate which."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup.exact import digest128, halves, repeats
+from dedup.exact import digest128, find_duplicates, halves
 
 MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -106,12 +106,12 @@ def test_slices_read_as_copies() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=30))
-def test_the_first_in_rank_of_equal_rows_survives(values: list[int]) -> None:
+def test_the_first_in_rank_of_equal_rows_is_kept(values: list[int]) -> None:
     rank = np.random.default_rng(len(values)).permutation(len(values)).astype(np.int64)
-    survivor = repeats(digest128(pa.array([str(value) for value in values], pa.string())), rank)
+    duplicate_of = find_duplicates(digest128(pa.array([str(value) for value in values], pa.string())), rank)
     for row, value in enumerate(values):
         best = min((other for other in range(len(values)) if values[other] == value), key=lambda other: rank[other])
-        assert survivor[row] == (-1 if best == row else best)
+        assert duplicate_of[row] == (-1 if best == row else best)
 
 
 def test_columns_must_agree() -> None:

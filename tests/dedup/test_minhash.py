@@ -1,4 +1,4 @@
-"""Signatures are datasketch's, bit for bit, and its own classes read them."""
+"""Signatures are bit-identical with datasketch, whose classes can read them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from datasketch import LeanMinHash, MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup.minhash import EMPTY, band_keys, permutations, signatures
-from dedup.shingles import Unit, character_shingle_hash, normalise, shingle_hash, shingle_hashes
+from dedup.minhash import EMPTY_VALUE, band_keys, permutations, signatures
+from dedup.shingles import Unit, character_shingle_hash, shingle_hash, shingle_hashes
+from dedup.tokens import normalise
 
 letters = st.one_of(st.sampled_from("ab c1+é漢 .\n"), st.characters(exclude_categories=["Cs"]))
 texts = st.lists(st.text(letters, max_size=80), min_size=1, max_size=5)
@@ -37,7 +38,7 @@ def test_signatures_equal_datasketch(rows: list[str], ngram: int, num_perm: int,
 
 
 def test_every_length_of_row_equals_datasketch() -> None:
-    """Eight shingles are taken at a time: each remainder has its row."""
+    """Shingles are processed eight at a time: one row for each remainder."""
     rows = [" ".join(str(n) for n in range(count)) for count in range(1, 40)]
     signed = signatures(shingle_hashes(pa.array(rows), 2), 64)
     for row, text in enumerate(rows):
@@ -65,22 +66,22 @@ def test_datasketch_searches_our_signatures() -> None:
 
 
 def test_short_rows_are_flagged_and_not_collapsed() -> None:
-    """Data-Juicer puts all rows below the n-gram under one key; here they have no signature to meet under."""
+    """Data-Juicer gives all rows shorter than the n-gram one key. Here they are not valid, so they have none."""
     rows = pa.array(["Yes.", "Paris", "The answer is 42.", "a b c d e"])
     signed = signatures(shingle_hashes(rows, 5), 16)
     assert signed.valid.tolist() == [False, False, False, True]
-    assert (signed.values[:3] == EMPTY).all()
+    assert (signed.values[:3] == EMPTY_VALUE).all()
 
 
-def test_changed_numbers_part_rows() -> None:
-    """datatrove's default normalisation makes these two one; here they share no shingle that holds a number."""
+def test_different_numbers_give_different_signatures() -> None:
+    """datatrove's default normalization makes the first two equal. Here they share no shingle with a number."""
     rows = pa.array(["What is 3 + 5?", "What is 41 - 7?", "what is 3 + 5"])
     signed = signatures(shingle_hashes(rows, 3), 128)
     assert np.array_equal(signed.values[0], signed.values[2])
     assert not np.array_equal(signed.values[0], signed.values[1])
 
 
-def test_bands_meet_exactly_where_their_values_are_equal() -> None:
+def test_keys_are_equal_exactly_where_the_values_of_a_band_are() -> None:
     values = np.random.default_rng(0).integers(0, 3, (300, 12)).astype(np.uint32)
     keys = band_keys(values, 4, 3)
     for band in range(4):

@@ -25,14 +25,16 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.step import Resources
 from pipelines.recipe import ExactDuplicates, NearDuplicates
-from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
+from pipelines.steps.duplicates.ranges import TaskSizes
 from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, records, split, write
 from tests.steps import plain_step
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SMALL = Sizes(keys=1 << 12, members=1 << 11, pairs=1 << 9)
+SMALL = TaskSizes(keys=1 << 12, members=1 << 11, pairs=1 << 9)
 SETTINGS = NearDuplicates(threshold=0.6)
 Fate = tuple[list[str], dict[str, Any], dict[str, Any]]
 
@@ -82,14 +84,14 @@ def table() -> pa.Table:
     return pa.concat_tables([near, copies.set_column(0, near.schema.field(0), pa.array(again))])
 
 
-def both(root: Path, tables: list[pa.Table], engine: Engine, sizes: Sizes = SMALL) -> Manifest:
+def both(root: Path, tables: list[pa.Table], engine: Engine, sizes: TaskSizes = SMALL) -> Manifest:
     run = Run(str(root), engine)
     given = run.do(plain_step("given", {}), lambda context: context.map(write, tables))
     exact = drop_exact_duplicates(run, given, ExactDuplicates(), {}, sizes=sizes)
     return drop_near_duplicates(run, exact, SETTINGS, {}, sizes=sizes)
 
 
-def fate(root: Path, tables: list[pa.Table], engine: Engine, sizes: Sizes = SMALL) -> Fate:
+def fate(root: Path, tables: list[pa.Table], engine: Engine, sizes: TaskSizes = SMALL) -> Fate:
     near = both(root, tables, engine, sizes)
     exact = drop_exact_duplicates(Run(str(root), engine), both_given(root), ExactDuplicates(), {}, sizes=sizes)
     return ids(near), dropped(exact), dropped(near)
@@ -159,7 +161,7 @@ def test_the_same_rows_stay_and_the_same_twins_are_named_after(
 
 def test_other_sizes_of_tasks_leave_the_same_rows(tmp_path: Path, undisturbed: Fate) -> None:
     """The nearest of several kept twins may be another then: not every pair is looked at."""
-    kept, exact, near = fate(tmp_path, split(table(), 4), LocalEngine(1), Sizes())
+    kept, exact, near = fate(tmp_path, split(table(), 4), LocalEngine(1), TaskSizes())
     assert (kept, exact, near.keys()) == (undisturbed[0], undisturbed[1], undisturbed[2].keys())
 
 
@@ -173,7 +175,7 @@ class KilledOnRay(RayEngine):
     ) -> Iterator[Result]:
         kernel, root, receipts = work.args  # type: ignore[attr-defined]
         phase = Path(receipts).name
-        if phase in ("digests", "buckets", "walk-0", "settle-0", "shards"):
+        if phase in ("digests", "buckets", "compare-0", "decide-0", "shards"):
             kernel = Deadly(kernel, str(self.folder / f"killed-{phase}"))
         return super().map(functools.partial(work.func, kernel, root, receipts), items)  # type: ignore[attr-defined]
 

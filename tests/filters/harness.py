@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dedup.shingles import normalise
+from dedup.tokens import normalise
 from filters.contamination.index import Index, build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from dedup.shingles import normalise
+from dedup.tokens import normalise
 from pipelines.audit.clusters import clusters, difference
 from pipelines.audit.similar import Found, settings_of, similar
 from pipelines.curate import curate
@@ -24,7 +24,7 @@ from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import ExactDuplicates, load
 from pipelines.records import RECORD
-from pipelines.steps.deduplicate import drop_exact_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
 from tests.steps import keep, plain_step, record_run
 
 RECIPE = """

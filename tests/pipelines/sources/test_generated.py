@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dedup.shingles import normalise, shingle_hashes
+from dedup.shingles import shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
+from dedup.tokens import normalise
 from filters.stage import apply
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.ledger.engine import LocalEngine
@@ -33,7 +34,8 @@ from pipelines.sources.generated.items import is_leaked
 from pipelines.sources.generated.problem import draw_where, held_out
 from pipelines.sources.generated.rows import clean, original, table, tables
 from pipelines.sources.generated.sudoku import _fits
-from pipelines.steps.deduplicate import drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
 from tests.steps import decontaminate, plain_step
 
 RECIPE = Path(__file__).parents[3] / "pipelines/recipes/demo.yaml"

@@ -15,7 +15,9 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import ExactDuplicates, NearDuplicates, load
-from pipelines.steps.deduplicate import Sizes, drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import drop_near_duplicates
+from pipelines.steps.duplicates.ranges import TaskSizes
 from tests.pipelines.steps.test_deduplicate import drifting, dropped, ids, split, write
 from tests.steps import plain_step, record_run
 
@@ -30,13 +32,15 @@ def of_source(table: pa.Table, source: str) -> pa.Table:
     )
 
 
-def both(run: Run, records: Manifest, against: tuple[list[Manifest], list[Manifest]], sizes: Sizes) -> list[Manifest]:
+def both(
+    run: Run, records: Manifest, against: tuple[list[Manifest], list[Manifest]], sizes: TaskSizes
+) -> list[Manifest]:
     exact = drop_exact_duplicates(run, records, ExactDuplicates(), PREFERRED, against[0], sizes)
     return [exact, drop_near_duplicates(run, exact, SETTINGS, PREFERRED, against[1], sizes)]
 
 
-@pytest.mark.parametrize("sizes", [Sizes(), Sizes(keys=1 << 11, members=1 << 10, pairs=1 << 8)])
-def test_what_is_left_is_what_a_rebuild_of_both_leaves(tmp_path: Path, sizes: Sizes) -> None:
+@pytest.mark.parametrize("sizes", [TaskSizes(), TaskSizes(keys=1 << 11, members=1 << 10, pairs=1 << 8)])
+def test_what_is_left_is_what_a_rebuild_of_both_leaves(tmp_path: Path, sizes: TaskSizes) -> None:
     table = drifting(900, seed=5)
     table = pa.concat_tables([table, table.take(pa.array(np.arange(0, 900, 31)))])  # exact copies too
     table = table.set_column(0, table.schema.field(0), pa.array([f"r/{row}" for row in range(len(table))]))

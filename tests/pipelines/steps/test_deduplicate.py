@@ -16,8 +16,9 @@ import pytest
 
 from dedup.exact import digest128
 from dedup.minhash import band_keys, signatures
-from dedup.shingles import normalise, shingle_hashes
+from dedup.shingles import shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
+from dedup.tokens import normalise
 from pipelines.ledger import storage
 from pipelines.ledger.engine import ONE_CPU, Engine, LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
@@ -25,7 +26,9 @@ from pipelines.ledger.run import Run, Target
 from pipelines.ledger.step import Resources
 from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.records import RECORD
-from pipelines.steps.deduplicate import Sizes, banding_of, drop_exact_duplicates, drop_near_duplicates
+from pipelines.steps.duplicates.exact import drop_exact_duplicates
+from pipelines.steps.duplicates.near import banding_of, drop_near_duplicates
+from pipelines.steps.duplicates.ranges import TaskSizes
 from tests.steps import keep, plain_step
 
 Item = TypeVar("Item")
@@ -199,7 +202,7 @@ def test_many_ranges_settle_as_one_does(tmp_path: Path) -> None:
     text = pc.binary_join_element_wise(*columns, " ").to_pylist()
     table = records([f"s/{row}" for row in range(len(text))], text, [""] * len(text))
     settings = NearDuplicates(threshold=0.5)
-    few = Sizes(keys=1 << 18, members=1 << 15, pairs=1 << 14)
+    few = TaskSizes(keys=1 << 18, members=1 << 15, pairs=1 << 14)
     run, parent = given(tmp_path, split(table, 2))
     stay, gone = set(ids(made := drop_near_duplicates(run, parent, settings, {}, sizes=few))), dropped(made)
     place = {name: row for row, name in enumerate(table["id"].to_pylist())}
@@ -268,8 +271,8 @@ def test_fields_say_what_two_records_must_share(tmp_path: Path) -> None:
         assert set(dropped(made)) == gone or (fields == ("response",) and set(dropped(made)) == {"c"})
 
 
-@pytest.mark.parametrize("sizes", [Sizes(), Sizes(keys=64, members=32, pairs=16)])
-def test_scope_says_whether_a_row_of_another_source_is_a_duplicate(tmp_path: Path, sizes: Sizes) -> None:
+@pytest.mark.parametrize("sizes", [TaskSizes(), TaskSizes(keys=64, members=32, pairs=16)])
+def test_scope_says_whether_a_row_of_another_source_is_a_duplicate(tmp_path: Path, sizes: TaskSizes) -> None:
     """Each text comes twice in source `a` and once in `b`: exactly, or with one word exchanged."""
     words = [[f"word{text}x{word}" for word in range(60)] for text in range(40)]
     columns: dict[str, list[str]] = {"exact": [" ".join(text) for text in words]}

@@ -1,0 +1,137 @@
+"""Which part of the files between two phases does a task read? Those rows whose 64-bit key lies in its range."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedup.buckets import Rows
+from dedup.columns import as_array
+from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Part
+from pipelines.ledger.storage import TableRef
+
+Keys = npt.NDArray[np.uint64]
+"""64-bit keys that files are sorted by: digests, band keys, or row numbers that were spread by `spread_keys`."""
+
+FIBONACCI_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 / golden ratio, odd. Multiplication by it spreads consecutive integers evenly (Knuth, TAOCP 6.4)."""
+
+
+class TaskSizes(NamedTuple):
+    """Average input of one task: bounds a worker's memory. The number of tasks follows from the corpus alone.
+
+    keys: of 20 bytes, 70 while they are sorted. members: rows of buckets, each with its shingles (4 bytes a token).
+    pairs: of 24 bytes, and the deciding columns of their rows.
+    """
+
+    keys: int = 1 << 22
+    members: int = 1 << 20
+    pairs: int = 1 << 21
+
+
+TASK_SIZES = TaskSizes()
+
+
+class KeyRange(NamedTuple):
+    """The keys of one task: from `low` to `high`, both included. It is task number `task` of `tasks`."""
+
+    low: int
+    high: int
+    task: int
+    tasks: int
+
+
+ALL_KEYS = KeyRange(0, (1 << 64) - 1, 0, 1)
+
+
+def key_ranges(items: int, per_task: int) -> list[KeyRange]:
+    """Equal ranges that together cover all 64-bit keys, one for each `per_task` of `items`; at least one."""
+    tasks = max(1, -(-items // per_task))
+    return [KeyRange((i << 64) // tasks, ((i + 1 << 64) // tasks) - 1, i, tasks) for i in range(tasks)]
+
+
+def spread_keys(numbers: npt.NDArray[np.int64]) -> Keys:
+    """Keys uint64 [n] of numbers int64 [n], distinct for distinct numbers, such that equal ranges of keys hold about
+    equally many."""
+    return (numbers.astype(np.uint64) + np.uint64(1)) * FIBONACCI_MULTIPLIER
+
+
+def tables_in_range(files: Sequence[TableRef], key_range: KeyRange) -> Iterator[pa.Table]:
+    """The rows of each file whose column `key` lies in the range. Files are sorted by `key`.
+
+    Yields one memory-mapped table at a time. Copy what you need before advancing.
+
+    Raises: CheckFailed: if a file is damaged.
+    """
+    check_files(files, key_range)
+    for file in files:
+        table = map_file(file)
+        if key_range.tasks > 1:
+            keys = column_values(table, "key")
+            first = int(np.searchsorted(keys, np.uint64(key_range.low), "left"))
+            end = int(np.searchsorted(keys, np.uint64(key_range.high), "right"))
+            table = table.slice(first, end - first)
+        yield table
+
+
+def check_files(files: Sequence[TableRef], key_range: KeyRange) -> None:
+    """Compare this task's share of the files with their digests.
+
+    Together the tasks of a phase check every file once, and a phase with a failed task is not finished.
+
+    Raises: CheckFailed: if a file is missing or changed.
+    """
+    for file in files[key_range.task :: key_range.tasks]:
+        if not storage.exists(file.path) or storage.digest(file.path) != file.digest:
+            raise damaged(file, "its content does not match its recorded digest")
+
+
+def map_file(file: TableRef) -> pa.Table:
+    """A file of an earlier phase, memory-mapped.
+
+    Raises: CheckFailed: if it is missing or truncated.
+    """
+    try:
+        return storage.map_arrow(file.path)
+    except (InputError, OSError) as error:
+        raise damaged(file, "cannot be read") from error
+
+
+def damaged(file: TableRef, problem: str) -> CheckFailed:
+    """The error for a file that changed after it was written, with the way to repair the step."""
+    work_folder = posixpath.join(file.path.rsplit("/work/", 1)[0], "work")
+    repair = f"remove {work_folder} and run the same command again to rebuild this step"
+    return CheckFailed(f"{file.path}: {problem}: it was damaged after it was written; {repair}")
+
+
+def tables_of(parts: Sequence[Part], product: str) -> tuple[TableRef, ...]:
+    """The file of a product that each part holds."""
+    return tuple(part.table(product) for part in parts)
+
+
+def column_values(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    """A column as a numpy array [rows]; not copied if it has a single chunk of numbers."""
+    return np.asarray(as_array(table[name]).to_numpy(zero_copy_only=False))
+
+
+def concat_columns(tables: Sequence[pa.Table], name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A column of several tables, one after another. dtype: of the result if there is no table."""
+    return np.concatenate([np.empty(0, dtype), *(column_values(table, name) for table in tables)])
+
+
+def list_column(table: pa.Table, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The values and the offsets of a list column, not copied if it has a single chunk. Offsets may not start at 0."""
+    lists = as_array(table[name])
+    return lists.values.to_numpy(), lists.offsets.to_numpy()
+
+
+def sort_by_key(table: pa.Table, key: Keys, by_key: Rows) -> pa.Table:
+    """The rows of a table in the order `by_key` int64 [rows], with their keys uint64 [rows] as the column `key`."""
+    return table.take(pa.array(by_key)).append_column("key", pa.array(key[by_key]))

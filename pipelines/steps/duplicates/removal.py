@@ -1,0 +1,129 @@
+"""How are duplicates removed? By shard, from the decisions of all rounds; evidence names the kept row.
+
+Evidence is a JSON object: `twin`, the id of the kept row; `jaccard`, for near-duplicates; `against`, the folder of the
+earlier run's step if the kept row belongs to an earlier run.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.stage import DROP_FIELDS, Outcome
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest, Part
+from pipelines.ledger.run import StepContext, Target, commit
+from pipelines.ledger.step import DROPPED_ROWS
+from pipelines.ledger.storage import TableRef
+from pipelines.steps.duplicates.ranges import ALL_KEYS, check_files, column_values, map_file
+from pipelines.steps.duplicates.shards import ShardFiles
+from pipelines.steps.step import DROPPED_RECORDS, RECORDS
+
+PRODUCTS = {RECORDS: "the records that stay", DROPPED_ROWS: DROPPED_RECORDS}
+"""Of both duplicate steps."""
+
+JACCARD_STEPS = 1e4
+"""Evidence gives the Jaccard in steps of 1 / JACCARD_STEPS."""
+
+
+class _Origin(NamedTuple):
+    """The rows with a number below `end` (and not below the previous origin's) are kept by `step` of an earlier run."""
+
+    end: int
+    step: str
+
+
+class _Shard(NamedTuple):
+    """A shard to remove rows from, the number of its first row, and which of how many tasks handles it."""
+
+    records: TableRef
+    start: int
+    task: int
+    tasks: int
+
+
+def remove_duplicates(
+    context: StepContext,
+    records: Manifest,
+    reason: str,
+    files: ShardFiles,
+    against: Sequence[Manifest],
+    decisions: Sequence[TableRef],
+) -> list[Part]:
+    """The step's parts: each shard's records that stay, and those dropped with `reason` as stage and reason.
+
+    decisions: files of `survivors.DECISIONS`, in order of their rounds.
+    """
+    starts = files.starts[len(files.rows) - len(records.shards) : -1]
+    ends = np.cumsum([manifest.rows_kept or 0 for manifest in against], dtype=np.int64).tolist()
+    origins = tuple(_Origin(end, manifest.folder) for end, manifest in zip(ends, against, strict=True))
+    work = functools.partial(_remove_from_shard, reason, origins, tuple(decisions))
+    shards = zip(records.shards, starts, strict=True)
+    return context.map(work, [_Shard(shard, start, n, len(starts)) for n, (shard, start) in enumerate(shards)])
+
+
+def _remove_from_shard(
+    reason: str, origins: Sequence[_Origin], decisions: Sequence[TableRef], shard: _Shard, target: Target
+) -> Part:
+    check_files(decisions, ALL_KEYS._replace(task=shard.task, tasks=shard.tasks))
+    dropped_rows = _dropped_rows(shard, decisions)
+    records = storage.read_parquet(shard.records.path)
+    local = column_values(dropped_rows, "row") - shard.start
+    stays = np.ones(shard.records.rows, np.bool_)
+    stays[local] = False
+    evidence = _evidence(dropped_rows, reason == "near_duplicate", origins)
+    dropped = _mark(records.take(pa.array(local)), reason, evidence)
+    return commit(Outcome(records.filter(pa.array(stays)), dropped), shard.records.rows, target)
+
+
+def _dropped_rows(shard: _Shard, decisions: Sequence[TableRef]) -> pa.Table:
+    """The rows of DECISIONS of a shard's dropped rows, sorted by row."""
+    pieces = []
+    for file in decisions:
+        table = map_file(file)
+        first, end = np.searchsorted(column_values(table, "row"), [shard.start, shard.start + shard.records.rows])
+        pieces.append(table.slice(first, end - first))
+    decided = pa.concat_tables(pieces).combine_chunks()
+    rows = column_values(decided, "row")
+    by_row = np.argsort(rows, kind="stable")
+    # Files are in order of rounds and the sort is stable: the last entry of a row is its last decision.
+    is_last = np.ones(len(rows), np.bool_)
+    is_last[:-1] = rows[by_row][1:] != rows[by_row][:-1]
+    decided = decided.take(pa.array(by_row[is_last]))
+    return decided.filter(pc.greater_equal(decided["duplicate_of"], 0))
+
+
+def _mark(records: pa.Table, reason: str, evidence: pa.Array) -> pa.Table:
+    """The dropped records with stage, reason and evidence appended."""
+    reasons = pa.array([reason] * len(records), pa.string())
+    for field, column in zip(DROP_FIELDS, (reasons, reasons, evidence), strict=True):
+        records = records.append_column(field, column)
+    return records
+
+
+def _evidence(dropped_rows: pa.Table, near: bool, origins: Sequence[_Origin]) -> pa.Array:
+    """The evidence of each dropped row, string [rows]."""
+    ids = dropped_rows["duplicate_of_id"].combine_chunks()
+    if pc.any(pc.match_substring_regex(ids, r"[^ !#-\[\]-~]")).as_py():
+        quoted = pa.array([json.dumps(name) for name in ids.to_pylist()], pa.string())
+    else:
+        # No character needs escaping, which is the usual case and much faster.
+        quoted = pc.binary_join_element_wise('"', ids, '"', "")
+    pieces = ['{"twin": ', quoted]
+    if near:
+        # Formatting floats is slow, and there are few distinct values: format each once.
+        jaccard = np.rint(column_values(dropped_rows, "jaccard") * JACCARD_STEPS)
+        steps, positions = np.unique(jaccard, return_inverse=True)
+        formatted = pa.array([str(value / JACCARD_STEPS) for value in steps.tolist()], pa.string())
+        pieces += [', "jaccard": ', formatted.take(pa.array(positions))]
+    if origins:
+        named = pa.array([*(f', "against": "{origin.step}"' for origin in origins), ""])
+        ends = [origin.end for origin in origins]
+        pieces.append(named.take(pa.array(np.searchsorted(ends, column_values(dropped_rows, "duplicate_of"), "right"))))
+    return pc.binary_join_element_wise(*pieces, "}", "")
