@@ -1,6 +1,6 @@
-"""`python -m pipelines.compile`: compile every Numba kernel into its cache, by a small build in a folder that goes.
+"""`python -m pipelines.compile`: compile every Numba kernel into its cache, by a small build in a temporary folder.
 
-Kernels compile on first use, about a minute in all. Each worker of a first build would pay it; an install pays once.
+Compiling takes about a minute in total. Done at installation, the workers of the first build do not each pay it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pipelines.ledger.run import Run
 from pipelines.recipe import load
 
 RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
-ROWS = 60
-"""Of each source: enough that every kernel sees a row."""
+
+ROWS_PER_SOURCE = 60
+"""Enough that every kernel processes a row."""
 
 
 def main() -> None:
-    """Build the demo's recipe on its first rows."""
+    """Build the demo's recipe on the first rows of its sources."""
     recipe = load(str(RECIPE), ["sampling.epochs=1"])
-    few = recipe.model_copy(update={"sources": tuple(one.model_copy(update={"rows": ROWS}) for one in recipe.sources)})
+    sources = tuple(source.model_copy(update={"rows": ROWS_PER_SOURCE}) for source in recipe.sources)
     with tempfile.TemporaryDirectory() as root, LocalEngine() as engine:
-        curate(Run(root, engine), few)
+        curate(Run(root, engine), recipe.model_copy(update={"sources": sources}))
 
 
 if __name__ == "__main__":

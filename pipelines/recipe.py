@@ -1,12 +1,12 @@
-"""The recipe: one YAML file that says everything a corpus depends on.
+"""The recipe: one YAML file with everything that a corpus depends on.
 
-Unknown keys are errors that name the nearest known one; relative paths are relative to the recipe's file.
+An unknown key is an error that names the nearest known one. Relative paths are relative to the recipe's file.
 """
 
 from __future__ import annotations
 
-import re
 import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from filters import STAGES, AnyStage
-from pipelines.errors import RecipeError, nearest
+from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import storage
+from pipelines.settings import override, parse_yaml
 from pipelines.sources import SOURCES
 
 TextField = Literal["instruction", "response"]
@@ -24,19 +25,19 @@ TEXT_FIELDS: tuple[TextField, ...] = ("instruction", "response")
 
 
 class Section(BaseModel):
-    """A section of a recipe: a frozen value that knows its keys."""
+    """A section of a recipe: a frozen value. Unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SourceSpec(Section):
-    """Where rows come from, and how they are read.
+    """Files of rows, and how they are read.
 
-    adapter: a name in `pipelines/sources`, which knows the data set's address where `path` is left out; without one the
-    files' own columns are used, as `columns` maps them (`{instruction: question, response: answer}` or
-    `{messages: messages}`, and `thinking: reasoning_content` where reasoning stands apart from the answer). condition:
-    the tags of every row, where the adapter does not say. priority: who survives among duplicates, higher first. rows:
-    at most so many (a generated source: just so many).
+    adapter: a name in `pipelines/sources`, which has the address of the data set if `path` is not given. Without an
+    adapter, `columns` maps the files' columns: `{instruction: question, response: answer}` or `{messages: messages}`,
+    with `thinking: reasoning_content` if reasoning is in a column of its own. condition: the tags of every row, unless
+    the adapter or a column has them. priority: among duplicates, a row of the source with the highest survives. rows:
+    at most this many rows are read; a generated source has exactly this many.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -49,19 +50,22 @@ class SourceSpec(Section):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The patterns given, as a tuple."""
+        """`path` as a tuple of patterns."""
         return () if self.path is None else (self.path,) if isinstance(self.path, str) else self.path
 
 
 class ExactDuplicates(Section):
-    """Which texts two records must share to be exact duplicates, and whether across sources or within one only."""
+    """Records that are equal in all of `fields` are duplicates. scope: `within` compares only records of one source."""
 
     fields: tuple[TextField, ...] = TEXT_FIELDS
     scope: Literal["across", "within"] = "across"
 
 
 class NearDuplicates(Section):
-    """MinHash: a preset by its published name, or a Jaccard threshold from which bands and rows per band follow."""
+    """MinHash: a published preset, or a Jaccard threshold from which bands and rows per band are computed.
+
+    keep: what decides which row of a cluster survives, in order of weight.
+    """
 
     preset: Literal["fineweb", "dolma3", "curator"] | None = None
     threshold: float = Field(default=0.8, gt=0, lt=1)
@@ -72,7 +76,7 @@ class NearDuplicates(Section):
 
 
 class BenchmarkSpec(Section):
-    """An evaluation set: `name` is a name in `pipelines/benchmarks` unless `adapter` says another."""
+    """An evaluation set. `adapter` is a name in `pipelines/benchmarks`; without one, `name` is."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     adapter: str | None = None
@@ -81,14 +85,15 @@ class BenchmarkSpec(Section):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The patterns given, as a tuple."""
+        """`path` as a tuple of patterns."""
         return () if self.path is None else (self.path,) if isinstance(self.path, str) else self.path
 
 
 class Contamination(Section):
-    """What the corpus is checked against. rule: a published rule by name; drop: the classes of hits that drop a row.
+    """The evaluation sets that the corpus is checked against.
 
-    semantic: look for items in other words too, by sentence vectors; similarity: the cosine from which a row is near.
+    rule: the name of a rule for what counts as found. drop: the classes of hits for which a row is dropped. semantic:
+    also find items in other words, by sentence vectors. similarity: the least cosine of such a row.
     """
 
     benchmarks: tuple[BenchmarkSpec, ...]
@@ -99,14 +104,18 @@ class Contamination(Section):
 
 
 class TokenizerSpec(Section):
-    """A `tokenizer.json` that exists, or the size of one to train on the corpus."""
+    """path: an existing `tokenizer.json`. Without one, a tokenizer of `vocab_size` entries is trained on the corpus."""
 
     path: str | None = None
     vocab_size: int = Field(default=65536, ge=512, le=1 << 20)
 
 
 class Group(Section):
-    """A sampling rule for the sources whose name starts with `prefix`; the first that matches wins."""
+    """A sampling rule for files and tasks whose name (`<source>/<file or task>`) starts with `prefix`.
+
+    The first rule that matches applies. max_per_file: at most this many rows of a file or task in an epoch. repeat: how
+    often each is drawn in an epoch. long_context: what happens to a row that is longer than the context.
+    """
 
     prefix: str
     max_per_file: int | None = Field(default=None, ge=1)
@@ -115,8 +124,11 @@ class Group(Section):
 
 
 class Sampling(Section):
-    """Epochs are draws, not passes (HRM-Text: 4 epochs of 15 B tokens from 40 B). context: tokens of a pack,
-    plus one. validation: share of the instructions that no epoch trains on, to measure the loss on."""
+    """How epochs are drawn. An epoch is a draw, not a pass: HRM-Text draws 4 times 15 B tokens from a corpus of 40 B.
+
+    context: tokens in a pack, plus one. validation: share of the instructions that are held out of every epoch, for the
+    validation loss.
+    """
 
     epochs: int = Field(default=4, ge=1)
     context: int = Field(default=4097, ge=16)
@@ -125,10 +137,10 @@ class Sampling(Section):
 
 
 class Recipe(Section):
-    """Everything a corpus depends on.
+    """Everything that a corpus depends on.
 
-    mirror: a folder with copies of what has an address: what a source reads from `hf://datasets/openai/gsm8k/...` is
-    then read from `<mirror>/datasets/openai/gsm8k/...`.
+    mirror: a folder with copies of remote files. `hf://datasets/openai/gsm8k/...` is then read from
+    `<mirror>/datasets/openai/gsm8k/...`. against: earlier runs whose rows count as already present.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -146,166 +158,135 @@ class Recipe(Section):
 
     @field_validator("against", mode="before")
     @classmethod
-    def _one_is_a_list(cls, runs: object) -> object:
+    def _as_list(cls, runs: object) -> object:
         return (runs,) if isinstance(runs, str) else runs
 
     @field_validator("sources")
     @classmethod
     def _names_are_unique(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
         names = [source.name for source in sources]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
             raise ValueError(
-                f"two sources are called {twice[0]!r}; a name is part of every row's id, so give each its own"
+                f"two sources are called {repeated[0]!r}; a name is part of every row's id, so it must be unique"
             )
         return sources
 
 
-class Loader(yaml.SafeLoader):
-    """YAML with the booleans of version 1.2 only: `on` is a key of ours, and `no` is Norwegian."""
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; `overrides` are `path.to.key=value` with YAML values (lists by index: `sources.0.rows=10`).
+    """Read a recipe, with assignments `path.to.key=value` applied (see `settings.override`).
 
-    Errors: RecipeError naming the file, the key and the mend.
+    Warns: for a key that was renamed; the category is that of the section's own warning.
+
+    Raises: RecipeError: naming the file, the key and what to write instead.
     """
     if not storage.exists(path):
         raise RecipeError(f"{path}: no such recipe")
     try:
-        data = yaml.load(storage.read_bytes(path), Loader)  # a SafeLoader
+        values = parse_yaml(storage.read_bytes(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
-    if not isinstance(data, dict):
+    if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with at least `name` and `sources`")
-    for override in overrides:
-        _override(data, override)
-    _check_keys(Recipe, data, path, "")
     try:
-        recipe = Recipe.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError(
-            "\n".join(
-                f"{path}: {_where(problem)}: {problem['msg'].removeprefix('Value error, ')}"
-                for problem in error.errors()
-            )
-        ) from error
-    return _anchor(recipe, path)
+        values = override(values, overrides, partial=True)
+    except WinnowError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    _check_keys(Recipe, values, path, "")
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        try:
+            recipe = Recipe.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError("\n".join(f"{path}: {_describe(problem)}" for problem in error.errors())) from error
+    # Warnings again, now with the name of the file and attributed to the caller.
+    for note in notes:
+        warnings.warn(f"{path}: {note.message}", note.category, stacklevel=2)
+    return _with_locations(recipe, path)
 
 
-def _where(problem: Any) -> str:
-    # pydantic puts the union's tag into the path; the user never wrote it.
-    return (
-        ".".join(
-            str(part) for part in problem["loc"] if not (isinstance(part, str) and (part in STAGES or "[" in part))
-        )
-        or "recipe"
+def _describe(problem: Any) -> str:
+    """`key: message` of one of pydantic's errors."""
+    # The location contains the tags of unions, which are not in the file.
+    key = ".".join(
+        str(part) for part in problem["loc"] if not (isinstance(part, str) and (part in STAGES or "[" in part))
     )
+    return f"{key or 'recipe'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set {override}: write path.to.key=value")
-    place: Any = data
-    *parents, last = key.split(".")
-    for name in parents:
-        if isinstance(place, list):
-            place = place[_index(place, name, override)]
-        else:
-            child = place.setdefault(name, {})
-            if not isinstance(child, dict | list):  # `near_duplicates: false` turned into settings
-                child = place[name] = {}
-            place = child
-    value = yaml.load(text, Loader)
-    if isinstance(place, list):
-        place[_index(place, last, override)] = value
-    else:
-        place[last] = value
-
-
-def _index(place: list[Any], name: str, override: str) -> int:
-    names = [item.get("kind", item.get("name")) if isinstance(item, dict) else None for item in place]
-    if name in names:
-        return names.index(name)
-    if name.isdigit() and int(name) < len(place):
-        return int(name)
-    raise RecipeError(f"--set {override}: {name!r} is no entry of that list ({nearest(name, [n for n in names if n])})")
-
-
-def _check_keys(model: type[BaseModel], data: Any, path: str, where: str) -> None:
-    """Unknown keys, before pydantic: its message cannot offer the nearest known one."""
-    if not isinstance(data, dict):
+def _check_keys(model: type[BaseModel], values: Any, path: str, prefix: str) -> None:
+    """Raises: RecipeError: for an unknown key, with the nearest known one, which pydantic's message does not have."""
+    if not isinstance(values, dict):
         return
-    for key, value in data.items():
-        if key not in model.model_fields:
-            raise RecipeError(f"{path}: unknown key {where + str(key)!r}; {nearest(str(key), model.model_fields)}")
-        here = f"{where}{key}"
-        if model is Recipe and key == "stages":
-            for index, stage in enumerate(value if isinstance(value, list) else []):
-                kind = stage.get("kind") if isinstance(stage, dict) else None
-                if not isinstance(kind, str):
-                    raise RecipeError(
-                        f"{path}: {here}.{index}: a stage is a mapping with a `kind`; {nearest(str(stage), STAGES)}"
-                    )
-                if kind not in STAGES:
-                    raise RecipeError(f"{path}: {here}.{index}: unknown stage {kind!r}; {nearest(kind, STAGES)}")
-                _check_keys(STAGES[kind], stage, path, f"{here}.{index}.")
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name in getattr(model, "RENAMED_KEYS", {}):  # the former name of a stage's parameter: the stage warns
             continue
-        for part in _sections(model.model_fields[key].annotation):
-            for index, item in enumerate(value if isinstance(value, list) else [value]):
-                _check_keys(part, item, path, f"{here}.{index}." if isinstance(value, list) else f"{here}.")
+        if name not in model.model_fields:
+            raise RecipeError(f"{path}: unknown key {key!r}; {nearest(str(name), model.model_fields)}")
+        if model is Recipe and name == "stages":
+            _check_stages(value, path, key)
+            continue
+        for section in _sections(model.model_fields[name].annotation):
+            if isinstance(value, list):
+                for index, item in enumerate(value):
+                    _check_keys(section, item, path, f"{key}.{index}.")
+            else:
+                _check_keys(section, value, path, f"{key}.")
+
+
+def _check_stages(stages: Any, path: str, key: str) -> None:
+    for index, stage in enumerate(stages if isinstance(stages, list) else []):
+        kind = stage.get("kind") if isinstance(stage, dict) else None
+        if not isinstance(kind, str):
+            raise RecipeError(
+                f"{path}: {key}.{index}: a stage is a mapping with a `kind`; {nearest(str(stage), STAGES)}"
+            )
+        if kind not in STAGES:
+            raise RecipeError(f"{path}: {key}.{index}: unknown stage {kind!r}; {nearest(kind, STAGES)}")
+        _check_keys(STAGES[kind], stage, path, f"{key}.{index}.")
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections of a recipe that an annotation mentions."""
+    """The sections in a type annotation, such as `NearDuplicates | Literal[False]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [part for argument in typing.get_args(annotation) for part in _sections(argument)]
+    return [section for argument in typing.get_args(annotation) for section in _sections(argument)]
 
 
-def _anchor(recipe: Recipe, path: str) -> Recipe:
-    """Say where everything lies: a source without a path at its own address, relative paths in the recipe's folder,
-    addresses in the mirror where there is one."""
-    base = path.rsplit("/", 1)[0] if not storage.is_local(path) else str(Path(path).resolve().parent)
+def _with_locations(recipe: Recipe, path: str) -> Recipe:
+    """The recipe with the places of all files: the address of a source without a path; relative paths in the recipe's
+    folder; remote files in the mirror, if there is one."""
+    folder = path.rsplit("/", 1)[0] if not storage.is_local(path) else str(Path(path).resolve().parent)
 
-    def anchored(one: str) -> str:
-        if not storage.is_local(one) or Path(one).is_absolute():
-            return one
-        return str(Path(base, one).resolve()) if storage.is_local(base) else storage.join(base, one)
+    def absolute(file: str) -> str:
+        if not storage.is_local(file) or Path(file).is_absolute():
+            return file
+        return str(Path(folder, file).resolve()) if storage.is_local(folder) else storage.join(folder, file)
 
-    mirror = None if recipe.mirror is None else anchored(recipe.mirror)
+    mirror = None if recipe.mirror is None else absolute(recipe.mirror)
 
-    def located(one: str) -> str:
-        return anchored(one) if mirror is None else storage.mirrored(anchored(one), mirror)
+    def located(file: str) -> str:
+        return absolute(file) if mirror is None else storage.mirrored(absolute(file), mirror)
 
-    def moved(part: Any) -> Any:
-        if part.path is None:
-            return part
-        new = located(part.path) if isinstance(part.path, str) else tuple(located(one) for one in part.path)
-        return part.model_copy(update={"path": new})
+    def with_location(section: Any) -> Any:
+        if section.path is None:
+            return section
+        place = located(section.path) if isinstance(section.path, str) else tuple(map(located, section.path))
+        return section.model_copy(update={"path": place})
 
     changes: dict[str, Any] = {
         "mirror": mirror,
-        "sources": tuple(moved(_at_home(source)) for source in recipe.sources),
-        "tokenizer": moved(recipe.tokenizer),
+        "sources": tuple(with_location(_with_address(source)) for source in recipe.sources),
+        "tokenizer": with_location(recipe.tokenizer),
     }
     if recipe.contamination:
-        benchmarks = tuple(moved(benchmark) for benchmark in recipe.contamination.benchmarks)
+        benchmarks = tuple(with_location(benchmark) for benchmark in recipe.contamination.benchmarks)
         changes["contamination"] = recipe.contamination.model_copy(update={"benchmarks": benchmarks})
     return recipe.model_copy(update=changes)
 
 
-def _at_home(spec: SourceSpec) -> SourceSpec:
-    """The source with its own address as path, where the recipe gives none."""
-    known = SOURCES.get(spec.adapter or "")
-    return spec.model_copy(update={"path": known.path}) if spec.path is None and known and known.path else spec
+def _with_address(spec: SourceSpec) -> SourceSpec:
+    """The source with the address of its adapter as path, if the recipe gives none."""
+    source = SOURCES.get(spec.adapter or "")
+    return spec.model_copy(update={"path": source.path}) if spec.path is None and source and source.path else spec

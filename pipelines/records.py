@@ -1,4 +1,4 @@
-"""The record: what every step from ingest to tokens carries, and the one door through which rows become records."""
+"""The schemas of raw rows, records and benchmark items, and the function that turns raw rows into records."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from filters.stage import DROP_FIELDS, Outcome
 from pipelines.errors import RecordError
 
 CONDITIONS = ("direct", "cot", "noisy", "synth")
-"""The condition tags of HRM-Text; a record's condition is one or more of them, comma-joined, in the order written."""
+"""The condition tags of HRM-Text. A record's condition is one or more of them, joined by commas, in any order."""
 
 MAX_TEXT_BYTES = 8 << 20
-"""A record with more text than this is dropped as `oversize`: it could not be trained on (the context is 4,096
-tokens) and would make one shard hundreds of times the size of its neighbours."""
+"""A record with more bytes of text than this is dropped as `oversize`. It could not be trained on (the context is 4,096
+tokens), and would make its shard hundreds of times larger than the others."""
 
 RECORD = pa.schema(
     [
@@ -31,9 +31,13 @@ RECORD = pa.schema(
         pa.field("digest", pa.binary(16), False),
     ]
 )
-"""Non-null, since Arrow compares null with anything to null, and a filter would let such a row through."""
+"""A record. No column is nullable: a comparison with null is null, and a filter would keep such a row.
+
+digest: 128 bits of condition, instruction and response (`dedup.exact.digest128`).
+"""
 
 DROPPED = pa.schema([*RECORD, *DROP_FIELDS])
+"""A dropped record, with the stage, the reason and the evidence (JSON)."""
 
 ITEM = pa.schema(
     [
@@ -45,7 +49,7 @@ ITEM = pa.schema(
         pa.field("passage", pa.string(), False),
     ]
 )
-"""One item of an evaluation set; "" and [] where a benchmark has no passage or choices."""
+"""One item of an evaluation set. Without passage or choices these are "" and []."""
 
 RAW = pa.schema(
     [
@@ -57,31 +61,32 @@ RAW = pa.schema(
         pa.field("fault", pa.string()),
     ]
 )
-"""A row as a source reads it, before it is a record.
+"""A row as a source returns it, before it is a record.
 
-row: its number in the file, from 0. variant: "" or the name of a second record made of the same row. fault: null, or
-why the row is no record: it could not be read (`broken_json`, `invalid_utf8` ...), and then `response` holds what could
-be read of it; or a rule of its source leaves it out (`source/proof`, `source/code` ...: see `pairs.exclude`).
+row: its number in the file, from 0. variant: "", or the name of a further record from the same row. fault: null, or why
+the row is no record. Either it could not be read (`broken_json`, `invalid_utf8` ...; `response` is then the text that
+could be read), or a rule of its source leaves it out (`source/proof`, `source/code` ...; see `pairs.exclude`).
 """
 
 TASK = pa.field("task", pa.string())
-"""A column that a source adds to RAW where its files are not what is sampled: the name of what is (a task of FLAN, of
-which each file holds hundreds; `all` where upstream makes one file of many). It takes the file's place in the id."""
+"""A further column of RAW, for sources that are not sampled by file: the name of the task that is sampled. A file of
+FLAN has hundreds of tasks; the task is `all` for a set that HRM-Text merges into one file. In ids it replaces the
+file."""
 
 RULE = "source/"
-"""What the fault of a row begins with that can be read well, but that a rule of its source leaves out."""
+"""Prefix of the fault of a row that was read but is left out by a rule of its source."""
 
 
 def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "fail"] = "drop") -> Outcome:
-    """Turn RAW rows of one file into records: `kept` RECORD, `dropped` DROPPED (stage `conform`, or `source` for a rule
-    of the source).
+    """Turn RAW rows of one file into records: `kept` is RECORD, `dropped` is DROPPED.
 
-    Reasons, the first that holds: the reader's own fault or the source's rule, `null_instruction`, `null_response`,
-    `unknown_condition`, `oversize`. The id is `<source>/<file>/<row>`, plus `/<variant>` where a row gives several
-    records; with a TASK it is `<source>/<task>/<row>/<file>`, plus `.<variant>`, a `/` in the file's name as `__`.
+    The stage of a dropped row is `conform`, or `source` for a rule of the source. The reason is the first that holds:
+    the fault of the reader or the rule, `null_instruction`, `null_response`, `unknown_condition`, `oversize`. The id is
+    `<source>/<file>/<row>`, plus `/<variant>` for further records of a row. With a TASK it is
+    `<source>/<task>/<row>/<file>`, plus `.<variant>`, and a `/` in the file's name becomes `__`.
 
-    Errors: RecordError naming source, file and row of the first bad row, when `on_bad_row` is `fail`. A row that a rule
-    leaves out is not bad.
+    Raises: RecordError: naming source, file and row of the first bad row, if `on_bad_row` is `fail`. A row that a rule
+        leaves out is not bad.
     """
     raw = raw.combine_chunks()
     fault = raw["fault"].combine_chunks()
@@ -102,51 +107,51 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
     )
     if isinstance(reasons, pa.ChunkedArray):
         reasons = reasons.combine_chunks()
-    ruled = pc.fill_null(pc.starts_with(reasons, RULE), False)
-    failed = pc.and_not(reasons.is_valid(), ruled).to_numpy(zero_copy_only=False)
-    if on_bad_row == "fail" and failed.any():
-        first = int(np.flatnonzero(failed)[0])
+    by_rule = pc.fill_null(pc.starts_with(reasons, RULE), False)
+    bad = pc.and_not(reasons.is_valid(), by_rule).to_numpy(zero_copy_only=False)
+    if on_bad_row == "fail" and bad.any():
+        first = int(np.flatnonzero(bad)[0])
         raise RecordError(
             f"{source}: {file}: row {raw['row'][first].as_py()}: {reasons[first].as_py()} "
-            "(mend the row, or set `on_bad_row: drop` in the recipe to drop and count such rows)"
+            "(fix the row, or set `on_bad_row: drop` in the recipe to drop and count such rows)"
         )
     records = _records(raw, source, file)
     if reasons.null_count == len(reasons):
         return Outcome(records, DROPPED.empty_table())
-    bad = reasons.is_valid()
-    dropped = records.filter(bad)
-    details = raw.filter(bad)
+    drop = reasons.is_valid()
+    dropped = records.filter(drop)
+    details = raw.filter(drop)
     evidence = [
         json.dumps({"file": file, "row": row, "condition": condition, "bytes": int(size)})
         for row, condition, size in zip(
             details["row"].to_pylist(),
             details["condition"].to_pylist(),
-            text_bytes[bad.to_numpy(zero_copy_only=False)],
+            text_bytes[drop.to_numpy(zero_copy_only=False)],
             strict=True,
         )
     ]
-    marks = [
-        pc.if_else(ruled.filter(bad), RULE.rstrip("/"), "conform"),
-        pc.replace_substring_regex(reasons.filter(bad), f"^{RULE}", ""),
+    columns = [
+        pc.if_else(by_rule.filter(drop), RULE.rstrip("/"), "conform"),
+        pc.replace_substring_regex(reasons.filter(drop), f"^{RULE}", ""),
         pa.array(evidence, pa.string()),
     ]
-    for field, column in zip(DROP_FIELDS, marks, strict=True):
+    for field, column in zip(DROP_FIELDS, columns, strict=True):
         dropped = dropped.append_column(field, column)
-    outcome = Outcome(records.filter(pc.invert(bad)), dropped)
+    outcome = Outcome(records.filter(pc.invert(drop)), dropped)
     assert outcome.kept.num_rows + outcome.dropped.num_rows == raw.num_rows
     return outcome
 
 
 def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
     variant = raw["variant"].fill_null("")
-    single, number = pc.equal(variant, ""), raw["row"].cast(pa.string())
+    is_first, number = pc.equal(variant, ""), raw["row"].cast(pa.string())
     if TASK.name in raw.column_names:
-        place = pa.scalar(file.replace("/", "__"))
-        last = pc.if_else(single, place, pc.binary_join_element_wise(place, variant, "."))
+        name = pa.scalar(file.replace("/", "__"))
+        last = pc.if_else(is_first, name, pc.binary_join_element_wise(name, variant, "."))
         ids = pc.binary_join_element_wise(pa.scalar(source), raw[TASK.name], number, last, "/")
     else:
         ids = pc.binary_join_element_wise(pa.scalar(f"{source}/{file}"), number, "/")
-        ids = pc.if_else(single, ids, pc.binary_join_element_wise(ids, variant, "/"))
+        ids = pc.if_else(is_first, ids, pc.binary_join_element_wise(ids, variant, "/"))
     condition, instruction, response = (
         as_array(raw[name].fill_null("")) for name in ("condition", "instruction", "response")
     )
@@ -166,8 +171,8 @@ def _bytes(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _known_condition(column: pa.ChunkedArray) -> pa.Array:
-    """Whether each value is one or more known tags joined by commas. A null is not."""
-    # A corpus has a handful of distinct conditions, so the few are judged and the many are looked up.
+    """Whether each value is one or more known tags joined by commas; false for null."""
+    # A corpus has a handful of distinct conditions: check each once, then look up the rows.
     encoded = as_array(column).dictionary_encode()
     known = [
         value is not None and all(tag in CONDITIONS for tag in value.split(","))

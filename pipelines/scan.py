@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import InputError, RecipeError, nearest
-from pipelines.formats.reading import FORMATS, column_names
+from pipelines.formats.read import FORMATS, column_names
 from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec

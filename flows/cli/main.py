@@ -148,7 +148,7 @@ def scan(
     from pipelines.errors import CheckFailed
 
     check_engine(engine)
-    from pipelines.formats.reading import column_names
+    from pipelines.formats.read import column_names
     from pipelines.ledger import storage
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
@@ -535,20 +535,12 @@ def export(
         out({"folder": folder}) if as_json else typer.echo(f"a model for transformers in {folder}")
         return
     from pipelines.errors import WinnowError, nearest
-    from pipelines.export.corpus import export_corpus, export_hrm_text
+    from pipelines.export import EXPORTS
     from pipelines.ledger.runs import open_run
-    from pipelines.recipe import Sampling
 
-    found = open_run(root, run)
-    if form in ("hf", "jsonl"):
-        done = export_corpus(found.records, "hf" if form == "hf" else "jsonl", to)
-    elif form == "hrm-text":
-        tokens, tokenizer, settings = found.step("tokens"), found.step("tokenizer"), found.info["settings"]
-        if tokens is None or tokenizer is None:
-            raise WinnowError(f"run {found.id} has no tokens: a scan ends with text; export it as hf or jsonl")
-        done = export_hrm_text(tokens, tokenizer, Sampling.model_validate(settings["sampling"]), settings["seed"], to)
-    else:
-        raise WinnowError(f"--format {form}: {nearest(form, ['hf', 'jsonl', 'hrm-text', 'transformers'])}")
+    if form not in EXPORTS:
+        raise WinnowError(f"--format {form}: {nearest(form, [*EXPORTS, 'transformers'])}")
+    done = EXPORTS[form](open_run(root, run), to)
     out(done._asdict()) if as_json else typer.echo(f"{done.rows:,} rows in {len(done.files)} files below {done.folder}")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from flows.console import current_console
 from flows.ray.train import train_on_ray
 from pipelines.errors import WinnowError, nearest
+from pipelines.settings import override
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
 from training.finding import find_packs
@@ -22,31 +22,24 @@ from training.journal import Metrics
 
 
 def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of that name for the shards' vocabulary and context, with `settings` (`key=value`) on top.
+    """The configuration with that name, for the vocabulary and context of the shards, with `settings` applied.
 
-    Raises WinnowError for an unknown name or key, or a value that does not fit.
+    settings: assignments `path.to.key=value` (see `pipelines.settings.override`).
+
+    Raises: WinnowError: for an unknown name or key, or an invalid value.
     """
     if name not in CONFIGS:
         raise WinnowError(f"--config {name}: {nearest(name, CONFIGS)}")
     info = Packs(shards).info
     config = CONFIGS[name](info.vocab_size, info.context)
-    changed: dict[str, Any] = config.model_dump() | ({} if steps is None else {"steps": steps})
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        *parents, last = key.split(".")
-        place = changed
-        for part in parents:
-            place = place[part] if isinstance(place.get(part), dict) else {}
-        if not equals or last not in place or isinstance(place[last], dict):
-            raise WinnowError(f"--set {setting}: write key=value; {nearest(last, place or changed)}")
-        place[last] = yaml.safe_load(value)
-    if changed["start"]:  # workers may stand in another folder
-        changed["start"] = str(Path(changed["start"]).resolve())
+    values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
+    if values["start"]:  # a worker's working directory may be another one
+        values["start"] = str(Path(values["start"]).resolve())
     try:
-        return TrainConfig.model_validate(changed)
+        return TrainConfig.model_validate(values)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise WinnowError(f"--config {name}: {told}") from None
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise WinnowError(f"--config {name}: {problems}") from None
 
 
 @flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)

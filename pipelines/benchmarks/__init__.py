@@ -1,4 +1,4 @@
-"""Every evaluation set that Winnow reads by name, one per file: the list."""
+"""Which evaluation sets can be used by name? One per file, listed here."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ _ALL: tuple[Benchmark, ...] = (
 )
 
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
-"""A recipe's benchmark name -> the evaluation set."""
+"""Name of a benchmark in recipes -> the evaluation set."""
 
 __all__ = ["BENCHMARKS", "Benchmark"]

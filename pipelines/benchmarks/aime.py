@@ -1,20 +1,21 @@
-"""AIME 2024 as DeepScaleR evaluates it: 30 problems whose answers are whole numbers below 1,000."""
+"""AIME 2024 as DeepScaleR evaluates it: 30 problems. An answer is an integer below 1,000."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, file_rows, table, together
-from pipelines.formats.reading import text
+from pipelines.benchmarks.items import Item, concat, file_rows, table
+from pipelines.formats.read import text_columns
 
 
 def _read(paths: list[str]) -> pa.Table:
-    return together([table("aime", path, _items(path)) for path in paths])
+    return concat([table("aime", path, _items(path)) for path in paths])
 
 
 def _items(path: str) -> list[tuple[int, Item]]:
-    return [(number, Item(row["problem"], row["answer"])) for number, row in file_rows(path, text("problem", "answer"))]
+    rows = file_rows(path, text_columns("problem", "answer"))
+    return [(number, Item(row["problem"], row["answer"])) for number, row in rows]
 
 
 AIME = Benchmark(

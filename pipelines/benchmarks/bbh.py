@@ -1,4 +1,4 @@
-"""BIG-Bench Hard: one file per task. Options in the input, lettered or dashed, become choices."""
+"""BIG-Bench Hard: one file per task. Options in the input, with letters or dashes, become choices."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import re
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, file_rows, table, together
-from pipelines.formats.reading import text
+from pipelines.benchmarks.items import Item, concat, file_rows, table
+from pipelines.formats.read import text_columns
 
 _OPTION = re.compile(r"^(?:(?P<letter>\([A-Z]\))|-) ?(?P<choice>.*?)\s*$")
 
 
 def _read(paths: list[str]) -> pa.Table:
-    return together([table("bbh", path, _items(path)) for path in paths])
+    return concat([table("bbh", path, _items(path)) for path in paths])
 
 
 def _items(path: str) -> list[tuple[int, Item]]:
-    return [(number, parse(row["input"], row["target"])) for number, row in file_rows(path, text("input", "target"))]
+    rows = file_rows(path, text_columns("input", "target"))
+    return [(number, parse(row["input"], row["target"])) for number, row in rows]
 
 
-def parse(asked: str, target: str) -> Item:
-    """Take the options out of the input; where the target is none of them, the input is left whole."""
-    question, mark, options = asked.partition("\nOptions:\n")
-    found = [_OPTION.match(line) for line in options.split("\n")] if mark else []
-    if all(found):
-        named = {(one["letter"] or one["choice"]): one["choice"] for one in found if one}
-        if target.strip() in named:
-            return Item(question, named[target.strip()], list(named.values()))
-    return Item(asked, target)
+def parse(text: str, target: str) -> Item:
+    """Split an input into question and choices. If the target is none of the choices, the input is the question."""
+    question, mark, options = text.partition("\nOptions:\n")
+    matches = [_OPTION.match(line) for line in options.split("\n")] if mark else []
+    if all(matches):
+        choices = {(match["letter"] or match["choice"]): match["choice"] for match in matches if match}
+        if target.strip() in choices:
+            return Item(question, choices[target.strip()], list(choices.values()))
+    return Item(text, target)
 
 
 BBH = Benchmark(

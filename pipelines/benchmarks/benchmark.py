@@ -1,4 +1,4 @@
-"""What a benchmark is: an evaluation set as a table of items, used twice: to decontaminate and to evaluate."""
+"""What a benchmark is: an evaluation set as a table of items, for decontamination and for evaluation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 class Benchmark(NamedTuple):
     """One evaluation set.
 
-    read: its files -> ITEM table (`pipelines.records.ITEM`), in the order of the files. generate: (rows, seed) -> ITEM
-    table of `rows` rows, for a set that is computed and takes no path. A benchmark has exactly one of the two.
-    An item's id is `<benchmark>/<split or file>/<n>`. files: patterns of the ends of paths under which the set is
-    published, by which `winnow scan` knows it in a folder.
+    read: paths of its files -> ITEM table (`pipelines.records.ITEM`), in the order of the files. generate: (rows, seed)
+    -> ITEM table with `rows` rows, for a set that is computed and has no files. Exactly one of the two is given.
+    The id of an item is `<benchmark>/<split or file>/<n>`. files: glob patterns of the published files (the end of the
+    path), so that `winnow scan` recognises the set in a folder.
     """
 
     name: str

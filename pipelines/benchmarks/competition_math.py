@@ -1,17 +1,17 @@
-"""MATH test: 5,000 competition problems. The answer is what the solution's last box holds."""
+"""MATH test: 5,000 competition problems. The answer is the content of the solution's last `\\boxed{}`."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, table, together
+from pipelines.benchmarks.items import Item, concat, table
 from pipelines.errors import InputError
 from pipelines.sources.competition_math import last_boxed, read_problems
 
 
 def _read(paths: list[str]) -> pa.Table:
-    return together([table("math", path, _items(path)) for path in paths])
+    return concat([table("math", path, _items(path)) for path in paths])
 
 
 def _items(path: str) -> list[tuple[int, Item]]:
@@ -23,7 +23,7 @@ def _items(path: str) -> list[tuple[int, Item]]:
             answer = last_boxed(solution)
             if problem is None or answer is None:
                 raise InputError(
-                    f"{path}: row {number}: no problem, or no boxed answer; an evaluation set must be whole"
+                    f"{path}: row {number}: no problem, or no boxed answer; an evaluation set must be complete"
                 )
             items.append((number, Item(problem, answer)))
     return items

@@ -1,4 +1,4 @@
-"""DROP dev: questions of counting and comparing over a passage. Accepted answers stand in `answer` between `|`."""
+"""DROP dev: questions about counts and comparisons in a passage. `answer` is the accepted answers, joined by `|`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.benchmarks.items import Item, concat, file_rows, table
 from pipelines.errors import InputError
-from pipelines.formats.reading import text
+from pipelines.formats.read import text_columns
 
 _CONTEXT = re.compile(r"Passage: (?P<passage>.*)\nQuestion: (?P<question>.*)\nAnswer:", re.DOTALL)
 
 
 def _read(paths: list[str]) -> pa.Table:
-    return together([table("drop", path, _items(path)) for path in paths])
+    return concat([table("drop", path, _items(path)) for path in paths])
 
 
 def _items(path: str) -> list[tuple[int, Item]]:
     items = []
-    for number, row in file_rows(path, text("context", "ref_text")):
-        found = _CONTEXT.fullmatch(row["context"])
-        if found is None:
+    for number, row in file_rows(path, text_columns("context", "ref_text")):
+        match = _CONTEXT.fullmatch(row["context"])
+        if match is None:
             raise InputError(f"{path}: row {number}: the context is not `Passage: ... Question: ... Answer:`")
-        items.append((number, Item(found["question"], row["ref_text"], passage=found["passage"])))
+        items.append((number, Item(match["question"], row["ref_text"], passage=match["passage"])))
     return items
 
 

@@ -1,4 +1,4 @@
-"""The evaluation set of the generated sources: held-out problems, one in ten of them leaked into the training rows."""
+"""The evaluation set of the generated sources: held-out problems. One in ten is leaked into the training rows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pipelines.sources.generated.items import item
 
 
 def items(rows: int, seed: int) -> pa.Table:
-    """ITEM table of the first `rows` items; the split is the family. Answers are numbers, words, dates or short lists.
+    """ITEM table of the first `rows` items. The split is the family; an answer is a number, a word, a date or a list.
 
-    The leaks in the generated sources are of the first 300 items of seed 0, whatever the seed of the corpus.
+    The leaks in the generated sources are taken from the first 300 items of seed 0, whatever the seed of the corpus.
     """
-    made = [item(number, seed) for number in range(rows)]
+    problems = [item(number, seed) for number in range(rows)]
     columns = [
-        [f"generated/{one.family}/{number}" for number, one in enumerate(made)],
-        [one.family for one in made],
-        [one.question for one in made],
-        [one.answer for one in made],
-        [[] for _ in made],
+        [f"generated/{problem.family}/{number}" for number, problem in enumerate(problems)],
+        [problem.family for problem in problems],
+        [problem.question for problem in problems],
+        [problem.answer for problem in problems],
+        [[] for _ in problems],
         [""] * rows,
     ]
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, ITEM, strict=True)], schema=ITEM)

@@ -1,7 +1,7 @@
-"""Evaluation items from files: what the benchmarks' readers share, and the reader for items that anyone writes down.
+"""Evaluation items from files: the functions that the benchmarks share, and the benchmark of a user's own items.
 
-Python loops over rows, here and in the readers beside it: an evaluation set has thousands of rows, not millions. A row
-that cannot be read is an error, not a dropped row, since a score over the rest would be a score on another set.
+Rows are processed in Python loops, here and in the benchmarks: an evaluation set has thousands of rows, not millions. A
+row that cannot be read is an error, not a dropped row: a score over the rest would be a score on another set.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.errors import InputError
-from pipelines.formats.reading import Layout, read
+from pipelines.formats.delimited import Dialect
+from pipelines.formats.read import read
 from pipelines.records import ITEM
 
 
 class Item(NamedTuple):
-    """One item, before it has an id. answer: the text of the right choice where there are choices."""
+    """One item without its id. answer: if there are choices, the text of the right one."""
 
     question: str
     answer: str
@@ -28,39 +29,43 @@ class Item(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of a file of items: its number and its columns."""
+    """One row of a file: its number and its columns."""
 
     number: int
     values: dict[str, Any]
 
 
 def file_rows(
-    path: str, columns: pa.Schema, optional: Sequence[str] = (), layout: Layout | None = None
+    path: str, columns: pa.Schema, optional: Sequence[str] = (), dialect: Dialect | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a file. Errors: InputError as `reading.read`, and for the first row with a fault or a null."""
-    for table in read(path, columns, optional, layout):
+    """Yield the rows of a file.
+
+    Raises: InputError: as `formats.read.read`, and for the first row with a fault, or a null in a column that is not
+        optional.
+    """
+    for table in read(path, columns, optional, dialect):
         for values in table.to_pylist():
             if values["fault"]:
-                raise InputError(f"{path}: row {values['row']}: {values['fault']}; an evaluation set must be whole")
+                raise InputError(f"{path}: row {values['row']}: {values['fault']}; an evaluation set must be complete")
             for name in columns.names:
                 if values[name] is None and name not in optional:
-                    raise InputError(f"{path}: row {values['row']}: no {name!r}; an evaluation set must be whole")
+                    raise InputError(f"{path}: row {values['row']}: no {name!r}; an evaluation set must be complete")
             yield Row(values["row"], values)
 
 
 def stem(path: str) -> str:
-    """What a file is called in ids: `gsm8k_test` for `a/gsm8k_test.jsonl.gz`."""
+    """The name of a file in ids: `gsm8k_test` for `a/gsm8k_test.jsonl.gz`."""
     return posixpath.basename(path).split(".")[0]
 
 
 def split(path: str) -> str:
-    """The split that a file's name speaks of; `test` where it speaks of none."""
+    """The split in the name of a file; `test` if there is none."""
     words = stem(path).replace("-", "_").split("_")
     return next((word for word in reversed(words) if word in ("train", "dev", "val", "validation", "test")), "test")
 
 
 def table(benchmark: str, path: str, items: Sequence[tuple[int, Item]]) -> pa.Table:
-    """Numbered items of one file as an ITEM table; ids are `<benchmark>/<file>/<number>`."""
+    """Numbered items of one file as an ITEM table. Ids are `<benchmark>/<file>/<number>`."""
     columns = [
         [f"{benchmark}/{stem(path)}/{number}" for number, _ in items],
         [split(path)] * len(items),
@@ -73,8 +78,8 @@ def table(benchmark: str, path: str, items: Sequence[tuple[int, Item]]) -> pa.Ta
     return pa.table(arrays, schema=ITEM)
 
 
-def together(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables of a benchmark's files as one."""
+def concat(tables: Sequence[pa.Table]) -> pa.Table:
+    """Concatenate the ITEM tables of a benchmark's files."""
     return pa.concat_tables([ITEM.empty_table(), *tables])
 
 
@@ -89,7 +94,7 @@ _COLUMNS = pa.schema(
 
 
 def _read(paths: list[str]) -> pa.Table:
-    return together([table("items", path, list(_items(path))) for path in paths])
+    return concat([table("items", path, list(_items(path))) for path in paths])
 
 
 def _items(path: str) -> Iterator[tuple[int, Item]]:

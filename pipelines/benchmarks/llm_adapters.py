@@ -1,4 +1,4 @@
-"""Seven multiple-choice sets in the wording of the LLM-Adapters repository, taken apart into question and choices.
+"""Seven multiple-choice sets in the wording of the LLM-Adapters repository, split into question and choices.
 
 Please choose the correct answer to the question: ...\\n\\nAnswer1: ... Answer2: ...\\n\\nAnswer format: answer1/answer2
 """
@@ -11,9 +11,9 @@ import re
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, file_rows, table, together
+from pipelines.benchmarks.items import Item, concat, file_rows, table
 from pipelines.errors import InputError
-from pipelines.formats.reading import text
+from pipelines.formats.read import text_columns
 
 _CHOICES = re.compile(
     r"Please choose the correct "
@@ -28,34 +28,34 @@ _TRUTH = re.compile(
 
 
 def _read(name: str, paths: list[str]) -> pa.Table:
-    return together([table(name, path, _items(path)) for path in paths])
+    return concat([table(name, path, _items(path)) for path in paths])
 
 
 def _items(path: str) -> list[tuple[int, Item]]:
     items = []
-    for number, row in file_rows(path, text("instruction", "answer")):
+    for number, row in file_rows(path, text_columns("instruction", "answer")):
         item = parse(row["instruction"], row["answer"])
         if item is None:
-            raise InputError(f"{path}: row {number}: not worded as the LLM-Adapters repository does")
+            raise InputError(f"{path}: row {number}: not in the wording of the LLM-Adapters repository")
         items.append((number, item))
     return items
 
 
 def parse(instruction: str, answer: str) -> Item | None:
-    """The item that an instruction words, or None. `true` and `false` become the choices Yes and No."""
-    if found := _TRUTH.fullmatch(instruction):
-        right = {"true": "Yes", "false": "No"}.get(answer)
-        return Item(found["question"], right, ("Yes", "No")) if right else None
-    found = _CHOICES.fullmatch(instruction)
-    if found is None:
+    """The item in an instruction, or None. `true` and `false` become the choices Yes and No."""
+    if match := _TRUTH.fullmatch(instruction):
+        choice = {"true": "Yes", "false": "No"}.get(answer)
+        return Item(match["question"], choice, ("Yes", "No")) if choice else None
+    match = _CHOICES.fullmatch(instruction)
+    if match is None:
         return None
-    labels = found["labels"].split("/")
-    marks = [rf"{label.capitalize()}:\s?(.*?)" for label in labels]
-    parts = re.fullmatch(r"\s+".join(marks) + r"\s*", found["choices"], re.DOTALL)
-    if parts is None or answer not in labels:
+    labels = match["labels"].split("/")
+    patterns = [rf"{label.capitalize()}:\s?(.*?)" for label in labels]
+    texts = re.fullmatch(r"\s+".join(patterns) + r"\s*", match["choices"], re.DOTALL)
+    if texts is None or answer not in labels:
         return None
-    choices = [part.strip() for part in parts.groups()]
-    return Item(found["question"], choices[labels.index(answer)], choices)
+    choices = [text.strip() for text in texts.groups()]
+    return Item(match["question"], choices[labels.index(answer)], choices)
 
 
 def _benchmark(name: str, title: str, file: str = "") -> Benchmark:

@@ -1,7 +1,7 @@
-"""Items of MMLU and HumanEval in other words, from LLM-Decontaminator: what n-grams cannot find, kept to measure that.
+"""Items of MMLU and HumanEval in other words, from LLM-Decontaminator, to measure what n-grams do not find.
 
-MMLU comes as pairs of files: `<subject>_test.csv` and `<subject>_test_rephrase_...jsonl`, line for line. A line without
-text was not rephrased, so it is no item; ids keep the line's number. Without its CSV a file gives no answers.
+MMLU is pairs of files, `<subject>_test.csv` and `<subject>_test_rephrase_...jsonl`, with the same lines. A line without
+text was not rephrased and is no item; ids keep the line's number. Without the CSV, items have no answer.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, file_rows, stem, table, together
+from pipelines.benchmarks.items import Item, concat, file_rows, stem, table
 from pipelines.benchmarks.mmlu import subject_items
 from pipelines.errors import InputError
-from pipelines.formats.reading import text
+from pipelines.formats.read import text_columns
 from pipelines.ledger import storage
 
 _HOME = "https://github.com/lm-sys/llm-decontaminator"
@@ -23,26 +23,26 @@ def _read_mmlu(paths: list[str]) -> pa.Table:
     rephrased = [path for path in paths if storage.suffix(path) != ".csv"]
     for subject in originals:
         if not any(stem(path).startswith(subject) for path in rephrased):
-            raise InputError(f"{subject}.csv: no file with its rephrased questions was given beside it")
-    return together([table("rephrased_mmlu", path, _mmlu_items(path, originals)) for path in rephrased])
+            raise InputError(f"{subject}.csv: no file with its rephrased questions was given")
+    return concat([table("rephrased_mmlu", path, _mmlu_items(path, originals)) for path in rephrased])
 
 
 def _mmlu_items(path: str, originals: dict[str, dict[int, Item]]) -> list[tuple[int, Item]]:
     original = originals.get(stem(path).split("_rephrase_")[0], {})
     items = []
-    for number, row in file_rows(path, text("text")):
+    for number, row in file_rows(path, text_columns("text")):
         if row["text"]:
-            whole = original.get(number, Item("", ""))
-            items.append((number, whole._replace(question=row["text"])))
+            item = original.get(number, Item("", ""))
+            items.append((number, item._replace(question=row["text"])))
     return items
 
 
 def _read_humaneval(paths: list[str]) -> pa.Table:
-    return together([table("rephrased_humaneval", path, _functions(path)) for path in paths])
+    return concat([table("rephrased_humaneval", path, _functions(path)) for path in paths])
 
 
 def _functions(path: str) -> list[tuple[int, Item]]:
-    return [(number, Item(row["text"], "")) for number, row in file_rows(path, text("text")) if row["text"]]
+    return [(number, Item(row["text"], "")) for number, row in file_rows(path, text_columns("text")) if row["text"]]
 
 
 REPHRASED_MMLU = Benchmark(

@@ -1,1 +1,16 @@
-"""."""
+"""In which formats can a corpus be exported? One per file, listed here.
+
+To add a format, write a file with a function `export(run, out)` and add a line to EXPORTS.
+"""
+
+from __future__ import annotations
+
+from pipelines.export import hf, hrm_text, jsonl
+from pipelines.export.export import Export
+
+EXPORTS: dict[str, Export] = {
+    "hf": hf.export,
+    "jsonl": jsonl.export,
+    "hrm-text": hrm_text.export,
+}
+"""`winnow export --format` -> the function that writes the format."""

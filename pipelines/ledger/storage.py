@@ -58,8 +58,18 @@ def join(root: str, *parts: str) -> str:
     return posixpath.join(root, *parts)
 
 
+_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+"""Scheme of an object store -> the package that reads it, and the extra of Winnow that installs the package."""
+
+
 def _fs(path: str) -> tuple[Any, str]:
-    return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
+    """The file system of a path and the path on it. Raises: InputError: if the package for its scheme is missing."""
+    try:
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
+    except ImportError as error:
+        package, extra = _EXTRAS.get(path.partition("://")[0], ("", ""))
+        hint = f"needs {package}; pip install 'winnow[{extra}]'" if package else str(error)
+        raise InputError(f"{path}: {hint}") from error
 
 
 def exists(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Every data set that Winnow reads by name, one per file: the list."""
+"""Which data sets can be used by name? One per file, listed here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from pipelines.sources.webinstruct_verified import WEBINSTRUCT_VERIFIED
 
 _ALL: tuple[Source, ...] = (
     *GENERATED,
-    # HRM-Text's own, in the order of its parts.
+    # The sources of HRM-Text, in the order of its parts.
     FLAN,
     TASKSOURCE,
     NO_ROBOTS,
@@ -83,6 +83,6 @@ _ALL: tuple[Source, ...] = (
 )
 
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
-"""A recipe's `adapter` -> the source."""
+"""`adapter` in recipes -> the source."""
 
 __all__ = ["SOURCES", "Source"]

@@ -1,5 +1,7 @@
-"""AceReason-1.1: R1's answers with their thinking, of mathematics alone, `synth,cot`. Thinking is left for
-`strip_thinking`."""
+"""AceReason-1.1, mathematics only: answers of R1 with their thinking, `synth,cot`.
+
+Thinking is kept here; the stage `strip_thinking` removes it.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, raw, with_task
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("category", "input", "output")):
-        other = pc.not_equal(pc.fill_null(rows["category"], ""), "math")
+    for rows in read(path, text_columns("category", "input", "output")):
+        not_mathematics = pc.not_equal(pc.fill_null(rows["category"], ""), "math")
         yield with_task(
-            exclude(raw(rows, rows["input"], rows["output"], "synth,cot"), ("not_mathematics", other)), "all"
+            exclude(raw(rows, rows["input"], rows["output"], "synth,cot"), ("not_mathematics", not_mathematics)), "all"
         )
 
 

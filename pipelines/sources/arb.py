@@ -1,6 +1,6 @@
-"""ARB: problems of mathematics, science, physics, law and reading, a file per subject; law is `direct`, the rest `cot`.
+"""ARB: problems in mathematics, science, physics, law and reading, one file per subject; law `direct`, the rest `cot`.
 
-Each is asked under a sentence that says what it is. HRM-Text trains on it although it is an evaluation set.
+A sentence before each problem names the subject. HRM-Text trains on it although it is an evaluation set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors import InputError, nearest
 from pipelines.formats.pairs import raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 _SUBJECTS = {
@@ -28,11 +28,11 @@ _SUBJECTS = {
 def _read(path: str) -> Iterator[pa.Table]:
     subject = posixpath.basename(path).split(".")[0]
     if subject not in _SUBJECTS:
-        raise InputError(f"{path}: its name should be that of one of ARB's subjects; {nearest(subject, _SUBJECTS)}")
+        raise InputError(f"{path}: the file's name is not one of ARB's subjects; {nearest(subject, _SUBJECTS)}")
     request, condition = _SUBJECTS[subject]
-    for rows in read(path, text("instruction", "response")):
-        asked = pc.binary_join_element_wise(request, rows["instruction"], "\n\n")
-        yield raw(rows, asked, rows["response"], condition)
+    for rows in read(path, text_columns("instruction", "response")):
+        instruction = pc.binary_join_element_wise(request, rows["instruction"], "\n\n")
+        yield raw(rows, instruction, rows["response"], condition)
 
 
 ARB = Source(

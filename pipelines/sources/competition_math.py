@@ -1,7 +1,7 @@
-"""MATH (Hendrycks et al. 2021) train: of each problem the solution (`cot`) and the boxed answer (`direct`).
+"""MATH (Hendrycks et al. 2021) train: each problem with its solution (`cot`) and with its boxed answer (`direct`).
 
-Two layouts are read: `problem` and `solution` columns as the authors have them, and the reinforcement-learning layout
-with both inside `reward_model.ground_truth`, whose problems end in a request that is not part of the data set.
+Two layouts are read: the authors' columns `problem` and `solution`, and the reinforcement-learning layout with both in
+`reward_model.ground_truth`, whose problems end in a request that is not part of the data set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors import InputError
 from pipelines.formats.pairs import interleave, raw
-from pipelines.formats.reading import read
+from pipelines.formats.read import read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _TRUTH = pa.struct([pa.field("question", pa.string()), pa.field("solution", pa.string())])
@@ -28,7 +28,10 @@ _REQUEST = r"\s*Let's think step by step and output the final answer within \\bo
 
 
 def read_problems(path: str) -> Iterator[tuple[pa.Table, pa.ChunkedArray, pa.ChunkedArray]]:
-    """Yield (rows, problems, solutions) of a file of MATH in either layout. Errors: as `reading.read`."""
+    """Yield (rows, problems, solutions) of a file of MATH in either layout.
+
+    Raises: InputError: as `formats.read.read`, and if the file has neither layout.
+    """
     for rows in read(path, _COLUMNS, optional=_COLUMNS.names):
         problem = pc.coalesce(rows["problem"], pc.struct_field(rows["reward_model"], [0, 0]))
         solution = pc.coalesce(rows["solution"], pc.struct_field(rows["reward_model"], [0, 1]))
@@ -40,13 +43,13 @@ def read_problems(path: str) -> Iterator[tuple[pa.Table, pa.ChunkedArray, pa.Chu
 
 
 def last_boxed(solution: str | None) -> str | None:
-    r"""What the last `\boxed{...}` or `\fbox{...}` holds, or null. Braces nest, which no RE2 can follow."""
+    r"""The content of the last `\boxed{...}` or `\fbox{...}`, or None. Braces nest: a regex cannot do this."""
     if solution is None:
         return None
     at = max(solution.rfind(r"\boxed"), solution.rfind(r"\fbox"))
     if at < 0:
         return None
-    if solution.startswith(r"\boxed ", at):  # `\boxed 5`, as TeX has it
+    if solution.startswith(r"\boxed ", at):  # `\boxed 5`: TeX needs no braces
         return solution[at + 7 :].split("$")[0].strip() or None
     depth, start = 0, solution.find("{", at)
     for position in range(start, len(solution)) if start >= 0 else ():
@@ -58,8 +61,8 @@ def last_boxed(solution: str | None) -> str | None:
 
 def _read(path: str) -> Iterator[pa.Table]:
     for rows, problem, solution in read_problems(path):
-        # A Python loop: the set has 7,500 rows for good.
-        boxed = pa.array([last_boxed(one) for one in solution.to_pylist()], pa.string())
+        # A Python loop: the set has 7,500 rows and will not grow.
+        boxed = pa.array([last_boxed(text) for text in solution.to_pylist()], pa.string())
         yield interleave([raw(rows, problem, solution, "cot"), raw(rows, problem, boxed, "direct", "direct")])
 
 

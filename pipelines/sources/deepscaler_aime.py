@@ -1,4 +1,4 @@
-"""AIME 1983 to 2023 as DeepScaleR collects it: the wiki's solution (`noisy,cot`) and the number alone (`direct`)."""
+"""AIME 1983 to 2023 from DeepScaleR: each problem with the wiki's solution (`noisy,cot`) and the answer (`direct`)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.formats.pairs import interleave, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("problem", "solution", "answer")):
+    for rows in read(path, text_columns("problem", "solution", "answer")):
         solved = raw(rows, rows["problem"], rows["solution"], "noisy,cot")
         yield interleave([solved, raw(rows, rows["problem"], rows["answer"], "direct", "direct")])
 

@@ -1,7 +1,8 @@
-"""DeepMind's mathematics_dataset: questions and answers line by line, `direct`; the three training sets.
+"""DeepMind's mathematics_dataset: questions and answers on alternating lines, `direct`; the three training sets.
 
-Read as published, one archive, or unpacked (`train-easy/algebra__linear_1d.txt`), which many workers can share. Either
-way a module of a set is what is sampled (TASK). The sets for interpolation and extrapolation are evaluation sets.
+Read as published, one archive, or unpacked (`train-easy/algebra__linear_1d.txt`), which several workers can share. The
+task that is sampled (TASK) is a module of a set in both cases. The sets for interpolation and extrapolation are
+evaluation sets and are not read.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.formats.archive import read_members
 from pipelines.formats.pairs import file_name, raw, with_task
-from pipelines.formats.reading import read_lines, read_members
+from pipelines.formats.read import read_lines
 from pipelines.ledger import storage
 from pipelines.sources.source import Source
 
@@ -44,26 +46,27 @@ def _task(path: str) -> str:
 
 
 def _questions(tables: Iterator[pa.Table], first: int) -> Iterator[pa.Table]:
-    """Lines to RAW rows, two and two: a row's number is `first` plus that of its pair."""
-    left = None
+    """RAW rows from pairs of lines. A row's number is `first` plus the number of its pair."""
+    rest = None
     for table in tables:
-        lines = table if left is None else pa.concat_tables([left, table])
-        whole = lines.num_rows // 2 * 2
-        left = lines.slice(whole)
-        if whole:
-            yield _pairs(lines.slice(0, whole), first)
-    if left is not None and left.num_rows:  # a question without an answer: null_response
-        yield _pairs(pa.concat_tables([left, left.slice(0, 1)]), first, answered=False)
+        lines = table if rest is None else pa.concat_tables([rest, table])
+        paired = lines.num_rows // 2 * 2
+        rest = lines.slice(paired)
+        if paired:
+            yield _pairs(lines.slice(0, paired), first)
+    if rest is not None and rest.num_rows:  # a question without an answer: null_response
+        yield _pairs(pa.concat_tables([rest, rest.slice(0, 1)]), first, answered=False)
 
 
 def _pairs(lines: pa.Table, first: int, answered: bool = True) -> pa.Table:
-    at = np.arange(0, lines.num_rows, 2)
-    asked, told = lines.take(pa.array(at)), lines.take(pa.array(at + 1))
-    number = pa.array(asked["row"].to_numpy() // 2 + first)
-    rows = asked.set_column(asked.schema.get_field_index("row"), "row", number)
-    rows = rows.set_column(rows.schema.get_field_index("fault"), "fault", pc.coalesce(asked["fault"], told["fault"]))
-    answer = pc.utf8_trim_whitespace(told["line"]) if answered else pa.nulls(len(at), pa.string())
-    return raw(rows, pc.utf8_trim_whitespace(asked["line"]), answer, "direct")
+    even = np.arange(0, lines.num_rows, 2)
+    questions, answers = lines.take(pa.array(even)), lines.take(pa.array(even + 1))
+    numbers = pa.array(questions["row"].to_numpy() // 2 + first)
+    faults = pc.coalesce(questions["fault"], answers["fault"])
+    rows = questions.set_column(questions.schema.get_field_index("row"), "row", numbers)
+    rows = rows.set_column(rows.schema.get_field_index("fault"), "fault", faults)
+    response = pc.utf8_trim_whitespace(answers["line"]) if answered else pa.nulls(len(even), pa.string())
+    return raw(rows, pc.utf8_trim_whitespace(questions["line"]), response, "direct")
 
 
 DMMATH = Source(

@@ -1,7 +1,7 @@
-"""FLAN 2022 as Open-Orca stores it: a folder per submix, in each the tasks mixed; `cot_*` is `cot`, the rest `direct`.
+"""FLAN 2022 as stored by Open-Orca: one folder per submix, with its tasks mixed; `cot_*` is `cot`, the rest `direct`.
 
-What is sampled is a submix and task (HRM-Text writes a file for each), so that is the TASK of a row. The submix is the
-name of the folder that a file lies in.
+The task that is sampled (TASK) is a submix and a task: HRM-Text writes a file for each. The submix is the name of the
+file's folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors import InputError, nearest
 from pipelines.formats.pairs import file_name, raw, with_task
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 SUBMIXES = (
@@ -33,7 +33,7 @@ def _read(path: str) -> Iterator[pa.Table]:
     if submix not in SUBMIXES:
         raise InputError(f"{path}: its folder should be one of FLAN's submixes; {nearest(submix, SUBMIXES)}")
     condition = "cot" if submix.startswith("cot_") else "direct"
-    for rows in read(path, text("inputs", "targets", "_task_name")):
+    for rows in read(path, text_columns("inputs", "targets", "_task_name")):
         task = file_name(pc.fill_null(rows["_task_name"], "unnamed"))
         yield with_task(
             raw(rows, rows["inputs"], rows["targets"], condition), pc.binary_join_element_wise(f"{submix}__", task, "")

@@ -1,7 +1,7 @@
-"""FLAN's chain-of-thought tasks: question, answer and rationale separated by tabs, a file per task, `cot`.
+"""FLAN's chain-of-thought tasks: question, answer and rationale separated by tabs, one file per task, `cot`.
 
-Rationales do not end in the answer; a response is the rationale and then one fixed sentence with the answer, where
-FLAN draws among templates. A newline within a field is spelt as a backslash and an n.
+Rationales do not contain the answer. The response is the rationale and a fixed sentence with the answer; FLAN draws
+that sentence from templates. A newline in a field is written as a backslash and an n.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.formats.delimited import Dialect
 from pipelines.formats.pairs import raw
-from pipelines.formats.reading import Layout, read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 _NAMES = ("question", "answer", "rationale")
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text(*_NAMES), layout=Layout("\t", quoted=False, names=_NAMES)):
+    for rows in read(path, text_columns(*_NAMES), dialect=Dialect("\t", quoted=False, names=_NAMES)):
         question, answer, rationale = (pc.replace_substring(rows[name], r"\n", "\n") for name in _NAMES)
         response = pc.binary_join_element_wise(pc.utf8_rtrim_whitespace(rationale), "\nThe answer is ", answer, ".", "")
         yield raw(rows, pc.utf8_rtrim_whitespace(question), response, "cot")

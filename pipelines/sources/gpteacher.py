@@ -1,4 +1,4 @@
-"""GPTeacher: instructions for code and role-play that GPT-4 wrote and answered, `synth,direct`."""
+"""GPTeacher: instructions for code and role-play, written and answered by GPT-4, `synth,direct`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.formats.pairs import join_input, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("instruction", "input", "response")):
+    for rows in read(path, text_columns("instruction", "input", "response")):
         yield raw(rows, join_input(rows["instruction"], rows["input"]), rows["response"], "synth,direct")
 
 

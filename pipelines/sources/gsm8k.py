@@ -1,7 +1,7 @@
-"""GSM8K train: grade-school word problems. As HRM-Text trains on it: `direct`, with the final number alone.
+"""GSM8K train: grade-school word problems, as in HRM-Text: `direct`, with only the final number as response.
 
-The worked solutions, with their `<<48/2=24>>` calculator marks, are left out; FLAN's chain-of-thought mixture
-(`flan_cot`) holds them once more, without marks.
+The worked solutions, with calculator marks such as `<<48/2=24>>`, are not used. FLAN's chain-of-thought mixture
+(`flan_cot`) contains them without marks.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("question", "answer")):
+    for rows in read(path, text_columns("question", "answer")):
         yield raw(rows, rows["question"], final_number(rows["answer"]), "direct")
 
 
 def final_number(answer: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What stands behind `####`, without thousands separators, as the data set's own scorer reads it; else null."""
+    """The number after `####` without thousands separators, as in the data set's own scorer; null if there is none."""
     final = pc.struct_field(pc.extract_regex(answer, r"(?s)####\s*(?P<final>[^\n]*?)\s*$"), "final")
     return pc.replace_substring(final, ",", "")
 

@@ -1,7 +1,7 @@
 """Train splits of multiple-choice sets in the wording of the LLM-Adapters repository, `direct`.
 
-Each row asks for one of `answer1`, `answer2` ... or `true`, `false`, and says so; the wording is kept, since without it
-the response means nothing.
+Each instruction lists the answers it accepts: `answer1`, `answer2` ... or `true`, `false`. The wording is kept: without
+it the response has no meaning.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.formats.pairs import join_input, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 
 def read_adapters(path: str) -> Iterator[pa.Table]:
-    """RAW rows of a file in that wording. Errors: as `reading.read`."""
-    for rows in read(path, text("instruction", "input", "output"), optional=("input",)):
+    """RAW rows of a file in that wording.
+
+    Raises: InputError: as `formats.read.read`.
+    """
+    for rows in read(path, text_columns("instruction", "input", "output"), optional=("input",)):
         yield raw(rows, join_input(rows["instruction"], rows["input"]), rows["output"], "direct")
 
 

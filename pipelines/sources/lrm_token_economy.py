@@ -1,6 +1,6 @@
-"""LRMTokenEconomy: answers of reasoning models, their thinking in a field of its own, five to a row, `synth,cot`.
+"""LRMTokenEconomy: answers of reasoning models, five per row, `synth,cot`. Thinking is in a field of its own.
 
-The `thinking` field is never read, so there is nothing to strip but what a model wrote into its answer all the same.
+That field is not read. Some answers contain thinking all the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Marco-o1's example traces, `<Thought>` then `<Output>`, `synth,cot`. Thinking is left for `strip_thinking`."""
+"""Marco-o1's example traces, `<Thought>` and then `<Output>`, `synth,cot`. `strip_thinking` removes the thinking."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.formats.pairs import raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("instruction", "response")):
+    for rows in read(path, text_columns("instruction", "response")):
         yield raw(rows, rows["instruction"], rows["response"], "synth,cot")
 
 

@@ -1,6 +1,6 @@
-"""NaturalReasoning: questions made from web pages with their reference answers, `noisy,direct`, no proofs.
+"""NaturalReasoning: questions made from web pages with their reference answers, `noisy,direct`, without proofs.
 
-The models' answers that the set holds are never read.
+The set also contains answers of models, which are not read.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, is_proof, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("question", "reference_answer")):
+    for rows in read(path, text_columns("question", "reference_answer")):
         answer = pc.utf8_trim_whitespace(rows["reference_answer"])
         yield exclude(
             raw(rows, rows["question"], answer, "noisy,direct"),

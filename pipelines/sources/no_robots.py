@@ -1,4 +1,4 @@
-"""No Robots: instructions and answers that people wrote, `cot`: the first exchange of each conversation."""
+"""No Robots: instructions and answers written by people, `cot`. The first exchange of each conversation is used."""
 
 from __future__ import annotations
 

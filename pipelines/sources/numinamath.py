@@ -1,7 +1,7 @@
-"""NuminaMath-1.5: competition problems found on the web. Solutions `noisy,cot`; answers `noisy,direct`, but no proofs.
+"""NuminaMath-1.5: competition problems from the web; solutions `noisy,cot`, and answers `noisy,direct` without proofs.
 
-Left out, as HRM-Text does: synthetic rows, those whose problem or solution was found invalid, those without solution or
-answer, those with links, and solutions that end in a request to translate them.
+Left out, as in HRM-Text: synthetic rows, rows with a problem or solution marked invalid, rows without solution or
+answer, rows with links, and solutions that end in a request to translate them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, interleave, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    columns = text(
+    columns = text_columns(
         "problem", "solution", "answer", "question_type", "problem_is_valid", "solution_is_valid", "synthetic"
     )
     for rows in read(path, columns):

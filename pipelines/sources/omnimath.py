@@ -1,6 +1,6 @@
 """Omni-MATH: olympiad problems, each with its solution (`cot`) and its answer (`direct`).
 
-It is an evaluation set, and HRM-Text trains on its only split: a score on it means nothing afterwards.
+It is an evaluation set, and HRM-Text trains on its only split. A model trained on it cannot be scored on it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import interleave, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("problem", "solution", "answer")):
+    for rows in read(path, text_columns("problem", "solution", "answer")):
         solved = raw(rows, rows["problem"], pc.utf8_trim_whitespace(rows["solution"]), "cot")
         answered = raw(rows, rows["problem"], pc.utf8_trim_whitespace(rows["answer"]), "direct", "direct")
         yield interleave([solved, answered])

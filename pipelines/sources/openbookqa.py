@@ -1,6 +1,6 @@
-"""OpenBookQA, `direct`: with the fact that answers the question, as Platypus asks it, train and validation.
+"""OpenBookQA train and validation, `direct`. As in Platypus, the instruction has the fact that answers the question.
 
-Rows in the wording of the LLM-Adapters repository are read as well, without facts.
+Files in the wording of the LLM-Adapters repository, which have no facts, are read as well.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import InputError
-from pipelines.formats.pairs import lettered, raw
-from pipelines.formats.reading import read
+from pipelines.formats.pairs import options, raw
+from pipelines.formats.read import read
 from pipelines.sources.llm_adapters import read_adapters
 from pipelines.sources.source import HUB, Source, on_hub
 
@@ -31,11 +31,11 @@ _REQUEST = "Based on the given fact, which of the following option is the correc
 def _read(path: str) -> Iterator[pa.Table]:
     for rows in read(path, _COLUMNS, optional=_COLUMNS.names):
         if not rows["fault"].null_count or rows["question_stem"].null_count < rows.num_rows:
-            choices = lettered(pc.struct_field(rows["choices"], 0))
-            asked = pc.binary_join_element_wise(
+            choices = options(pc.struct_field(rows["choices"], 0))
+            instruction = pc.binary_join_element_wise(
                 _REQUEST, rows["question_stem"], " \n", choices, "\n\nFact: ", rows["fact1"], ""
             )
-            yield raw(rows, asked, rows["answerKey"], "direct")
+            yield raw(rows, instruction, rows["answerKey"], "direct")
             continue
         try:
             yield from read_adapters(path)

@@ -1,6 +1,7 @@
-"""OpenMathInstruct-2: solutions that a model wrote, `synth,cot`; of new problems the answer alone, `synth,direct`.
+"""OpenMathInstruct-2: solutions by a model, `synth,cot`, and the answers of new problems, `synth,direct`.
 
-A problem that stands in MATH or GSM8K has its answer there. Solutions and answers are sampled apart (TASK).
+Answers of problems from MATH or GSM8K are left out: those sets contain them. Solutions and answers are sampled
+separately (TASK).
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, interleave, raw, with_task
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("problem", "generated_solution", "expected_answer", "problem_source")):
+    for rows in read(path, text_columns("problem", "generated_solution", "expected_answer", "problem_source")):
         solved = raw(rows, rows["problem"], rows["generated_solution"], "synth,cot")
         answered = raw(rows, rows["problem"], rows["expected_answer"], "synth,direct", "direct")
         original = pc.is_in(rows["problem_source"], pa.array(["math", "gsm8k"]))

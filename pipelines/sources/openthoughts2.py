@@ -1,7 +1,7 @@
-"""OpenThoughts2: R1's answers with their thinking, `synth,cot`, without code. Thinking is left for `strip_thinking`.
+"""OpenThoughts2 without code: answers of R1 with their thinking, `synth,cot`. `strip_thinking` removes the thinking.
 
-Left out, as HRM-Text does: rows of the sources that are about code, of the one that AceReason has too, and rows with
-`python` or three backticks, in their thinking too.
+Left out, as in HRM-Text: rows from sources of code, rows from the source that AceReason contains too, and rows with
+`python` or three backticks in the instruction, the answer or its thinking.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.formats.pairs import MESSAGES, exchange, exclude, raw, with_task
-from pipelines.formats.reading import FAULT, read
+from pipelines.formats.pairs import MESSAGES, exclude, first_exchange, raw, with_exchange_faults, with_task
+from pipelines.formats.read import read
 from pipelines.sources.source import HUB, Source, on_hub
 
-_CODE = pa.array(["dolphin", "evolcodegolf", "glaive", "magicoder", "sharegpt", "codefeedback"])
+_CODE_SOURCES = ("dolphin", "evolcodegolf", "glaive", "magicoder", "sharegpt", "codefeedback")
+_IN_ACEREASON = "nvidia_math"
 
 
 def _read(path: str) -> Iterator[pa.Table]:
     columns = pa.schema([pa.field("conversations", MESSAGES), pa.field("source", pa.string())])
     for rows in read(path, columns):
-        asked, answered, faults = exchange(rows["conversations"])
-        merged = pc.coalesce(rows["fault"], faults)
-        rows = rows.set_column(rows.schema.get_field_index("fault"), FAULT, merged)
-        code = pc.match_substring(asked, "python", ignore_case=True)
+        instruction, response, faults = first_exchange(rows["conversations"])
+        rows = with_exchange_faults(rows, faults)
+        code = pc.match_substring(instruction, "python", ignore_case=True)
         for sign in ("python", "```"):
-            code = pc.or_(code, pc.match_substring(answered, sign, ignore_case=True))
-        made = exclude(
-            raw(rows, asked, answered, "synth,cot"),
-            ("code", pc.is_in(rows["source"], _CODE)),
-            ("in_acereason", pc.equal(rows["source"], "nvidia_math")),
+            code = pc.or_(code, pc.match_substring(response, sign, ignore_case=True))
+        table = exclude(
+            raw(rows, instruction, response, "synth,cot"),
+            ("code", pc.is_in(rows["source"], pa.array(_CODE_SOURCES))),
+            ("in_acereason", pc.equal(rows["source"], _IN_ACEREASON)),
             ("code", pa.chunked_array([code])),
         )
-        yield with_task(made, "all")
+        yield with_task(table, "all")
 
 
 OPENTHOUGHTS2 = Source(

@@ -1,4 +1,4 @@
-"""ReClor: logical questions of admission tests, answered by the option's letter, `direct`; train and validation."""
+"""ReClor train and validation: logic questions from admission tests, answered by an option's letter, `direct`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.formats.pairs import letter, lettered, raw
-from pipelines.formats.reading import read
+from pipelines.formats.pairs import option_letter, options, raw
+from pipelines.formats.read import read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _COLUMNS = pa.schema(
@@ -23,9 +23,9 @@ _COLUMNS = pa.schema(
 
 def _read(path: str) -> Iterator[pa.Table]:
     for rows in read(path, _COLUMNS):
-        asked = pc.binary_join_element_wise(rows["question"], rows["context"], "Options:", "\n\n")
-        asked = pc.binary_join_element_wise(asked, lettered(rows["answers"]), "\n")
-        yield raw(rows, asked, letter(rows["label"]), "direct")
+        instruction = pc.binary_join_element_wise(rows["question"], rows["context"], "Options:", "\n\n")
+        instruction = pc.binary_join_element_wise(instruction, options(rows["answers"]), "\n")
+        yield raw(rows, instruction, option_letter(rows["label"]), "direct")
 
 
 RECLOR = Source(

@@ -1,6 +1,7 @@
-"""SciBench: problems from science textbooks, each with its answer and unit (`direct`), some with a solution (`cot`).
+"""SciBench: problems from science textbooks with answer and unit (`direct`), and some with a solution (`cot`).
 
-HRM-Text trains on it although it is an evaluation set; it leaves the unit out, without which most answers say nothing.
+HRM-Text trains on it although it is an evaluation set, and leaves the unit out. Here the unit is kept: most answers are
+incomplete without it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import interleave, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    columns = text("problem_text", "answer_latex", "answer_number", "unit", "solution")
+    columns = text_columns("problem_text", "answer_latex", "answer_number", "unit", "solution")
     for rows in read(path, columns, optional=("solution",)):
         problem, latex, number, unit, solution = (pc.utf8_trim_whitespace(rows[name]) for name in columns.names)
         plain = pc.or_(pc.equal(latex, ""), pc.equal(latex, pc.binary_join_element_wise("$", number, "$", "")))

@@ -1,6 +1,7 @@
-"""ScienceQA, questions without pictures: the explained answer (`cot`) and the option's letter (`direct`). All splits.
+"""ScienceQA, questions without pictures: the explained answer (`cot`) and the option's letter (`direct`); all splits.
 
-A question that has a lecture is asked with it, in other words for the explained answer than for the letter.
+If a question has a lecture, the instruction contains it, with one request for the explained answer and another for the
+letter.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.formats.pairs import exclude, interleave, letter, lettered, raw
-from pipelines.formats.reading import read
+from pipelines.formats.pairs import exclude, interleave, option_letter, options, raw
+from pipelines.formats.read import read
 from pipelines.sources.source import HUB, Source, on_hub
 
 _COLUMNS = pa.schema(
@@ -30,22 +31,23 @@ def _read(path: str) -> Iterator[pa.Table]:
         question, lecture, solution = (
             pc.utf8_trim_whitespace(rows[name]) for name in ("question", "lecture", "solution")
         )
-        bare = pc.binary_join_element_wise(question, "\nOptions:\n", lettered(rows["choices"]), "")
-        chosen = letter(rows["answer"])
+        plain = pc.binary_join_element_wise(question, "\nOptions:\n", options(rows["choices"]), "")
+        answer = option_letter(rows["answer"])
         explained = raw(
             rows,
-            _with_lecture(_EXPLAIN, bare, lecture),
-            pc.binary_join_element_wise(solution, "\n\nAnswer: ", chosen, ""),
+            _with_lecture(_EXPLAIN, plain, lecture),
+            pc.binary_join_element_wise(solution, "\n\nAnswer: ", answer, ""),
             "cot",
         )
         solved = pc.not_equal(pc.fill_null(solution, ""), "")
         explained = exclude(explained, ("no_solution", pc.invert(solved)))
-        yield interleave([explained, raw(rows, _with_lecture(_CHOOSE, bare, lecture), chosen, "direct", "direct")])
+        yield interleave([explained, raw(rows, _with_lecture(_CHOOSE, plain, lecture), answer, "direct", "direct")])
 
 
-def _with_lecture(request: str, bare: Any, lecture: Any) -> Any:
-    there = pc.not_equal(pc.fill_null(lecture, ""), "")
-    return pc.if_else(there, pc.binary_join_element_wise(request, bare, "\n\nLecture: ", lecture, ""), bare)
+def _with_lecture(request: str, question: Any, lecture: Any) -> Any:
+    has_lecture = pc.not_equal(pc.fill_null(lecture, ""), "")
+    joined = pc.binary_join_element_wise(request, question, "\n\nLecture: ", lecture, "")
+    return pc.if_else(has_lecture, joined, question)
 
 
 SCIENCEQA = Source(

@@ -1,4 +1,4 @@
-"""The 175 seed tasks of Self-Instruct, written by people; each instance of an instruction is a record, `direct`."""
+"""The 175 seed tasks of Self-Instruct, written by people, `direct`. Each instance of an instruction is a record."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.formats.reading import read_objects
+from pipelines.formats.read import read_objects
 from pipelines.records import RAW
 from pipelines.sources.source import Source
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    # A Python loop: the set has 175 rows for good.
-    yield pa.Table.from_pylist([row for one in read_objects(path) for row in _rows(*one)], schema=RAW)
+    # A Python loop: the set has 175 rows and will not grow.
+    yield pa.Table.from_pylist([row for item in read_objects(path) for row in _rows(*item)], schema=RAW)
 
 
 def _rows(row: int, value: Any, fault: str | None, line: str) -> Iterator[dict[str, Any]]:
-    made: dict[str, Any] = {"row": row, "variant": "", "condition": "direct", "fault": fault, "response": line}
+    record: dict[str, Any] = {"row": row, "variant": "", "condition": "direct", "fault": fault, "response": line}
     if fault is not None:
-        yield made
+        yield record
         return
     instances = value.get("instances")
-    if not isinstance(instances, list) or not instances or not all(isinstance(one, dict) for one in instances):
-        yield made | {"fault": "no_instances"}
+    if (
+        not isinstance(instances, list)
+        or not instances
+        or not all(isinstance(instance, dict) for instance in instances)
+    ):
+        yield record | {"fault": "no_instances"}
         return
-    for index, one in enumerate(instances):
-        asked = value.get("instruction")
-        given = one.get("input")
-        joined = f"{asked}\n\n{given}" if asked and given else asked
-        yield made | {
+    for index, instance in enumerate(instances):
+        instruction, given = value.get("instruction"), instance.get("input")
+        yield record | {
             "variant": f"instance{index}" if index else "",
-            "instruction": joined,
-            "response": one.get("output"),
+            "instruction": f"{instruction}\n\n{given}" if instruction and given else instruction,
+            "response": instance.get("output"),
         }
 
 

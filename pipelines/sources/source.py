@@ -1,4 +1,4 @@
-"""What a source is: where a data set comes from, under which licence, and how its rows become RAW rows."""
+"""What a source is: the origin and licence of a data set, and how its files are turned into RAW rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 HUB = "https://huggingface.co/datasets/"
-"""The home of a data set on the hub, before its name."""
+"""The page of a data set on the hub is this and its name."""
 
 PARTS: dict[str, int] = {
     "general": 138_700_000_000,
@@ -19,32 +19,31 @@ PARTS: dict[str, int] = {
     "textbook": 358_000_000,
     "web": 375_000_000,
 }
-"""Tokens of the parts of HRM-Text's raw corpus, as its paper gives them (arXiv 2605.20613): by part, not by source."""
+"""Tokens in each part of HRM-Text's raw corpus (arXiv 2605.20613; the paper gives no numbers per source)."""
 
 RAW_TOKENS, RAW_ROWS = 176_500_000_000, 593_700_000
-"""The whole of it, from the same place."""
+"""Tokens and rows of that corpus (same paper)."""
 
 EPOCH_TOKENS = 15_020_000_000
-"""Of these HRM-Text's caps and repeats draw for an epoch: 60.07 B in four, 40.39 B of them distinct, as an independent
-run of its sampler counted."""
+"""Tokens that HRM-Text's caps and repeats draw from it for one epoch. Four epochs draw 60.07 B tokens, 40.39 B of them
+distinct (counted in an independent run of HRM-Text's sampler)."""
 
 
 class Source(NamedTuple):
     """One data set.
 
-    home: its page. revision: what `path` reads; `main` where HRM-Text pins none either (an ingest step records what
-    each file held), `unknown` where a copy was taken without saying. conditions: those of its records, for the
-    catalogue; `read` writes its own into each, since one row may give records of several. overlaps: the
-    evaluation sets that it holds by construction, as `<benchmark>/<split>`: whoever scores on them should know.
-    version: bump it when `read` or `generate` gives other rows for the same bytes.
+    home: its page. revision: the revision that `path` reads; `main` if HRM-Text pins none (an ingest step records the
+    digest of each file), `unknown` if the copy that was used names none. conditions: the conditions of its records, for
+    the catalogue; `read` sets the condition of each record. overlaps: the evaluation sets that it contains by
+    construction, as `<benchmark>/<split>`; plan and report warn of them. version: increase it when `read` or `generate`
+    returns other rows for the same bytes.
 
-    path: where a recipe reads it that gives no path of its own; empty where there is no address to read from. rows,
-    bytes: rows, and bytes to download, as its page gives them; None where unknown. part: the part of HRM-Text's corpus
-    that it belongs to (PARTS).
+    path: the files to read if the recipe gives no path; empty if they have no address. rows, bytes: rows, and bytes to
+    download, as its page gives them; None if unknown. part: the part of HRM-Text's corpus that it belongs to (PARTS).
 
-    read: one file -> RAW tables (`pipelines.records.RAW`), a bounded batch at a time; the rows in file order, every one
-    of them, those that could not be read with their `fault`. generate: (rows, seed) -> RAW tables of `rows` rows in
-    all, for a source that is computed and takes no path. A source has exactly one of the two.
+    read: path of one file -> RAW tables (`pipelines.records.RAW`), a bounded batch at a time, with every row in file
+    order; rows that cannot be read have a `fault`. generate: (rows, seed) -> RAW tables with `rows` rows in total, for
+    a source that is computed and has no files. Exactly one of the two is given.
     """
 
     name: str
@@ -64,5 +63,5 @@ class Source(NamedTuple):
 
 
 def on_hub(name: str, *patterns: str) -> tuple[str, ...]:
-    """The files of a data set on the hub, as `hf://` paths of its main branch."""
+    """`hf://` paths of files of a data set on the hub, on its main branch."""
     return tuple(f"hf://datasets/{name}/{pattern}" for pattern in patterns)

@@ -1,7 +1,7 @@
-"""SYNTH: exercises over rewritten Wikipedia articles. English only, without recipes and without the model's own story.
+"""SYNTH: exercises over rewritten Wikipedia articles, in English, without cooking and questions about the model itself.
 
-The reasoning of each row is never read. Of the kinds of exercise, choices are `synth,direct`, mathematics is
-`synth,noisy,cot`, all others `synth,cot`. In `rag` the constraints (the passages) belong to the question.
+The reasoning of a row is not read. Multiple choice is `synth,direct`, mathematics `synth,noisy,cot`, every other
+exercise `synth,cot`. In `rag` the constraints (the passages) are part of the question.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 _CONDITIONS = {
@@ -20,28 +20,27 @@ _CONDITIONS = {
     **dict.fromkeys(("mcq", "math mcq"), "synth,direct"),
     "math exercise": "synth,noisy,cot",
 }
-_KINDS = pa.array(list(_CONDITIONS), pa.string())
-_TAGS = pa.array(list(_CONDITIONS.values()), pa.string())
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    columns = text("language", "exercise", "query", "query_seed_url", "constraints", "synthetic_answer")
+    kinds, tags = (pa.array(list(names), pa.string()) for names in (_CONDITIONS, _CONDITIONS.values()))
+    columns = text_columns("language", "exercise", "query", "query_seed_url", "constraints", "synthetic_answer")
     for rows in read(path, columns):
         exercise, query = rows["exercise"], rows["query"]
-        # Polars, with which HRM-Text filters, has no row where a comparison is null; neither do we, but we say so.
+        # HRM-Text filters with Polars, which leaves out rows for which a comparison is null. The same holds here.
         english = pc.fill_null(pc.equal(rows["language"], "en"), False)
-        unsaid = pc.or_(pc.is_null(rows["query_seed_url"]), pc.is_null(exercise))
-        itself = pc.match_substring(rows["query_seed_url"], "Pleias self-knowledge")
-        asked = pc.if_else(
+        incomplete = pc.or_(pc.is_null(rows["query_seed_url"]), pc.is_null(exercise))
+        self_knowledge = pc.match_substring(rows["query_seed_url"], "Pleias self-knowledge")
+        instruction = pc.if_else(
             pc.equal(exercise, "rag"), pc.binary_join_element_wise(query, rows["constraints"], ""), query
         )
-        condition = _TAGS.take(pc.index_in(exercise, _KINDS).combine_chunks())
+        condition = tags.take(pc.index_in(exercise, kinds).combine_chunks())
         yield exclude(
-            raw(rows, asked, rows["synthetic_answer"], condition),
+            raw(rows, instruction, rows["synthetic_answer"], condition),
             ("other_language", pc.invert(english)),
-            ("self_knowledge", itself),
+            ("self_knowledge", self_knowledge),
             ("cooking", pc.equal(exercise, "cooking")),
-            ("unknown_exercise", pc.or_(unsaid, pc.is_null(condition))),
+            ("unknown_exercise", pc.or_(incomplete, pc.is_null(condition))),
         )
 
 

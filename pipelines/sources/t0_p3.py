@@ -1,4 +1,4 @@
-"""A sample of P3, the prompts that T0 was trained on, `direct`. Every completion ends in `<|endoftext|>`."""
+"""A sample of P3, the prompts that T0 was trained on, `direct`. `<|endoftext|>` after a completion is removed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import Source
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("prompt", "completion")):
+    for rows in read(path, text_columns("prompt", "completion")):
         completion = rows["completion"]
-        mark = pc.fill_null(pc.ends_with(completion, "<|endoftext|>"), False)
-        cut = pc.binary_slice(completion.cast(pa.binary()), 0, -len("<|endoftext|>")).cast(pa.string())
-        yield raw(rows, rows["prompt"], pc.if_else(mark, cut, completion), "direct")
+        marked = pc.fill_null(pc.ends_with(completion, "<|endoftext|>"), False)
+        trimmed = pc.binary_slice(completion.cast(pa.binary()), 0, -len("<|endoftext|>")).cast(pa.string())
+        yield raw(rows, rows["prompt"], pc.if_else(marked, trimmed, completion), "direct")
 
 
 T0_P3 = Source(

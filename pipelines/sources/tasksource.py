@@ -1,6 +1,7 @@
-"""tasksource-instruct-v0: classification and reading as instructions, `direct`, without the answer's last full stop.
+"""tasksource-instruct-v0: classification and reading as instructions, `direct`. The answer's last full stop is removed.
 
-Of its tasks those that HRM-Text lists (sapientinc/data_io, `clean_tasksource`). A task is what is sampled (TASK).
+Only the tasks that HRM-Text lists are kept (sapientinc/data_io, `clean_tasksource`). Tasks are sampled separately
+(TASK).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, file_name, raw, with_task
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 _LISTED = """
@@ -57,13 +58,13 @@ TASKS = tuple(_LISTED.split())
 
 def _read(path: str) -> Iterator[pa.Table]:
     listed = pa.array(TASKS)
-    for rows in read(path, text("inputs", "targets", "task")):
+    for rows in read(path, text_columns("inputs", "targets", "task")):
         task = pc.fill_null(rows["task"], "unnamed")
         answer = pc.replace_substring_regex(rows["targets"], r"\.\z", "")
-        made = exclude(
+        table = exclude(
             raw(rows, rows["inputs"], answer, "direct"), ("unlisted_task", pc.invert(pc.is_in(task, listed)))
         )
-        yield with_task(made, file_name(task))
+        yield with_task(table, file_name(task))
 
 
 TASKSOURCE = Source(

@@ -1,6 +1,6 @@
-"""TextbookReasoning: a model's worked answers, `synth,cot`, and the textbooks' own, `noisy,direct`, but no proofs.
+"""TextbookReasoning: worked answers by a model, `synth,cot`, and the textbooks' answers, `noisy,direct` without proofs.
 
-The two are sampled apart (TASK).
+The two are sampled separately (TASK).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.formats.pairs import exclude, interleave, is_proof, raw, with_task
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("question", "answer", "reference_answer")):
+    for rows in read(path, text_columns("question", "answer", "reference_answer")):
         solved = raw(rows, rows["question"], rows["answer"], "synth,cot")
         answered = raw(rows, rows["question"], rows["reference_answer"], "noisy,direct", "direct")
         answered = exclude(answered, ("proof", is_proof(rows["question"])))

@@ -1,7 +1,7 @@
 """TheoremQA: university questions whose answers are numbers, lists, truth values or options, `direct`.
 
-HRM-Text trains on it although it is an evaluation set. A question that shows a picture is `needs_picture`: nobody could
-answer it from its text. Read from the authors' JSON or the hub's Parquet.
+HRM-Text trains on it although it is an evaluation set. A question with a picture is dropped as `needs_picture`: it
+cannot be answered from its text. Read from the authors' JSON or the hub's Parquet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, raw
-from pipelines.formats.reading import read, read_objects
+from pipelines.formats.read import read, read_objects
 from pipelines.ledger import storage
 from pipelines.records import RAW, RULE
 from pipelines.sources.source import HUB, Source, on_hub
@@ -28,21 +28,20 @@ _COLUMNS = pa.schema(
 def _read(path: str) -> Iterator[pa.Table]:
     if storage.suffix(path) == ".parquet":
         for table in read(path, _COLUMNS):
-            made = raw(table, table["Question"], table["Answer"], "direct")
-            yield exclude(made, ("needs_picture", pc.is_valid(table["Picture"])))
+            rows = raw(table, table["Question"], table["Answer"], "direct")
+            yield exclude(rows, ("needs_picture", pc.is_valid(table["Picture"])))
         return
-    # A Python loop: the set has 800 rows for good, and its answers are of five types.
-    rows = [_row(*one) for one in read_objects(path)]
-    yield pa.Table.from_pylist(rows, schema=RAW)
+    # A Python loop: the set has 800 rows and will not grow, and its answers have five types.
+    yield pa.Table.from_pylist([_row(*item) for item in read_objects(path)], schema=RAW)
 
 
 def _row(row: int, value: Any, fault: str | None, line: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"row": row, "variant": "", "condition": "direct", "fault": fault, "response": line}
+    record: dict[str, Any] = {"row": row, "variant": "", "condition": "direct", "fault": fault, "response": line}
     if fault is None:
-        made |= {"instruction": value.get("Question"), "response": _answer(value.get("Answer"))}
+        record |= {"instruction": value.get("Question"), "response": _answer(value.get("Answer"))}
         if value.get("Picture"):
-            made["fault"] = f"{RULE}needs_picture"
-    return made
+            record["fault"] = f"{RULE}needs_picture"
+    return record
 
 
 def _answer(value: Any) -> str | None:
@@ -50,7 +49,7 @@ def _answer(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return str(value)
-    # Numbers within are strings, spelt as the file has them: they lose their quotes again.
+    # Numbers in a list are strings, spelt as in the file. Their quotes are removed.
     return json.dumps(value).replace('"', "")
 
 

@@ -1,4 +1,4 @@
-"""WebInstruct-verified: questions found on the web with short answers that were checked, `direct`."""
+"""WebInstruct-verified: questions from the web with short, verified answers, `direct`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.formats.pairs import raw
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    for rows in read(path, text("question", "answer")):
+    for rows in read(path, text_columns("question", "answer")):
         yield raw(rows, rows["question"], rows["answer"], "direct")
 
 

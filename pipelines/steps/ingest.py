@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors import InputError, RecipeError, Unreachable, nearest
 from pipelines.formats import pairs
-from pipelines.formats.reading import FORMATS
+from pipelines.formats.read import FORMATS
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.export.corpus import export_hrm_text
+from pipelines.export.hrm_text import export_tokens
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Target
@@ -146,7 +146,7 @@ def _export_of(rows: int, folder: str) -> dict[str, float]:
     )
     start = time.process_time()
     with _Peak() as memory:
-        done = export_hrm_text(tokens, tokenizer, SETTINGS, 0, f"{folder}/out")
+        done = export_tokens(tokens, tokenizer, SETTINGS, 0, f"{folder}/out")
     stored = len(np.load(f"{folder}/out/tokens.npy", mmap_mode="r"))
     return _said(memory, start, FILE_ROWS * len(parts), done.rows, stored / (FILE_ROWS * len(parts) * 6))
 

@@ -1,4 +1,4 @@
-"""The table of chat rows in docs/sources.md is what `exchange` does."""
+"""`first_exchange` returns what the table of chat rows in docs/sources.md says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.formats.pairs import MESSAGES, exchange
+from pipelines.formats.pairs import MESSAGES, first_exchange
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
 ROWS = [
@@ -28,7 +28,7 @@ def test_a_row_of_the_table(turns: str, instruction: str, response: str, reason:
     said = re.findall(r"(\w+): (\w+)", turns)
     conversation = [{"role": who, "content": what} for who, what in said]
     (asked,), (answered,), (fault,) = (
-        column.to_pylist() for column in exchange(pa.chunked_array([pa.array([conversation], MESSAGES)]))
+        column.to_pylist() for column in first_exchange(pa.chunked_array([pa.array([conversation], MESSAGES)]))
     )
     assert fault == (reason or None)
     if not reason:

@@ -1,4 +1,4 @@
-"""A recipe says what it means, and what it does not know it says by name."""
+"""A recipe is read as written, and a mistake in it is an error that names the file, the key and the nearest key."""
 
 from __future__ import annotations
 
@@ -60,14 +60,16 @@ def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ("a: [\n", "not YAML"),
     ],
 )
-def test_a_mistake_is_named_with_file_key_and_mend(tmp_path: Path, text: str, words: str) -> None:
+def test_the_error_for_a_mistake_names_the_file_the_key_and_the_nearest_key(
+    tmp_path: Path, text: str, words: str
+) -> None:
     path = write(tmp_path, text)
     with pytest.raises(RecipeError) as error:
         load(path)
     assert words in str(error.value) and path in str(error.value)
 
 
-def test_a_missing_recipe_is_named() -> None:
+def test_the_error_for_a_missing_recipe_names_it() -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such recipe"):
         load("nowhere.yaml")
 
@@ -84,7 +86,7 @@ def test_overrides_reach_nested_keys_lists_and_switched_off_sections(tmp_path: P
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "sources.b.rows=1", "sead=3"])
-def test_an_override_that_means_nothing_is_refused(tmp_path: Path, override: str) -> None:
+def test_an_override_that_cannot_be_applied_is_an_error(tmp_path: Path, override: str) -> None:
     with pytest.raises(RecipeError):
         load(write(tmp_path, MINIMAL), [override])
 
@@ -96,6 +98,6 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
     assert Recipe.model_validate(recipe.model_dump()) == recipe
 
 
-def test_on_and_no_are_words_not_booleans(tmp_path: Path) -> None:
+def test_on_and_no_are_strings(tmp_path: Path) -> None:
     recipe = load(write(tmp_path, MINIMAL + "stages: [{kind: language, languages: [en, no]}]\n"))
     assert list(recipe.stages[0].model_dump()["languages"]) == ["en", "no"]

@@ -1,6 +1,6 @@
 """Arithmetic in one line: sums, differences, products, missing numbers.
 
-No wording begins or ends inside another one, so that a short test item can only match a row that asks just that.
+No wording is part of another one: a short test item can only match a row that asks the same.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MISSING = (
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     kind = dice.below(100)
     if kind < 40:
         high = dice.pick((9, 20, 60))
@@ -70,5 +70,5 @@ def draw(dice: Dice) -> Problem:
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=12)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=12)

@@ -1,4 +1,4 @@
-"""Instructions with answers in English prose: advice, stories, letters; 90 words or so each."""
+"""Instructions with answers in English prose of about 90 words: advice, stories, letters."""
 
 # ruff: noqa: E501 - a sentence is easier to read on one line
 
@@ -13,7 +13,7 @@ from pipelines.sources.generated.prose import write
 
 
 class Topic(NamedTuple):
-    """Something people ask advice about. what: follows "to"; do, avoid: what to do and what not, after "to"; gain: follows "because"."""
+    """A topic of advice. what: follows "to". do, avoid: what to do and what not to do, after "to". gain: follows "because"."""
 
     what: str
     do: tuple[str, ...]
@@ -174,7 +174,7 @@ ASK_LETTER = (
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
+    """A training row without a defect."""
     kind = dice.below(100)
     hero, to = dice.sample(NAMES, 2)
     if kind < 60:

@@ -50,7 +50,7 @@ LEAP = (
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     kind = dice.below(100)
     name, other = dice.sample(NAMES, 2)
     place = dice.pick(PLACES)
@@ -103,5 +103,5 @@ def draw(dice: Dice) -> Problem:
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=20)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=20)

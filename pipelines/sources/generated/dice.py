@@ -1,8 +1,8 @@
-"""Chance that is the same everywhere: a counter-based stream of numbers for every row of every source.
+"""Reproducible random choices: a counter-based stream of numbers for every row of every source.
 
-A row's stream is named by what the row is (source, purpose, seed, row number), so any row can be made without the
-rows before it, and no chunking, worker or Python hash seed can change it. SplitMix64 (Steele, Lea, Flood 2014) on plain
-integers: numpy promises stable streams for its bit generators only, not for what is drawn from them.
+The stream of a row is seeded by source, purpose, seed and row number. A row can be computed without the rows before it,
+and does not depend on batches, workers or Python's hash seed. SplitMix64 (Steele, Lea, Flood 2014) on Python integers:
+numpy guarantees the streams of its bit generators, but not the values that are drawn from them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MASK = (1 << 64) - 1
 
 
 class Dice:
-    """A stream of random choices, named by `name`: equal names give equal streams."""
+    """A stream of random choices. Equal names give equal streams."""
 
     __slots__ = ("_state",)
 
@@ -26,7 +26,7 @@ class Dice:
         self._state = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
     def below(self, n: int) -> int:
-        """A whole number in [0, n)."""
+        """An integer in [0, n)."""
         self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
         z = self._state
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -34,18 +34,18 @@ class Dice:
         return ((z ^ (z >> 31)) * n) >> 64
 
     def between(self, low: int, high: int) -> int:
-        """A whole number in [low, high], both ends included."""
+        """An integer in [low, high]."""
         return low + self.below(high - low + 1)
 
     def chance(self, percent: int) -> bool:
-        """True in `percent` of 100 throws."""
+        """True with a probability of `percent` per cent."""
         return self.below(100) < percent
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of `choices`."""
+        """One of the choices."""
         return choices[self.below(len(choices))]
 
     def sample(self, choices: Sequence[T], n: int) -> list[T]:
-        """`n` different ones of `choices`, in random order."""
+        """`n` different choices, in random order."""
         rest = list(choices)
         return [rest.pop(self.below(len(rest))) for _ in range(n)]

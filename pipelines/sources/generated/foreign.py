@@ -1,4 +1,4 @@
-"""Rows in other languages: German, French, Spanish, Russian, Chinese. An English corpus has no use for them."""
+"""Rows in German, French, Spanish, Russian and Chinese, which the recipes of an English corpus drop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test items of the generated benchmark: held-out problems of the families that training rows are drawn from."""
+"""The items of the generated benchmark: held-out problems of the families that training rows are drawn from."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ FAMILIES = (
     ("kinds", kinds.draw),
     ("arithmetic", arithmetic.draw),
 )
-"""Item n is of family n modulo 20; half of them are of the two families that are learnt first."""
+"""Item n is of family n modulo 20. Half of the items are of the two families that a model learns first."""
 
 LEAK_EVERY = 10
-"""One item in so many is leaked into the training rows."""
+"""One item in this many is leaked into the training rows."""
 
-LEAKED_AMONG = 300
-"""The items that leaks are taken from: as many as the benchmark has by default."""
+LEAKS_FROM_FIRST = 300
+"""Leaks are taken from this many first items: as many as the benchmark has by default."""
 
 SEED = 0
-"""An evaluation set is the same whatever the seed of the corpus, so leaks are always of the items of this seed."""
+"""The seed of the items that are leaked. It does not depend on the seed of the corpus: an evaluation set is fixed."""
 
 
-class Item(NamedTuple):
-    """A test item; `family` is its split in the benchmark."""
+class GeneratedItem(NamedTuple):
+    """An item of the benchmark; `family` is its split."""
 
     family: str
     question: str
     answer: str
 
 
-def item(number: int, seed: int = SEED) -> Item:
+def item(number: int, seed: int = SEED) -> GeneratedItem:
     """Item `number` of the benchmark."""
     family, draw = FAMILIES[number % len(FAMILIES)]
-    problem = draw_where(draw, Dice("item", seed, number), held=True)
-    return Item(family, problem.question, problem.answer)
+    problem = draw_where(draw, Dice("item", seed, number), held_out=True)
+    return GeneratedItem(family, problem.question, problem.answer)
 
 
 def is_leaked(number: int) -> bool:
-    """Whether the training rows may hold item `number`."""
-    return number < LEAKED_AMONG and number // len(FAMILIES) % LEAK_EVERY == number % LEAK_EVERY
+    """Whether item `number` is leaked into the training rows."""
+    return number < LEAKS_FROM_FIRST and number // len(FAMILIES) % LEAK_EVERY == number % LEAK_EVERY
 
 
-def leaked(dice: Dice) -> Item:
+def leaked(dice: Dice) -> GeneratedItem:
     """One of the leaked items."""
     return item(dice.pick(_LEAKED))
 
 
-_LEAKED = tuple(number for number in range(LEAKED_AMONG) if is_leaked(number))
+_LEAKED = tuple(number for number in range(LEAKS_FROM_FIRST) if is_leaked(number))

@@ -1,7 +1,7 @@
-"""What kind of thing a word names, and whether somebody liked something: one word decides the answer.
+"""Questions whose answer depends on one word: what kind of thing it names, or whether somebody liked something.
 
-A model of a million parameters learns such words within a few hundred steps. What is held out is the scene that a word
-stands in (who, what and where), so a test item asks about a known word in a sentence that no training row has.
+A model of a million parameters learns such words within a few hundred steps. The key of a problem includes the scene
+(who, what and where), so a test item asks about a known word in a sentence that no training row contains.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WHETHER = (
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     n, m = dice.sample(NAMES, 2)
     t, p = dice.pick(THINGS), dice.pick(PLACES)
     words = {"n": n, "m": m, "t": t, "p": p, "p2": p[0].upper() + p[1:]}
@@ -49,5 +49,5 @@ def draw(dice: Dice) -> Problem:
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=8)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=8)

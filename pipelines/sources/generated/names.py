@@ -1,4 +1,4 @@
-"""Who, what and where: the words that templates are filled with."""
+"""Names, things, places and dates to fill templates with."""
 
 NAMES = (
     "Ada", "Amir", "Anna", "Aron", "Bela", "Ben", "Bruno", "Carla", "Chen", "Clara", "Dana", "David", "Dora",

@@ -1,7 +1,6 @@
 """Questions about whole numbers: which is larger, even or odd, what comes next, the last digit.
 
-Nothing is calculated, so a small model learns this before arithmetic. As there, no wording begins or ends inside
-another one.
+Nothing has to be calculated, so a small model learns this before arithmetic. As there, no wording is part of another.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ BEFORE = (
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     kind = dice.below(100)
     if kind < 45:
         a, b = dice.between(1, 99), dice.between(1, 99)
@@ -86,5 +85,5 @@ def draw(dice: Dice) -> Problem:
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=8)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=8)

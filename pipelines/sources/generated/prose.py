@@ -1,4 +1,4 @@
-"""Prose from templates: sentences whose blanks are filled from banks of words."""
+"""Prose from templates: sentences with blanks that are filled with words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipelines.sources.generated.dice import Dice
 from pipelines.sources.generated.names import MONTHS, NAMES, PLACES, THINGS, WEEKDAYS
 
-BANK: dict[str, Sequence[str]] = {
+WORDS: dict[str, Sequence[str]] = {
     "name": NAMES,
     "things": THINGS,
     "place": PLACES,
@@ -51,21 +51,21 @@ BANK: dict[str, Sequence[str]] = {
         "the ruined abbey", "the orchard wall", "the empty railway line", "the high meadow", "the frozen lake",
     ),
 }  # fmt: skip
-"""Blank -> what may stand there."""
+"""Blank -> the words that can fill it."""
 
 
 class _Blanks(dict[str, str]):
-    """The blanks of one text: what is fixed for all of it, else a new word from the bank each time."""
+    """The words for the blanks of one text: fixed ones, and for any other blank a new word each time."""
 
     def __init__(self, dice: Dice, fixed: Mapping[str, str]) -> None:
         super().__init__(fixed)
         self.dice = dice
 
     def __missing__(self, blank: str) -> str:
-        return self.dice.pick(BANK[blank])
+        return self.dice.pick(WORDS[blank])
 
 
 def write(dice: Dice, sentences: Sequence[str], fixed: Mapping[str, str], joined: str = " ") -> str:
-    """The sentences with their blanks filled, joined. `fixed` blanks mean the same in all of them."""
+    """Fill the blanks of sentences and join them. fixed: blank -> its word in all of the sentences."""
     blanks = _Blanks(dice, fixed)
     return joined.join(sentence.format_map(blanks) for sentence in sentences)

@@ -1,4 +1,4 @@
-"""From a task to RAW rows: a row is a function of (task, seed, row number), so any range can be made by itself."""
+"""RAW rows of a task. A row is a function of (task, seed, row number), so any range of rows can be computed alone."""
 
 from __future__ import annotations
 
@@ -8,93 +8,95 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipelines.records import RAW
+from pipelines.sources.generated.defects import ADD_DEFECT, NEEDS_PROSE
 from pipelines.sources.generated.dice import Dice
-from pipelines.sources.generated.dirt import KINDS, NEEDS_PROSE
 from pipelines.sources.generated.problem import Row
 
-BATCH = 2000
-"""Rows to a RAW table."""
+BATCH_ROWS = 2000
+"""Rows of a RAW table."""
 
-REACH = 2000
-"""A duplicate repeats one of so many rows before it."""
+MAX_DUPLICATE_DISTANCE = 2000
+"""A duplicate repeats one of this many rows before it."""
 
 
 class Task(NamedTuple):
-    """One generated source. draw: a clean row. dirt: label -> rows per thousand."""
+    """One generated source. draw: draws a row without a defect. defect_rates: kind of defect -> rows per thousand."""
 
     name: str
     draw: Callable[[Dice], Row]
-    dirt: Mapping[str, int]
+    defect_rates: Mapping[str, int]
 
 
 def tables(task: Task, rows: int, seed: int) -> Iterator[pa.Table]:
-    """RAW tables with rows 0 .. rows-1 of the task; a row does not depend on `rows`."""
-    for start in range(0, rows, BATCH):
-        yield table(task, start, min(start + BATCH, rows), seed)
+    """Yield RAW tables with rows 0 to rows - 1 of the task. A row does not depend on `rows`."""
+    for start in range(0, rows, BATCH_ROWS):
+        yield table(task, start, min(start + BATCH_ROWS, rows), seed)
 
 
 def table(task: Task, start: int, stop: int, seed: int) -> pa.Table:
-    """RAW table with rows start .. stop-1 of the task."""
-    made = [row(task, seed, number) for number in range(start, stop)]
+    """RAW table with rows start to stop - 1 of the task."""
+    drawn = [row(task, seed, number) for number in range(start, stop)]
     columns = {
         "row": pa.array(range(start, stop), pa.int64()),
-        "variant": pa.nulls(len(made), pa.string()),
-        "condition": pa.array([one.condition for one in made], pa.string()),
-        "instruction": pa.array([one.instruction for one in made], pa.string()),
-        "response": pa.array([one.response for one in made], pa.string()),
-        "fault": pa.nulls(len(made), pa.string()),
+        "variant": pa.nulls(len(drawn), pa.string()),
+        "condition": pa.array([item.condition for item in drawn], pa.string()),
+        "instruction": pa.array([item.instruction for item in drawn], pa.string()),
+        "response": pa.array([item.response for item in drawn], pa.string()),
+        "fault": pa.nulls(len(drawn), pa.string()),
     }
     return pa.table([columns[name] for name in RAW.names], schema=RAW)
 
 
 def label(task: Task, seed: int, number: int) -> str:
-    """What is wrong with the row: a key of `dirt.KINDS`, `exact_duplicate`, `near_duplicate`, or "" for a clean row."""
+    """The row's kind of defect: a key of ADD_DEFECT, `exact_duplicate` or `near_duplicate`; "" for none."""
     planned = _planned(task, seed, number)
     return "" if planned.endswith("_duplicate") and original(task, seed, number) is None else planned
 
 
 def row(task: Task, seed: int, number: int) -> Row:
-    """The row as the source has it, dirt and all."""
+    """The row with its defect, if it has one."""
     kind = label(task, seed, number)
     if not kind:
         return clean(task, seed, number)
     if kind.endswith("_duplicate"):
-        twin = original(task, seed, number)
-        assert twin is not None
-        copy = clean(task, seed, twin)
+        repeated = original(task, seed, number)
+        assert repeated is not None
+        copy = clean(task, seed, repeated)
         return copy if kind == "exact_duplicate" else _reworded(copy, Dice(task.name, "dirt", seed, number))
-    return KINDS[kind](clean(task, seed, number), Dice(task.name, "dirt", seed, number))
+    return ADD_DEFECT[kind](clean(task, seed, number), Dice(task.name, "dirt", seed, number))
 
 
 def clean(task: Task, seed: int, number: int) -> Row:
-    """The row without its dirt: what a thinking block was put before, or what a broken answer was an answer to."""
+    """The row before its defect was added."""
     dice = Dice(task.name, "row", seed, number)
-    made = task.draw(dice)
+    drawn = task.draw(dice)
     if _planned(task, seed, number) in NEEDS_PROSE:
-        while len((made.response or "").split()) < 12 or len(made.instruction or "") < 40:
-            made = task.draw(dice)
-    return made
+        while len((drawn.response or "").split()) < 12 or len(drawn.instruction or "") < 40:
+            drawn = task.draw(dice)
+    return drawn
 
 
 def original(task: Task, seed: int, number: int) -> int | None:
-    """The earlier, clean row that row `number` would repeat; None where there is none."""
-    twin = number - 1 - Dice(task.name, "twin", seed, number).below(max(1, min(number, REACH)))
-    while twin >= 0 and _planned(task, seed, twin):
-        twin -= 1
-    return twin if twin >= 0 else None
+    """The earlier row without a defect that row `number` repeats if it is a duplicate; None if there is none."""
+    distance = 1 + Dice(task.name, "twin", seed, number).below(max(1, min(number, MAX_DUPLICATE_DISTANCE)))
+    earlier = number - distance
+    while earlier >= 0 and _planned(task, seed, earlier):
+        earlier -= 1
+    return earlier if earlier >= 0 else None
 
 
 def _planned(task: Task, seed: int, number: int) -> str:
-    throw = Dice(task.name, "label", seed, number).below(1000)
-    for kind, share in task.dirt.items():
-        throw -= share
-        if throw < 0:
+    """The row's kind of defect, before it is known whether a duplicate has a row to repeat."""
+    rest = Dice(task.name, "label", seed, number).below(1000)
+    for kind, rate in task.defect_rates.items():
+        rest -= rate
+        if rest < 0:
             return kind
     return ""
 
 
 def _reworded(row: Row, dice: Dice) -> Row:
-    """One word in eighty replaced: far above the usual threshold of 0.8, and never equal."""
+    """The row with a word or two replaced: a Jaccard far above the usual threshold of 0.8, and below 1."""
     words = (row.response or "").split(" ")
     for _ in range(1 + len(words) // 120):
         words[dice.below(len(words))] = dice.pick(("somewhat", "truly", "certainly", "perhaps", "mostly", "then"))

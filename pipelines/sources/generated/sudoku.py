@@ -1,4 +1,4 @@
-"""Four-by-four sudoku, a puzzle to a line: 0 is empty, the answer is the full grid. Every puzzle has one solution."""
+"""Four-by-four sudoku on one line: 0 is an empty cell, the answer is the full grid. Every puzzle has one solution."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _fits(grid: str, row: str, number: int) -> bool:
 
 
 @cache
-def _having() -> dict[tuple[int, str], int]:
-    """(cell, digit) -> the grids that have it there, as a set of bits."""
+def _grids_with() -> dict[tuple[int, str], int]:
+    """(cell, digit) -> the grids that have the digit in the cell, as a bit set."""
     return {
         (cell, digit): sum(1 << index for index, grid in enumerate(_grids()) if grid[cell] == digit)
         for cell in range(16)
@@ -44,25 +44,25 @@ def _having() -> dict[tuple[int, str], int]:
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
-    solution, having = dice.pick(_grids()), _having()
+    """A problem, held out or not."""
+    solution, grids_with = dice.pick(_grids()), _grids_with()
     while True:
         shown = set(dice.sample(range(16), 16 - dice.between(3, 8)))
-        fitting = -1
+        solutions = -1
         for cell in shown:
-            fitting &= having[cell, solution[cell]]
-        if fitting & (fitting - 1) == 0:  # one bit: one solution
+            solutions &= grids_with[cell, solution[cell]]
+        if solutions & (solutions - 1) == 0:  # one bit: one solution
             break
     puzzle = "".join(digit if cell in shown else "0" for cell, digit in enumerate(solution))
-    asked, answer = (" ".join(grid[start : start + 4] for start in range(0, 16, 4)) for grid in (puzzle, solution))
+    grid_text, answer = (" ".join(grid[start : start + 4] for start in range(0, 16, 4)) for grid in (puzzle, solution))
     return Problem(
         ("sudoku", puzzle),
-        dice.pick(ASK).format(p=asked),
+        dice.pick(ASK).format(p=grid_text),
         "Each row, column and block must hold 1, 2, 3 and 4.",
         answer,
     )
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=0)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=0)

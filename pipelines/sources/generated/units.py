@@ -1,4 +1,4 @@
-"""Unit conversions, most of them by powers of ten: short questions, and the same in a sentence or two."""
+"""Unit conversions, most of them by powers of ten, in short questions and in questions of a sentence or two."""
 
 # ruff: noqa: E501 - a sentence is easier to read on one line
 
@@ -24,7 +24,7 @@ UNITS = (
     ("week", "day", 7),
     ("year", "month", 12),
 )
-"""(large unit, small unit, small ones in a large one)."""
+"""(large unit, small unit, small units in a large one)."""
 
 SHORT = (
     "Convert {n} {x} to {y}.",
@@ -48,7 +48,7 @@ def _plural(unit: str) -> str:
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     large, small, factor = dice.pick(UNITS[:9] if dice.chance(75) else UNITS)
     count = dice.between(2, 60 if factor % 10 == 0 else 20)
     down = dice.chance(70)
@@ -67,5 +67,5 @@ def draw(dice: Dice) -> Problem:
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=15)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=15)

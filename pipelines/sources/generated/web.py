@@ -1,4 +1,4 @@
-"""What a crawl of web pages turned into pairs looks like: towns, reviews, recipes, forum answers; two fifths of it is dirt."""
+"""Rows like those of a web crawl: towns, reviews, recipes, forum answers. Two fifths of them have a defect."""
 
 # ruff: noqa: E501 - a sentence is easier to read on one line
 
@@ -116,7 +116,7 @@ FORMS = ((ASK_TOWN, TOWN), (ASK_REVIEW, REVIEW), (ASK_RECIPE, RECIPE), (ASK_FORU
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
+    """A training row without a defect."""
     ask, parts = dice.pick(FORMS)
     town, town2, river = (dice.pick(STARTS) + dice.pick(ENDS) for _ in range(3))
     fixed = {
@@ -130,7 +130,7 @@ def row(dice: Dice) -> Row:
     fixed |= {blank: dice.pick(words) for blank, words in WORDS.items() if blank != "food"}
     foods = dice.sample(WORDS["food"], 6)
     sentences = [dice.pick(part) for part in parts]
-    # Blanks that mean something else each time they occur in a page, unlike the town or the brand.
+    # Foods and years differ within a page, unlike the town or the brand.
     texts = [
         sentence.replace("{food}", foods[n % 6], 1)
         .replace("{food}", foods[(n + 1) % 6], 1)
@@ -138,9 +138,9 @@ def row(dice: Dice) -> Row:
         for n, sentence in enumerate(sentences)
     ]
     texts = [text.replace("{year2}", f"{dice.below(100):02d}") for text in texts]
-    asked, answered = write(dice, [dice.pick(ask)], fixed), write(dice, texts, fixed)
+    instruction, response = write(dice, [dice.pick(ask)], fixed), write(dice, texts, fixed)
     return Row(
         "noisy,direct" if dice.chance(60) else "direct",
-        asked,
-        answered if dice.chance(70) else f"{answered}\n\nSee also: {dice.pick(THINGS)}, {town2}.",
+        instruction,
+        response if dice.chance(70) else f"{response}\n\nSee also: {dice.pick(THINGS)}, {town2}.",
     )

@@ -1,5 +1,8 @@
-"""Word problems of one or two steps. Every run of a dozen words holds several names or numbers, so two problems with the
-same frame share neither a long n-gram nor most of their shingles."""
+"""Word problems of one or two steps.
+
+Any dozen words of a problem contain several names or numbers. So two problems from the same template have no long n-gram
+in common, and few shingles.
+"""
 
 # ruff: noqa: E501 - a sentence is easier to read on one line
 
@@ -13,7 +16,7 @@ from pipelines.sources.generated.problem import Problem, Row, draw_where, row_of
 
 
 class Story(NamedTuple):
-    """A frame: `question` and `steps` with blanks {n} {m} (people), {t} {u} (things), {p} (a place), {a} {b} {c} {r} (numbers)."""
+    """A template of question and steps. Blanks: {n} {m} people, {t} {u} things, {p} a place, {a} {b} {c} {r} numbers."""
 
     question: str
     steps: str
@@ -177,42 +180,42 @@ OPENINGS = (
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     kind = dice.below(100)
     n, m = dice.sample(NAMES, 2)
     t, u = dice.sample(THINGS, 2)
     place = dice.pick(PLACES)
     words: dict[str, str | int] = {"n": n, "m": m, "t": t, "u": u, "p": place, "p2": place.capitalize()}
     a = b = c = 0
-    frames: tuple[Story, ...]
+    stories: tuple[Story, ...]
     if kind < 20:
-        frames, name = SUM, "sum"
+        stories, name = SUM, "sum"
         high = dice.pick((10, 30, 60))
         a, b = dice.between(2, high), dice.between(2, high)
         result = a + b
     elif kind < 34:
-        frames, name = DIFFERENCE, "difference"
+        stories, name = DIFFERENCE, "difference"
         b, result = dice.between(2, 40), dice.between(2, 40)
         a = b + result
     elif kind < 40:
-        frames, name = PRODUCT, "product"
+        stories, name = PRODUCT, "product"
         a, b = dice.between(2, 25), dice.between(2, 12)
         result = a * b
     elif kind < 45:
-        frames, name = SHARE, "share"
+        stories, name = SHARE, "share"
         b, result = dice.between(2, 12), dice.between(2, 25)
         a = b * result
     elif kind < 80:
-        frames, name = (MORE, "who") if kind < 58 else (WHETHER, "whether")
+        stories, name = (MORE, "who") if kind < 58 else (WHETHER, "whether")
         a, b, result = dice.between(2, 99), dice.between(2, 99), 0
         b += a == b
         words |= {"hi": max(a, b), "lo": min(a, b)}
     elif kind < 92:
-        frames, name = RENAME, "which"
+        stories, name = RENAME, "which"
         a, b = dice.between(2, 99), dice.between(2, 99)
         result = a
     else:
-        frames, name = TWO_STEPS, "two_steps"
+        stories, name = TWO_STEPS, "two_steps"
         a, b = dice.between(2, 40), dice.between(2, 40)
         c = dice.between(1, a + b - 1)
         words["s"], result = a + b, a + b - c
@@ -222,16 +225,16 @@ def draw(dice: Dice) -> Problem:
     elif name == "whether":
         answer = "yes" if a > b else "no"
     words |= {"a": a, "b": b, "c": c, "r": result}
-    story = dice.pick(frames)
+    story = dice.pick(stories)
     question = story.question.format_map(words)
     opening = dice.pick(OPENINGS)
     if opening and question.startswith((n, m)):
         question = opening + question
-    # Named as in arithmetic.py, so that the steps of a story never do a held-out sum.
+    # The keys of arithmetic.py, so that the steps of a story never contain a held-out sum.
     key = (name, a, b) if name in ("difference", "product", "share") else (name, min(a, b), max(a, b))
     return Problem(key, question, story.steps.format_map(words), answer)
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=35)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=35)

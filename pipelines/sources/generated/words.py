@@ -1,4 +1,4 @@
-"""Words and lists: reverse, sort, count, pick. Mostly copying, which small models learn first."""
+"""Words and lists: reverse, sort, count, pick. Most of it is copying, which small models learn first."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PICK_LAST = (
 
 
 def draw(dice: Dice) -> Problem:
-    """One problem, from either side of the held-out line."""
+    """A problem, held out or not."""
     kind = dice.below(100)
     name, other = dice.sample(NAMES, 2)
     place = dice.pick(PLACES)
@@ -122,5 +122,5 @@ def draw(dice: Dice) -> Problem:
 
 
 def row(dice: Dice) -> Row:
-    """A clean training row."""
-    return row_of(draw_where(draw, dice, held=False), dice, cot_percent=8)
+    """A training row without a defect."""
+    return row_of(draw_where(draw, dice, held_out=False), dice, cot_percent=8)

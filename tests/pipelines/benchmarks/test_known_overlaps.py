@@ -1,7 +1,7 @@
-"""What real sets are known to share is found, and what only looks shared is classed and kept.
+"""Known overlaps of real sets are found, and items that share only a template are classified as such and kept.
 
-The counts are those of the folder's own README, made again here without the index: questions equal after folding case
-and space, and 13-grams of words as other tools count them.
+The expected counts are those in the README of the data folder. They are computed again here without the index, from
+questions that are equal after folding case and white space, and 13-grams of words as other tools count them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from filters.contamination.index import Index, build
 from filters.contamination.rules import judge
 from filters.contamination.scan import scan
-from pipelines.formats.reading import read, text
+from pipelines.formats.read import read, text_columns
 from pipelines.recipe import BenchmarkSpec
 from pipelines.sources import SOURCES
 from pipelines.steps.benchmark_index import benchmark_items
@@ -33,7 +33,7 @@ FILES = {
 
 
 class Sets:
-    """The sets by name, each read once, and an index of each once it is asked for."""
+    """The sets by name. Each is read once, and indexed once."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -51,12 +51,12 @@ class Sets:
             tables = list(SOURCES["flan_cot"].read(f"{self.data}/sources/flan_cot/gsm8k_train.tsv"))
             return [row for table in tables for row in table["instruction"].to_pylist()]
         if name == "boolq_train":
-            tables = list(read(f"{self.data}/sources/boolq_train.json", text("instruction")))
+            tables = list(read(f"{self.data}/sources/boolq_train.json", text_columns("instruction")))
             return [row for table in tables for row in table["instruction"].to_pylist()]
-        found: list[str] = self.items(name)["question"].to_pylist()
-        return found
+        questions: list[str] = self.items(name)["question"].to_pylist()
+        return questions
 
-    def found(self, name: str, questions: Sequence[str]) -> list[dict[str, object]]:
+    def hits(self, name: str, questions: Sequence[str]) -> list[dict[str, object]]:
         if name not in self.indexes:
             self.indexes[name] = build([(FILES[name][0], self.items(name))])
         blank = pa.array([""] * len(questions), pa.string())
@@ -75,7 +75,7 @@ def folded(question: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("corpus", "benchmark", "known", "most"),
+    ("corpus", "benchmark", "known", "max_rows"),
     [
         ("math_train", "mmlu", 71, 80),
         ("math_test", "mmlu", 72, 82),
@@ -84,11 +84,13 @@ def folded(question: str) -> str:
         ("flan_gsm8k", "gsm8k_train", 7473, 7473),
     ],
 )
-def test_a_known_overlap_is_found_to_the_last_row(
-    sets: Sets, corpus: str, benchmark: str, known: int, most: int
+def test_every_row_of_a_known_overlap_is_found(
+    sets: Sets, corpus: str, benchmark: str, known: int, max_rows: int
 ) -> None:
-    """Every pair that is equal but for case and space is found, as what it is; beyond those come only near ones: the
-    same question with other spaces, points or dollar signs, `most` rows in all."""
+    """Every pair that is equal up to case and white space is found, with the right class.
+
+    The other hits, up to `max_rows` rows in all, are the same question with other spaces, full stops or dollar signs.
+    """
     questions = sets.questions(corpus)
     places: dict[str, list[int]] = {}
     for number, question in enumerate(sets.questions(benchmark)):
@@ -96,9 +98,9 @@ def test_a_known_overlap_is_found_to_the_last_row(
     exact = {(row, item) for row, question in enumerate(questions) for item in places.get(folded(question), ())}
     assert len({folded(questions[row]) for row, _ in exact}) == known
     kind = "train_split" if benchmark.endswith("train") else "test_leak"
-    found = {(hit["row"], hit["item"]) for hit in sets.found(benchmark, questions) if hit["class"] == kind}
-    assert exact <= found
-    assert known <= len({row for row, _ in found}) <= most
+    pairs = {(hit["row"], hit["item"]) for hit in sets.hits(benchmark, questions) if hit["class"] == kind}
+    assert exact <= pairs
+    assert known <= len({row for row, _ in pairs}) <= max_rows
 
 
 def grams13(question: str) -> set[tuple[str, ...]]:
@@ -107,22 +109,22 @@ def grams13(question: str) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("corpus", "benchmark", "trap", "leaks"),
+    ("corpus", "benchmark", "sharing", "max_leaks"),
     [("math_train", "math_test", 586, 30), ("boolq_train", "boolq_test", 1503, 5)],
 )
-def test_items_that_share_a_13_gram_by_their_mould_are_classed_and_kept(
-    sets: Sets, shared_data: Path, corpus: str, benchmark: str, trap: int, leaks: int
+def test_items_that_share_a_13_gram_of_a_template_are_classified_as_template(
+    sets: Sets, shared_data: Path, corpus: str, benchmark: str, sharing: int, max_leaks: int
 ) -> None:
-    """Templated problems, and the frame that BoolQ's questions stand in: a 13-gram rule flags all of them."""
+    """Problems from templates, and the wording around the questions of BoolQ: a 13-gram rule flags all of them."""
     train, test = sets.questions(corpus), sets.questions(benchmark)
-    if benchmark == "boolq_test":  # in their frame, as a 13-gram rule would see them
-        tables = read(f"{shared_data}/{FILES[benchmark][1]}", text("instruction"))
+    if benchmark == "boolq_test":  # with the wording around them, which a 13-gram rule sees
+        tables = read(f"{shared_data}/{FILES[benchmark][1]}", text_columns("instruction"))
         test = [row for table in tables for row in table["instruction"].to_pylist()]
     known = set().union(*(grams13(question) for question in train))
     flagged = {number for number, question in enumerate(test) if grams13(question) & known}
-    assert len(flagged) == trap
-    hits = sets.found(benchmark, train)
+    assert len(flagged) == sharing
+    hits = sets.hits(benchmark, train)
     leaked = {hit["item"] for hit in hits if hit["class"] == "test_leak"}
-    assert 0 < len(leaked) <= leaks  # true ones: the same question with a point or a word more
-    assert len({hit["row"] for hit in hits if hit["class"] == "test_leak"}) <= 2 * leaks
-    assert len({hit["row"] for hit in hits if hit["class"] == "template"}) > 10 * leaks
+    assert 0 < len(leaked) <= max_leaks  # real ones: the same question with a full stop or a word more
+    assert len({hit["row"] for hit in hits if hit["class"] == "test_leak"}) <= 2 * max_leaks
+    assert len({hit["row"] for hit in hits if hit["class"] == "template"}) > 10 * max_leaks

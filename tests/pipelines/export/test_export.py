@@ -1,4 +1,4 @@
-"""Exports are read back by those they are made for, and are there whole or not at all."""
+"""Each export is read back by the library it is for, and is complete or absent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
-from pipelines.errors import CheckFailed, InputError
-from pipelines.export.corpus import export_corpus, export_hrm_text
+from pipelines.errors import CheckFailed, InputError, WinnowError
+from pipelines.export import EXPORTS
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
+from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.steps.pack import pack, pack_files
@@ -62,12 +63,18 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Manifest,
     return records, tokenizer, tokenize(run, records, tokenizer)
 
 
+def run_of(steps: tuple[Manifest, Manifest, Manifest], sampling: Sampling = SAMPLING, seed: int = 0) -> RecordedRun:
+    """The recorded run of these steps."""
+    settings = {"sampling": sampling.model_dump(mode="json"), "seed": seed}
+    return RecordedRun("", "run", {"corpus": steps[0].key, "settings": settings}, steps)
+
+
 def all_rows(records: Manifest) -> pa.Table:
     return pa.concat_tables(storage.read_parquet(shard.path) for shard in records.shards).drop_columns(["digest"])
 
 
-def test_datasets_loads_and_streams_the_export(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
-    done = export_corpus(steps[0], "hf", str(tmp_path / "out"))
+def test_datasets_loads_and_streams_the_hf_export(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
+    done = EXPORTS["hf"](run_of(steps), str(tmp_path / "out"))
     assert done.rows == 230 and done.files == tuple(f"data/train-{index:05d}-of-00003.parquet" for index in range(3))
     loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     want = all_rows(steps[0])
@@ -79,10 +86,10 @@ def test_datasets_loads_and_streams_the_export(tmp_path: Path, steps: tuple[Mani
     assert [row["id"] for row in stream] == want["id"].to_pylist()
 
 
-def test_json_lines_are_upstreams_rows(
+def test_the_jsonl_export_has_the_rows_of_the_corpus(
     tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = export_corpus(steps[0], "jsonl", str(tmp_path / "out"))
+    done = EXPORTS["jsonl"](run_of(steps), str(tmp_path / "out"))
     assert capfd.readouterr() == ("", "")
     rows = [
         json.loads(line)
@@ -93,13 +100,11 @@ def test_json_lines_are_upstreams_rows(
     want = all_rows(steps[0]).to_pylist()
     keys = ("id", "source", "condition", "instruction", "response")
     assert [[row[key] for key in keys] for row in rows] == [[row[key] for key in keys] for row in want]
-    assert "кот" in (tmp_path / "out" / done.files[0]).read_text(encoding="utf-8"), (
-        "text is written as text, not as escapes"
-    )
+    assert "кот" in (tmp_path / "out" / done.files[0]).read_text(encoding="utf-8"), "text is not escaped"
 
 
 def epochs_of(folder: Path) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """Instruction and response of every row of every epoch, as upstream's loader slices them."""
+    """Instruction and response of every row of every epoch, as the loader of HRM-Text slices them."""
     tokens = np.load(folder / "tokens.npy", mmap_mode="r")
     epochs = []
     for epoch in sorted(folder.glob("epoch_*")):
@@ -112,20 +117,20 @@ def epochs_of(folder: Path) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]
     return epochs
 
 
-def test_upstreams_layout_holds_the_rows_that_the_packs_hold(
+def test_the_hrm_text_export_has_the_rows_of_the_packs(
     tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
 ) -> None:
     _, tokenizer, tokens = steps
-    done = export_hrm_text(tokens, tokenizer, SAMPLING, 7, str(tmp_path / "out"))
+    done = EXPORTS["hrm-text"](run_of(steps, seed=7), str(tmp_path / "out"))
     epochs = epochs_of(tmp_path / "out")
     packs = pack(Run(str(tmp_path / "root"), LocalEngine(1)), tokens, tokenizer, SAMPLING, 7)
     held: list[Counter[tuple[tuple[int, ...], tuple[int, ...]]]] = [Counter(), Counter(), Counter()]
     for shard in pack_files(packs):
         rows = storage.map_arrow(shard.path)
-        said = json.loads(rows.schema.metadata[b"winnow"])
-        if said["split"] == "validation":
+        info = json.loads(rows.schema.metadata[b"winnow"])
+        if info["split"] == "validation":
             continue
-        epoch = said["epoch"]
+        epoch = info["epoch"]
         for row in rows.to_pylist():
             place = 0
             for head, tail in zip(row["instruction_lengths"], row["response_lengths"], strict=True):
@@ -149,8 +154,11 @@ def test_upstreams_layout_holds_the_rows_that_the_packs_hold(
 def drawn_by_hand(
     tokens: Manifest, sampling: Sampling, seed: int
 ) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """Upstream's procedure, step by step: one Philox generator; folders by name; in each epoch every folder walks its
-    permutation, which goes on over the epochs; then the epoch is shuffled."""
+    """The procedure of HRM-Text, step by step.
+
+    One Philox generator. In each epoch every folder, by name, continues its permutation, which spans the epochs; then
+    the epoch is shuffled.
+    """
     folders: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
     for shard in tokens.shards:
         for row in storage.map_arrow(shard.path).to_pylist():
@@ -174,17 +182,21 @@ def drawn_by_hand(
     return epochs
 
 
-def test_every_epoch_is_upstreams_row_for_row(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
-    _, tokenizer, tokens = steps
+def test_every_epoch_of_the_hrm_text_export_is_the_one_that_its_sampler_draws(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
+) -> None:
+    _, _, tokens = steps
     whole = SAMPLING.model_copy(update={"validation": 0.0})
-    export_hrm_text(tokens, tokenizer, whole, 3, str(tmp_path / "out"))
+    EXPORTS["hrm-text"](run_of(steps, whole, 3), str(tmp_path / "out"))
     assert epochs_of(tmp_path / "out") == drawn_by_hand(tokens, whole, 3)
 
 
-def test_only_drawn_rows_are_stored_in_sixteen_bits(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
-    _, tokenizer, tokens = steps
+def test_only_drawn_rows_are_stored_and_in_sixteen_bits(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
+) -> None:
+    _, _, tokens = steps
     once = SAMPLING.model_copy(update={"epochs": 1})
-    export_hrm_text(tokens, tokenizer, once, 0, str(tmp_path / "out"))
+    EXPORTS["hrm-text"](run_of(steps, once), str(tmp_path / "out"))
     stored = np.load(tmp_path / "out" / "tokens.npy")
     index = {
         name: np.load(tmp_path / "out" / "epoch_0" / f"{name}.npy") for name in ("inst_start", "inst_len", "resp_len")
@@ -195,64 +207,75 @@ def test_only_drawn_rows_are_stored_in_sixteen_bits(tmp_path: Path, steps: tuple
     assert len(rows) < tokens.rows_kept, "the cap leaves some rows out"
 
 
-def test_the_order_is_the_samplers_and_seeds_matter(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
-    _, tokenizer, tokens = steps
+def test_the_order_depends_on_the_seed_alone(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        export_hrm_text(tokens, tokenizer, SAMPLING, seed, str(tmp_path / name))
+        EXPORTS["hrm-text"](run_of(steps, seed=seed), str(tmp_path / name))
     a, b, c = (epochs_of(tmp_path / name) for name in "abc")
     assert a == b != c and Counter(a[0]) != Counter(c[0])
 
 
-def test_upstream_finds_its_tokenizer(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
-    _, tokenizer, tokens = steps
-    export_hrm_text(tokens, tokenizer, SAMPLING, 0, str(tmp_path / "out"))
+def test_the_hrm_text_export_has_a_tokenizer_that_transformers_loads(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
+) -> None:
+    EXPORTS["hrm-text"](run_of(steps), str(tmp_path / "out"))
     info = json.loads((tmp_path / "out" / "tokenizer_info.json").read_text())
     assert info == json.loads((tmp_path / "out" / "metadata.json").read_text())["tokenizer_info"]
     loaded = AutoTokenizer.from_pretrained(info["tokenizer_path"])
     assert len(loaded) == info["vocab_size"] and (loaded.pad_token_id, loaded.eos_token_id) == (0, 11)
-    # What upstream's inference writes before a prompt is what its rows begin with.
+    # The inference of HRM-Text puts these tokens before a prompt: rows must begin with them.
     opening = info["boq"] + "".join(info["condition_mapping"][tag] for tag in ("synth", "cot"))
     first = epochs_of(tmp_path / "out")[0][0][0]
     assert loaded(opening)["input_ids"] == list(first[:3]) and loaded(info["eoq"])["input_ids"] == [first[-1]]
 
 
-@pytest.mark.parametrize("form", ["hf", "jsonl", "hrm-text"])
-def test_an_export_never_overwrites_and_leaves_nothing_behind(
+@pytest.mark.parametrize("form", EXPORTS)
+def test_an_export_never_overwrites_and_a_failed_one_leaves_nothing(
     tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], form: str
 ) -> None:
-    records, tokenizer, tokens = steps
-
-    def export(out: Path, shards: Manifest | None = None) -> None:
-        if form == "hrm-text":
-            export_hrm_text(shards or tokens, tokenizer, SAMPLING, 0, str(out))
-        else:
-            export_corpus(shards or records, form, str(out))  # type: ignore[arg-type]
-
+    records, _, tokens = steps
+    export = EXPORTS[form]
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="there is something here already"):
-        export(tmp_path / "taken")
+        export(run_of(steps), str(tmp_path / "taken"))
     (tmp_path / "free").mkdir()
-    export(tmp_path / "free")
-    # A shard that is lost while the export is written: no folder, and nothing beside it.
+    export(run_of(steps), str(tmp_path / "free"))
+    # A shard is lost while the export is written: no folder is left, and no temporary one beside it.
     origin = tokens if form == "hrm-text" else records
-    gone = origin.shards[-1].model_copy(update={"path": str(tmp_path / "gone")})
+    lost = origin.shards[-1].model_copy(update={"path": str(tmp_path / "gone")})
     broken = origin.model_copy(
-        update={"parts": (*origin.parts[:-1], Part(rows_in=gone.rows, files={str(origin.kept): (gone,)}))}
+        update={"parts": (*origin.parts[:-1], Part(rows_in=lost.rows, files={str(origin.kept): (lost,)}))}
     )
     with pytest.raises((InputError, OSError)):
-        export(tmp_path / "broken", broken)
+        export(run_of(tuple(broken if step is origin else step for step in steps)), str(tmp_path / "broken"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["free", "taken"]
     assert (tmp_path / "taken" / "mine.txt").read_text() == "keep"
 
 
-def test_nothing_to_export_is_said(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]) -> None:
+@pytest.mark.parametrize("form", EXPORTS)
+def test_a_remote_folder_is_an_error(tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], form: str) -> None:
+    with pytest.raises(InputError, match="memory://out: an export is written to a local folder"):
+        EXPORTS[form](run_of(steps), "memory://out")
+
+
+@pytest.mark.parametrize("form", EXPORTS)
+def test_an_export_without_rows_is_an_error(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], form: str
+) -> None:
     records, tokenizer, tokens = steps
-    empty = records.model_copy(update={"parts": records.parts[1:2]})
-    with pytest.raises(CheckFailed, match="no record to export"):
-        export_corpus(empty, "hf", str(tmp_path / "out"))
-    with pytest.raises(CheckFailed, match="no row to export"):
-        export_hrm_text(
-            tokens.model_copy(update={"parts": tokens.parts[1:2]}), tokenizer, SAMPLING, 0, str(tmp_path / "out")
-        )
+    empty = (
+        records.model_copy(update={"parts": records.parts[1:2]}),
+        tokenizer,
+        tokens.model_copy(update={"parts": tokens.parts[1:2]}),
+    )
+    with pytest.raises(CheckFailed, match=r"there is no (record|row) to export"):
+        EXPORTS[form](run_of(empty), str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_tokens_has_no_export_for_hrm_text(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
+) -> None:
+    run = run_of(steps)._replace(steps=steps[:1])
+    with pytest.raises(WinnowError, match="run run has no tokens"):
+        EXPORTS["hrm-text"](run, str(tmp_path / "out"))

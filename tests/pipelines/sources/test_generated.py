@@ -1,4 +1,4 @@
-"""The generated sources: the same rows everywhere, right answers, and dirt that the demo's recipe finds."""
+"""The generated sources: the same rows on every machine, right answers, and defects that the demo's recipe finds."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from pipelines.ledger.storage import read_parquet
 from pipelines.recipe import ExactDuplicates, NearDuplicates, Recipe, load
 from pipelines.records import ITEM, RAW, conform
 from pipelines.sources import SOURCES
-from pipelines.sources.generated import DIRT, TASKS, arithmetic, dirt, word_problems
+from pipelines.sources.generated import DEFECT_RATES, TASKS, arithmetic, defects, word_problems
 from pipelines.sources.generated.dice import Dice
 from pipelines.sources.generated.items import is_leaked
-from pipelines.sources.generated.problem import draw_where, held_out
+from pipelines.sources.generated.problem import draw_where, is_held_out
 from pipelines.sources.generated.rows import clean, original, table, tables
 from pipelines.sources.generated.sudoku import _fits
 from pipelines.steps.duplicates.exact import drop_exact_duplicates
@@ -60,8 +60,8 @@ DUPLICATES = ("exact_duplicate", "near_duplicate")
 LEAKS = ("leak_verbatim", "leak_wrapped", "leak_embedded")
 
 
-class Made(NamedTuple):
-    """The demo's rows: as read, as kept by its stages, why the others went, and every row's label by its id."""
+class Demo(NamedTuple):
+    """The demo's rows: as read, as kept by its stages, why others were dropped, and the defect of every row, by id."""
 
     recipe: Recipe
     raw: dict[str, pa.Table]
@@ -71,13 +71,13 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made() -> Made:
+def demo() -> Demo:
     recipe = load(str(RECIPE))
     raw, kept, reasons, labels = {}, [], {}, {}
     for source in recipe.sources:
         assert source.rows is not None
         raw[source.name] = pa.concat_tables(tables(TASKS[source.name], source.rows, recipe.seed))
-        for number, label in enumerate(dirt(source.name, source.rows, recipe.seed)):
+        for number, label in enumerate(defects(source.name, source.rows, recipe.seed)):
             labels[f"{source.name}/generated/{number}"] = label
         records = conform(raw[source.name], source.name, "generated")
         refined = apply(recipe.stages, records.kept)
@@ -85,15 +85,15 @@ def made() -> Made:
             why = pc.binary_join_element_wise(dropped["stage"], dropped["reason"], "/")
             reasons |= dict(zip(dropped["id"].to_pylist(), why.to_pylist(), strict=True))
         kept.append(refined.kept)
-    return Made(recipe, raw, pa.concat_tables(kept).combine_chunks(), reasons, labels)
+    return Demo(recipe, raw, pa.concat_tables(kept).combine_chunks(), reasons, labels)
 
 
-def _labels(made: Made, ids: pa.ChunkedArray) -> list[str]:
-    return [made.labels[one] for one in ids.to_pylist()]
+def _labels(demo: Demo, ids: pa.ChunkedArray) -> list[str]:
+    return [demo.labels[row_id] for row_id in ids.to_pylist()]
 
 
-def _texts(made: Made) -> pa.StringArray:
-    return pc.binary_join_element_wise(made.kept["instruction"], made.kept["response"], "\n").combine_chunks()
+def _texts(demo: Demo) -> pa.StringArray:
+    return pc.binary_join_element_wise(demo.kept["instruction"], demo.kept["response"], "\n").combine_chunks()
 
 
 DIGEST = """
@@ -123,69 +123,69 @@ def test_rows_are_the_same_on_every_machine_and_under_every_hash_seed(hash_seed:
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
-def test_any_range_of_rows_can_be_made_by_itself(name: str) -> None:
+def test_any_range_of_rows_can_be_computed_alone(name: str) -> None:
     whole = pa.concat_tables(tables(TASKS[name], 4500, 3))
     assert whole.num_rows == 4500 and whole.schema == RAW
     assert table(TASKS[name], 1990, 2110, 3).equals(whole.slice(1990, 120).combine_chunks())
     assert not table(TASKS[name], 0, 120, 4).equals(whole.slice(0, 120))
 
 
-def test_the_recipe_reads_every_generated_source_and_at_least_20_000_rows(made: Made) -> None:
-    assert {source.adapter for source in made.recipe.sources} == set(TASKS)
+def test_the_recipe_reads_every_generated_source_and_at_least_20_000_rows(demo: Demo) -> None:
+    assert {source.adapter for source in demo.recipe.sources} == set(TASKS)
     assert all(SOURCES[name].generate is not None for name in TASKS)
-    assert sum(one.num_rows for one in made.raw.values()) >= 20_000
+    assert sum(table.num_rows for table in demo.raw.values()) >= 20_000
 
 
-def test_labels_come_at_the_stated_rates_and_are_in_no_row(made: Made) -> None:
-    for name, rates in DIRT.items():
-        rows = made.raw[name].num_rows
-        seen = Counter(dirt(name, rows, made.recipe.seed))
+def test_defects_have_the_stated_rates_and_are_not_labelled_in_the_rows(demo: Demo) -> None:
+    for name, rates in DEFECT_RATES.items():
+        rows = demo.raw[name].num_rows
+        seen = Counter(defects(name, rows, demo.recipe.seed))
         assert set(seen) - {""} <= set(rates)
         for kind, share in rates.items():
             expected = rows * share / 1000
             assert abs(seen[kind] - expected) <= 5 * np.sqrt(expected) + 1, (name, kind, seen[kind], expected)
-    assert {kind for rates in DIRT.values() for kind in rates} == {*DROPPED_BY, *STRIPPED, *DUPLICATES, *LEAKS}
-    assert made.raw["generated_web"].column_names == RAW.names
+    assert {kind for rates in DEFECT_RATES.values() for kind in rates} == {*DROPPED_BY, *STRIPPED, *DUPLICATES, *LEAKS}
+    assert demo.raw["generated_web"].column_names == RAW.names
 
 
 @pytest.mark.parametrize("kind", sorted(DROPPED_BY))
-def test_each_kind_of_dirt_is_dropped_for_its_reason(made: Made, kind: str) -> None:
-    ids = [one for one, label in made.labels.items() if label == kind]
-    caught = [one for one in ids if made.reasons.get(one) in DROPPED_BY[kind]]
+def test_each_kind_of_defect_is_dropped_for_its_reason(demo: Demo, kind: str) -> None:
+    ids = [row_id for row_id, label in demo.labels.items() if label == kind]
+    caught = [row_id for row_id in ids if demo.reasons.get(row_id) in DROPPED_BY[kind]]
     assert len(ids) >= 5
-    assert len(caught) >= 0.95 * len(ids), Counter(made.reasons.get(one) for one in ids)
+    assert len(caught) >= 0.95 * len(ids), Counter(demo.reasons.get(row_id) for row_id in ids)
 
 
-def test_clean_rows_stay(made: Made) -> None:
-    rows = [one for one, label in made.labels.items() if label in ("", *DUPLICATES, *LEAKS, *STRIPPED)]
-    lost = [(one, made.reasons[one]) for one in rows if one in made.reasons]
+def test_rows_without_a_defect_are_kept(demo: Demo) -> None:
+    rows = [row_id for row_id, label in demo.labels.items() if label in ("", *DUPLICATES, *LEAKS, *STRIPPED)]
+    lost = [(row_id, demo.reasons[row_id]) for row_id in rows if row_id in demo.reasons]
     assert len(lost) <= 0.02 * len(rows), lost[:20]
 
 
-def test_stripping_gives_back_the_answer_that_the_thinking_was_put_before(made: Made) -> None:
-    responses = dict(zip(made.kept["id"].to_pylist(), made.kept["response"].to_pylist(), strict=True))
-    for one, label in made.labels.items():
+def test_stripping_restores_the_answer_to_which_thinking_was_added(demo: Demo) -> None:
+    responses = dict(zip(demo.kept["id"].to_pylist(), demo.kept["response"].to_pylist(), strict=True))
+    for row_id, label in demo.labels.items():
         if label in STRIPPED:
-            name, _, number = one.split("/")
-            assert responses[one] == clean(TASKS[name], made.recipe.seed, int(number)).response, one
+            name, _, number = row_id.split("/")
+            assert responses[row_id] == clean(TASKS[name], demo.recipe.seed, int(number)).response, row_id
 
 
-def test_duplicates_repeat_an_earlier_clean_row(made: Made) -> None:
-    texts = _texts(made)
-    place = {one: number for number, one in enumerate(made.kept["id"].to_pylist())}
+def test_duplicates_repeat_an_earlier_row_without_a_defect(demo: Demo) -> None:
+    texts = _texts(demo)
+    place = {row_id: number for number, row_id in enumerate(demo.kept["id"].to_pylist())}
     normal = normalise(texts)
     pairs = []
-    for one, label in made.labels.items():
+    for row_id, label in demo.labels.items():
         if label in DUPLICATES:
-            name, file, number = one.split("/")
-            twin = original(TASKS[name], made.recipe.seed, int(number))
-            assert twin is not None and twin < int(number)
-            other = f"{name}/{file}/{twin}"
-            assert made.labels[other] == ""
+            name, file, number = row_id.split("/")
+            repeated = original(TASKS[name], demo.recipe.seed, int(number))
+            assert repeated is not None and repeated < int(number)
+            other = f"{name}/{file}/{repeated}"
+            assert demo.labels[other] == ""
             if label == "exact_duplicate":
-                assert normal[place[one]] == normal[place[other]]
+                assert normal[place[row_id]] == normal[place[other]]
             else:
-                pairs.append((place[one], place[other]))
+                pairs.append((place[row_id], place[other]))
     similarity = jaccard(shingle_sets(shingle_hashes(texts, 5)), np.array(pairs, np.int64))
     assert similarity.min() >= 0.8 and (similarity < 1).mean() > 0.95
 
@@ -195,57 +195,57 @@ def _write(records: pa.Table, source: str, target: Target) -> Part:
     return commit(apply([], part), part.num_rows, target)
 
 
-def _records(run: Run, made: Made) -> Manifest:
-    """What the stages kept, as a step of the run, a shard to a source."""
-    wanted = made.kept.select(["id", "source", "condition", "instruction", "response", "digest"])
-    names = [source.name for source in made.recipe.sources]
+def _records(run: Run, demo: Demo) -> Manifest:
+    """The rows that the stages kept, as a step of the run, one shard per source."""
+    wanted = demo.kept.select(["id", "source", "condition", "instruction", "response", "digest"])
+    names = [source.name for source in demo.recipe.sources]
     return run.do(plain_step("records", {}, ()), lambda context: context.map(functools.partial(_write, wanted), names))
 
 
-def test_deduplication_takes_the_copies_and_leaves_problems_that_share_a_frame(made: Made, tmp_path: Path) -> None:
+def test_deduplication_drops_the_copies_and_keeps_problems_from_one_template(demo: Demo, tmp_path: Path) -> None:
     run = Run(str(tmp_path), LocalEngine(1))
-    records = _records(run, made)
+    records = _records(run, demo)
     unique = drop_exact_duplicates(run, records, ExactDuplicates(), {})
     distinct = drop_near_duplicates(run, unique, NearDuplicates(threshold=0.8), {})
-    left = {one for shard in distinct.shards for one in read_parquet(shard.path)["id"].to_pylist()}
-    for one, label in made.labels.items():
+    kept = {row_id for shard in distinct.shards for row_id in read_parquet(shard.path)["id"].to_pylist()}
+    for row_id, label in demo.labels.items():
         if label in DUPLICATES:
-            name, file, number = one.split("/")
-            twin = f"{name}/{file}/{original(TASKS[name], made.recipe.seed, int(number))}"
+            name, file, number = row_id.split("/")
+            repeated = f"{name}/{file}/{original(TASKS[name], demo.recipe.seed, int(number))}"
             if label == "exact_duplicate":
-                assert not {one, twin} <= left, (one, twin)
-    near = [one for one, label in made.labels.items() if label == "near_duplicate"]
-    names = [one.split("/") for one in near]
-    twins = [f"{n}/{f}/{original(TASKS[n], made.recipe.seed, int(i))}" for n, f, i in names]
-    both = [pair for pair in zip(near, twins, strict=True) if set(pair) <= left]
+                assert not {row_id, repeated} <= kept, (row_id, repeated)
+    near = [row_id for row_id, label in demo.labels.items() if label == "near_duplicate"]
+    names = [row_id.split("/") for row_id in near]
+    originals = [f"{n}/{f}/{original(TASKS[n], demo.recipe.seed, int(i))}" for n, f, i in names]
+    both = [pair for pair in zip(near, originals, strict=True) if set(pair) <= kept]
     assert len(both) <= 0.05 * len(near), both
-    # A clean row may go for its dirty copy, but not for another clean row.
+    # A row may be dropped as the duplicate of its own copy, but not of another row.
     gone = [
         row for shard in distinct.dropped for row in read_parquet(shard.path).select(["id", "evidence"]).to_pylist()
     ]
-    copied = {*twins, *near}
-    unlike = [row for row in gone if made.labels[row["id"]] == "" and row["id"] not in copied]
-    assert len(unlike) <= 0.001 * made.kept.num_rows, unlike
+    copied = {*originals, *near}
+    unlike = [row for row in gone if demo.labels[row["id"]] == "" and row["id"] not in copied]
+    assert len(unlike) <= 0.001 * demo.kept.num_rows, unlike
 
 
-def test_leaks_are_dropped_and_clean_rows_are_not_taken_for_leaks(made: Made, tmp_path: Path) -> None:
-    assert made.recipe.contamination
+def test_leaks_are_dropped_and_other_rows_are_not(demo: Demo, tmp_path: Path) -> None:
+    assert demo.recipe.contamination
     run = Run(str(tmp_path), LocalEngine(1))
-    clean_corpus = decontaminate(run, _records(run, made), made.recipe.contamination)
+    clean_corpus = decontaminate(run, _records(run, demo), demo.recipe.contamination)
     dropped = pa.concat_tables([read_parquet(shard.path) for shard in clean_corpus.dropped])
     gone = set(dropped["id"].to_pylist())
-    labels = dict(zip(made.kept["id"].to_pylist(), _labels(made, made.kept["id"]), strict=True))
-    leaks = {one for one, label in labels.items() if label in LEAKS}
+    labels = dict(zip(demo.kept["id"].to_pylist(), _labels(demo, demo.kept["id"]), strict=True))
+    leaks = {row_id for row_id, label in labels.items() if label in LEAKS}
     assert len(leaks & gone) >= 0.95 * len(leaks)
     assert len(gone - leaks) <= 0.001 * len(labels), sorted(gone - leaks)[:20]
     named = {
         item for evidence in dropped["evidence"].to_pylist() for item in re.findall(r"generated/\w+/(\d+)", evidence)
     }
-    held = {number for number in range(300) if is_leaked(number) and str(number) in named}
-    assert len(held) >= 0.8 * sum(is_leaked(number) for number in range(300))
+    found_items = {number for number in range(300) if is_leaked(number) and str(number) in named}
+    assert len(found_items) >= 0.8 * sum(is_leaked(number) for number in range(300))
 
 
-def test_items_are_held_out_problems_of_which_one_in_ten_is_leaked() -> None:
+def test_items_are_held_out_problems_and_one_in_ten_is_leaked() -> None:
     benchmark = BENCHMARKS["generated"].generate
     assert benchmark is not None
     items = benchmark(300, 0)
@@ -260,18 +260,18 @@ def test_items_are_held_out_problems_of_which_one_in_ten_is_leaked() -> None:
 def test_no_training_problem_is_held_out() -> None:
     for draw in (arithmetic.draw, word_problems.draw):
         for number in range(500):
-            assert not held_out(draw_where(draw, Dice("train", number), held=False).key)
-            assert held_out(draw_where(draw, Dice("test", number), held=True).key)
+            assert not is_held_out(draw_where(draw, Dice("train", number), held_out=False).key)
+            assert is_held_out(draw_where(draw, Dice("test", number), held_out=True).key)
 
 
-def test_every_equation_in_the_steps_holds(made: Made) -> None:
+def test_every_equation_in_the_steps_holds(demo: Demo) -> None:
     equation = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)\b")
     operations = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
     checked = 0
     for label, condition, response in zip(
-        _labels(made, made.kept["id"]),
-        made.kept["condition"].to_pylist(),
-        made.kept["response"].to_pylist(),
+        _labels(demo, demo.kept["id"]),
+        demo.kept["condition"].to_pylist(),
+        demo.kept["response"].to_pylist(),
         strict=True,
     ):
         if label == "" and "cot" in condition:
@@ -281,8 +281,8 @@ def test_every_equation_in_the_steps_holds(made: Made) -> None:
     assert checked > 1000
 
 
-def test_every_sudoku_is_solved_by_its_answer(made: Made) -> None:
-    rows = made.kept.filter(pc.equal(made.kept["source"], "generated_sudoku"))
+def test_every_sudoku_is_solved_by_its_answer(demo: Demo) -> None:
+    rows = demo.kept.filter(pc.equal(demo.kept["source"], "generated_sudoku"))
     for instruction, response in zip(rows["instruction"].to_pylist(), rows["response"].to_pylist(), strict=True):
         puzzle = re.search(r"[0-4]{4} [0-4]{4} [0-4]{4} [0-4]{4}", instruction)
         assert puzzle is not None and all(shown in ("0", full) for shown, full in zip(puzzle[0], response, strict=True))

@@ -1,6 +1,6 @@
-"""Reads from the hub, from a mirror and from files: a hub of our own on the loopback, asked by the real client.
+"""Reading from the hub, from a mirror and from files: the real client, and a hub on the loopback interface.
 
-The client takes the hub's address when it is loaded, so it runs in a process of its own.
+The client reads the hub's address when it is imported, so it runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pipelines.ledger import storage
 from pipelines.recipe import load
 
 COMMIT = "0" * 40
-LARGE = 60_000
-"""Rows of the file that is too large for one request."""
+LARGE_FILE_ROWS = 60_000
+"""Rows of a file that is larger than one request."""
 
 SCRIPT = """
 import json, sys
@@ -34,21 +34,21 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.steps.ingest import ingest
 from pipelines.recipe import load
 from pipelines.ledger.run import Run
-made = ingest(Run(sys.argv[2], LocalEngine(1)), load(sys.argv[1], sys.argv[3:]))
-files = {kind: [shard.digest for shard in getattr(made, kind)] for kind in ("shards", "dropped")}
-print(json.dumps(files | {"rows": made.rows_kept, "counts": made.counts}))
+manifest = ingest(Run(sys.argv[2], LocalEngine(1)), load(sys.argv[1], sys.argv[3:]))
+files = {kind: [shard.digest for shard in getattr(manifest, kind)] for kind in ("shards", "dropped")}
+print(json.dumps(files | {"rows": manifest.rows_kept, "counts": manifest.counts}))
 """
 
 
 class Hub(ThreadingHTTPServer):
-    """The hub's pages for data sets below a folder `datasets/<owner>/<name>`: what there is, the tree, the files."""
+    """The hub's API for data sets in `<folder>/datasets/<owner>/<name>`: information, trees and files."""
 
     daemon_threads = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Page)
         self.folder = folder
-        self.asked: dict[str, list[int]] = {}
+        self.requested: dict[str, list[int]] = {}
         self.breaks_at: int | None = None
         self.gated: str | None = None
 
@@ -87,8 +87,8 @@ class Page(BaseHTTPRequestHandler):
             if not below.is_dir():
                 self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
                 return
-            found = sorted(below.rglob("*") if deep else below.iterdir())
-            self._json([self._entry(root, path) for path in found])
+            paths = sorted(below.rglob("*") if deep else below.iterdir())
+            self._json([self._entry(root, path) for path in paths])
         else:
             self._json({"id": "/".join(name), "sha": COMMIT, "siblings": [], "private": False, "tags": []})
 
@@ -103,16 +103,16 @@ class Page(BaseHTTPRequestHandler):
 
     def _file(self, name: str, path: str) -> None:
         content = (self.server.folder / "datasets" / name / path).read_bytes()
-        wanted, status, headers = content, 200, {}
-        if (asked := self.headers.get("Range")) and asked.startswith("bytes="):
-            first, _, last = asked.removeprefix("bytes=").partition("-")
+        body, status, headers = content, 200, {}
+        if (requested := self.headers.get("Range")) and requested.startswith("bytes="):
+            first, _, last = requested.removeprefix("bytes=").partition("-")
             if self.server.breaks_at is not None and int(first) >= self.server.breaks_at:
                 self._send(403, b"{}", {})
                 return
-            wanted = content[int(first) : int(last) + 1 if last else None]
-            status, headers = 206, {"Content-Range": f"bytes {first}-{int(first) + len(wanted) - 1}/{len(content)}"}
-        self.server.asked.setdefault(path, []).append(len(wanted))
-        self._send(status, wanted, headers)
+            body = content[int(first) : int(last) + 1 if last else None]
+            status, headers = 206, {"Content-Range": f"bytes {first}-{int(first) + len(body) - 1}/{len(content)}"}
+        self.server.requested.setdefault(path, []).append(len(body))
+        self._send(status, body, headers)
 
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -131,7 +131,7 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out like the hub, with some of HRM-Text's sources."""
+    """A folder with the layout of the hub and some of the sources of HRM-Text."""
     folder = tmp_path_factory.mktemp("hub")
 
     def parquet(path: str, rows: list[dict[str, Any]]) -> None:
@@ -141,7 +141,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pa.Table.from_pylist(rows), file, row_group_size=100_000, compression="none", use_dictionary=False
         )
 
-    questions = [{"question": f"q{i} " + "long " * 40, "answer": f"{i}\n#### {i}"} for i in range(LARGE)]
+    questions = [{"question": f"q{i} " + "long " * 40, "answer": f"{i}\n#### {i}"} for i in range(LARGE_FILE_ROWS)]
     parquet("openai/gsm8k/main/train-00000-of-00001.parquet", questions)
     parquet("openai/gsm8k/main/test-00000-of-00001.parquet", questions[:1])
     for part in range(2):
@@ -187,31 +187,30 @@ def read(
     )
 
 
-def test_the_hub_a_mirror_and_files_give_the_same_bytes_and_no_file_is_asked_for_whole(
+def test_the_hub_and_a_mirror_give_the_same_bytes_and_no_file_is_requested_whole(
     hub: Hub, folder: Path, recipe: Path, tmp_path: Path
 ) -> None:
     from_hub = read(recipe, tmp_path / "a", hub.address)
     assert not from_hub.returncode, from_hub.stderr
-    made = json.loads(from_hub.stdout)
-    assert made["rows"] == LARGE + 2 + 100 and made["counts"] == {"conform/broken_json": 1}
+    result = json.loads(from_hub.stdout)
+    assert result["rows"] == LARGE_FILE_ROWS + 2 + 100 and result["counts"] == {"conform/broken_json": 1}
 
-    # The large file is one row group: it comes in blocks of a column, and only what is needed of it, once.
+    # The large file is one row group. It is read in blocks of a column, and only the columns that are needed, once.
     name = "main/train-00000-of-00001.parquet"
     size = (folder / "datasets/openai/gsm8k" / name).stat().st_size
     assert size > 3 * storage.REMOTE_BLOCK
-    assert max(hub.asked[name]) <= storage.REMOTE_BLOCK
-    assert sum(hub.asked[name]) < 1.2 * size
-    assert "main/test-00000-of-00001.parquet" not in hub.asked
+    assert max(hub.requested[name]) <= storage.REMOTE_BLOCK
+    assert sum(hub.requested[name]) < 1.2 * size
+    assert "main/test-00000-of-00001.parquet" not in hub.requested
 
-    # Nobody listens at the address now: with a mirror, nobody is asked.
-    nobody = "http://127.0.0.1:9"
-    from_mirror = read(recipe, tmp_path / "b", nobody, f"mirror={folder}")
+    # No server listens at this address: with a mirror, none is needed.
+    from_mirror = read(recipe, tmp_path / "b", "http://127.0.0.1:9", f"mirror={folder}")
     assert not from_mirror.returncode, from_mirror.stderr
     mirrored = json.loads(from_mirror.stdout)
-    assert mirrored == made
+    assert mirrored == result
 
 
-def test_a_hub_that_cannot_be_reached_is_an_error_that_names_the_path(recipe: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_hub_that_cannot_be_reached_names_the_path(recipe: Path, tmp_path: Path) -> None:
     failed = read(recipe, tmp_path, "http://127.0.0.1:9", "sources.1.path=hf://datasets/KbsdJames/Omni-MATH/test.jsonl")
     assert failed.returncode
     last = failed.stderr.strip().splitlines()[-1]
@@ -227,21 +226,23 @@ print(json.dumps(plan(load(sys.argv[1]))))
 """
 
 
-def test_a_data_set_that_is_gated_or_not_there_does_not_hide_the_others(hub: Hub, recipe: Path, tmp_path: Path) -> None:
+def test_a_plan_reports_a_data_set_that_is_gated_or_missing_and_the_others(
+    hub: Hub, recipe: Path, tmp_path: Path
+) -> None:
     hub.gated = "KbsdJames/Omni-MATH"
     with recipe.open("a") as file:
         file.write("  - {name: arb, adapter: arb}\n")
-    made = read(recipe, tmp_path, hub.address, script=PLAN)
-    assert not made.returncode, made.stderr
-    answer = json.loads(made.stdout)
-    why = {one["source"]: one["why"] for one in answer["inputs"]}
+    planned = read(recipe, tmp_path, hub.address, script=PLAN)
+    assert not planned.returncode, planned.stderr
+    answer = json.loads(planned.stdout)
+    why = {file["source"]: file["why"] for file in answer["inputs"]}
     assert why["omnimath"].startswith("hf://datasets/KbsdJames/Omni-MATH/test.jsonl: refused (HfHubHTTPError: ")
     assert why["arb"].startswith("hf://datasets/imone/ARB/*.json: no such file")
     assert not why["gsm8k"] and not why["flan"] and answer["missing"] == ["arb", "omnimath"]
     assert "refused (HfHubHTTPError" in "\n".join(answer["words"])
 
 
-def test_a_connection_that_breaks_is_an_error_that_says_how_far_it_came(hub: Hub, recipe: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_broken_connection_has_the_number_of_rows_read(hub: Hub, recipe: Path, tmp_path: Path) -> None:
     hub.breaks_at = 2 * storage.REMOTE_BLOCK
     failed = read(recipe, tmp_path, hub.address)
     assert failed.returncode
@@ -258,11 +259,11 @@ def test_a_connection_that_breaks_is_an_error_that_says_how_far_it_came(hub: Hub
         ("s3://bucket/a.parquet", "bucket/a.parquet"),
     ],
 )
-def test_a_mirror_holds_an_address_under_its_name_without_revision(path: str, copy: str) -> None:
+def test_the_path_in_a_mirror_is_the_address_without_scheme_and_revision(path: str, copy: str) -> None:
     assert storage.mirrored(path, "/m") == f"/m/{copy}"
 
 
-def test_a_relative_mirror_is_taken_from_the_recipes_folder_and_local_paths_stay(tmp_path: Path) -> None:
+def test_a_relative_mirror_is_relative_to_the_recipe_and_local_paths_are_not_mirrored(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(
         "name: m\nmirror: copies\nsources:\n  - {name: gsm8k, adapter: gsm8k}\n"

@@ -1,7 +1,6 @@
-"""What is wrong with rows of real corpora, made on purpose: each kind of dirt is a function from a clean row to a dirty
-one.
+"""The defects of real corpora, one function per kind: it takes a row without a defect and returns one with it.
 
-The kinds are labels that tests compare with what the pipeline dropped. They are nowhere in the rows themselves.
+Tests compare the kinds, which are not in the rows, with what the pipeline dropped.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ PLACEHOLDERS = (
     "---",
     "Lorem ipsum dolor sit amet, consectetur adipiscing elit.",
 )
-"""What only forms and programs leave behind; "N/A" and "None" may be answers."""
+"""Left by forms and programs. "N/A" and "None" are not here: they may be answers."""
 
 NEEDS_MORE = frozenset(
     ("the", "an", "and", "or", "but", "because", "than", "their", "our", "my", "your", "whose", "although")
 )
-"""Words that no sentence ends with."""
+"""Words that do not end a sentence."""
 
 WRAPPERS = (
     "Please answer the following question.\n\nQuestion: {q}\nAnswer:",
@@ -81,7 +80,7 @@ AROUND = (
 
 
 def _answer(row: Row) -> str:
-    assert row.response is not None, "dirt is put on clean rows"
+    assert row.response is not None, "a row without a defect has a response"
     return row.response
 
 
@@ -90,25 +89,25 @@ def _musing(dice: Dice, least: int = 3) -> str:
 
 
 def think(row: Row, dice: Dice) -> Row:
-    """A closed block, as reasoning models write it."""
+    """A closed block of thinking before the answer."""
     tag = dice.pick(("think", "think", "thinking"))
     return row._replace(response=f"<{tag}>\n{_musing(dice)}\n</{tag}>\n\n{row.response}")
 
 
 def think_nested(row: Row, dice: Dice) -> Row:
-    """A block within a block."""
+    """A block of thinking within another."""
     return row._replace(
         response=f"<think>\n{_musing(dice)}\n<think>\n{_musing(dice)}\n</think>\n{_musing(dice)}\n</think>\n\n{row.response}"
     )
 
 
 def think_orphan(row: Row, dice: Dice) -> Row:
-    """A closing tag whose opener stood in the chat template."""
+    """A closing tag whose opening tag was in the chat template."""
     return row._replace(response=f"{_musing(dice)}\n</think>\n\n{row.response}")
 
 
 def think_marked(row: Row, dice: Dice) -> Row:
-    """Thought and solution between markers."""
+    """Thinking and solution between markers."""
     thought = f"<|begin_of_thought|>\n\n{_musing(dice)}\n\n<|end_of_thought|>"
     return row._replace(response=f"{thought}\n\n<|begin_of_solution|>\n\n{row.response}\n\n<|end_of_solution|>")
 
@@ -119,7 +118,7 @@ def think_output(row: Row, dice: Dice) -> Row:
 
 
 def think_unclosed(row: Row, dice: Dice) -> Row:
-    """Thinking that was cut off, so that there is no answer."""
+    """Thinking that is cut off, without an answer."""
     return row._replace(response=f"<{dice.pick(('think', 'thinking'))}>\n{_musing(dice, 5)} {dice.pick(MUSINGS)[:20]}")
 
 
@@ -129,8 +128,10 @@ def refusal(row: Row, dice: Dice) -> Row:
 
 
 def truncated(row: Row, dice: Dice) -> Row:
-    """The answer stops where something must follow: after a comma, an equals sign, "and", "the". (Where it stops after
-    a word that could be the last, nothing in the text shows it.)"""
+    """The answer stops where something must follow: after a comma, an equals sign, "and", "the".
+
+    A cut after a word that could be the last is not visible in the text.
+    """
     words = _answer(row).split(" ")
     open_ends = [n for n, word in enumerate(words) if word.lower() in NEEDS_MORE or word[-1:] in (",", "=", ":")]
     open_ends = [n for n in open_ends if 4 <= n < len(words) - 1]
@@ -139,19 +140,19 @@ def truncated(row: Row, dice: Dice) -> Row:
 
 
 def loop(row: Row, dice: Dice) -> Row:
-    """The answer falls into a loop and says one sentence over and over."""
+    """The answer repeats one sentence many times."""
     sentences = _answer(row).split(". ")
-    again = sentences[min(1, len(sentences) - 1)].rstrip(".") + ". "
-    return row._replace(response=". ".join(sentences[:2]).rstrip(".") + ". " + again * dice.between(12, 30))
+    repeated = sentences[min(1, len(sentences) - 1)].rstrip(".") + ". "
+    return row._replace(response=". ".join(sentences[:2]).rstrip(".") + ". " + repeated * dice.between(12, 30))
 
 
 def other_language(row: Row, dice: Dice) -> Row:
-    """A whole row in another language."""
+    """Instruction and answer in another language."""
     return foreign.row(dice)
 
 
 def control_characters(row: Row, dice: Dice) -> Row:
-    """Control characters and replacement marks from a broken decoder, every few words."""
+    """Control characters and replacement characters from a broken decoder, every few words."""
     marks = ("\x00", "\x08", "\x1b", "\ufffd", "\x0b", "\x7f")
     return row._replace(
         response=" ".join(
@@ -161,7 +162,7 @@ def control_characters(row: Row, dice: Dice) -> Row:
 
 
 def empty(row: Row, dice: Dice) -> Row:
-    """No answer, or nothing but space."""
+    """An empty answer, or only white space."""
     return row._replace(response=dice.pick(("", " ", "\n", "\n\n \t")))
 
 
@@ -176,35 +177,35 @@ def echo(row: Row, dice: Dice) -> Row:
 
 
 def only_urls(row: Row, dice: Dice) -> Row:
-    """Nothing but links."""
+    """Only links."""
     hosts, folders = ("www.example.com", "example.org", "old.example.net"), ("a", "page", "thread")
     links = [f"https://{dice.pick(hosts)}/{dice.pick(folders)}/{dice.below(10**6)}" for _ in range(dice.between(1, 4))]
     return row._replace(response="\n".join(links))
 
 
 def null_response(row: Row, dice: Dice) -> Row:
-    """The answer is missing altogether."""
+    """The answer is null."""
     return row._replace(response=None)
 
 
 def null_instruction(row: Row, dice: Dice) -> Row:
-    """The question is missing altogether."""
+    """The instruction is null."""
     return row._replace(instruction=None)
 
 
 def unknown_condition(row: Row, dice: Dice) -> Row:
-    """A condition tag that HRM-Text does not know."""
+    """A condition tag that HRM-Text does not have."""
     return row._replace(condition=dice.pick(("dirct", "chain_of_thought", "", "direct;cot", "unknown")))
 
 
 def leak_verbatim(row: Row, dice: Dice) -> Row:
-    """A test item as it stands."""
+    """A test item, unchanged."""
     item = leaked(dice)
     return Row("direct", item.question, item.answer)
 
 
 def leak_wrapped(row: Row, dice: Dice) -> Row:
-    """A test item in a prompt of its own, with the case and the spaces changed."""
+    """A test item in a prompt, with other case or spaces."""
     item = leaked(dice)
     question = (
         item.question if dice.chance(50) else dice.pick((item.question.upper(), item.question.replace(" ", "  ")))
@@ -213,7 +214,7 @@ def leak_wrapped(row: Row, dice: Dice) -> Row:
 
 
 def leak_embedded(row: Row, dice: Dice) -> Row:
-    """A test item in the midst of other text."""
+    """A test item inside other text."""
     item = leaked(dice)
     before, after = dice.sample(AROUND, 2)
     return Row(
@@ -223,7 +224,7 @@ def leak_embedded(row: Row, dice: Dice) -> Row:
     )
 
 
-KINDS: dict[str, Callable[[Row, Dice], Row]] = {
+ADD_DEFECT: dict[str, Callable[[Row, Dice], Row]] = {
     "think": think,
     "think_nested": think_nested,
     "think_orphan": think_orphan,
@@ -246,7 +247,7 @@ KINDS: dict[str, Callable[[Row, Dice], Row]] = {
     "leak_wrapped": leak_wrapped,
     "leak_embedded": leak_embedded,
 }
-"""Label -> what it does to a clean row. Duplicates are made in `rows.py`, since they need another row."""
+"""Kind of defect -> the function that adds it to a row. Duplicates need another row: they are in `rows.py`."""
 
 NEEDS_PROSE = frozenset({"truncated", "loop", "control_characters", "echo", "think_unclosed"})
-"""Kinds that need a question and an answer of a sentence or more to work on."""
+"""Kinds that need a question and an answer of at least a sentence."""

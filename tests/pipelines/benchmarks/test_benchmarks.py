@@ -1,4 +1,4 @@
-"""The evaluation sets: on samples in the upstream schema everywhere, and on the real files where they are present."""
+"""The evaluation sets on samples in the schema of each data set, and on the real files where these are present."""
 
 from __future__ import annotations
 
@@ -190,14 +190,14 @@ SAMPLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("benchmark", FILES, ids=lambda benchmark: benchmark.name)
-def test_a_sample_in_the_upstream_schema(tmp_path: Path, benchmark: Any) -> None:
+def test_a_sample_in_the_schema_of_the_data_set(tmp_path: Path, benchmark: Any) -> None:
     file, rows, expected = SAMPLES[benchmark.name]
     first = read(benchmark.name, write(tmp_path / file, rows))[0]
     assert {key: first[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("benchmark", FILES, ids=lambda benchmark: benchmark.name)
-def test_a_file_of_something_else_is_an_error_that_names_it(tmp_path: Path, benchmark: Any) -> None:
+def test_the_error_for_a_file_of_another_data_set_names_it(tmp_path: Path, benchmark: Any) -> None:
     file, rows, _ = SAMPLES[benchmark.name]
     path = write(tmp_path / file, rows)
     other = [{"colour": "red"}] if not isinstance(rows, str) else "colour\n"
@@ -219,7 +219,7 @@ def test_a_bad_row_of_a_benchmark_is_an_error(tmp_path: Path) -> None:
             read("gsm8k", path)
 
 
-def test_rephrased_questions_take_answers_from_the_original_of_the_same_line(tmp_path: Path) -> None:
+def test_rephrased_questions_have_the_answers_of_the_same_lines_of_the_original(tmp_path: Path) -> None:
     original = write(tmp_path / "x_test.csv", "one,a,b,c,d,B\ntwo,e,f,g,h,A\n")
     rephrased = write(tmp_path / "x_test_rephrase_english.jsonl", [{"text": ""}, {"text": "the second"}])
     (item,) = read("rephrased_mmlu", original, rephrased)
@@ -233,19 +233,19 @@ def test_rephrased_questions_take_answers_from_the_original_of_the_same_line(tmp
 
 
 @pytest.mark.parametrize(
-    ("asked", "target", "question", "answer", "choices"),
+    ("text", "target", "question", "answer", "choices"),
     [
         ("Valid?\nOptions:\n- valid \n- invalid", "valid", "Valid?", "valid", ["valid", "invalid"]),
         ("Sort: b a", "a b", "Sort: b a", "a b", []),
         ("Which?\nOptions:\n(A) x\n(B) y", "(C)", "Which?\nOptions:\n(A) x\n(B) y", "(C)", []),
     ],
 )
-def test_options_of_bbh(asked: str, target: str, question: str, answer: str, choices: list[str]) -> None:
-    item = parse_bbh(asked, target)
+def test_options_of_bbh(text: str, target: str, question: str, answer: str, choices: list[str]) -> None:
+    item = parse_bbh(text, target)
     assert (item.question, item.answer, list(item.choices)) == (question, answer, choices)
 
 
-def test_an_answer_that_is_no_label_is_no_item() -> None:
+def test_an_answer_that_is_not_a_label_gives_no_item() -> None:
     assert parse_llm_adapters(CHOICE["instruction"], "answer4") is None
     assert parse_llm_adapters("Something else", "answer1") is None
 
@@ -273,7 +273,7 @@ REAL: dict[str, tuple[str, int, dict[int, int]]] = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_every_item_of_the_real_files_is_there(shared_data: Path, name: str) -> None:
+def test_every_item_of_the_real_files_is_read(shared_data: Path, name: str) -> None:
     pattern, count, choices = REAL[name]
     items = read(name, *sorted((shared_data / "benchmarks").glob(pattern)))
     assert len({item["id"] for item in items}) == len(items) == count
@@ -284,7 +284,7 @@ def test_every_item_of_the_real_files_is_there(shared_data: Path, name: str) -> 
         assert all(float(item["answer"]) is not None for item in items)
 
 
-def test_all_27_tasks_of_bbh_are_there(shared_data: Path) -> None:
+def test_all_27_tasks_of_bbh_are_read(shared_data: Path) -> None:
     items = read("bbh", *sorted((shared_data / "benchmarks" / "bbh").glob("*.json")))
     assert len(items) == 6511
     without = Counter(item["id"].split("/")[1] for item in items if not item["choices"])
