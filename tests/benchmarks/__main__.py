@@ -92,11 +92,11 @@ def main() -> None:
         print(f"\n## {name}\n\n{text}", flush=True)
         path = arguments.out / f"{name}-{hardware()}-{today}.md"
         source = "real data" if folder else "generated text"
-        again = f"{'`make bench`, or ' if name in NAMES else ''}`python -m tests.benchmarks {name}`"
+        again = f"{'`make bench` or ' if name in NAMES else ''}`python -m tests.benchmarks {name}`"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             f"# {name}, {today}\n\nOn {hardware()}, Python {platform.python_version()}, {source}. "
-            f"Reprint with {again}.\n\n{text}\n",
+            f"Reproduce with {again}.\n\n{text}\n",
             encoding="utf-8",
         )
 

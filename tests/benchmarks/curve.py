@@ -35,7 +35,7 @@ def report(training: Path, name: str, command: str) -> str:
                 "calls differentiated": part[-1]["bp_steps"],
                 "loss": sum(line["loss"] * line["labels"] for line in part) / labels,
                 "token accuracy": sum(line["token_accuracy"] * line["labels"] for line in part) / labels,
-                "loss on rows held out": seen[-1]["validation_loss"] if seen else "",
+                "validation loss": seen[-1]["validation_loss"] if seen else "",
             }
         )
     seconds = sum(line["seconds"] for line in lines)
@@ -43,7 +43,7 @@ def report(training: Path, name: str, command: str) -> str:
     facts = [
         f"- {last['step']:,} of {total:,} steps, {sum(line['inputs'] for line in lines):,} input tokens, "
         f"{sum(line['labels'] for line in lines):,} labels; {cost.parameters(progress.config.model):,} parameters",
-        f"- last loss on rows held out: **{held[-1]['validation_loss']:.3f}** nats per token, "
+        f"- last validation loss: **{held[-1]['validation_loss']:.3f}** nats per token, "
         f"{held[-1]['validation_token_accuracy']:.1%} of tokens right (step {held[-1]['step']:,})" if held else "",
         f"- {waited:.2%} of the steps' time was spent waiting for input; "
         f"{last['memory'] / 1e6:,.0f} MB resident in the first worker",
@@ -68,8 +68,8 @@ def main() -> None:
     journal.draw(arguments.training, arguments.name)
     shutil.copyfile(arguments.training / journal.CURVE, arguments.out / f"{name}.png")
     head = (
-        f"# {arguments.name}, {today}\n\nOn {hardware()}, real data; "
-        "`python -m tests.benchmarks.curve` reads it from the training's record.\n"
+        f"# {arguments.name}, {today}\n\nOn {hardware()}, real data. "
+        "`python -m tests.benchmarks.curve` writes this page from the metrics of a training.\n"
     )
     (arguments.out / f"{name}.md").write_text(head + text, encoding="utf-8")
     print(head + text)

@@ -1,4 +1,4 @@
-"""The code in docs/extending.md runs and says what the text says."""
+"""The code in docs/extending.md runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCKS = re.findall(r"^## (.*?)$.*?^```python\n(.*?)^```", TEXT, re.MULTILINE | 
 
 
 def test_there_is_an_example_of_each() -> None:
-    assert [title for title, _ in BLOCKS] == ["A filter", "A source", "A benchmark"]
+    assert [title for title, _ in BLOCKS] == ["A filter", "A source", "A benchmark", "A step"]
 
 
 @pytest.mark.parametrize(("title", "code"), BLOCKS, ids=[title for title, _ in BLOCKS])
