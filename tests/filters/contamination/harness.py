@@ -23,7 +23,7 @@ from filters.contamination.rules import classify_hits
 from filters.contamination.scan import scan_texts
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 from tests.filters.contamination.hard_negatives import DERIVED, Question, crossed, other_question, written
 
 NONE_COMMON = np.empty(0, np.uint64)

@@ -20,7 +20,7 @@ from filters.contamination.index import BenchmarkIndex, build_index, index_from_
 from filters.contamination.rules import CLASSES, RULES, classify_hits
 from filters.contamination.scan import HITS, scan_texts
 from pipelines.recipe import BenchmarkSpec
-from pipelines.steps.decontaminate import benchmark_items
+from pipelines.steps.benchmark_index import benchmark_items
 from tests.filters.contamination.hard_negatives import Question, passage_with_other_question, renumbered, written
 from tests.filters.contamination.harness import (
     DISGUISES,
