@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from filters.contamination.paraphrase import Embed
+from filters.contamination.paraphrase import SentenceModel
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.recipe import Recipe
@@ -35,9 +35,9 @@ class Corpus(NamedTuple):
         return {name: manifest for name, manifest in named.items() if manifest is not None}
 
 
-def curate(run: Run, recipe: Recipe, embed: Embed | None = None, steps: Sequence[RecipeStep] = STEPS) -> Corpus:
-    """Make, or find, every step of a recipe. embed: sentence vectors, for `contamination: {semantic: true}`."""
-    build = Build(run, recipe, embed)
+def curate(run: Run, recipe: Recipe, model: SentenceModel | None = None, steps: Sequence[RecipeStep] = STEPS) -> Corpus:
+    """Make, or find, every step of a recipe. model: for `contamination: {semantic: true}`."""
+    build = Build(run, recipe, model)
     for step in wanted(recipe, steps):
         build.made[step.name] = step.make(build)
     made = build.made

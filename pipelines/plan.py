@@ -17,7 +17,7 @@ from dedup.probability import Banding, curve, strictness
 from dedup.shingles import Unit
 from pipelines.curate import wanted
 from pipelines.errors import InputError
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
@@ -210,7 +210,7 @@ def _benchmarks_missing(recipe: Recipe) -> tuple[str, ...]:
     for spec in recipe.contamination.benchmarks if recipe.contamination else ():
         try:
             for pattern in spec.paths:
-                storage.expand(pattern)
+                input_files.expand(pattern)
         except InputError:
             missing.append(spec.name)
     return tuple(missing)

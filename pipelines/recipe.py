@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from filters import STAGES, AnyStage
 from pipelines.errors import RecipeError, WinnowError, nearest
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.settings import override, parse_yaml
 from pipelines.sources import SOURCES
 
@@ -267,7 +267,7 @@ def _with_locations(recipe: Recipe, path: str) -> Recipe:
     mirror = None if recipe.mirror is None else absolute(recipe.mirror)
 
     def located(file: str) -> str:
-        return absolute(file) if mirror is None else storage.mirrored(absolute(file), mirror)
+        return absolute(file) if mirror is None else input_files.mirrored(absolute(file), mirror)
 
     def with_location(section: Any) -> Any:
         if section.path is None:

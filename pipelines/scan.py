@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import InputError, RecipeError, nearest
 from pipelines.formats.read import FORMATS, column_names
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
 from pipelines.steps.contamination_report import CLEAN_IDS, HITS
@@ -59,8 +59,8 @@ def scan_recipe(
 
     Raises: InputError: if there is no file, or none of a known format. RecipeError: if the columns cannot be guessed.
     """
-    files = [path for pattern in corpus for path in storage.expand(_absolute(pattern))]
-    paths = [path for path in files if storage.suffix(path) in FORMATS]
+    files = [path for pattern in corpus for path in input_files.expand(_absolute(pattern))]
+    paths = [path for path in files if input_files.suffix(path) in FORMATS]
     if not paths:
         raise InputError(f"{', '.join(corpus)}: no file of a known format ({' '.join(FORMATS)})")
     mapped = dict(columns) if columns else guess_columns(paths[0])
@@ -141,7 +141,7 @@ def find_benchmarks(arguments: Sequence[str]) -> EvaluationSets:
                 raise RecipeError(f"--benchmarks {argument}: {name} is generated; give the number of items: {name}=300")
             specs.append(BenchmarkSpec(name=name, rows=int(path)))
             continue
-        files = storage.expand(_absolute(path))
+        files = input_files.expand(_absolute(path))
         if name not in BENCHMARKS and _adapter(files[0]) is None:
             raise InputError(
                 f"--benchmarks {argument}: no benchmark is called {name!r} ({nearest(name, BENCHMARKS)}), and "
@@ -168,7 +168,7 @@ def _spec(name: str, files: Sequence[str], adapter: str | None = None) -> Benchm
 
 def _search(pattern: str) -> EvaluationSets:
     """The evaluation sets among the files of a folder or glob."""
-    files = storage.expand(_absolute(pattern))
+    files = input_files.expand(_absolute(pattern))
     published: dict[str, list[str]] = {}
     unknown = []
     for path in files:
@@ -201,7 +201,7 @@ def _search(pattern: str) -> EvaluationSets:
 
 def _adapter(path: str) -> str | None:
     """The adapter that reads a file which is not a published set. None if the file holds no items."""
-    if storage.suffix(path) not in FORMATS:
+    if input_files.suffix(path) not in FORMATS:
         return None
     names = set(column_names(path))
     if {"eval_key", "eval_instance_index", "question"} <= names:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.contamination.paraphrase import Embed
+from filters.contamination.paraphrase import SentenceModel
 from pipelines.curate import Corpus
 from pipelines.ledger import runs, storage
 from pipelines.ledger.manifest import Manifest, Part
@@ -49,7 +49,7 @@ def record_run(run: Run, recipe: Recipe, corpus: Corpus, text: str = "") -> Reco
     return runs.record(run.root, recipe.name, text, settings, corpus.products, run.results)
 
 
-def decontaminate(run: Run, records: Manifest, settings: Contamination, embed: Embed | None = None) -> Manifest:
+def decontaminate(run: Run, records: Manifest, settings: Contamination, model: SentenceModel | None = None) -> Manifest:
     """The contamination step of any records, with the steps that it reads."""
-    vectors = item_vectors(run, settings, embed) if embed else None
-    return drop_contaminated(run, records, settings, benchmark_index(run, settings), vectors, embed)
+    vectors = item_vectors(run, settings, model) if model else None
+    return drop_contaminated(run, records, settings, benchmark_index(run, settings), vectors, model)

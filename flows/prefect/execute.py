@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from filters.contamination.paraphrase import Embed
+from filters.contamination.paraphrase import SentenceModel
 from flows.console import current_console
 from flows.prefect.tracker import Tracker, publish
 from flows.ray.engine import RayEngine
@@ -69,11 +69,11 @@ def execute_recipe(
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
     root, console = absolute(root), current_console()
-    embed = _embed_of(recipe)
+    model = _sentence_model_of(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
         tracker = Tracker(console, len(wanted(recipe, steps)))
         run = Run(root, cast(Engine, running), tracker.perform, tracker.watch)
-        corpus = curate(run, recipe, embed, steps)
+        corpus = curate(run, recipe, model, steps)
     recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
     report = write_report(recorded)
     for name in empty_sources(recorded):
@@ -118,14 +118,13 @@ def absolute(root: str) -> str:
     return str(Path(root).expanduser().resolve()) if storage.is_local(root) else root.rstrip("/")
 
 
-def _embed_of(recipe: Recipe) -> Embed | None:
-    """The function that computes sentence vectors, for `contamination: {semantic: true}`; else None.
+def _sentence_model_of(recipe: Recipe) -> SentenceModel | None:
+    """The model of the sentence vectors, for `contamination: {semantic: true}`; else None.
 
-    Raises: WinnowError: if the model is not installed.
+    Raises: WinnowError: if the model is not installed, or its weights are not the expected ones.
     """
     if not recipe.contamination or not recipe.contamination.semantic:
         return None
-    from training.embedding import check_installed, embed  # imports torch: seconds, which few recipes need
+    from training.embedding import sentence_model  # imports torch: seconds, which few recipes need
 
-    check_installed()
-    return embed
+    return sentence_model()

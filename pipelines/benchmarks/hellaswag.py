@@ -7,7 +7,7 @@ import pyarrow as pa
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, concat, table
 from pipelines.errors import InputError
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 
 _LINES_PER_ITEM = 6
 
@@ -17,7 +17,7 @@ def _read(paths: list[str]) -> pa.Table:
 
 
 def _items(path: str) -> list[tuple[int, Item]]:
-    with storage.damage(path), storage.open_input(path) as file:
+    with input_files.damage(path), input_files.open_input(path) as file:
         lines = file.read().decode().removesuffix("\n").split("\n")
     if len(lines) % _LINES_PER_ITEM:
         raise InputError(f"{path}: {len(lines)} lines, which is not a multiple of {_LINES_PER_ITEM}; fetch it again")

@@ -13,14 +13,14 @@ from pipelines.benchmarks.items import Item, concat, file_rows, stem, table
 from pipelines.benchmarks.mmlu import subject_items
 from pipelines.errors import InputError
 from pipelines.formats.read import text_columns
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 
 _HOME = "https://github.com/lm-sys/llm-decontaminator"
 
 
 def _read_mmlu(paths: list[str]) -> pa.Table:
-    originals = {stem(path): subject_items(path) for path in paths if storage.suffix(path) == ".csv"}
-    rephrased = [path for path in paths if storage.suffix(path) != ".csv"]
+    originals = {stem(path): subject_items(path) for path in paths if input_files.suffix(path) == ".csv"}
+    rephrased = [path for path in paths if input_files.suffix(path) != ".csv"]
     for subject in originals:
         if not any(stem(path).startswith(subject) for path in rephrased):
             raise InputError(f"{subject}.csv: no file with its rephrased questions was given")

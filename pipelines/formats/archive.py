@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from pipelines.errors import InputError
 from pipelines.formats.faults import DAMAGE
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 
 
 def read_members(path: str, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
@@ -39,7 +39,7 @@ def read_small_members(path: str, suffix: str) -> Iterator[tuple[str, bytes]]:
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[tarfile.TarFile]:
     try:
-        with storage.open_input(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        with input_files.open_input(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
             yield archive
     except DAMAGE as error:
         cause = f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import InputError
 from pipelines.formats.faults import broken_text, check_columns, is_valid, with_faults, with_row_numbers
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 
 _BATCH_BYTES = 8 << 20
 """About how many bytes of columns a batch has: small beside a worker's memory, large beside the cost of a call."""
@@ -65,8 +65,8 @@ def _open(path: str) -> pa.NativeFile:
     if not path.lower().endswith((".gz", ".zst", ".bz2")) and storage.size(path) > 0:
         if storage.is_local(path):
             return pa.BufferReader(pa.py_buffer(storage.memory_mapped(path.removeprefix("file://"))))
-        return storage.open_remote(path)
-    with storage.open_input(path) as file:
+        return input_files.open_remote(path)
+    with input_files.open_input(path) as file:
         return pa.BufferReader(file.read())
 
 
@@ -74,7 +74,8 @@ def _parquet_batches(
     path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
     # Mapped pages cost no memory. Of a remote file, a block of each column is held instead of a whole row group.
-    file = pq.ParquetFile(source, buffer_size=0 if storage.is_local(path) else storage.REMOTE_BLOCK, pre_buffer=False)
+    buffered = 0 if storage.is_local(path) else input_files.REMOTE_BLOCK
+    file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
     names = file.schema_arrow.names
     check_columns(path, names, columns, optional)
     present = [name for name in columns.names if name in names]

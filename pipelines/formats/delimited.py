@@ -15,7 +15,7 @@ from dedup.kernel import kernel
 from pipelines.errors import InputError
 from pipelines.formats.blocks import MAX_ROW_BYTES, Bytes, Offsets, RowBlock, read_blocks
 from pipelines.formats.faults import Unreadable, broken_text, check_columns, is_utf8, with_faults, with_row_numbers
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 
 _OPEN_QUOTE = "it opens a quote that is never closed"
 
@@ -47,7 +47,7 @@ def read_delimited(path: str, columns: pa.Schema, optional: Collection[str], dia
 
     Raises: InputError: if a column that is not optional is missing, or two columns have the same name.
     """
-    with storage.open_input(path) as file:
+    with input_files.open_input(path) as file:
         yield from read_open_file(path, file, columns, optional, dialect)
 
 
@@ -72,7 +72,7 @@ def read_open_file(
 
 def delimited_columns(path: str, dialect: Dialect) -> list[str]:
     """The names in the file's first line."""
-    with storage.open_input(path) as file:
+    with input_files.open_input(path) as file:
         block = next(split_rows(read_blocks(file), dialect.delimiter, dialect.quoted), None)
         return [] if block is None else _header(path, block, dialect)
 

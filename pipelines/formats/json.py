@@ -25,7 +25,7 @@ from pipelines.formats.faults import (
     with_faults,
     with_row_numbers,
 )
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
 """JSON has no header: the columns of a file are those of this many first rows."""
@@ -90,7 +90,7 @@ def _keys(block: RowBlock) -> dict[str, None]:
 
 
 def _row_blocks(path: str, lines: bool) -> Iterator[RowBlock]:
-    with storage.open_input(path) as file:
+    with input_files.open_input(path) as file:
         blocks = read_blocks(file)
         first = next(blocks, None)
         if first is None:

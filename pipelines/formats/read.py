@@ -20,7 +20,7 @@ from pipelines.formats.columnar import arrow_columns, parquet_columns, read_arro
 from pipelines.formats.delimited import CSV, LINE, TSV, Dialect, delimited_columns, read_delimited, read_open_file
 from pipelines.formats.faults import DAMAGE, Unreadable, is_damage, reading_error
 from pipelines.formats.json import json_columns, read_json
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 
 
 class Format(NamedTuple):
@@ -126,7 +126,7 @@ def read_objects(path: str) -> Iterator[tuple[int, Any, str | None, str]]:
     """
     row = 0
     try:
-        for item in json.read_objects(path, lines=storage.suffix(path) != ".json"):
+        for item in json.read_objects(path, lines=input_files.suffix(path) != ".json"):
             yield item
             row += 1
     except (Unreadable, *DAMAGE) as error:
@@ -134,7 +134,7 @@ def read_objects(path: str) -> Iterator[tuple[int, Any, str | None, str]]:
 
 
 def _format(path: str) -> Format:
-    suffix = storage.suffix(path)
+    suffix = input_files.suffix(path)
     if suffix not in FORMATS:
         raise InputError(f"{path}: unknown format {suffix!r}; {nearest(suffix, FORMATS)}")
     return FORMATS[suffix]

@@ -1,24 +1,20 @@
-"""The only module that touches a file system: local folders and object stores, through fsspec.
+"""How are files written and read? The only module that touches a file system: local or an object store, by fsspec.
 
-Nothing here is ever half-written: a file is written aside and renamed (an object store's put is already whole), so
-a path that exists is a file that is finished. Same table, same bytes: the writers' settings are fixed here.
+A path that exists is a finished file: local files are written beside their place and renamed, and an object store's put
+is atomic. The same table gives the same bytes: the settings of the Parquet and Arrow writers are fixed here.
 """
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import gzip
 import io
 import json
 import mmap
 import os
 import posixpath
-import re
 import shutil
 import tempfile
 import uuid
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -29,7 +25,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import UNREACHED, InputError, Unreachable
+from pipelines.errors import CheckFailed, InputError
 
 
 class FileRef(BaseModel):
@@ -49,7 +45,7 @@ class TableRef(FileRef):
 
 
 def is_local(path: str) -> bool:
-    """Whether the path is a plain folder or file of this machine."""
+    """Whether the path is on a file system of this machine, not a URL of an object store."""
     return "://" not in path or path.startswith("file://")
 
 
@@ -62,10 +58,10 @@ _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), 
 """Scheme of an object store -> the package that reads it, and the extra of Winnow that installs the package."""
 
 
-def _fs(path: str) -> tuple[Any, str]:
+def file_system(path: str) -> tuple[Any, str]:
     """The file system of a path and the path on it. Raises: InputError: if the package for its scheme is missing."""
     try:
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
+        return cast(tuple[Any, str], fsspec.core.url_tofile_system(path))
     except ImportError as error:
         package, extra = _EXTRAS.get(path.partition("://")[0], ("", ""))
         hint = f"needs {package}; pip install 'winnow[{extra}]'" if package else str(error)
@@ -74,63 +70,14 @@ def _fs(path: str) -> tuple[Any, str]:
 
 def exists(path: str) -> bool:
     """Whether a finished file or a folder lies there."""
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     return bool(fs.exists(name))
 
 
 def size(path: str) -> int:
     """The file's bytes; -1 where there is none."""
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     return int(fs.size(name)) if fs.exists(name) else -1
-
-
-def mirrored(path: str, mirror: str) -> str:
-    """Where a folder of copies holds what has an address: below its scheme, without a revision of the hub.
-
-    `hf://datasets/openai/gsm8k@main/a.parquet` -> `<mirror>/datasets/openai/gsm8k/a.parquet`. Local paths stay.
-    """
-    if is_local(path):
-        return path
-    scheme, _, rest = path.partition("://")
-    if scheme == "hf":
-        rest = re.sub(r"^((?:datasets/)?[^/@]+/[^/@]+)@[^/]+", r"\1", rest)
-    return join(mirror, rest)
-
-
-def expand(pattern: str) -> list[str]:
-    """The files that a path, folder or glob names, sorted.
-
-    Errors: InputError where there is none, or where its place refuses; Unreachable where that does not answer.
-    """
-    try:
-        return _expand(pattern)
-    except Exception as error:
-        # Each remote file system has exceptions of its own, most of no common kind.
-        if is_local(pattern) or isinstance(error, InputError):
-            raise
-        what = f"({type(error).__name__}: {' '.join(str(error).split())})"
-        if isinstance(error, FileNotFoundError):
-            raise InputError(f"{pattern}: no such file {what}") from error
-        if getattr(error, "response", None) is not None:  # there is an answer, and it is no
-            raise InputError(f"{pattern}: refused {what}") from error
-        raise Unreachable(f"{pattern}: {UNREACHED} {what}") from error
-
-
-def _expand(pattern: str) -> list[str]:
-    fs, name = _fs(pattern)
-    # Not the protocol of `https://`: there the address is the name.
-    prefix = "" if is_local(pattern) or "://" in name else pattern.split("://")[0] + "://"
-    if any(character in name for character in "*?["):
-        found = sorted(str(path) for path in fs.glob(name) if not fs.isdir(path))
-    elif fs.isdir(name):
-        found = sorted(str(path) for path in fs.find(name))
-    else:
-        found = [name] if fs.exists(name) else []
-    if not found:
-        if not is_local(pattern):
-            fs.info(name)  # says why: a data set that is not there, or one that wants a token
-        raise InputError(f"{pattern}: no such file (relative paths are taken from the recipe's folder)")
-    return [prefix + path for path in found]
 
 
 def write_bytes(path: str, data: bytes | memoryview) -> FileRef:
@@ -146,7 +93,7 @@ def write_file(path: str) -> Iterator[BinaryIO]:
 
     A local file is written beside its place, flushed to disk and renamed. A remote one is sent in one request.
     """
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     if not is_local(path):
         buffer = io.BytesIO()
         yield buffer
@@ -176,7 +123,7 @@ def write_folder(path: str, last: str | None = None) -> Iterator[Path]:
     are uploaded one by one, and the file named `last` after all others: a reader that finds it finds the rest.
     """
     remote = not is_local(path)
-    target = Path(tempfile.mkdtemp(), "folder") if remote else Path(_fs(path)[1])
+    target = Path(tempfile.mkdtemp(), "folder") if remote else Path(file_system(path)[1])
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target)
     try:
@@ -212,12 +159,12 @@ def _flush(path: Path) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Make a local folder and write into it, to fail before anything is computed. Errors: InputError with the mend."""
+    """Create a local folder and write a file into it, to fail before any compute. Raises: InputError: if that fails."""
     if not is_local(folder):
         return
     try:
         write_bytes(join(folder, ".winnow"), b"")
-        Path(_fs(folder)[1], ".winnow").unlink()
+        Path(file_system(folder)[1], ".winnow").unlink()
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written to ({error.strerror}); name another place with --root"
@@ -225,8 +172,8 @@ def check_writable(folder: str) -> None:
 
 
 def append_line(path: str, line: str) -> None:
-    """Add one line to a journal. Object stores cannot append: there the file is written anew."""
-    fs, name = _fs(path)
+    """Append one line to a file. Object stores cannot append, so there the file is written again."""
+    fs, name = file_system(path)
     if is_local(path):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         with Path(name).open("a", encoding="utf-8") as file:
@@ -237,14 +184,14 @@ def append_line(path: str, line: str) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file."""
-    fs, name = _fs(path)
+    """The content of a file."""
+    fs, name = file_system(path)
     return cast(bytes, fs.cat_file(name))
 
 
 def read_tail(path: str, count: int) -> bytes:
     """The last `count` bytes of a file, or all of them if it has fewer; empty if there is no file."""
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     try:
         return cast(bytes, fs.tail(name, count))
     except FileNotFoundError:
@@ -252,8 +199,11 @@ def read_tail(path: str, count: int) -> bytes:
 
 
 def read_json(path: str) -> Any:
-    """The JSON value in a file that we wrote."""
-    return json.loads(read_bytes(path))
+    """The JSON value in a file that `write_json` wrote. Raises: CheckFailed: if the file is damaged."""
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise CheckFailed(f"{path}: damaged since it was written ({error})") from error
 
 
 def write_json(path: str, value: Any) -> FileRef:
@@ -271,7 +221,7 @@ def local_copy(path: str) -> Iterator[str]:
     Raises:
         FileNotFoundError: if there is no such file.
     """
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     if is_local(path):
         yield name
         return
@@ -283,13 +233,13 @@ def local_copy(path: str) -> Iterator[str]:
 
 def is_folder(path: str) -> bool:
     """Whether a folder is at that path. An object store has a folder where it has files below the path."""
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     return bool(fs.isdir(name))
 
 
 def modified(path: str) -> float:
     """When the file was last written, in seconds since 1970."""
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     return float(fs.modified(name).timestamp())
 
 
@@ -299,16 +249,16 @@ def absolute(path: str) -> str:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder and all in it, where it is there."""
-    fs, name = _fs(folder)
+    """Remove a folder and everything in it. Nothing happens if there is none."""
+    fs, name = file_system(folder)
     if fs.exists(name):
         fs.rm(name, recursive=True)
 
 
 def sweep(folder: str) -> None:
-    """Remove what writers that were killed have left aside below a local folder."""
+    """Remove the unfinished files and folders that killed writers left below a local folder."""
     if is_local(folder):
-        for path in Path(_fs(folder)[1]).rglob(".*.tmp"):
+        for path in Path(file_system(folder)[1]).rglob(".*.tmp"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -326,7 +276,7 @@ def files(path: str) -> list[str]:
 
 
 def _entries(path: str, kind: str) -> list[str]:
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     if not fs.isdir(name):
         return []
     return sorted(
@@ -334,29 +284,10 @@ def _entries(path: str, kind: str) -> list[str]:
     )
 
 
-_CONTENT_KEYS = ("sha256", "lfs", "blob_id", "ETag", "etag", "md5Hash")
-"""Fields of a file's metadata that change with its bytes: of the Hugging Face hub, S3, HTTP and Google's store."""
-
-
-def identity(path: str) -> str:
-    """What changes when an input file changes, as 32 hex digits.
-
-    Of a local file the digest of its bytes. Of a remote file a hash of its size and of what its store says of its
-    content, so that nothing is downloaded; a store that says nothing is read.
-    """
-    if not is_local(path):
-        fs, name = _fs(path)
-        info = fs.info(name)
-        content = next((str(info[key]) for key in _CONTENT_KEYS if info.get(key)), None)
-        if content:
-            return xxhash.xxh3_128(f"{info['size']} {content}".encode()).hexdigest()
-    return digest(path)
-
-
 def digest(path: str) -> str:
     """xxh3-128 of the file's bytes, as 32 hex digits."""
     state = xxhash.xxh3_128()
-    fs, name = _fs(path)
+    fs, name = file_system(path)
     if is_local(path):
         if size(path):  # mapped, not copied; an empty file cannot be mapped
             with memory_mapped(name) as mapped:
@@ -369,11 +300,11 @@ def digest(path: str) -> str:
 
 
 def write_parquet(path: str, table: pa.Table) -> TableRef:
-    """Write a table as one Parquet file: zstd, one row group per 65,536 rows, dictionaries only where values repeat."""
+    """Write a table as one Parquet file: zstd, row groups of 65,536 rows, dictionaries where values repeat."""
     repeated = [name for name in ("source", "condition", "stage", "reason", "split") if name in table.column_names]
     with write_file(path) as file:
         sink = _Sink(file)
-        # Chunk borders would show in the bytes: they depend on how the table was put together, so they go.
+        # The bytes would depend on the chunks of the table, that is on how it was put together. So write one chunk.
         pq.write_table(
             table.combine_chunks(),
             pa.PythonFile(sink, mode="w"),
@@ -387,7 +318,7 @@ def write_parquet(path: str, table: pa.Table) -> TableRef:
 
 
 def write_arrow(path: str, table: pa.Table) -> TableRef:
-    """Write a table as one Arrow IPC file, uncompressed, so that it can be mapped into memory."""
+    """Write a table as one Arrow IPC file, uncompressed, so that it can be memory-mapped."""
     with write_file(path) as file:
         sink = _Sink(file)
         with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), table.schema) as writer:
@@ -396,10 +327,9 @@ def write_arrow(path: str, table: pa.Table) -> TableRef:
 
 
 class _Sink:
-    """What Arrow's writers write to: the bytes go straight to the file, and are counted and digested on their way.
+    """A file for Arrow's writers that counts and digests the bytes as they are written.
 
-    Held together in memory first, as much again as the file would be touched for the first time, which costs more than
-    the writing.
+    Collecting the file in memory first costs more than writing it, since every page is then touched for the first time.
     """
 
     closed = False
@@ -413,18 +343,18 @@ class _Sink:
         self.file.write(data)
 
     def flush(self) -> None:
-        """The file is flushed when it is whole."""
+        """Does nothing: `write_file` flushes the file at its end."""
 
     def close(self) -> None:
-        """The file is closed by whoever opened it."""
+        """Does nothing: `write_file` closes the file."""
 
     def finished(self, path: str, rows: int) -> TableRef:
         return TableRef(path=path, rows=rows, bytes=self.bytes, digest=self.digest.hexdigest())
 
 
 def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet shard as a table. Errors: InputError naming the file where it is truncated or no Parquet."""
-    fs, name = _fs(path)
+    """A Parquet file as a table. Raises: InputError: naming the file, if it is truncated or not Parquet."""
+    fs, name = file_system(path)
     try:
         # Without threads: a worker has one core, and the order of allocations should not vary. Not `pq.read_table`, which
         # imports pandas (0.4 s).
@@ -436,8 +366,8 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
 
 
 def columns(path: str) -> list[str]:
-    """The names of a Parquet shard's columns, without reading them. Errors: as `read_parquet`."""
-    fs, name = _fs(path)
+    """The column names of a Parquet file. Reads the schema only. Raises: as `read_parquet`."""
+    fs, name = file_system(path)
     try:
         return list(pq.read_schema(name, filesystem=fs).names)
     except (pa.ArrowInvalid, OSError) as error:
@@ -445,66 +375,16 @@ def columns(path: str) -> list[str]:
 
 
 def map_arrow(path: str) -> pa.Table:
-    """An Arrow IPC file as a table; mapped, not copied, on a local file system."""
-    # Range tasks map thousands of files: a local path needs no file system object.
+    """An Arrow IPC file as a table. A local file is memory-mapped, a remote one read.
+
+    Raises: InputError: naming the file, if it is not an Arrow file.
+    """
+    # Tasks over ranges map thousands of files, so local paths skip the file system object.
     source = pa.memory_map(path.removeprefix("file://")) if is_local(path) else pa.BufferReader(read_bytes(path))
     try:
         return pa.ipc.open_file(source).read_all()
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: cannot be read as an Arrow file ({error})") from error
-
-
-def suffix(path: str) -> str:
-    """The format's suffix without compression: `.jsonl` for `a/b.jsonl.gz`."""
-    name = posixpath.basename(path)
-    stem, extension = posixpath.splitext(name)
-    return posixpath.splitext(stem)[1].lower() if extension.lower() in (".gz", ".zst", ".bz2") else extension.lower()
-
-
-@contextlib.contextmanager
-def open_input(path: str) -> Iterator[BinaryIO]:
-    """Open a user's file for reading, decompressed by its suffix (.gz .zst .bz2).
-
-    Errors: InputError naming the file where it is missing. Damage inside a compressed stream shows on reading: wrap
-    reads in `damage(path)` to have it named.
-    """
-    fs, name = _fs(path)
-    if not fs.exists(name):
-        raise InputError(f"{path}: no such file")
-    with fs.open(name, "rb") as raw:
-        extension = posixpath.splitext(name)[1].lower()
-        if extension == ".gz":
-            with gzip.open(raw) as file:
-                yield cast(BinaryIO, file)
-        elif extension == ".bz2":
-            with bz2.open(raw) as file:
-                yield cast(BinaryIO, file)
-        elif extension == ".zst":
-            # Arrow's reader tells a frame that is cut short; zstandard's own takes it for the end.
-            yield cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
-        else:
-            yield cast(BinaryIO, raw)
-
-
-@contextlib.contextmanager
-def damage(path: str) -> Iterator[None]:
-    """Turn what a damaged file raises while it is read into an InputError that names it."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: truncated or damaged ({type(error).__name__}: {error}); fetch it again") from error
-
-
-REMOTE_BLOCK = 4 << 20
-"""Bytes asked for at a time of a remote file that is read here and there."""
-
-
-def open_remote(path: str) -> pa.NativeFile:
-    """A remote file that can be read from anywhere, one request for each read: the reader asks for blocks."""
-    fs, name = _fs(path)
-    return pa.PythonFile(fs.open(name, "rb", block_size=REMOTE_BLOCK, cache_type="none"), mode="r")
 
 
 def memory_mapped(path: str) -> mmap.mmap:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipelines.formats.archive import read_members
 from pipelines.formats.pairs import file_name, raw, with_task
 from pipelines.formats.read import read_lines
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 from pipelines.sources.source import Source
 
 _SETS = ("train-easy", "train-medium", "train-hard")
@@ -25,8 +25,8 @@ _ARCHIVES = (".tar", ".tgz")
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    if storage.suffix(path) not in _ARCHIVES:
-        with storage.open_input(path) as file:
+    if input_files.suffix(path) not in _ARCHIVES:
+        with input_files.open_input(path) as file:
             for table in _questions(read_lines(path, file), 0):
                 yield with_task(table, _task(path))
         return

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.formats.pairs import exclude, raw
 from pipelines.formats.read import read, read_objects
-from pipelines.ledger import storage
+from pipelines.ledger import input_files
 from pipelines.records import RAW, RULE
 from pipelines.sources.source import HUB, Source, on_hub
 
@@ -26,7 +26,7 @@ _COLUMNS = pa.schema(
 
 
 def _read(path: str) -> Iterator[pa.Table]:
-    if storage.suffix(path) == ".parquet":
+    if input_files.suffix(path) == ".parquet":
         for table in read(path, _COLUMNS):
             rows = raw(table, table["Question"], table["Answer"], "direct")
             yield exclude(rows, ("needs_picture", pc.is_valid(table["Picture"])))

@@ -15,7 +15,7 @@ from filters.contamination.index import BenchmarkIndex, build_index, index_from_
 from filters.contamination.rules import CLASSES, RULES
 from pipelines.benchmarks import BENCHMARKS, Benchmark
 from pipelines.errors import InputError, RecipeError, nearest
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
@@ -74,7 +74,7 @@ def benchmark_items(spec: BenchmarkSpec) -> pa.Table:
         assert spec.rows is not None
         return benchmark.generate(spec.rows, SEED)
     assert benchmark.read is not None
-    items = benchmark.read([path for pattern in spec.paths for path in storage.expand(pattern)])
+    items = benchmark.read([path for pattern in spec.paths for path in input_files.expand(pattern)])
     items = items if spec.rows is None else items.slice(0, spec.rows)
     if not items.num_rows:
         raise InputError(f"benchmark {spec.name}: no items in {', '.join(spec.paths)}")
@@ -119,11 +119,11 @@ def check_contamination(settings: Contamination) -> None:
 def identity_of(spec: BenchmarkSpec) -> dict[str, Any]:
     """What the items of a benchmark depend on. File names count, since they are part of the ids; folders do not."""
     benchmark = _benchmark(spec)
-    files = [path for pattern in spec.paths for path in storage.expand(pattern)]
+    files = [path for pattern in spec.paths for path in input_files.expand(pattern)]
     return {
         "name": spec.name,
         "adapter": benchmark.name,
         "version": benchmark.version,
         "rows": spec.rows,
-        "files": [[posixpath.basename(path), storage.identity(path)] for path in files],
+        "files": [[posixpath.basename(path), input_files.identity(path)] for path in files],
     }

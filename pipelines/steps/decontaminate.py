@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from filters.contamination.grams import sum_gram_counts
-from filters.contamination.paraphrase import PARAPHRASE, Embed, add_paraphrases
+from filters.contamination.paraphrase import PARAPHRASE, SentenceModel, add_paraphrases
 from filters.contamination.rules import CLASSES, COMMON_ROWS, classify_hits
 from filters.contamination.scan import scan_texts
 from filters.stage import Outcome, mark
@@ -41,13 +41,13 @@ def drop_contaminated(
     settings: Contamination,
     index: Manifest,
     vectors: Manifest | None = None,
-    embed: Embed | None = None,
+    model: SentenceModel | None = None,
 ) -> Manifest:
     """Drop the records that hold benchmark items, by the rule `settings.rule`, in the classes `settings.drop`.
 
     Dropped rows have stage `contamination`, the class as reason, and evidence JSON {benchmark, item, span, score,
-    rule}. index: the step of `benchmark_index` for the same settings. vectors, embed: the step of `item_vectors` and
-    the function that made it, for `settings.semantic`; a module-level function, since workers call it.
+    rule}. index: the step of `benchmark_index` for the same settings. vectors, model: the step of `item_vectors` and
+    the model that made it, for `settings.semantic`.
 
     Raises: InputError: for benchmark files that cannot be read.
     """
@@ -58,9 +58,9 @@ def drop_contaminated(
     }
     neighbours = None
     if settings.semantic:
-        assert embed is not None and vectors is not None, "a caller that allows `semantic` gives the vectors"
+        assert model is not None and vectors is not None, "a caller that allows `semantic` gives model and vectors"
         parameters |= {"similarity": settings.similarity}
-        neighbours = Neighbours(embed, vectors.tables(VECTORS), settings.similarity)
+        neighbours = Neighbours(model.embed, vectors.tables(VECTORS), settings.similarity)
     parents = (records.key, index.key, *([vectors.key] if vectors else []))
     step = CONTAMINATION.step(parameters, parents)
     path = index.file(INDEX).path
@@ -70,7 +70,7 @@ def drop_contaminated(
 def _make(build: Build) -> Manifest:
     index, vectors = build.made[BENCHMARK_INDEX.name], build.made.get(ITEM_VECTORS.name)
     return drop_contaminated(
-        build.run, build.records, contamination_of(build.recipe), index, vectors, build.embed if vectors else None
+        build.run, build.records, contamination_of(build.recipe), index, vectors, build.model if vectors else None
     )
 
 

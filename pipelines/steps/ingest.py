@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pipelines.errors import InputError, RecipeError, Unreachable, nearest
 from pipelines.formats import pairs
 from pipelines.formats.read import FORMATS
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.ledger.step import DROPPED_ROWS
@@ -146,7 +146,7 @@ def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
         try:
             if place in unreachable:
                 raise Unreachable(f"{pattern}: {unreachable[place]}")
-            found.update(dict.fromkeys(storage.expand(pattern)))
+            found.update(dict.fromkeys(input_files.expand(pattern)))
         except InputError as error:
             why = str(error)
             if isinstance(error, Unreachable):
@@ -239,7 +239,7 @@ def _check_columns(spec: SourceSpec, files: Sequence[Input]) -> None:
 
 
 def _digest(one: Input) -> str:
-    return storage.identity(one.path) if one.path else ""
+    return input_files.identity(one.path) if one.path else ""
 
 
 def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[Work]:
@@ -259,7 +259,7 @@ def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, s
         "condition": spec.condition,
         "rows": spec.rows,
         "seed": seed if computed else None,
-        "files": [] if computed else [[one.file, storage.suffix(one.path), digests[one]] for one in files],
+        "files": [] if computed else [[one.file, input_files.suffix(one.path), digests[one]] for one in files],
     }
 
 

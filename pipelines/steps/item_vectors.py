@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.paraphrase import Embed, nearest_items
+from filters.contamination.paraphrase import Embed, SentenceModel, nearest_items
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
@@ -21,19 +21,18 @@ from pipelines.recipe import TEXT_FIELDS, BenchmarkSpec, Contamination, Recipe
 from pipelines.steps.benchmark_index import benchmark_items, contamination_of, identity_of, open_index
 from pipelines.steps.step import Build, RecipeStep
 
-MODEL = "all-MiniLM-L6-v2"
-"""The model of the vectors: part of the step's key."""
-
 VECTORS = "vectors"
 
 
-def item_vectors(run: Run, settings: Contamination, embed: Embed) -> Manifest:
+def item_vectors(run: Run, settings: Contamination, model: SentenceModel) -> Manifest:
     """Compute, or find, the vectors of all items: one file a benchmark.
 
     Columns: item int32; vector, of the question, and of the question with its answer.
     """
-    step = ITEM_VECTORS.step({"model": MODEL, "benchmarks": [identity_of(spec) for spec in settings.benchmarks]})
-    return run.do(step, lambda context: context.map(functools.partial(_embed_items, embed), settings.benchmarks))
+    parameters = {"weights": model.weights, "benchmarks": [identity_of(spec) for spec in settings.benchmarks]}
+    step = ITEM_VECTORS.step(parameters)
+    work = functools.partial(_embed_items, model.embed)
+    return run.do(step, lambda context: context.map(work, settings.benchmarks))
 
 
 def _wanted(recipe: Recipe) -> bool:
@@ -41,13 +40,13 @@ def _wanted(recipe: Recipe) -> bool:
 
 
 def _make(build: Build) -> Manifest:
-    assert build.embed is not None, "a caller that allows `semantic` gives the embedding function"
-    return item_vectors(build.run, contamination_of(build.recipe), build.embed)
+    assert build.model is not None, "a caller that allows `semantic` gives the model"
+    return item_vectors(build.run, contamination_of(build.recipe), build.model)
 
 
 ITEM_VECTORS = RecipeStep(
     name="item-vectors",
-    version=1,
+    version=2,
     products={VECTORS: "a sentence vector for each question, and for each question with its answer"},
     wanted=_wanted,
     make=_make,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from filters.contamination.paraphrase import Embed
+from filters.contamination.paraphrase import SentenceModel
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.step import StepType
@@ -27,12 +27,12 @@ DROPPED_RECORDS = "the records dropped, as they were judged, with stage, reason 
 class Build:
     """A recipe that is being made: where, and what its steps have left so far.
 
-    embed: sentence vectors, for `contamination: {semantic: true}`. made: step name -> manifest, in order.
+    model: sentence vectors, for `contamination: {semantic: true}`. made: step name -> manifest, in order.
     """
 
     run: Run
     recipe: Recipe
-    embed: Embed | None = None
+    model: SentenceModel | None = None
     made: dict[str, Manifest] = field(default_factory=dict)
 
     @property

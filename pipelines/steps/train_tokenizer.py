@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from pipelines.errors import CheckFailed, InputError
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import TableRef
@@ -44,7 +44,7 @@ def train_tokenizer(run: Run, records: Manifest, settings: TokenizerSpec) -> Man
     if settings.path is not None:
         data = _read(settings.path)
         checked = encoder(data, settings.path)
-        given = TOKENIZER.step({"given": storage.identity(settings.path)})
+        given = TOKENIZER.step({"given": input_files.identity(settings.path)})
         work = functools.partial(_copy, data, checked.vocab_size)
         return run.do(given, lambda context: context.map(work, ["given"]))
     parameters = {"vocab_size": settings.vocab_size, "sample_bytes": SAMPLE_BYTES, "sample_chars": SAMPLE_CHARS}
@@ -169,5 +169,5 @@ def _copy(data: bytes, vocab_size: int, origin: str, target: Target) -> Part:
 
 def _read(path: str) -> bytes:
     if not storage.exists(path):
-        raise InputError(f"{path}: no such tokenizer (relative paths are taken from the recipe's folder)")
+        raise InputError(f"{path}: no such tokenizer (relative paths are relative to the recipe's folder)")
     return storage.read_bytes(path)

