@@ -61,7 +61,7 @@ _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), 
 def file_system(path: str) -> tuple[Any, str]:
     """The file system of a path and the path on it. Raises: InputError: if the package for its scheme is missing."""
     try:
-        return cast(tuple[Any, str], fsspec.core.url_tofile_system(path))
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
     except ImportError as error:
         package, extra = _EXTRAS.get(path.partition("://")[0], ("", ""))
         hint = f"needs {package}; pip install 'winnow[{extra}]'" if package else str(error)

@@ -37,9 +37,14 @@ def test_the_tree_names_every_room() -> None:
     assert {"dedup/", "filters/", "pipelines/", "training/", "flows/", "tests/", "docs/"} <= set(tree())
 
 
-def test_every_link_of_the_front_page_leads_to_a_file() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links and all((ROOT / link).exists() for link in links if "://" not in link)
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert page.name != "README.md" or links
+    assert all((page.parent / link).exists() for link in links if "://" not in link)
 
 
 def test_every_make_target_that_the_docs_name_exists() -> None:
