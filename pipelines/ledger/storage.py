@@ -356,8 +356,8 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a table. Raises: InputError: naming the file, if it is truncated or not Parquet."""
     fs, name = file_system(path)
     try:
-        # Without threads: a worker has one core, and the order of allocations should not vary. Not `pq.read_table`, which
-        # imports pandas (0.4 s).
+        # Without threads: a worker has one core, and the order of allocations should not vary. `pq.read_table` would
+        # import pandas (0.4 s).
         with pq.ParquetFile(name, filesystem=fs) as file:
             table = file.read(columns, use_threads=False)
         return table if columns is None else table.select(columns)
