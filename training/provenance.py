@@ -6,7 +6,9 @@ The packs of a step follow from its number (training/batches.py), so nothing but
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from pipelines.audit.why import scores
 from pipelines.errors import RunError, WinnowError
@@ -81,15 +83,41 @@ def find_packs(run: str, root: str) -> PackFiles:
 # --------------------------------------------------------------------------------------------------- step to its rows
 
 
-def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> dict[str, Any]:
+class TracedRow(BaseModel):
+    """A row that a step read. pack: index of its pack in training order, from 0. scores: its `score_*` columns."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pack: int
+    id: str
+    source: str
+    scores: dict[str, float | None]
+
+
+class TracedStep(BaseModel):
+    """The rows that a training step read, in the order of the batch. `winnow trace --json` prints it.
+
+    checkpoint: folder. run: that made the packs, None for packs in a folder. digest: of the batch. same: whether
+    metrics.jsonl has that digest, None if it does not have the step.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    run: str | None
+    step: int
+    total_steps: int
+    epoch: int
+    digest: str
+    same: bool | None
+    rows: tuple[TracedRow, ...]
+
+
+def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> TracedStep:
     """The rows that `step` (from 1) of a checkpoint's training read.
 
     packs: a folder of pack shards, if the training was on such a folder. Else the run below `root` that made the packs
     is looked up.
-
-    Returns {checkpoint, run (null for a folder), step, total_steps, epoch, digest (of the batch), same (whether
-    metrics.jsonl has that digest; null if it does not have the step), rows: [{pack, id, source, scores}]}, with the
-    rows in the order of the batch.
 
     Raises:
         WinnowError: if the training has no such step.
@@ -112,21 +140,21 @@ def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> di
     training = last.folder.rstrip("/").rpartition("/")[0]
     recorded = next((line["digest"] for line in journal.read_metrics(training) if line["step"] == step), None)
     rows = scores(run, batch.ids).to_pylist() if run else [{"id": name} for name in batch.ids]
-    return {
-        "checkpoint": last.folder,
-        "run": run.id if run else None,
-        "step": step,
-        "total_steps": state.total_steps,
-        "epoch": batch.epoch,
-        "digest": batch.digest,
-        "same": None if recorded is None else recorded == batch.digest,
-        "rows": [
-            {
-                "pack": pack,
-                "id": row["id"],
-                "source": row.get("source") or row["id"].split("/")[0],
-                "scores": {name: value for name, value in row.items() if name.startswith("score_")},
-            }
+    return TracedStep(
+        checkpoint=last.folder,
+        run=run.id if run else None,
+        step=step,
+        total_steps=state.total_steps,
+        epoch=batch.epoch,
+        digest=batch.digest,
+        same=None if recorded is None else recorded == batch.digest,
+        rows=tuple(
+            TracedRow(
+                pack=pack,
+                id=row["id"],
+                source=row.get("source") or row["id"].split("/")[0],
+                scores={name: value for name, value in row.items() if name.startswith("score_")},
+            )
             for pack, row in zip(pack_of_row, rows, strict=True)
-        ],
-    }
+        ),
+    )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
     from training.evaluation.significance import Contrast
+    from training.provenance import TracedStep
     from training.row_use import RowUse
 
 MAX_TEXT_CHARS = 2000
@@ -322,14 +323,14 @@ def verify_line(answer: Verified) -> str:
     return "verified: " + ", ".join(quantity(number, noun) for number, noun in parts)
 
 
-def trace_lines(answer: dict[str, Any]) -> Iterator[str]:
+def trace_lines(answer: TracedStep) -> Iterator[str]:
     """The rows of a training step: pack, id, source and scores."""
-    for row in answer["rows"]:
-        scores = "  ".join(f"{name} {value:g}" for name, value in row["scores"].items() if value is not None)
-        yield f"{row['pack']:>8}  {row['id']:<52}{row['source']:<28}{scores}".rstrip()
+    for row in answer.rows:
+        scores = "  ".join(f"{name} {value:g}" for name, value in row.scores.items() if value is not None)
+        yield f"{row.pack:>8}  {row.id:<52}{row.source:<28}{scores}".rstrip()
 
 
-def trace_summary(answer: dict[str, Any]) -> str:
+def trace_summary(answer: TracedStep) -> str:
     """One line: the step, its epoch, its rows, and whether its digest is the recorded one."""
     checks = {
         True: "as in metrics.jsonl",
@@ -337,8 +338,8 @@ def trace_summary(answer: dict[str, Any]) -> str:
         None: "metrics.jsonl has no such step",
     }
     return (
-        f"\nstep {count(answer['step'])} of {count(answer['total_steps'])}, epoch {answer['epoch']}: "
-        f"{quantity(len(answer['rows']), 'row')}, digest {answer['digest']} ({checks[answer['same']]})"
+        f"\nstep {count(answer.step)} of {count(answer.total_steps)}, epoch {answer.epoch}: "
+        f"{quantity(len(answer.rows), 'row')}, digest {answer.digest} ({checks[answer.same]})"
     )
 
 

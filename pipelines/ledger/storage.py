@@ -356,9 +356,12 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a table. Raises: InputError: naming the file, if it is truncated or not Parquet."""
     fs, name = file_system(path)
     try:
-        # Without threads: a worker has one core, and the order of allocations should not vary.
-        return pq.read_table(name, columns=columns, filesystem=fs, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
+        # Without threads: a worker has one core, and the order of allocations should not vary. `pq.read_table` would
+        # import pandas (0.4 s).
+        with pq.ParquetFile(name, filesystem=fs) as file:
+            table = file.read(columns, use_threads=False)
+        return table if columns is None else table.select(columns)
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
 
 

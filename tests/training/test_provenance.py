@@ -54,12 +54,12 @@ def test_the_rows_are_those_of_the_steps_batch(trained: tuple[str, str]) -> None
     root, out = trained
     packs = Packs(find_packs("latest", root).shards)
     for step in (1, 2, 3):
-        said = trace(out, step, root)
-        assert [row["id"] for row in said["rows"]] == list(batch_of_step(packs, step, 4).ids)
-        assert said["same"] is True and said["total_steps"] == 3 and said["run"] is not None
-        assert {row["pack"] for row in said["rows"]} == set(range(4 * step - 4, 4 * step))
+        traced = trace(out, step, root)
+        assert [row.id for row in traced.rows] == list(batch_of_step(packs, step, 4).ids)
+        assert traced.same is True and traced.total_steps == 3 and traced.run is not None
+        assert {row.pack for row in traced.rows} == set(range(4 * step - 4, 4 * step))
     earlier = trace(f"{out}/step-00000002", 1, root)
-    assert earlier["rows"] == trace(out, 1, root)["rows"]
+    assert earlier.rows == trace(out, 1, root).rows
 
 
 def test_source_and_scores_are_those_of_the_corpus(trained: tuple[str, str]) -> None:
@@ -67,13 +67,13 @@ def test_source_and_scores_are_those_of_the_corpus(trained: tuple[str, str]) -> 
     run = open_run(root, "latest")
     corpus = pa.concat_tables(storage.read_parquet(shard.path) for shard in run.records.shards).to_pylist()
     known = {row["id"]: row for row in corpus}
-    rows = trace(out, 2, root)["rows"]
-    assert {row["source"] for row in rows} == {"generated_arithmetic", "generated_conversations"}
+    rows = trace(out, 2, root).rows
+    assert {row.source for row in rows} == {"generated_arithmetic", "generated_conversations"}
     scores = [name for name in corpus[0] if name.startswith("score_")]
     assert scores
     for row in rows:
-        assert row["source"] == known[row["id"]]["source"]
-        assert row["scores"] == {name: known[row["id"]][name] for name in scores}
+        assert row.source == known[row.id]["source"]
+        assert row.scores == {name: known[row.id][name] for name in scores}
 
 
 def test_a_training_on_a_folder_needs_its_packs_named(trained: tuple[str, str], tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_training_on_a_folder_needs_its_packs_named(trained: tuple[str, str], 
     loop.train(alone.shards, alone.tokenizer, config, str(tmp_path / "training"), alone.key)
     with pytest.raises(RunError, match="name their folder: --packs FOLDER"):
         trace(str(tmp_path / "training"), 1, root)
-    said = trace(str(tmp_path / "training"), 1, root, str(folder))
-    assert [row["id"] for row in said["rows"]] == [row["id"] for row in trace(out, 1, root)["rows"]]
-    assert {row["source"] for row in said["rows"]} <= {"generated_arithmetic", "generated_conversations"}
+    traced = trace(str(tmp_path / "training"), 1, root, str(folder))
+    assert [row.id for row in traced.rows] == [row.id for row in trace(out, 1, root).rows]
+    assert {row.source for row in traced.rows} <= {"generated_arithmetic", "generated_conversations"}
     with pytest.raises(RunError, match=r"not what .* was trained on"):
         trace(out, 1, root, str(folder))
 
