@@ -15,13 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dedup.probability import Banding, curve, strictness
 from dedup.shingles import Unit
-from pipelines.curate import wanted
+from pipelines.curate import STEPS, wanted
 from pipelines.errors import InputError
 from pipelines.ledger import input_files
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
-from pipelines.steps import STEPS
 from pipelines.steps.duplicates.near import banding_of
 from pipelines.steps.ingest import Input, plan_inputs
 from pipelines.steps.step import Rate, RecipeStep, Workload

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from filters import STAGES, AnyStage
+from filters.catalogue import STAGES, AnyStage
 from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import input_files, storage
 from pipelines.settings import override, parse_yaml

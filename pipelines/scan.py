@@ -24,8 +24,8 @@ from pipelines.formats.read import FORMATS, column_names
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
-from pipelines.steps.contamination_report import CLEAN_IDS, HITS
 from pipelines.steps.decontaminate import CONTAMINATION
+from pipelines.steps.products import CLEAN_IDS, HITS
 
 SOURCE = "corpus"
 """The name of the one source of a scan. The ids of its rows begin with it."""

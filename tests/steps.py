@@ -18,7 +18,7 @@ from pipelines.recipe import Contamination, Recipe
 from pipelines.steps.benchmark_index import benchmark_index
 from pipelines.steps.decontaminate import drop_contaminated
 from pipelines.steps.item_vectors import item_vectors
-from pipelines.steps.step import RECORDS
+from pipelines.steps.products import RECORDS
 
 
 def plain_step(

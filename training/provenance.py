@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.audit.why import scores
+from pipelines.audit.scores import scores
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun, open_run, run_that_made
 from pipelines.steps.pack import PACK, pack_files
-from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
+from pipelines.steps.products import TOKENIZER_JSON
+from pipelines.steps.train_tokenizer import TOKENIZER
 from training import checkpoint as checkpoints
 from training import journal
 from training.batches import Packs, batch_of_step, packs_of_step

@@ -14,13 +14,12 @@ from flows.console import current_console
 from flows.prefect.tracker import Tracker, publish
 from flows.ray.engine import RayEngine
 from pipelines.audit.report import empty_sources, write_report
-from pipelines.curate import curate, wanted
+from pipelines.curate import STEPS, curate, wanted
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
 from pipelines.recipe import Recipe
-from pipelines.steps import STEPS
 from pipelines.steps.step import RecipeStep
 
 EngineName = Literal["ray", "local"]

@@ -6,9 +6,9 @@ import yaml
 from prefect import flow
 
 from flows.prefect.execute import EngineName, StepAnswer, execute_recipe, step_answers
+from pipelines.curate import SCAN_STEPS
 from pipelines.recipe import Contamination
 from pipelines.scan import ScanSummary, find_benchmarks, scan_recipe, summary
-from pipelines.steps import SCAN_STEPS
 
 
 class ScanAnswer(ScanSummary):

@@ -22,11 +22,11 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun, read_scores
 from pipelines.sources import SOURCES
-from pipelines.steps.contamination_report import CLEAN_IDS, HITS
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.ingest import by_source
 from pipelines.steps.pack import PACK
-from pipelines.steps.refine import REFINE, THINKING
+from pipelines.steps.products import CLEAN_IDS, HITS, THINKING
+from pipelines.steps.refine import REFINE
 
 EXAMPLES = 3
 """Dropped rows shown for each reason, and matches shown for each benchmark."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import polars as pl
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import RunError
@@ -19,9 +18,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.storage import FileRef
-from pipelines.steps.pack import PACK, PACKS, ROW_FATES, VALIDATION_PACKS
-from pipelines.steps.step import RECORDS
-from pipelines.steps.tokenize import TOKENS
+from pipelines.steps.products import PACKS, RECORDS, ROW_FATES, VALIDATION_PACKS
 
 
 class Place(BaseModel):
@@ -93,7 +90,7 @@ def why(run: RecordedRun, row: str) -> RowFate:
         raise RunError(
             f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>; sources: {', '.join(sources)}"
         )
-    tokens, packs = run.step(TOKENS.name), run.step(PACK.name)
+    tokens, packs = run.product("tokens"), run.product("packs")
     if history[-1].verdict == "kept" and tokens is not None:
         history += _in_tokens(row, tokens, packs)
     return RowFate(
@@ -188,17 +185,3 @@ def _places(row: str, packs: Manifest) -> Iterator[Place]:
                 pack = pl.Series(ids.offsets).to_numpy().searchsorted(matches, "right") - 1
                 yield from (Place(split=split, epoch=epoch, pack=first + int(n), file=file.path) for n in pack)
             first += table.num_rows
-
-
-def scores(run: RecordedRun, rows: Sequence[str]) -> pa.Table:
-    """What the corpus holds about rows, one line for each of `rows`: id, source, and its `score_*` columns.
-
-    A row that the corpus does not hold has nulls. Only those columns of the corpus are read, a shard at a time.
-    """
-    wanted = pl.DataFrame({"id": list(rows)}, schema={"id": pl.String})
-    matches = [wanted.clear().with_columns(source=pl.lit(None, pl.String))]
-    for shard in run.records.shards:
-        names = [name for name in storage.columns(shard.path) if name in ("id", "source") or name.startswith("score_")]
-        table = pl.DataFrame(storage.read_parquet(shard.path, names))
-        matches.append(table.join(wanted, on="id", how="semi"))
-    return wanted.join(pl.concat(matches, how="diagonal"), on="id", how="left", maintain_order="left").to_arrow()

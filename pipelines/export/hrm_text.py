@@ -32,9 +32,10 @@ from pipelines.recipe import Sampling
 from pipelines.records import CONDITIONS
 from pipelines.steps.encoding import ENVELOPE, load, token_type
 from pipelines.steps.pack import gather
+from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.sampling import draw, held_out, measure, pool
 from pipelines.steps.tokenize import TOKENS
-from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
+from pipelines.steps.train_tokenizer import TOKENIZER
 
 
 def export(run: RecordedRun, out: str) -> Exported:

@@ -52,10 +52,16 @@ class RecordedRun(NamedTuple):
         """The run's step of that name; None where the recipe leaves it out."""
         return next((step for step in self.steps if step.step == name), None)
 
+    def product(self, name: str) -> Manifest | None:
+        """The step that holds `corpus`, `tokenizer`, `tokens` or `packs`; None where the run has no such product."""
+        return next((step for step in self.steps if step.key == self.info.get(name)), None)
+
     @property
     def records(self) -> Manifest:
         """The last step that holds text records: the corpus."""
-        return self.steps[[step.key for step in self.steps].index(self.info["corpus"])]
+        corpus = self.product("corpus")
+        assert corpus is not None, "every run has a corpus"
+        return corpus
 
 
 def run_folder(root: str, run: str) -> str:

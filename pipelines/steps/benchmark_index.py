@@ -19,12 +19,11 @@ from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
+from pipelines.steps.products import INDEX
 from pipelines.steps.step import RecipeStep
 
 SEED = 0
 """Computed benchmarks have the same items whatever the seed of the corpus: their scores are compared across runs."""
-
-INDEX = "index"
 
 
 def benchmark_index(run: Run, settings: Contamination) -> Manifest:

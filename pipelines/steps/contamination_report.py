@@ -31,9 +31,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.storage import FileRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
-
-HITS = "hits"
-CLEAN_IDS = "clean_ids"
+from pipelines.steps.products import CLEAN_IDS
 
 CONTEXT_CHARS = 80
 """Characters before and after the span that a hit quotes."""

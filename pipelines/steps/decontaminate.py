@@ -27,10 +27,11 @@ from pipelines.ledger.run import Run, StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
-from pipelines.steps.benchmark_index import BENCHMARK_INDEX, INDEX, contamination_of, identity_of, open_index
-from pipelines.steps.contamination_report import CLEAN_IDS, HITS, REPORT, clean_ids, describe
-from pipelines.steps.item_vectors import ITEM_VECTORS, VECTORS, Neighbours, near_rows
-from pipelines.steps.step import DROPPED_RECORDS, RECORDS, Build, RecipeStep
+from pipelines.steps.benchmark_index import BENCHMARK_INDEX, contamination_of, identity_of, open_index
+from pipelines.steps.contamination_report import REPORT, clean_ids, describe
+from pipelines.steps.item_vectors import ITEM_VECTORS, Neighbours, near_rows
+from pipelines.steps.products import CLEAN_IDS, HITS, INDEX, RECORDS, VECTORS
+from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep
 
 STAGE = "contamination"
 

@@ -27,7 +27,8 @@ from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import CONDITIONS, DROPPED, RECORD, conform
 from pipelines.sources import SOURCES
-from pipelines.steps.step import RECORDS, RecipeStep, always
+from pipelines.steps.products import RECORDS
+from pipelines.steps.step import RecipeStep, always
 
 SHARD_ROWS = 65_536
 SHARD_BYTES = 32 << 20

@@ -19,9 +19,8 @@ from pipelines.ledger.run import Run, Target
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, BenchmarkSpec, Contamination, Recipe
 from pipelines.steps.benchmark_index import benchmark_items, contamination_of, identity_of, open_index
+from pipelines.steps.products import VECTORS
 from pipelines.steps.step import Build, RecipeStep
-
-VECTORS = "vectors"
 
 
 def item_vectors(run: Run, settings: Contamination, model: SentenceModel) -> Manifest:

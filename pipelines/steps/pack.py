@@ -27,10 +27,11 @@ from pipelines.ledger.step import parameters
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import Sampling
 from pipelines.steps.encoding import load, token_type
+from pipelines.steps.products import PACKS, ROW_FATES, TOKENIZER_JSON, VALIDATION_PACKS
 from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, judge_rows, measure, pool
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload, always, by_text
 from pipelines.steps.tokenize import TOKENS
-from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
+from pipelines.steps.train_tokenizer import TOKENIZER
 
 WINDOW_SLOTS = 1 << 22
 """Slots that are packed together: a thousand packs of 4,096. The one pack that stays partly filled costs 0.1 %, and a
@@ -69,8 +70,6 @@ def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, se
     bpe = tokenizer.file(TOKENIZER_JSON)
     return run.do(step, lambda context: lay_and_write(context, tokens.shards, bpe, settings, seed))
 
-
-PACKS, VALIDATION_PACKS, ROW_FATES = "packs", "validation_packs", "row_fates"
 
 PLAN_BYTES_PER_ROW, PLAN_BYTES_PER_DRAWN_ROW = 18, 48
 """Of the plan, which one task holds."""

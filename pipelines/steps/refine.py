@@ -21,7 +21,8 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
-from pipelines.steps.step import DROPPED_RECORDS, RECORDS, RecipeStep, always
+from pipelines.steps.products import RECORDS, THINKING
+from pipelines.steps.step import DROPPED_RECORDS, RecipeStep, always
 
 
 def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
@@ -33,8 +34,6 @@ def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
     work = functools.partial(_refine_shard, tuple(stages))
     return run.do(step, lambda context: context.map(work, records.shards), records)
 
-
-THINKING = "thinking"
 
 REFINE = RecipeStep(
     name="refine",

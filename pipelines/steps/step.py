@@ -1,6 +1,6 @@
 """What is a step of a recipe? One value says when a recipe has it, how it is made, and what it costs.
 
-`pipelines.steps.STEPS` lists these values in order. `pipelines.curate` makes them, `pipelines.plan` prices them, and
+`pipelines.curate.STEPS` lists these values in order. `pipelines.curate` makes them, `pipelines.plan` prices them, and
 the flows count them; none of these names a step.
 """
 
@@ -15,9 +15,7 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.step import StepType
 from pipelines.recipe import Recipe
-
-RECORDS = "records"
-"""The product of steps that keep text records: Parquet files of RECORD and `score_*` columns."""
+from pipelines.steps.products import RECORDS
 
 DROPPED_RECORDS = "the records dropped, as they were judged, with stage, reason and evidence"
 """What every record step's product `dropped` holds."""

@@ -21,11 +21,9 @@ from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.records import CONDITIONS
 from pipelines.steps.encoding import Encoder, Ints, Tokens, load
+from pipelines.steps.products import TOKEN_ROWS, TOKENIZER_JSON
 from pipelines.steps.step import DROPPED_RECORDS, RecipeStep, always
-from pipelines.steps.train_tokenizer import TOKENIZER, TOKENIZER_JSON
-
-TOKEN_ROWS = "tokens"
-"""The product: one row of ids for each record kept."""
+from pipelines.steps.train_tokenizer import TOKENIZER
 
 
 def tokenize(run: Run, records: Manifest, tokenizer: Manifest) -> Manifest:

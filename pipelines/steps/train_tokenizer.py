@@ -19,10 +19,8 @@ from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TokenizerSpec
 from pipelines.steps.encoding import CHUNK_ROWS, SPECIAL, SPLIT, Ints, encoder
 from pipelines.steps.ingest import INGEST
+from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, always, by_text
-
-TOKENIZER_JSON = "tokenizer"
-"""The product: one `tokenizer.json`."""
 
 SAMPLE_CHARS = 10_000
 """A tokenizer is trained on so many characters of each instruction and of each response."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from filters import STAGES
+from filters.catalogue import STAGES
 from filters.stage import Filter, Stage, Transform, apply
 from pipelines.records import RAW, conform
 

@@ -30,7 +30,7 @@ from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
 from pipelines.steps.ingest import by_source, ingest, plan_inputs
-from pipelines.steps.step import RECORDS
+from pipelines.steps.products import RECORDS
 from tests.benchmarks.__main__ import hardware
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from filters import STAGES, AnyStage
+from filters.catalogue import STAGES, AnyStage
 from filters.gopher_quality import GopherQuality
 from filters.language import find_model
 from filters.stage import RenamedKeyWarning, Stage

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import STAGES
+from filters.catalogue import STAGES
 from filters.stage import VERDICT, Filter, Stage, apply
 
 GOOD = [

@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 import filters
-from filters import STAGES, AnyStage
+from filters.catalogue import STAGES, AnyStage
 from filters.gopher_repetition import MEASURES
 from filters.stage import Filter, Stage, Transform, apply
 

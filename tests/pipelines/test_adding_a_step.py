@@ -17,7 +17,7 @@ from filters.verdict import Check, first_failure
 from pipelines.audit.report import facts, write_report
 from pipelines.audit.verify import verify
 from pipelines.audit.why import why
-from pipelines.curate import curate, wanted
+from pipelines.curate import STEPS, curate, wanted
 from pipelines.ledger import storage
 from pipelines.ledger.engine import ONE_CPU, LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
@@ -26,8 +26,8 @@ from pipelines.ledger.step import DROPPED_ROWS, Resources
 from pipelines.ledger.storage import TableRef
 from pipelines.plan import plan
 from pipelines.recipe import Recipe, load
-from pipelines.steps import STEPS
-from pipelines.steps.step import DROPPED_RECORDS, RECORDS, Build, RecipeStep, always
+from pipelines.steps.products import RECORDS
+from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always
 from tests.steps import record_run
 
 Item = TypeVar("Item")

@@ -15,7 +15,7 @@ import pytest
 from pipelines.audit.report import facts, write_report
 from pipelines.audit.verify import verify
 from pipelines.audit.why import why
-from pipelines.curate import curate
+from pipelines.curate import SCAN_STEPS, curate
 from pipelines.errors import InputError, RecipeError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
@@ -33,7 +33,6 @@ from pipelines.scan import (
     scan_recipe,
     summary,
 )
-from pipelines.steps import SCAN_STEPS
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import check_inputs
 from tests.steps import record_run

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pytest
 
 from filters.contamination.paraphrase import nearest_items
-from pipelines.curate import curate
+from pipelines.curate import SCAN_STEPS, curate
 from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.scan import find_benchmarks, scan_recipe, summary
-from pipelines.steps import SCAN_STEPS
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.ingest import ingest
 from tests.steps import decontaminate, record_run

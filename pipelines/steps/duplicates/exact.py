@@ -34,7 +34,8 @@ from pipelines.steps.duplicates.ranges import TASK_SIZES, KeyRange, TaskSizes, c
 from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, keys_in_range, preferences_of, shard_files, shards_to_read
 from pipelines.steps.duplicates.survivors import write_decisions
-from pipelines.steps.step import RECORDS, Build, RecipeStep
+from pipelines.steps.products import RECORDS
+from pipelines.steps.step import Build, RecipeStep
 
 
 def drop_exact_duplicates(

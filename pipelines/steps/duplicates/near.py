@@ -34,7 +34,8 @@ from pipelines.steps.duplicates.ranges import TASK_SIZES, TaskSizes, key_ranges,
 from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, shard_files, shards_to_read
 from pipelines.steps.duplicates.survivors import decide_components
-from pipelines.steps.step import RECORDS, Build, Estimate, Rates, RecipeStep, Workload, by_text
+from pipelines.steps.products import RECORDS
+from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, by_text
 
 LAST_MERGE_BYTES_PER_ROW = 30
 """Memory of the last merge of spanning forests, the only task that grows with the corpus: 150 bytes per row that has a

@@ -23,7 +23,8 @@ from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.steps.duplicates.ranges import ALL_KEYS, check_files, column_values, map_file
 from pipelines.steps.duplicates.shards import ShardFiles
-from pipelines.steps.step import DROPPED_RECORDS, RECORDS
+from pipelines.steps.products import RECORDS
+from pipelines.steps.step import DROPPED_RECORDS
 
 PRODUCTS = {RECORDS: "the records that stay", DROPPED_ROWS: DROPPED_RECORDS}
 """Of both duplicate steps."""

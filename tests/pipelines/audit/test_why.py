@@ -12,7 +12,7 @@ from pipelines.audit.why import StepFate, why
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun
-from pipelines.steps.pack import PACKS, VALIDATION_PACKS
+from pipelines.steps.products import PACKS, VALIDATION_PACKS
 
 
 def last(run: RecordedRun, row: str) -> StepFate:

@@ -24,9 +24,8 @@ from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.steps.encoding import load
 from pipelines.steps.pack import PACK, best_fit, lay, lay_and_write, pack, pack_files
+from pipelines.steps.products import RECORDS, TOKEN_ROWS
 from pipelines.steps.sampling import draw, held_out, measure, pool
-from pipelines.steps.step import RECORDS
-from pipelines.steps.tokenize import TOKEN_ROWS
 from pipelines.steps.train_tokenizer import train_tokenizer
 from tests.steps import keep, plain_step
 

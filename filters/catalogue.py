@@ -1,0 +1,67 @@
+"""Which stages can a recipe use? One class per file, listed here by kind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from filters.c4 import C4
+from filters.control import Control
+from filters.echo import Echo
+from filters.fineweb import FineWeb
+from filters.gopher_quality import GopherQuality
+from filters.gopher_repetition import GopherRepetition
+from filters.language import Language
+from filters.length import Length
+from filters.loop import Loop
+from filters.placeholder import Placeholder
+from filters.refusal import Refusal
+from filters.script import WrongScript
+from filters.stage import Stage
+from filters.thinking.strip import StripThinking, Thinking
+from filters.truncated import Truncated
+from filters.urls import Urls
+
+STAGES: dict[str, type[Stage]] = {
+    "thinking": Thinking,
+    "strip_thinking": StripThinking,
+    "placeholder": Placeholder,
+    "length": Length,
+    "control": Control,
+    "script": WrongScript,
+    "language": Language,
+    "refusal": Refusal,
+    "truncated": Truncated,
+    "loop": Loop,
+    "echo": Echo,
+    "urls": Urls,
+    "c4": C4,
+    "fineweb": FineWeb,
+    "gopher_quality": GopherQuality,
+    "gopher_repetition": GopherRepetition,
+}
+"""Every stage of a recipe's list by its kind, in a sensible order: thinking first, cheap stages before expensive ones.
+
+`filters.contamination` is no such stage: a recipe has a section of its own for it."""
+
+AnyStage = Annotated[
+    Thinking
+    | StripThinking
+    | Placeholder
+    | Length
+    | Control
+    | WrongScript
+    | Language
+    | Refusal
+    | Truncated
+    | Loop
+    | Echo
+    | Urls
+    | C4
+    | FineWeb
+    | GopherQuality
+    | GopherRepetition,
+    Field(discriminator="kind"),
+]
+"""A stage as a recipe writes it; `kind` selects its class."""

@@ -1,0 +1,27 @@
+"""What are the products of steps called? Names for everything that reads them, without importing the steps."""
+
+from __future__ import annotations
+
+RECORDS = "records"
+"""Text records that a step keeps: Parquet files of RECORD and `score_*` columns."""
+
+THINKING = "thinking"
+"""Of `refine`: thinking that came in, counted by source and family of tags."""
+
+INDEX = "index"
+"""Of `benchmark-index`: the n-grams of all items."""
+
+VECTORS = "vectors"
+"""Of `item-vectors`: sentence vectors of items, one file a benchmark."""
+
+HITS, CLEAN_IDS = "hits", "clean_ids"
+"""Of `contamination`: all hits of a shard; what the corpus held of each benchmark."""
+
+TOKENIZER_JSON = "tokenizer"
+"""Of `tokenizer`: one `tokenizer.json`."""
+
+TOKEN_ROWS = "tokens"
+"""Of `tokens`: the ids of each record kept."""
+
+PACKS, VALIDATION_PACKS, ROW_FATES = "packs", "validation_packs", "row_fates"
+"""Of `pack`: the packs of the epochs; those of rows held out; for each token row, how training uses it, or why not."""
