@@ -5,7 +5,6 @@ from __future__ import annotations
 from pipelines.audit.why import RowFate
 from pipelines.audit.why import why as fate_of
 from pipelines.ledger.runs import open_run
-from pipelines.steps.pack import PACK
 from training.row_use import RowUse, trainings_that_read
 
 
@@ -25,7 +24,7 @@ def why(row: str, run: str = "latest", root: str = "./winnow-data") -> WhyAnswer
     """
     recorded = open_run(root, run)
     fate = fate_of(recorded, row)
-    packs = recorded.step(PACK.name)
+    packs = recorded.product("packs")
     places = [place.pack for place in fate.history[-1].places or () if place.split == "train"]
     trainings = trainings_that_read(root, packs.key, places) if packs and places else []
     return WhyAnswer(**dict(fate), trainings=tuple(trainings))

@@ -22,7 +22,7 @@ from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 from pipelines.steps.duplicates.near import banding_of
-from pipelines.steps.ingest import Input, plan_inputs
+from pipelines.steps.source_files import Input, plan_inputs
 from pipelines.steps.step import Rate, RecipeStep, Workload
 
 RATES_FILE = Path(__file__).with_name("rates.json")

@@ -28,7 +28,7 @@ def build(
     from flows.cli import render
     from pipelines.ledger import storage
     from pipelines.recipe import load
-    from pipelines.steps.ingest import check_inputs
+    from pipelines.steps.source_files import check_inputs
 
     _check_engine(engine)
     # Mistakes are found before a server is started.
@@ -95,7 +95,7 @@ def scan(
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
     from pipelines.steps.benchmark_index import check_contamination
-    from pipelines.steps.ingest import check_inputs
+    from pipelines.steps.source_files import check_inputs
 
     _check_engine(engine)
     # Mistakes are found before a server is started.

@@ -350,7 +350,7 @@ def train_lines(answer: TrainAnswer, root: str) -> Iterator[str]:
     """A training: steps, tokens, losses, and what to do next."""
     yield (
         f"\n[bold]{answer.config}[/bold]: {quantity(answer.steps, 'step')}, {quantity(answer.tokens, 'token')},"
-        f" train loss {answer.loss:.3f} (last step)"
+        f" train loss {answer.mean_train_loss:.3f} (mean of the last 50 steps)"
     )
     if answer.validation_loss is not None:
         yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows"

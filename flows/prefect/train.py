@@ -25,8 +25,9 @@ class TrainAnswer(BaseModel):
 
     out: folder of the checkpoints and metrics. config: name of the configuration. step ... memory: the metrics of the
     last step, as in metrics.jsonl (`training.journal.Metrics`), but `seconds` of the whole training; the validation
-    metrics are left out if that step has none. steps: completed. tokens: trained on. checkpoint: folder of the latest
-    checkpoint. resumed_from: the step that this call continued from, 0 for a new training.
+    metrics are left out if that step has none. mean_train_loss: over the last 50 steps, nats per label. steps:
+    completed. tokens: trained on. checkpoint: folder of the latest checkpoint. resumed_from: the step that this call
+    continued from, 0 for a new training.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")  # a metric that metrics.jsonl gains is in the answer too
@@ -52,6 +53,7 @@ class TrainAnswer(BaseModel):
     memory: int
     validation_loss: float | None = Field(default=None, exclude_if=lambda value: value is None)
     validation_token_accuracy: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    mean_train_loss: float
     steps: int
     tokens: int
     checkpoint: str

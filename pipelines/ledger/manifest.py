@@ -14,7 +14,7 @@ from pipelines.ledger.step import DROPPED_ROWS, Step
 from pipelines.ledger.storage import FileRef, TableRef
 
 FORMAT = 2
-"""Of manifests and receipts. A step whose manifest has another format is made again."""
+"""Of manifests. A step whose manifest has another format is made again."""
 
 AnyFile = TableRef | FileRef
 

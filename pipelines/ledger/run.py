@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from pydantic import ValidationError
+
 from filters.stage import Outcome
+from pipelines.errors import CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine
@@ -113,11 +116,15 @@ def _receipt_path(receipts: str, index: int) -> str:
 
 
 def _receipt(root: str, receipts: str, index: int) -> Part | None:
-    """The finished part, or None. A receipt whose files are missing or cut short does not count."""
+    """The finished part, or None. A receipt of another version, or whose files are missing or cut short, counts as
+    none."""
     path = _receipt_path(receipts, index)
     if not storage.exists(path):
         return None
-    part = manifests.load_part(storage.read_json(path), root)
+    try:
+        part = manifests.load_part(storage.read_json(path), root)
+    except (ValidationError, CheckFailed):
+        return None
     complete = all(storage.size(file.path) == file.bytes for files in part.files.values() for file in files)
     return part if complete else None
 

@@ -29,8 +29,9 @@ from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
-from pipelines.steps.ingest import by_source, ingest, plan_inputs
+from pipelines.steps.ingest import by_source, ingest
 from pipelines.steps.products import RECORDS
+from pipelines.steps.source_files import plan_inputs
 from tests.benchmarks.__main__ import hardware
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"

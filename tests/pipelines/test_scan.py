@@ -34,7 +34,7 @@ from pipelines.scan import (
     summary,
 )
 from pipelines.steps.benchmark_index import benchmark_items
-from pipelines.steps.ingest import check_inputs
+from pipelines.steps.source_files import check_inputs
 from tests.steps import record_run
 
 GENERATED = Contamination(benchmarks=(BenchmarkSpec(name="generated", rows=60),))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,13 @@ def killed_at(last: int, item: int, target: Target) -> Part:
     if item == last:
         os._exit(9)
     return part
+
+
+def failing_at(last: int, item: int, target: Target) -> Part:
+    """`numbers`, until an item that fails."""
+    if item == last:
+        raise ValueError(f"item {item}")
+    return numbers(item, target)
 
 
 def lossy(item: int, target: Target) -> Part:
@@ -201,3 +210,32 @@ def test_writing_below_a_read_only_root_is_an_os_error_that_names_it() -> None:
 def test_a_manifest_survives_a_round_trip(tmp_path: Path) -> None:
     made = do(tmp_path).manifest
     assert Manifest.model_validate_json(made.model_dump_json()) == made
+
+
+def test_a_step_of_another_manifest_format_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
+    do(tmp_path)
+    before = files(tmp_path)
+    manifest = tmp_path / "steps" / STEP.folder / "manifest.json"
+    value = json.loads(manifest.read_text())
+    del value["format"]
+    manifest.write_text(json.dumps(value))
+    assert not do(tmp_path).reused
+    assert files(tmp_path) == before
+
+
+def test_receipts_of_another_format_do_not_count(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        do(tmp_path, kernel=functools.partial(failing_at, 3))
+    receipts = sorted((tmp_path / "steps" / STEP.folder / "work" / "receipts" / "shards").iterdir())
+    assert len(receipts) == 3
+    receipts[0].write_text(json.dumps({"rows_in": 10, "shards": [], "dropped": [], "side": []}))
+    receipts[1].write_text("{")
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    do(tmp_path, kernel=functools.partial(counted, str(ran)))
+    assert sorted(int(path.name.split("-")[0]) for path in ran.iterdir()) == [0, 1, 3, 4, 5]
+    shutil.rmtree(ran)
+    do(tmp_path / "undisturbed")
+    assert files(tmp_path / "undisturbed") == {
+        name: data for name, data in files(tmp_path).items() if not name.startswith("undisturbed")
+    }

@@ -16,8 +16,9 @@ from pipelines.plan import RATES_FILE, Plan, plan
 from pipelines.recipe import Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import RAW_ROWS, RAW_TOKENS
-from pipelines.steps.ingest import by_source, ingest, plan_inputs
+from pipelines.steps.ingest import by_source, ingest
 from pipelines.steps.sampling import ID, rule_of
+from pipelines.steps.source_files import plan_inputs
 from tests.pipelines.sources.samples.every import RULED, SAMPLES
 from tests.pipelines.sources.samples.sample import write
 

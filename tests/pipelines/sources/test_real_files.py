@@ -12,7 +12,7 @@ import pytest
 from pipelines import recipe as recipes
 from pipelines.records import conform
 from pipelines.sources import SOURCES
-from pipelines.steps.ingest import plan_inputs
+from pipelines.steps.source_files import plan_inputs
 from tests.pipelines.sources.samples.sample import read
 
 REAL = {

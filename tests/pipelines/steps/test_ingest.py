@@ -20,7 +20,8 @@ from pipelines.recipe import Recipe
 from pipelines.records import DROPPED, MAX_TEXT_BYTES, RECORD
 from pipelines.sources import SOURCES
 from pipelines.steps import ingest as ingesting
-from pipelines.steps.ingest import by_source, ingest, plan_inputs
+from pipelines.steps.ingest import by_source, ingest
+from pipelines.steps.source_files import plan_inputs
 
 PAIRS = {"instruction": "q", "response": "a"}
 

@@ -1,0 +1,163 @@
+"""Which files does a recipe read, and can they be read? Checked before anything is computed."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipelines.errors import InputError, RecipeError, Unreachable, nearest
+from pipelines.formats import pairs
+from pipelines.formats.read import FORMATS
+from pipelines.ledger import input_files, storage
+from pipelines.recipe import Recipe, SourceSpec
+from pipelines.records import CONDITIONS
+from pipelines.sources import SOURCES
+
+
+class Input(NamedTuple):
+    """One file that a recipe reads.
+
+    path: "" for a source that is computed. file: its name in ids. bytes: its size, -1 if it is missing. why: the reason
+    for which it is missing.
+    """
+
+    source: str
+    path: str
+    file: str
+    bytes: int
+    why: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no file at this path."""
+        return self.bytes < 0
+
+
+def plan_inputs(recipe: Recipe) -> list[Input]:
+    """Every file that the recipe reads, in order. Missing ones have `bytes` -1.
+
+    Raises: RecipeError: naming the source and the key, if the keys of a source do not fit together.
+    """
+    unreachable: dict[str, str] = {}
+    return [file for spec in recipe.sources for file in _inputs(spec, unreachable)]
+
+
+def check_inputs(recipe: Recipe) -> list[Input]:
+    """Every file that the recipe reads, after a check that all are present and have the columns that it names.
+
+    Raises: RecipeError: as `plan_inputs`. InputError: naming a file that is missing, damaged or lacks a column.
+    """
+    files = plan_inputs(recipe)
+    missing = [file for file in files if file.missing]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise InputError(f"source {missing[0].source!r}: {missing[0].why}{more}")
+    for spec in recipe.sources:
+        _check_columns(spec, [file for file in files if file.source == spec.name])
+    return files
+
+
+def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
+    """The files of one source. unreachable: store -> reason; filled here, so that a silent store is asked only once."""
+    _check(spec)
+    if not spec.paths:
+        return [Input(spec.name, "", "generated", 0)]
+    present: dict[str, None] = {}
+    missing = []
+    for pattern in spec.paths:
+        store = "" if storage.is_local(pattern) else "/".join(pattern.split("/")[:3])
+        try:
+            if store in unreachable:
+                raise Unreachable(f"{pattern}: {unreachable[store]}")
+            present.update(dict.fromkeys(input_files.expand(pattern)))
+        except InputError as error:
+            why = str(error)
+            if isinstance(error, Unreachable):
+                unreachable.setdefault(store, why.removeprefix(f"{pattern}: "))
+            missing.append(Input(spec.name, pattern, "", -1, why))
+    paths = list(present)
+    return [
+        Input(spec.name, path, name, storage.size(path)) for path, name in zip(paths, _names(paths), strict=True)
+    ] + missing
+
+
+def _check(spec: SourceSpec) -> None:
+    """Raises: RecipeError: if the keys of the source do not fit together."""
+    where = f"source {spec.name!r}"
+    if spec.condition is not None:
+        for tag in spec.condition.split(","):
+            if tag not in CONDITIONS:
+                raise RecipeError(
+                    f"{where}: condition: unknown tag {tag!r}; {nearest(tag, CONDITIONS)}; several are joined by commas"
+                )
+    if spec.adapter is None:
+        if not spec.paths:
+            raise RecipeError(f"{where}: give it a `path`, or an `adapter` that computes its rows")
+        _check_columns_key(spec, where)
+        return
+    if spec.adapter not in SOURCES:
+        raise RecipeError(f"{where}: unknown adapter {spec.adapter!r}; {nearest(spec.adapter, SOURCES)}")
+    if spec.columns is not None:
+        raise RecipeError(f"{where}: the adapter {spec.adapter!r} knows its columns; leave out `columns`, or `adapter`")
+    if SOURCES[spec.adapter].read is None:
+        if spec.paths:
+            raise RecipeError(f"{where}: the adapter {spec.adapter!r} computes its rows; leave out `path`")
+        if spec.rows is None:
+            raise RecipeError(f"{where}: the adapter {spec.adapter!r} computes its rows; say how many: `rows: 1000`")
+    elif not spec.paths:
+        raise RecipeError(f"{where}: the adapter {spec.adapter!r} reads files; give their `path`")
+
+
+def _check_columns_key(spec: SourceSpec, where: str) -> None:
+    columns = columns_of(spec)
+    known = ("instruction", "response", "condition", "messages", "thinking", "text")
+    for name in columns:
+        if name not in known:
+            raise RecipeError(f"{where}: columns: unknown key {name!r}; {nearest(name, known)}")
+    complete = [name for name in ("messages", "text") if name in columns]
+    if len(complete) > 1 or (complete and ("instruction" in columns or "response" in columns)):
+        raise RecipeError(f"{where}: columns: give `instruction` and `response`, or `messages`, or `text` alone")
+    if not complete:
+        for name in ("instruction", "response"):
+            if name not in columns:
+                raise RecipeError(
+                    f"{where}: columns: {name!r} is missing; write {{instruction: <column>, response: <column>}}"
+                )
+    if "condition" not in columns and spec.condition is None:
+        raise RecipeError(
+            f"{where}: say the `condition` of its rows ({', '.join(CONDITIONS)}; several joined by commas)"
+        )
+
+
+def columns_of(spec: SourceSpec) -> dict[str, str]:
+    """The columns of files without adapter. The default are the columns of a record as HRM-Text writes it."""
+    if spec.columns is not None:
+        return spec.columns
+    names = ("instruction", "response") if spec.condition is not None else ("instruction", "response", "condition")
+    return {name: name for name in names}
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The names of files in ids: paths below their common folder, without suffixes unless two would be equal."""
+    folders = [posixpath.dirname(path) for path in paths]
+    base = posixpath.commonpath(folders) if folders and all(folders) else ""
+    relative = [posixpath.relpath(path, base) if base else path for path in paths]
+    stems = [_stem(name) for name in relative]
+    twice = {stem for stem, count in Counter(stems).items() if count > 1}
+    return [name if stem in twice else stem for name, stem in zip(relative, stems, strict=True)]
+
+
+def _stem(name: str) -> str:
+    stem, extension = posixpath.splitext(name)
+    if extension.lower() in (".gz", ".zst", ".bz2"):
+        stem, extension = posixpath.splitext(stem)
+    return stem if extension.lower() in FORMATS else name
+
+
+def _check_columns(spec: SourceSpec, files: Sequence[Input]) -> None:
+    """Read the first rows of files without adapter, whose columns the user named. Raises: InputError: if one lacks."""
+    if spec.adapter is None:
+        for file in files:
+            next(pairs.read_pairs(file.path, columns_of(spec), spec.condition), None)
