@@ -250,7 +250,10 @@ def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Sequence[Rec
         if step.name not in rates:
             costs.append(StepCost(name=step.name, core_hours=None, memory_gb=None, disk_bytes=None))
             continue
-        seconds, memory, disk = step.estimate(step.name, workload, rates)
+        estimate = step.estimate(step.name, workload, rates)
+        if estimate is None:
+            continue
+        seconds, memory, disk = estimate
         hours = round(seconds / 3600, 4)
         costs.append(StepCost(name=step.name, core_hours=hours, memory_gb=round(memory, 2), disk_bytes=int(disk)))
     return tuple(costs)

@@ -22,7 +22,7 @@ from pipelines.ledger.run import Run, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.steps.products import RECORDS, THINKING
-from pipelines.steps.step import DROPPED_RECORDS, RecipeStep, always
+from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, Workload, always, by_text
 
 
 def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
@@ -33,6 +33,11 @@ def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
     step = REFINE.step({"stages": [stage.parameters() for stage in stages]}, (records.key,))
     work = functools.partial(_refine_shard, tuple(stages))
     return run.do(step, lambda context: context.map(work, records.shards), records)
+
+
+def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate | None:
+    """The measured rate is that of stages. Without any, the step only copies the records."""
+    return by_text(step, workload, rates) if workload.recipe.stages else None
 
 
 REFINE = RecipeStep(
@@ -46,6 +51,7 @@ REFINE = RecipeStep(
     kept=RECORDS,
     wanted=always,
     make=lambda build: refine(build.run, build.records, build.recipe.stages),
+    estimate=_estimate,
 )
 
 

@@ -84,12 +84,12 @@ class RecipeStep(StepType):
     """A step type that recipes have.
 
     wanted: whether a recipe has this step. make: makes or reuses it. estimate: what it will take, given its name, the
-    workload and the measured rates; None for a step whose cost does not grow with the corpus.
+    workload and the measured rates; None (for all recipes, or for this one) if its cost does not grow with the corpus.
     """
 
     wanted: Callable[[Recipe], bool]
     make: Callable[[Build], Manifest]
-    estimate: Callable[[str, Workload, Rates], Estimate] | None = by_text
+    estimate: Callable[[str, Workload, Rates], Estimate | None] | None = by_text
 
 
 def always(recipe: Recipe) -> bool:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.render import plan_lines
-from pipelines.ledger import input_files, storage
+from pipelines.ledger import input_files
 from pipelines.plan import Plan
 from pipelines.recipe import load
 
@@ -200,8 +200,8 @@ def test_the_hub_and_a_mirror_give_the_same_bytes_and_no_file_is_requested_whole
     # The large file is one row group. It is read in blocks of a column, and only the columns that are needed, once.
     name = "main/train-00000-of-00001.parquet"
     size = (folder / "datasets/openai/gsm8k" / name).stat().st_size
-    assert size > 3 * storage.REMOTE_BLOCK
-    assert max(hub.requested[name]) <= storage.REMOTE_BLOCK
+    assert size > 3 * input_files.REMOTE_BLOCK
+    assert max(hub.requested[name]) <= input_files.REMOTE_BLOCK
     assert sum(hub.requested[name]) < 1.2 * size
     assert "main/test-00000-of-00001.parquet" not in hub.requested
 
@@ -245,7 +245,7 @@ def test_a_plan_reports_a_data_set_that_is_gated_or_missing_and_the_others(
 
 
 def test_the_error_for_a_broken_connection_has_the_number_of_rows_read(hub: Hub, recipe: Path, tmp_path: Path) -> None:
-    hub.breaks_at = 2 * storage.REMOTE_BLOCK
+    hub.breaks_at = 2 * input_files.REMOTE_BLOCK
     failed = read(recipe, tmp_path, hub.address)
     assert failed.returncode
     assert "Unreachable: hf://datasets/openai/gsm8k/main/train-00000-of-00001.parquet: " in failed.stderr
