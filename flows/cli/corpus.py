@@ -180,7 +180,9 @@ def plan(
     if train is not None:
         from flows.cost import BuildPlan, TrainingPlan, training_config, training_cost
 
-        cost = training_cost(train, loaded, build.tokens if build else None, tokens, gpus, price, mfu, peak)
+        cost = training_cost(
+            train, loaded, build.drawn_tokens_per_epoch if build else None, tokens, gpus, price, mfu, peak
+        )
         lines += render.training_cost_lines(training_config(train, loaded), cost)
         answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
     if as_json:

@@ -32,9 +32,17 @@ def test_the_cost_of_the_published_run_is_the_published_one() -> None:
     assert cost["hours"] == pytest.approx(46, rel=5e-3) and cost["dollars"] == pytest.approx(1472, rel=5e-3)
 
 
+def test_the_recipe_of_the_published_corpus_costs_what_the_published_run_did() -> None:
+    """An epoch draws a part of the corpus: training reads the draws, not the whole corpus once per epoch."""
+    done = winnow(str(DEMO.with_name("hrm_text.yaml")), "--train", "xl", "--gpus", "16", "--price", "2", "--json")
+    cost = json.loads(done.stdout)["training"]
+    assert cost["tokens"] == pytest.approx(60.07e9, rel=5e-3)
+    assert cost["hours"] == pytest.approx(46, rel=1e-2) and cost["dollars"] == pytest.approx(1472, rel=1e-2)
+
+
 def test_a_recipe_gives_tokens_vocabulary_and_context() -> None:
     recipe = load(str(DEMO), ())
-    tokens = plan(recipe).tokens
+    tokens = plan(recipe).drawn_tokens_per_epoch
     cost = training_cost("tiny", recipe, tokens, None, 1, 2.0, None, None)
     assert cost.tokens == tokens * recipe.sampling.epochs
     assert cost.parameters == 4 * (5 * 128**2 + 3 * 128 * 512) + 2 * 2048 * 128
