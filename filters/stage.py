@@ -57,7 +57,7 @@ class Stage(BaseModel):
         for key, value in values.items():
             name = cls.RENAMED_KEYS.get(key, key)
             if name in renamed or (name != key and name in values):
-                raise ValueError(f"`{key}` is the former name of `{name}`; write `{name}` once")
+                raise ValueError(f"`{key}` is the former name of `{name}`, and both are given; keep `{name}` only")
             if name != key:
                 kind = cls.model_fields["kind"].default
                 message = f"stage {kind}: `{key}` is now called `{name}`; the former name still works"

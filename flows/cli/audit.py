@@ -11,7 +11,7 @@ from flows.cli.session import console_session
 
 
 def why(
-    row: Annotated[str, typer.Argument(help="The row's id: <source>/<file>/<row>.")],
+    row: Annotated[str, typer.Argument(help="The row's id: `<source>/<file>/<row>`.")],
     run: RunOption = "latest",
     root: Root = ROOT,
     as_json: Json = False,

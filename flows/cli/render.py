@@ -108,8 +108,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     from pipelines.errors import UNREACHED
 
     yield (
-        f"about {_short(plan.rows)} rows, {_short(plan.text_bytes)}B of text, {_short(plan.tokens)} tokens; "
-        f"{_short(plan.drawn_tokens_per_epoch)} tokens per epoch"
+        f"about {_short(plan.rows).strip()} rows, {_short(plan.text_bytes)}B of text, "
+        f"{_short(plan.tokens).strip()} tokens; {_short(plan.drawn_tokens_per_epoch).strip()} tokens per epoch"
     )
     yield ""
     yield f"{'step':<18}{'core time':>12}{'memory':>12}{'disk':>12}"
@@ -350,7 +350,7 @@ def train_lines(answer: TrainAnswer, root: str) -> Iterator[str]:
     """A training: steps, tokens, losses, and what to do next."""
     yield (
         f"\n[bold]{answer.config}[/bold]: {quantity(answer.steps, 'step')}, {quantity(answer.tokens, 'token')},"
-        f" train loss {answer.mean_train_loss:.3f} (mean of the last 50 steps)"
+        f" train loss {answer.mean_train_loss:.3f} (mean of the last {min(50, answer.steps)} steps)"
     )
     if answer.validation_loss is not None:
         yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows"

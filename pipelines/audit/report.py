@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from filters.contamination.rules import CLASSES, RULES
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.runs import RecordedRun, read_scores
+from pipelines.ledger.runs import REPORT, RecordedRun, read_scores
 from pipelines.sources import SOURCES
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.ingest import by_source
@@ -37,7 +37,7 @@ EXCERPT = 400
 
 def write_report(run: RecordedRun) -> str:
     """Write `report.html` into the run's folder; returns its path."""
-    path = storage.join(run.folder, "report.html")
+    path = storage.join(run.folder, REPORT)
     storage.write_bytes(path, render(facts(run)).encode())
     return path
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import polars as pl
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -9,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.errors import CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
-from pipelines.ledger.runs import CHECKSUMS, EVALUATIONS, RECIPE, RUN, RecordedRun
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.runs import CHECKSUMS, EVALUATIONS, LINEAGE, RECIPE, RUN, RecordedRun
 
 BUILD_AGAIN = "build the recipe again, which records the run anew"
 
@@ -26,6 +29,8 @@ class Verified(BaseModel):
 
 def verify(run: RecordedRun) -> Verified:
     """Check the digest of every file of a run and of its steps, every count, and that every id stands once.
+
+    The report is not checked, since `winnow report` writes it again at any time.
 
     Raises: CheckFailed: naming the file, and what to do.
     """
@@ -44,22 +49,25 @@ def _check_run(run: RecordedRun) -> int:
     """The files of the run's own folder and the manifests of its steps, against `checksums.json`."""
     path = storage.join(run.folder, CHECKSUMS)
     if not storage.exists(path):
-        raise CheckFailed(f"{path}: missing, so nothing vouches for the run's files; {BUILD_AGAIN}")
+        raise CheckFailed(f"{path}: missing, so the run's files cannot be checked; {BUILD_AGAIN}")
     digests: dict[str, str] = storage.read_json(path)
-    listed = {storage.join(run.root, name): digest for name, digest in digests.items()}
-    needed = [storage.join(run.folder, name) for name in (RUN, RECIPE)]
-    needed += [manifests.path_of(run.root, step.folder) for step in run.steps]
+    recorded = {storage.join(run.root, name): digest for name, digest in digests.items()}
     evaluations = storage.join(run.folder, EVALUATIONS)
-    needed += [evaluations] if storage.exists(evaluations) else []
-    for file in needed:
-        if file not in listed:
-            raise CheckFailed(f"{file}: {CHECKSUMS} does not list it; {BUILD_AGAIN}")
-    for file, digest in listed.items():
+    mends = {storage.join(run.folder, name): BUILD_AGAIN for name in (RUN, RECIPE)}
+    mends[storage.join(run.folder, LINEAGE)] = f"remove it and {BUILD_AGAIN}"
+    mends |= {manifests.path_of(run.root, step.folder): _remake(run, step) for step in run.steps}
+    if storage.exists(evaluations) or evaluations in recorded:
+        mends[evaluations] = "remove it and score the checkpoints again with `winnow evaluate`"
+    for file, mend in mends.items():
+        if file not in recorded:
+            raise CheckFailed(f"{file}: {CHECKSUMS} does not list it; {mend}")
         if not storage.exists(file):
-            raise CheckFailed(f"{file}: missing; {BUILD_AGAIN}")
-        if storage.digest(file) != digest:
-            raise CheckFailed(f"{file}: changed since it was recorded; {BUILD_AGAIN}")
-    return len(listed) + 1
+            raise CheckFailed(f"{file}: missing; {mend.removeprefix('remove it and ')}")
+        if storage.digest(file) != recorded[file]:
+            raise CheckFailed(f"{file}: changed since it was recorded; {mend}")
+    if unknown := recorded.keys() - mends.keys():
+        raise CheckFailed(f"{path}: lists {min(unknown)}, which is no file of the run; {BUILD_AGAIN}")
+    return len(mends) + 1
 
 
 def _check_steps(run: RecordedRun) -> int:
@@ -75,10 +83,35 @@ def _check_steps(run: RecordedRun) -> int:
                 f"step {step.step}: took {step.rows_in} rows, but step {parent.step} kept {parent.rows_kept}"
             )
         for file in step.all_files:
-            mend = f"remove {storage.join(run.root, 'steps', step.folder)} and build again"
             if storage.size(file.path) < 0:
-                raise CheckFailed(f"{file.path}: missing; {mend}")
+                raise CheckFailed(f"{file.path}: missing; {_remake(run, step)}")
             if storage.size(file.path) != file.bytes or storage.digest(file.path) != file.digest:
-                raise CheckFailed(f"{file.path}: changed since it was written; {mend}")
+                raise CheckFailed(f"{file.path}: changed since it was written; {_remake(run, step)}")
             checked += 1
+        _check_reasons(run, step)
+        manifest = manifests.path_of(run.root, step.folder)
+        _check_nothing_added(manifest.rpartition("/")[0], {manifest, *(file.path for file in step.all_files)})
     return checked
+
+
+def _check_reasons(run: RecordedRun, step: Manifest) -> None:
+    """The reasons that the manifest counts, against the dropped rows themselves."""
+    counted: Counter[str] = Counter()
+    for file in step.dropped:
+        table = pl.DataFrame(storage.read_parquet(file.path, ["stage", "reason"]))
+        for stage, reason, rows in table.group_by("stage", "reason").len().iter_rows():
+            counted[f"{stage}/{reason}"] += rows
+    if counted != Counter(step.reasons):
+        path = manifests.path_of(run.root, step.folder)
+        raise CheckFailed(f"{path}: its reasons are not those of the rows dropped; {_remake(run, step)}")
+
+
+def _check_nothing_added(folder: str, known: set[str]) -> None:
+    """No file that the manifest does not name: whoever reads all files of a folder would take it for the step's."""
+    for name in storage.files_below(folder):
+        if storage.join(folder, name) not in known:
+            raise CheckFailed(f"{storage.join(folder, name)}: no manifest names this file; remove it")
+
+
+def _remake(run: RecordedRun, step: Manifest) -> str:
+    return f"remove {storage.join(run.root, 'steps', step.folder)} and build again"

@@ -193,13 +193,14 @@ def load(root: str, folder: str) -> Manifest | None:
 def require(root: str, folder: str, run: str) -> Manifest:
     """The manifest of a step that a recorded run names.
 
-    Raises: RunError: if the step is gone, or was written by a version of Winnow with another manifest format.
+    Raises: CheckFailed: if there is no manifest. RunError: if it was written by another version of Winnow.
     """
     manifest = load(root, folder)
     if manifest is None:
-        old = storage.exists(path_of(root, folder))
-        what = "was written by another version of Winnow" if old else f"is gone from {root}/steps"
-        raise RunError(f"run {run}: step {folder} {what}; build the recipe again")
+        path = path_of(root, folder)
+        if not storage.exists(path):
+            raise CheckFailed(f"run {run}: {path}: missing; build the recipe again")
+        raise RunError(f"run {run}: step {folder} was written by another version of Winnow; build the recipe again")
     return manifest
 
 

@@ -32,6 +32,7 @@ CHECKSUMS = "checksums.json"
 EVALUATIONS = "evaluations.json"
 LINEAGE = "lineage.jsonl"
 RECIPE = "recipe.yaml"
+REPORT = "report.html"
 RUN = "run.json"
 
 
@@ -112,10 +113,12 @@ def record(
         "settings": dict(settings),
     }
     storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
-    for result in made:
-        storage.append_line(storage.join(folder, LINEAGE), _event(root, name, result))
+    lineage = storage.join(folder, LINEAGE)
+    events = made if storage.exists(lineage) else results
+    for result in events:
+        storage.append_line(lineage, _event(root, name, result))
     storage.write_json(path, info)
-    write_checksums(root, name, [result.step.folder for result in results])
+    _write_checksums(root, name, results, lineage_written=bool(events))
     return open_run(root, name)
 
 
@@ -164,13 +167,26 @@ def read_scores(run: RecordedRun) -> list[dict[str, Any]]:
     return list(storage.read_json(path)) if storage.exists(path) else []
 
 
-def write_checksums(root: str, run: str, steps: Sequence[str]) -> None:
-    """Write `checksums.json`: path relative to the root -> digest, of the run's files and its steps' manifests."""
+def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage_written: bool) -> None:
+    """Write `checksums.json`: path relative to the root -> digest, of the run's files and its steps' manifests.
+
+    A file that was not written now keeps the digest recorded before, so that recording a run again does not accept a
+    file that was changed or lost in between.
+    """
     folder = run_folder(root, run)
-    paths = [storage.join(folder, name) for name in (RUN, RECIPE, LINEAGE, EVALUATIONS)]
-    paths += [manifests.path_of(root, step) for step in dict.fromkeys(steps)]
-    digests = {_relative(root, path): storage.digest(path) for path in paths if storage.exists(path)}
-    storage.write_json(storage.join(folder, CHECKSUMS), digests)
+    path = storage.join(folder, CHECKSUMS)
+    recorded = storage.read_json(path) if storage.exists(path) else {}
+    written = {storage.join(folder, RUN): True, storage.join(folder, RECIPE): True}
+    written |= {storage.join(folder, LINEAGE): lineage_written, storage.join(folder, EVALUATIONS): False}
+    written |= {manifests.path_of(root, result.step.folder): not result.reused for result in results}
+    digests = {}
+    for file, is_new in written.items():
+        name = _relative(root, file)
+        if name in recorded and not is_new:
+            digests[name] = recorded[name]
+        elif storage.exists(file):
+            digests[name] = storage.digest(file)
+    storage.write_json(path, digests)
 
 
 def update_checksum(run: RecordedRun, name: str) -> None:

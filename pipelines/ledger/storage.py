@@ -275,6 +275,14 @@ def files(path: str) -> list[str]:
     return _entries(path, "file")
 
 
+def files_below(path: str) -> list[str]:
+    """The paths of all files below a folder, relative to it, sorted."""
+    fs, name = file_system(path)
+    if not fs.isdir(name):
+        return []
+    return sorted(posixpath.relpath(str(file), name) for file in fs.find(name))
+
+
 def _entries(path: str, kind: str) -> list[str]:
     fs, name = file_system(path)
     if not fs.isdir(name):

@@ -11,6 +11,7 @@ import pytest
 from pipelines.audit.report import write_report
 from pipelines.audit.verify import verify
 from pipelines.errors import CheckFailed, WinnowError
+from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun, open_run, record_scores
 from tests.pipelines.audit.conftest import build
 
@@ -89,11 +90,58 @@ def test_a_file_that_the_checksums_leave_out_is_found(copy: RecordedRun) -> None
     path = Path(copy.folder, "checksums.json")
     digests = json.loads(path.read_text())
     for name in digests:
-        if name.endswith(("lineage.jsonl",)):
-            continue
         path.write_text(json.dumps({key: digest for key, digest in digests.items() if key != name}))
         with pytest.raises(CheckFailed, match="does not list it"):
             check(copy)
+
+
+def test_building_again_does_not_accept_what_was_changed_or_lost(fates: RecordedRun, tmp_path: Path) -> None:
+    folder = Path(fates.root).parent
+    shutil.copytree(folder, tmp_path / "copy")
+    root = tmp_path / "copy" / "root"
+    run = open_run(str(root), fates.id)
+    record_scores(run, [{"benchmark": "generated", "checkpoint": "c", "all": 0.5}])
+    damages: list[tuple[str, Path, Path]] = [
+        ("steps/refine", root / "steps" / run.steps[1].folder / "manifest.json", root / "steps" / run.steps[1].folder),
+        ("lineage", Path(run.folder, "lineage.jsonl"), Path(run.folder, "lineage.jsonl")),
+        ("evaluations", Path(run.folder, "evaluations.json"), Path(run.folder, "evaluations.json")),
+    ]
+    for name, path, mend in damages:
+        before = path.read_bytes()
+        path.write_bytes(before.replace(b"urls", b"urns").replace(b"demo", b"dome").replace(b"0.5", b"0.9") + b"\n")
+        build(tmp_path / "copy", root)  # the mend of other files
+        with pytest.raises((CheckFailed, WinnowError), match=name):
+            check(run)
+        shutil.rmtree(mend) if mend.is_dir() else mend.unlink()
+        build(tmp_path / "copy", root)
+        if name == "evaluations":  # a build cannot score checkpoints
+            with pytest.raises(CheckFailed, match="winnow evaluate"):
+                check(run)
+            record_scores(run, [{"benchmark": "generated", "checkpoint": "c", "all": 0.5}])
+        check(run)
+
+
+def test_a_manifest_with_other_reasons_than_its_rows_is_found(copy: RecordedRun) -> None:
+    step = copy.steps[1]
+    path = Path(copy.root, "steps", step.folder, "manifest.json")
+    path.write_text(path.read_text().replace("urls_only", "urns_only"))
+    checksums = Path(copy.folder, "checksums.json")
+    digests = json.loads(checksums.read_text())
+    digests[f"steps/{step.folder}/manifest.json"] = storage.digest(str(path))
+    checksums.write_text(json.dumps(digests))
+    with pytest.raises(CheckFailed, match="reasons are not those of the rows dropped"):
+        check(copy)
+
+
+def test_a_file_that_no_manifest_names_is_found(copy: RecordedRun) -> None:
+    for name in ("shards/part-99999.parquet", "shards/_SUCCESS", "notes.txt", "inner/a.json"):
+        path = Path(copy.root, "steps", copy.steps[1].folder, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        with pytest.raises(CheckFailed, match="no manifest names this file"):
+            check(copy)
+        path.unlink()
+    check(copy)
 
 
 def test_scores_may_be_added_after_a_run_was_recorded(copy: RecordedRun) -> None:
