@@ -143,14 +143,16 @@ def _keep(table: pa.Table, alive: npt.NDArray[np.bool_]) -> pa.Table:
     return table if alive.all() else table.filter(pa.array(alive))
 
 
-def mark(records: pa.Table, stage: str, reasons: pa.Array | str, evidence: pa.Array | Sequence[str]) -> pa.Table:
+def mark(
+    records: pa.Table, stages: pa.Array | str, reasons: pa.Array | str, evidence: pa.Array | Sequence[str]
+) -> pa.Table:
     """Append DROP_FIELDS to dropped records [rows]: the one way in which a row is marked as dropped.
 
-    reasons: string [rows], or one reason for all rows. evidence: a JSON object for each row, string [rows].
+    stages, reasons: string [rows], or one for all rows. evidence: a JSON object for each row, string [rows].
     """
     rows = records.num_rows
     columns = (
-        pa.array([stage] * rows, pa.string()),
+        pa.array([stages] * rows, pa.string()) if isinstance(stages, str) else stages,
         pa.array([reasons] * rows, pa.string()) if isinstance(reasons, str) else reasons,
         evidence if isinstance(evidence, pa.Array | pa.ChunkedArray) else pa.array(evidence, pa.string()),
     )

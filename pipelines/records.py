@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.exact import digest128
-from filters.stage import DROP_FIELDS, Outcome
+from filters.stage import DROP_FIELDS, Outcome, mark
 from pipelines.errors import RecordError
 
 CONDITIONS = ("direct", "cot", "noisy", "synth")
@@ -119,7 +119,6 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
     if reasons.null_count == len(reasons):
         return Outcome(records, DROPPED.empty_table())
     drop = reasons.is_valid()
-    dropped = records.filter(drop)
     details = raw.filter(drop)
     evidence = [
         json.dumps({"file": file, "row": row, "condition": condition, "bytes": int(size)})
@@ -130,13 +129,9 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
             strict=True,
         )
     ]
-    columns = [
-        pc.if_else(by_rule.filter(drop), RULE.rstrip("/"), "conform"),
-        pc.replace_substring_regex(reasons.filter(drop), f"^{RULE}", ""),
-        pa.array(evidence, pa.string()),
-    ]
-    for field, column in zip(DROP_FIELDS, columns, strict=True):
-        dropped = dropped.append_column(field, column)
+    stages = pc.if_else(by_rule.filter(drop), RULE.rstrip("/"), "conform")
+    rules = pc.replace_substring_regex(reasons.filter(drop), f"^{RULE}", "")
+    dropped = mark(records.filter(drop), stages, rules, evidence)
     outcome = Outcome(records.filter(pc.invert(drop)), dropped)
     assert outcome.kept.num_rows + outcome.dropped.num_rows == raw.num_rows
     return outcome
