@@ -107,7 +107,7 @@ def max_tokens(offsets: Offsets) -> int:
 
 @kernel
 def longest_row(offsets):  # type: ignore[no-untyped-def]
-    """The greatest number of bytes in a row."""
+    """The greatest number of values in a row, 0 if there is no row."""
     longest = 0
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from dedup.growing import doubled
 from dedup.kernel import kernel
+from dedup.tokens import longest_row
 from filters.contamination.index import QUESTION, IndexArrays
 from filters.contamination.layout import (
     ALIGNED_INDEX_TOKEN,
@@ -55,20 +56,11 @@ def align_pairs(stream: Stream, runs: _I64, arrays: IndexArrays) -> tuple[_I64, 
 
 
 @kernel
-def longest_part(part_start):  # type: ignore[no-untyped-def]
-    """Tokens of the longest part, at least 1."""
-    longest = 1
-    for p in range(len(part_start) - 1):
-        longest = max(longest, part_start[p + 1] - part_start[p])
-    return longest
-
-
-@kernel
 def _pairs(stream, runs, ix):  # type: ignore[no-untyped-def]
     """Pairs and how many are used; aligned runs and how many are used."""
     pairs, pair_count = np.empty((64, 6), np.int64), 0
     aligned, count = np.empty((256, 3), np.int64), 0
-    covered_at = np.zeros(longest_part(ix.part_start), np.uint8)
+    covered_at = np.zeros(longest_row(ix.part_start), np.uint8)
     first_run, row, weak_row = 0, -1, -1
     while first_run < len(runs):
         row, p = runs[first_run, RUN_ROW], runs[first_run, RUN_PART]

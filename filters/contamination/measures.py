@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.kernel import kernel
-from filters.contamination.align import longest_part
+from dedup.tokens import longest_row
 from filters.contamination.confirm import Texts
 from filters.contamination.index import QUESTION, IndexArrays
 from filters.contamination.layout import (
@@ -213,7 +213,7 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: 
     shares = np.zeros((len(pairs), len(SHARE_COLUMNS)), np.float32)
     counts = np.zeros((len(pairs), len(COUNT_COLUMNS)), np.int64)
     spans = np.zeros((len(pairs), 2), np.int64)
-    most = longest_part(ix.part_start)
+    most = longest_row(ix.part_start)
     mark, gram = np.zeros(most, np.uint8), np.zeros(most, np.uint8)
     hashes, tokens, weights = stream.hash, ix.tokens, ix.weight
     for n in range(len(pairs)):

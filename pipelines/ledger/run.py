@@ -22,6 +22,8 @@ Item = TypeVar("Item")
 
 OUTPUT = "shards"
 """The phase whose files stay: those of the step itself. Files of other phases are scratch."""
+WORK = "work"
+"""The folder below a step's for its scratch files and receipts. It is removed when the step is finished."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class StepContext:
     def __init__(self, root: str, step: Step, engine: Engine, watch: Watch) -> None:
         self.root, self.step, self.engine, self.watch = root, step, engine, watch
         self.folder = storage.join(root, "steps", step.folder)
+        self.work_folder = storage.join(self.folder, WORK)
 
     def map(
         self, work: Work[Item], items: Sequence[Item], phase: str = OUTPUT, resources: Resources | None = None
@@ -82,8 +85,8 @@ class StepContext:
         phases other than `shards` are scratch: they lie below `work/` and are removed when the step is finished.
         resources: of one task, where this phase needs other than the step's.
         """
-        folder = self.folder if phase == OUTPUT else storage.join(self.folder, "work", phase)
-        receipts = storage.join(self.folder, "work", "receipts", phase)
+        folder = self.folder if phase == OUTPUT else storage.join(self.work_folder, phase)
+        receipts = storage.join(self.work_folder, "receipts", phase)
         parts = [_receipt(self.root, receipts, index) for index in range(len(items))]
         todo = [(items[index], Target(folder, index)) for index, part in enumerate(parts) if part is None]
         started = time.monotonic()
@@ -158,18 +161,17 @@ class Run:
 
     def _do(self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None) -> StepResult:
         started = time.monotonic()
-        work_folder = storage.join(self.root, "steps", step.folder, "work")
+        context = StepContext(self.root, step, self.engine, self.watch)
         finished = manifests.load(self.root, step.folder)
         if finished is not None:
-            storage.remove(work_folder)  # left behind by a kill right after the manifest was written
+            storage.remove(context.work_folder)  # left behind by a kill right after the manifest was written
             parts = len(finished.parts)
             self.watch(Progress(step.name, "reused", parts, parts, finished.rows_in, finished.rows_kept, 0.0))
             return StepResult(step, finished, True, time.monotonic() - started)
-        context = StepContext(self.root, step, self.engine, self.watch)
         parts_made = work(context)
         storage.sweep(context.folder)
         manifest = manifests.save(self.root, step, parts_made, parent)
-        storage.remove(work_folder)
+        storage.remove(context.work_folder)
         return StepResult(step, manifest, False, time.monotonic() - started)
 
 

@@ -132,7 +132,7 @@ def _scan_shard(path: str, shard: TableRef, target: Target) -> Part:
 def _common_grams(context: StepContext, grams: pa.Table) -> TableRef:
     """The 13-grams that more than COMMON_ROWS rows hold, sorted, in a file for the workers."""
     many = pc.and_(pc.equal(grams["length"], 13), pc.greater(grams["rows"], COMMON_ROWS))
-    path = storage.join(context.folder, "work", "common.arrow")
+    path = storage.join(context.work_folder, "common.arrow")
     return storage.write_arrow(path, grams.filter(many).select(["gram"]))
 
 

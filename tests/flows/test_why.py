@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from flows.cli.render import fate_text, why_lines
-from flows.prefect.train import configure
 from flows.why import why
 from pipelines.audit.why import Place, StepFate
-from pipelines.curate import curate
-from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.run import Run
-from pipelines.recipe import load
-from tests.steps import record_run
-from training import loop
-from training.provenance import find_packs, trace
+from tests.trainings import train_on
+from training.provenance import trace
 
 RECIPE = """
 name: followed
@@ -32,15 +25,8 @@ sampling: {epochs: 2, context: 129, validation: 0.1}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A root with a run and a training of three steps on its packs, with checkpoints after steps 2 and 3."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("root")
-    (folder / "followed.yaml").write_text(RECIPE)
-    recipe = load(str(folder / "followed.yaml"))
-    run = Run(str(folder), LocalEngine(1))
-    record_run(run, recipe, curate(run, recipe), RECIPE)
-    packs = find_packs("latest", str(folder))
-    config = configure("tiny", packs.shards, 3, ["checkpoint_steps=2"])
-    loop.train(packs.shards, packs.tokenizer, config, str(folder / "training" / "one"), packs.key)
+    train_on(folder, RECIPE)
     return str(folder)
 
 

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import torch
 
 from flows.prefect.train import configure
-from pipelines.curate import curate
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
-from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.run import Run
 from pipelines.ledger.runs import open_run
-from pipelines.recipe import load
-from tests.steps import record_run
+from tests.trainings import train_on
 from training import loop
 from training.batches import Packs, batch_of_step, packs_of_step
 from training.provenance import find_packs, trace
@@ -38,16 +33,8 @@ sampling: {epochs: 2, context: 129, validation: 0.1}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """root, and a training folder of three steps on a corpus built there, checkpoints after 2 and 3."""
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("root")
-    (root / "traced.yaml").write_text(RECIPE)
-    recipe = load(str(root / "traced.yaml"))
-    run = Run(str(root), LocalEngine(1))
-    record_run(run, recipe, curate(run, recipe), RECIPE)
-    packed = find_packs("latest", str(root))
-    config = configure("tiny", packed.shards, 3, ["checkpoint_steps=2"])
-    loop.train(packed.shards, packed.tokenizer, config, str(root / "training" / "one"), packed.key)
-    return str(root), str(root / "training" / "one")
+    return str(root), train_on(root, RECIPE)
 
 
 def test_the_rows_are_those_of_the_steps_batch(trained: tuple[str, str]) -> None:

@@ -15,6 +15,7 @@ from dedup.columns import as_array
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Part
+from pipelines.ledger.run import WORK
 from pipelines.ledger.storage import TableRef
 
 Keys = npt.NDArray[np.uint64]
@@ -106,7 +107,7 @@ def map_file(file: TableRef) -> pa.Table:
 
 def damaged(file: TableRef, problem: str) -> CheckFailed:
     """The error for a file that changed after it was written, with the way to repair the step."""
-    work_folder = posixpath.join(file.path.rsplit("/work/", 1)[0], "work")
+    work_folder = posixpath.join(file.path.rsplit(f"/{WORK}/", 1)[0], WORK)
     repair = f"remove {work_folder} and run the same command again to rebuild this step"
     return CheckFailed(f"{file.path}: {problem}: it was damaged after it was written; {repair}")
 
