@@ -43,11 +43,6 @@ class StepType:
         assert self.kept is None or self.kept in self.products, f"{self.name}: {self.kept} is none of its products"
 
     @property
-    def conserves_rows(self) -> bool:
-        """Whether the step accounts for every row it takes."""
-        return self.kept is not None
-
-    @property
     def main_product(self) -> str:
         """The product that the step is made for: the rows kept, else the first product."""
         return self.kept or next(iter(self.products))
