@@ -2,10 +2,10 @@
 
 Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", 2.2.
 
-Kept: pages with "lorem ipsum" (unless the instruction contains it, as it does for programs that count words), and
-notices about JavaScript and about cookies or terms. C4 removes the lines of such notices; a filter rewrites nothing, so
-here the record is dropped. C4 goes by words alone ("javascript", "privacy policy"), which questions are also about.
-Here it must be a notice: words that address the visitor of a site.
+Kept: pages with "lorem ipsum", and notices about JavaScript and about cookies or terms. C4 removes the lines of such
+notices; a filter rewrites nothing, so here the record is dropped. C4 goes by words alone ("javascript", "privacy
+policy"), which questions are also about. Here it must be a notice: words that address the visitor of a site. A notice
+or a filler text that the instruction asks for ("Write a cookie banner", "a page with placeholder text") is an answer.
 
 Off by default: `curly_bracket`. C4 takes it for code that leaked into prose; answers contain code and LaTeX.
 
@@ -16,13 +16,14 @@ of three sentences (`dedup` finds duplicates); language (the stage `language`).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.request import keep_asked_for
 from filters.stage import Filter
 from filters.text import On, rows_with, text
 from filters.verdict import Check, first_failure
@@ -31,17 +32,28 @@ LOREM_IPSUM = r"(?i)lorem ipsum"
 JAVASCRIPT_NOTICE = (
     r"(?i)(?:please (?:enable|turn on|activate) javascript|"
     r"javascript (?:is|must be|needs to be) (?:disabled|enabled|turned off|turned on)|"
-    r"requires javascript to (?:be enabled|work)|your browser does not support javascript|enable javascript (?:in|to))"
+    r"requires javascript to (?:be enabled|work)|your browser does not support javascript|"
+    r"(?:have|need) to enable javascript|enable javascript (?:in your|to (?:view|see|use|run|continue)))"
 )
 POLICY_NOTICE = (
-    r"(?i)(?:(?:we|this (?:web)?site|our (?:web)?site) uses? cookies|accept (?:all |our )?cookies|enable cookies|"
-    r"you (?:agree|consent) to (?:our|the) use of cookies|"
-    r"by (?:using|continuing to (?:use|browse)) (?:this|our|the) (?:web)?site,? you (?:agree|consent|accept))"
+    r"(?i)(?:\b(?:we|this (?:web)?site|our (?:web)?site) uses? cookies|accept (?:all |our )?cookies|"
+    r"please enable cookies|you (?:agree|consent) to (?:our|the) use of cookies|"
+    r"by (?:using|visiting|continuing to (?:use|browse)) (?:this|our|the) (?:web)?site,? you (?:agree|consent|accept))"
+)
+ASKED_FILLER = (
+    r"(?i)lorem|placeholder|dummy|filler|sample|mock|template|boilerplate|layout|typeset|\bhtml\b|\bcss\b|web ?page|"
+    r"latin|cicero|Blindtext|Platzhalter|texte factice|texto de relleno"
+)
+ASKED_NOTICE = (
+    r"(?i)cookies?\b|privacy|\bconsent|gdpr|terms (?:of|and)|policy|policies|javascript|noscript|\bjs\b|browser|"
+    r"disclaimer|banner|boilerplate|\bhtml\b|web ?(?:site|page)|datenschutz|confidentialité|privacidad"
 )
 
 
 class C4(Filter):
     """Drop web boilerplate. Each parameter but `on` turns one rule on or off."""
+
+    VERSION: ClassVar = 2
 
     kind: Literal["c4"] = "c4"
     on: On = "response"
@@ -53,24 +65,22 @@ class C4(Filter):
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `lorem_ipsum`, `javascript_notice`, `policy_notice`, `curly_bracket`. The value is 1: it occurs."""
         texts = text(records, self.on)
-        lorem = _occurs("lorem_ipsum", texts, "orem", LOREM_IPSUM, self.lorem_ipsum)
-        if self.on == "response" and lorem.failed.any():
-            given = _occurs("lorem_ipsum", text(records, "instruction"), "orem", LOREM_IPSUM, True)
-            lorem = lorem._replace(failed=lorem.failed & ~given.failed)
         checks = [
-            lorem,
-            _occurs("javascript_notice", texts, "cript", JAVASCRIPT_NOTICE, self.javascript_notice),
-            _occurs("policy_notice", texts, "site", POLICY_NOTICE, self.policy_notice),
-            _occurs("policy_notice", texts, "cookies", POLICY_NOTICE, self.policy_notice),
-            _occurs("curly_bracket", texts, "{", r"\{", self.curly_bracket),
+            _occurs("lorem_ipsum", texts, ("orem", "OREM"), LOREM_IPSUM, self.lorem_ipsum),
+            _occurs("javascript_notice", texts, ("cript", "CRIPT"), JAVASCRIPT_NOTICE, self.javascript_notice),
+            _occurs("policy_notice", texts, ("site", "cookies"), POLICY_NOTICE, self.policy_notice),
+            _occurs("curly_bracket", texts, ("{",), r"\{", self.curly_bracket),
         ]
+        for place, asked in enumerate((ASKED_FILLER, ASKED_NOTICE, ASKED_NOTICE)):
+            kept = keep_asked_for(checks[place].failed, records, asked, self.on)
+            checks[place] = checks[place]._replace(failed=kept)
         return first_failure(checks)
 
 
-def _occurs(reason: str, texts: pa.StringArray, literal: str, pattern: str, enabled: bool) -> Check:
-    """Where `pattern` matches, tried only in texts with `literal`, which is part of it in any spelling."""
+def _occurs(reason: str, texts: pa.StringArray, literals: tuple[str, ...], pattern: str, enabled: bool) -> Check:
+    """Where `pattern` matches, tried only in texts with one of `literals`, which are part of it as usually spelled."""
     matched: npt.NDArray[np.bool_] = np.zeros(len(texts), np.bool_)
     if enabled:
-        rows = rows_with(texts, literal)
+        rows = np.unique(np.concatenate([rows_with(texts, literal) for literal in literals]))
         matched[rows] = np.asarray(pc.match_substring_regex(texts.take(pa.array(rows)), pattern), np.bool_)
     return Check(reason, matched, matched, 1)

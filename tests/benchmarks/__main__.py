@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 NAMES = (
     "filters",
+    "verdicts",
     "dedup",
     "contamination",
     "paraphrase",
