@@ -20,6 +20,7 @@ from pipelines.steps.refine import REFINE
 from pipelines.steps.step import Build, RecipeStep
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
+from pipelines.steps.training_overlap import TRAINING_OVERLAP
 
 STEPS: tuple[RecipeStep, ...] = (
     INGEST,
@@ -32,6 +33,7 @@ STEPS: tuple[RecipeStep, ...] = (
     TOKENIZER,
     TOKENS,
     PACK,
+    TRAINING_OVERLAP,
 )
 """The steps of a build, in order. Adding one is one file and one line here."""
 

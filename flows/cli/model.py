@@ -71,11 +71,13 @@ def evaluate(
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
-    """Score a checkpoint on all items of a benchmark, on clean ones, and on those that its corpus contained.
+    """Score a checkpoint on all items of a benchmark, and on those found and not found in its training rows.
 
-    Each score has its 95 % interval. Below it is HRM-Text's test of whether contamination lifts the score: an item is
-    clean if less than 20 % of its tokens are in n-grams of the corpus, and dirty from 80 % on. The effect is
-    significant if all four subsets deviate from the overall mean by more than two standard errors.
+    Each score has its 95 % interval. The difference between items not found and found is taken within the subsets of
+    the benchmark. Below it is HRM-Text's test of whether contamination raises the score: an item is clean if less than
+    20 % of its tokens are in n-grams of the training rows, and dirty from 80 % on. The effect is significant if all
+    four subsets deviate from the overall mean by more than two standard errors. With few dirty items this may be
+    impossible at any outcome; the test then cannot be decided.
 
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from pipelines.plan import Plan, PlannedInput
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
+    from training.evaluation.difference import Difference
     from training.evaluation.significance import Contrast
     from training.provenance import TracedStep
     from training.row_use import RowUse
@@ -360,23 +361,41 @@ def train_lines(answer: TrainAnswer, root: str) -> Iterator[str]:
 
 
 def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterator[str]:
-    """The scores of each benchmark with their intervals, and the tests of whether contamination lifts them."""
+    """The scores of each benchmark with their intervals, and the tests of whether contamination raises them."""
     for scores in answer.scores:
         yield f"\n[bold]{scores.benchmark}[/bold]  {escape(scores.checkpoint)}"
-        for name, score in (("all", scores.all), ("clean", scores.clean), ("contaminated", scores.contaminated)):
+        for name, score in (("all", scores.all), ("not found", scores.not_found), ("found", scores.found)):
             if score is not None and score.n and score.score is not None:
                 yield (
                     f"  {name:<14}{score.correct:>6} of {score.n:<6}{score.score:>7.1%}   "
                     f"95 % interval {score.low:.1%} to {score.high:.1%}"
                 )
+        if scores.measured_on == "drawn_rows":
+            yield "  found: items that the rows drawn for training hold"
+        elif scores.measured_on == "checked_rows":
+            yield "  found: items in any row that was checked, also in rows that were dropped or not drawn"
+            yield "         build again to measure the rows drawn for training"
+        if scores.difference is not None:
+            yield f"  {difference_line(scores.difference)}"
         yield from (f"  {line}" for line in overlap_lines(scores.overlap))
     if answer.report:
         yield f"\n  report   {escape(answer.report)}"
     yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"
 
 
+def difference_line(difference: Difference) -> str:
+    """How much items that were not found score above those found, within the subsets of the benchmark."""
+    if difference.difference is None:
+        return "not found minus found: no subset has items of both"
+    return (
+        f"not found minus found {100 * difference.difference:+.1f} points, 95 % interval "
+        f"{100 * (difference.low or 0):+.1f} to {100 * (difference.high or 0):+.1f}"
+        f" ({difference.not_found} and {difference.found} items in {quantity(difference.subsets, 'subset')})"
+    )
+
+
 def overlap_lines(tests: Sequence[Contrast]) -> Iterator[str]:
-    """HRM-Text's test: items, score and Z of each subset, and whether contamination lifts the score."""
+    """HRM-Text's test: items, score and Z of each subset, and whether contamination raises the score."""
     for test in tests:
         subsets = (
             ("clean", test.clean),
@@ -390,5 +409,14 @@ def overlap_lines(tests: Sequence[Contrast]) -> Iterator[str]:
             + (f" Z {subset.z:+.2f}" if subset.z is not None else "")
             for name, subset in subsets
         ]
-        verdict = "contamination lifts the score" if test.significant else "no significant effect"
-        yield f"by {test.ngram}-grams  {', '.join(parts)}: {verdict}"
+        yield f"by {test.ngram}-grams  {', '.join(parts)}: {_verdict(test)}"
+
+
+def _verdict(test: Contrast) -> str:
+    if test.verdict == "undecidable":
+        return "cannot be decided with so few (no result at this score would be significant)"
+    if test.verdict == "significant":
+        return "contamination raises the score"
+    if test.power is None:
+        return "no significant effect"
+    return f"no significant effect (power {test.power:.0%} if every item that is not clean were right)"

@@ -1,7 +1,7 @@
-"""The evaluation flow: scores of a checkpoint on all items, on clean ones, and on those that its corpus contained.
+"""The evaluation flow: scores of a checkpoint on all items, and on those found and not found in its training rows.
 
 A checkpoint has the key of the packs it was trained on. The run that made them is found by that key, and with it the
-benchmarks that the corpus was checked against and which of their items it contained.
+benchmarks that the corpus was checked against and which of their items the packs hold.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.contamination_report import read_clean_ids
 from pipelines.steps.decontaminate import CONTAMINATION
-from training.evaluation.scores import EVALUATIONS, CorpusOverlap, Score, Scores, evaluate
+from pipelines.steps.training_overlap import TRAINING_OVERLAP, read_trained_items
+from training.evaluation.scores import EVALUATIONS, Score, Scores, TrainingOverlap, evaluate
 from training.provenance import run_of
 
 GENERATED_ITEMS = 300
@@ -48,11 +49,18 @@ def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
-def corpus_overlap(run: RecordedRun, benchmark: str) -> CorpusOverlap | None:
-    """What the records of a run contained of a benchmark's items; None if they were not checked against it."""
-    step = run.step(CONTAMINATION.name)
-    value = read_clean_ids(step, benchmark) if step else None
-    return CorpusOverlap(set(value["clean"]), value["overlap"]) if value else None
+def training_overlap(run: RecordedRun, benchmark: str) -> TrainingOverlap | None:
+    """What the training rows of a run hold of a benchmark's items; None if they were not checked against it.
+
+    The step `training-overlap` measures the rows drawn. A run that was built without it has what the contamination step
+    found in all rows that it was given.
+    """
+    drawn, checked = run.step(TRAINING_OVERLAP.name), run.step(CONTAMINATION.name)
+    if drawn is not None and (value := read_trained_items(drawn, benchmark)):
+        return TrainingOverlap(set(value["found"]), value["overlap"], "drawn_rows")
+    if checked is not None and (value := read_clean_ids(checked, benchmark)):
+        return TrainingOverlap(set(value["contaminated"]), value["overlap"], "checked_rows")
+    return None
 
 
 def evaluate_checkpoint(
@@ -80,7 +88,7 @@ def evaluate_checkpoint(
     recorded = open_run(root, run) if run else run_of(checkpoint, root)
     specs = checked_against(recorded) if recorded else {}
     spec = specs.get(benchmark)
-    overlap = corpus_overlap(recorded, benchmark) if recorded and spec and not paths else None
+    overlap = training_overlap(recorded, benchmark) if recorded and spec and not paths else None
     if spec is None or paths:
         if benchmark not in EVALUATIONS:
             raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, {*EVALUATIONS, *specs})}")
@@ -148,11 +156,12 @@ def evaluate_flow(
 
 
 def table(scores: Scores) -> list[dict[str, Any]]:
-    """One line each for all, clean and contaminated items, then for the splits: score and interval in percent."""
+    """One line each for all items, those not found and found in training rows, then for the splits: score and interval
+    in percent."""
     named: dict[str, Score | None] = {
         "all": scores.all,
-        "clean": scores.clean,
-        "contaminated": scores.contaminated,
+        "not found": scores.not_found,
+        "found": scores.found,
         **(scores.splits if len(scores.splits) > 1 else {}),
     }
     return [

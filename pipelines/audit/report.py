@@ -27,6 +27,7 @@ from pipelines.steps.ingest import by_source
 from pipelines.steps.pack import PACK
 from pipelines.steps.products import CLEAN_IDS, HITS, THINKING
 from pipelines.steps.refine import REFINE
+from pipelines.steps.training_overlap import TRAINING_OVERLAP, read_trained_items
 
 EXAMPLES = 3
 """Dropped rows shown for each reason, and matches shown for each benchmark."""
@@ -221,16 +222,18 @@ def _thinking(run: RecordedRun) -> list[dict[str, Any]]:
 
 
 def _contamination(run: RecordedRun) -> dict[str, Any] | None:
-    """Per benchmark: the items that the corpus held, what each published rule says of the same hits, which sources they
-    came from, and the worst matches side by side."""
+    """Per benchmark: the items that the rows checked and the rows drawn hold, what each published rule says of the same
+    hits, which sources they came from, and the worst matches side by side."""
     step = run.step(CONTAMINATION.name)
     if step is None:
         return None
+    drawn = run.step(TRAINING_OVERLAP.name)
     worst = _worst_matches([file.path for file in step.files(HITS)])
     benchmarks = []
     for file in step.files(CLEAN_IDS):
         value = storage.read_json(file.path)
         name, items = value["benchmark"], value["items"]
+        trained = read_trained_items(drawn, name) if drawn else None
         shares = {length: list(share_of.values()) for length, share_of in value["overlap"].items()}
         template_only = [kinds for kinds in value["sources"].values() if set(kinds) == {"template"}]
         benchmarks.append(
@@ -239,6 +242,7 @@ def _contamination(run: RecordedRun) -> dict[str, Any] | None:
                 "items": items,
                 "contaminated": len(value["contaminated"]),
                 "remaining": len(value["remaining"]),
+                "drawn": len(trained["found"]) if trained else None,
                 "clean": {n: items - sum(share >= 0.2 for share in values) for n, values in shares.items()},
                 "dirty": {n: sum(share >= 0.8 for share in values) for n, values in shares.items()},
                 "rules": value["rules"],
@@ -298,5 +302,15 @@ def _side_by_side(hit: dict[str, Any]) -> dict[str, Any]:
 
 
 def _results(run: RecordedRun) -> list[dict[str, Any]]:
-    """The scores of checkpoints that were trained on this run."""
-    return read_scores(run)
+    """The scores of checkpoints that were trained on this run. Scores that were written before a key existed have its
+    former name, or null."""
+    return [
+        {
+            **line,
+            "not_found": line.get("not_found", line.get("clean")),
+            "found": line.get("found", line.get("contaminated")),
+            "difference": line.get("difference"),
+            "overlap": [{"power": None, "verdict": None, **test} for test in line.get("overlap") or ()],
+        }
+        for line in read_scores(run)
+    ]

@@ -5,11 +5,13 @@
                                   paraphrased: [ids], overlap: {"13": {id: share}, "20": {id: share}},
                                   rules: {rule: {items, rows}}, sources: {source: {class: rows}}}
 
-An item is contaminated if the rule finds it in a row that the step was given. `remaining` are those that rows it kept
-still hold: none, unless the recipe drops less than `test_leak`. `paraphrased` are those that rows say in other words,
-null where that was not looked for; they do not count as contaminated. `overlap` is HRM-Text's measure, the share of an
-item's tokens inside 13-grams and 20-grams of the corpus (`filters.contamination.coverage`), of the items that have any.
-`rules` counts the items and rows that each published rule flags; items that only all rows together flag have no row.
+An item is `contaminated` if the rule finds it in a row that the step was given, also in one that it drops, and `clean`
+if not. (What training reads is measured after sampling, see `pipelines.steps.training_overlap`.) `remaining` are those
+that rows it kept still hold: none, unless the recipe drops less than `test_leak`. `paraphrased` are those that rows say
+in other words, null where that was not looked for; they do not count as contaminated. `overlap` is HRM-Text's measure,
+the share of an item's tokens inside 13-grams and 20-grams of the corpus (`filters.contamination.coverage`), where it is
+not 0. `rules` counts the items and rows that each published rule flags; items that only all rows together flag have no
+row.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.storage import FileRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
 from pipelines.steps.products import CLEAN_IDS
+
+OVERLAP_LENGTHS = (13, 20)
+"""Tokens of the n-grams of HRM-Text's study, which `overlap` is about."""
 
 CONTEXT_CHARS = 80
 """Characters before and after the span that a hit quotes."""
@@ -134,7 +139,7 @@ def clean_ids(
     evaluated = ~index.arrays.trained.astype(np.bool_)
     shares = {
         length: covered_shares(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
-        for length in (13, 20)
+        for length in OVERLAP_LENGTHS
     }
     union = corpus_flags(index, grams)
     files = []

@@ -108,7 +108,7 @@ def _parts(
     scanned = context.map(functools.partial(_scan_shard, path), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
     grams = sum_gram_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
-    common = _common_grams(context, grams)
+    common = common_grams(context, grams)
     near: list[TableRef | None] = [None] * len(shards)
     if neighbours is not None:
         found = context.map(functools.partial(near_rows, path, neighbours), shards, "paraphrases")
@@ -129,7 +129,7 @@ def _scan_shard(path: str, shard: TableRef, target: Target) -> Part:
     )
 
 
-def _common_grams(context: StepContext, grams: pa.Table) -> TableRef:
+def common_grams(context: StepContext, grams: pa.Table) -> TableRef:
     """The 13-grams that more than COMMON_ROWS rows hold, sorted, in a file for the workers."""
     many = pc.and_(pc.equal(grams["length"], 13), pc.greater(grams["rows"], COMMON_ROWS))
     path = storage.join(context.work_folder, "common.arrow")

@@ -25,3 +25,6 @@ TOKEN_ROWS = "tokens"
 
 PACKS, VALIDATION_PACKS, ROW_FATES = "packs", "validation_packs", "row_fates"
 """Of `pack`: the packs of the epochs; those of rows held out; for each token row, how training uses it, or why not."""
+
+TRAINED_ITEMS = "trained_items"
+"""Of `training-overlap`: for each benchmark, which items the rows drawn for training hold."""

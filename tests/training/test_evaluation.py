@@ -13,7 +13,7 @@ from pipelines.records import ITEM
 from training import loop
 from training.configs import TrainConfig
 from training.evaluation.evaluation import Judgement, boxed
-from training.evaluation.scores import EVALUATIONS, CorpusOverlap, evaluate, score, wilson
+from training.evaluation.scores import EVALUATIONS, TrainingOverlap, evaluate, score, wilson
 from training.model import ModelConfig
 
 
@@ -129,15 +129,15 @@ def items() -> pa.Table:
 
 
 def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Table, tmp_path: Path) -> None:
-    clean = {f"sums/test/{n}" for n in range(30)}
+    found = {f"sums/test/{n}" for n in range(30, 100)}
     told: list[tuple[int, int]] = []
     path = tmp_path / "answers.jsonl"
-    held = CorpusOverlap(clean, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}})
+    held = TrainingOverlap(found, {"13": {f"sums/test/{n}": n / 100 for n in range(100)}}, "drawn_rows")
     scores = evaluate(str(trained), items, "generated", held, answers=str(path), on_progress=lambda *p: told.append(p))
     assert scores.all.score is not None and scores.all.score > 0.3
-    assert scores.clean is not None and scores.contaminated is not None
-    assert (scores.clean.n, scores.contaminated.n) == (30, 70)
-    assert scores.clean.correct + scores.contaminated.correct == scores.all.correct
+    assert scores.not_found is not None and scores.found is not None
+    assert (scores.not_found.n, scores.found.n) == (30, 70)
+    assert scores.not_found.correct + scores.found.correct == scores.all.correct
     assert sum(part.correct for part in scores.splits.values()) == scores.all.correct
     assert scores.splits.keys() == {"small", "large"}
     (test,) = scores.overlap
@@ -149,9 +149,9 @@ def test_a_trained_model_scores_and_the_parts_add_up(trained: Path, items: pa.Ta
     assert json.loads(json.dumps(scores.model_dump(mode="json")))["all"]["n"] == 100
 
 
-def test_without_a_contamination_check_there_is_no_clean_score(trained: Path, items: pa.Table) -> None:
+def test_without_a_contamination_check_there_is_no_score_of_items_found(trained: Path, items: pa.Table) -> None:
     scores = evaluate(str(trained), items, "generated", limit=5, device="cpu", precision="bf16")
-    assert scores.all.n == 5 and scores.clean is None and scores.contaminated is None
+    assert scores.all.n == 5 and scores.not_found is None and scores.found is None
 
 
 def test_mistakes_are_named(trained: Path, items: pa.Table, tmp_path: Path) -> None:

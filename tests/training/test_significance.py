@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -73,10 +75,56 @@ def test_without_an_effect_the_four_are_rarely_significant_together() -> None:
     assert np.mean(spoke) < 0.02
 
 
+def outcomes(n: int, dirty: int, between: int) -> Iterator[tuple[list[float], list[float]]]:
+    """Every outcome of n items, apart from the order within a group: scores and shares."""
+    clean = n - dirty - between
+    for a, b, c in itertools.product(range(clean + 1), range(between + 1), range(dirty + 1)):
+        right = [1.0] * a + [0.0] * (clean - a) + [1.0] * b + [0.0] * (between - b) + [1.0] * c + [0.0] * (dirty - c)
+        yield right, [0.0] * clean + [0.5] * between + [1.0] * dirty
+
+
+@pytest.mark.parametrize(("n", "dirty", "between"), [(14, 3, 2), (18, 6, 0), (16, 5, 3), (12, 2, 0), (10, 0, 4)])
+def test_undecidable_means_that_no_outcome_with_that_score_is_significant(n: int, dirty: int, between: int) -> None:
+    possible: dict[float, bool] = {}
+    verdicts: dict[float, set[bool]] = {}
+    for scores, shares in outcomes(n, dirty, between):
+        made = contrast(13, scores, shares)
+        assert made.significant == (made.verdict == "significant")
+        possible[sum(scores)] = possible.get(sum(scores), False) or made.significant
+        verdicts.setdefault(sum(scores), set()).add(made.verdict == "undecidable")
+    assert verdicts == {right: {not one} for right, one in possible.items()}
+
+
+def test_17_dirty_of_300_cannot_be_decided_at_a_usual_score() -> None:
+    """As in the tutorial: 283 items under 20 %, 17 from 80 % on, about a third of all right."""
+    shares = [0.0] * 283 + [1.0] * 17
+    made = contrast(20, [1.0] * 100 + [0.0] * 183 + [1.0] * 17, shares)  # the dirty ones are all right
+    assert (made.significant, made.best_case, made.verdict) == (False, False, "undecidable")
+    assert made.power is not None and made.power < 1e-6
+    few_right = contrast(20, [1.0] * 10 + [0.0] * 273 + [1.0] * 17, shares)
+    assert few_right.verdict == "significant" and few_right.power is not None and few_right.power > 0.99
+
+
+def test_the_power_is_the_share_of_significant_results_under_the_largest_effect() -> None:
+    rng = np.random.default_rng(3)
+    shares = [0.0] * 150 + [0.5] * 10 + [1.0] * 40
+    observed = [1.0] * 45 + [0.0] * 105 + [0.0] * 25 + [1.0] * 25
+    power = contrast(13, observed, shares).power
+    simulated = [
+        contrast(13, [*(rng.random(150) < 0.3).astype(float).tolist(), *[1.0] * 50], shares).significant
+        for _ in range(2000)
+    ]
+    assert power == pytest.approx(np.mean(simulated), abs=4 * math.sqrt(0.25 / 2000))
+    assert contrast(13, [0.5, 0.25, 1.0], [0.0, 0.0, 1.0]).power is None
+    assert contrast(13, [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]).power == 0.0
+
+
 def test_the_words_name_each_subset() -> None:
     made: Contrast = contrast(13, [1.0] * 30 + [0.0] * 30 + [1.0] * 30 + [0.0] * 10, [0.0] * 60 + [1.0] * 40)
     (line,) = overlap_lines([made])
-    assert line == (
+    assert line.startswith(
         "by 13-grams  clean 60 50.0% Z -1.58, not clean 40 75.0% Z +1.94, not dirty 60 50.0% Z -1.58, "
-        "dirty 40 75.0% Z +1.94: no significant effect"
+        "dirty 40 75.0% Z +1.94: no significant effect (power "
     )
+    (line,) = overlap_lines([contrast(20, [1.0] * 100 + [0.0] * 183 + [1.0] * 17, [0.0] * 283 + [1.0] * 17)])
+    assert line.endswith(": cannot be decided with so few (no result at this score would be significant)")

@@ -1,15 +1,19 @@
-"""Scores of a checkpoint on a benchmark: on all items, and separately on items found and not found in the corpus.
+"""Scores of a checkpoint on a benchmark: on all items, and separately on items found and not found in training rows.
 
-The score on clean items is the meaningful one, because the model was trained on the others. Each score has a 95 %
-interval: on 300 items, differences of several percentage points between two checkpoints are within chance. Whether
-contamination raises the score is tested in training/evaluation/significance.py.
+The score on items that were not found is the meaningful one, because the model was trained on the others. Each score
+has a 95 % interval: on 300 items, differences of several percentage points between two checkpoints are within chance.
+How much the two groups differ is in training/evaluation/difference.py. Whether contamination raises the score is tested
+in training/evaluation/significance.py.
+
+There are two partitions, and each has its own names. `found` and `not_found` are by the rule of the recipe.
+`clean`, `not clean`, `not dirty` and `dirty` are HRM-Text's, by the share of an item within n-grams.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +22,7 @@ from pipelines.errors import WinnowError, nearest
 from pipelines.ledger import storage
 from training.configs import Precision
 from training.evaluation import gsm8k
+from training.evaluation.difference import Difference, stratified_difference
 from training.evaluation.evaluation import Evaluation, Judgement
 from training.evaluation.generated import GENERATED
 from training.evaluation.significance import Contrast, contrast
@@ -30,15 +35,18 @@ EVALUATIONS: dict[str, Evaluation] = {
 """A benchmark's name -> how its items are asked and judged."""
 
 
-class CorpusOverlap(NamedTuple):
-    """Which items of a benchmark occur in the corpus, from the contamination step's `clean_ids/<benchmark>.json`.
+class TrainingOverlap(NamedTuple):
+    """Which items of a benchmark the training rows hold.
 
-    clean: ids of the items that were not found. overlap: n-gram length -> item id -> share of the item's tokens within
-    n-grams of the corpus; 0 for items that are missing.
+    found: ids of the items that the recipe's rule finds. overlap: n-gram length -> item id -> share of the item's
+    tokens within n-grams of the rows; 0 for items that are missing. measured_on: the rows that the packs hold
+    (`drawn_rows`), or, of a run without that measure, all that the contamination step was given (`checked_rows`), those
+    that it dropped included.
     """
 
-    clean: set[str]
+    found: set[str]
     overlap: Mapping[str, Mapping[str, float]]
+    measured_on: Literal["drawn_rows", "checked_rows"]
 
 
 class Score(BaseModel):
@@ -55,7 +63,12 @@ class Score(BaseModel):
 
 
 class Scores(BaseModel):
-    """A checkpoint's scores on a benchmark. `winnow evaluate --json` prints `model_dump(mode="json")`."""
+    """A checkpoint's scores on a benchmark. `winnow evaluate --json` prints `model_dump(mode="json")`.
+
+    not_found, found: of items that the rule does not find, or finds, in the rows of `measured_on`; null if that is not
+    known. difference: between these two. overlap: HRM-Text's test, by 13-grams and by 20-grams; empty if not known.
+    splits: all items, by the benchmark's splits. clean, contaminated: former names of `not_found` and `found`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,10 +77,14 @@ class Scores(BaseModel):
     step: int
     weights: str  # `ema` or `model`
     all: Score
-    clean: Score | None  # null if it is not known which items the corpus contains
+    not_found: Score | None
+    found: Score | None
+    clean: Score | None
     contaminated: Score | None
-    overlap: list[Contrast]  # HRM-Text's test, by 13-grams and by 20-grams; empty if `clean` is null
-    splits: dict[str, Score]  # all items, by the benchmark's splits
+    measured_on: Literal["drawn_rows", "checked_rows"] | None
+    difference: Difference | None
+    overlap: list[Contrast]
+    splits: dict[str, Score]
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
@@ -97,7 +114,7 @@ def evaluate(
     checkpoint: str,
     items: pa.Table,
     benchmark: str,
-    corpus_overlap: CorpusOverlap | None = None,
+    training_overlap: TrainingOverlap | None = None,
     limit: int | None = None,
     batch: int = 32,
     average: bool = True,
@@ -112,7 +129,7 @@ def evaluate(
 
     Args:
         items: a table of the ITEM schema.
-        corpus_overlap: which items the corpus contains.
+        training_overlap: which items the training rows hold.
         limit: ask only the first items.
         batch: largest number of questions answered together.
         average: evaluate the moving average of the weights, as published scores do, or else the last weights.
@@ -144,15 +161,24 @@ def evaluate(
         with storage.write_file(answers) as file:
             for row, question, text, (correct, valid) in zip(rows, questions, texts, judgements, strict=True):
                 line = {"id": row["id"], "asked": question, "said": text, "expected": row["answer"]}
-                if corpus_overlap is not None:
-                    line["clean"] = row["id"] in corpus_overlap.clean
+                if training_overlap is not None:
+                    found = row["id"] in training_overlap.found
+                    line |= {"found": found, "clean": not found}  # `clean` is the former name
                 line |= {"correct": correct, "valid": valid}
                 file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-    clean = None if corpus_overlap is None else [row["id"] in corpus_overlap.clean for row in rows]
+    parts: dict[str, Score | None] = {"not_found": None, "found": None}
+    difference = None
+    if training_overlap is not None:
+        is_found = [row["id"] in training_overlap.found for row in rows]
+        for name, group in (("not_found", False), ("found", True)):
+            parts[name] = score([j for j, one in zip(judgements, is_found, strict=True) if one is group])
+        # An id is <benchmark>/<file or family>/<number>.
+        subsets = [row["id"].rpartition("/")[0] for row in rows]
+        difference = stratified_difference([j.correct for j in judgements], is_found, subsets)
     values = [float(judgement.correct) for judgement in judgements]
     overlap = [
         contrast(int(length), values, [shares.get(row["id"], 0.0) for row in rows])
-        for length, shares in sorted(corpus_overlap.overlap.items() if corpus_overlap else ())
+        for length, shares in sorted(training_overlap.overlap.items() if training_overlap else ())
     ]
     splits: dict[str, list[Judgement]] = {}
     for row, judgement in zip(rows, judgements, strict=True):
@@ -163,8 +189,12 @@ def evaluate(
         step=generator.step,
         weights="ema" if average else "model",
         all=score(judgements),
-        clean=None if clean is None else score([j for j, c in zip(judgements, clean, strict=True) if c]),
-        contaminated=None if clean is None else score([j for j, c in zip(judgements, clean, strict=True) if not c]),
+        not_found=parts["not_found"],
+        found=parts["found"],
+        clean=parts["not_found"],
+        contaminated=parts["found"],
+        measured_on=training_overlap.measured_on if training_overlap else None,
+        difference=difference,
         overlap=overlap,
         splits={name: score(part) for name, part in sorted(splits.items())},
     )

@@ -84,7 +84,7 @@ def test_build_answers_with_one_json_object_that_adds_up(built: tuple[Path, dict
         assert (step["rows_in"] is None) == (step["rows_kept"] is None)
         assert step["shards"] in step["files"].values()
     without_rows = {step["name"] for step in answer["steps"] if step["rows_kept"] is None}
-    assert without_rows == {"benchmark-index", "tokenizer", "pack"}
+    assert without_rows == {"benchmark-index", "tokenizer", "pack", "training-overlap"}
     assert all(Path(path).is_file() for path in [*answer["corpus"], *answer["tokens"], answer["report"]])
 
 

@@ -1,4 +1,4 @@
-"""The run that made the packs of a checkpoint is found, and with it what its corpus contained of a benchmark."""
+"""The run that made the packs of a checkpoint is found, and with it what its training rows hold of a benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.prefect.evaluate import checked_against, corpus_overlap, evaluate_checkpoint, table
+from flows.prefect.evaluate import checked_against, evaluate_checkpoint, table, training_overlap
 from flows.prefect.train import configure
 from pipelines.curate import curate
 from pipelines.errors import WinnowError
@@ -27,7 +27,7 @@ sources:
   - {name: generated_web, adapter: generated_web, rows: 800}
 exact_duplicates: false
 near_duplicates: false
-contamination: {benchmarks: [{name: generated, rows: 40}]}
+contamination: {drop: [], benchmarks: [{name: generated, rows: 40}]}
 tokenizer: {vocab_size: 512}
 sampling: {epochs: 1, context: 129}
 """
@@ -55,20 +55,23 @@ def test_the_run_is_found_by_its_packs(built) -> None:
     assert checked_against(run)["generated"].rows == 40
 
 
-def test_scores_are_split_by_what_the_corpus_contained(built, tmp_path: Path) -> None:
+def test_scores_are_split_by_what_the_training_rows_hold(built, tmp_path: Path) -> None:
     root, out, run = built
-    overlap = corpus_overlap(run, "generated")
-    assert overlap is not None
-    clean = overlap.clean
-    assert 0 < len(clean) < 40  # some of the items are leaked into the rows
+    overlap = training_overlap(run, "generated")
+    assert overlap is not None and overlap.measured_on == "drawn_rows"
+    found = overlap.found
+    assert 0 < len(found) < 40  # the recipe leaves items that leaked in the rows
     answers = tmp_path / "answers.jsonl"
     scores = evaluate_checkpoint(out, "generated", root, answers=str(answers))
-    assert scores.all.n == 40
-    assert scores.clean is not None and scores.contaminated is not None
-    assert scores.clean.n == len(clean) and scores.clean.n + scores.contaminated.n == 40
+    assert scores.all.n == 40 and scores.measured_on == "drawn_rows"
+    assert scores.not_found is not None and scores.found is not None
+    assert scores.found.n == len(found) and scores.not_found.n + scores.found.n == 40
+    assert (scores.clean, scores.contaminated) == (scores.not_found, scores.found)  # the former names
+    assert scores.difference is not None and scores.difference.found <= len(found)
     lines = [json.loads(line) for line in answers.read_text().splitlines()]
-    assert {line["id"] for line in lines if line["clean"]} == clean
-    assert [row["items"] for row in table(scores)][:3] == ["all", "clean", "contaminated"]
+    assert {line["id"] for line in lines if line["found"]} == found
+    assert all(line["clean"] is not line["found"] for line in lines)
+    assert [row["items"] for row in table(scores)][:3] == ["all", "not found", "found"]
     # The paper's four subsets are made of the same shares that the build wrote.
     assert [test.ngram for test in scores.overlap] == [13, 20]
     for test in scores.overlap:
@@ -78,10 +81,19 @@ def test_scores_are_split_by_what_the_corpus_contained(built, tmp_path: Path) ->
         assert test.clean.n + test.not_clean.n == test.dirty.n + test.not_dirty.n == 40
 
 
+def test_a_run_without_the_measure_has_what_the_contamination_step_found(built) -> None:
+    _, _, run = built
+    older = run._replace(steps=tuple(step for step in run.steps if step.step != "training-overlap"))
+    overlap = training_overlap(older, "generated")
+    assert overlap is not None and overlap.measured_on == "checked_rows"
+
+
 def test_without_its_run_a_checkpoint_is_scored_on_all_items(built, tmp_path: Path) -> None:
     _, out, _ = built
     scores = evaluate_checkpoint(out, "generated", str(tmp_path), limit=12)
-    assert scores.all.n == 12 and scores.clean is None and scores.overlap == []
+    assert (
+        scores.all.n == 12 and scores.not_found is scores.found is scores.measured_on is None and scores.overlap == []
+    )
 
 
 def test_mistakes_are_named(built) -> None:
@@ -96,4 +108,4 @@ def test_gsm8k_from_its_file(built, shared_data: Path) -> None:
     root, out, _ = built
     file = str(shared_data / "benchmarks/gsm8k_test.jsonl")
     scores = evaluate_checkpoint(out, "gsm8k", root, paths=(file,), limit=3)
-    assert scores.all.n == 3 and scores.clean is None
+    assert scores.all.n == 3 and scores.not_found is None
