@@ -17,6 +17,7 @@ from filters.length import Length
 from filters.loop import Loop
 from filters.placeholder import Placeholder
 from filters.refusal import Refusal
+from filters.repair import Repair
 from filters.script import WrongScript
 from filters.stage import Stage
 from filters.thinking.strip import StripThinking, Thinking
@@ -24,6 +25,7 @@ from filters.truncated import Truncated
 from filters.urls import Urls
 
 STAGES: dict[str, type[Stage]] = {
+    "repair": Repair,
     "thinking": Thinking,
     "strip_thinking": StripThinking,
     "placeholder": Placeholder,
@@ -46,7 +48,8 @@ STAGES: dict[str, type[Stage]] = {
 `filters.contamination` is no such stage: a recipe has a section of its own for it."""
 
 AnyStage = Annotated[
-    Thinking
+    Repair
+    | Thinking
     | StripThinking
     | Placeholder
     | Length

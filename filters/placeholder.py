@@ -6,16 +6,16 @@ questions. A placeholder must be the whole response.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
-from dedup.kernel import buffers, kernel
 from filters.stage import Filter
-from filters.text import is_space
 from filters.verdict import Check, first_failure
 
 MAX_PLACEHOLDER_BYTES = 64  # the patterns match nothing longer; longer texts are not tried
@@ -27,6 +27,10 @@ PLACEHOLDER = (
     r"(?:<|\[|\{+)(?:no ?input|no ?output|(?:your |insert |the )?"
     r"(?:answer|response|output|text|solution|completion|empty|blank|placeholder)(?: here)?)(?:>|\]|\}+))\W*\z"
 )
+# A text of nothing but white space, control characters, characters that are invisible by the Unicode property
+# Default_Ignorable_Code_Point (zero-width, directional, fillers, tags, selectors), annotation marks, marks without a
+# letter to stand on, the Braille blank and the null notehead.
+BLANK = r"\A[\s\p{Cc}\p{DI}\p{M}\x{FFF9}-\x{FFFB}\x{2800}\x{1D159}]*\z"
 # A text of nothing but dashes, dots and the like.
 FILLER = r"\A[\s.\-_–—…*#|]+\z"
 
@@ -34,13 +38,15 @@ FILLER = r"\A[\s.\-_–—…*#|]+\z"
 class Placeholder(Filter):
     """Drop records with an empty field, and those whose response is a placeholder."""
 
+    VERSION: ClassVar = 2
+
     kind: Literal["placeholder"] = "placeholder"
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `empty_instruction`, `empty_response`, `placeholder`. The value is the field's length in bytes."""
         instruction, response = as_array(records["instruction"]), as_array(records["response"])
         sizes = [np.asarray(pc.binary_length(field)) for field in (instruction, response)]
-        blank = [_blank(*buffers(field)) for field in (instruction, response)]
+        blank = [_blank(field) for field in (instruction, response)]
         short = np.flatnonzero((sizes[1] <= MAX_PLACEHOLDER_BYTES) & ~blank[1])
         candidates = response.take(pa.array(short))
         placeholder = np.zeros(len(response), np.bool_)
@@ -61,14 +67,7 @@ def _filler(texts: pa.StringArray) -> pa.BooleanArray:
     )
 
 
-@kernel
-def _blank(data, offsets):  # type: ignore[no-untyped-def]
-    """Which texts are empty or white space: bool [rows]."""
-    rows = len(offsets) - 1
-    result = np.ones(rows, np.bool_)
-    for row in range(rows):
-        for at in range(offsets[row], offsets[row + 1]):
-            if not is_space(data[at]):
-                result[row] = False
-                break
-    return result
+def _blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which texts show nothing to a reader: bool [rows]."""
+    blank: npt.NDArray[np.bool_] = pl.Series(texts).str.contains(BLANK).to_numpy()
+    return blank

@@ -17,6 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from dedup.columns import as_array
+from dedup.exact import digest128
+
 VERDICT = pa.struct([("reason", pa.string()), ("value", pa.float64()), ("threshold", pa.float64())])
 """A filter's answer for one record: null keeps it; otherwise the reason, the measured value and the limit it broke."""
 
@@ -93,6 +96,24 @@ class Transform(Stage):
     def rewrite(self, records: pa.Table) -> pa.Table:
         """Return the same rows in the same order, with columns replaced or appended."""
         raise TypeError(f"{type(self).__name__} does not implement rewrite")
+
+
+def with_texts(records: pa.Table, texts: Mapping[str, pa.StringArray]) -> pa.Table:
+    """`records` with other `texts` [rows] in the columns of these names, and the digest of them where there is one."""
+    changed = {name: column for name, column in texts.items() if not column.equals(as_array(records[name]))}
+    for name, column in changed.items():
+        records = with_column(records, records.schema.field(name), column)
+    if changed and "digest" in records.column_names:
+        contents = (as_array(records[name]) for name in ("condition", "instruction", "response"))
+        records = with_column(records, records.schema.field("digest"), digest128(*contents))
+    return records
+
+
+def with_column(records: pa.Table, field: pa.Field, column: pa.Array) -> pa.Table:
+    """`records` with the column of that name replaced, or appended."""
+    if field.name not in records.column_names:
+        return records.append_column(field, column)
+    return records.set_column(records.column_names.index(field.name), field, column)
 
 
 class Outcome(NamedTuple):

@@ -6,6 +6,7 @@ A word is a run of bytes between ASCII white space. A character is a Unicode cod
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ from dedup.kernel import kernel
 
 On = Literal["instruction", "response", "both"]
 """The text that a filter judges. `both` is the record as one document: instruction, line feed, response."""
+
+TextField = Literal["instruction", "response"]
+"""A column of text."""
 
 # The joined documents of the last table, and that table.
 _documents: tuple[weakref.ref[pa.Table], pa.StringArray] | None = None
@@ -42,6 +46,18 @@ def _forget(table: weakref.ref[pa.Table]) -> None:
     global _documents
     if _documents is not None and _documents[0] is table:
         _documents = None
+
+
+def fields(on: On) -> tuple[TextField, ...]:
+    """The columns that `on` selects."""
+    return ("instruction", "response") if on == "both" else (on,)
+
+
+def with_rows(texts: pa.StringArray, rows: npt.NDArray[np.int64], replacements: Iterable[str]) -> pa.StringArray:
+    """`texts` [rows] with the texts of `rows` (ascending) replaced."""
+    mask = np.zeros(len(texts), np.bool_)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array(replacements, pa.string())) if len(rows) else texts
 
 
 def rows_with(texts: pa.StringArray, literal: str) -> npt.NDArray[np.int64]:
