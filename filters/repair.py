@@ -45,9 +45,10 @@ _DECODING = ftfy.TextFixerConfig(
 )
 _DECODING_SPACES = _DECODING._replace(restore_byte_a0=True)
 
-ABOUT_ENCODINGS = (
-    "mojibake utf-8 utf8 utf_8 latin-1 latin1 iso-8859 iso8859 windows-125 cp125 encoding charset unicode garbled"
-).split() + ["character set"]
+ABOUT_ENCODINGS = [
+    "mojibake", "utf-8", "utf8", "utf_8", "latin-1", "latin1", "iso-8859", "iso8859", "windows-125", "cp125",
+    "encoding", "charset", "character set", "unicode", "garbled",
+]  # fmt: skip
 """A text that names encodings may show mojibake on purpose."""
 
 _TOKEN = re.compile(r"[!-~]{0,3}[^\x00-\x7F][^ \t\r\n]*")
@@ -83,7 +84,7 @@ class Repair(Transform):
 
     def rewrite(self, records: pa.Table) -> pa.Table:
         """Rewrite `instruction` and `response`, and `digest` where there is one."""
-        changed = {}
+        changed: dict[str, pa.StringArray] = {}
         for field in fields(self.on):
             texts = as_array(records[field])
             rows = not_about_encodings(records, suspects(texts))
@@ -122,11 +123,12 @@ def mojibake_chars(records: pa.Table, texts: pa.StringArray, rows: npt.NDArray[n
 
 
 def not_about_encodings(records: pa.Table, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Those of `rows` in which neither field is about encodings."""
+    """Those of `rows` in which neither field is about encodings. An instruction of one word says too little."""
     about = np.zeros(len(rows), np.bool_)
     for field in fields("both"):
         texts = pl.Series(as_array(records[field]).take(pa.array(rows)), dtype=pl.String)
-        about |= texts.str.contains_any(ABOUT_ENCODINGS, ascii_case_insensitive=True).to_numpy()
+        named = texts.str.contains_any(ABOUT_ENCODINGS, ascii_case_insensitive=True)
+        about |= (named & texts.str.contains(r"\S\s+\S")).to_numpy()
     return rows[~about]
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from dedup.utf8 import decode
+from filters.prose import LANGUAGES_OF_SCRIPT, language_requests, prose
 from filters.stage import Filter
-from filters.text import On, is_letter, text
+from filters.text import On, fields, is_letter
 from filters.verdict import Check, first_failure
 
 Script = Literal[
@@ -124,12 +126,16 @@ _LATIN = SCRIPTS.index("latin")
 
 
 class WrongScript(Filter):
-    """Drop texts with too many letters of other scripts.
+    """Drop records with too many letters of other scripts in a field.
 
-    scripts: the wanted ones. max_unwanted_letter_ratio: the largest share of letters in others, 0 to 1; the default
-    keeps an English text that quotes a few foreign words, or teaches them.
+    on: the fields that are judged, each on its own. scripts: the wanted ones. max_unwanted_letter_ratio: the largest
+    share of letters in others, 0 to 1; the default keeps an English text that quotes a few foreign words.
+
+    Letters in code, formulas and addresses do not count, and a single foreign letter is a symbol. A record whose
+    instruction is written in a wanted script and asks for another language or about a foreign word is kept.
     """
 
+    VERSION: ClassVar = 2
     RENAMED_KEYS: ClassVar = {"max_share": "max_unwanted_letter_ratio"}
 
     kind: Literal["script"] = "script"
@@ -138,12 +144,29 @@ class WrongScript(Filter):
     max_unwanted_letter_ratio: float = 0.3
 
     def judge(self, records: pa.Table) -> pa.StructArray:
-        """Reason: `wrong_script`. The value is the share of letters in unwanted scripts."""
-        counts = measure(text(records, self.on))
-        wanted = counts[[SCRIPTS.index(script) for script in self.scripts]].sum(axis=0)
-        total = counts.sum(axis=0)
-        ratio, limit = (total - wanted) / np.maximum(total, 1), self.max_unwanted_letter_ratio
+        """Reason: `wrong_script`. The value is the share of letters in unwanted scripts, the larger of the fields'."""
+        names, limit = fields(self.on), self.max_unwanted_letter_ratio
+        ratios = np.stack([self._unwanted(as_array(records[name])) for name in names])
+        rows = np.flatnonzero((ratios > limit).any(axis=0))
+        if len(rows):  # judged once more, without what is no prose and what was asked for
+            few = records.select(["instruction", "response"]).take(pa.array(rows))
+            requests = language_requests(as_array(few["instruction"]), self._languages())
+            for place, name in enumerate(names):
+                excused = requests.other & ~requests.answer_wanted if name == "response" else requests.other
+                ratios[place, rows] = np.where(excused, 0, self._unwanted(prose(as_array(few[name]))))
+        ratio = ratios.max(axis=0)
         return first_failure([Check("wrong_script", ratio > limit, ratio, limit)])
+
+    def _languages(self) -> tuple[str, ...]:
+        return tuple(code for script in self.scripts for code in LANGUAGES_OF_SCRIPT.get(script, ()))
+
+    def _unwanted(self, texts: pa.StringArray) -> npt.NDArray[np.float64]:
+        """The share of letters in unwanted scripts, float64 [rows]."""
+        counts = measure(texts)
+        total = counts.sum(axis=0)
+        unwanted = total - counts[[SCRIPTS.index(script) for script in self.scripts]].sum(axis=0)
+        ratio: npt.NDArray[np.float64] = np.where(unwanted > 1, unwanted / np.maximum(total, 1), 0.0)
+        return ratio
 
 
 def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
