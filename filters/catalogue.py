@@ -15,10 +15,12 @@ from filters.gopher_repetition import GopherRepetition
 from filters.language import Language
 from filters.length import Length
 from filters.loop import Loop
+from filters.pii import MaskPii, Pii
 from filters.placeholder import Placeholder
 from filters.refusal import Refusal
 from filters.repair import Repair
 from filters.script import WrongScript
+from filters.signature import StripSignature
 from filters.stage import Stage
 from filters.thinking.strip import StripThinking, Thinking
 from filters.truncated import Truncated
@@ -28,6 +30,9 @@ STAGES: dict[str, type[Stage]] = {
     "repair": Repair,
     "thinking": Thinking,
     "strip_thinking": StripThinking,
+    "strip_signature": StripSignature,
+    "mask_pii": MaskPii,
+    "pii": Pii,
     "placeholder": Placeholder,
     "length": Length,
     "control": Control,
@@ -51,6 +56,9 @@ AnyStage = Annotated[
     Repair
     | Thinking
     | StripThinking
+    | StripSignature
+    | MaskPii
+    | Pii
     | Placeholder
     | Length
     | Control

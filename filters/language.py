@@ -47,7 +47,8 @@ _MIN_PROSE_RATIO = 0.5  # of the characters that are read; with less prose, word
 
 
 # A line of one to three words among others is a name or a heading, the same in all languages.
-_SHORT_LINE = r"(?m)^[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*\n|\n[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*\z"
+_FEW_WORDS = r"[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*"
+_SHORT_LINE = rf"(?m)^{_FEW_WORDS}\n|\n{_FEW_WORDS}\z"
 _VARIABLES = r"(?:^| )(?:[B-DF-HJ-NP-Zb-df-hj-np-z] )+"
 
 

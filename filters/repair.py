@@ -14,7 +14,9 @@ texts in which a kernel finds a suspect pair of characters. Texts about encoding
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 import ftfy
@@ -51,9 +53,10 @@ ABOUT_ENCODINGS = [
 ]  # fmt: skip
 """A text that names encodings may show mojibake on purpose."""
 
-_TOKEN = re.compile(r"[!-~]{0,3}[^\x00-\x7F][^ \t\r\n]*")
+_TOKEN = re.compile(r"[^\x00-\x7F][^ \t\r\n]*")
 """What ftfy reads at a time: from a little before a character outside ASCII to the next space. It decodes a text as a
 whole or not at all, so a token is independent of damage elsewhere."""
+_BEFORE = 2  # characters before it that are read too
 
 # TeX commands by the control character that their first two characters were read as.
 _ESCAPED_COMMANDS = {
@@ -95,13 +98,27 @@ class Repair(Transform):
 def repair(text: str) -> str:
     """The text without the damage that this module describes."""
     text = text.removeprefix("\ufeff")
-    text = _ESCAPED.sub(lambda match: "\\" + _LETTERS[match[0]], text)
-    return text if text.isascii() else _TOKEN.sub(_decode, text)
+    if any(control in text for control in _ESCAPED_COMMANDS):
+        text = _ESCAPED.sub(lambda match: "\\" + _LETTERS[match[0]], text)
+    return "".join(_decode(token) for token in _tokens(text))
 
 
-def _decode(match: re.Match[str]) -> str:
-    """A token without mojibake."""
-    token = match[0]
+def _tokens(text: str) -> Iterator[str]:
+    """Pieces of `text`: those that ftfy reads, and the ASCII between them."""
+    at = 0
+    for match in _TOKEN.finditer(text):
+        start = max(at, match.start() - _BEFORE)
+        yield text[at:start]
+        yield text[start : match.end()]
+        at = match.end()
+    yield text[at:]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _decode(token: str) -> str:
+    """The token without mojibake. Words recur, so results are kept."""
+    if token.isascii():
+        return token
     decoded = ftfy.fix_encoding(token, _DECODING)
     return token if decoded == token else ftfy.fix_encoding(token, _DECODING_SPACES)
 
@@ -115,10 +132,10 @@ def mojibake_chars(records: pa.Table, texts: pa.StringArray, rows: npt.NDArray[n
     result = np.zeros(len(texts), np.int64)
     rows = not_about_encodings(records, rows)
     for row, text in zip(rows, texts.take(pa.array(rows)).to_pylist(), strict=True):
-        for match in _TOKEN.finditer(text):
-            decoded = _decode(match)
-            if decoded != match[0]:
-                result[row] += max(len(match[0]) - len(decoded), 1)
+        for token in _tokens(text):
+            decoded = _decode(token)
+            if decoded != token:
+                result[row] += max(len(token) - len(decoded), 1)
     return result
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from dedup.columns import as_array
@@ -100,12 +101,15 @@ class Transform(Stage):
 
 def with_texts(records: pa.Table, texts: Mapping[str, pa.StringArray]) -> pa.Table:
     """`records` with other `texts` [rows] in the columns of these names, and the digest of them where there is one."""
-    changed = {name: column for name, column in texts.items() if not column.equals(as_array(records[name]))}
-    for name, column in changed.items():
+    changed = np.zeros(records.num_rows, np.bool_)
+    for name, column in texts.items():
+        changed |= np.asarray(pc.not_equal(as_array(records[name]), column))
         records = with_column(records, records.schema.field(name), column)
-    if changed and "digest" in records.column_names:
-        contents = (as_array(records[name]) for name in ("condition", "instruction", "response"))
-        records = with_column(records, records.schema.field("digest"), digest128(*contents))
+    if changed.any() and "digest" in records.column_names:
+        mask = pa.array(changed)
+        contents = (as_array(records[name]).filter(mask) for name in ("condition", "instruction", "response"))
+        digest = pc.replace_with_mask(as_array(records["digest"]), mask, digest128(*contents))
+        records = with_column(records, records.schema.field("digest"), digest)
     return records
 
 
