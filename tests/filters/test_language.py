@@ -62,7 +62,7 @@ def test_the_shortcut_for_plain_english_changes_no_verdict(shared_data: Path, mo
         }
     )
     quick = Language().judge(records).to_pylist()
-    monkeypatch.setattr(filters.language, "_ENGLISH_WORD_RATIO", 2.0)
+    monkeypatch.setattr(filters.language, "_ENGLISH", 2.0)
     assert Language().judge(records).to_pylist() == quick
     assert any(quick) and not all(quick)
 

@@ -22,15 +22,22 @@ from pipelines.recipe import load
 ROOT = Path(__file__).parents[2]
 
 HASHED: dict[str, dict[str, Any]] = {
+    "repair": {"on": "both"},
     "thinking": {"drop": "unfinished"},
     "strip_thinking": {"mode": "strip"},
-    "placeholder": {},
+    "strip_signature": {},
+    "mask_pii": {"on": "both", "kinds": ["email", "phone", "ip", "card", "iban"], "keep_examples": True},
+    "pii": {"on": "both", "kinds": ["email", "phone", "ip", "card", "iban"], "keep_examples": True},
+    "placeholder": {"version": 2},
     "length": {"on": "both", "min_chars": 0, "max_chars": 32768},
-    "control": {"on": "both", "max_control": 0, "max_replacement": 0, "max_private": 0, "max_invisible": 0.05},
-    "script": {"on": "both", "scripts": ["latin", "greek"], "max_share": 0.3},
+    "control": {
+        "on": "both", "max_control": 0, "max_replacement": 0, "max_private": 0, "max_mojibake_chars": 0,
+        "max_hidden_chars": 0, "max_invisible": 0.05, "version": 2,
+    },
+    "script": {"on": "both", "scripts": ["latin", "greek"], "max_share": 0.3, "version": 2},
     "language": {
         "on": "both", "languages": ["en"], "min_confidence": 0.65, "min_chars": 40, "prefix_chars": 200,
-        "model": "878066447208b1a15ffa5afe44276b0f",
+        "model": "878066447208b1a15ffa5afe44276b0f", "version": 2,
     },
     "refusal": {"on": "response", "prefix_chars": 240},
     "truncated": {"on": "response", "min_words": 5},

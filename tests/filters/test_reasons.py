@@ -24,6 +24,7 @@ GOOD = [
     ("Sum of 1 to 4 as LaTeX", r"\begin{align} 1+2+3+4 &= 10 \end{align}"),
 ]
 
+FILTERS = {kind: stage for kind, stage in STAGES.items() if issubclass(stage, Filter)}
 WORDS = "the people of the town have been to see that old bridge and walk with their children along a river every day"
 PROSE = " ".join([WORDS, "where boats pass slowly under willows while herons wait for fish near stones", WORDS[::-1]])
 
@@ -50,7 +51,13 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("control", {}, "control_characters", "Say it.", "a\x85b"),
     ("control", {}, "replacement_characters", "Say it.", "caf\ufffd"),
     ("control", {}, "private_characters", "Say it.", "an arrow \uf0e0 here"),
+    ("control", {}, "mojibake", "Say it.", "He said itâ€™s the cafÃ© on the left."),
     ("control", {}, "invisible_characters", "a", "\u200bb\u200bc"),
+    ("pii", {}, "email", "Say it.", "Write to ann.lee@gmail.com for more."),
+    ("pii", {}, "phone", "Say it.", "Call +44 20 7946 0958 for more."),
+    ("pii", {}, "ip", "Say it.", "It came from 93.184.216.34 at night."),
+    ("pii", {}, "card", "Say it.", "The number is 5500 0055 5555 5559, valid until May."),
+    ("pii", {}, "iban", "Say it.", "Pay to NL91 ABNA 0417 1643 00, please."),
     ("script", {}, "wrong_script", "Вопрос: сколько будет два плюс два?", "Четыре"),
     ("script", {"scripts": ("han",)}, "wrong_script", "What is it?", "A question."),
     ("language", {}, "other_language", "Quelle est la capitale de la France et pourquoi ?", "Paris, depuis longtemps."),
@@ -97,7 +104,7 @@ def test_a_record_is_dropped_for_its_reason(
     assert judge(STAGES[kind].model_validate(parameters), instruction, response) == reason
 
 
-@pytest.mark.parametrize("kind", [kind for kind in STAGES if kind not in ("gopher_quality", "strip_thinking")])
+@pytest.mark.parametrize("kind", [kind for kind in FILTERS if kind != "gopher_quality"])
 @pytest.mark.parametrize(("instruction", "response"), GOOD)
 def test_good_short_instruction_data_is_kept_by_default(kind: str, instruction: str, response: str) -> None:
     assert judge(STAGES[kind](), instruction, response) is None
@@ -174,9 +181,7 @@ def test_a_verdict_depends_on_the_record_alone(rows: list[tuple[str, str]], cut:
             "response": pa.array([b for _, b in rows], pa.string()),
         }
     )
-    for kind, stage in STAGES.items():
-        if kind == "strip_thinking":
-            continue
+    for kind, stage in FILTERS.items():
         whole = stage().judge(table).to_pylist()  # type: ignore[attr-defined]
         parts = [stage().judge(part).to_pylist() for part in (table.slice(0, cut), table.slice(cut))]  # type: ignore[attr-defined]
         assert whole == parts[0] + parts[1], kind
