@@ -46,8 +46,8 @@ class IndexArrays(NamedTuple):
 
     The names are the columns of the index file (`index_to_table`): renaming one changes the format.
 
-    Tokens. tokens: uint64 [T], hashes; weight: float32 [T], bits; number: uint8 [T], 1 for digits, operators, number
-    words and negations; start: int32 [T], the token's first byte in its part's text; part: int32 [T].
+    Tokens. tokens: uint64 [T], hashes; weight: float32 [T], bits; number: uint8 [T], as `decisive_tokens`
+    returns it; start: int32 [T], the token's first byte in its part's text; part: int32 [T].
 
     Parts. part_start: int64 [P + 1], tokens; kind: uint8 [P]; ask: int32 [P], the part's token where its last sentence
     begins; text: uint8, text_start: int64 [P + 1], the normalised texts, to confirm matches byte by byte.

@@ -50,12 +50,18 @@ from filters.contamination.layout import (
     SWAPPED,
     TOKENS,
 )
-from filters.contamination.weights import decisive_words
+from filters.contamination.weights import DECISIVE, ask_words, decisive_words
 
 MAX_SKIPS, UNSKIPPED_TOKENS = 4, 10
 """Llama 2's skip-grams: up to four tokens of a match may differ, none of them among its first ten nor its last."""
 NOT_ALIGNED_BITS = 99.0
 """`swapped` where runs are scattered over the text in another order: more than any word weighs."""
+
+MAX_ASK_SWAPPED_BITS = 2.5
+"""A replaced word of this weight in the last sentence, one in six questions or rarer, makes another question ("live in"
+for "be from")."""
+MAX_WEIGHT_OF_MANY = 12.0
+"""Bits of the heaviest word among some thousand questions. Among fewer, the limit falls in proportion."""
 
 # Bits of a token's mark: in a run of any length; in one of two or more (or all of a part of one); in runs of 8, 11
 # (with skips), 13 and 20 or more. A single common word in a row of text is no evidence, hence the first two.
@@ -75,18 +81,75 @@ class PairMeasures(NamedTuple):
 
 def measure_pairs(texts: Texts, arrays: IndexArrays, pairs: _I64, aligned: _I64, runs: _I64) -> PairMeasures:
     """Measure pairs int64 [n, 6] by their aligned runs int64 [m, 3] and the runs as found int64 [r, 5]."""
-    return PairMeasures(*_measure(pairs, aligned, runs, texts.stream, *texts.fields, decisive_words(), arrays))
+    ask_limit = MAX_ASK_SWAPPED_BITS * min(1.0, float(arrays.weight.max(initial=0)) / MAX_WEIGHT_OF_MANY)
+    words = decisive_words(), ask_words()
+    return PairMeasures(*_measure(pairs, aligned, runs, texts.stream, *texts.fields, *words, ask_limit, arrays))
+
+
+_OTHER, _DIGIT, _SYMBOL, _OPERATOR = range(4)
 
 
 @kernel
-def _is_digit(stream, left, right, row, t):  # type: ignore[no-untyped-def]
-    """Whether token t of the stream begins with a digit."""
+def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether token t of the stream begins with a digit, or is one letter, or a character that is neither.
+
+    "a", "i", "s" and "t" are mostly words and ends of words, and do not count as letters.
+    """
     k = t - stream.offsets[row]
     if k < stream.split[row]:
-        c = left.data[left.row_start[row] + left.start[left.offsets[row] + k]]
+        n = left.offsets[row] + k
+        c, length = left.data[left.row_start[row] + left.start[n]], left.end[n] - left.start[n]
     else:
-        c = right.data[right.row_start[row] + right.start[right.offsets[row] + k - stream.split[row]]]
-    return c >= 48 and c <= 57
+        n = right.offsets[row] + k - stream.split[row]
+        c, length = right.data[right.row_start[row] + right.start[n]], right.end[n] - right.start[n]
+    if c >= 48 and c <= 57:
+        return _DIGIT
+    if length > 1 or c >= 128:
+        return _OTHER
+    lower = c | 32
+    if lower >= 97 and lower <= 122:
+        return _OTHER if lower in (97, 105, 115, 116) else _SYMBOL
+    return _OPERATOR
+
+
+@kernel
+def _one_space(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether at most one byte, a space, stands between tokens t and t + 1 of the stream, in one field."""
+    k = t - stream.offsets[row]
+    if k + 1 == stream.split[row]:
+        return False
+    if k < stream.split[row]:
+        n, at, data = left.offsets[row] + k, left.row_start[row], left.data
+        low, high = left.end[n], left.start[n + 1]
+    else:
+        n, at, data = right.offsets[row] + k - stream.split[row], right.row_start[row], right.data
+        low, high = right.end[n], right.start[n + 1]
+    return high <= low or (high == low + 1 and data[at + low] == 32)
+
+
+@kernel
+def _continues(stream, left, right, row, start, end, row_start, row_end, number, origin, size):  # type: ignore[no-untyped-def]
+    """Whether a formula goes on beyond the span where the part's ends ("x^2" in "x^2 - 6x", "2 + 3" in "9 * 2 + 3")."""
+    if (
+        end + 1 < row_end
+        and number[origin + size - 1]
+        and _kind(stream, left, right, row, end) == _OPERATOR
+        and _one_space(stream, left, right, row, end - 1)
+        and _one_space(stream, left, right, row, end)
+    ):
+        kind = _kind(stream, left, right, row, end + 1)
+        if kind in (_DIGIT, _SYMBOL):
+            return True
+    if (
+        start - 1 > row_start
+        and number[origin]
+        and _kind(stream, left, right, row, start - 1) == _OPERATOR
+        and _one_space(stream, left, right, row, start - 1)
+        and _one_space(stream, left, right, row, start - 2)
+    ):
+        kind = _kind(stream, left, right, row, start - 2)
+        return kind in (_DIGIT, _SYMBOL)
+    return False
 
 
 # The kernels below take arrays and numbers of one pair, not the tuples `stream` and `ix`. Passing a tuple of arrays to
@@ -158,9 +221,12 @@ def _mark_aligned(aligned, first, stop, origin, size, mark):  # type: ignore[no-
 
 @kernel
 def _swapped(  # type: ignore[no-untyped-def]
-    aligned, first, stop, start, end, is_whole, row_start, row_end, weight, origin, size
+    aligned, first, stop, start, end, is_whole, row_start, row_end, weight, origin, size, since
 ):
-    """The most bits of a word of the part that other words of the text replace. is_whole: one run holds all of it."""
+    """The most bits of a word of the part, from its token `since` on, that other words of the text replace.
+
+    is_whole: one run holds all of it.
+    """
     swapped = 0.0
     # Between two neighbouring runs of the span: index tokens left out where text tokens were put in.
     for r in range(first, stop - 1):
@@ -173,7 +239,8 @@ def _swapped(  # type: ignore[no-untyped-def]
             continue
         if following > i:
             for t in range(
-                aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH], aligned[r + 1, ALIGNED_INDEX_TOKEN]
+                max(origin + since, aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH]),
+                aligned[r + 1, ALIGNED_INDEX_TOKEN],
             ):
                 swapped = max(swapped, weight[t])
     # The same before the first and after the last token of the part, where the row has text there.
@@ -183,33 +250,48 @@ def _swapped(  # type: ignore[no-untyped-def]
             q = aligned[r, ALIGNED_INDEX_TOKEN]
             head, tail = min(head, q), max(tail, q + aligned[r, ALIGNED_LENGTH])
     if start > row_start:
-        for t in range(origin, head):
+        for t in range(origin + since, head):
             swapped = max(swapped, weight[t])
     if end < row_end:
-        for t in range(tail, origin + size):
+        for t in range(max(origin + since, tail), origin + size):
             swapped = max(swapped, weight[t])
     return swapped
 
 
 @kernel
-def _adds_number(aligned, first, stop, start, end, row, stream, left, right, decisive):  # type: ignore[no-untyped-def]
-    """Whether a digit, number word or negation of the text stands between two runs of the span."""
+def _adds_number(aligned, first, stop, start, end, row, stream, left, right, decisive, in_ask, ask):  # type: ignore[no-untyped-def]
+    """Whether a digit, number word or negation of the text stands between two runs of the span.
+
+    From index token `ask` on, also a symbol, an operator before a digit or symbol, or a word of `in_ask`.
+    """
     for r in range(first, stop - 1):
         i = aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH]
         following = aligned[r + 1, ALIGNED_TOKEN]
         if i < start or following >= end:
             continue
+        asked = aligned[r + 1, ALIGNED_INDEX_TOKEN] >= ask
         for t in range(i, following):
-            if _is_digit(stream, left, right, row, t):
+            kind = _kind(stream, left, right, row, t)
+            if kind == _DIGIT:
                 return True
+            if asked and kind == _SYMBOL:
+                return True
+            if asked and kind == _OPERATOR and t + 1 < end:
+                after = _kind(stream, left, right, row, t + 1)
+                if after in (_DIGIT, _SYMBOL):
+                    return True
             for word in decisive:
                 if stream.hash[t] == word:
                     return True
+            if asked:
+                for word in in_ask:
+                    if stream.hash[t] == word:
+                        return True
     return False
 
 
 @kernel
-def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: ignore[no-untyped-def]
+def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, ask_limit, ix):  # type: ignore[no-untyped-def]
     shares = np.zeros((len(pairs), len(SHARE_COLUMNS)), np.float32)
     counts = np.zeros((len(pairs), len(COUNT_COLUMNS)), np.int64)
     spans = np.zeros((len(pairs), 2), np.int64)
@@ -242,7 +324,7 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: 
                     body_found += weight
                 else:
                     ask_found += weight
-            elif ix.number[origin + t] and weight > 0:
+            elif weight > 0 and (ix.number[origin + t] == DECISIVE or (ix.number[origin + t] and t >= ask)):
                 numbers = False
             counts[n, COMMON] += mark[t] & _COMMON
             counts[n, COVER8] += (mark[t] & _IN_8) != 0
@@ -254,7 +336,17 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: 
         counts[n, ROW_TOKENS] = row_end - row_start
         is_whole = longest == size
         if numbers and not is_whole and stop - first > 1:
-            numbers = not _adds_number(aligned, first, stop, start, end, row, stream, left, right, decisive)
+            numbers = not _adds_number(
+                aligned, first, stop, start, end, row, stream, left, right, decisive, in_ask, origin + ask
+            )
+        if numbers and ix.kind[p] == QUESTION:
+            numbers = not _continues(
+                stream, left, right, row, start, end, row_start, row_end, ix.number, origin, size
+            ) and (
+                is_whole
+                or _swapped(aligned, first, stop, start, end, False, row_start, row_end, weights, origin, size, ask)
+                < ask_limit
+            )
         shares[n, COVER] = (body_found + ask_found) / max(body_total + ask_total, 1e-6)
         shares[n, BODY] = body_found / body_total if body_total > 0 else 0.0
         shares[n, ASK] = ask_found / ask_total if ask_total > 0 else 1.0
@@ -262,7 +354,7 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, ix):  # type: 
         shares[n, BITS] = body_found + ask_found
         shares[n, EXACT] = 1.0 if is_whole and stream.split[row] == size and start == row_start else 0.0
         shares[n, SWAPPED] = _swapped(
-            aligned, first, stop, start, end, is_whole, row_start, row_end, weights, origin, size
+            aligned, first, stop, start, end, is_whole, row_start, row_end, weights, origin, size, 0
         )
     return shares, counts, spans
 

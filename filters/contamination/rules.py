@@ -1,14 +1,17 @@
 """Rules: which hits count as contamination, in the reading of each publication, and the class of each hit.
 
     test_leak       the rule finds an item of an evaluation split in the text
-    train_split     the same for an item of the benchmark's own training split
+    near_leak       at least 80 % of the weight of such an item, but not all that the rule asks for
+    train_split     as test_leak, for an item of the benchmark's own training split
     shared_passage  the passage (or the body of a long question) without what is asked about it
     template        the wording with other numbers, operators, negations or words; a phrase of it
     paraphrase      other wording with a similar meaning (`filters.contamination.paraphrase`, optional)
 
 Winnow's own rule, `ngram13`, counts an item as contained in a text if all of these hold:
 - 90 % of the question's weight is found, 80 % of its last sentence's, and every number, operator and negation;
-- no heavy word is replaced by another, and few words are put between its words;
+- of the last sentence also every symbol ("Find $a$"), quantifier and name of a function, and no other one is added;
+- no heavy word is replaced by another, in the last sentence no word but the most common, and few words are put between;
+- the formula at its ends does not go on in the text;
 - a question under 13 tokens is found whole, and either weighs 30 bits within a sentence of its own, or is the whole
   instruction, or has its answer or half of its choices near it;
 - a question that several items share is supported by the item's own choices, answer or passage.
@@ -31,11 +34,13 @@ from filters.contamination.index import QUESTION, BenchmarkIndex
 from filters.contamination.paraphrase import PARAPHRASE
 from filters.contamination.scan import MIN_WHOLE_BITS
 
-CLASSES = ("test_leak", "train_split", "shared_passage", "template", PARAPHRASE)
+CLASSES = ("test_leak", "near_leak", "train_split", "shared_passage", "template", PARAPHRASE)
 
 LEAK_COVER, ASK_COVER = 0.9, 0.8
 """Shares of the weight of a question, and of its last sentence, that must be found. The rest allows for a changed word
 of little weight."""
+NEAR_COVER, NEAR_TOKENS = 0.8, 8
+"""A near leak holds this share of the weight of a question of at least so many tokens."""
 LONG_QUESTION_TOKENS = 13
 """A question this long identifies an item by itself, as a 13-gram does in GPT-3's check. A shorter one must be found
 whole."""
@@ -228,10 +233,13 @@ def classify_hits(index: BenchmarkIndex, hits: pa.Table, rule: str, common: _U64
     body_only = long_body & (measures.ask < ASK_COVER)
     passage = ~measures.question | (body_only & ~flags[rule])
     leak = measures.question & flags[rule]
+    trained = index.arrays.trained[item].astype(np.bool_)
+    near = (measures.cover >= NEAR_COVER) & (measures.tokens >= NEAR_TOKENS) & ~trained
+    template = np.where(near, CLASSES.index("near_leak"), CLASSES.index("template"))
     code = np.where(
         leak,
-        index.arrays.trained[item],  # test_leak or train_split
-        np.where(passage, CLASSES.index("shared_passage"), CLASSES.index("template")),
+        np.where(trained, CLASSES.index("train_split"), CLASSES.index("test_leak")),
+        np.where(passage, CLASSES.index("shared_passage"), template),
     ).astype(np.int32)
     flagged = leak | np.any([flag for name, flag in flags.items() if name != "open_r1"], axis=0)
 

@@ -38,7 +38,12 @@ NEGATIONS = (
     "maximum even odd"
 )
 """Words that reverse what is asked."""
-OPERATORS = b"+-*/^<>=%"
+QUANTIFIERS = "all both each every any some either several only exactly more less fewer greater larger smaller bigger before after"
+"""Words that change what is asked where they stand in the last sentence of a question."""
+FUNCTIONS = "frac sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
+"""Names of functions in formulas. They change what is asked as a symbol does."""
+DECISIVE, DECISIVE_IN_ASK = 1, 2
+"""Values of `decisive_tokens`."""
 
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
@@ -53,11 +58,30 @@ def decisive_words() -> _U64:
     return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS}"], pa.string())).hash
 
 
+def ask_words() -> _U64:
+    """The hashes of QUANTIFIERS and FUNCTIONS."""
+    return tokenize(pa.array([f"{QUANTIFIERS} {FUNCTIONS}"], pa.string())).hash
+
+
 def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
-    """1 for each token that is a number, an operator or one of `decisive_words`, uint8 [T]."""
-    operator = (length_bytes == 1) & np.isin(first_byte, np.frombuffer(OPERATORS, np.uint8))
+    """Which tokens change what a question asks, uint8 [T].
+
+    DECISIVE: numbers, operators and `decisive_words`. DECISIVE_IN_ASK: single letters and the words of QUANTIFIERS and
+    FUNCTIONS, which count in the last sentence of a question. first_byte, length_bytes: of the normalised tokens.
+    """
+    single = length_bytes == 1
+    letter = (first_byte >= ord("a")) & (first_byte <= ord("z"))
     digit = (first_byte >= ord("0")) & (first_byte <= ord("9"))
-    return np.asarray(digit | operator | np.isin(tokens, decisive_words()), np.uint8)
+    operator = single & ~letter & ~digit & (first_byte < 128)
+    decisive = digit | operator | np.isin(tokens, decisive_words())
+    # "a tree" and "I am", "it's" and "don't" have no symbols: the letter stands before, or after, a word.
+    word = letter & ~single
+    before_word, after_word = np.append(word[1:], False), np.append(False, word[:-1])
+    article = np.isin(first_byte, np.frombuffer(b"ai", np.uint8)) & before_word
+    ending = np.isin(first_byte, np.frombuffer(b"stmd", np.uint8)) & after_word
+    symbol = single & letter & ~article & ~ending
+    in_ask = symbol | np.isin(tokens, ask_words())
+    return np.where(decisive, DECISIVE, np.where(in_ask, DECISIVE_IN_ASK, 0)).astype(np.uint8)
 
 
 def token_weights(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flags, prefix: _U64) -> tuple[_F32, _Flags]:

@@ -24,6 +24,7 @@ from filters.contamination.scan import scan_texts
 from pipelines.recipe import BenchmarkSpec
 from pipelines.records import ITEM
 from pipelines.steps.benchmark_index import benchmark_items
+from tests.filters.contamination.forms import FORMS, TWISTS, made_from
 from tests.filters.contamination.hard_negatives import DERIVED, Question, crossed, other_question, written
 
 NONE_COMMON = np.empty(0, np.uint64)
@@ -198,6 +199,39 @@ def found(index: BenchmarkIndex, name: str, texts: Sequence[tuple[str, tuple[str
     kinds = ["train_split" if trained[one] else "test_leak" for one, _ in texts]
     missed = [one for (one, _), kind, hit in zip(texts, kinds, hits, strict=True) if (kind, one) not in hit]
     return Score(name, [one for one, _ in texts], missed)
+
+
+def recall_by_form(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
+    """Recall by harmless form (`forms.FORMS`) of question and choices."""
+    texts = [(item.id, full(item)) for item in items]
+    answers = {item.id: item.answer for item in items}
+    made = {name: made_from(form, texts) for name, form in FORMS.items()}
+    return [
+        found(index, name, [(one.id, (one.text, answers[one.id])) for one in forms]) for name, forms in made.items()
+    ]
+
+
+def twist_scores(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
+    """Twists of meaning (`forms.TWISTS`) of the question: `missed` are items found all the same.
+
+    A twisted question that is itself a question of the set is left out.
+    """
+    known = set(normalise(pa.array([item.question for item in items])).to_pylist())
+    scores = []
+    for name, twist in TWISTS.items():
+        made = made_from(twist, [(item.id, item.question) for item in items])
+        plain = normalise(pa.array([one.text for one in made], pa.string())).to_pylist()
+        made = [one for one, text in zip(made, plain, strict=True) if text not in known]
+        if not made:
+            continue
+        hits = classes_of(index, [(one.text, "As above.") for one in made])
+        alarms = [
+            one.id
+            for one, hit in zip(made, hits, strict=True)
+            if ("test_leak", one.id) in hit or ("train_split", one.id) in hit
+        ]
+        scores.append(Score(name, [one.id for one in made], alarms))
+    return scores
 
 
 _WORDS = """
