@@ -27,6 +27,11 @@ nothing else tells it from others."""
 MIN_SENTENCE_TOKENS = 3
 """Shorter last sentences ("Why?", "Explain.") belong to the sentence before them."""
 
+ANSWER_FORM = "express enter give write round answer leave note assume here type provide submit include"
+"""First words of sentences that tell the form of the answer, or explain a term."""
+FIGURE = "[asy]"
+"""Begins the code of a figure in MATH."""
+
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half third "
@@ -38,7 +43,10 @@ NEGATIONS = (
     "maximum even odd"
 )
 """Words that reverse what is asked."""
-QUANTIFIERS = "all both each every any some either several only exactly more less fewer greater larger smaller bigger before after"
+QUANTIFIERS = (
+    "all both each every any some either several only exactly more less fewer greater larger smaller bigger before "
+    "after"
+)
 """Words that change what is asked where they stand in the last sentence of a question."""
 FUNCTIONS = "frac sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
 """Names of functions in formulas. They change what is asked as a symbol does."""
@@ -113,16 +121,52 @@ def token_weights(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flag
     return weight, frame
 
 
+def _word_key(word: str) -> int:
+    """FNV-1a of a word: as `_key` computes it."""
+    value = 0xCBF29CE484222325
+    for byte in word.encode():
+        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+_FORM_KEYS = np.array([_word_key(word) for word in ANSWER_FORM.split()], np.uint64)
+_FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_FIGURE = np.frombuffer(FIGURE.encode(), np.uint8)
+
+
+@kernel
+def _is_answer_form(data, low, high):  # type: ignore[no-untyped-def]
+    """Whether data[low:high], in lower case, is a word of ANSWER_FORM."""
+    key = _FNV_START
+    for i in range(low, high):
+        key = (key ^ np.uint64(data[i] | np.uint8(32))) * _FNV_PRIME
+    return bool((key == _FORM_KEYS).any())
+
+
 @kernel
 def last_sentences(data, offsets, starts, ends, part_start, frame):  # type: ignore[no-untyped-def]
-    """The token of each part where its last sentence begins, int32 [P]; 0 for a part of one sentence.
+    """The token of each part where what it asks begins, int32 [P]; 0 for a part of one sentence.
+
+    That is its last sentence, and the one before where the last tells the form of the answer ("Express your answer as a
+    fraction"). Figures (`[asy]`) and frames at the end of a part are left out.
 
     data uint8, offsets int64 [P + 1]: the original texts; starts, ends int32 [T]: the bytes of tokens in their text;
-    part_start int64 [P + 1]; frame bool [T]. Frames at the end of a part are left out.
+    part_start int64 [P + 1]; frame bool [T].
     """
     asks = np.zeros(len(part_start) - 1, np.int32)
     for p in range(len(asks)):
         begin, last = part_start[p], part_start[p + 1]
+        # Tokens from the first figure on.
+        figure = -1
+        for i in range(offsets[p], offsets[p + 1] - len(_FIGURE)):
+            k = 0
+            while k < len(_FIGURE) and data[i + k] == _FIGURE[k]:
+                k += 1
+            if k == len(_FIGURE):
+                figure = i - offsets[p]
+                break
+        while figure >= 0 and last > begin + MIN_SENTENCE_TOKENS and starts[last - 1] >= figure:
+            last -= 1
         while last > begin and frame[last - 1]:
             last -= 1
         # From the end back to the first gap between two tokens that holds a mark at which sentences end.
@@ -131,7 +175,7 @@ def last_sentences(data, offsets, starts, ends, part_start, frame):  # type: ign
             for i in range(offsets[p] + ends[t - 1], offsets[p] + starts[t]):
                 byte = data[i]
                 ends_sentence |= byte == 46 or byte == 63 or byte == 33 or byte == 10  # . ? ! and line feed
-            if ends_sentence:
+            if ends_sentence and not _is_answer_form(data, offsets[p] + starts[t], offsets[p] + ends[t]):
                 asks[p] = t - begin
                 break
     return asks

@@ -38,7 +38,7 @@ def benchmark_index(run: Run, settings: Contamination) -> Manifest:
 
 BENCHMARK_INDEX = RecipeStep(
     name="benchmark-index",
-    version=2,
+    version=3,
     products={INDEX: "n-grams of the items of all benchmarks, one Arrow file"},
     wanted=lambda recipe: bool(recipe.contamination),
     make=lambda build: benchmark_index(build.run, contamination_of(build.recipe)),

@@ -6,6 +6,7 @@ What the step leaves beside the records is described in `pipelines.steps.contami
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 from collections.abc import Sequence
@@ -47,8 +48,10 @@ def drop_contaminated(
     """Drop the records that hold benchmark items, by the rule `settings.rule`, in the classes `settings.drop`.
 
     Dropped rows have stage `contamination`, the class as reason, and evidence JSON {benchmark, item, span, score,
-    rule}. index: the step of `benchmark_index` for the same settings. vectors, model: the step of `item_vectors` and
-    the model that made it, for `settings.semantic`.
+    rule}; a near leak also has `missing` and `added`, the words by which its span differs from the question.
+
+    index: the step of `benchmark_index` for the same settings. vectors, model: the step of `item_vectors` and the model
+    that made it, for `settings.semantic`.
 
     Raises: InputError: for benchmark files that cannot be read.
     """
@@ -77,7 +80,7 @@ def _make(build: Build) -> Manifest:
 
 CONTAMINATION = RecipeStep(
     name="contamination",
-    version=7,  # of the scan, the classes and the rules
+    version=8,  # of the scan, the classes and the rules
     products={
         RECORDS: "the records that hold no item in a class that drops",
         DROPPED_ROWS: DROPPED_RECORDS,
@@ -157,6 +160,8 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
                 "score": round(hit["score"], 4),
                 "rule": rule if hit["class"] != PARAPHRASE else "semantic",
             }
+            if hit["class"] == "near_leak":
+                value |= _differing_words(hit["asked"], hit["span"])
             evidence[row] = json.dumps(value, ensure_ascii=False)
     reason = pa.array(reasons, pa.string())
     leaks = pc.is_valid(reason)
@@ -168,6 +173,16 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
     return part.model_copy(
         update={"files": {**part.files, HITS: (storage.write_parquet(target.path("hits"), report),)}}
     )
+
+
+def _differing_words(asked: str, span: str) -> dict[str, list[str]]:
+    """The words of a question that a span lacks, and those that it has besides. Both texts may be cut at the end."""
+    left, right = asked.removesuffix(" …").split(), span.removesuffix(" …").split()
+    size = min(len(left), len(right)) if asked.endswith(" …") or span.endswith(" …") else None
+    matcher = difflib.SequenceMatcher(None, left[:size], right[:size], autojunk=False)
+    changes = [change[1:] for change in matcher.get_opcodes() if change[0] != "equal"]
+    missing = [word for i, j, _, _ in changes for word in left[:size][i:j]]
+    return {"missing": missing, "added": [word for _, _, k, m in changes for word in right[:size][k:m]]}
 
 
 def _worst_first(hit: tuple[int, dict[str, Any]]) -> tuple[Any, ...]:

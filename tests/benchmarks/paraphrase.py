@@ -2,9 +2,10 @@
 
 Items: MMLU's two rephrased subjects with HumanEval, a vector for each question and for each question with its answer.
 Recall is over the rephrased items: some item at or above the threshold, and the original itself the nearest one.
-False alarms are over rows of sources that hold none of these items. The last column is the hard case: GSM8K's training
-problems against its test items, which are alike by design and no paraphrases. Without the real data there is nothing to
-measure.
+False alarms are over rows of sources that hold none of these items. The hard case is GSM8K's training problems against
+its test items, which are alike by design and no paraphrases. Precision is that of a corpus with as many rephrased items
+(of both sets) as such problems; `filters.contamination.paraphrase.MEASURED` has these columns. Without the real data
+there is nothing to measure.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ Row = dict[str, object]
 THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 OTHERS = 200
 """Rows of each source without these items."""
+HARD_CASES = 1000
+"""Training problems of GSM8K that are compared with its test items."""
 
 
 def bench(data: Path | None) -> list[Row]:
@@ -61,6 +64,7 @@ def bench(data: Path | None) -> list[Row]:
 
     test = benchmark_items(BenchmarkSpec(name="gsm8k", path=str(folder / "gsm8k_test.jsonl")))["question"].to_pylist()
     relatives, alone = embed(test), np.arange(len(test), dtype=np.int32)
+    kin_rows = embed(_spread(_gsm8k_train(data), HARD_CASES))
 
     rows: list[Row] = [{"threshold": "by n-grams (ngram13)"}]
     index = build_index([("mmlu", mmlu), ("humaneval", humaneval)])
@@ -80,8 +84,11 @@ def bench(data: Path | None) -> list[Row]:
         for name, told in others.items():
             flagged = len(nearest_items(told, vectors, owner, bench_of, threshold)[0])
             line[f"false alarms, {name}"] = flagged / len(told)
-        kin = nearest_items(others["gsm8k_train"], relatives, alone, np.zeros(len(test), np.int32), threshold)[0]
-        line["gsm8k_train near gsm8k"] = len(kin) / len(others["gsm8k_train"])
+        kin = nearest_items(kin_rows, relatives, alone, np.zeros(len(test), np.int32), threshold)[0]
+        line["gsm8k_train near gsm8k"] = wrong = len(kin) / len(kin_rows)
+        recall = sum(len(nearest_items(asked, vectors, owner, bench_of, threshold)[0]) for asked, _ in found.values())
+        recall /= sum(len(wanted) for _, wanted in found.values())
+        line |= {"recall": recall, "precision": recall / (recall + wrong) if recall else ""}
         rows.append(line)
     sample = _others(data)["t0_p3"]
     started = time.process_time()
@@ -105,13 +112,22 @@ def _others(data: Path) -> dict[str, list[str]]:
     """Instructions of sources that hold none of the items, spread over each."""
     tables: dict[str, list[Any]] = {
         "t0_p3": pj.read_json(data / "sources/t0_p3_50k.jsonl.gz")["prompt"].to_pylist(),
-        "gsm8k_train": pj.read_json(data / "sources/gsm8k_train.jsonl")["question"].to_pylist(),
+        "gsm8k_train": _gsm8k_train(data),
         "gpteacher": [
             row["instruction"] for row in _json(next(iter(sorted((data / "sources/gpteacher").glob("*.json")))))
         ],
         "theoremqa": [row["Question"] for row in _json(data / "sources/theoremqa.json")],
     }
-    return {name: rows[:: max(1, len(rows) // OTHERS)][:OTHERS] for name, rows in tables.items()}
+    return {name: _spread(rows, OTHERS) for name, rows in tables.items()}
+
+
+def _gsm8k_train(data: Path) -> list[str]:
+    rows: list[str] = pj.read_json(data / "sources/gsm8k_train.jsonl")["question"].to_pylist()
+    return rows
+
+
+def _spread(rows: list[str], number: int) -> list[str]:
+    return rows[:: max(1, len(rows) // number)][:number]
 
 
 def _json(path: Path) -> list[dict[str, Any]]:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 Form = Callable[[str, random.Random], str | None]
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 CONFUSABLE = str.maketrans("aceopxyAEOPCTHKMB", "асеорхуАЕОРСТНКМВ")  # Cyrillic
 
 
@@ -237,7 +237,7 @@ FORMS: dict[str, Form] = {
 """Harmless forms, by name."""
 
 
-# ---------------------------------------------------------------------------------------------------------------- twists
+# --------------------------------------------------------------------------------------------------------------- twists
 
 
 def last_sentence(text: str) -> tuple[str, str]:
@@ -273,8 +273,10 @@ def other_symbol(text: str, dice: random.Random) -> str | None:
     if not plain_latex(text) or not re.search(r"\$", last_sentence(text)[1]):
         return None
     return replaced(
-        text, r"(?<=[$ ({+=-])[b-hj-zA-Z](?=[$ )}+=^_-])", lambda m: "ybcdefghzjklmnopqrstuvwxa"[(ord(m[0].lower()) - 97) % 25]
-    )  # fmt: skip
+        text,
+        r"(?<=[$ ({+=-])[b-hj-zA-Z](?=[$ )}+=^_-])",
+        lambda m: chr((ord(m[0]) & 32) | (88 if m[0] in "yY" else 89)),
+    )
 
 
 def other_operator(text: str, dice: random.Random) -> str | None:
@@ -288,8 +290,9 @@ def negated(text: str, dice: random.Random) -> str | None:
 
 QUANTIFIER = "all=some both=neither each=any every=some most=least none=all maximum=minimum largest=smallest"
 QUANTITY = (
-    "area=perimeter sum=product radius=diameter mean=median many=much cost=weight height=width days=weeks hours=minutes "
-    "before=after total=average sin=cos distance=time north=south cause=effect increase=decrease wife=husband"
+    "area=perimeter sum=product radius=diameter mean=median many=much cost=weight height=width days=weeks "
+    "hours=minutes before=after total=average sin=cos distance=time north=south cause=effect increase=decrease "
+    "wife=husband"
 )
 
 TWISTS: dict[str, Form] = {

@@ -6,6 +6,7 @@ generated items always, and of real items of every benchmark if the folder of re
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
@@ -16,9 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dedup.kernel import buffers
+from dedup.tokens import tokenize
 from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES, classify_hits
 from filters.contamination.scan import HITS, scan_texts
+from filters.contamination.weights import DECISIVE, DECISIVE_IN_ASK, decisive_tokens
 from pipelines.recipe import BenchmarkSpec
 from pipelines.steps.benchmark_index import benchmark_items
 from tests.filters.contamination.hard_negatives import Question, passage_with_other_question, renumbered, written
@@ -131,6 +135,81 @@ def test_a_heavy_word_in_place_of_another_makes_another_question(index: Benchmar
     )
     for text in (f"Solve this. {first}", middle):
         assert {kind for kind, item in classes_of(index, [(text, "")])[0] if item == MANUAL[10].id} == {"near_leak"}
+
+
+ASKED = [
+    Item("asked/test/0", "test", "The ladder of length $p$ leans on a wall of height $q$, and $p + q = 31$. Find $q$.",
+         "7"),
+    Item("asked/test/1", "test", "In the kite $KLMN$ the sides are known. Find $\\cos L$.", "1/3"),
+    Item("asked/test/2", "test", "Three lamps, a red, a blue and a green one, are lit at random. What is the "
+         "probability that all of the lamps are lit?", "1/8"),
+    Item("asked/test/3", "test", "Find the vertex of the curve $y = 3x^2.$", "(0,0)"),
+    Item("asked/test/4", "test", "can you fish from a bridge over the harbour?", "Yes", ("Yes", "No")),
+    Item("asked/test/5", "test", "The curve $y = k \\tan mx$ is drawn for constants $k$ and $m.$ Find $m.$\n\n[asy]\n"
+         "draw((-3,0)--(3,0));\ndraw((0,-4)--(0,4));\n[/asy]", "2"),
+    Item("asked/test/6", "test", "A garden has width $w$ and length $v$ with $w + 2v = 40$. What is $v$? Express your "
+         "answer as a common fraction.", "10"),
+]  # fmt: skip
+NOUNS, PLACES = ("ladle", "anvil", "kite", "plume", "tiller", "bobbin", "sieve"), ("attic", "barn", "mill", "dairy")
+ASKED += [
+    Item(f"asked/test/{n}", "test", f"Is the {noun} from the {place} kept in the {place} or in the other house?", "Yes")
+    for n, (noun, place) in enumerate(itertools.product(NOUNS, PLACES), len(ASKED))
+]
+
+
+@pytest.fixture(scope="module")
+def asked() -> BenchmarkIndex:
+    """Enough questions that common words weigh little."""
+    return build_index([("asked", items_table(ASKED))])
+
+
+@pytest.mark.parametrize(
+    ("number", "before", "after"),
+    [
+        (0, "Find $q$", "Find $p$"),
+        (1, "\\cos L", "\\cos M"),
+        (1, "\\cos L", "\\sin L"),
+        (2, "that all of the lamps", "that both of the lamps"),
+        (2, "that all of the lamps are", "that all of the lamps but one are"),
+        (2, "that all of the lamps", "that none of the lamps"),
+        (3, "3x^2.$", "3x^2 - 6x.$"),
+        (3, "3x^2.$", "3x^2 + 1.$"),
+        (4, "fish from", "jump off"),
+        (5, "Find $m.$", "Find $k.$"),
+        (6, "What is $v$?", "What is $w$?"),
+    ],
+)
+def test_another_symbol_quantifier_or_word_in_what_is_asked_makes_another_question(
+    asked: BenchmarkIndex, number: int, before: str, after: str
+) -> None:
+    question = ASKED[number].question
+    assert before in question
+    for frame in ("{}", "Solve the problem.\n\n{}\n\nThink first."):
+        same, other = classes_of(
+            asked, [(frame.format(text), "") for text in (question, question.replace(before, after))]
+        )
+        assert ("test_leak", ASKED[number].id) in same
+        assert ("test_leak", ASKED[number].id) not in other
+
+
+def test_a_question_of_which_one_symbol_differs_is_a_near_leak(asked: BenchmarkIndex) -> None:
+    text = ASKED[0].question.replace("Find $q$", "Find $p$")
+    assert ("near_leak", ASKED[0].id) in classes_of(asked, [(text, "")])[0]
+
+
+def test_a_question_of_a_split_to_learn_from_is_no_near_leak(index: BenchmarkIndex) -> None:
+    text = MANUAL[13].question.replace("clearly", "faintly")
+    assert all(kind != "near_leak" for kind, item in classes_of(index, [(text, "")])[0] if item == MANUAL[13].id)
+
+
+def test_articles_and_endings_are_no_symbols() -> None:
+    """ "a", "I" and the "s" of "it's" are words; the same letters in a formula are symbols."""
+    text = pa.array(["find a and give it s or i do a tree", "find a + s"])
+    tokens = tokenize(text)
+    data, offsets = buffers(text)
+    row = np.repeat(np.arange(2), np.diff(tokens.offsets))
+    values = decisive_tokens(tokens.hash, data[offsets[row] + tokens.start], tokens.end - tokens.start)
+    assert values.tolist() == [0] * 11 + [0, DECISIVE_IN_ASK, DECISIVE, DECISIVE_IN_ASK]
 
 
 def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: BenchmarkIndex) -> None:

@@ -122,6 +122,20 @@ def test_the_recipe_chooses_the_classes_that_drop(tmp_path: Path, planted: tuple
     assert ids["contaminated"] == leaked == ids["remaining"]
 
 
+def test_near_leaks_stay_unless_the_recipe_drops_them_and_then_say_what_differs(tmp_path: Path) -> None:
+    item = next(row for row in benchmark_items(GENERATED).to_pylist() if len(row["question"].split()) > 20)
+    number = next(word for word in item["question"].split() if word.isdigit())
+    text = item["question"].replace(number, "977", 1)
+    run = Run(str(tmp_path), LocalEngine())
+    records = parent(run, rows_of([(text, "")]), 1)
+    assert decontaminate(run, records, SETTINGS).rows_dropped == 0
+    made = decontaminate(run, records, SETTINGS.model_copy(update={"drop": ("test_leak", "near_leak")}))
+    assert made.counts == {"contamination/near_leak": 1}
+    evidence = json.loads(read(made.dropped)["evidence"][0].as_py())
+    assert (evidence["item"], evidence["missing"], evidence["added"]) == (item["id"], [number], ["977"])
+    assert 0.8 <= evidence["score"] < 1.0
+
+
 def every_file(manifest: Manifest) -> Iterator[tuple[str, str]]:
     for ref in manifest.all_files:
         yield ref.path.split("/steps/")[1], ref.digest
