@@ -22,8 +22,10 @@ import pyarrow as pa
 
 from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import buffers, kernel
+from filters.request import VERSE, keep_asked_for
 from filters.stage import Filter
-from filters.text import On, is_space, starts_character, text
+from filters.structure import CUT, prose
+from filters.text import On, is_space, starts_character
 from filters.verdict import Check, first_failure
 
 
@@ -34,6 +36,7 @@ class FineWeb(Filter):
     fewer lines (not counting blank ones) are not judged.
     """
 
+    VERSION: ClassVar = 2
     RENAMED_KEYS: ClassVar = {"max_duplicate_line_characters": "max_duplicate_line_char_ratio"}
 
     kind: Literal["fineweb"] = "fineweb"
@@ -43,11 +46,10 @@ class FineWeb(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reason: `duplicate_line_characters`. The value is their share, 0 to 1."""
-        lines, characters, repeated = measure(text(records, self.on))
+        lines, characters, repeated = measure(prose(records, self.on))
         ratio, limit = repeated / np.maximum(characters, 1), self.max_duplicate_line_char_ratio
-        return first_failure(
-            [Check("duplicate_line_characters", (lines >= self.min_lines) & (ratio > limit), ratio, limit)]
-        )
+        failed = keep_asked_for((lines >= self.min_lines) & (ratio > limit), records, VERSE, self.on)
+        return first_failure([Check("duplicate_line_characters", failed, ratio, limit)])
 
 
 def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
@@ -77,7 +79,7 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
         while at < end:
             # One line: the hash of its words, each after one space, and its characters.
             line, line_characters = FNV_BASIS, 0
-            spaced = True
+            spaced, other = True, False
             while at < end and data[at] != 10:
                 byte = data[at]
                 if is_space(byte):
@@ -86,6 +88,8 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                     if spaced:
                         line = fnv1a(line, 32)
                         spaced = False
+                    if byte == CUT:  # the beginning of a line that is not prose
+                        other = True
                     line = fnv1a(line, byte)
                     line_characters += starts_character(byte)
                 at += 1
@@ -93,7 +97,7 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
             if line_characters == 0:
                 continue
             lines, characters = lines + 1, characters + line_characters
-            if feeds == 0:  # a single line repeats nothing
+            if feeds == 0 or other:  # a single line repeats nothing
                 continue
             # The low bits of FNV-1a of similar lines are similar; the table uses higher ones.
             slot = np.int64(line >> np.uint64(20)) & (size - 1)

@@ -13,6 +13,13 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from filters.text import On
 
+VERSE = (
+    r"(?i)\b(?:songs?|sing|singing|lyrics?|refrains?|chorus(?:es)?|ballads?|anthems?|hymns?|lullab(?:y|ies)|carols?|"
+    r"chants?|mantras?|rap|jingles?|poems?|poetry|verses?|villanelle|pantoum|ghazal|litany|prayer|nursery|sonnet|"
+    r"Lied(?:er|es)?|Gedicht|chanson|poème|canción|poema|стих\w*|песн\w*)\b|诗|歌|詩"
+)
+"""Songs and poems repeat lines."""
+
 
 def keep_asked_for(
     failed: npt.NDArray[np.bool_], records: pa.Table, pattern: str, on: On = "response"

@@ -16,7 +16,9 @@ from filters.gopher_repetition import LIMITS, MEASURES, GopherRepetition
 from filters.gopher_repetition import measure as measure_repetition
 
 PUBLISHED = (0.30, 0.30, 0.20, 0.20, 0.20, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
-"""Rae et al. 2021, table A1."""
+"""Rae et al. 2021, table A1. Those of n-grams are doubled for instruction data."""
+N_GRAMS = 4
+"""Where the limits of n-grams begin in it."""
 
 WORD = st.sampled_from(["a", "bb", "the", "ü", "cde", "x."])
 TEXT = st.lists(st.tuples(WORD, st.sampled_from([" ", " ", " ", "\n", "\n\n", "  \n"])), max_size=60).map(
@@ -79,8 +81,9 @@ def test_repetition_is_measured_as_it_is_defined(texts: list[str]) -> None:
         assert row[13] == len(words_of(text))
 
 
-def test_the_thresholds_of_repetition_are_the_published_ones() -> None:
-    assert tuple(getattr(GopherRepetition(), name) for name in LIMITS.values()) == PUBLISHED
+def test_the_thresholds_of_repetition_are_the_published_ones_or_for_n_grams_twice_those() -> None:
+    expected = [limit * (2 if place >= N_GRAMS else 1) for place, limit in enumerate(PUBLISHED)]
+    assert [getattr(GopherRepetition(), name) for name in LIMITS.values()] == expected
 
 
 def test_the_thresholds_of_quality_are_the_published_ones() -> None:

@@ -61,7 +61,7 @@ HASHED: dict[str, dict[str, Any]] = {
         "duplicate_8_grams": 0.12, "duplicate_9_grams": 0.11, "duplicate_10_grams": 0.1,
     },
 }  # fmt: skip
-"""What `parameters` returns for the defaults of each stage, beside `kind` and a `version` of 1: written down once, never
+"""What `parameters` returns for the defaults of each stage, beside `kind` and a `version` of 1: written down, never
 computed. A difference gives every corpus new step keys."""
 
 RENAMED = [(kind, former, name) for kind, stage in STAGES.items() for former, name in stage.RENAMED_KEYS.items()]

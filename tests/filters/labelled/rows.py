@@ -37,7 +37,7 @@ from scipy.stats import binomtest
 from filters.catalogue import STAGES
 from filters.stage import Filter
 
-KINDS = ("urls", "c4")
+KINDS = ("placeholder", "refusal", "truncated", "loop", "echo", "urls", "c4", "fineweb", "gopher_repetition")
 """Stages with a file in this folder."""
 
 PARAMETERS: dict[str, dict[str, object]] = {}

@@ -20,11 +20,19 @@ _DID = (
     "described", "painted", "measured", "visited", "remembered", "closed", "repaired", "photographed", "left",
     "criticised", "sold", "compared with others", "walked past", "wrote about", "opened", "surveyed", "rebuilt",
 )  # fmt: skip
-_WHEN = (
-    "before the storm reached the coast", "in the spring of that year", "after a long and quiet morning",
-    "because the road was under repair", "although hardly anyone had asked for it", "while the bells were ringing",
-    "with more patience than skill", "since the money had run out", "for the first time in a decade",
-    "as soon as the snow had melted", "without a word of explanation", "to the surprise of the whole street",
+_LINKS = ("before", "after", "during", "because of", "in spite of", "instead of", "long after", "thanks to")
+_KINDS = (
+    "long", "quiet", "cold", "sudden", "strange", "second", "bitter", "short", "famous", "careful", "noisy", "golden",
+    "foreign", "modest", "rainy", "public", "secret", "slow", "final", "early", "costly", "friendly", "ancient",
+)  # fmt: skip
+_EVENTS = (
+    "morning", "winter", "meeting", "journey", "quarrel", "harvest", "concert", "strike", "visit", "holiday",
+    "repair", "election", "lecture", "storm", "dinner", "auction", "rehearsal", "inspection", "wedding", "funeral",
+)  # fmt: skip
+_ENDS = (
+    "although hardly anyone noticed", "while bells were ringing", "with more patience than skill", "without a word",
+    "as soon as snow fell", "to general surprise", "since money was short", "for the first time", "as we all know",
+    "and smiled", "for reasons of his own", "according to the papers", "in perfect silence", "against all advice",
 )  # fmt: skip
 _GERMAN = (
     ("Der Lehrer", "Eine Nachbarin", "Der alte Kapitän", "Die Gemeinde", "Ein Besucher", "Das Orchester"),
@@ -60,11 +68,16 @@ _PARTS = {"de": _GERMAN, "fr": _FRENCH, "es": _SPANISH, "ru": _RUSSIAN, "zh": _C
 LANGUAGES = ("en", *_PARTS)
 
 
+def _when(random: Random) -> str:
+    article = random.choice(("the", "that", "his", "her", "our", "another", "one"))
+    return f"{random.choice(_LINKS)} {article} {random.choice(_KINDS)} {random.choice(_EVENTS)}"
+
+
 def sentence(random: Random, language: str = "en") -> str:
     """One sentence, with its full stop."""
     if language == "en":
-        made = f"{random.choice(_WHO)} {random.choice(_DID)} {random.choice(TOPICS)} {random.choice(_WHEN)}"
-        return made + random.choice(("", f", and {random.choice(TOPICS)} too")) + "."
+        made = f"{random.choice(_WHO)} {random.choice(_DID)} {random.choice(TOPICS)} {_when(random)}"
+        return made + random.choice(("", f", and {random.choice(TOPICS)} too", f", {random.choice(_ENDS)}")) + "."
     who, did, what, when = (random.choice(part) for part in _PARTS[language])
     return f"{when}，{who}{did}{what}。" if language == "zh" else f"{who} {did} {what} {when}."
 
@@ -139,7 +152,7 @@ def verse(random: Random) -> str:
     """A song with a refrain that recurs after each of its stanzas."""
     refrain = f"Oh, sail me home, sail me home,\nPast {random.choice(TOPICS)} and over the foam."
     stanzas = [
-        f"{random.choice(_WHO)} looked at {random.choice(TOPICS)},\n{random.choice(_WHEN).capitalize()},\n"
+        f"{random.choice(_WHO)} looked at {random.choice(TOPICS)},\n{_when(random).capitalize()},\n"
         f"{random.choice(_WHO)} turned to {random.choice(TOPICS)}\nAnd sang to me again."
         for _ in range(random.randint(3, 5))
     ]

@@ -1,0 +1,286 @@
+"""What of a text is prose? Programs, formulas, tables and data repeat by their nature and are measured apart from it.
+
+Recognised once for all filters, by lines and words:
+
+- A fence is a run of at least three backticks or tildes at the beginning of a line, behind block quotes and list
+  markers (CommonMark 0.31, 4.5). A run of backticks with another one behind it on the line is a code span. A longer run
+  of the same character closes it. Beyond CommonMark, a fence may open behind text on its line ("Answer: ```json"), and
+  close behind it. Indented fences are fences at any depth, since lists indent them.
+- A line in a fence, in a block quote or in a table (it begins with a bar) is not prose.
+- A word of letters is a run between white space of letters, with apostrophes or hyphens between them and punctuation
+  at its ends. `x^2`, `f(x)`, `$p$`, `+=` and `15` are none. A line is prose if it has MIN_WORDS such words (or twice
+  as many characters of scripts that may have no spaces), and most of its characters are in
+  them. Programs, formulas, rows of data, options and labels are therefore no prose, and comments in programs are.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedup.kernel import buffers, kernel
+from filters.text import On, is_letter, is_space, starts_character, strings, text
+
+MIN_WORDS = 4
+"""Words of letters in a line of prose. Shorter lines are headings, labels, options, answers."""
+MIN_LETTERS_RATIO = 0.6
+"""Share of a prose line's bytes (without white space) in words of letters, 0 to 1."""
+
+CUT = 0
+"""The first byte of what is not prose. A kernel takes a line or word that begins with it for equal to no other."""
+
+# The prose of the last table: that table, what was read of it, and how.
+_last: tuple[weakref.ref[pa.Table], On, bool, pa.StringArray] | None = None
+
+
+def prose(records: pa.Table, on: On, words_alone: bool = False) -> pa.StringArray:
+    """The text to judge, with the byte CUT at the beginning of what is not prose: string [rows].
+
+    words_alone: of every word that is not of letters, and of every word of a line that is not prose; else of every line
+    that is not prose. All else is as in the text, so shares of the text can be measured.
+
+    The prose of the last table is kept while that table lives: consecutive filters need the same.
+    """
+    global _last
+    if _last is None or _last[0]() is not records or _last[1:3] != (on, words_alone):
+        _last = weakref.ref(records, _forget), on, words_alone, prose_of(text(records, on), words_alone)
+    return _last[3]
+
+
+def _forget(table: weakref.ref[pa.Table]) -> None:
+    global _last
+    if _last is not None and _last[0] is table:
+        _last = None
+
+
+def prose_of(texts: pa.StringArray, words_alone: bool = False) -> pa.StringArray:
+    """As `prose`, of an array of texts."""
+    data, offsets = buffers(texts)
+    base = int(offsets[0])
+    content = data[base : offsets[-1]].copy()
+    offsets = offsets - base
+    _mark_other(content, offsets, words_alone)
+    return strings(content, offsets.astype(np.int32))
+
+
+def open_fences(texts: pa.StringArray) -> npt.NDArray[np.int64]:
+    """The line, from 1, of the fence that is open at the end of each text, else 0: int64 [rows]."""
+    return np.asarray(_open_fences(*buffers(texts)))
+
+
+def letters_ratio(texts: pa.StringArray) -> npt.NDArray[np.float64]:
+    """The share of each text's bytes (without white space) in words of letters, 0 to 1: float64 [rows]."""
+    return np.asarray(_letters_ratio(*buffers(texts)))
+
+
+@kernel
+def _line_end(data, at, end):  # type: ignore[no-untyped-def]
+    while at < end and data[at] != 10:
+        at += 1
+    return at
+
+
+@kernel
+def _run(data, at, end):  # type: ignore[no-untyped-def]
+    """The length of the run of the byte at `at`."""
+    stop = at
+    while stop < end and data[stop] == data[at]:
+        stop += 1
+    return stop - at
+
+
+@kernel
+def _content(data, at, end, lists):  # type: ignore[no-untyped-def]
+    """Where the content of a line begins, behind white space, marks of block quotes and, if `lists`, of list items."""
+    while at < end:
+        byte = data[at]
+        if byte == 32 or byte == 9 or byte == 62:  # space, tab, >
+            at += 1
+        elif lists and (byte == 45 or byte == 42 or byte == 43) and at + 1 < end and data[at + 1] == 32:  # - * +
+            at += 2
+        elif lists and 48 <= byte <= 57:
+            stop = at
+            while stop < end and 48 <= data[stop] <= 57:
+                stop += 1
+            if stop + 1 < end and (data[stop] == 46 or data[stop] == 41) and data[stop + 1] == 32:  # "1. " or "1) "
+                at = stop + 2
+            else:
+                break
+        else:
+            break
+    return at
+
+
+@kernel
+def _fence(data, begin, end, mark, length):  # type: ignore[no-untyped-def]
+    """The fence that is open after the line data[begin:end], if `length` of `mark` are open before it.
+
+    Returns (mark, length); length 0: none is open.
+    """
+    while end > begin and is_space(data[end - 1]):
+        end -= 1
+    at = _content(data, begin, end, length == 0)
+    if at == end:
+        return mark, length
+    if length > 0:
+        run = _run(data, at, end) if data[at] == mark else 0
+        if run >= length and at + run == end:
+            return mark, 0
+        # A fence that closes behind text.
+        first = end
+        while first > at and data[first - 1] == mark:
+            first -= 1
+        if mark == 96 and end - first == length and first > at and data[first - 1] != 32:
+            return mark, 0
+        return mark, length
+    if data[at] == 126:  # ~
+        run = _run(data, at, end)
+        return (np.uint8(126), run) if run >= 3 else (mark, 0)
+    # The only run of three backticks on the line, with a word behind it at most.
+    found, runs, words = -1, 0, 0
+    i = at
+    while i < end:
+        if data[i] == 96:
+            run = _run(data, i, end)
+            if run >= 3:
+                runs += 1
+                found = i
+            i += run
+        else:
+            i += 1
+    if runs != 1:
+        return mark, 0
+    run = _run(data, found, end)
+    for i in range(found + run, end):
+        words += data[i] == 96
+        words += found > at and is_space(data[i])
+    return (np.uint8(96), run) if words == 0 else (mark, 0)
+
+
+@kernel
+def _open_fences(data, offsets):  # type: ignore[no-untyped-def]
+    rows = len(offsets) - 1
+    result = np.zeros(rows, np.int64)
+    for row in range(rows):
+        at, end = offsets[row], offsets[row + 1]
+        mark, length, line, opened = np.uint8(0), 0, 0, 0
+        while at < end:
+            stop = _line_end(data, at, end)
+            line += 1
+            before = length
+            mark, length = _fence(data, at, stop, mark, length)
+            if length > 0 and before == 0:
+                opened = line
+            at = stop + 1
+        result[row] = opened if length > 0 else 0
+    return result
+
+
+@kernel
+def _is_word(data, begin, end):  # type: ignore[no-untyped-def]
+    """Whether data[begin:end], without white space, is a word of letters.
+
+    Outside ASCII all but signs and emoji counts as letters.
+    """
+    if end - begin > 1 and data[end - 1] == 58 and data[end - 2] == 34:  # a key of JSON ends with ":
+        return False
+    while begin < end and (data[begin] == 34 or data[begin] == 39 or data[begin] == 40 or data[begin] == 42):  # " ' ( *
+        begin += 1
+    while end > begin:
+        byte = data[end - 1]
+        # . , ; : ! ? " ' ) *
+        if not (
+            byte == 46 or byte == 44 or byte == 59 or byte == 58 or byte == 33 or byte == 63
+            or byte == 34 or byte == 39 or byte == 41 or byte == 42
+        ):  # fmt: skip
+            break
+        end -= 1
+    if begin == end:
+        return False
+    for at in range(begin, end):
+        byte = data[at]
+        inner = (byte == 39 or byte == 45) and begin < at < end - 1
+        if not (is_letter(byte) or byte >= 128 or inner):
+            return False
+        # Signs (from U+2040 on, but not quotation marks and dashes) and emoji.
+        if at + 1 < end and ((byte == 0xE2 and data[at + 1] > 0x80) or (byte == 0xF0 and data[at + 1] == 0x9F)):
+            return False
+    return True
+
+
+@kernel
+def _cut(data, at, end):  # type: ignore[no-untyped-def]
+    """Write CUT over the character at `at`. The rest of a longer one becomes letters, so that it stays valid UTF-8."""
+    data[at] = CUT
+    at += 1
+    while at < end and not starts_character(data[at]):
+        data[at] = 120
+        at += 1
+
+
+@kernel
+def _count(data, at, end):  # type: ignore[no-untyped-def]
+    """Words of letters, their bytes, all bytes that are no white space, and characters of scripts without spaces."""
+    words, letters, size, wide = 0, 0, 0, 0
+    while at < end:
+        while at < end and is_space(data[at]):
+            at += 1
+        begin = at
+        while at < end and not is_space(data[at]):
+            # The first bytes of U+0800 to U+1FFF and U+3000 to U+FFFF: neither punctuation nor signs.
+            wide += 0xE0 <= data[at] <= 0xEF and data[at] != 0xE2
+            at += 1
+        if at > begin:
+            size += at - begin
+            if _is_word(data, begin, at):
+                words += 1
+                letters += at - begin
+    return words, letters, size, wide
+
+
+@kernel
+def _letters_ratio(data, offsets):  # type: ignore[no-untyped-def]
+    result = np.zeros(len(offsets) - 1, np.float64)
+    for row in range(len(result)):
+        _, letters, size, _ = _count(data, offsets[row], offsets[row + 1])
+        result[row] = letters / max(size, 1)
+    return result
+
+
+@kernel
+def _is_prose(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether the line data[at:end], which begins with no white space and is in no fence, is prose."""
+    if data[at] == 124 or data[at] == 62 or (data[at] == 47 and at + 1 < end and data[at + 1] == 47):  # | > //
+        return False
+    words, letters, size, wide = _count(data, at, end)
+    return (words >= MIN_WORDS or wide >= 2 * MIN_WORDS) and letters >= MIN_LETTERS_RATIO * size
+
+
+@kernel
+def _mark_other(data, offsets, words_alone):  # type: ignore[no-untyped-def]
+    """Write CUT over the beginning of what is not prose."""
+    for row in range(len(offsets) - 1):
+        at, end = offsets[row], offsets[row + 1]
+        mark, length = np.uint8(0), 0
+        while at < end:
+            stop = _line_end(data, at, end)
+            while at < stop and is_space(data[at]):
+                at += 1
+            if at < stop:
+                before = length
+                mark, length = _fence(data, at, stop, mark, length)
+                is_prose = before == 0 and length == 0 and _is_prose(data, at, stop)
+                if not words_alone and not is_prose:
+                    _cut(data, at, stop)
+                while words_alone and at < stop:
+                    begin = at
+                    while at < stop and not is_space(data[at]):
+                        at += 1
+                    if not (is_prose and _is_word(data, begin, at)):
+                        _cut(data, begin, at)
+                    while at < stop and is_space(data[at]):
+                        at += 1
+            at = stop + 1
