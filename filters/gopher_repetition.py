@@ -69,9 +69,9 @@ _MIN_NGRAM, _MAX_TOP_NGRAM, _MAX_NGRAM = 2, 4, 10
 class GopherRepetition(Filter):
     """Drop documents of which too large a share repeats. The limits of lines and paragraphs are the published ones.
 
-    min_words: documents with fewer words of prose are not judged. Each other parameter is the largest share that is kept, 0 to
-    1: of lines or paragraphs that are duplicates (`_line_ratio`, `_paragraph_ratio`), or of characters (`_char_ratio`)
-    in duplicate lines, paragraphs and n-grams, or in occurrences of the most frequent n-gram (`top`).
+    min_words: documents with fewer words of prose are not judged. Each other parameter is the largest share that is
+    kept, 0 to 1: of lines or paragraphs that are duplicates (`_line_ratio`, `_paragraph_ratio`), or of characters
+    (`_char_ratio`) in duplicate lines, paragraphs and n-grams, or in occurrences of the most frequent n-gram (`top`).
     """
 
     VERSION: ClassVar = 2

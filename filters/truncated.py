@@ -1,27 +1,77 @@
 """Truncated: text that stops in the middle.
 
-Only positive evidence counts: fenced code or a LaTeX environment that is opened and never closed, or an ending that
-needs something after it ("and", an opening bracket, a comma). A missing full stop is no evidence: "42" and "the answer
-is 7" are complete.
+Only positive evidence counts: a fence, a LaTeX environment, a formula or a bracket of a program that is opened and
+never closed; an item or a row of a table that has begun; an ending that needs something after it ("and", an opening
+bracket, a comma); a last sentence without its end, behind others on its line that have theirs. A missing full stop
+alone is no evidence: "42" and "the answer is 7" are complete.
+
+The instruction is read too. It may have opened the fence that the response closes, ask for a mark or for the next word,
+or end in the same words.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
+from dedup.kernel import buffers, kernel
+from filters.request import keep_asked_for
 from filters.stage import Filter
-from filters.text import On, rows_with, text
+from filters.structure import letters_ratio, open_fences
+from filters.text import On, is_letter, is_space, rows_with, text
 from filters.verdict import Check, first_failure
 
-FENCE = r"(?m)^[ \t]*```"
-ENDING = r"(?:[,:=&\\–—{\[]|[^:;=\-]\(|<[/\w]*)\s*\z"  # ":-(" is complete, and ";" ends code
-WORD = r"(?i)\b(?:the|an|and|or|but|because|than|their|our|my|your|whose|although|whereas)\s*\z"
+ENDING = r"(?:[,:=&\\–—{\[]|[^:;=\-]\(|<(?:/\w*|[A-Za-z]\w*)?)\s*\z"  # ":-(" and "<3" are complete, and ";" ends code
+WORD = (
+    r"(?i)\b(?:the|an|and|or|but|because|than|their|our|my|your|whose|although|whereas|such as|as well as|"
+    r"und|oder|weil|et|mais|parce que|porque|и|или|потому что)\s*\z"
+)
+NAMED = r"(?i)\b(?:is|are|character|sign|symbol|mark|operator|letter|by|with|word|called|a|an)[ :]+\S{1,2}\s*\z"
+"""An ending that names a mark: "the separator is ,"."""
+ASKED = (
+    r"(?i)\b(?:words?|letters?|symbols?|operators?|signs?|marks?|characters?|separat\w+|delimiters?|punctuation|"
+    r"conjunctions?|articles?|pronouns?|prepositions?|determiners?|possessives?|brackets?|commas?|colons?|ampersand|"
+    r"parenthes[ie]s|next|complete|continue|finish|fill|blank|missing|prefix|beginning|starts?|begins?|open(?:s|ing)|"
+    r"prompt|title|headline|salutation|greeting|dash(?:es)?|arrows?|tags?|syntax|keyboard|key)\b|___"
+)
+"""Marks and words that the instruction asks for, or a text that is to be left open."""
+ASKED_CHAT = (
+    r"(?i)\b(?:reviews?|dialogues?|dialogs?|conversations?|chats?|tweets?|comments?|posts?|messages?|captions?|slogans?|"
+    r"advertisements?|ads?)\b"
+)
+"""Kinds of text whose last sentence often has no mark at its end."""
+ASKED_FENCE = r"(?i)\b(?:backticks?|fences?|fenced|tildes?)\b"
+ITEM = r"\n[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]*\z"
+FIRST_ITEM = r"(?m)^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+\S"
+ROW = r"\|[ \t]*\n[ \t]*\|[^\n]*[^|\s][ \t]*\z"
+_END = r"[.!?…]['\"”’»)]*"
+_INNER = r"[\p{L}\p{M}'’\-]+[,;]?['\"”’»]?"
+_BEFORE = rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|[\p{{Ll}}\d][)\"”’»]){_END}"  # no end of an abbreviation or of an initial
+_OPENER = r"(?:The|An?|My|Our|His|Her|Its|Their|This|That|In|On|At|When|While|If|As|For|With|Because)"
+SENTENCE = (
+    rf"{_BEFORE}(?:[ \t]+(?:{_OPENER} {_INNER}|\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{2,}})|"
+    rf"\s*\n\s*\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{4,}})\s*\z"
+)
+"""The end of a sentence and the beginning of another: three words, two after an article, five in a new paragraph."""
+WIDE_SENTENCE = r"。[”」』]?\s*[\p{Han}\p{Hiragana}\p{Katakana}，、]{3,}\s*\z"
+CLOSING = (
+    r"(?i)\b(?:yours?|regards|sincerely|wishes|love|cheers|thanks?|thank you|see you|learn more|read more|click|follow|"
+    r"goodbye|bye|the end|xx+)\b"
+)
+"""Last words of letters and pages, which have no full stop."""
+NO_PROGRAM = r"\\[A-Za-z]{2,}|\[asy\]|[)\]}];?\s*\z|\A[^{]*\z"
+"""Formulas, where half-open intervals are right; texts that end in a closing bracket, or have no braces."""
+MIN_SENTENCES = 2
+"""Sentences that end before the one that does not. Shorter texts of chats and reviews often leave out the last mark."""
+MAX_LETTERS_RATIO = 0.75
+"""Programs and data have at most this share of their bytes in words of letters; brackets of prose are not counted."""
 _TAIL_CHARS = 120  # of the end, in which endings and words are looked for
+_SENTENCE_CHARS = 400  # of the end, in which an open sentence is looked for
 
 
 class Truncated(Filter):
@@ -31,28 +81,75 @@ class Truncated(Filter):
     well be "the" or "a, b,".
     """
 
+    VERSION: ClassVar = 2
+
     kind: Literal["truncated"] = "truncated"
     on: On = "response"
     min_words: int = 5
 
     def judge(self, records: pa.Table) -> pa.StructArray:
-        """Reasons: `open_code` (the value is the number of fences), `open_environment` (how many more environments
-        begin than end), `open_ending`, `dangling_word` (1: it is there).
+        """Reasons: `open_code` (the value is the line of the fence, from 1), `open_environment` (how many more
+        environments begin than end), `open_formula`, `open_bracket` (how many more brackets open than close),
+        `open_item`, `open_ending`, `dangling_word`, `open_sentence` (1: it is there).
         """
         texts = text(records, self.on)
+        fences = keep_asked_for(self._fences(records, texts), records, ASKED_FENCE, self.on)
+        environments = _count(texts, r"\begin{", r"\\begin\{") - _count(texts, r"\begin{", r"\\end\{")
+        formulas, brackets = _formulas(texts), _brackets(texts)
         tail = pc.utf8_slice_codeunits(texts, -_TAIL_CHARS)
         judged = np.asarray(pc.count_substring_regex(tail, r"\S+")) >= self.min_words
-        fences = _count(texts, "```", FENCE)
-        environments = _count(texts, r"\begin{", r"\\begin\{") - _count(texts, r"\begin{", r"\\end\{")
-        ending, word = (judged & np.asarray(pc.match_substring_regex(tail, pattern)) for pattern in (ENDING, WORD))
+        item = _matches(tail, "", ROW) | (_matches(tail, "", ITEM) & _matches(texts, "\n", FIRST_ITEM))
+        ending, word = (judged & _matches(tail, "", pattern) for pattern in (ENDING, WORD))
+        ending = self._not_asked(ending & ~_matches(tail, "", NAMED), records, texts)
+        word = self._not_asked(word, records, texts)
+        sentence = self._not_asked(_open_sentences(texts), records, texts)
+        sentence = keep_asked_for(sentence, records, ASKED_CHAT, self.on)
         return first_failure(
             [
-                Check("open_code", fences % 2 == 1, fences, 0),
+                Check("open_code", fences > 0, fences, 0),
                 Check("open_environment", environments > 0, environments, 0),
+                Check("open_formula", formulas, formulas, 1),
+                Check("open_bracket", brackets > 0, brackets, 0),
+                Check("open_item", item, item, 1),
                 Check("open_ending", ending, ending, 1),
                 Check("dangling_word", word, word, 1),
+                Check("open_sentence", sentence, sentence, 1),
             ]
         )
+
+    def _fences(self, records: pa.Table, texts: pa.StringArray) -> npt.NDArray[np.int64]:
+        """The line of the fence that stays open, or 0: int64 [rows]."""
+        result = np.zeros(len(texts), np.int64)
+        rows = np.union1d(rows_with(texts, "```"), rows_with(texts, "~~~"))
+        result[rows] = open_fences(texts.take(pa.array(rows)))
+        if self.on == "response":  # the instruction may have opened it
+            rows = np.flatnonzero(result)
+            result[rows] *= open_fences(text(records, "both").take(pa.array(rows))) > 0
+        return result
+
+    def _not_asked(
+        self, failed: npt.NDArray[np.bool_], records: pa.Table, texts: pa.StringArray
+    ) -> npt.NDArray[np.bool_]:
+        """`failed` without the rows whose instruction asks for such an ending, or ends in the same two words."""
+        failed = keep_asked_for(failed, records, ASKED, self.on)
+        if self.on != "response" or not failed.any():
+            return failed
+        failed = failed.copy()
+        rows = np.flatnonzero(failed)
+        pairs = (as_array(column).take(pa.array(rows)).to_pylist() for column in (records["instruction"], texts))
+        for row, instruction, response in zip(rows, *pairs, strict=True):  # few
+            failed[row] = " ".join(response[-_TAIL_CHARS:].split()[-2:]) not in " ".join(instruction.split())
+        return failed
+
+
+def _matches(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.bool_]:
+    """Where `pattern` matches, tried only in texts with `literal`: bool [rows]."""
+    if not literal:
+        return np.asarray(pc.match_substring_regex(texts, pattern), np.bool_)
+    result = np.zeros(len(texts), np.bool_)
+    rows = rows_with(texts, literal)
+    result[rows] = np.asarray(pc.match_substring_regex(texts.take(pa.array(rows)), pattern), np.bool_)
+    return result
 
 
 def _count(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.int64]:
@@ -61,3 +158,140 @@ def _count(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.
     rows = rows_with(texts, literal)
     counts[rows] = np.asarray(pc.count_substring_regex(texts.take(pa.array(rows)), pattern))
     return counts
+
+
+def _open_sentences(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which texts end in a sentence that has no end, behind MIN_SENTENCES that have one: bool [rows]."""
+    result = np.zeros(len(texts), np.bool_)
+    rows = np.flatnonzero(_ends_in_letter(*buffers(texts)))
+    candidates = texts.take(pa.array(rows))
+    tail = pc.utf8_slice_codeunits(candidates, -_SENTENCE_CHARS)
+    latin = _matches(tail, "", SENTENCE) & ~_matches(pc.utf8_slice_codeunits(tail, -40), "", CLOSING)
+    wide = _matches(tail, "。", WIDE_SENTENCE)
+    ends = np.asarray(pc.count_substring_regex(candidates, rf"{_END}(?:\s|\z)|。"))
+    result[rows] = (latin | wide) & (ends >= MIN_SENTENCES)
+    return result
+
+
+def _formulas(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which texts end within a formula: bool [rows]."""
+    result = np.zeros(len(texts), np.bool_)
+    rows = np.union1d(rows_with(texts, "$"), rows_with(texts, "\\"))
+    result[rows] = _open_formulas(*buffers(texts.take(pa.array(rows))))
+    return result
+
+
+def _brackets(texts: pa.StringArray) -> npt.NDArray[np.int64]:
+    """How many more brackets of one kind open than close, in programs and data: int64 [rows]."""
+    result = np.zeros(len(texts), np.int64)
+    rows = np.unique(np.concatenate([rows_with(texts, opening) for opening in "([{"]))
+    candidates = texts.take(pa.array(rows))
+    net = _open_brackets(*buffers(candidates))
+    net[letters_ratio(candidates) > MAX_LETTERS_RATIO] = 0
+    found = np.flatnonzero(net)
+    net[found[_matches(candidates.take(pa.array(found)), "", NO_PROGRAM)]] = 0
+    result[rows] = net
+    return result
+
+
+@kernel
+def _ends_in_letter(data, offsets):  # type: ignore[no-untyped-def]
+    """Which texts of 60 bytes or more end in a letter or in a comma: bool [rows]."""
+    rows = len(offsets) - 1
+    result = np.zeros(rows, np.bool_)
+    for row in range(rows):
+        begin, end = offsets[row], offsets[row + 1]
+        while end > begin and is_space(data[end - 1]):
+            end -= 1
+        if end - begin >= 60:
+            byte = data[end - 1]
+            result[row] = is_letter(byte) or byte >= 128 or byte == 44
+    return result
+
+
+@kernel
+def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
+    rows = len(offsets) - 1
+    result = np.zeros(rows, np.bool_)
+    for row in range(rows):
+        at, end = offsets[row], offsets[row + 1]
+        display, double, inline, opened = 0, 0, 0, at
+        while at < end:
+            byte = data[at]
+            if byte == 92:  # a backslash and what it escapes
+                if at + 1 < end:
+                    display += data[at + 1] == 91
+                    display -= data[at + 1] == 93
+                at += 2
+                continue
+            if byte == 36:
+                if at + 1 < end and data[at + 1] == 36:
+                    double += 1
+                    at += 2
+                    opened = at
+                    continue
+                inline += 1
+                opened = at + 1
+            at += 1
+        if display > 0:
+            result[row] = True
+        elif inline % 2 == 1 or double % 2 == 1:
+            # A dollar may be money or begin a variable of a shell. What follows the last one must look like a formula:
+            # a command, a power or an operator at the end, on one line, no quotes or pipes, no word behind another.
+            marks, words, letters = 0, 0, 0
+            for i in range(opened, end):
+                byte = data[i]
+                marks += byte == 92 or byte == 94
+                words += byte == 34 or byte == 39 or byte == 124 or byte == 59 or byte == 96 or byte == 10
+                if is_letter(byte):
+                    letters += 1
+                else:
+                    words += letters >= 3 and byte == 32 and data[i - letters - 1] == 32
+                    letters = 0
+            last = end
+            while last > opened and is_space(data[last - 1]):
+                last -= 1
+            byte = data[last - 1] if last > opened else np.uint8(0)
+            operator = byte == 61 or byte == 43 or byte == 45 or byte == 42 or byte == 40 or byte == 94
+            first = data[opened] if opened < end else np.uint8(0)
+            named = is_letter(first) and opened + 1 < end and (is_letter(data[opened + 1]) or data[opened + 1] == 95)
+            shell = named or first == 123 or (first == 40 and double == 0 and marks == 0)
+            result[row] = words == 0 and not shell and (marks > 0 or operator)
+    return result
+
+
+@kernel
+def _open_brackets(data, offsets):  # type: ignore[no-untyped-def]
+    rows = len(offsets) - 1
+    result = np.zeros(rows, np.int64)
+    for row in range(rows):
+        at, end = offsets[row], offsets[row + 1]
+        round_, square, curly = 0, 0, 0
+        quote = np.uint8(0)
+        while at < end:
+            byte = data[at]
+            if byte == 92:
+                at += 2
+                continue
+            if byte == 10:
+                quote = np.uint8(0)
+            elif quote > 0:
+                if byte == quote:
+                    quote = np.uint8(0)
+            elif byte == 34 or byte == 39 or byte == 96:  # strings end with their line
+                quote = byte
+            elif byte == 40:
+                round_ += 1
+            elif byte == 41:
+                round_ -= 1
+            elif byte == 91:
+                square += 1
+            elif byte == 93:
+                square -= 1
+            elif byte == 123:
+                curly += 1
+            elif byte == 125:
+                curly -= 1
+            at += 1
+        result[row] = max(0, round_) + max(0, square) + max(0, curly)
+    return result

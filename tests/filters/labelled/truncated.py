@@ -45,7 +45,7 @@ _ENDINGS = (
 )  # fmt: skip
 _DANGLING = (
     "and", "or", "because", "the", "an", "their", "whose", "although", "than", "my", "of the", "such as the", "and the",
-    "in order to reach the", "as well as", "with",
+    "in order to reach the", "as well as",
 )  # fmt: skip
 
 
