@@ -58,6 +58,8 @@ SENTENCE = (
     rf"\s*\n\s*\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{4,}})\s*\z"
 )
 """The end of a sentence and the beginning of another: three words, two after an article, five in a new paragraph."""
+LONG_SENTENCE = rf"{_BEFORE}\s+\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{9,}}\s*\z"
+"""Ten words without an end: one sentence before them is enough."""
 WIDE_SENTENCE = r"。[”」』]?\s*[\p{Han}\p{Hiragana}\p{Katakana}，、]{3,}\s*\z"
 CLOSING = (
     r"(?i)\b(?:yours?|regards|sincerely|wishes|love|cheers|thanks?|thank you|see you|learn more|read more|click|follow|"
@@ -169,7 +171,7 @@ def _open_sentences(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
     latin = _matches(tail, "", SENTENCE) & ~_matches(pc.utf8_slice_codeunits(tail, -40), "", CLOSING)
     wide = _matches(tail, "。", WIDE_SENTENCE)
     ends = np.asarray(pc.count_substring_regex(candidates, rf"{_END}(?:\s|\z)|。"))
-    result[rows] = (latin | wide) & (ends >= MIN_SENTENCES)
+    result[rows] = (latin | wide) & ((ends >= MIN_SENTENCES) | _matches(tail, "", LONG_SENTENCE))
     return result
 
 
@@ -215,13 +217,14 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
     result = np.zeros(rows, np.bool_)
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
-        display, double, inline, opened = 0, 0, 0, at
+        display, double, inline, opened, commands = 0, 0, 0, at, 0
         while at < end:
             byte = data[at]
             if byte == 92:  # a backslash and what it escapes
                 if at + 1 < end:
                     display += data[at + 1] == 91
                     display -= data[at + 1] == 93
+                    commands += is_letter(data[at + 1]) and at + 2 < end and is_letter(data[at + 2])
                 at += 2
                 continue
             if byte == 36:
@@ -241,7 +244,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
             marks, words, letters = 0, 0, 0
             for i in range(opened, end):
                 byte = data[i]
-                marks += byte == 92 or byte == 94
+                marks += byte == 92 or byte == 94 or (byte == 61 and commands > 0)
                 words += byte == 34 or byte == 39 or byte == 124 or byte == 59 or byte == 96 or byte == 10
                 if is_letter(byte):
                     letters += 1
@@ -256,7 +259,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
             first = data[opened] if opened < end else np.uint8(0)
             named = is_letter(first) and opened + 1 < end and (is_letter(data[opened + 1]) or data[opened + 1] == 95)
             shell = named or first == 123 or (first == 40 and double == 0 and marks == 0)
-            result[row] = words == 0 and not shell and (marks > 0 or operator)
+            result[row] = words == 0 and not shell and (marks > 0 or operator or (last <= opened and commands > 0))
     return result
 
 
