@@ -74,7 +74,7 @@ ASKED_SIGNS = (
 class Placeholder(Filter):
     """Drop records with an empty field, and those whose response is a placeholder."""
 
-    VERSION: ClassVar = 2
+    VERSION: ClassVar = 3
 
     kind: Literal["placeholder"] = "placeholder"
 

@@ -95,7 +95,8 @@ class Truncated(Filter):
         `open_item`, `open_ending`, `dangling_word`, `open_sentence` (1: it is there).
         """
         texts = text(records, self.on)
-        fences = keep_asked_for(self._fences(records, texts), records, ASKED_FENCE, self.on)
+        fences = self._fences(records, texts)
+        code = keep_asked_for(fences > 0, records, ASKED_FENCE, self.on)
         environments = _count(texts, r"\begin{", r"\\begin\{") - _count(texts, r"\begin{", r"\\end\{")
         formulas, brackets = _formulas(texts), _brackets(texts)
         tail = pc.utf8_slice_codeunits(texts, -_TAIL_CHARS)
@@ -108,7 +109,7 @@ class Truncated(Filter):
         sentence = keep_asked_for(sentence, records, ASKED_CHAT, self.on)
         return first_failure(
             [
-                Check("open_code", fences > 0, fences, 0),
+                Check("open_code", code, fences, 0),
                 Check("open_environment", environments > 0, environments, 0),
                 Check("open_formula", formulas, formulas, 1),
                 Check("open_bracket", brackets > 0, brackets, 0),

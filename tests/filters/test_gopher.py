@@ -14,6 +14,7 @@ from filters.gopher_quality import STOP_WORDS, GopherQuality
 from filters.gopher_quality import measure as measure_quality
 from filters.gopher_repetition import LIMITS, MEASURES, GopherRepetition
 from filters.gopher_repetition import measure as measure_repetition
+from filters.structure import prose_of
 
 PUBLISHED = (0.30, 0.30, 0.20, 0.20, 0.20, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
 """Rae et al. 2021, table A1. Those of n-grams are doubled for instruction data."""
@@ -102,14 +103,19 @@ def test_the_thresholds_of_quality_are_the_published_ones() -> None:
     assert set(STOP_WORDS) == {"the", "be", "to", "of", "and", "that", "have", "with"}
 
 
+def words(prefix: str, count: int) -> str:
+    """Words of letters, all different."""
+    return " ".join(prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz"[:count])
+
+
 REPEATING = {
-    "duplicate_lines": "one two three\n" * 4,
-    "duplicate_paragraphs": "one two\nthree\n\nfour five six seven\n\none two\nthree\n\none two\nthree",
+    "duplicate_lines": "one two three four\n" * 4,
+    "duplicate_paragraphs": "one two three four\n\nfive six seven eight\n\none two three four\n\none two three four",
     "duplicate_line_characters": "a\nb\nc\nd\ne\na long line of words\nf\ng\nh\na long line of words",
     "duplicate_paragraph_characters": "a\n\nb\n\nc\n\na long one of words\n\nd\n\na long one of words",
-    "top_2_gram": "one two x1 one two x2 one two x3 one two",
-    "top_3_gram": "aa bb cc x1 x2 x3 x4 x5 x6 x7 aa bb cc y1 y2 y3",
-    "top_4_gram": "aa bb cc dd x1 x2 x3 x4 x5 x6 x7 aa bb cc dd y1 y2 y3",
+    "top_2_gram": "one two xa one two xb one two xc one two",
+    "top_3_gram": f"aa bb cc {words('x', 7)} aa bb cc {words('y', 3)}",
+    "top_4_gram": f"aa bb cc dd {words('x', 7)} aa bb cc dd {words('y', 3)}",
 }
 
 
@@ -119,9 +125,9 @@ def test_each_measure_drops_for_its_own_reason(reason: str) -> None:
         text = REPEATING[reason]
     else:  # n words that repeat, among others that do not
         n = int(reason.split("_")[1])
-        unit = " ".join(f"w{i}" for i in range(n))
-        text = f"{unit} {' '.join(f'x{i}' for i in range(2 * n))} {unit}"
-    measured = dict(zip(MEASURES, measure_repetition(pa.array([text]))[:13, 0], strict=True))
+        text = f"{words('w', n)} {words('x', 2 * n)} {words('w', n)}"
+    prose = prose_of(pa.array([text]), words_alone=True)
+    measured = dict(zip(MEASURES, measure_repetition(prose)[:13, 0], strict=True))
     assert measured[reason] > 0
     others = {limit: 2.0 for name, limit in LIMITS.items() if name != reason}
     strict = GopherRepetition.model_validate({"min_words": 0, LIMITS[reason]: measured[reason] - 1e-9, **others})
