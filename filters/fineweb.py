@@ -29,8 +29,8 @@ from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import buffers, kernel
 from filters.request import VERSE, keep_asked_for
 from filters.stage import Filter
-from filters.structure import CUT, prose
-from filters.text import On, is_space, starts_character
+from filters.structure import CUT, prose_of
+from filters.text import On, is_space, starts_character, text
 from filters.verdict import Check, first_failure
 
 
@@ -51,9 +51,13 @@ class FineWeb(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reason: `duplicate_line_characters`. The value is their share, 0 to 1."""
-        lines, characters, repeated = measure(prose(records, self.on))
-        ratio, limit = repeated / np.maximum(characters, 1), self.max_duplicate_line_char_ratio
-        failed = keep_asked_for((lines >= self.min_lines) & (ratio > limit), records, VERSE, self.on)
+        texts, limit = text(records, self.on), self.max_duplicate_line_char_ratio
+        lines, characters, repeated = measure(texts)
+        failed = (lines >= self.min_lines) & (repeated > limit * characters)
+        rows = np.flatnonzero(failed)
+        _, _, repeated[rows] = measure(prose_of(texts.take(pa.array(rows))))
+        ratio = repeated / np.maximum(characters, 1)
+        failed = keep_asked_for(failed & (ratio > limit), records, VERSE, self.on)
         return first_failure([Check("duplicate_line_characters", failed, ratio, limit)])
 
 

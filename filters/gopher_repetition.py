@@ -36,8 +36,8 @@ from dedup.hashing import fnv1a
 from dedup.kernel import buffers, kernel
 from filters.request import VERSE, keep_asked_for
 from filters.stage import Filter
-from filters.structure import CUT, prose
-from filters.text import On, is_space, starts_character
+from filters.structure import CUT, prose_of
+from filters.text import On, is_space, starts_character, text
 from filters.verdict import Check, first_failure
 
 LIMITS = {
@@ -96,10 +96,12 @@ class GopherRepetition(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: the names in MEASURES. The value is the share that repeats, 0 to 1."""
-        *ratios, words = measure(prose(records, self.on, words_alone=True))
-        judged = words >= self.min_words
+        texts = text(records, self.on)
         limits = [float(getattr(self, parameter)) for parameter in LIMITS.values()]
-        failed = judged & np.any([ratio > limit for ratio, limit in zip(ratios, limits, strict=True)], axis=0)
+        measures = measure(texts)
+        rows = np.flatnonzero(self._failed(measures, limits))
+        measures[:, rows] = measure(prose_of(texts.take(pa.array(rows)), words_alone=True))
+        failed, ratios = self._failed(measures, limits), measures[:-1]
         failed = keep_asked_for(failed, records, VERSE, self.on)
         return first_failure(
             [
@@ -107,6 +109,11 @@ class GopherRepetition(Filter):
                 for reason, ratio, limit in zip(MEASURES, ratios, limits, strict=True)
             ]
         )
+
+    def _failed(self, measures: npt.NDArray[np.float64], limits: list[float]) -> npt.NDArray[np.bool_]:
+        """Which rows are over a limit: bool [rows]."""
+        over = measures[:-1] > np.array(limits)[:, None]
+        return np.asarray((measures[-1] >= self.min_words) & over.any(axis=0))
 
 
 def measure(texts: pa.StringArray) -> npt.NDArray[np.float64]:

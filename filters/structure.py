@@ -15,14 +15,12 @@ Recognised once for all filters, by lines and words:
 
 from __future__ import annotations
 
-import weakref
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import buffers, kernel
-from filters.text import On, is_letter, is_space, starts_character, strings, text
+from filters.text import is_letter, is_space, starts_character, strings
 
 MIN_WORDS = 4
 """Words of letters in a line of prose. Shorter lines are headings, labels, options, answers."""
@@ -32,32 +30,14 @@ MIN_LETTERS_RATIO = 0.6
 CUT = 0
 """The first byte of what is not prose. A kernel takes a line or word that begins with it for equal to no other."""
 
-# The prose of the last table: that table, what was read of it, and how.
-_last: tuple[weakref.ref[pa.Table], On, bool, pa.StringArray] | None = None
-
-
-def prose(records: pa.Table, on: On, words_alone: bool = False) -> pa.StringArray:
-    """The text to judge, with the byte CUT at the beginning of what is not prose: string [rows].
-
-    words_alone: of every word that is not of letters, and of every word of a line that is not prose; else of every line
-    that is not prose. All else is as in the text, so shares of the text can be measured.
-
-    The prose of the last table is kept while that table lives: consecutive filters need the same.
-    """
-    global _last
-    if _last is None or _last[0]() is not records or _last[1:3] != (on, words_alone):
-        _last = weakref.ref(records, _forget), on, words_alone, prose_of(text(records, on), words_alone)
-    return _last[3]
-
-
-def _forget(table: weakref.ref[pa.Table]) -> None:
-    global _last
-    if _last is not None and _last[0] is table:
-        _last = None
-
 
 def prose_of(texts: pa.StringArray, words_alone: bool = False) -> pa.StringArray:
-    """As `prose`, of an array of texts."""
+    """The texts with the byte CUT at the beginning of what is not prose: string [rows].
+
+    words_alone: of every word that is not of letters, and of every word of a line that is not prose; else of every line
+    that is not prose. All else is as in the text, so shares of the text can be measured. What repeats in the result
+    repeats in the text: a filter measures the text first, and the prose of what it would drop.
+    """
     data, offsets = buffers(texts)
     base = int(offsets[0])
     content = data[base : offsets[-1]].copy()

@@ -11,6 +11,7 @@ or end in the same words.
 
 from __future__ import annotations
 
+import string
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -66,12 +67,14 @@ CLOSING = (
     r"goodbye|bye|the end|xx+)\b"
 )
 """Last words of letters and pages, which have no full stop."""
-NO_PROGRAM = r"\\[A-Za-z]{2,}|\[asy\]|[)\]}];?\s*\z|\A[^{]*\z"
-"""Formulas, where half-open intervals are right; texts that end in a closing bracket, or have no braces."""
+NO_PROGRAM = r"\\[A-Za-z]{2,}|\[asy\]|[)\]}];?\s*\z"
+"""Formulas, where half-open intervals are right; texts that end in a closing bracket."""
 MIN_SENTENCES = 2
 """Sentences that end before the one that does not. Shorter texts of chats and reviews often leave out the last mark."""
 MAX_LETTERS_RATIO = 0.75
-"""Programs and data have at most this share of their bytes in words of letters; brackets of prose are not counted."""
+"""Programs and data have at most this share of their bytes in words of letters; brackets of prose are not counted.
+Only texts with a brace are counted at all: unpaired round brackets are typing errors in formulas."""
+_LETTERS = np.frombuffer(string.ascii_letters.encode(), np.uint8)
 _TAIL_CHARS = 120  # of the end, in which endings and words are looked for
 _SENTENCE_CHARS = 400  # of the end, in which an open sentence is looked for
 
@@ -100,12 +103,20 @@ class Truncated(Filter):
         environments = _count(texts, r"\begin{", r"\\begin\{") - _count(texts, r"\begin{", r"\\end\{")
         formulas, brackets = _formulas(texts), _brackets(texts)
         tail = pc.utf8_slice_codeunits(texts, -_TAIL_CHARS)
-        judged = np.asarray(pc.count_substring_regex(tail, r"\S+")) >= self.min_words
-        item = _matches(tail, "", ROW) | (_matches(tail, "", ITEM) & _matches(texts, "\n", FIRST_ITEM))
-        ending, word = (judged & _matches(tail, "", pattern) for pattern in (ENDING, WORD))
-        ending = self._not_asked(ending & ~_matches(tail, "", NAMED), records, texts)
-        word = self._not_asked(word, records, texts)
-        sentence = self._not_asked(_open_sentences(texts), records, texts)
+        last, sizes = _last_bytes(*buffers(texts))
+        in_word = (last >= 128) | np.isin(last, _LETTERS)
+        listed = np.isin(last, _bytes(".)-*")) | (last >= 128)
+        item = _matches(tail, rows_with(tail, "|"), ROW) | _matches(tail, np.flatnonzero(listed), ITEM)
+        item &= _matches(texts, np.flatnonzero(item), FIRST_ITEM)
+        marked = np.union1d(np.flatnonzero((last >= 128) | np.isin(last, _bytes(",:=&\\{[(<"))), rows_with(tail, "<"))
+        ending, word = _matches(tail, marked, ENDING), _matches(tail, np.flatnonzero(in_word), WORD)
+        judged = np.flatnonzero(ending | word)
+        enough = np.asarray(pc.count_substring_regex(tail.take(pa.array(judged)), r"\S+")) >= self.min_words
+        ending[judged] &= enough
+        word[judged] &= enough
+        ending &= ~_matches(tail, np.flatnonzero(ending), NAMED)
+        ending, word = (self._not_asked(failed, records, texts) for failed in (ending, word))
+        sentence = self._not_asked(_open_sentences(texts, (sizes >= 60) & (in_word | (last == 44))), records, texts)
         sentence = keep_asked_for(sentence, records, ASKED_CHAT, self.on)
         return first_failure(
             [
@@ -145,12 +156,13 @@ class Truncated(Filter):
         return failed
 
 
-def _matches(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.bool_]:
-    """Where `pattern` matches, tried only in texts with `literal`: bool [rows]."""
-    if not literal:
-        return np.asarray(pc.match_substring_regex(texts, pattern), np.bool_)
+def _bytes(characters: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(characters.encode("ascii"), np.uint8)
+
+
+def _matches(texts: pa.StringArray, rows: npt.NDArray[np.int64], pattern: str) -> npt.NDArray[np.bool_]:
+    """Where `pattern` matches, tried only in `rows` [n]: bool [rows]."""
     result = np.zeros(len(texts), np.bool_)
-    rows = rows_with(texts, literal)
     result[rows] = np.asarray(pc.match_substring_regex(texts.take(pa.array(rows)), pattern), np.bool_)
     return result
 
@@ -163,16 +175,17 @@ def _count(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.
     return counts
 
 
-def _open_sentences(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
-    """Which texts end in a sentence that has no end, behind MIN_SENTENCES that have one: bool [rows]."""
+def _open_sentences(texts: pa.StringArray, judged: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which of the texts `judged` end in a sentence without its end, behind others with theirs: bool [rows]."""
     result = np.zeros(len(texts), np.bool_)
-    rows = np.flatnonzero(_ends_in_letter(*buffers(texts)))
+    rows = np.flatnonzero(judged)
     candidates = texts.take(pa.array(rows))
     tail = pc.utf8_slice_codeunits(candidates, -_SENTENCE_CHARS)
-    latin = _matches(tail, "", SENTENCE) & ~_matches(pc.utf8_slice_codeunits(tail, -40), "", CLOSING)
-    wide = _matches(tail, "。", WIDE_SENTENCE)
-    ends = np.asarray(pc.count_substring_regex(candidates, rf"{_END}(?:\s|\z)|。"))
-    result[rows] = (latin | wide) & ((ends >= MIN_SENTENCES) | _matches(tail, "", LONG_SENTENCE))
+    latin, wide = _matches(tail, np.arange(len(rows)), SENTENCE), _matches(tail, rows_with(tail, "。"), WIDE_SENTENCE)
+    latin &= ~_matches(pc.utf8_slice_codeunits(tail, -40), np.flatnonzero(latin), CLOSING)
+    found = np.flatnonzero(latin | wide)
+    ends = np.asarray(pc.count_substring_regex(candidates.take(pa.array(found)), rf"{_END}(?:\s|\z)|。"))
+    result[rows[found]] = (ends >= MIN_SENTENCES) | _matches(tail, found, LONG_SENTENCE)[found]
     return result
 
 
@@ -187,29 +200,29 @@ def _formulas(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
 def _brackets(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     """How many more brackets of one kind open than close, in programs and data: int64 [rows]."""
     result = np.zeros(len(texts), np.int64)
-    rows = np.unique(np.concatenate([rows_with(texts, opening) for opening in "([{"]))
+    rows = rows_with(texts, "{")
     candidates = texts.take(pa.array(rows))
     net = _open_brackets(*buffers(candidates))
     net[letters_ratio(candidates) > MAX_LETTERS_RATIO] = 0
     found = np.flatnonzero(net)
-    net[found[_matches(candidates.take(pa.array(found)), "", NO_PROGRAM)]] = 0
+    net[_matches(candidates, found, NO_PROGRAM)] = 0
     result[rows] = net
     return result
 
 
 @kernel
-def _ends_in_letter(data, offsets):  # type: ignore[no-untyped-def]
-    """Which texts of 60 bytes or more end in a letter or in a comma: bool [rows]."""
+def _last_bytes(data, offsets):  # type: ignore[no-untyped-def]
+    """The last byte of each text that is no white space (0: there is none), and the bytes up to it: [rows] each."""
     rows = len(offsets) - 1
-    result = np.zeros(rows, np.bool_)
+    last, sizes = np.zeros(rows, np.uint8), np.zeros(rows, np.int64)
     for row in range(rows):
         begin, end = offsets[row], offsets[row + 1]
         while end > begin and is_space(data[end - 1]):
             end -= 1
-        if end - begin >= 60:
-            byte = data[end - 1]
-            result[row] = is_letter(byte) or byte >= 128 or byte == 44
-    return result
+        sizes[row] = end - begin
+        if end > begin:
+            last[row] = data[end - 1]
+    return last, sizes
 
 
 @kernel
