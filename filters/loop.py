@@ -48,14 +48,18 @@ MIN_ITEM_WORDS = 5
 _PROBE_BYTES = 8
 """Bytes at the end that must occur once more before the tail is searched. They rule out nearly every text."""
 _NUMBER = (
-    r"(?:\d[\d,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|twenty|thirty|forty|fifty|sixty|seventy|"
+    r"(?:\d[\d,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|twenty|thirty|forty|fifty|"
+    r"sixty|seventy|"
     r"eighty|ninety|hundred|thousand|million|n|several|many)"
 )
 ASKED = (
     r"(?i)\brepeat(?:ed|ing|edly|s)?\b|\brepetiti\w+|over and over|again and again|non-?stop|on a loop|"
-    r"\b(?:write|say|type|print|give|show|draw|output|generate|create|make|produce|display|start|fill|list|build|return|"
-    r"echo|put|concatenate|multiply|chant|sing|expand|compute|calculate|schreibe?|écris|escribe|напиши)\b[^?!\n]{0,80}?"
-    rf"\b{_NUMBER}[- ]?(?:times|x\b|copies|repetitions|lines|rows|columns|cells|digits|characters|letters|symbols|bits|"
+    r"\b(?:write|say|type|print|give|show|draw|output|generate|create|make|produce|display|start|fill|list|"
+    r"build|return|"
+    r"echo|put|concatenate|multiply|chant|sing|expand|compute|calculate|schreibe?|écris|escribe|"
+    r"напиши)\b[^?!\n]{0,80}?"
+    rf"\b{_NUMBER}[- ]?(?:\w+ )?(?:times|x\b|copies|repetitions|lines|rows|columns|cells|digits|characters|letters|"
+    rf"symbols|bits|"
     r"bytes|decimals?|places|zero(?:e?s)?|ones|dots|dashes|stars|spaces|asterisks|underscores|mal|fois|veces|раз)|"
     r"[写重说].{0,20}[遍次]"
 )

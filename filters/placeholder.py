@@ -35,7 +35,8 @@ TEMPLATE = (
     r"(?:#+ *|\*+)?(?:the )?(?:answer|output|response|result|solution|assistant|reply|completion|a) ?:|"
     r"todo: (?:write|add|insert|fill in)(?: the)?(?: answer| response| text)?)\W*\z|"
     r"\A\s*(?:[<\[({|$]+ ?(?:no ?input|no ?output|(?:your |insert |the |enter )?(?:your |the )?"
-    r"(?:answer|response|output|text|solution|summary|completion|empty|blank|placeholder|name|todo)(?: here)?)"
+    r"(?:answer|response|output|text|solution|summary|completion|translation|result|content|title|empty|"
+    r"blank|placeholder|name|todo)(?: here)?)"
     r" ?[>\])}|]+|%s)\s*\z"
 )
 """What a form or a template leaves."""
@@ -51,20 +52,24 @@ BLANK = r"\A[\s\p{Cc}\p{DI}\p{M}\x{FFF9}-\x{FFFB}\x{2800}\x{1D159}]*\z"
 # A text of nothing but dashes, dots and the like.
 FILLER = r"\A[\s.\-_–—…*#|]+\z"
 ASKED_VALUE = (
-    r"(?i)\b(?:values?|prints?|printed|returns?|returned|outputs?|evaluates?|results?|keywords?|javascript|js|typescript|"
+    r"(?i)\b(?:values?|prints?|printed|gives|returns?|returned|outputs?|evaluates?|results?|keywords?|javascript|"
+    r"js|typescript|"
     r"typeof|python|java|sql|json|yaml|numpy|pandas|excel|c\+\+|rust|golang|ruby|php|variables?|floats?|divid\w*|"
     r"division|zero|tan|tangent|log|logarithm|slope|limit|undefined|defined|missing|nothing|empty|null|nan|none|na|"
     r"abbreviat\w*|short|acronym|initialism|stands? for|comment|tags?|grey text|called|keyword|exist\w*|applicable|"
-    r"unknown|not known|announced|scheduled)\b|/ ?0|\bn/a\b"
+    r"unknown|not known|announced|scheduled)\b|\bgive ?\?|/ ?0|\w\(|\bn/a\b"
 )
 """Questions whose answer may be such a value."""
 NOT_A_QUESTION = (
-    r"(?i)\A\W*(?:please )?(?:write|generate|describe|explain|summari[sz]e|tell|compose|continue|rewrite|draft|design|"
+    r"(?i)\A\W*(?:please )?(?:write|generate|describe|explain|summari[sz]e|tell|compose|continue|rewrite|"
+    r"draft|design|"
     r"implement|develop|create|build|discuss|imagine)\b"
 )
 ASKED_SIGNS = (
-    r"(?i)\b(?:morse|punctuation|dash(?:es)?|dots?|periods?|hyphens?|ellipsis|characters?|symbols?|operators?|signs?|marks?|"
-    r"separat\w+|delimit\w+|mask\w*|stars?|asterisks?|lines?|rules?|draw|print|markdown|yaml|comments?|director(?:y|ies)|"
+    r"(?i)\b(?:morse|punctuation|dash(?:es)?|dots?|periods?|hyphens?|ellipsis|characters?|symbols?|"
+    r"operators?|signs?|marks?|"
+    r"separat\w+|delimit\w+|mask\w*|stars?|asterisks?|lines?|rules?|draw|print|markdown|yaml|comments?|"
+    r"director(?:y|ies)|"
     r"folder|shell|rat(?:e|ing)|hash(?:es)?|headings?|patterns?|regex\w*|underscores?|blanks?|redact\w*|censor\w*|"
     r"decrement|exponent\w*|omission|silence|pause)\b"
 )

@@ -24,7 +24,8 @@ from filters.text import On, text
 from filters.verdict import Check, first_failure
 
 _SORRY = (
-    r"(?:oh|okay|well|unfortunately|however|apologies|sorry|(?:i['’]m|i am|we['’]re|"
+    r"(?:oh|no|okay|well|unfortunately|as of my (?:last|latest|current)[^,.\n]{0,40}|however|apologies|sorry|"
+    r"(?:i['’]m|i am|we['’]re|"
     r"we are) (?:\w+ )?(?:sorry|afraid)|"
     r"i apologi[sz]e|my apologies|thank you for asking|i understand[^.\n]{0,60}|i appreciate[^.\n]{0,60}|"
     r"as an ai\b[^.]{0,60}|as a (?:large )?language model)"
@@ -36,6 +37,7 @@ _CANNOT = (
     r"not going to|"
     r"not (?:programmed|designed|authorized|authorised|equipped) to)|"
     r"do(?: not|n['’]?t) (?:feel comfortable|have the (?:ability|capability|means) to))"
+    r"(?: (?:and|or) (?:will not|won['’]?t|cannot|can['’]?t|would not))?"
 )
 _ADVERBS = r"(?:\w+ly |in good conscience |ethically |also |simply |just )?"
 _THING = (
@@ -45,14 +47,18 @@ _THING = (
     r"images?|pictures?|photos?|files?|links?|urls?|web ?sites?|web ?pages?|documents?|attachments?|data)\b"
 )
 _OBJECT = (
-    rf"(?:(?:that|this|these|those|such|your|any|the|a|an)(?: (?:kind|type|sort)s? of)?(?: \w+)? {_THING}|"
+    rf"(?:(?:that|this|these|those|such|your|any)(?: (?:kind|type|sort)s? of)?(?: \w+)? {_THING}|"
+    r"the (?:requests?|questions?|query|prompt|links?|urls?|images?|pictures?|photos?|attachments?)\b|"
     r"(?:that|this|it)(?: for you| type of \w+)?\s*(?:[.!,;]|\z|as |because |since )|(?:that|this) kind of|"
     r"(?:medical|legal|financial|personal|private|confidential|harmful|illegal|explicit|sexual|offensive|"
     r"hateful|sensitive|"
     r"copyrighted|inappropriate|real[- ]time|up[- ]to[- ]date|current|external|accurate|specific|investment|live)"
-    r"(?: or \w+)? (?:information|data|advice|details?|content|material|activit(?:y|ies)|opinions?|documents?|files|"
+    r"(?: or \w+)?(?: \w+)? (?:information|data|advice|details?|content|material|activit(?:y|ies)|opinions?|"
+    r"documents?|files|"
     r"records|web ?sites?|links?|updates?|prices?|news|recommendations?|sources)\b|"
-    r"(?:instructions|information|guidance|advice|content|details) (?:on|for|about|that|regarding|to|how)\b|"
+    r"(?:politics|political|religion|religious|suicide|weapons|drugs|hacking)\b|"
+    r"(?:instructions|information|guidance|advice|content|details|assistance|help|support) (?:with|on|for|"
+    r"about|that|regarding|to|how)\b|"
     r"(?:links?|urls?|web ?sites?|the internet|the web|images|pictures|phone calls|illegal|unethical|violence)\b)"
 )
 _DO = (
@@ -119,7 +125,8 @@ FOREIGN = (
     r"no puedo (?:ayudarte|ayudarle|ayudar con|proporcionar (?:esa|ese|este|esta)|responder a (?:esa|esta)|"
     r"cumplir con)|"
     r"não posso (?:ajudar com|ajudá-lo|fornecer (?:ess|est)|atender a ess)|"
-    r"como (?:un |um )?(?:modelo de (?:lenguaje|linguagem)|ia\b|inteligencia artificial)|"
+    r"(?:lo siento,? (?:pero )?|desculpe,? (?:mas )?)?como (?:un |um )?(?:modelo de (?:lenguaje|linguagem)|"
+    r"ia\b|inteligencia artificial)|"
     # Italian, Dutch, Polish, Turkish
     r"(?:mi dispiace|spiacente),? (?:ma )?non posso (?:aiutar|fornire|rispondere)|come modello linguistico|"
     r"(?:het spijt me|sorry),? (?:maar )?(?:daar|ik|dat)\b[^.!?\n]{0,40}(?:niet|"

@@ -113,7 +113,10 @@ def _fence(data, begin, end, mark, length):  # type: ignore[no-untyped-def]
         first = end
         while first > at and data[first - 1] == mark:
             first -= 1
-        if mark == 96 and end - first == length and first > at and data[first - 1] != 32:
+        alone = True
+        for i in range(at, first):
+            alone &= data[i] != mark
+        if mark == 96 and alone and end - first == length and first > at and data[first - 1] != 32:
             return mark, 0
         return mark, length
     if data[at] == 126:  # ~

@@ -42,7 +42,8 @@ ASKED = (
 )
 """Marks and words that the instruction asks for, or a text that is to be left open."""
 ASKED_CHAT = (
-    r"(?i)\b(?:reviews?|dialogues?|dialogs?|conversations?|chats?|tweets?|comments?|posts?|messages?|captions?|slogans?|"
+    r"(?i)\b(?:reviews?|dialogues?|dialogs?|conversations?|chats?|tweets?|comments?|posts?|messages?|"
+    r"captions?|slogans?|"
     r"advertisements?|ads?)\b"
 )
 """Kinds of text whose last sentence often has no mark at its end."""
@@ -52,18 +53,21 @@ FIRST_ITEM = r"(?m)^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+\S"
 ROW = r"\|[ \t]*\n[ \t]*\|[^\n]*[^|\s][ \t]*\z"
 _END = r"[.!?…]['\"”’»)]*"
 _INNER = r"[\p{L}\p{M}'’\-]+[,;]?['\"”’»]?"
-_BEFORE = rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|[\p{{Ll}}\d][)\"”’»]){_END}"  # no end of an abbreviation or of an initial
+_BEFORE = (
+    rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|\d{{4}}|[\p{{Ll}}\d][)\"”’»]){_END}"  # no end of an abbreviation or of an initial
+)
 _OPENER = r"(?:The|An?|My|Our|His|Her|Its|Their|This|That|In|On|At|When|While|If|As|For|With|Because)"
 SENTENCE = (
     rf"{_BEFORE}(?:[ \t]+(?:{_OPENER} {_INNER}|\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{2,}})|"
     rf"\s*\n\s*\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{4,}})\s*\z"
 )
 """The end of a sentence and the beginning of another: three words, two after an article, five in a new paragraph."""
-LONG_SENTENCE = rf"{_BEFORE}\s+\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{9,}}\s*\z"
-"""Ten words without an end: one sentence before them is enough."""
+LONG_SENTENCE = rf"{_BEFORE}\s+\p{{Lu}}[\p{{L}}'’\-]*,?(?: {_INNER}){{11,}}\s*\z"
+"""Twelve words without an end: one sentence before them is enough."""
 WIDE_SENTENCE = r"。[”」』]?\s*[\p{Han}\p{Hiragana}\p{Katakana}，、]{3,}\s*\z"
 CLOSING = (
-    r"(?i)\b(?:yours?|regards|sincerely|wishes|love|cheers|thanks?|thank you|see you|learn more|read more|click|follow|"
+    r"(?i)\b(?:yours?|regards|sincerely|wishes|love|cheers|thanks?|thank you|see you|learn more|read more|"
+    r"click|follow|"
     r"goodbye|bye|the end|xx+)\b"
 )
 """Last words of letters and pages, which have no full stop."""
