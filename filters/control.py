@@ -20,7 +20,7 @@ from dedup.utf8 import decode
 from filters.invisible import VISIBLE, count_invisible, kind_of
 from filters.repair import is_suspect_pair, mojibake_chars
 from filters.stage import Filter
-from filters.text import On, text
+from filters.text import On, next_unusual, text
 from filters.verdict import Check, first_failure
 
 
@@ -79,14 +79,6 @@ def measure(texts: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 @kernel
-def _next_unusual(data, at, end):  # type: ignore[no-untyped-def]
-    """The first byte from `at` on that is neither printable ASCII nor tab, line feed or carriage return."""
-    while at < end and (32 <= data[at] < 127 or data[at] == 10 or data[at] == 13 or data[at] == 9):
-        at += 1
-    return at
-
-
-@kernel
 def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     rows = len(offsets) - 1
     result = np.zeros((rows, 7), np.int64)
@@ -97,7 +89,7 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
         before, before_end = np.int32(0), np.int64(-1)
         while True:
             # Nearly all bytes are usual; only the others are decoded.
-            stop = _next_unusual(data, at, end)
+            stop = next_unusual(data, at, end)
             characters += stop - at
             if stop == end:
                 break

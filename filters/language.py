@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -31,13 +32,15 @@ from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.prose import language_requests, prose
 from filters.stage import Filter
-from filters.text import On, fields, is_letter
+from filters.text import On, TextField, fields, is_letter
 from filters.verdict import Check, first_failure
 
 # Frequent words of at most eight letters that are words of no other language in the Latin script.
 FUNCTION_WORDS = """
     the and of to what which that with this from are how you have for their they would there when who been were has your
-    should these those each because about could where while than then does did
+    should these those each because about could where while than then does did she his him its our not but into such
+    only other some any more most between during before after through both many first being had very made just out it
+    be up if will would can may
 """
 _WORDS = np.sort(np.array([int.from_bytes(word.encode(), "little") for word in FUNCTION_WORDS.split()], np.uint64))
 _MAX_WORD_LETTERS = 8  # of a function word: one fits into a uint64
@@ -84,36 +87,42 @@ class Language(Filter):
         """
         # Loaded first, so that a missing model is an error for every table, even an empty one.
         model = load_model(str(find_model(self.model)))
-        units = [(name, as_array(records[name])) for name in fields(self.on)]
-        judged = [np.asarray(pc.greater_equal(pc.utf8_length(texts), self.min_chars)) for _, texts in units]
-        if self.on == "both":  # two short fields are read as one text
-            units.append(("instruction", pc.binary_join_element_wise(units[0][1], units[1][1], " ")))
-            judged.append(~judged[0] & ~judged[1])
         confidence = np.zeros(records.num_rows)
-        for (name, texts), mask in zip(units, judged, strict=True):
-            rows = np.flatnonzero(mask)
-            failed, certain = self._in_other_language(model, texts.take(pa.array(rows)))
+        for name, rows, texts in self._units(records):
+            failed, certain = self._in_other_language(model, texts)
             rows = rows[failed]
             requests = language_requests(as_array(records["instruction"]).take(pa.array(rows)), self.languages)
             excused = requests.other & ~requests.answer_wanted if name == "response" else requests.other
             confidence[rows] = np.maximum(confidence[rows], np.where(excused, 0, certain))
         return first_failure([Check("other_language", confidence > 0, confidence, self.min_confidence)])
 
+    def _units(self, records: pa.Table) -> Iterator[tuple[TextField, npt.NDArray[np.int64], pa.StringArray]]:
+        """The texts to judge: a field, rows [n], and their texts [n]. Each field that is long enough is judged on its
+        own, two short ones together."""
+        short = np.ones(records.num_rows, np.bool_)
+        for name in fields(self.on):
+            texts = as_array(records[name])
+            long = np.asarray(pc.greater_equal(pc.utf8_length(texts), self.min_chars))
+            short &= ~long
+            if "en" in self.languages:  # the cheap test: most texts need no other
+                long &= function_words(pc.utf8_slice_codeunits(texts, 0, self.prefix_chars)) < _ENGLISH
+            yield name, np.flatnonzero(long), texts.filter(pa.array(long))
+        if self.on == "both":
+            pairs = (as_array(records[name]).filter(pa.array(short)) for name in fields(self.on))
+            yield "instruction", np.flatnonzero(short), pc.binary_join_element_wise(*pairs, " ")
+
     def _in_other_language(
         self, model: Model, texts: pa.StringArray
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """The rows [n] of texts that are certainly in another language, and the probability of that language [n]."""
-        rows = np.arange(len(texts))
-        if "en" in self.languages:  # the cheap test first: most texts need no other
-            rows = np.flatnonzero(function_words(pc.utf8_slice_codeunits(texts, 0, self.prefix_chars)) < _ENGLISH)
-        beginnings = pc.utf8_slice_codeunits(texts.take(pa.array(rows)), 0, _READ_AHEAD * self.prefix_chars)
+        beginnings = pc.utf8_slice_codeunits(texts, 0, _READ_AHEAD * self.prefix_chars)
         cased = words(beginnings)
         letters, characters = np.asarray(pc.utf8_length(cased)), np.asarray(pc.utf8_length(beginnings))
         enough = (letters >= self.min_chars) & (letters >= _MIN_PROSE_RATIO * characters)
         cased = pc.utf8_slice_codeunits(cased, 0, self.prefix_chars)
         if "en" in self.languages:
             enough &= function_words(cased) < _ENGLISH
-        rows, cased = rows[enough], cased.filter(pa.array(enough))
+        rows, cased = np.flatnonzero(enough), cased.filter(pa.array(enough))
         labels, certain = _predict(model, pc.utf8_lower(cased))
         failed = ~np.isin(labels, self.languages) & (certain >= self.min_confidence)
         rows, cased, labels, certain = rows[failed], cased.filter(pa.array(failed)), labels[failed], certain[failed]

@@ -25,7 +25,7 @@ import pyarrow as pa
 from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter, Transform, with_column, with_texts
-from filters.text import On, fields, with_rows
+from filters.text import On, fields, next_digit, with_rows
 from filters.verdict import Check, first_failure
 
 Kind = Literal["email", "phone", "ip", "card", "iban"]
@@ -115,25 +115,36 @@ def _search(
 
 def find(text: str, kinds: tuple[Kind, ...] = KINDS, keep_examples: bool = True) -> list[Finding]:
     """Personal data in `text`, ascending, apart from each other."""
+    source = _Source(text, [match.span() for match in _NUMBER.finditer(text)], keep_examples)
     found: list[Finding] = []
     for kind in KINDS:
         if kind in kinds:
-            for start, end in _FINDERS[kind](text, keep_examples):
+            for start, end in _FINDERS[kind](source):
                 if all(end <= other.start or start >= other.end for other in found):
                     found.append(Finding(kind, start, end))
     return sorted(found, key=lambda finding: finding.start)
 
 
-# The expressions below are slow where they may begin at any character. So they search only around what is rare: an @,
-# or a digit with others behind it.
+class _Source(NamedTuple):
+    """A text, where its numbers are (start and end), and whether examples do not count.
+
+    The expressions below are slow where they may begin at any character. They search only around what is rare: an @, or
+    a digit with others behind it.
+    """
+
+    text: str
+    numbers: list[tuple[int, int]]
+    keep_examples: bool
+
+    def around_numbers(self, pattern: re.Pattern[str], min_chars: int) -> Iterator[re.Match[str]]:
+        """The matches of `pattern` in and around numbers of at least `min_chars` characters."""
+        for start, end in self.numbers:
+            if end - start >= min_chars:
+                yield from pattern.finditer(self.text, max(0, start - _BEFORE), end + _BEHIND)
+
+
 _NUMBER = re.compile(r"[0-9][0-9 ().:/-]{5,}")
 _BEFORE, _BEHIND = 4, 8  # characters around such a number that belong to it or are looked at
-
-
-def _around_numbers(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """The matches of `pattern` in and around the numbers of `text`."""
-    for number in _NUMBER.finditer(text):
-        yield from pattern.finditer(text, max(0, number.start() - _BEFORE), number.end() + _BEHIND)
 
 
 # E-mail: RFC 5322's dot-atom, shortened to what providers allow. RFC 2606 reserves domains for examples; the others
@@ -153,11 +164,11 @@ _NO_DOMAIN = re.compile(
 )
 
 
-def _emails(text: str, keep_examples: bool) -> Iterator[tuple[int, int]]:
-    for at in re.finditer("@", text):
+def _emails(source: _Source) -> Iterator[tuple[int, int]]:
+    for at in re.finditer("@", source.text):
         first, last = max(0, at.start() - _MAX_LOCAL_PART), at.end() + _MAX_DOMAIN
-        for match in _EMAIL.finditer(text, first, last):
-            if match.start() < at.start() < match.end() and _is_personal(match[0], match[1], keep_examples):
+        for match in _EMAIL.finditer(source.text, first, last):
+            if match.start() < at.start() < match.end() and _is_personal(match[0], match[1], source.keep_examples):
                 yield match.span()
 
 
@@ -184,8 +195,8 @@ _IBAN_LENGTHS: dict[str, int] = {
 }  # fmt: skip
 
 
-def _ibans(text: str, keep_examples: bool) -> Iterator[tuple[int, int]]:
-    for match in _IBAN.finditer(text):
+def _ibans(source: _Source) -> Iterator[tuple[int, int]]:
+    for match in _IBAN.finditer(source.text):
         account = re.sub(r"[ -]", "", match[0])
         digits = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
         if len(account) == _IBAN_LENGTHS.get(account[:2], 0) and int(digits) % 97 == 1:
@@ -208,10 +219,10 @@ _ISSUERS = re.compile(
 )
 
 
-def _cards(text: str, keep_examples: bool) -> Iterator[tuple[int, int]]:
-    for match in _around_numbers(_CARD, text):
+def _cards(source: _Source) -> Iterator[tuple[int, int]]:
+    for match in source.around_numbers(_CARD, 13):
         number = re.sub(r"[ -]", "", match[0])
-        if _ISSUERS.fullmatch(number) and _luhn(number) and (not match[3] or _CARD_WORDS.search(text)):
+        if _ISSUERS.fullmatch(number) and _luhn(number) and (not match[3] or _CARD_WORDS.search(source.text)):
             yield match.span()
 
 
@@ -233,20 +244,20 @@ _PUBLIC_SERVICES = {"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "208.
 _MAX_VERSION_PART = 30
 
 
-def _ips(text: str, keep_examples: bool) -> Iterator[tuple[int, int]]:
-    for match in _around_numbers(_IP4, text):
+def _ips(source: _Source) -> Iterator[tuple[int, int]]:
+    for match in source.around_numbers(_IP4, 7):
         address = ipaddress.IPv4Address(match[0])
-        before = text[max(0, match.start() - 40) : match.start()]
+        before = source.text[max(0, match.start() - 40) : match.start()]
         if _VERSION_WORDS.search(before) or (max(address.packed) < _MAX_VERSION_PART and not _IP_WORDS.search(before)):
             continue
-        if not keep_examples or (address.is_global and match[0] not in _PUBLIC_SERVICES):
+        if not source.keep_examples or (address.is_global and match[0] not in _PUBLIC_SERVICES):
             yield match.span()
-    for match in _IP6.finditer(text):
+    for match in _IP6.finditer(source.text) if source.text.count(":") > 3 else ():
         try:
             global_address = ipaddress.IPv6Address(match[0]).is_global
         except ValueError:
             continue
-        if global_address or not keep_examples:
+        if global_address or not source.keep_examples:
             yield match.span()
 
 
@@ -265,10 +276,10 @@ _PHONE_WORDS = re.compile(
 _WORLD_DIGITS = 8
 
 
-def _phones(text: str, keep_examples: bool) -> Iterator[tuple[int, int]]:
-    for match in _around_numbers(_PHONE, text):
+def _phones(source: _Source) -> Iterator[tuple[int, int]]:
+    for match in source.around_numbers(_PHONE, 8):
         number = match[0].rstrip(" .-/")
-        before = text[max(0, match.start() - 40) : match.start()]
+        before = source.text[max(0, match.start() - 40) : match.start()]
         if match["local"]:
             digits = sum(character.isdigit() for character in number)
             if not 9 <= digits <= 12 or not _PHONE_WORDS.search(before):
@@ -287,7 +298,7 @@ def _is_phone_number(number: str, region: str | None) -> bool:
         return False
 
 
-_FINDERS: Mapping[Kind, Callable[[str, bool], Iterator[tuple[int, int]]]] = {
+_FINDERS: Mapping[Kind, Callable[[_Source], Iterator[tuple[int, int]]]] = {
     "email": _emails, "iban": _ibans, "card": _cards, "ip": _ips, "phone": _phones,
 }  # fmt: skip
 
@@ -299,14 +310,6 @@ for _class, _bytes in enumerate((b"", b"ABCDEFabcdef", b"0123456789", b".", b":"
 
 
 @kernel
-def _next_start(data, at, end):  # type: ignore[no-untyped-def]
-    """A digit from `at` on, or `end`. Every second byte is read, since numbers have two digits in a row."""
-    while at < end and (data[at] < 48 or data[at] > 57):
-        at += 2
-    return min(at, end)
-
-
-@kernel
 def _may_hold_number(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which texts hold MIN_DIGITS digits with at most two separators between them, four numbers with dots, or five with
     colons: bool [rows]."""
@@ -315,11 +318,9 @@ def _may_hold_number(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
         while not result[row]:
-            at = _next_start(data, at, end)
+            at = next_digit(data, at, end)
             if at == end:
                 break
-            if at > offsets[row] and _CLASSES[data[at - 1]] == 2:
-                at -= 1
             digits, gap, dots, colons = 0, 0, 0, 0
             while at < end:
                 which = _CLASSES[data[at]]

@@ -29,7 +29,7 @@ from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from dedup.utf8 import decode
 from filters.stage import Transform, with_texts
-from filters.text import On, fields, with_rows
+from filters.text import On, fields, next_unusual, with_rows
 
 _DECODING = ftfy.TextFixerConfig(
     unescape_html=False,
@@ -163,10 +163,10 @@ def _suspects(data, offsets):  # type: ignore[no-untyped-def]
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
         before, before_end = np.int32(0), np.int64(-1)
-        while at < end:
-            if 14 <= data[at] < 128 or data[at] == 10 or data[at] == 13 or data[at] == 9:
-                at += 1
-                continue
+        while True:
+            at = next_unusual(data, at, end)
+            if at == end:
+                break
             point, width = decode(data, at)
             if (
                 point < 0xA0

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
+from dedup.intrinsics import load_uint64
 from dedup.kernel import kernel
 
 On = Literal["instruction", "response", "both"]
@@ -23,6 +24,9 @@ On = Literal["instruction", "response", "both"]
 
 TextField = Literal["instruction", "response"]
 """A column of text."""
+
+_NO_BITS, _ONES = np.uint64(0), np.uint64(0x0101010101010101)
+_SPACES, _ZEROS, _TENS, _HIGH_BITS = (np.uint64(byte) * _ONES for byte in (0x20, 0x30, 0x0A, 0x80))
 
 # The joined documents of the last table, and that table.
 _documents: tuple[weakref.ref[pa.Table], pa.StringArray] | None = None
@@ -87,3 +91,39 @@ def is_letter(byte: int) -> bool:
 def starts_character(byte: int) -> bool:
     """Whether the byte is the first of a code point in UTF-8."""
     return (byte & 0xC0) != 0x80
+
+
+@kernel
+def next_unusual(data, at, end):  # type: ignore[no-untyped-def]
+    """The first byte from `at` on that is neither printable ASCII nor tab, line feed or carriage return, or `end`."""
+    while at < end:
+        while at + 8 <= end:  # eight bytes at a time: none below 32, none from 127 on
+            word = load_uint64(data, at)
+            if (word | (word - _SPACES) | (word + _ONES)) & _HIGH_BITS != _NO_BITS:
+                break
+            at += 8
+        stop = min(at + 8, end)
+        while at < stop:
+            byte = data[at]
+            if not (32 <= byte < 127 or byte == 10 or byte == 13 or byte == 9):
+                return at
+            at += 1
+    return end
+
+
+@kernel
+def next_digit(data, at, end):  # type: ignore[no-untyped-def]
+    """The first ASCII digit from `at` on, or `end`."""
+    while at < end:
+        while at + 8 <= end:
+            # Exclusive or maps the digits to 0 to 9, and nothing else to less than 10.
+            word = load_uint64(data, at) ^ _ZEROS
+            if (word - _TENS) & ~word & _HIGH_BITS != _NO_BITS:
+                break
+            at += 8
+        stop = min(at + 8, end)
+        while at < stop:
+            if 48 <= data[at] <= 57:
+                return at
+            at += 1
+    return end
