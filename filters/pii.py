@@ -237,7 +237,7 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IP4 = re.compile(rf"(?<![\w.:-])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-])(?!\.[0-9])(?!/[0-9])")
 _IP6 = re.compile(r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{1,4}:|:){1,6}[0-9A-Fa-f]{1,4}(?![\w:])(?!/[0-9])")
 _VERSION_WORDS = re.compile(
-    r"(?i)(?:versions?|ver\.?|v|releases?|builds?|sections?|chapters?|firmware|oid|§|[#=<>~^]) ?$"
+    r"(?i)(?:versions?|ver\.?|v|releases?|builds?|sections?|chapters?|firmware|oid|§|[=<>~!]=|[~^]) ?$"
 )
 _IP_WORDS = re.compile(r"(?i)\b(?:ip|ipv[46]|address|host|ping|server|login|client|ssh)\b")
 _PUBLIC_SERVICES = {"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "208.67.222.222", "208.67.220.220"}

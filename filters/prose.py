@@ -20,8 +20,8 @@ _MARKUP = (
     # TeX: displays, inline formulas, environments, commands. One that never ends reaches to the end of the text.
     r"|(?s:\$\$.*?(?:\$\$|\z)|\\\[.*?(?:\\\]|\z)|\\\(.*?(?:\\\)|\z))|\$[^$\n]+\$"
     r"|(?s:\\begin\{\w+\*?\}.*?(?:\\end\{\w+\*?\}|\z)|\[asy\].*?(?:\[/asy\]|\z))|\\[A-Za-z]+"
-    # Tags and addresses.
-    r"|</?[A-Za-z!][^<>\n]*>|&#?\w+;|(?:https?://|www\.)[!-~]+|[\w.+-]+@[\w-]+\.[\w.]+"
+    # Keys of data, tags and addresses.
+    r"|\"[^\"\n]*\"\s*:|</?[A-Za-z!][^<>\n]*>|&#?\w+;|(?:https?://|www\.)[!-~]+|[\w.+-]+@[\w-]+\.[\w.]+"
 )
 # A run of ASCII with a digit, a sign of formulas and programs, a call, or camel case is no word. Runs end at other
 # characters, because text in Han or kana has no spaces.

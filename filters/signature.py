@@ -48,7 +48,7 @@ _WORK = r"(?:video )?solution|(?:minor )?edit(?:s|ed)?|diagrams?|image|latex(?:e
 _FORMS = (
     rf"{_BREAK}~ ?(?:(?:{_WORK}) by )?{_USER}(?:(?:, ?| ?& ?| and ) ?~? ?{_USER}){{0,3}}{_NOTE}{_END}",
     rf"{_BREAK}{_MAIL}, ?{_HANDLE}{_END}",
-    rf"(?<=[$\])}}])\s*{_MAIL}{_END}",
+    rf"(?:(?<=[$\])}}])|(?<=[$\])}}]\.))\s*{_MAIL}{_END}",
     rf"\s*\n[ \t]*[(\[-]?[ ]?(?:{_WORK}) by:? [^\n]{{1,60}}{_END}",
     rf"\s*\n[ \t]*(?:sent from my [\w ]{{2,30}}|get outlook for \w+)\.?{_END}",
 )

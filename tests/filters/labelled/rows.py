@@ -37,13 +37,19 @@ from scipy.stats import binomtest
 from filters.catalogue import STAGES
 from filters.stage import Filter
 
-KINDS = ("placeholder", "refusal", "truncated", "loop", "echo", "urls", "c4", "fineweb", "gopher_repetition")
+KINDS = (
+    "pii", "placeholder", "control", "script", "language", "refusal", "truncated", "loop", "echo", "urls", "c4", "fineweb",
+    "gopher_repetition",
+)  # fmt: skip
 """Stages with a file in this folder."""
 
 PARAMETERS: dict[str, dict[str, object]] = {}
 """By kind: parameters other than the defaults."""
 
-NOT_SHARED: dict[str, tuple[str, ...]] = {}
+NOT_SHARED: dict[str, tuple[str, ...]] = {
+    "language": ("prose de", "prose fr", "prose es", "prose ru", "prose zh"),
+    "script": ("prose ru", "prose zh"),
+}
 """By kind: categories of `shared.py` that the stage may drop."""
 
 
