@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from filters.stage import apply
+from filters.stage import Transform, apply
 from pipelines import recipe as recipes
 from tests.filters.labelled import gold
 from tests.filters.labelled.rows import KINDS, dropped, labelled, score, stage
@@ -24,10 +24,11 @@ def bench(data: Path | None) -> dict[str, list[dict[str, object]]]:
     wrong_gold: Counter[str] = Counter()
     sources: list[dict[str, object]] = []
     if data is not None:
-        records = gold.records(data)
+        # As the transforms of the recipe leave them: unrepaired mojibake and addresses are no false alarms.
+        stages = recipes.load(str(RECIPE)).stages
+        records = apply([stage for stage in stages if isinstance(stage, Transform)], gold.records(data)).kept
         for kind in KINDS:
             wrong_gold[kind] = int(np.asarray(stage(kind).judge(records).is_valid()).sum())
-        stages = recipes.load(str(RECIPE)).stages
         outcome = apply(stages, records)
         lost = Counter(outcome.dropped["source"].to_pylist())
         for source, rows in sorted(Counter(records["source"].to_pylist()).items()):

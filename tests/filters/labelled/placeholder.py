@@ -88,3 +88,10 @@ def bad(data: Path | None) -> Iterator[Row]:
             yield Row("left by a program or a form", f"{n}.{m}", random.choice(_REQUESTS), left)
     for n, blank in enumerate(("", " ", "\n\n", "\t", "\r\n ")):
         yield Row("nothing", str(n), "Write a poem.", blank)
+    invisible = (
+        "\u00a0\u2003\u3000\u2028\u200b\u200d\u2060\ufeff\u00ad\u2800\u3164\uffa0\u115f\u0301\ufe0f\u180e\U000e0020"
+    )
+    for n in range(80):
+        random = Random(f"placeholder blank {n}")
+        made = "".join(random.choice(invisible) for _ in range(random.randint(1, 6)))
+        yield Row("nothing visible", str(n), random.choice(_REQUESTS), made)

@@ -38,8 +38,8 @@ from filters.catalogue import STAGES
 from filters.stage import Filter
 
 KINDS = (
-    "pii", "placeholder", "control", "script", "language", "refusal", "truncated", "loop", "echo", "urls", "c4", "fineweb",
-    "gopher_repetition",
+    "pii", "placeholder", "control", "script", "language", "refusal", "truncated", "loop", "echo", "urls", "c4",
+    "fineweb", "gopher_repetition",
 )  # fmt: skip
 """Stages with a file in this folder."""
 
