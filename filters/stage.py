@@ -2,6 +2,8 @@
 
 A stage is a frozen value: its fields are its parameters, and its one method works on an Arrow table. Filters judge and
 never rewrite; transforms rewrite and never drop. A dropped record is therefore written exactly as it was judged.
+
+A record that a transform leaves without a response is dropped by `apply`, in the transform's name and as it was before.
 """
 
 from __future__ import annotations
@@ -98,6 +100,10 @@ class Transform(Stage):
         """Return the same rows in the same order, with columns replaced or appended."""
         raise TypeError(f"{type(self).__name__} does not implement rewrite")
 
+    def reject(self, records: pa.Table) -> pa.StructArray | None:
+        """One VERDICT for each rewritten record, of those that must not stay as they are now; None for no such rule."""
+        return None
+
 
 def with_texts(records: pa.Table, texts: Mapping[str, pa.StringArray]) -> pa.Table:
     """`records` with other `texts` [rows] in the columns of these names, and the digest of them where there is one."""
@@ -130,8 +136,10 @@ class Outcome(NamedTuple):
 def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     """Run `stages` in order over `records`. A record dropped by one stage does not reach the next transform.
 
-    A record's reason is that of the first filter it fails. `dropped` has the columns of `records`, as they were when
-    the record was judged, and DROP_FIELDS. Both tables keep the order of the input (`dropped`: by stage, then input).
+    A record's reason is that of the first filter it fails. A record whose response is blank after a transform is
+    dropped as `empty_response`, one that the transform itself rejects for its reason, both as they were before the
+    transform. `dropped` has the columns of `records`, as they were when the record was judged, and DROP_FIELDS. Both
+    tables keep the order of the input (`dropped`: by stage, then input).
 
     Raises: TypeError: for a stage that is neither a Filter nor a Transform.
     """
@@ -142,9 +150,17 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     alive = np.ones(table.num_rows, np.bool_)
     for stage in stages:
         if isinstance(stage, Transform):
-            table = stage.rewrite(_keep(table, alive))
+            before = _keep(table, alive)
+            table = stage.rewrite(before)
             assert table.num_rows == alive.sum(), f"{stage.kind} changed the number of rows"
             alive = np.ones(table.num_rows, np.bool_)
+            for verdicts in (_blank_responses(table), stage.reject(table)):
+                if verdicts is not None and (lost := np.asarray(verdicts.is_valid()) & alive).any():
+                    mask = pa.array(lost)
+                    dropped.append(
+                        mark_verdicts(before.select(columns).filter(mask), stage.kind, verdicts.filter(mask))
+                    )
+                    alive &= ~lost
         elif isinstance(stage, Filter):
             verdicts = stage.judge(table)
             assert len(verdicts) == table.num_rows, (
@@ -162,6 +178,20 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     outcome = Outcome(kept, pa.concat_tables([empty, *dropped]))
     assert outcome.kept.num_rows + outcome.dropped.num_rows == records.num_rows
     return outcome
+
+
+def _blank_responses(table: pa.Table) -> pa.StructArray | None:
+    """VERDICT [rows] of a table whose response is blank in some row: `empty_response`."""
+    if "response" not in table.column_names:
+        return None
+    response = table["response"]
+    blank = pc.or_(pc.equal(pc.binary_length(response), 0), pc.utf8_is_space(response))
+    if not pc.any(blank).as_py():
+        return None
+    mask = pc.invert(blank).combine_chunks()
+    reasons = pa.array(["empty_response"] * table.num_rows, pa.string())
+    numbers = pa.nulls(table.num_rows, pa.float64())
+    return pa.StructArray.from_arrays([reasons, numbers, numbers], fields=list(VERDICT), mask=mask)
 
 
 def _keep(table: pa.Table, alive: npt.NDArray[np.bool_]) -> pa.Table:

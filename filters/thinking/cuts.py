@@ -1,15 +1,20 @@
 """Cuts: which parts of a text are reasoning, by its tags.
 
-- A block runs from an opening tag to the first closing tag of its family.
+Structure decides. Words beside a tag count only where nothing pairs, and for a pair inside one sentence.
+
+- A block runs from an opening tag to the first closing tag of its family, whatever stands around that. If its family
+  never closes, the next closing tag of another family of reasoning ends it (`<reasoning> ... </think>`).
 - A closing tag that was never opened (R1 and Kimi, whose opener is in the prompt) ends a block that began with the
   text. After a block with an opener inside, it is that nested block's, and the block extends to it. After an answer,
   with nothing behind it, it is a stray tag, and only the tag is cut.
-- An opening tag that is never closed begins a block that runs to the end of the text, or to a complete answer wrapper.
-- Answer wrappers (`<answer>`, `<Output>`) lose their tags and keep their content, if the text has a block or the
-  wrapper is the whole text. Otherwise `<output>` is HTML.
-- Text about tags is left alone: mentions (`filters.thinking.mentions`), tags in inline code and in closed code fences,
-  and an opening tag in the middle of a line that nothing closes. Inside a block a fence protects nothing, since
-  reasoning may be cut off in the middle of code.
+- An opening tag that is never closed begins a block that runs to the end of the text, or to a complete answer wrapper,
+  or to a second opener that ends its line, which was meant to close.
+- Answer wrappers (`<answer>`, `<Output>`) lose their tags and keep their content, if the text has a block, or the
+  wrapper is the whole text or its end. Otherwise `<output>` is HTML.
+- Text about tags is left alone: tags in inline code and in closed code fences, tags in quotes of their own, in a cell
+  of a table or at the head of a list item, a pair inside one sentence ("between <think> and </think>"), and single
+  tags beside words that show a mention. Inside a block nothing is protected but inline code, since reasoning may be
+  cut off in the middle of code.
 """
 
 from __future__ import annotations
@@ -19,11 +24,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup.kernel import buffers, kernel
-from filters.text import is_letter, is_space
-from filters.thinking.families import FINAL, HARMONY, IS_ANSWER, RESPONSE, SOLUTION, START
+from filters.text import is_letter, is_space, rows_with
+from filters.thinking.families import (
+    ANSWER,
+    BOX,
+    FINAL,
+    HARMONY,
+    RESPONSE,
+    SOLUTION,
+    START,
+    TURN,
+    Lexicon,
+    lexicon,
+)
 from filters.thinking.marks import (
     CLOSE,
     FENCE,
@@ -35,10 +50,25 @@ from filters.thinking.marks import (
     OPEN,
     find_marks,
 )
-from filters.thinking.mentions import BARE, LINE_START, MENTION, NOUN
+from filters.thinking.mentions import (
+    ATTACHED,
+    BARE,
+    BREAKS,
+    CONTINUES,
+    LINE_END,
+    LINE_START,
+    NAMED,
+    NOUN,
+    QUOTE_LEFT,
+    QUOTED,
+    STOPS,
+    WORD_AFTER,
+    WORD_BEFORE,
+    quoted_behind,
+)
 
-MAX_MENTION_BYTES = 400
-"""Bytes between a mentioned opener and a closer on its line that is taken for part of the same mention."""
+MAX_MENTION_BYTES = 200
+"""Bytes between the tags of a pair that may be a mention for the words around it."""
 
 CLOSED, TAG_ONLY, UNCLOSED = 1, 0, -1
 """What a cut is: a block with an end, a tag without a block, a block that nothing closes."""
@@ -64,23 +94,15 @@ class Cuts(NamedTuple):
     closed: npt.NDArray[np.int64]
 
 
-def find_cuts(texts: pa.StringArray) -> Cuts:
-    """What to take out of each text in one reading."""
+def find_cuts(texts: pa.StringArray, tags: Lexicon | None = None) -> Cuts:
+    """What to take out of each text in one reading. tags: by default those of FAMILIES."""
+    tags = tags or lexicon()
     data, offsets = buffers(texts)
-    cuts = _find_cuts(data, offsets, *find_marks(data, offsets))
+    escaped = bool(len(rows_with(texts, r"\u003")) or len(rows_with(texts, r"\x3")))
+    cuts = _find_cuts(data, offsets, *find_marks(data, offsets, tags, escaped), tags.is_answer)
     # Of each text the blocks came first, then the answers' tags: sort both into the order of the text.
     cuts = cuts[np.argsort(cuts[:, _START], kind="stable")]
     return Cuts(*(np.ascontiguousarray(column) for column in cuts.T))
-
-
-def write_out_channels(texts: pa.StringArray) -> pa.StringArray:
-    """Write harmony's channels as tags where decoding left only their names: `analysisWe add...assistantfinal42`."""
-    bare = pc.starts_with(texts, "analysis")  # before the pattern, since it reads one word of each text
-    if not pc.any(bare).as_py():
-        return texts
-    tagged = r"<|channel|>analysis<|message|>\1<|end|>"
-    written = pc.replace_substring_regex(texts.filter(bare), r"(?s)^analysis(.*)assistantfinal", tagged)
-    return pc.replace_with_mask(texts, bare, written)
 
 
 @kernel
@@ -108,101 +130,215 @@ def _fence_end(marks, t, last_fence):  # type: ignore[no-untyped-def]
     return t
 
 
-@kernel
-def _opens_whole_answer(marks, t, last_close):  # type: ignore[no-untyped-def]
-    """Whether mark `t` opens an answer wrapper that is closed."""
-    family = marks[t, MARK_FAMILY]
-    opens = marks[t, MARK_KIND] == OPEN and IS_ANSWER[family] and not marks[t, MARK_FLAGS] & MENTION
-    return opens and last_close[family] > t
+# What `_survey` finds for each mark of a text, int64 [n, 3]: the next closer of the same family, the next closer of any
+# family of reasoning, and the next opener of the same family; -1 where there is none.
+_NEXT_CLOSE, _NEXT_ANY, _NEXT_OPEN = range(3)
 
 
 @kernel
-def _find_cuts(data, offsets, marks, first):  # type: ignore[no-untyped-def]
+def _is_control(family: int) -> bool:
+    """Whether a family of answers has control tokens for tags, which are never HTML or code."""
+    return family in (SOLUTION, RESPONSE, BOX, FINAL, START, TURN)
+
+
+@kernel
+def _same_line(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:end] is short and holds no line feed."""
+    if end - start > MAX_MENTION_BYTES:
+        return False
+    while start < end and data[start] != 10:
+        start += 1
+    return start == end
+
+
+@kernel
+def _joins(data, start, end):  # type: ignore[no-untyped-def]
+    """What stands between two tags on a line: 2 for dots or nothing, 1 for one short word ("and"), 0 for more."""
+    letters, i = 0, start
+    while i < end:
+        byte = data[i]
+        if byte == 0xE2 and i + 2 < end and data[i + 1] == 0x80:  # an ellipsis or a dash
+            i += 3
+            continue
+        if is_letter(byte) or byte >= 0x80:
+            letters += 1
+        elif 48 <= byte <= 57 or byte == 61 or (byte == 32 and letters > 0 and i + 1 < end):
+            return 0
+        i += 1
+    return 2 if letters == 0 else 1 if letters <= 6 and (data[start] == 32 or data[start] >= 0x80) else 0
+
+
+@kernel
+def _counts(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:end] has a digit or an equals sign, as reasoning about numbers has."""
+    while start < end and not (48 <= data[start] <= 57 or data[start] == 61):
+        start += 1
+    return start < end
+
+
+@kernel
+def _is_mention(flags: int) -> bool:
+    """Whether a tag that pairs with nothing is one that the text talks about."""
+    if flags & (QUOTED | NOUN):
+        return True
+    return not flags & LINE_START and flags & (WORD_BEFORE | WORD_AFTER) != 0
+
+
+@kernel
+def _is_mentioned_closer(flags: int) -> bool:
+    """Whether a closer that was never opened, with text before and behind it, is one that the text talks about.
+
+    One word beside it is not enough: reasoning may end with "a" and an answer begin with "to".
+    """
+    if flags & QUOTED or (flags & NOUN and flags & WORD_BEFORE):
+        return True
+    inside = not flags & (LINE_START | LINE_END) and flags & WORD_BEFORE != 0
+    return inside and flags & (WORD_AFTER | NOUN | STOPS) != 0
+
+
+@kernel
+def _is_mentioned_pair(data, begin, end, marks, o, c):  # type: ignore[no-untyped-def]
+    """Whether the opener `o` and the closer `c` after it are what a sentence of data[begin:end] talks about.
+
+    Both must be part of it: the opener after words that lead to it, the closer before words that carry on.
+    """
+    o_flags, o_stop = marks[o, MARK_FLAGS], marks[o, MARK_END]
+    c_flags, closer, c_stop = marks[c, MARK_FLAGS], marks[c, MARK_START], marks[c, MARK_END]
+    if o_flags & QUOTED and c_flags & QUOTED:
+        return True
+    near = _same_line(data, o_stop, closer)
+    joins = _joins(data, o_stop, closer) if near else 0
+    if near and o_flags & QUOTE_LEFT and quoted_behind(data, c_stop, end):
+        # A quotation of both. In JSON (`"content": "<think> ... </think>"`) it is a value.
+        return joins == 2 or o_flags & WORD_BEFORE != 0 or not _is_value(data, begin, marks[o, MARK_START])
+    led = o_flags & NOUN if o_flags & LINE_START else o_flags & (WORD_BEFORE | WORD_AFTER | NOUN)
+    carried = c_flags & (WORD_AFTER | NOUN) != 0 and c_flags & CONTINUES != 0
+    if not led:
+        # "<think> ... </think> is the format", or two tags joined by a word in another script.
+        if joins == 2:
+            return carried and o_stop < closer
+        if joins == 0 or o_flags & LINE_START or c_flags & LINE_END:
+            return False
+        return data[o_stop] >= 0x80 or (data[o_stop + 1] >= 0x80 and c_flags & CONTINUES != 0)
+    if joins > 0:
+        return joins == 1 or c_flags & (CONTINUES | LINE_END) != 0
+    if near and not _counts(data, o_stop, closer):
+        if c_flags & CONTINUES:
+            return True
+        if c_flags & LINE_END:
+            return c_flags & WORD_BEFORE != 0 and o_flags & CONTINUES != 0
+    return carried and c_flags & WORD_BEFORE != 0 and o_flags & (WORD_AFTER | NOUN) != 0
+
+
+@kernel
+def _is_value(data, begin, at):  # type: ignore[no-untyped-def]
+    """Whether the quotation mark before `at` follows a colon."""
+    at -= 2
+    while at >= begin and (data[at] == 32 or data[at] == 9 or data[at] == 0x80 or data[at] == 0xE2):
+        at -= 1
+    return at >= begin and data[at] == 58
+
+
+@kernel
+def _find_cuts(data, offsets, marks, first, is_answer):  # type: ignore[no-untyped-def]
     rows = len(offsets) - 1
     # Every cut belongs to a mark: the one that begins it, or the closer without an opener that ends it.
     cuts = np.empty((len(marks), 7), np.int64)
+    ahead = np.empty((len(marks), 3), np.int64)
     count = 0
-    families = len(IS_ANSWER)
+    families = len(is_answer)
+    seen = np.empty((2, families), np.int64)
     last_close = np.empty(families, np.int64)
-    mentioned_at = np.empty(families, np.int64)
     depth = np.empty(families, np.int64)
     for row in range(rows):
         if first[row] == first[row + 1]:
             continue
         begin, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
-        for family in range(families):
-            last_close[family], mentioned_at[family], depth[family] = _NONE, _NONE, 0
-        any_tag, last_fence, last_answer = _survey(marks, first[row], first[row + 1], last_close)
+        seen[:] = _NONE
+        last_close[:] = _NONE
+        depth[:] = 0
+        any_tag, last_fence, last_answer = _survey(
+            data, begin, end, marks, first[row], first[row + 1], seen, last_close, ahead, is_answer
+        )
         if not any_tag:
             continue
         row_cuts = count
         count, blocks = _cut_blocks(
-            data, begin, end, row, marks, first[row], first[row + 1], last_close, mentioned_at, last_fence,
-            last_answer, cuts, count,
-        )  # fmt: skip
+            data,
+            begin,
+            end,
+            row,
+            marks,
+            first[row],
+            first[row + 1],
+            ahead,
+            last_fence,
+            last_answer,
+            is_answer,
+            cuts,
+            count,
+        )
         count = _cut_answer_tags(
-            data, begin, end, row, marks, first[row], first[row + 1], last_close, depth, last_fence, blocks, cuts,
-            row_cuts, count,
+            data, begin, end, row, marks, first[row], first[row + 1], ahead, last_close, depth, last_fence, is_answer,
+            blocks, cuts, row_cuts, count,
         )  # fmt: skip
     return cuts[:count]
 
 
 @kernel
-def _survey(marks, low, high, last_close):  # type: ignore[no-untyped-def]
-    """Read the marks [low:high) of a text backwards, and set the last closer of each family.
+def _survey(data, begin, end, marks, low, high, seen, last_close, ahead, is_answer):  # type: ignore[no-untyped-def]
+    """Read the marks [low:high) of a text backwards: what is `ahead` of each, and the last closer of each family.
 
     Returns whether there is any tag, the last fence that can close another, and the last whole answer's opener.
     """
-    any_tag, last_fence, last_answer = False, _NONE, _NONE
+    any_tag, last_fence, last_answer, next_any = False, _NONE, _NONE, _NONE
     for t in range(high - 1, low - 1, -1):
-        kind, family = marks[t, MARK_KIND], marks[t, MARK_FAMILY]
+        kind, family, flags = marks[t, MARK_KIND], marks[t, MARK_FAMILY], marks[t, MARK_FLAGS]
         if kind == FENCE:
-            if last_fence < 0 and marks[t, MARK_FLAGS] & BARE:
+            if last_fence < 0 and flags & BARE:
                 last_fence = t
             continue
         any_tag = True
-        if kind == CLOSE and last_close[family] < 0 and not marks[t, MARK_FLAGS] & NOUN:
-            last_close[family] = t
-        if last_answer < 0 and _opens_whole_answer(marks, t, last_close):
+        closer = seen[CLOSE, family]
+        ahead[t, _NEXT_CLOSE] = closer
+        ahead[t, _NEXT_OPEN] = seen[OPEN, family]
+        ahead[t, _NEXT_ANY] = next_any
+        wraps = kind == OPEN and is_answer[family] and closer >= 0 and not flags & (QUOTED | NOUN)
+        if wraps and last_answer < 0 and not _is_mentioned_pair(data, begin, end, marks, t, closer):
             last_answer = t
+        if kind == CLOSE and seen[CLOSE, family] < 0:
+            last_close[family] = t
+        seen[kind, family] = t
+        if kind == CLOSE and not is_answer[family] and family != HARMONY:
+            next_any = t
     return any_tag, last_fence, last_answer
 
 
 @kernel
-def _in_mention(data, opened, start):  # type: ignore[no-untyped-def]
-    """Whether a closer at `start` belongs to a mentioned opener at `opened`: on the same line, not far behind it."""
-    if opened < 0 or start - opened > MAX_MENTION_BYTES:
-        return False
-    i = opened
-    while i < start and data[i] != 10:
-        i += 1
-    return i == start
-
-
-@kernel
 def _cut_blocks(  # type: ignore[no-untyped-def]
-    data, begin, end, row, marks, low, high, last_close, mentioned_at, last_fence, last_answer, cuts, count
+    data, begin, end, row, marks, low, high, ahead, last_fence, last_answer, is_answer, cuts, count
 ):
     """Cut the blocks of reasoning of one text, and tags of theirs that stand alone: (how many cuts, how many blocks).
 
-    data[begin:end]: the text; marks [low:high): its marks. Writes to `cuts` from `count` on, and to `mentioned_at`.
+    data[begin:end]: the text; marks [low:high): its marks. Writes to `cuts` from `count` on.
     """
     row_cuts = count
     blocks, nested, last_family = 0, 0, _NONE
     harmony = False  # whether a tag of harmony has been read, without which `<|end|>` is another template's end of turn
-    block, block_mark = _NONE, 0  # the family of the block that is open, and the mark that opened it
+    block, block_mark, block_end = _NONE, 0, _NONE  # the family of the open block, its opener, and its closer if known
+    passed = _NONE  # the closer of a mentioned pair, which closes nothing
     fence_end = _NONE  # the mark that closes the code fence that is open
     for t in range(low, high):
         start, stop, kind = marks[t, MARK_START], marks[t, MARK_END], marks[t, MARK_KIND]
         family, flags = marks[t, MARK_FAMILY], marks[t, MARK_FLAGS]
         if block >= 0:
             # Inside a block: look for what closes it, and count openers that are nested in it.
-            if kind == FENCE or flags & NOUN:
+            if kind == FENCE:
                 continue
             if block == HARMONY:
                 closes = family in (HARMONY, FINAL, START)
             else:
-                closes = family == block and kind == CLOSE
+                closes = t == block_end
                 nested += family == block and kind == OPEN
             if not closes:
                 continue
@@ -213,26 +349,39 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
             blocks, last_family, block = blocks + 1, block, _NONE
             if kind == CLOSE:
                 continue
-        if t <= fence_end:
+        if t <= fence_end or t == passed:
             continue
         if kind == FENCE:
             fence_end = _fence_end(marks, t, last_fence)
             continue
-        if IS_ANSWER[family]:
+        if is_answer[family]:
             harmony = harmony or family in (FINAL, START)
             continue
         if kind == OPEN:
-            if flags & MENTION:
-                mentioned_at[family] = start
+            if family == HARMONY:
+                if not _is_mention(flags):
+                    block, block_mark, nested, harmony = family, t, 0, True
                 continue
-            if last_close[family] > t or family == HARMONY:
-                block, block_mark, nested = family, t, 0
-                harmony = harmony or family == HARMONY
+            closer = ahead[t, _NEXT_CLOSE]
+            if closer < 0 and not _is_mention(flags):
+                closer = ahead[t, _NEXT_ANY]
+                if closer >= 0 and _is_mentioned_closer(marks[closer, MARK_FLAGS]):
+                    closer = _NONE
+            if closer >= 0:
+                if _is_mentioned_pair(data, begin, end, marks, t, closer):
+                    passed = closer
+                else:
+                    block, block_mark, block_end, nested = family, t, closer, 0
                 continue
             # Never closed. A whole answer wrapper after it holds the answer, and ends the block.
+            if _is_mention(flags):
+                continue
             if last_answer > t:
                 answer = t + 1
-                while not _opens_whole_answer(marks, answer, last_close):
+                while (
+                    not (marks[answer, MARK_KIND] == OPEN and is_answer[marks[answer, MARK_FAMILY]])
+                    or ahead[answer, _NEXT_CLOSE] < 0
+                ):
                     answer += 1
                 answer_start = marks[answer, MARK_START]
                 _put(cuts, count, row, start, answer_start, stop, answer_start, family, CLOSED)
@@ -240,30 +389,51 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 blocks, last_family, nested = blocks + 1, family, 0
                 fence_end = max(fence_end, answer - 1)
                 continue
-            # Otherwise it must stand where blocks begin: at the start of a line, after a block, or beside text
-            # without a blank. Then the rest of the text is reasoning.
-            before = data[start - 1] if start > begin else np.uint8(10)
-            if flags & LINE_START or blocks > 0 or not is_space(before):
+            # A second opener at the end of its line, the last of its family, was meant to close.
+            again = ahead[t, _NEXT_OPEN]
+            if again >= 0 and flags & LINE_START and ahead[again, _NEXT_OPEN] < 0:
+                again_flags = marks[again, MARK_FLAGS]
+                if (
+                    again_flags & LINE_END
+                    and not again_flags & LINE_START
+                    and not _blank(data, marks[again, MARK_END], end)
+                ):
+                    _put(
+                        cuts, count, row, start, marks[again, MARK_END], stop, marks[again, MARK_START], family, CLOSED
+                    )
+                    count += 1
+                    blocks, last_family, nested = blocks + 1, family, 0
+                    fence_end = max(fence_end, again)
+                    continue
+            # Otherwise it must stand where blocks begin: at the start of a line or of a sentence, after a block, or
+            # beside text without a blank. Then the rest of the text is reasoning.
+            if flags & ATTACHED:
+                begins = not flags & NAMED
+            else:
+                begins = flags & (LINE_START | BREAKS) != 0 or not flags & CONTINUES
+            if begins or blocks > 0:
                 block, block_mark = family, t
                 break
-            mentioned_at[family] = start
         else:
             # A closer without an opener.
-            if family == HARMONY and not harmony:
-                continue
-            if flags & MENTION or _in_mention(data, mentioned_at[family], start):
-                continue
             if family == HARMONY:
-                _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
-                count += 1
-            elif blocks > 0 and family == last_family and nested > 0:
+                if harmony:
+                    _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
+                    count += 1
+                continue
+            last = _blank(data, stop, end)
+            if blocks > 0 and family == last_family and nested > 0:
                 # Its opener is nested in the block before, which therefore extends to here.
                 nested -= 1
                 cuts[count - 1, _END], cuts[count - 1, _INNER_END] = stop, start
-            elif blocks > 0 and _blank(data, stop, end):
+            elif _is_mentioned_closer(flags):
+                continue
+            elif blocks > 0 and last:
                 # After a block and an answer, at the end of the text: a stray tag.
                 _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
                 count += 1
+            elif last and flags & WORD_BEFORE and _same_line(data, begin, start):
+                continue  # one sentence that ends with the tag: "R1 stops thinking at </think>"
             else:
                 # Its opener was in the prompt: all of the text before it is reasoning, cuts so far included.
                 count = row_cuts
@@ -279,50 +449,80 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
 
 @kernel
 def _cut_answer_tags(  # type: ignore[no-untyped-def]
-    data, begin, end, row, marks, low, high, last_close, depth, last_fence, blocks, cuts, row_cuts, count
+    data,
+    begin,
+    end,
+    row,
+    marks,
+    low,
+    high,
+    ahead,
+    last_close,
+    depth,
+    last_fence,
+    is_answer,
+    blocks,
+    cuts,
+    row_cuts,
+    count,
 ):
     """Cut the tags of answer wrappers in what the blocks leave of one text: how many cuts there are.
 
     cuts[row_cuts:count]: the cuts of blocks, which are passed over. Writes to `cuts` from `count` on, and to `depth`.
     """
-    cut, fence_end, block_cuts = row_cuts, _NONE, count
+    cut, fence_end, block_cuts, passed = row_cuts, _NONE, count, _NONE
     for t in range(low, high):
         start, stop, kind = marks[t, MARK_START], marks[t, MARK_END], marks[t, MARK_KIND]
         family, flags = marks[t, MARK_FAMILY], marks[t, MARK_FLAGS]
         while cut < block_cuts and cuts[cut, _END] <= start:
             cut += 1
-        if (cut < block_cuts and cuts[cut, _START] <= start) or t <= fence_end:
+        if (cut < block_cuts and cuts[cut, _START] <= start) or t <= fence_end or t == passed:
             continue
         if kind == FENCE:
             fence_end = _fence_end(marks, t, last_fence)
             continue
-        if not IS_ANSWER[family] or flags & MENTION:
+        if not is_answer[family]:
             continue
-        # Control tokens are always tags; `<answer>` and `<output>` may be HTML or code.
-        control = family in (SOLUTION, RESPONSE, FINAL, START)
+        control = _is_control(family)
         if kind == OPEN:
-            closed = last_close[family] > t
-            is_all = closed and _blank(data, begin, start) and _blank(data, marks[last_close[family], MARK_END], end)
+            closer = ahead[t, _NEXT_CLOSE]
+            last = last_close[family]
+            is_first = _blank(data, begin, start) or (cut > row_cuts and _blank(data, cuts[cut - 1, _END], start))
+            to_end = closer >= 0 and _blank(data, marks[last, MARK_END], end)
+            if depth[family] > 0 and not control:
+                depth[family] += 1
+                continue
+            if closer >= 0:
+                if not is_first and _is_mentioned_pair(data, begin, end, marks, t, closer):
+                    passed = closer
+                    continue
+                wraps = (
+                    blocks > 0 or control or (to_end and (is_first or (family == ANSWER and flags & LINE_START != 0)))
+                )
+            else:
+                wraps = not _is_mention(flags) or (is_first and not flags & NOUN)
+                wraps = wraps and (control or (blocks > 0 and (is_first or flags & LINE_START != 0)))
+            if not wraps:
+                continue
             depth[family] += 1
-            if depth[family] > 1 and not control:
-                continue
-            if not (blocks > 0 or is_all or control):
-                depth[family] -= 1
-                continue
-            after_block = cut > row_cuts and _blank(data, cuts[cut - 1, _END], start)
-            if not (closed or control or after_block or flags & LINE_START):
-                depth[family] -= 1
-                continue
             if family == START:  # the role that follows belongs to the tag
                 while stop < end and is_letter(data[stop]):
                     stop += 1
         elif depth[family] > 0:
             depth[family] -= 1
             # The last closer closes the wrapper, whatever looked like an opener inside it (`fn f<Output>()`).
-            if depth[family] > 0 and t < last_close[family] and not control:
+            if depth[family] > 0 and ahead[t, _NEXT_CLOSE] >= 0 and not control:
                 continue
-        elif not ((blocks > 0 or control) and _blank(data, stop, end)):
-            continue
+        else:
+            # A closer whose opener was in the prompt. Only at the end of the text is it certainly a tag.
+            last_tag = _blank(data, stop, end)
+            if control and family != TURN:
+                if flags & (QUOTED | NOUN) or (flags & WORD_BEFORE and not last_tag):
+                    continue
+            elif not last_tag or not (blocks > 0 or family in (ANSWER, TURN)) or flags & QUOTED:
+                continue
+            if last_tag and flags & WORD_BEFORE and (blocks == 0 or control) and _same_line(data, begin, start):
+                continue
         _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
         count += 1
     return count

@@ -1,11 +1,16 @@
 """The table of tags that models put around their reasoning and their answers.
 
-To support another model's tags, add a family to FAMILIES. Tags are matched in any case and, for `<...>`, with
-attributes (`<think time="3">`).
+To support another model's tags, add a family to FAMILIES, or name it in a recipe (`families` of both stages).
+
+A tag is recognised in any case, with `_` and `-` ignored, with zero-width characters inside, and, for `<...>`, with
+blanks (`< / think >`), attributes (`<think time="3">`) and escaped brackets (`&lt;think&gt;`, `\\u003cthink\\u003e`).
 """
 
 from __future__ import annotations
 
+import functools
+import re
+from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,50 +32,101 @@ class Family(NamedTuple):
     wraps: Literal["thinking", "answer"] = "thinking"
 
 
+def _elements(*names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(f"<{name}>" for name in names), tuple(f"</{name}>" for name in names)
+
+
+def _variants() -> tuple[str, ...]:
+    """Names that prompts make of the same words: `deep_think`, `inner_thoughts`, `step_by_step_reasoning` ..."""
+    words = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "analysis", "cot", "monologue")
+    before = (
+        "deep inner internal my silent hidden private self initial extended long slow fast quick step_by_step chain_of"
+    )
+    after = ("process", "steps", "step", "trace", "content", "block", "section", "phase", "chain")
+    plain = {f"{word}_{end}" for word, end in product(words, after)}
+    compound = {f"{first}_{word}" for first, word in product((*before.split(), "chain_of"), words)}
+    return tuple(sorted((plain | compound) - {"reasoning_content", "inner_monologue"}))  # families of their own
+
+
+def _notation(name: str) -> Family:
+    """A family of `filters.thinking.notations`, whose tags no model writes."""
+    return Family(name, (f"<|winnow:{name}|>",), (f"<|/winnow:{name}|>",))
+
+
+NOTATIONS = ("phrase", "heading", "word", "details", "comment", "json")
+"""Families of reasoning that is marked by other means than tags. `notations` writes them as tags."""
+CUT_SHORT = ("heading", "word")
+"""Those of NOTATIONS whose block, if nothing closes it, may hold the answer as well."""
+
 FAMILIES = (
     Family(
         "think",
-        ("<think>", "<thinking>", "<|think|>", "<|thinking|>", "|startthink|"),
-        ("</think>", "</thinking>", "<|/think|>", "<|/thinking|>", "|endthink|"),
+        ("<think>", "<thinking>", "<|think|>", "<|thinking|>", "|startthink|", "<thinkfast>", "<longcat_think>"),
+        ("</think>", "</thinking>", "<|/think|>", "<|/thinking|>", "|endthink|", "</thinkfast>", "</longcat_think>"),
     ),
-    Family("thought", ("<thought>", "<thoughts>"), ("</thought>", "</thoughts>")),  # Marco-o1
-    Family("reasoning", ("<reasoning>",), ("</reasoning>",)),
-    Family("reflection", ("<reflection>",), ("</reflection>",)),
-    Family("scratchpad", ("<scratchpad>",), ("</scratchpad>",)),
-    Family(
-        "monologue",
-        ("<inner_monologue>", "<thought_process>", "<chain_of_thought>", "<ant_thinking>", "<antthinking>"),
-        ("</inner_monologue>", "</thought_process>", "</chain_of_thought>", "</ant_thinking>", "</antthinking>"),
-    ),
+    Family("thought", *_elements("thought", "thoughts")),  # Marco-o1, EXAONE
+    Family("reasoning", *_elements("reasoning")),
+    Family("reflection", *_elements("reflection")),
+    Family("scratchpad", *_elements("scratchpad")),
+    Family("analysis", *_elements("analysis")),
+    Family("cot", *_elements("cot")),
+    Family("rationale", *_elements("rationale")),
+    Family("planning", *_elements("planning")),
+    Family("monologue", *_elements("inner_monologue", "monologue", "ant_thinking")),
+    Family("variant", *_elements(*_variants())),
     # Written by `pipelines.formats.pairs` around reasoning that a source has in a column of its own.
     Family("column", ("<reasoning_content>",), ("</reasoning_content>",)),
     Family("seed", ("<seed:think>",), ("</seed:think>",)),
     Family("mm", ("<mm:think>",), ("</mm:think>",)),
-    Family("begin_of_thought", ("<|begin_of_thought|>",), ("<|end_of_thought|>",)),  # Sky-T1, OpenThoughts
+    # Sky-T1, OpenThoughts
+    Family(
+        "begin_of_thought",
+        ("<|begin_of_thought|>", "<|begin_of_thinking|>", "<|begin_of_reasoning|>"),
+        ("<|end_of_thought|>", "<|end_of_thinking|>", "<|end_of_reasoning|>"),
+    ),
+    Family("apertus", ("<|inner_prefix|>",), ("<|inner_suffix|>",)),
     Family("kimi", ("◁think▷",), ("◁/think▷",)),
     Family("mistral", ("[think]",), ("[/think]",)),
     Family("command", ("<|start_thinking|>",), ("<|end_thinking|>",)),
+    Family("gemma", ("<|channel>thought", "<|channel>analysis", "<|channel>"), ("<channel|>",)),
     # gpt-oss: a message in one of these channels ends at any tag of the format.
     Family("harmony", ("<|channel|>analysis", "<|channel|>commentary"), ("<|end|>", "<|call|>")),
-    Family("answer", ("<answer>", "<final_answer>"), ("</answer>", "</final_answer>"), "answer"),
-    Family("output", ("<output>",), ("</output>",), "answer"),
+    *(_notation(name) for name in NOTATIONS),
+    Family("answer", *_elements("answer", "final_answer", "final_response"), "answer"),
+    Family("output", *_elements("output", "response", "solution"), "answer"),
     Family("solution", ("<|begin_of_solution|>",), ("<|end_of_solution|>",), "answer"),
-    Family("response", ("<|start_response|>",), ("<|end_response|>",), "answer"),
+    Family(
+        "response",
+        ("<|start_response|>", "<|start_text|>", "<|begin_of_answer|>"),
+        ("<|end_response|>", "<|end_text|>", "<|end_of_answer|>"),
+        "answer",
+    ),
+    Family("box", ("<|begin_of_box|>",), ("<|end_of_box|>",), "answer"),  # GLM
     Family("final_channel", ("<|channel|>final",), ("<|return|>",), "answer"),
     Family("start", ("<|start|>",), (), "answer"),  # harmony's start of a turn, which has no content of its own
+    # Ends of a turn, which are cut where nothing follows them.
+    Family(
+        "turn",
+        (),
+        (
+            *("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<end_of_turn>", "<turn|>"),
+            *("<|end_of_turn|>", "<|eom_id|>", "<|end_of_turn_token|>", "<｜end▁of▁sentence｜>"),
+        ),
+        "answer",
+    ),
 )
 
 _NUMBER = {family.name: number for number, family in enumerate(FAMILIES)}
 HARMONY, FINAL, START = _NUMBER["harmony"], _NUMBER["final_channel"], _NUMBER["start"]
-SOLUTION, RESPONSE = _NUMBER["solution"], _NUMBER["response"]
+ANSWER, SOLUTION, RESPONSE, BOX, TURN = (_NUMBER[name] for name in ("answer", "solution", "response", "box", "turn"))
 """Families that are read in ways of their own, by their place in FAMILIES."""
-IS_ANSWER = np.array([family.wraps == "answer" for family in FAMILIES])
-"""Which families wrap answers, bool [families]."""
 
-CHANNEL, MESSAGE = b"<|channel|>", b"<|message|>"
-"""Harmony: the beginning of a channel's tag, which its name follows, and the end of a message's header."""
+MESSAGE = b"<|message|>"
+"""Harmony: the end of a message's header."""
+CHANNELS = (b"<|channel|>", b"<|channel>")
+"""The beginnings of a channel's tag in harmony and Gemma, which its name follows."""
 
-TABLE_SLOTS = 512
+TABLE_SLOTS = 4096
 """Slots of a hash table of words or tags: a power of two, several times their number."""
 
 
@@ -101,17 +157,70 @@ def look_up(keys, values, key):  # type: ignore[no-untyped-def]
     return -1
 
 
+class Lexicon(NamedTuple):
+    """Families as the kernels read them.
+
+    families: FAMILIES and those of the recipe, in this order. keys uint64, values int64: the hash table of their tags,
+    a value being twice the family's number, plus 1 for a closer. begins: bool [256], the bytes with which a mark may
+    begin. literals uint8, literal_ends int64, literal_values int64: the tags that are in none of the forms which the
+    hash table reads. is_answer: bool [families].
+    """
+
+    families: tuple[Family, ...]
+    keys: npt.NDArray[np.uint64]
+    values: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.bool_]
+    literals: npt.NDArray[np.uint8]
+    literal_ends: npt.NDArray[np.int64]
+    literal_values: npt.NDArray[np.int64]
+    is_answer: npt.NDArray[np.bool_]
+
+
+_BRACKETED = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|\|[^|\s]+\||◁[^◁▷\s]+▷|<\|channel\|?>[a-z]*")
+MAX_TAG_BYTES = 48
+"""Longest tag that the table holds, without attributes."""
+
+
 def _stem(tag: str) -> bytes:
-    """What is hashed of a tag: all but its closing bracket, before which attributes may stand."""
-    return tag.encode() if tag.encode().startswith(CHANNEL) else tag[:-1].encode()
+    """What is hashed of a tag: all but its closing bracket, before which attributes may stand; `_` and `-` left out."""
+    folded = tag.encode().lower().replace(b"_", b"").replace(b"-", b"")
+    if folded.startswith(CHANNELS):
+        return folded
+    return folded.removesuffix("▷".encode()) if folded.endswith("▷".encode()) else folded[:-1]
 
 
-TAG_KEYS, TAG_VALUES = hash_table(
-    {
-        _stem(tag): 2 * number + closes
-        for number, family in enumerate(FAMILIES)
-        for closes, tags in enumerate((family.opens, family.closes))
-        for tag in tags
-    }
-)
-"""The tags by the hash of their stem in lower case. A value is twice the family's number, plus 1 for a closer."""
+@functools.lru_cache(maxsize=32)
+def lexicon(added: tuple[Family, ...] = ()) -> Lexicon:
+    """FAMILIES and the families of a recipe.
+
+    Raises: ValueError: if a tag of `added` is a tag of another family, or is empty or too long.
+    """
+    families = (*FAMILIES, *added)
+    table: dict[bytes, int] = {}
+    literals: dict[bytes, int] = {}
+    begins = np.isin(np.arange(256), list(b"<[|`~&\xe2\xef"))
+    for number, family in enumerate(families):
+        for closes, tags in enumerate((family.opens, family.closes)):
+            for tag in tags:
+                size, value = len(tag.encode()), 2 * number + closes
+                if not tag.strip() or size >= MAX_TAG_BYTES:
+                    raise ValueError(f"family {family.name}: a tag has 1 to {MAX_TAG_BYTES - 1} bytes: {tag!r}")
+                bracketed = bool(_BRACKETED.fullmatch(tag.lower()))
+                place, name = (table, _stem(tag)) if bracketed else (literals, tag.encode().lower())
+                if place.get(name, value) != value:
+                    raise ValueError(
+                        f"family {family.name}: {tag!r} is a tag of another family or both opens and closes"
+                    )
+                place[name] = value
+    joined = b"".join(literals)
+    for text in literals:
+        begins[[text[0], bytes([text[0]]).upper()[0]]] = True
+    return Lexicon(
+        families,
+        *hash_table(table),
+        begins,
+        np.frombuffer(joined, np.uint8),
+        np.cumsum([len(text) for text in literals], dtype=np.int64),
+        np.array(list(literals.values()), np.int64),
+        np.array([family.wraps == "answer" for family in families]),
+    )

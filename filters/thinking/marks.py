@@ -11,7 +11,7 @@ from dedup.growing import doubled
 from dedup.hashing import FNV_BASIS
 from dedup.kernel import kernel
 from filters.text import is_letter, is_space
-from filters.thinking.families import CHANNEL, MESSAGE, TAG_KEYS, TAG_VALUES, look_up
+from filters.thinking.families import CHANNELS, MAX_TAG_BYTES, MESSAGE, Lexicon, look_up
 from filters.thinking.mentions import BARE, fold_step, mention_flags
 
 # Columns of marks, int64 [n, 5]: first byte, end, kind, family (of a fence: its byte), flags (`mentions`).
@@ -21,90 +21,212 @@ OPEN, CLOSE, FENCE = 0, 1, 2
 
 # Bounds on how far one mark is read. They keep the time linear in the size of hostile text.
 MAX_ATTRIBUTE_BYTES = 200
-MAX_TAG_BYTES = 32  # without attributes
 MAX_CODE_BYTES = 1000  # of inline code
 
 _LESS, _BRACKET, _BAR, _TRIANGLE = 60, 91, 124, 0xE2  # the bytes that a tag can begin with: < [ | and ◁ (E2 97 81)
 _GREATER, _BACKTICK, _TILDE, _EQUALS = 62, 96, 126, 61
+_AMPERSAND, _BACKSLASH, _FULL_WIDTH = 38, 92, 0xEF  # an escaped or full-width < can begin with these
 _LINE_FEED = 10
 _NOT_CODE = -1_000_000  # so low that no later backtick on the line is counted up to a run
-_BEGINS = np.isin(np.arange(256), [_LESS, _BRACKET, _BAR, _BACKTICK, _TILDE, _TRIANGLE])
+# Escaped angle brackets, in lower case.
+_LESS_FORMS = (b"&lt;", b"&amp;lt;", b"&#60;", b"&#x3c;", b"\\u003c", b"\\x3c", b"\xef\xbc\x9c")
+_GREATER_FORMS = (b"&gt;", b"&amp;gt;", b"&#62;", b"&#x3e;", b"\\u003e", b"\\x3e", b"\xef\xbc\x9e")
+
+
+def _joined(forms: tuple[bytes, ...]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    return np.frombuffer(b"".join(forms), np.uint8), np.cumsum([len(form) for form in forms], dtype=np.int64)
+
+
+_LESS_BYTES, _LESS_ENDS = _joined(_LESS_FORMS)
+_GREATER_BYTES, _GREATER_ENDS = _joined(_GREATER_FORMS)
+_CHANNEL_BYTES, _CHANNEL_ENDS = _joined(CHANNELS)
+_MESSAGE_BYTES = np.frombuffer(MESSAGE, np.uint8)
 
 _I64 = npt.NDArray[np.int64]
 
 
-def find_marks(data: npt.NDArray[np.uint8], offsets: _I64) -> tuple[_I64, _I64]:
+def find_marks(data: npt.NDArray[np.uint8], offsets: _I64, lexicon: Lexicon, escaped: bool = True) -> tuple[_I64, _I64]:
     """The marks of texts: int64 [n, 5] (columns MARK_*), and where each text's marks begin, int64 [rows + 1].
 
-    data: uint8, the texts' bytes; offsets: int64 [rows + 1].
+    data: uint8, the texts' bytes; offsets: int64 [rows + 1]. escaped: whether `\\u003c` or `\\x3c` may stand in them.
     """
-    return cast(tuple[_I64, _I64], _find_marks(data, offsets))
+    begins = lexicon.begins.copy()
+    # Formulas are full of backslashes. They are looked at only where one may begin an escaped bracket.
+    begins[_BACKSLASH] |= escaped
+    return cast(tuple[_I64, _I64], _find_marks(data, offsets, *lexicon[1:3], begins, *lexicon[4:-1]))
 
 
 @kernel
-def _spells(data, at, end, wanted):  # type: ignore[no-untyped-def]
-    """Whether data[at:end] begins with the bytes `wanted`."""
-    matched = 0
-    while matched < len(wanted) and at + matched < end and data[at + matched] == wanted[matched]:
-        matched += 1
-    return matched == len(wanted)
+def _spells(data, at, end, wanted, low, high):  # type: ignore[no-untyped-def]
+    """Whether data[at:end] begins with the lower-case bytes wanted[low:high], in any case."""
+    if high - low > end - at:
+        return False
+    for i in range(high - low):
+        byte = data[at + i]
+        if (byte | 32 if 65 <= byte <= 90 else byte) != wanted[low + i]:
+            return False
+    return True
 
 
 @kernel
-def _channel(data, at, end, state):  # type: ignore[no-untyped-def]
-    """The harmony tag whose `<|channel|>` ends before `at`, with hash `state`: (its value, where it ends).
+def _which(data, at, end, forms, ends):  # type: ignore[no-untyped-def]
+    """The place of the first of `forms` with which data[at:end] begins, and its length; (-1, 0) for none."""
+    low = 0
+    for place in range(len(ends)):
+        if _spells(data, at, end, forms, low, ends[place]):
+            return place, ends[place] - low
+        low = ends[place]
+    return -1, 0
+
+
+@kernel
+def _less(data, at, end):  # type: ignore[no-untyped-def]
+    """The length of the `<` at `at`, which may be escaped; 0 where there is none."""
+    if data[at] == _LESS:
+        return 1
+    if at + 2 < end and data[at] == _FULL_WIDTH and data[at + 1] != 0xBC:
+        return 0
+    return _which(data, at, end, _LESS_BYTES, _LESS_ENDS)[1]
+
+
+@kernel
+def _greater(data, at, end):  # type: ignore[no-untyped-def]
+    """The length of the `>` at `at`, which may be escaped; 0 where there is none."""
+    byte = data[at]
+    if byte == _GREATER:
+        return 1
+    if byte in (_AMPERSAND, _BACKSLASH, _FULL_WIDTH):
+        return _which(data, at, end, _GREATER_BYTES, _GREATER_ENDS)[1]
+    return 0
+
+
+@kernel
+def _ignored(data, at, end):  # type: ignore[no-untyped-def]
+    """The length of what is ignored in a tag's name at `at`: `_`, `-`, a soft hyphen, a zero-width character."""
+    byte = data[at]
+    if byte == 95 or byte == 45:
+        return 1
+    if byte < 0x80 or at + 1 >= end:
+        return 0
+    if byte == 0xC2:
+        return 2 if data[at + 1] == 0xAD else 0
+    if at + 2 >= end:
+        return 0
+    if byte == 0xE2:
+        if data[at + 1] == 0x80:  # U+200B to U+200F, U+202A to U+202E
+            return 3 if 0x8B <= data[at + 2] <= 0x8F or 0xAA <= data[at + 2] <= 0xAE else 0
+        return 3 if data[at + 1] == 0x81 and 0xA0 <= data[at + 2] <= 0xAF else 0  # U+2060 to U+206F
+    return 3 if byte == 0xEF and data[at + 1] == 0xBB and data[at + 2] == 0xBF else 0
+
+
+@kernel
+def _blanks(data, at, end):  # type: ignore[no-untyped-def]
+    """Where the blanks and ignored characters that begin at `at` end."""
+    while at < end:
+        width = 1 if data[at] == 32 or data[at] == 9 else _ignored(data, at, end)
+        if width == 0:
+            break
+        at += width
+    return at
+
+
+@kernel
+def _channel(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
+    """The tag whose `<|channel|>` or `<|channel>` ends before `at`, with hash `state`: (its value, where it ends).
 
     The channel's name belongs to the tag, and so does what follows up to its message, within the line: `<|channel|>
     commentary to=f <|message|>`.
     """
-    while at < end and is_letter(data[at]):
-        state = fold_step(state, data[at])
-        at += 1
-    value = look_up(TAG_KEYS, TAG_VALUES, state)
-    for i in range(at, min(end, at + MAX_ATTRIBUTE_BYTES)):
+    alone, name = look_up(keys, values, state), at
+    while name < end and (data[name] == 32 or data[name] == 9):
+        name += 1
+    stop = name
+    while stop < end and is_letter(data[stop]):
+        state = fold_step(state, data[stop])
+        stop += 1
+    value = look_up(keys, values, state)
+    if value < 0:  # Gemma's tag without a name that is known
+        return alone, at
+    for i in range(stop, min(end, stop + MAX_ATTRIBUTE_BYTES)):
         if data[i] == _LINE_FEED:
             break
-        if _spells(data, i, end, MESSAGE):
-            return value, i + len(MESSAGE)
-    return value, at
+        if data[i] == _LESS and _spells(data, i, end, _MESSAGE_BYTES, 0, len(_MESSAGE_BYTES)):
+            return value, i + len(_MESSAGE_BYTES)
+    return value, stop
 
 
 @kernel
-def _tag(data, at, end):  # type: ignore[no-untyped-def]
+def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
     """The tag that begins at `at`: (its value in the table of tags, or -1; where it ends)."""
     opener = data[at]
-    closer = _GREATER if opener == _LESS else 93 if opener == _BRACKET else _BAR if opener == _BAR else _TRIANGLE
-    state, i = fold_step(FNV_BASIS, opener), at + 1
-    if opener == _TRIANGLE:  # ◁ is E2 97 81; ▷, which ends the tag, is E2 96 B7
-        if i + 1 >= end or data[i] != 0x97 or data[i + 1] != 0x81:
+    if opener in (_BRACKET, _BAR):
+        closer = np.uint8(93) if opener == _BRACKET else np.uint8(_BAR)
+        state, i, stop = fold_step(FNV_BASIS, opener), at + 1, min(end, at + MAX_TAG_BYTES)
+        while i < stop and data[i] != closer and not is_space(data[i]):
+            width = _ignored(data, i, end)
+            if width == 0:
+                state = fold_step(state, data[i])
+            i += max(width, 1)
+        if i >= stop or data[i] != closer:
             return -1, at
-        state, i = fold_step(fold_step(state, data[i]), data[i + 1]), i + 2
-    # The stem: up to the closing bracket or white space.
-    stop = min(end, at + MAX_TAG_BYTES)
-    while i < stop and data[i] != closer and not is_space(data[i]):
-        state = fold_step(state, data[i])
-        i += 1
+        return look_up(keys, values, state), i + 1
+    if opener == _TRIANGLE:  # ◁ is E2 97 81; ▷, which ends the tag, is E2 96 B7
+        if at + 2 >= end or data[at + 1] != 0x97 or data[at + 2] != 0x81:
+            return -1, at
+        state, i, stop = FNV_BASIS, at, min(end, at + MAX_TAG_BYTES)
+        while i + 2 < stop and not (data[i] == 0xE2 and data[i + 1] == 0x96 and data[i + 2] == 0xB7):
+            width = _ignored(data, i, end)
+            if width == 0:
+                state = fold_step(state, data[i])
+            i += max(width, 1)
+        return (look_up(keys, values, state), i + 3) if i + 2 < stop else (-1, at)
+    width = _less(data, at, end)
+    if width == 0:
+        return -1, at
+    # The name: after blanks and a slash, up to the closing bracket or a blank.
+    state, i = fold_step(FNV_BASIS, np.uint8(_LESS)), at + width
+    stop = min(end, i + MAX_TAG_BYTES)
+    if i < stop and not is_letter(data[i]):
+        i = _blanks(data, i, stop)
+        slash = i < stop and data[i] == 47
+        if not slash and i + 1 < stop and data[i] == _BACKSLASH and data[i + 1] == 47:  # `<\/think>`, as JSON writes it
+            slash, i = True, i + 1
+        if slash:
+            state = fold_step(state, data[i])
+            i = _blanks(data, i + 1, stop)
+    tail = 0
+    while i < stop and not is_space(data[i]):
+        if is_letter(data[i]):  # before the rarer cases, since most bytes of a name are letters
+            state = fold_step(state, data[i])
+            i += 1
+            continue
+        tail = _greater(data, i, end)
+        if tail > 0:
+            break
+        width = _ignored(data, i, end)
+        if width == 0:
+            state = fold_step(state, data[i])
+        i += max(width, 1)
     if i >= stop:
         return -1, at
-    if opener == _TRIANGLE:
-        value = look_up(TAG_KEYS, TAG_VALUES, state)
-        ends = i + 2 < end and data[i + 1] == 0x96 and data[i + 2] == 0xB7
-        return (value, i + 3) if value >= 0 and ends else (-1, at)
-    if opener == _LESS and _spells(data, at, end, CHANNEL):
-        return _channel(data, i + 1, end, fold_step(state, data[i]))
-    value = look_up(TAG_KEYS, TAG_VALUES, state)
+    if tail > 0:
+        if at + 9 < end and data[at + 1] == _BAR and _which(data, at, end, _CHANNEL_BYTES, _CHANNEL_ENDS)[0] >= 0:
+            return _channel(data, i + 1, end, fold_step(state, data[i]), keys, values)
+        return look_up(keys, values, state), i + tail
+    value = look_up(keys, values, state)
     if value < 0:
         return -1, at
-    if data[i] == closer:
-        return value, i + 1
-    if opener != _LESS:
+    # A blank after the name: the end of the tag, or attributes, which only an opener may have.
+    i = _blanks(data, i, end)
+    line = i
+    while line < stop and is_space(data[line]):
+        line += 1
+    tail = _greater(data, line, end) if line < end else 0
+    if tail > 0:
+        return value, line + tail
+    if i >= end:
         return -1, at
-    # White space after the stem of `<...>`: the end of the tag, or attributes, which only an opener may have.
-    while i < end and (data[i] == 32 or data[i] == 9):
-        i += 1
-    if i < end and data[i] == _GREATER:
-        return value, i + 1
-    if i >= end or not is_letter(data[i]) or value % 2 == CLOSE:
+    if not is_letter(data[i]) or value % 2 == CLOSE:
         return -1, at
     equals = False
     for j in range(i, min(end, i + MAX_ATTRIBUTE_BYTES)):
@@ -113,16 +235,18 @@ def _tag(data, at, end):  # type: ignore[no-untyped-def]
             equals = True
         elif byte in (_LINE_FEED, _LESS):
             return -1, at
-        elif byte == _GREATER:
-            return (value, j + 1) if equals else (-1, at)
+        else:
+            tail = _greater(data, j, end)
+            if tail > 0:
+                return (value, j + tail) if equals else (-1, at)
     return -1, at
 
 
 @kernel
-def _next_begin(data, at, end):  # type: ignore[no-untyped-def]
+def _next_begin(data, at, end, begins):  # type: ignore[no-untyped-def]
     """The first byte from `at` on with which a mark may begin. (Inside a larger function this loop is ten times
     slower.)"""
-    while at < end and not _BEGINS[data[at]]:
+    while at < end and not begins[data[at]]:
         at += 1
     return at
 
@@ -171,7 +295,7 @@ def _put(marks, n, start, end, kind, family, flags):  # type: ignore[no-untyped-
 
 
 @kernel
-def _find_marks(data, offsets):  # type: ignore[no-untyped-def]
+def _find_marks(data, offsets, keys, values, begins, literals, literal_ends, literal_values):  # type: ignore[no-untyped-def]
     rows = len(offsets) - 1
     first = np.zeros(rows + 1, np.int64)
     marks = np.empty((1024, 5), np.int64)
@@ -180,7 +304,7 @@ def _find_marks(data, offsets):  # type: ignore[no-untyped-def]
         begin, end = offsets[row], offsets[row + 1]
         at = begin
         while True:
-            at = _next_begin(data, at, end)
+            at = _next_begin(data, at, end, begins)
             if at == end:
                 break
             byte = data[at]
@@ -201,7 +325,13 @@ def _find_marks(data, offsets):  # type: ignore[no-untyped-def]
                     continue
                 at = _code_end(data, stop, end, stop - at) if byte == _BACKTICK else stop
                 continue
-            value, stop = _tag(data, at, end)
+            value, stop = -1, at
+            if byte != _BRACKET or (at + 1 < end and not is_space(data[at + 1])):
+                value, stop = _tag(data, at, end, keys, values)
+            if value < 0 and len(literal_ends) > 0:
+                place, size = _which(data, at, end, literals, literal_ends)
+                if place >= 0:
+                    value, stop = literal_values[place], at + size
             if value < 0:
                 at += 1
                 continue

@@ -1,7 +1,7 @@
-"""Mentions: tags that a text talks about instead of using them, as in "the <think> tag".
+"""What stands around a tag: the evidence that a text talks about it, as in "the <think> tag".
 
-A mention shows in the tag's surroundings: quotes, a cell of a table, the head of a list item, or one of the words below
-beside it. Such a tag opens and closes nothing.
+Structure decides first (`filters.thinking.cuts`): tags that pair around reasoning are a block whatever stands beside
+them. This evidence counts where nothing pairs, and for a pair inside one sentence ("between <think> and </think>").
 """
 
 from __future__ import annotations
@@ -14,18 +14,35 @@ from filters.text import is_letter, is_space
 from filters.thinking.families import hash_table, look_up
 
 BEFORE = """
-    the a an and or with by in between inside within of to use uses using used tag tags token tokens closing opening
-    open close before after until like called via emit emits write writes its each every no missing
+    the a an and or with by in between inside within of to at from into on for use uses using used tag tags token tokens
+    closing opening open close before after until like called via emit emits write writes put puts wrap wraps its each
+    every no missing contains say says add adds as is are
+    der die das den dem ein eine und oder mit zwischen im von schreibt le la les un une et ou entre avec dans balise
+    balises el los las una y con en etiqueta etiquetas
 """
 """Words before a tag that show a mention, within a line."""
-AFTER = "and or before after is are at to means"
-"""Words after a tag that show a mention, unless the tag begins its line."""
-NOUNS = "tag tags token tokens block blocks marker markers delimiter delimiters element elements pair opens closes"
+AFTER = """
+    and or before after is are at to means marks ends opens closes in as when for
+    und oder ist sind et ou est sont y es son
+"""
+"""Words after a tag that show a mention, in lower case, unless the tag begins its line."""
+NOUNS = (
+    "tag tags token tokens block blocks marker markers delimiter delimiters element elements pair pairs opens closes"
+)
 """Words after a tag that show a mention wherever the tag stands."""
 
-# Flags of a tag or fence: a fence without an info string; a tag that is a mention; one by a noun after it; the first
-# of its line.
-BARE, MENTION, NOUN, LINE_START = 1, 2, 4, 8
+# Flags of a tag or fence.
+BARE = 1  # a fence without an info string
+QUOTED = 2  # in quotes or brackets of its own, alone in a cell of a table, or the head of a list item
+NOUN = 4  # one of NOUNS follows
+LINE_START, LINE_END = 8, 16  # the first, the last of its line
+WORD_BEFORE, WORD_AFTER = 32, 64  # one of BEFORE, AFTER beside it
+CONTINUES = 128  # what follows on the line continues a sentence: a lower-case letter, or a comma, full stop ...
+QUOTE_LEFT, QUOTE_RIGHT = 256, 512  # a quotation mark directly before, behind
+ATTACHED = 1024  # a letter or digit directly before
+NAMED = 2048  # a letter directly before and an upper-case name: a type of a program (`Box<Thought>`)
+BREAKS = 4096  # the sentence before the tag has ended
+STOPS = 8192  # a comma, full stop, colon, semicolon or closing parenthesis directly behind
 
 _MAX_WORD_BYTES = 12  # longer than every word of the lists
 _MAX_ITEM_BYTES = 6  # "  10. ", the longest head of a list item that is looked for
@@ -45,8 +62,13 @@ def fold_step(state, byte):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _is_quote(byte: int) -> bool:
-    return byte == 34 or byte == 39 or byte == 40 or byte == 41 or byte == 96  # " ' ( ) `
+def _is_curly(data, at, begin, end):  # type: ignore[no-untyped-def]
+    """Whether the character that begins at `at` is a curly quote (E2 80 98 to 9F) or a guillemet (C2 AB, C2 BB)."""
+    if at < begin or at + 1 >= end:
+        return False
+    if data[at] == 0xC2:
+        return data[at + 1] in (0xAB, 0xBB)
+    return data[at] == 0xE2 and at + 2 < end and data[at + 1] == 0x80 and 0x98 <= data[at + 2] <= 0x9F
 
 
 @kernel
@@ -63,60 +85,98 @@ def _is_item(data, begin, at):  # type: ignore[no-untyped-def]
 
 @kernel
 def _word_after(data, at, end):  # type: ignore[no-untyped-def]
-    """Bits of the word that begins at `at`; -1 for a word of no list."""
+    """Bits of the lower-case word that begins at `at`; 0 for a word of no list."""
     state, i = FNV_BASIS, at
     while i < end and is_letter(data[i]) and i - at < _MAX_WORD_BYTES:
-        state = fold_step(state, data[i])
+        state = fnv1a(state, data[i])
         i += 1
-    return look_up(_WORD_KEYS, _WORD_VALUES, state) if i > at else -1
+    return max(look_up(_WORD_KEYS, _WORD_VALUES, state), 0) if i > at else 0
 
 
 @kernel
 def _word_before(data, begin, last):  # type: ignore[no-untyped-def]
-    """Bits of the word whose last letter is at `last`; -1 for a word of no list."""
+    """Bits of the word whose last letter is at `last`; 0 for a word of no list."""
     i = last
     while i >= begin and is_letter(data[i]) and last - i < _MAX_WORD_BYTES:
         i -= 1
     state = FNV_BASIS
     for j in range(i + 1, last + 1):
         state = fold_step(state, data[j])
-    return look_up(_WORD_KEYS, _WORD_VALUES, state) if i < last else -1
+    return max(look_up(_WORD_KEYS, _WORD_VALUES, state), 0) if i < last else 0
+
+
+@kernel
+def _continues(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether a lower-case letter, Latin or Cyrillic, is at `at`."""
+    if at >= end:
+        return False
+    if 97 <= data[at] <= 122:
+        return True
+    return at + 1 < end and ((data[at] == 0xD0 and data[at + 1] >= 0xB0) or data[at] == 0xD1)
 
 
 @kernel
 def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
-    """MENTION, NOUN and LINE_START of the tag data[start:stop] in the text data[begin:end]."""
+    """The flags of the tag data[start:stop] in the text data[begin:end]."""
     flags = 0
     # `left` and `right`: the nearest bytes on either side that are not blanks.
     left = start - 1
     while left >= begin and (data[left] == 32 or data[left] == 9):
         left -= 1
+    right = stop
+    while right < end and (data[right] == 32 or data[right] == 9 or data[right] == 13):
+        right += 1
     if left < begin or data[left] == 10:
         flags |= LINE_START
-    right = stop
-    while right < end and (data[right] == 32 or data[right] == 9):
-        right += 1
-    word = _word_after(data, right, end) if right > stop else -1
-    if word >= 0 and word & _IS_NOUN:
-        flags |= NOUN | MENTION
-    # A table's cell between bars (unless the tag itself begins with one), or the head of a list item with a colon.
+    elif data[left] in (33, 46, 58, 63, 59) or data[left] >= 0x80:  # ! . : ? ; and signs beyond ASCII
+        flags |= BREAKS
+    if right >= end or data[right] == 10:
+        flags |= LINE_END
+    if stop < end and data[stop] in (44, 46, 58, 59, 41):
+        flags |= STOPS | CONTINUES
+    elif right > stop and _continues(data, right, end):
+        flags |= CONTINUES
+    if right > stop:
+        word = _word_after(data, right, end)
+        if word & _IS_NOUN:
+            flags |= NOUN
+        if word & _IS_AFTER and not flags & LINE_START:
+            flags |= WORD_AFTER
+    # A table's cell between bars (unless the tag itself begins with one), or the head of a list item.
     cell = left >= begin and right < end and data[left] == 124 and data[right] == 124 and data[start] != 124
-    if cell or (stop < end and data[stop] == 58 and _is_item(data, begin, left)):
-        flags |= MENTION
-    if flags & LINE_START:
-        return flags
-    if word >= 0 and word & _IS_AFTER:
-        flags |= MENTION
+    behind = stop
+    while behind < end and data[behind] == 42:  # emphasis
+        behind += 1
+    head = behind < end and data[behind] == 58
+    if right > stop and right + 1 < end:
+        head = head or (data[right] == 45 and data[right + 1] == 32)
+    if cell or (head and left >= begin and data[left] != 10 and _is_item(data, begin, left)):
+        flags |= QUOTED
     if left < start - 1:
-        word = _word_before(data, begin, left)
-        if word >= 0 and word & _IS_BEFORE:
-            flags |= MENTION
-    else:
-        # No blank before the tag: quotes or brackets on both sides. Curly quotes are E2 80 98 to E2 80 9F in UTF-8.
-        curly = left - 2 >= begin and data[left - 2] == 0xE2 and data[left - 1] == 0x80 and 0x98 <= data[left] <= 0x9F
-        after = data[stop] if stop < end else np.uint8(46)
-        if (_is_quote(data[left]) or curly) and (
-            _is_quote(after) or is_space(after) or after in (44, 46, 58, 59, 0xE2)  # , . : ; and curly quotes
+        if not flags & LINE_START and _word_before(data, begin, left) & _IS_BEFORE:
+            flags |= WORD_BEFORE
+        return flags
+    if left < begin:
+        return flags
+    # No blank before the tag.
+    byte, after = data[left], data[stop] if stop < end else np.uint8(0)
+    if is_letter(byte) or 48 <= byte <= 57:
+        flags |= ATTACHED
+        if 65 <= data[min(start + 1, end - 1)] <= 90 and not (
+            data[start] == 60 and 65 <= data[min(start + 2, end - 1)] <= 90
         ):
-            flags |= MENTION
+            flags |= NAMED
+    curly_left = _is_curly(data, left - 2, begin, end) or _is_curly(data, left - 1, begin, end)
+    curly_right = _is_curly(data, stop, begin, end)
+    if byte in (34, 39) or curly_left:
+        flags |= QUOTE_LEFT
+    pair = (byte == after and byte in (34, 39, 96)) or (byte == 40 and after == 41) or (byte == 91 and after == 93)
+    if pair or (curly_left and curly_right):
+        flags |= QUOTED
     return flags
+
+
+@kernel
+def quoted_behind(data, stop, end):  # type: ignore[no-untyped-def]
+    """Whether a quotation mark stands directly behind a tag that ends at `stop`."""
+    return stop < end and (data[stop] in (34, 39) or _is_curly(data, stop, stop, end))

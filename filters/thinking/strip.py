@@ -1,28 +1,33 @@
-"""Thinking: reasoning that a model wrote between tags before its answer, and the two stages that remove it.
+"""Thinking: reasoning that a model wrote before its answer, and the two stages that remove it.
 
 `thinking` judges the text as it came: a response whose reasoning or answer was cut off is dropped, with the text that
-shows it. `strip_thinking` then leaves only the answer of each response. Both find blocks by `filters.thinking.cuts`.
-What is left is read again until nothing more is found. `pipelines.steps.refine` scans the result of all stages once
-more and fails the run if it still finds thinking.
+shows it. `strip_thinking` then leaves only the answer of each response. Both find blocks by `filters.thinking.cuts`,
+and leave what the instruction asked for (`filters.thinking.asked`). What is left is read again until nothing more is
+found. `pipelines.steps.refine` scans the result of all stages once more, and counts what `filters.thinking.proof`,
+which shares no code with this, finds in it.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from dedup.columns import as_array
 from dedup.exact import digest128
 from dedup.kernel import buffers, kernel
-from filters.stage import Filter, Transform
+from filters.stage import Filter, Transform, with_column
 from filters.text import is_space, strings
-from filters.thinking.cuts import TAG_ONLY, find_cuts, write_out_channels
-from filters.thinking.families import FAMILIES
+from filters.thinking.asked import asked_for
+from filters.thinking.bare import is_bare_answer, retagged
+from filters.thinking.cuts import TAG_ONLY, Cuts, find_cuts
+from filters.thinking.families import CUT_SHORT, Family, Lexicon, lexicon
+from filters.thinking.notations import write_as_tags
 from filters.verdict import Check, first_failure
 
 MAX_PASSES = 16
@@ -30,18 +35,43 @@ MAX_PASSES = 16
 trace; a text with more layers of them is dropped as `thinking_tangled`."""
 
 
+class AddedFamily(BaseModel):
+    """A family of tags that a recipe adds to FAMILIES.
+
+    name: for the report. opens, closes: its tags, any closer ending what any opener began. wraps: `thinking` is removed
+    with its tags, an `answer` loses its tags only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    opens: tuple[str, ...]
+    closes: tuple[str, ...]
+    wraps: Literal["thinking", "answer"] = "thinking"
+
+
+Added = tuple[AddedFamily, ...]
+
+
+def lexicon_of(families: Added) -> Lexicon:
+    """The tags of FAMILIES and those of a recipe. Raises: ValueError: as `lexicon`."""
+    return lexicon(tuple(Family(one.name, one.opens, one.closes, one.wraps) for one in families))
+
+
 class Answers(NamedTuple):
     """Texts without their thinking.
 
     text: string [rows]; thinking: string [rows], the contents of blocks, separated by a blank line; blocks: int64
-    [rows], the number of blocks removed; unclosed: bool [rows], whether a block was never closed; changed: bool [rows],
-    whether `text` differs from the input; tangled: bool [rows], whether thinking is left after MAX_PASSES readings.
+    [rows], the number of blocks removed; unclosed: bool [rows], whether a block was never closed; unmarked: bool
+    [rows], whether such a block may hold the answer too; changed: bool [rows], whether `text` differs from the input;
+    tangled: bool [rows], whether thinking is left after MAX_PASSES readings.
     """
 
     text: pa.StringArray
     thinking: pa.StringArray
     blocks: npt.NDArray[np.int64]
     unclosed: npt.NDArray[np.bool_]
+    unmarked: npt.NDArray[np.bool_]
     changed: npt.NDArray[np.bool_]
     tangled: npt.NDArray[np.bool_]
 
@@ -49,24 +79,35 @@ class Answers(NamedTuple):
 class Thinking(Filter):
     """Drop records whose response is unfinished thinking. Put it before `strip_thinking`.
 
-    drop: `unfinished`, or `any` to drop every record with thinking instead of stripping it.
+    drop: `unfinished`, or `any` to drop every record with thinking instead of stripping it. families: tags beside those
+    of `filters.thinking.families`; give both stages the same.
     """
+
+    VERSION: ClassVar[int] = 2
 
     kind: Literal["thinking"] = "thinking"
     drop: Literal["unfinished", "any"] = "unfinished"
+    families: Added = ()
+
+    @model_validator(mode="after")
+    def _check_families(self) -> Self:
+        lexicon_of(self.families)
+        return self
 
     def judge(self, records: pa.Table) -> pa.StructArray:
-        """Reasons: `thinking_tangled` (tags within tags, too deep to remove), `thinking_unclosed` (a block never ends,
-        so what follows it was cut off), `thinking_without_answer` (nothing is left beside the thinking),
-        `answer_unclosed` (the solution after begin_of_thought never ends), `thinking_present` (where `drop` is `any`).
-        The value is the number of blocks.
+        """Reasons: `thinking_tangled` (tags within tags, too deep to remove), `answer_unmarked` (a word or heading
+        begins reasoning, and nothing shows where it ends), `thinking_unclosed` (a block never ends, so what follows it
+        was cut off), `thinking_without_answer` (nothing is left beside the thinking), `answer_unclosed` (the solution
+        after begin_of_thought never ends), `thinking_present` (where `drop` is `any`). The value is the number of
+        blocks.
         """
         responses = as_array(records["response"])
-        answers = strip(responses, keep=False)
+        answers = strip(responses, keep=False, instructions=_instructions(records), tags=lexicon_of(self.families))
         empty = pc.equal(pc.utf8_trim_whitespace(answers.text), "").to_numpy(zero_copy_only=False)
         present = answers.blocks > 0
         checks = [
             Check("thinking_tangled", answers.tangled, answers.blocks, MAX_PASSES),
+            Check("answer_unmarked", answers.unmarked, answers.blocks, 0),
             Check("thinking_unclosed", answers.unclosed, answers.blocks, 0),
             Check("thinking_without_answer", present & empty, answers.blocks, 0),
             Check("answer_unclosed", _solution_unclosed(responses, present), answers.blocks, 0),
@@ -79,38 +120,62 @@ class Thinking(Filter):
 class StripThinking(Transform):
     """Leave only the answer of each response.
 
-    mode: `strip`, or `keep` to move the reasoning to a string column `thinking`. Appends `score_thinking` (float32):
-    the number of blocks removed, negative if the last one was never closed. A response without tags is unchanged; one
-    with tags also loses the white space at its ends.
+    mode: `strip`, or `keep` to move the reasoning to a string column `thinking`. families: as of `Thinking`.
+    bare_answer: what becomes of a record of the condition `cot` whose reasoning was all in the block, so that a bare
+    answer is left (`filters.thinking.bare`): `direct` gives it that tag for `cot`, `drop` drops it, `keep` leaves it.
+
+    Appends `score_thinking` (float32): the number of blocks removed, negative if the last one was never closed. A
+    response without tags is unchanged; one with tags also loses the white space at its ends.
     """
+
+    VERSION: ClassVar[int] = 2
 
     kind: Literal["strip_thinking"] = "strip_thinking"
     mode: Literal["strip", "keep"] = "strip"
+    bare_answer: Literal["direct", "drop", "keep"] = "direct"
+    families: Added = ()
+
+    @model_validator(mode="after")
+    def _check_families(self) -> Self:
+        lexicon_of(self.families)
+        return self
 
     def rewrite(self, records: pa.Table) -> pa.Table:
-        """Rewrite `response`, and `digest` where there is one.
+        """Rewrite `response`, `condition`, and `digest` where there is one.
 
         A response that still has thinking after MAX_PASSES readings keeps it. `thinking` before this stage drops it as
         `thinking_tangled`; without that stage, the scan of `pipelines.steps.refine` fails the run.
         """
-        answers = strip(as_array(records["response"]), keep=self.mode == "keep")
-        if answers.changed.any():
-            records = _set_column(records, records.schema.field("response"), answers.text)
-            if "digest" in records.column_names:
-                contents = (as_array(records[name]) for name in ("condition", "instruction", "response"))
-                records = _set_column(records, records.schema.field("digest"), digest128(*contents))
+        responses = as_array(records["response"])
+        keep = self.mode == "keep"
+        answers = strip(responses, keep, instructions=_instructions(records), tags=lexicon_of(self.families))
+        changed = answers.changed.any()
+        if changed:
+            records = with_column(records, records.schema.field("response"), answers.text)
+        if self.bare_answer == "direct" and "condition" in records.column_names and answers.blocks.any():
+            conditions = as_array(records["condition"])
+            new = retagged(conditions, (answers.blocks > 0) & is_bare_answer(conditions, answers.text))
+            records = with_column(records, records.schema.field("condition"), new)
+        if changed and "digest" in records.column_names:
+            contents = (as_array(records[name]) for name in ("condition", "instruction", "response"))
+            records = with_column(records, records.schema.field("digest"), digest128(*contents))
         score = np.where(answers.unclosed, -answers.blocks, answers.blocks).astype(np.float32)
-        records = _set_column(records, pa.field("score_thinking", pa.float32(), False), pa.array(score))
-        if self.mode == "keep":
-            records = _set_column(records, pa.field("thinking", pa.string(), False), answers.thinking)
+        records = with_column(records, pa.field("score_thinking", pa.float32(), False), pa.array(score))
+        if keep:
+            records = with_column(records, pa.field("thinking", pa.string(), False), answers.thinking)
         return records
 
+    def reject(self, records: pa.Table) -> pa.StructArray | None:
+        """`bare_answer`, where that is to be dropped; the value is the number of blocks."""
+        if self.bare_answer != "drop" or "condition" not in records.column_names:
+            return None
+        blocks = np.abs(records["score_thinking"].to_numpy())
+        bare = is_bare_answer(as_array(records["condition"]), as_array(records["response"]))
+        return first_failure([Check("bare_answer", (blocks > 0) & bare, blocks, 0)])
 
-def _set_column(records: pa.Table, field: pa.Field, column: pa.Array) -> pa.Table:
-    """Replace the column of that name, or append it."""
-    if field.name not in records.column_names:
-        return records.append_column(field, column)
-    return records.set_column(records.column_names.index(field.name), field, column)
+
+def _instructions(records: pa.Table) -> pa.StringArray | None:
+    return as_array(records["instruction"]) if "instruction" in records.column_names else None
 
 
 def _solution_unclosed(responses: pa.StringArray, present: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -128,20 +193,30 @@ def _solution_unclosed(responses: pa.StringArray, present: npt.NDArray[np.bool_]
     return unclosed
 
 
-def strip(texts: pa.StringArray, keep: bool = True) -> Answers:
-    """Take the thinking out of every text. Texts without tags are returned byte for byte.
+def strip(
+    texts: pa.StringArray,
+    keep: bool = True,
+    instructions: pa.StringArray | None = None,
+    tags: Lexicon | None = None,
+) -> Answers:
+    """Take the thinking out of every text. Texts without any are returned byte for byte.
 
     keep: whether to collect the thinking. Without it `Answers.thinking` is empty, and a third of the time is saved.
+    instructions: string [rows], which may ask for elements that look like thinking; None asks for none. tags: by
+    default those of FAMILIES.
     """
-    rows = len(texts)
+    tags = tags or lexicon()
+    rows, given = len(texts), texts
     blocks = np.zeros(rows, np.int64)
-    unclosed, changed, tangled = (np.zeros(rows, np.bool_) for _ in range(3))
-    texts = write_out_channels(texts)
+    unclosed, unmarked, cut, tangled = (np.zeros(rows, np.bool_) for _ in range(4))
+    texts = written = write_as_tags(texts)
     thinking = strings(np.zeros(0, np.uint8), np.zeros(rows + 1, np.int32))
+    cut_short = np.array([family.name in CUT_SHORT for family in tags.families])
     # Each pass reads only the texts that the one before changed: `part`, whose rows in `texts` are `part_rows`.
     part, part_rows = texts, np.arange(rows)
     for remaining in range(MAX_PASSES, -1, -1):
-        cuts = find_cuts(part)
+        said = instructions if instructions is None or len(part) == rows else instructions.take(pa.array(part_rows))
+        cuts = _unasked(find_cuts(part, tags), part, said, tags)
         if len(cuts.row) == 0:
             break
         if remaining == 0:
@@ -149,12 +224,14 @@ def strip(texts: pa.StringArray, keep: bool = True) -> Answers:
             break
         cut_rows = np.unique(cuts.row)
         blocks[part_rows] += np.bincount(cuts.row, cuts.closed != TAG_ONLY, len(part)).astype(np.int64)
-        unclosed[part_rows] |= np.bincount(cuts.row, cuts.closed < 0, len(part)) > 0
+        open_ended = cuts.closed < 0
+        unclosed[part_rows[cuts.row[open_ended]]] = True
+        unmarked[part_rows[cuts.row[open_ended & cut_short[cuts.family]]]] = True
         data, offsets = buffers(part)
         answer = strings(*_without(data, offsets, cuts.row, cuts.start, cuts.end)).take(pa.array(cut_rows))
         part_rows = part_rows[cut_rows]
         mask = np.zeros(rows, np.bool_)
-        mask[part_rows] = changed[part_rows] = True
+        mask[part_rows] = cut[part_rows] = True
         texts = pc.replace_with_mask(texts, pa.array(mask), answer)
         if keep:
             contents = _contents(data, offsets, cuts.row, cuts.inner_start, cuts.inner_end, cuts.closed)
@@ -165,7 +242,34 @@ def strip(texts: pa.StringArray, keep: bool = True) -> Answers:
                 inner = pc.binary_join_element_wise(earlier, inner, pc.if_else(both, "\n\n", ""))
             thinking = pc.replace_with_mask(thinking, pa.array(mask), inner)
         part = answer
-    return Answers(texts, thinking, blocks, unclosed, changed, tangled)
+    if written is not given:  # a notation of which nothing was cut was none
+        texts = pc.if_else(pa.array(cut), texts, given)
+    return Answers(texts, thinking, blocks, unclosed, unmarked, cut, tangled)
+
+
+def _unasked(cuts: Cuts, texts: pa.StringArray, instructions: pa.StringArray | None, tags: Lexicon) -> Cuts:
+    """The cuts without those of elements that the instructions asked for."""
+    if instructions is None or len(cuts.row) == 0:
+        return cuts
+    # The first cut of each row, and whether it is a block that begins its text.
+    is_first = np.append(True, cuts.row[1:] != cuts.row[:-1])
+    data, offsets = buffers(texts)
+    begins = is_first & (cuts.closed != TAG_ONLY) & ~_text_before(data, offsets, cuts.row, cuts.start)
+    first = begins[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]
+    asked = asked_for(tags.families, instructions, texts, cuts.row, cuts.family, first)
+    return Cuts(*(column[~asked] for column in cuts)) if asked.any() else cuts
+
+
+@kernel
+def _text_before(data, offsets, row, start):  # type: ignore[no-untyped-def]
+    """Whether anything but white space stands before each cut in its text: bool [cuts]."""
+    found = np.zeros(len(row), np.bool_)
+    for cut in range(len(row)):
+        at = offsets[row[cut]]
+        while at < start[cut] and is_space(data[at]):
+            at += 1
+        found[cut] = at < start[cut]
+    return found
 
 
 CENSUS = pa.schema(
@@ -179,18 +283,21 @@ CENSUS = pa.schema(
 counts in each of its families."""
 
 
-def census(records: pa.Table, dropped: npt.NDArray[np.bool_]) -> pa.Table:
+def census(records: pa.Table, dropped: npt.NDArray[np.bool_], families: Added = ()) -> pa.Table:
     """The thinking in `response` by source and family: CENSUS, ordered by both.
 
     dropped: bool [rows], the rows that were dropped for their thinking.
     """
-    cuts = find_cuts(write_out_channels(as_array(records["response"])))
+    tags, texts = lexicon_of(families), write_as_tags(as_array(records["response"]))
+    cuts = _unasked(find_cuts(texts, tags), texts, _instructions(records), tags)
     block = cuts.closed != TAG_ONLY
     rows = cuts.row[block]
     by_block = pl.DataFrame(
         {
             "source": pl.Series(as_array(records["source"]).take(pa.array(rows)), dtype=pl.String),
-            "family": pl.Series([FAMILIES[family].name for family in cuts.family[block].tolist()], dtype=pl.String),
+            "family": pl.Series(
+                [tags.families[family].name for family in cuts.family[block].tolist()], dtype=pl.String
+            ),
             "row": rows,
             "unclosed": cuts.closed[block] < 0,
             "dropped": dropped[rows],
@@ -205,9 +312,12 @@ def census(records: pa.Table, dropped: npt.NDArray[np.bool_]) -> pa.Table:
     return counted.sort("source", "family").select(CENSUS.names).to_arrow().cast(CENSUS)
 
 
-def rows_with_thinking(responses: pa.StringArray) -> npt.NDArray[np.int64]:
+def rows_with_thinking(
+    responses: pa.StringArray, instructions: pa.StringArray | None = None, families: Added = ()
+) -> npt.NDArray[np.int64]:
     """The rows in which thinking, or a tag of it, is found, ascending. None in responses that were stripped."""
-    return np.unique(find_cuts(write_out_channels(responses)).row)
+    tags, texts = lexicon_of(families), write_as_tags(responses)
+    return np.unique(_unasked(find_cuts(texts, tags), texts, instructions, tags).row)
 
 
 @kernel

@@ -35,6 +35,9 @@ EXAMPLES = 3
 EXCERPT = 400
 """Characters shown of a text."""
 
+SUSPECT_ROWS, SUSPECT_SHARE = 3, 0.01
+"""An unknown mark is shown if it begins this many responses of a source, and this share of them."""
+
 
 def write_report(run: RecordedRun) -> str:
     """Write `report.html` into the run's folder; returns its path."""
@@ -208,17 +211,28 @@ def _by_source(shards: tuple[storage.TableRef, ...]) -> Counter[str]:
     return total
 
 
-def _thinking(run: RecordedRun) -> list[dict[str, Any]]:
-    """Per source and family of tags: the thinking that came in, and the rows that went for it."""
+def _thinking(run: RecordedRun) -> dict[str, list[dict[str, Any]]]:
+    """The findings about thinking by source: lists of rows by finding, with shares of the rows that `refine` kept."""
+    found: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("removed", "left", "suspected", "bare_answer", "retagged")
+    }
     step = run.step(REFINE.name)
     files = step.files(THINKING) if step else ()
-    if not files:
-        return []
+    if step is None or not files:
+        return found
     table = pa.concat_tables([storage.map_arrow(file.path) for file in files])
-    keys = ["source", "family"]
+    keys = ["finding", "source", "name"]
     sums = [name for name in table.column_names if name not in keys]
     total = table.group_by(keys).aggregate([(name, "sum") for name in sums]).rename_columns([*keys, *sums])
-    return list(total.sort_by([("source", "ascending"), ("blocks", "descending"), ("family", "ascending")]).to_pylist())
+    kept = _by_source(step.shards)
+    order = [("source", "ascending"), ("blocks", "descending"), ("rows", "descending"), ("name", "ascending")]
+    for row in total.sort_by(order).to_pylist():
+        row["share"] = row["rows"] / max(kept[row["source"]], 1)
+        found[row.pop("finding")].append(row)
+    found["suspected"] = [
+        row for row in found["suspected"] if row["rows"] >= SUSPECT_ROWS and row["share"] >= SUSPECT_SHARE
+    ]
+    return found
 
 
 def _contamination(run: RecordedRun) -> dict[str, Any] | None:

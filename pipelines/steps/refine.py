@@ -1,7 +1,8 @@
 """Which records pass the recipe's stages? Every shard goes through its transforms and filters, in order.
 
-If the recipe strips thinking, the step does two more things. It counts the thinking that came in, by source and family
-of tags, for the report. And it scans every response that it keeps, since a later stage could bring thinking back.
+If the recipe strips thinking, the step does three more things. It counts the thinking that came in and what is left of
+it, for the report. It scans every response that it keeps, since a later stage could bring thinking back. And it drops
+rows in which a second scanner, which shares no code with the first, still finds a block of thinking.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
-from filters.stage import Outcome, Stage, apply
-from filters.thinking.strip import StripThinking, Thinking, census, rows_with_thinking
+from filters.stage import DROP_FIELDS, Outcome, Stage, apply, mark
+from filters.thinking.findings import findings
+from filters.thinking.proof import rows_with_blocks
+from filters.thinking.strip import Added, StripThinking, Thinking, rows_with_thinking
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
@@ -23,6 +28,8 @@ from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.steps.products import RECORDS, THINKING
 from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, Workload, always, by_text
+
+_THINKING, _STRIP = (stage.model_fields["kind"].default for stage in (Thinking, StripThinking))
 
 
 def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
@@ -42,11 +49,11 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate | None:
 
 REFINE = RecipeStep(
     name="refine",
-    version=2,
+    version=3,
     products={
         RECORDS: "the records that pass every filter, as the transforms rewrote them",
         DROPPED_ROWS: DROPPED_RECORDS,
-        THINKING: "thinking that came in, counted by source and family of tags, where the recipe looks for it",
+        THINKING: "findings about thinking, counted by source: what came in, what is left, bare answers under `cot`",
     },
     kept=RECORDS,
     wanted=always,
@@ -58,20 +65,21 @@ REFINE = RecipeStep(
 def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path)
     outcome = apply(stages, records)
-    if any(isinstance(stage, StripThinking) for stage in stages):
-        _check_for_leaks(outcome.kept)
+    looks = [stage for stage in stages if isinstance(stage, Thinking | StripThinking)]
+    families = tuple(dict.fromkeys(family for stage in looks for family in stage.families))
+    if any(isinstance(stage, StripThinking) for stage in looks):
+        _check_for_leaks(outcome.kept, families)
+        outcome = _drop_blocks(outcome)
     part = commit(outcome, shard.rows, target)
-    if not any(isinstance(stage, Thinking | StripThinking) for stage in stages):
-        return part
-    table = _thinking(records, outcome)
+    table = findings(records, outcome.kept, _dropped_for_thinking(records, outcome) if looks else None, families)
     if not table.num_rows:
         return part
-    census_file = storage.write_arrow(target.path("thinking", ".arrow"), table)
-    return part.model_copy(update={"files": {**part.files, THINKING: (census_file,)}})
+    file = storage.write_arrow(target.path("thinking", ".arrow"), table)
+    return part.model_copy(update={"files": {**part.files, THINKING: (file,)}})
 
 
-def _check_for_leaks(kept: pa.Table) -> None:
-    rows = rows_with_thinking(as_array(kept["response"]))
+def _check_for_leaks(kept: pa.Table, families: Added) -> None:
+    rows = rows_with_thinking(as_array(kept["response"]), as_array(kept["instruction"]), families)
     if len(rows):
         row = kept.slice(int(rows[0]), 1).to_pylist()[0]
         raise CheckFailed(
@@ -81,7 +89,20 @@ def _check_for_leaks(kept: pa.Table) -> None:
         )
 
 
-def _thinking(records: pa.Table, outcome: Outcome) -> pa.Table:
-    by_thinking = outcome.dropped.filter(pc.equal(outcome.dropped["stage"], Thinking.model_fields["kind"].default))
-    dropped = pc.is_in(records["id"], value_set=by_thinking["id"].combine_chunks()).to_numpy()
-    return census(records, dropped)
+def _drop_blocks(outcome: Outcome) -> Outcome:
+    """Drop the rows in which the second scanner finds a block: `strip_thinking/thinking_left`."""
+    kept, dropped = outcome
+    rows = rows_with_blocks(as_array(kept["instruction"]), as_array(kept["response"]))
+    if not len(rows):
+        return outcome
+    left = pa.array(np.isin(np.arange(kept.num_rows), rows))
+    columns = [name for name in dropped.column_names if name not in {field.name for field in DROP_FIELDS}]
+    gone = mark(kept.filter(left).select(columns), _STRIP, "thinking_left", ["{}"] * len(rows))
+    return Outcome(kept.filter(pc.invert(left)), pa.concat_tables([dropped, gone]))
+
+
+def _dropped_for_thinking(records: pa.Table, outcome: Outcome) -> npt.NDArray[np.bool_]:
+    """Which records were dropped by a stage of thinking: bool [rows]."""
+    by_thinking = pc.is_in(outcome.dropped["stage"], value_set=pa.array([_THINKING, _STRIP]))
+    ids = as_array(outcome.dropped.filter(by_thinking)["id"])
+    return np.asarray(pc.is_in(records["id"], value_set=ids).to_numpy())

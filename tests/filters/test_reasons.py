@@ -103,6 +103,7 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("gopher_quality", {}, "few_alphabetic_words", "Go.", PROSE + " 123" * 60),
     ("gopher_quality", {"min_words": 3}, "few_stop_words", "Look here", "nothing said before goes"),
     ("thinking", {}, "thinking_unclosed", "Add.", "<think>two and two"),
+    ("thinking", {}, "answer_unmarked", "Add.", "thought\nThe user wants a sum.\n4"),
     ("thinking", {}, "thinking_without_answer", "Add.", "<think>two and two</think>\n"),
     ("thinking", {}, "thinking_tangled", "Add.", "<|start" * 20 + "<|start|>" + "|>" * 20),
     ("thinking", {}, "answer_unclosed", "Add.", "<|begin_of_thought|>2<|end_of_thought|><|begin_of_solution|>so"),

@@ -1,0 +1,186 @@
+"""Proof: a second scanner, simple on purpose, that looks for marks of thinking in what the stages kept.
+
+It shares no code and no table with the stripper, so that a mistake there is not repeated here. It removes code, makes
+escaped brackets plain, and looks for any known tag or control mark wherever it stands. Most marks that it finds in good
+data are mentions, in texts about tags, so they are counted and shown. Only a block that cannot be a mention is certain:
+a known tag that begins a response and is closed later, or a closing tag alone on its line between text and text.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup.columns import as_array
+
+_REASONING = (
+    r"think|thinking|thinkfast|thoughts?|reasoning|reflection|scratchpad|analysis|cot|rationale|planning|monologue|"
+    r"chain[-_]?of[-_]?thought|inner[-_]?monologue|ant_?thinking|seed:think|mm:think|longcat_think|reasoning_content|"
+    r"(?:deep|inner|internal|my|silent|hidden|self|long|slow|fast)[-_](?:think|thinking|thoughts?|reasoning|reflection)|"
+    r"(?:thinking|thought|reasoning)[-_](?:process|steps?|trace|content|block|section|phase)"
+)
+_ANSWERS = r"answer|final_answer|final_response|output"
+_MARK = (
+    rf"(?i)<\s*/?\s*(?:{_REASONING}|{_ANSWERS})(?:\s[^<>]{{0,200}})?>|<\|[^<>|\s]{{1,40}}\|?>|<[a-z_]{{1,30}}\|>|<unused\d+>|"
+    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<｜[^<>]{1,60}｜>"
+)
+_CERTAIN = (
+    rf"(?i)^\s*<\s*(?:{_REASONING})(?:\s[^<>]{{0,200}})?>(?:.|\n)*<\s*/\s*(?:{_REASONING})\s*>|"
+    rf"\S\s*\n[ \t]*<\s*/\s*(?:{_REASONING})\s*>[ \t]*\r?\n\s*\S|"
+    r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>)|◁think▷|\[think\])"
+)
+# An instruction with one of these words may have asked for the mark.
+_MARKUP = (
+    r"(?i)<|&lt;|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?)\b"
+)
+_CODE = r"(?s)```.*?(?:```|\z)|~~~.*?(?:~~~|\z)|``[^\n]*?``|`[^`\n]*`"
+_INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
+_LITERALS = ("<", "◁", "[/", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3")
+
+# The first thing of a response, where it looks like a mark; what pairs it; and elements of HTML, which are none.
+_OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\])"
+_HTML = [
+    "html",
+    "head",
+    "body",
+    "div",
+    "p",
+    "span",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "td",
+    "th",
+    "ul",
+    "ol",
+    "li",
+    "dl",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "b",
+    "i",
+    "u",
+    "s",
+    "em",
+    "strong",
+    "a",
+    "code",
+    "pre",
+    "br",
+    "hr",
+    "img",
+    "svg",
+    "section",
+    "article",
+    "header",
+    "footer",
+    "nav",
+    "main",
+    "form",
+    "input",
+    "button",
+    "select",
+    "label",
+    "style",
+    "script",
+    "details",
+    "summary",
+    "blockquote",
+    "figure",
+    "center",
+    "font",
+    "sub",
+    "sup",
+    "title",
+    "link",
+    "meta",
+    "template",
+    "math",
+    "iframe",
+    "video",
+    "audio",
+    "canvas",
+    "output",
+]
+
+
+def marks(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame:
+    """The rows with each mark, by source: columns source, name (the mark in lower case, without attributes), rows."""
+    rows = _hinted(responses)
+    frame = pl.DataFrame(
+        {
+            "row": rows,
+            "source": pl.Series(as_array(sources.take(pa.array(rows))), dtype=pl.String),
+            "name": pl.Series(_plain(responses.take(pa.array(rows))), dtype=pl.String).str.extract_all(_MARK),
+        }
+    )
+    found = frame.explode("name").drop_nulls("name")
+    name = (
+        pl.col("name").str.to_lowercase().str.replace_all(r"\s", " ").str.replace(r"^<\s*(/?)\s*([^\s>]+).*$", "<$1$2>")
+    )
+    found = found.with_columns(name.str.replace(">>", ">", literal=True))
+    return found.group_by("source", "name").agg(rows=pl.col("row").n_unique().cast(pl.Int64)).sort("source", "name")
+
+
+def rows_with_blocks(instructions: pa.StringArray, responses: pa.StringArray) -> npt.NDArray[np.int64]:
+    """The rows, ascending, of which a block of reasoning is left for certain, and whose instruction cannot want it."""
+    rows = _hinted(responses)
+    certain = pc.match_substring_regex(_plain(responses.take(pa.array(rows))), _CERTAIN)
+    rows = rows[certain.to_numpy(zero_copy_only=False)]
+    wanted = pc.match_substring_regex(instructions.take(pa.array(rows)), _MARKUP)
+    return np.asarray(rows[~wanted.to_numpy(zero_copy_only=False)])
+
+
+def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame:
+    """The rows that begin with an unknown tag, closed before the text ends, or an unknown control mark, by source.
+
+    Columns source, name, rows. A mark that opens many responses of a source is likely a family that is not known.
+    """
+    frame = pl.DataFrame(
+        {"source": pl.Series(sources, dtype=pl.String), "text": pl.Series(responses, dtype=pl.String)}
+    ).with_columns(name=pl.col("text").str.extract(_OPENING))
+    frame = frame.drop_nulls("name")
+    name = pl.col("name")
+    closer = (
+        pl.when(name.str.starts_with("["))
+        .then(name.str.replace("[", "[/", literal=True))
+        .otherwise(name.str.replace("<", "</", literal=True))
+    )
+    control = name.str.contains(r"\||◁|^<unused\d+>")
+    rest = pl.col("text").str.split(closer).list
+    paired = (rest.len() > 1) & (rest.last().str.strip_chars() != "")
+    html = name.str.to_lowercase().str.strip_chars("<>").is_in(_HTML)
+    known = name.str.contains(rf"(?i)^(?:{_MARK.removeprefix('(?i)')})$") & ~name.str.contains(r"^<\||^<unused|^◁")
+    found = frame.filter((control | (paired & ~html)) & ~known)
+    return found.group_by("source", "name").agg(rows=pl.len().cast(pl.Int64)).sort("source", "name")
+
+
+def _hinted(responses: pa.StringArray) -> npt.NDArray[np.int64]:
+    """The rows that may hold a mark. One literal is found much faster than any pattern."""
+    text = pl.Series(responses, dtype=pl.String)
+    found = np.zeros(len(responses), np.bool_)
+    for literal in _LITERALS:
+        found |= text.str.contains(literal, literal=True).to_numpy()
+    return np.flatnonzero(found)
+
+
+def _plain(responses: pa.StringArray) -> pa.StringArray:
+    """The texts without code and invisible characters, and with plain brackets."""
+    texts = responses
+    for pattern, plain in (
+        (_CODE, " "),
+        (_INVISIBLE, ""),
+        (r"(?i)&lt;|&amp;lt;|\\u003c|\\x3c|＜|&#60;|&#x3c;", "<"),
+        (r"(?i)&gt;|&amp;gt;|\\u003e|\\x3e|＞|&#62;|&#x3e;", ">"),
+        (r"<\\/", "</"),
+    ):
+        texts = pc.replace_substring_regex(texts, pattern, plain)
+    return texts
