@@ -1,4 +1,4 @@
-"""Pairs of rows whose Jaccard, computed exactly, is at or above the threshold.
+"""Pairs of rows whose Jaccard, computed exactly, is at or above the threshold in every field that is compared.
 
 `compare_once` takes the rows of one bucket after another in survivor order and compares each row only with the bucket's
 *representatives*: the rows that had no pair with an earlier representative. In a bucket of copies every row is thus
@@ -12,11 +12,15 @@ shingles:
   Jaccard t, the first len - ceil(t * len) + 1 shingles of each have one in common.
 - Position filter (PPJoin, Xiao et al. 2008). The positions of that shingle in both sets bound their overlap.
 
+The index holds the shingles of one field: the one whose rare shingles are shared by fewer rows of the bucket. Questions
+about one passage are told apart by their answers, and canned answers by their questions.
+
 Rare shingles come first in the order, so the text of a template, which all rows share, is never looked up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +38,8 @@ MAX_PAIRS_PER_ROW = 8
 """Pairs recorded for a row in one bucket. One suffices to remove it; several let it name a closer duplicate."""
 PAIR_CACHE_BITS = 18
 """log2 of the number of comparisons that are cached (4 MB), since near-copies share several bands."""
+INDEX_SAMPLE = 128
+"""Rows of a bucket from which it is estimated which field is the cheaper one to index."""
 MIN_INDEX_BITS, MAX_INDEX_BITS = 10, 24
 """log2 of the slots of the shingle index: about one per shingle of the bucket, at most 16 M (200 MB)."""
 MAX_EXACT_SIZE = 64
@@ -48,26 +54,35 @@ _LOW_32, _20, _32 = np.uint64(0xFFFFFFFF), np.uint64(20), np.uint64(32)
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows at or above the threshold, each once: `earlier` comes before `later` in survivor order.
+    """Pairs of rows at or above the thresholds, each once: `earlier` comes before `later` in survivor order.
 
-    later, earlier: int64 [n]; jaccard: float64 [n].
+    later, earlier: int64 [n]; jaccard: float32 [n, fields].
     """
 
     later: Rows
     earlier: Rows
-    jaccard: npt.NDArray[np.float64]
+    jaccard: npt.NDArray[np.float32]
 
 
-def compare_once(buckets: Buckets, sets: Sets, threshold: float, always_kept: int = 0) -> tuple[Pairs, int]:
+def compare_once(buckets: Buckets, sets: Sets, thresholds: Sequence[float], always_kept: int = 0) -> tuple[Pairs, int]:
     """Compare each row with the earlier representatives of its buckets.
 
     Rows are numbered in survivor order (0 comes first), in `buckets` and `sets` alike. The first `always_kept` rows
     are kept whatever they resemble (they belong to an earlier corpus), so they are not compared with each other.
 
-    Returns the pairs at or above `threshold`, sorted as by `unique_pairs`, and how many pairs of sets were compared.
+    thresholds: of each field; a pair reaches all of them. sets: of each row the sets of its fields, one after another:
+    set `row * fields + field`. A field that is empty in both rows of a bucket counts as equal (Jaccard 1): the caller
+    sees to it that such rows meet only if the field is. A field that is empty in one row only has Jaccard 0.
+
+    Returns the pairs, sorted as by `unique_pairs`, and how many pairs of rows were compared.
     """
     later, earlier, jaccard, compared = _compare_once(
-        buckets.members, buckets.offsets, sets.hash, sets.offsets, threshold, always_kept
+        buckets.members,
+        buckets.offsets,
+        sets.hash,
+        sets.offsets,
+        np.array(thresholds, np.float64),
+        always_kept,
     )
     return unique_pairs(Pairs(later, earlier, jaccard)), int(compared)
 
@@ -83,34 +98,48 @@ def unique_pairs(pairs: Pairs) -> Pairs:
 
 
 @kernel
-def _compare(hashes, borders, x, y, threshold, always_kept, cache_keys, cache_values):  # type: ignore[no-untyped-def]
-    """The Jaccard of rows x and y < x, or -1 if it is below the threshold or both rows are always kept.
+def _compare(hashes, borders, x, y, thresholds, always_kept, cache_keys, cache_values):  # type: ignore[no-untyped-def]
+    """The slot of `cache_values` with the Jaccards of rows x and y < x; -1 if one is below its threshold or both rows
+    are always kept.
 
     Also returns whether the sets were compared: False if sizes or the cache gave the answer.
     """
     if x < always_kept:
-        return -1.0, False
-    n, m = borders[x + 1] - borders[x], borders[y + 1] - borders[y]
-    needed = min_overlap(threshold, n, m)
-    if needed > min(n, m):
-        return -1.0, False
+        return -1, False
+    fields = len(thresholds)
+    for field in range(fields):
+        i, j = x * fields + field, y * fields + field
+        n, m = borders[i + 1] - borders[i], borders[j + 1] - borders[j]
+        if min_overlap(thresholds[field], n, m) > min(n, m):
+            return -1, False
     pair = np.uint64(x) << _32 | np.uint64(y)
     slot = np.int64((pair * _FIBONACCI) >> _PAIR_CACHE_SHIFT)
     if cache_keys[slot] == pair:
-        return cache_values[slot], False
-    shared = intersection_size(hashes, borders[x], borders[x + 1], borders[y], borders[y + 1], needed)
-    jaccard = shared / (n + m - shared) if shared >= 0 and n + m > 0 else -1.0
+        return (slot if cache_values[slot, 0] >= 0 else -1), False
     cache_keys[slot] = pair
-    cache_values[slot] = jaccard
-    return jaccard, True
+    for field in range(fields - 1, -1, -1):  # the response first: it is usually shorter
+        i, j = x * fields + field, y * fields + field
+        n, m = borders[i + 1] - borders[i], borders[j + 1] - borders[j]
+        if n + m == 0:
+            cache_values[slot, field] = 1.0
+            continue
+        needed = max(min_overlap(thresholds[field], n, m), 1)
+        shared = intersection_size(hashes, borders[i], borders[i + 1], borders[j], borders[j + 1], needed)
+        if shared < 0:
+            cache_values[slot, 0] = -1.0
+            return -1, True
+        cache_values[slot, field] = shared / (n + m - shared)
+    return slot, True
 
 
 @kernel
-def _compare_once(members, offsets, hashes, borders, threshold, always_kept):  # type: ignore[no-untyped-def]
+def _compare_once(members, offsets, hashes, borders, thresholds, always_kept):  # type: ignore[no-untyped-def]
     """The columns of Pairs, a pair once for each bucket in which it was found; and the number of comparisons."""
-    later, earlier, jaccards = np.empty(64, np.int64), np.empty(64, np.int64), np.empty(64, np.float64)
+    fields = len(thresholds)
+    later, earlier, jaccards = np.empty(64, np.int64), np.empty(64, np.int64), np.empty((64, fields), np.float32)
     # Key 0 marks a free slot. It would be the pair of row 0 with itself, which is never compared.
-    cache_keys, cache_values = np.zeros(1 << PAIR_CACHE_BITS, np.uint64), np.empty(1 << PAIR_CACHE_BITS, np.float64)
+    cache_keys = np.zeros(1 << PAIR_CACHE_BITS, np.uint64)
+    cache_values = np.empty((1 << PAIR_CACHE_BITS, fields), np.float32)
     pairs, compared = 0, 0
     representatives = np.empty(MAX_DIRECT, np.int64)
     for n in range(len(offsets) - 1):
@@ -123,12 +152,12 @@ def _compare_once(members, offsets, hashes, borders, threshold, always_kept):  #
             if pairs + MAX_DIRECT > len(jaccards):
                 later, earlier, jaccards = doubled(later), doubled(earlier), doubled(jaccards)
             for c in range(count):
-                jaccard, read = _compare(
-                    hashes, borders, x, representatives[c], threshold, always_kept, cache_keys, cache_values
+                slot, read = _compare(
+                    hashes, borders, x, representatives[c], thresholds, always_kept, cache_keys, cache_values
                 )
                 compared += read
-                if jaccard >= 0:
-                    later[pairs], earlier[pairs], jaccards[pairs] = x, representatives[c], jaccard
+                if slot >= 0:
+                    later[pairs], earlier[pairs], jaccards[pairs] = x, representatives[c], cache_values[slot]
                     pairs += 1
                     if pairs - before == MAX_PAIRS_PER_ROW:
                         break
@@ -139,7 +168,7 @@ def _compare_once(members, offsets, hashes, borders, threshold, always_kept):  #
         # Once MAX_DIRECT is reached, the remaining rows of the bucket find representatives through an index.
         if at < len(bucket):
             more_later, more_earlier, more_jaccards, more_compared = _compare_indexed(
-                bucket, at, representatives, hashes, borders, threshold, always_kept, cache_keys, cache_values
+                bucket, at, representatives, hashes, borders, thresholds, always_kept, cache_keys, cache_values
             )
             compared += more_compared
             while pairs + len(more_jaccards) > len(jaccards):
@@ -178,37 +207,76 @@ def _index_slot(shingle, size_class, mask):  # type: ignore[no-untyped-def]
 
 @kernel
 def _sort_by_frequency(hashes, begin, end, counts, mask, ordered):  # type: ignore[no-untyped-def]
-    """The shingles hashes[begin:end] into `ordered`, rarest first: the count in the high 32 bits, the shingle below."""
+    """The shingles hashes[begin:end] into `ordered`, rarest first: the count in the high 32 bits, the shingle below.
+
+    An empty set becomes the set of one shingle, 0, so that empty sets find each other in the index. Returns the size.
+    """
+    if begin == end:
+        ordered[0] = 0
+        return 1
     for i in range(begin, end):
         shingle = np.uint64(hashes[i])
         ordered[i - begin] = np.uint64(counts[shingle & mask]) << _32 | shingle
     ordered[: end - begin].sort()
+    return end - begin
 
 
 @kernel
-def _compare_indexed(bucket, begin, first, hashes, borders, threshold, always_kept, cache_keys, cache_values):  # type: ignore[no-untyped-def]
+def _count_shingles(bucket, field, fields, hashes, borders, counts, mask):  # type: ignore[no-untyped-def]
+    """How often each shingle of a field occurs in the bucket, by its low bits."""
+    for x in bucket:
+        for i in range(borders[x * fields + field], borders[x * fields + field + 1]):
+            counts[np.uint64(hashes[i]) & mask] += np.uint32(1)
+
+
+@kernel
+def _entries_met(bucket, field, hashes, borders, thresholds, counts, mask, ordered):  # type: ignore[no-untyped-def]
+    """An estimate of how many index entries a row meets if this field is indexed, from a sample of the bucket."""
+    fields, met = len(thresholds), 0.0
+    step = max(1, len(bucket) // INDEX_SAMPLE)
+    for n in range(0, len(bucket), step):
+        i = bucket[n] * fields + field
+        size = _sort_by_frequency(hashes, borders[i], borders[i + 1], counts, mask, ordered)
+        for k in range(_prefix_length(thresholds[field], size)):
+            met += float(ordered[k] >> _32)
+        if borders[i] == borders[i + 1]:
+            met += float(len(bucket))
+    return met
+
+
+@kernel
+def _compare_indexed(bucket, begin, first, hashes, borders, thresholds, always_kept, cache_keys, cache_values):  # type: ignore[no-untyped-def]
     """The pairs of the rows of a bucket from index `begin` on; `first`: the representatives among those before.
 
     Representatives are indexed by the shingles of their prefix. Size classes are kept apart in the index, because the
     overlap that two sets need, and so how far a row's prefix must be searched, depends on both sizes.
     """
-    # Bounds for the arrays below: all shingles of the bucket, all index entries, the largest set.
-    total, max_entries, longest = 0, 0, 0
+    # Bounds for the arrays below: all shingles of the bucket, the largest set of either field.
+    fields, total, longest = len(thresholds), 0, 1
     for x in bucket:
-        size = borders[x + 1] - borders[x]
-        total += size
-        max_entries += _prefix_length(threshold, size)
-        longest = max(longest, size)
+        total += borders[(x + 1) * fields] - borders[x * fields]
+        for i in range(x * fields, (x + 1) * fields):
+            longest = max(longest, borders[i + 1] - borders[i])
     bits = MIN_INDEX_BITS
     while 1 << bits < total and bits < MAX_INDEX_BITS:
         bits += 1
     mask = np.uint64((1 << bits) - 1)
     # How often each shingle occurs in the bucket. Shingles whose low bits are equal share a counter. That is harmless:
     # the filters are correct for any fixed order of shingles, and rarest first is only the fastest.
-    counts = np.zeros(1 << bits, np.uint32)
+    counts, ordered = np.zeros(1 << bits, np.uint32), np.empty(longest, np.uint64)
+    field, least = 0, np.inf
+    for candidate in range(fields if fields > 1 else 0):
+        counts[:] = 0
+        _count_shingles(bucket, candidate, fields, hashes, borders, counts, mask)
+        met = _entries_met(bucket, candidate, hashes, borders, thresholds, counts, mask, ordered)
+        if met < least:
+            field, least = candidate, met
+    counts[:] = 0
+    _count_shingles(bucket, field, fields, hashes, borders, counts, mask)
+    threshold, max_entries = thresholds[field], 0
     for x in bucket:
-        for i in range(borders[x], borders[x + 1]):
-            counts[np.uint64(hashes[i]) & mask] += np.uint32(1)
+        i = x * fields + field
+        max_entries += _prefix_length(threshold, max(borders[i + 1] - borders[i], 1))
     # The index: a hash table whose slots are linked lists of entries. An entry is one prefix shingle of one
     # representative, with the representative's number, the shingle's position in it, and its size class.
     head = np.full(1 << bits, -1, np.int64)
@@ -220,15 +288,14 @@ def _compare_indexed(bucket, begin, first, hashes, borders, threshold, always_ke
     smallest_of_class = np.full(_size_class(longest) + 1, absent, np.int64)
     representatives = np.empty(len(bucket), np.int64)
     last_compared = np.full(len(bucket), -1, np.int64)  # by representative: the row that it was last considered for
-    ordered = np.empty(longest, np.uint64)
-    count, compared = 0, 0
-    later, earlier, jaccards, pairs = np.empty(64, np.int64), np.empty(64, np.int64), np.empty(64, np.float64), 0
+    count, compared, pairs = 0, 0, 0
+    later, earlier, jaccards = np.empty(64, np.int64), np.empty(64, np.int64), np.empty((64, fields), np.float32)
     # First insert the given representatives, then compare each further row and insert it if it has no pair.
     for turn in range(len(first) + len(bucket) - begin):
         given = turn < len(first)
         x = first[turn] if given else bucket[begin + turn - len(first)]
-        size = borders[x + 1] - borders[x]
-        _sort_by_frequency(hashes, borders[x], borders[x + 1], counts, mask, ordered)
+        own = x * fields + field
+        size = _sort_by_frequency(hashes, borders[own], borders[own + 1], counts, mask, ordered)
         prefix = _prefix_length(threshold, size)
         before = pairs
         if pairs + MAX_PAIRS_PER_ROW > len(jaccards):
@@ -251,16 +318,17 @@ def _compare_indexed(bucket, begin, first, hashes, borders, threshold, always_ke
                     if entry_shingle[entry] == shingle and entry_class[entry] == k and last_compared[c] != x:
                         last_compared[c] = x
                         y = representatives[c]
-                        other_size = borders[y + 1] - borders[y]
+                        other = y * fields + field
+                        other_size = max(borders[other + 1] - borders[other], 1)
                         # Position filter: from here on the sets can share no more than the shorter remainder.
                         remaining = min(size - i, other_size - entry_position[entry])
                         if remaining >= min_overlap(threshold, size, other_size):
-                            jaccard, read = _compare(
-                                hashes, borders, x, y, threshold, always_kept, cache_keys, cache_values
+                            slot, read = _compare(
+                                hashes, borders, x, y, thresholds, always_kept, cache_keys, cache_values
                             )
                             compared += read
-                            if jaccard >= 0:
-                                later[pairs], earlier[pairs], jaccards[pairs] = x, y, jaccard
+                            if slot >= 0:
+                                later[pairs], earlier[pairs], jaccards[pairs] = x, y, cache_values[slot]
                                 pairs += 1
                     entry = link[entry]
                 i += 1

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import typing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from filters.catalogue import STAGES, AnyStage
+from filters.stage import RenamedKeyWarning
 from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import input_files, storage
 from pipelines.settings import override, parse_yaml
@@ -61,18 +62,66 @@ class ExactDuplicates(Section):
     scope: Literal["across", "within"] = "across"
 
 
-class NearDuplicates(Section):
-    """MinHash: a published preset, or a Jaccard threshold from which bands and rows per band are computed.
+DEFAULT_JACCARD = 0.8
+"""Of each field, if a recipe names none."""
 
-    keep: what decides which row of a cluster survives, in order of weight.
+
+class NearDuplicates(Section):
+    """Two records are near-duplicates if the Jaccard of each compared field is at or above its threshold.
+
+    instruction, response: the threshold of each field; null does not compare it. If neither is given, both are
+    DEFAULT_JACCARD. preset: a published banding of MinHash; without one, bands and rows per band are computed from the
+    lower threshold. scope: `within` compares only records of one source. keep: what decides which row of a cluster
+    survives, in order of weight.
     """
 
+    instruction: float | None = Field(default=None, gt=0, lt=1)
+    response: float | None = Field(default=None, gt=0, lt=1)
     preset: Literal["fineweb", "dolma3", "curator"] | None = None
-    threshold: float = Field(default=0.8, gt=0, lt=1)
-    fields: tuple[TextField, ...] = TEXT_FIELDS
     scope: Literal["across", "within"] = "across"
     keep: tuple[Literal["priority", "score", "length", "id"], ...] = ("priority", "score", "length", "id")
     seed: int = 1
+
+    RENAMED_KEYS: ClassVar[Mapping[str, str]] = {
+        "threshold": "instruction, response",
+        "fields": "instruction, response",
+    }
+    """Former keys, and the keys that replace them. `threshold: t, fields: [f, ...]` was one threshold over the fields
+    together. It is now read as `f: t` for each of these fields."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_keys(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = dict(values)
+        former = [key for key in cls.RENAMED_KEYS if key in values]
+        own = [name for name in TEXT_FIELDS if values.get(name) is not None]
+        if former and own:
+            raise ValueError(f"`{former[0]}` is a former key, replaced by `{own[0]}`; keep `{own[0]}` only")
+        if former:
+            threshold, fields = values.pop("threshold", DEFAULT_JACCARD), values.pop("fields", TEXT_FIELDS)
+            if not isinstance(fields, list | tuple) or not fields or set(fields) - set(TEXT_FIELDS):
+                raise ValueError(f"fields: a list of {' and '.join(TEXT_FIELDS)}, not {fields!r}")
+            values |= dict.fromkeys(fields, threshold)
+            now = ", ".join(f"{name}: {threshold}" for name in TEXT_FIELDS if name in fields)
+            names = " and ".join(f"`{key}`" for key in former)
+            message = f"near_duplicates: {names} are former keys; read as `near_duplicates: {{{now}}}`"
+            warnings.warn(message, RenamedKeyWarning, stacklevel=2)
+        elif not own:
+            values |= dict.fromkeys(TEXT_FIELDS, DEFAULT_JACCARD)
+        return values
+
+    @property
+    def thresholds(self) -> dict[TextField, float]:
+        """The threshold of each compared field, in the order of TEXT_FIELDS."""
+        values = {"instruction": self.instruction, "response": self.response}
+        return {name: value for name in TEXT_FIELDS if (value := values[name]) is not None}
+
+    @property
+    def lowest_threshold(self) -> float:
+        """The lowest of `thresholds`: bands are computed for it."""
+        return min(self.thresholds.values())
 
 
 class BenchmarkSpec(Section):

@@ -19,6 +19,7 @@ from pipelines.steps.duplicates.ranges import (
     ALL_KEYS,
     KeyRange,
     check_files,
+    jaccard_array,
     list_column,
     map_file,
     sort_by_key,
@@ -49,7 +50,7 @@ def group_range(files: ShardFiles, key_range: KeyRange, target: Target) -> Part:
 def compare_range(
     files: ShardFiles,
     keep: Sequence[str],
-    threshold: float,
+    thresholds: Sequence[float],
     buckets: Sequence[TableRef],
     key_range: KeyRange,
     target: Target,
@@ -65,7 +66,7 @@ def compare_range(
     first, end = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)
     from_zero = (offsets - first).astype(np.int64) if len(offsets) else np.zeros(1, np.int64)
     distinct = distinct_buckets(Buckets(members[first:end].astype(np.int64, copy=False), from_zero))
-    pairs, compared = _compare(files, keep, threshold, distinct)
+    pairs, compared = _compare(files, keep, thresholds, distinct)
     return part(
         pairs=storage.write_arrow(target.path("pairs", ".arrow"), pairs),
         buckets=storage.write_arrow(target.path("buckets", ".arrow"), _table(distinct)),
@@ -76,7 +77,7 @@ def compare_range(
 def recheck(
     files: ShardFiles,
     keep: Sequence[str],
-    threshold: float,
+    thresholds: Sequence[float],
     buckets: Sequence[TableRef],
     decisions: Sequence[Sequence[TableRef]],
     key_range: KeyRange,
@@ -89,7 +90,7 @@ def recheck(
     """
     check_files(files.rows, key_range)
     tables = tables_in_range(buckets[key_range.task :: key_range.tasks], ALL_KEYS)
-    pairs, compared = _compare(files, keep, threshold, _to_recheck(tables, decisions, key_range))
+    pairs, compared = _compare(files, keep, thresholds, _to_recheck(tables, decisions, key_range))
     file = storage.write_arrow(target.path("pairs", ".arrow"), pairs)
     return part(pairs=file, counts={"pairs": pairs.num_rows, "compared": compared})
 
@@ -107,16 +108,20 @@ def _to_recheck(tables: Iterator[pa.Table], decisions: Sequence[Sequence[TableRe
     return Buckets(rows[kept.members], kept.offsets)
 
 
-def _compare(files: ShardFiles, keep: Sequence[str], threshold: float, buckets: Buckets) -> tuple[pa.Table, int]:
-    """The pairs of these buckets (later, earlier int64, jaccard float64), and how many pairs of sets were compared."""
+def _compare(
+    files: ShardFiles, keep: Sequence[str], thresholds: Sequence[float], buckets: Buckets
+) -> tuple[pa.Table, int]:
+    """The pairs of these buckets (later, earlier int64, jaccard), and how many pairs of rows were compared."""
     rows, members = unique_inverse(buckets.members)
     by_rank = survivor_order(preferences_of(files, rows, PREFERENCES), keep)
     rank = inverse_permutation(by_rank)
     ranked = renumber(Buckets(members, buckets.offsets), rank)
     always_kept = int(np.searchsorted(rows, files.previous_rows))
-    pairs, compared = compare_buckets(ranked, shingle_sets_of(files, rows, rank), threshold, always_kept)
+    pairs, compared = compare_buckets(
+        ranked, shingle_sets_of(files, rows, rank, len(thresholds)), thresholds, always_kept
+    )
     by_rank = rows[by_rank]
-    table = {"later": by_rank[pairs.later], "earlier": by_rank[pairs.earlier], "jaccard": pairs.jaccard}
+    table = {"later": by_rank[pairs.later], "earlier": by_rank[pairs.earlier], "jaccard": jaccard_array(pairs.jaccard)}
     return pa.table(table), compared
 
 

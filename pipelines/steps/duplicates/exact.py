@@ -33,7 +33,7 @@ from pipelines.steps.duplicates.criteria import (
 from pipelines.steps.duplicates.ranges import TASK_SIZES, KeyRange, TaskSizes, check_files, key_ranges, tables_of
 from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, keys_in_range, preferences_of, shard_files, shards_to_read
-from pipelines.steps.duplicates.survivors import write_decisions
+from pipelines.steps.duplicates.survivors import Decisions, write_decisions
 from pipelines.steps.products import RECORDS
 from pipelines.steps.step import Build, RecipeStep
 
@@ -63,7 +63,9 @@ def drop_exact_duplicates(
         files = shard_files(digests, shards, against)
         find = functools.partial(_find_repeats, files, criteria.keep)
         decided = context.map(find, key_ranges(files.starts[-1], sizes.keys), "repeats")
-        return remove_duplicates(context, records, "exact_duplicate", files, against, tables_of(decided, "decisions"))
+        return remove_duplicates(
+            context, records, "exact_duplicate", (), files, against, tables_of(decided, "decisions")
+        )
 
     return run.do(step, work, records)
 
@@ -127,6 +129,7 @@ def _find_repeats(files: ShardFiles, keep: Sequence[str], key_range: KeyRange, t
     rank = inverse_permutation(survivor_order(preferences_of(files, rows, PREFERENCES), keep))
     survivor = exact.find_duplicates(digests, rank)
     duplicate_of = np.where(survivor >= 0, rows[survivor], -1) if len(rows) else rows
-    jaccard, needs_recheck = np.ones(len(rows)), np.zeros(len(rows), np.bool_)
-    pairs = (duplicate_of >= 0).astype(np.int64)
-    return part(decisions=write_decisions(files, target, rows, duplicate_of, jaccard, pairs, needs_recheck))
+    dropped = duplicate_of >= 0
+    jaccard, needs_recheck = np.ones((len(rows), 1), np.float32), np.zeros(len(rows), np.bool_)
+    decided = Decisions(rows, duplicate_of, dropped, jaccard, dropped.astype(np.int64), needs_recheck)
+    return part(decisions=write_decisions(files, target, decided))

@@ -1,16 +1,28 @@
-"""Which records resemble another one so closely that the Jaccard of their n-grams reaches the threshold?"""
+"""Which records say the same as another one, in nearly the same words?
+
+Two records are near-duplicates if in each compared field the Jaccard of their n-grams is at or above its threshold, and
+the fields have the same numbers, operators and last sentence (`dedup.invariants`). A field with fewer words than an
+n-gram must have the same words. Records with the same words in every field are near-duplicates in any case.
+
+Candidates. The MinHash of a record is that of the n-grams of all its fields, those of different fields being different.
+If each field has a Jaccard of t or more, so has their union, whose intersection and size are sums of theirs. So the
+S-curve of the banding at the lowest threshold bounds the share that is missed. A band's key contains the digests of
+what must be equal: records that differ in it never meet. One more key is the digest of all words.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup import minhash, probability, similarity
 from dedup.columns import as_array
+from dedup.frequent import Hashes, without
+from dedup.invariants import Digests, combine, invariants
 from dedup.probability import Banding
 from dedup.shingles import shingle_hashes
 from dedup.sorting import argsort
@@ -19,6 +31,7 @@ from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import NearDuplicates
+from pipelines.steps.duplicates.boilerplate import FIELD_MASKS, find_boilerplate, read_boilerplate
 from pipelines.steps.duplicates.buckets import FILES_PER_RECHECK, compare_range, group_range, recheck
 from pipelines.steps.duplicates.components import AffectedFiles, affected_components, divide_by_component
 from pipelines.steps.duplicates.criteria import (
@@ -50,16 +63,16 @@ def drop_near_duplicates(
     against: Sequence[Manifest] = (),
     sizes: TaskSizes = TASK_SIZES,
 ) -> Manifest:
-    """Drop records whose n-grams have a Jaccard at or above `settings.threshold` with those of a kept record.
+    """Drop records that are near-duplicates of a kept record.
 
-    Dropped rows have the stage and reason `near_duplicate`; evidence is described in `removal`. Records with fewer
-    words than an n-gram stay, since `drop_exact_duplicates` has handled them. priorities: source -> priority, 0 if
-    missing. against: the same step of earlier runs. Their kept records stay.
+    Dropped rows have the stage `near_duplicate` and the reason `near_duplicate`, or `same_words` if only case,
+    punctuation or spaces differ; evidence is described in `removal`. priorities: source -> priority, 0 if missing.
+    against: the same step of earlier runs. Their kept records stay.
 
     Raises: CheckFailed: if a file between two phases is damaged.
     """
-    banding = banding_of(settings)
-    criteria = Criteria(settings.keep, dict(priorities), settings.fields, settings.scope)
+    banding, thresholds = banding_of(settings), settings.thresholds
+    criteria = Criteria(settings.keep, dict(priorities), tuple(thresholds), settings.scope)
     parameters = {
         **settings.model_dump(mode="json"),
         "banding": list(banding),
@@ -69,17 +82,20 @@ def drop_near_duplicates(
 
     def work(context: StepContext) -> Sequence[Part]:
         shards = shards_to_read(against, records)
-        sign = functools.partial(_sign_shard, criteria, banding, settings.seed)
+        boilerplate = find_boilerplate(context, shards, criteria, banding, sizes.keys)
+        sign = functools.partial(_sign_shard, criteria, banding, settings.seed, boilerplate)
         files = shard_files(context.map(sign, shards, "signatures"), shards, against)
-        decisions = _decide(context, files, criteria.keep, settings.threshold, banding.bands, sizes)
-        return remove_duplicates(context, records, "near_duplicate", files, against, decisions)
+        decisions = _decide(context, files, criteria.keep, tuple(thresholds.values()), banding.bands, sizes)
+        return remove_duplicates(context, records, "near_duplicate", criteria.fields, files, against, decisions)
 
     return run.do(step, work, records)
 
 
 def banding_of(settings: NearDuplicates) -> Banding:
-    """The preset's banding, or one for the threshold within 128 permutations."""
-    return probability.PRESETS[settings.preset] if settings.preset else probability.choose_banding(settings.threshold)
+    """The preset's banding, or one for the lowest threshold within 128 permutations."""
+    if settings.preset:
+        return probability.PRESETS[settings.preset]
+    return probability.choose_banding(settings.lowest_threshold)
 
 
 def _make(build: Build) -> Manifest:
@@ -96,7 +112,7 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
 
 NEAR_DUPLICATES = RecipeStep(
     name="near-duplicates",
-    version=2,
+    version=3,
     products=PRODUCTS,
     kept=RECORDS,
     wanted=lambda recipe: bool(recipe.near_duplicates),
@@ -105,42 +121,81 @@ NEAR_DUPLICATES = RecipeStep(
 )
 
 
-def _sign_shard(criteria: Criteria, banding: Banding, seed: int, shard: TableRef, target: Target) -> Part:
-    """The first phase. Products: `keys` (key, row, code), one for each band of each row, sorted by key; `rows`, the
-    deciding columns and the shingles of each row as a sorted set.
+def _sign_shard(
+    criteria: Criteria,
+    banding: Banding,
+    seed: int,
+    boilerplate: Sequence[TableRef],
+    shard: TableRef,
+    target: Target,
+) -> Part:
+    """The first phase. Products: `keys` (key, row, code), for each row one for each band and one for its words, sorted
+    by key; `rows`, the deciding columns, `words`, and the shingles of each field as sorted sets.
 
     code: the first value of the row's signature, a number that similar rows often share.
     """
     records = read_records(criteria, shard)
-    columns = [as_array(records[field]) for field in criteria.fields]
-    text = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\n")
-    shingles = shingle_hashes(text, banding.ngram, banding.unit)
-    signatures = minhash.signatures(shingles, banding.num_perm, seed)
-    valid = np.flatnonzero(signatures.valid)
-    bands = minhash.band_keys(signatures.values[valid], banding.bands, banding.rows)
-    bands ^= source_hashes(records, criteria)[valid, None]
-    codes = np.repeat(signatures.values[valid, 0], banding.bands)
-    rows = np.repeat(valid.astype(np.uint32), banding.bands)
-    by_key = argsort(bands.ravel())
-    keys = pa.table({"key": bands.ravel()[by_key], "row": rows[by_key], "code": codes[by_key]})
-    sets = similarity.shingle_sets(shingles)
-    lists = pa.ListArray.from_arrays(pa.array(sets.offsets.astype(np.int32)), pa.array(sets.hash))
-    table = pa.table({**preference_columns(records, criteria), "shingles": lists})
+    read_field = functools.partial(_read_field, banding, seed, read_boilerplate(boilerplate))
+    fields = [
+        read_field(as_array(records[name]), mask) for name, mask in zip(criteria.fields, FIELD_MASKS, strict=False)
+    ]
+    source = source_hashes(records, criteria)
+    words = combine(source, *(field.words for field in fields))
+    exact = combine(source, *(field.exact for field in fields))
+    values = functools.reduce(np.minimum, [field.signatures.values for field in fields])
+    valid = np.flatnonzero(np.any([field.signatures.valid for field in fields], axis=0))
+    bands = minhash.band_keys(values[valid], banding.bands, banding.rows) ^ exact[valid, None]
+    # A row without shingles has only the key of its words, and no signature.
+    codes = np.where(np.isin(np.arange(len(words)), valid), values[:, 0], words.astype(np.uint32))
+    key = np.concatenate([words, bands.ravel()])
+    row = np.concatenate([np.arange(len(words), dtype=np.uint32), np.repeat(valid.astype(np.uint32), banding.bands)])
+    by_key = argsort(key)
+    row = row[by_key]
+    keys = pa.table({"key": key[by_key], "row": row, "code": codes[row]})
+    table = {**preference_columns(records, criteria), "words": pa.array(words)}
+    for number, field in enumerate(fields):
+        offsets = pa.array(field.sets.offsets.astype(np.int32))
+        table[f"shingles_{number}"] = pa.ListArray.from_arrays(offsets, pa.array(field.sets.hash))
     return part(
         keys=storage.write_arrow(target.path("keys", ".arrow"), keys),
-        rows=storage.write_arrow(target.path("rows", ".arrow"), table),
+        rows=storage.write_arrow(target.path("rows", ".arrow"), pa.table(table)),
     )
+
+
+class _Field(NamedTuple):
+    """A field of the rows of a shard: the digest of its words and of what must be equal, uint64 [rows] each."""
+
+    words: Digests
+    exact: Digests
+    signatures: minhash.Signatures
+    sets: similarity.Sets
+
+
+def _read_field(banding: Banding, seed: int, boilerplate: Hashes, text: pa.StringArray, mask: int) -> _Field:
+    """mask: makes the shingles of each field different elements of the row's set."""
+    digests = invariants(text)
+    shingles = shingle_hashes(text, banding.ngram, banding.unit)
+    shingles = without(shingles._replace(hash=shingles.hash ^ np.uint32(mask)), boilerplate)
+    bare = np.diff(shingles.offsets) == 0
+    exact = np.where(bare, digests.words, combine(digests.marks, digests.sentences))
+    signed = minhash.signatures(shingles, banding.num_perm, seed)
+    return _Field(digests.words, exact, signed, similarity.shingle_sets(shingles))
 
 
 def _decide(
-    context: StepContext, files: ShardFiles, keep: Sequence[str], threshold: float, bands: int, sizes: TaskSizes
+    context: StepContext,
+    files: ShardFiles,
+    keep: Sequence[str],
+    thresholds: Sequence[float],
+    bands: int,
+    sizes: TaskSizes,
 ) -> list[TableRef]:
     """The phases between the first and the last (see the package docstring): decision files in order of rounds."""
     grouped = context.map(
-        functools.partial(group_range, files), key_ranges(files.starts[-1] * bands, sizes.keys), "buckets"
+        functools.partial(group_range, files), key_ranges(files.starts[-1] * (bands + 1), sizes.keys), "buckets"
     )
     bucket_ranges = key_ranges(sum(task.counts["members"] for task in grouped), sizes.members)
-    compare = functools.partial(compare_range, files, keep, threshold, tables_of(grouped, "buckets"))
+    compare = functools.partial(compare_range, files, keep, thresholds, tables_of(grouped, "buckets"))
     compared = context.map(compare, bucket_ranges, "compare-0")
     buckets = tables_of(compared, "buckets")
     pairs, forest = divide_by_component(context, tables_of(compared, "pairs"))
@@ -153,7 +208,7 @@ def _decide(
     new_pairs: list[TableRef] = []
     while len(bucket_ranges) > 1:
         number = len(decisions)
-        compare_again = functools.partial(recheck, files, keep, threshold, buckets, tuple(decisions))
+        compare_again = functools.partial(recheck, files, keep, thresholds, buckets, tuple(decisions))
         compared = context.map(compare_again, key_ranges(len(buckets), FILES_PER_RECHECK), f"compare-{number}")
         round_pairs = tables_of([task for task in compared if task.counts["pairs"]], "pairs")
         if not round_pairs:

@@ -29,7 +29,7 @@ class TaskSizes(NamedTuple):
     """Average input of one task: bounds a worker's memory. The number of tasks follows from the corpus alone.
 
     keys: of 20 bytes, 70 while they are sorted. members: rows of buckets, each with its shingles (4 bytes a token).
-    pairs: of 24 bytes, and the deciding columns of their rows.
+    pairs: of 16 bytes and 4 for each field, and the deciding columns of their rows.
     """
 
     keys: int = 1 << 22
@@ -125,6 +125,17 @@ def column_values(table: pa.Table, name: str) -> npt.NDArray[Any]:
 def concat_columns(tables: Sequence[pa.Table], name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
     """A column of several tables, one after another. dtype: of the result if there is no table."""
     return np.concatenate([np.empty(0, dtype), *(column_values(table, name) for table in tables)])
+
+
+def jaccard_array(values: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """Jaccards float32 [rows, fields] as a column: a list of `fields` numbers for each row."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values.shape[1])
+
+
+def jaccard_column(table: pa.Table) -> npt.NDArray[np.float32]:
+    """The column `jaccard` as float32 [rows, fields]."""
+    values = as_array(table["jaccard"])
+    return np.asarray(values.flatten().to_numpy(), np.float32).reshape(len(values), values.type.list_size)
 
 
 def list_column(table: pa.Table, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

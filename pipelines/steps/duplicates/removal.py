@@ -1,7 +1,7 @@
 """How are duplicates removed? By shard, from the decisions of all rounds; evidence names the kept row.
 
-Evidence is a JSON object: `twin`, the id of the kept row; `jaccard`, for near-duplicates; `against`, the folder of the
-earlier run's step if the kept row belongs to an earlier run.
+Evidence is a JSON object: `twin`, the id of the kept row; `jaccard`, for near-duplicates, an object with the Jaccard of
+each compared field; `against`, the folder of the earlier run's step if the kept row belongs to an earlier run.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
-from pipelines.steps.duplicates.ranges import ALL_KEYS, check_files, column_values, map_file
+from pipelines.steps.duplicates.ranges import ALL_KEYS, check_files, column_values, jaccard_column, map_file
 from pipelines.steps.duplicates.shards import ShardFiles
 from pipelines.steps.products import RECORDS
 from pipelines.steps.step import DROPPED_RECORDS
 
 PRODUCTS = {RECORDS: "the records that stay", DROPPED_ROWS: DROPPED_RECORDS}
 """Of both duplicate steps."""
+
+SAME_WORDS = "same_words"
+"""The reason of a near-duplicate with all words of the kept row: case, punctuation or spaces differ."""
 
 JACCARD_STEPS = 1e4
 """Evidence gives the Jaccard in steps of 1 / JACCARD_STEPS."""
@@ -52,25 +55,33 @@ class _Shard(NamedTuple):
 def remove_duplicates(
     context: StepContext,
     records: Manifest,
-    reason: str,
+    stage: str,
+    fields: Sequence[str],
     files: ShardFiles,
     against: Sequence[Manifest],
     decisions: Sequence[TableRef],
 ) -> list[Part]:
-    """The step's parts: each shard's records that stay, and those dropped with `reason` as stage and reason.
+    """The step's parts: each shard's records that stay, and those dropped.
 
-    decisions: files of `survivors.DECISIONS`, in order of their rounds.
+    stage: also the reason. fields: the compared fields of near-duplicates, whose Jaccard is evidence; the reason is
+    SAME_WORDS for a row that has all words of the kept one. decisions: files of `survivors.Decisions`, in order of
+    their rounds.
     """
     starts = files.starts[len(files.rows) - len(records.shards) : -1]
     ends = np.cumsum([manifest.rows_kept or 0 for manifest in against], dtype=np.int64).tolist()
     origins = tuple(_Origin(end, manifest.folder) for end, manifest in zip(ends, against, strict=True))
-    work = functools.partial(_remove_from_shard, reason, origins, tuple(decisions))
+    work = functools.partial(_remove_from_shard, stage, tuple(fields), origins, tuple(decisions))
     shards = zip(records.shards, starts, strict=True)
     return context.map(work, [_Shard(shard, start, n, len(starts)) for n, (shard, start) in enumerate(shards)])
 
 
 def _remove_from_shard(
-    reason: str, origins: Sequence[_Origin], decisions: Sequence[TableRef], shard: _Shard, target: Target
+    stage: str,
+    fields: Sequence[str],
+    origins: Sequence[_Origin],
+    decisions: Sequence[TableRef],
+    shard: _Shard,
+    target: Target,
 ) -> Part:
     check_files(decisions, ALL_KEYS._replace(task=shard.task, tasks=shard.tasks))
     dropped_rows = _dropped_rows(shard, decisions)
@@ -78,13 +89,16 @@ def _remove_from_shard(
     local = column_values(dropped_rows, "row") - shard.start
     stays = np.ones(shard.records.rows, np.bool_)
     stays[local] = False
-    evidence = _evidence(dropped_rows, reason == "near_duplicate", origins)
-    dropped = mark(records.take(pa.array(local)), reason, reason, evidence)
+    reasons: str | pa.Array = stage
+    if fields:
+        same_words = dropped_rows["same_words"].combine_chunks()
+        reasons = pc.if_else(same_words, pa.scalar(SAME_WORDS), pa.scalar(stage))
+    dropped = mark(records.take(pa.array(local)), stage, reasons, _evidence(dropped_rows, fields, origins))
     return commit(Outcome(records.filter(pa.array(stays)), dropped), shard.records.rows, target)
 
 
 def _dropped_rows(shard: _Shard, decisions: Sequence[TableRef]) -> pa.Table:
-    """The rows of DECISIONS of a shard's dropped rows, sorted by row."""
+    """The decisions about a shard's dropped rows, sorted by row."""
     pieces = []
     for file in decisions:
         table = map_file(file)
@@ -100,7 +114,7 @@ def _dropped_rows(shard: _Shard, decisions: Sequence[TableRef]) -> pa.Table:
     return decided.filter(pc.greater_equal(decided["duplicate_of"], 0))
 
 
-def _evidence(dropped_rows: pa.Table, near: bool, origins: Sequence[_Origin]) -> pa.Array:
+def _evidence(dropped_rows: pa.Table, fields: Sequence[str], origins: Sequence[_Origin]) -> pa.Array:
     """The evidence of each dropped row, string [rows]."""
     ids = dropped_rows["duplicate_of_id"].combine_chunks()
     if pc.any(pc.match_substring_regex(ids, r"[^ !#-\[\]-~]")).as_py():
@@ -109,12 +123,14 @@ def _evidence(dropped_rows: pa.Table, near: bool, origins: Sequence[_Origin]) ->
         # No character needs escaping, which is the usual case and much faster.
         quoted = pc.binary_join_element_wise('"', ids, '"', "")
     pieces = ['{"twin": ', quoted]
-    if near:
+    for number, field in enumerate(fields):
         # Formatting floats is slow, and there are few distinct values: format each once.
-        jaccard = np.rint(column_values(dropped_rows, "jaccard") * JACCARD_STEPS)
+        jaccard = np.rint(jaccard_column(dropped_rows)[:, number].astype(np.float64) * JACCARD_STEPS)
         steps, positions = np.unique(jaccard, return_inverse=True)
         formatted = pa.array([str(value / JACCARD_STEPS) for value in steps.tolist()], pa.string())
-        pieces += [', "jaccard": ', formatted.take(pa.array(positions))]
+        pieces += [f', "{field}": ' if number else f', "jaccard": {{"{field}": ', formatted.take(pa.array(positions))]
+    if fields:
+        pieces.append("}")
     if origins:
         named = pa.array([*(f', "against": "{origin.step}"' for origin in origins), ""])
         ends = [origin.end for origin in origins]

@@ -31,7 +31,8 @@ class ShardFiles(NamedTuple):
     """The files of the first phase.
 
     keys: for each shard (key uint64, row uint32, ...), sorted by key; `row` counts within the shard. rows: for each
-    shard the deciding columns of its rows in order, and for near-duplicates their `shingles`. starts: the number of the
+    shard the deciding columns of its rows in order, and for near-duplicates `words`, the
+    digest of all words, and `shingles_0` (and `shingles_1`), the shingle sets of the compared fields. starts: the number of the
     first row of each shard, and last the number of all rows. previous_rows: how many of the first rows belong to
     earlier runs.
     """
@@ -90,7 +91,13 @@ def _by_shard(files: ShardFiles, rows: Rows) -> list[tuple[int, slice, Rows]]:
 
 def preferences_of(files: ShardFiles, rows: Rows, columns: Sequence[str]) -> pa.Table:
     """The given deciding columns of rows int64 [n], ascending, and `previous` int8: 1 for rows of earlier runs."""
-    types = {"priority": pa.int64(), "score": pa.float64(), "length": pa.int64(), "id": pa.string()}
+    types = {
+        "priority": pa.int64(),
+        "score": pa.float64(),
+        "length": pa.int64(),
+        "id": pa.string(),
+        "words": pa.uint64(),
+    }
     schema = pa.schema([(name, types[name]) for name in columns])
     pieces = [
         map_file(files.rows[shard]).select(list(columns)).take(pa.array(local))
@@ -100,19 +107,24 @@ def preferences_of(files: ShardFiles, rows: Rows, columns: Sequence[str]) -> pa.
     return table.append_column("previous", pa.array((rows < files.previous_rows).astype(np.int8)))
 
 
-def shingle_sets_of(files: ShardFiles, rows: Rows, rank: Rows) -> Sets:
-    """The shingle sets of rows int64 [n], ascending, in the order of their rank int64 [n].
+def shingle_sets_of(files: ShardFiles, rows: Rows, rank: Rows, fields: int) -> Sets:
+    """The shingle sets of rows int64 [n], ascending, in the order of their rank int64 [n]: `fields` sets for each row,
+    one after another.
 
     Copies each set once and maps one file at a time. With all files mapped, the resident memory of a task would grow to
     the shingles of the whole corpus.
     """
-    sizes = np.zeros(len(rows) + 1, np.int64)
+    sizes = np.zeros(len(rows) * fields + 1, np.int64)
     for shard, span, local in _by_shard(files, rows):
-        _, offsets = list_column(map_file(files.rows[shard]), "shingles")
-        sizes[rank[span] + 1] = (offsets[1:] - offsets[:-1])[local]
+        table = map_file(files.rows[shard])
+        for field in range(fields):
+            _, offsets = list_column(table, f"shingles_{field}")
+            sizes[rank[span] * fields + field + 1] = (offsets[1:] - offsets[:-1])[local]
     starts = np.cumsum(sizes)
     hashes = np.empty(starts[-1], np.uint32)
     for shard, span, local in _by_shard(files, rows):
-        sets = Sets(*list_column(map_file(files.rows[shard]), "shingles"))
-        similarity.gather(sets, local, starts[rank[span]], hashes)
+        table = map_file(files.rows[shard])
+        for field in range(fields):
+            sets = Sets(*list_column(table, f"shingles_{field}"))
+            similarity.gather(sets, local, starts[rank[span] * fields + field], hashes)
     return Sets(hashes, starts)

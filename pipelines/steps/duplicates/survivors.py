@@ -6,6 +6,7 @@ No decision crosses a component, so the tasks that decide ranges of components a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,24 +27,29 @@ from pipelines.steps.duplicates.ranges import (
     check_files,
     column_values,
     concat_columns,
+    jaccard_array,
+    jaccard_column,
     map_file,
     tables_in_range,
 )
 from pipelines.steps.duplicates.shards import ShardFiles, preferences_of
 
-DECISIONS = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("duplicate_of", pa.int64()),
-        ("duplicate_of_id", pa.string()),
-        ("jaccard", pa.float64()),
-        ("pairs", pa.int64()),
-        ("needs_recheck", pa.bool_()),
-    ]
-)
-"""The decision about each row that has a pair; sorted by row. duplicate_of: the kept row that a dropped row duplicates,
--1 for a kept row. pairs: how many pairs the row has with earlier rows. needs_recheck: the row is kept although it has
-such pairs, and in the round before it was dropped or had a different number of them."""
+
+class Decisions(NamedTuple):
+    """The decision about each row that has a pair, [n] each; the columns of a file of decisions.
+
+    row: int64, ascending. duplicate_of: int64, the kept row that a dropped row duplicates, -1 for a kept row.
+    same_words: bool, the row has all words of that row. jaccard: float32 [n, fields], with that row. pairs: int64, how
+    many pairs the row has with earlier rows. needs_recheck: bool, the row is kept although it has such pairs, and in
+    the round before it was dropped or had a different number of them.
+    """
+
+    row: Rows
+    duplicate_of: Rows
+    same_words: npt.NDArray[np.bool_]
+    jaccard: npt.NDArray[np.float32]
+    pairs: Rows
+    needs_recheck: npt.NDArray[np.bool_]
 
 
 def decide_components(
@@ -67,20 +73,25 @@ def decide_components(
         tables = [new_pairs.select(PAIR_COLUMNS), *(pairs_of_components(map_file(file), components) for file in pairs)]
     else:
         tables = list(tables_in_range(pairs, key_range))
-    later, earlier, jaccard = (concat_columns(tables, name, np.int64) for name in PAIR_COLUMNS)
+    later, earlier = (concat_columns(tables, name, np.int64) for name in ("later", "earlier"))
+    jaccard = np.concatenate([jaccard_column(table) for table in tables])
     rows, indices = unique_inverse(np.concatenate([later, earlier]))
-    by_rank = survivor_order(preferences_of(files, rows, PREFERENCES), keep)
+    columns = preferences_of(files, rows, (*PREFERENCES, "words"))
+    by_rank = survivor_order(columns, keep)
     rank = inverse_permutation(by_rank)
     ranked = unique_pairs(Pairs(rank[indices[: len(later)]], rank[indices[len(later) :]], jaccard))
     selection = select_survivors(len(rows), ranked)
-    kept_rows = rows[by_rank[selection.duplicate_of]] if len(rows) else rows
-    duplicate_of = np.where(selection.duplicate_of >= 0, kept_rows, -1)[rank]
+    removed = selection.duplicate_of >= 0
+    twin = np.where(removed, by_rank[selection.duplicate_of], -1)[rank] if len(rows) else rows
+    words = column_values(columns, "words")
+    same_words = (twin >= 0) & (words[twin] == words) if len(rows) else removed
+    duplicate_of = np.where(twin >= 0, rows[twin], -1) if len(rows) else rows
     pair_counts = np.bincount(ranked.later, minlength=len(rows))[rank]
     previous_duplicate_of, previous_pair_counts = decision_of(rows, decisions)
     changed = (previous_duplicate_of >= 0) | (previous_pair_counts != pair_counts)
     needs_recheck = selection.needs_recheck[rank] & changed
-    jaccard = selection.jaccard[rank]
-    return part(decisions=write_decisions(files, target, rows, duplicate_of, jaccard, pair_counts, needs_recheck))
+    decided = Decisions(rows, duplicate_of, same_words, selection.jaccard[rank], pair_counts, needs_recheck)
+    return part(decisions=write_decisions(files, target, decided))
 
 
 def decision_of(rows: Rows, decisions: Sequence[Sequence[TableRef]]) -> tuple[Rows, Rows]:
@@ -106,18 +117,12 @@ def rows_to_recheck(decisions: pa.Table) -> Rows:
     return rows
 
 
-def write_decisions(
-    files: ShardFiles,
-    target: Target,
-    rows: Rows,
-    duplicate_of: Rows,
-    jaccard: npt.NDArray[np.float64],
-    pairs: Rows,
-    needs_recheck: npt.NDArray[np.bool_],
-) -> TableRef:
-    """Write one file of DECISIONS; the arrays are its columns, [n] each."""
+def write_decisions(files: ShardFiles, target: Target, decided: Decisions) -> TableRef:
+    """Write one file of decisions, with the id of each kept row as `duplicate_of_id`."""
+    duplicate_of = decided.duplicate_of
     kept = unique_values(duplicate_of[duplicate_of >= 0])
     ids = preferences_of(files, kept, ("id",))["id"].combine_chunks()
     positions = pa.array(np.searchsorted(kept, duplicate_of), mask=duplicate_of < 0)
-    table = pa.table([rows, duplicate_of, ids.take(positions), jaccard, pairs, needs_recheck], schema=DECISIONS)
+    columns = {**decided._asdict(), "jaccard": jaccard_array(decided.jaccard), "duplicate_of_id": ids.take(positions)}
+    table = pa.table(columns)
     return storage.write_arrow(target.path("decisions", ".arrow"), table)

@@ -1,0 +1,238 @@
+"""What two texts must share exactly to be near-duplicates: their numbers, their operators, their last sentence.
+
+Most words of "Convert 5 miles to km" and "Convert 150 miles to km" are equal, and they are different questions. So are
+two questions about one long passage. Three digests of each text decide, whatever the Jaccard is:
+
+- **marks**: the multiset of the numbers (tokens with a digit) and operators. An operator is a symbol of mathematics or
+  a sign that is a token of its own. Signs that are punctuation where they stand do not count: bullets, hyphens and
+  dashes between words, Markdown emphasis, the brackets of tags, currency signs, backslashes.
+- **sentences**: every question (the last `MAX_QUESTION` tokens of each sentence that ends with `?`, in any order), and
+  the last sentence with as many before it as it takes to have `MIN_ENDING` tokens; at most the last `MAX_ENDING`
+  tokens. A sentence ends with a line, with one of `. ? ! :` that is not within a word, or with a full stop of Chinese,
+  Japanese, Hindi or Urdu.
+- **words**: all tokens. Texts without a token have the digest of their bytes.
+
+The digests have 64 bits and depend on the near reading of the text (`dedup.tokens`).
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedup.characters import TABLE_SIZE
+from dedup.exact import digest128, halves
+from dedup.hashing import fmix64
+from dedup.kernel import buffers, kernel
+from dedup.tokens import tokenize
+from dedup.utf8 import decode_checked
+
+Digests = npt.NDArray[np.uint64]
+
+MAX_QUESTION = 12
+"""Tokens of a question that are compared, its last ones. What a template puts before them does not matter."""
+MIN_ENDING, MAX_ENDING = 8, 40
+"""Tokens of the ending. With fewer, "Answer:" or "Options: yes, no" would be the last sentence."""
+
+PLAIN, DIGIT, OPERATOR, LETTER = range(4)
+"""What a character is for this module."""
+
+NOTHING, SENTENCE, QUESTION = range(3)
+"""What may end between two tokens."""
+
+_SPACE, _NEWLINE, _HYPHEN, _STAR, _SLASH, _LESS, _GREATER = (ord(sign) for sign in " \n-*/<>")
+_STOP, _QUESTION, _EXCLAMATION, _COLON = (ord(sign) for sign in ".?!:")
+_NOT_OPERATORS = "$`\\#&"
+"""Signs that are tokens in some readings, and never tell questions apart by themselves."""
+_STOPS = (0x3002, 0xFF01, 0xFF61, 0x0964, 0x06D4)
+"""Full stops of Chinese, Japanese, Hindi and Urdu."""
+_SEED, _BASE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_0, _1, _32 = np.uint64(0), np.uint64(1), np.uint64(32)
+
+
+class Invariants(NamedTuple):
+    """The digests of texts [rows], uint64 [rows] each, and `tokens` int64 [rows], the number of their tokens."""
+
+    words: Digests
+    marks: Digests
+    sentences: Digests
+    tokens: npt.NDArray[np.int64]
+
+
+def invariants(text: pa.StringArray) -> Invariants:
+    """The digests of each text.
+
+    Raises:
+        TypeError, ValueError: as `dedup.kernel.buffers` does.
+    """
+    data, offsets = buffers(text)
+    tokens = tokenize(text)
+    words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
+    _digest(data, offsets, *tokens, roles(), words, marks, sentences)
+    counts = np.diff(tokens.offsets)
+    bare = np.flatnonzero(counts == 0)
+    if len(bare):
+        words[bare] = halves(digest128(text.take(pa.array(bare))))[:, 0]
+    return Invariants(words, marks, sentences, counts)
+
+
+def combine(*digests: Digests) -> Digests:
+    """One digest uint64 [rows] of several. Their order counts."""
+    state = np.full(len(digests[0]), _SEED, np.uint64)
+    for digest in digests:
+        state = (state ^ digest) * _BASE
+        state ^= state >> np.uint64(32)
+    return state
+
+
+@functools.cache
+def roles() -> npt.NDArray[np.uint8]:
+    """PLAIN, DIGIT, OPERATOR or LETTER for each code point: uint8 [TABLE_SIZE]."""
+    table = np.zeros(TABLE_SIZE, np.uint8)
+    for code in range(TABLE_SIZE):
+        character = chr(code)
+        category = unicodedata.category(character)
+        if category[0] == "N":
+            table[code] = DIGIT
+        elif category[0] in "LM":
+            table[code] = LETTER
+        elif category == "Sm" or (code < 128 and category[0] in "PS" and character not in _NOT_OPERATORS):
+            table[code] = OPERATOR
+    return table
+
+
+@kernel
+def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
+    """Whether the sign row[start:end], a token of its own, is an operator where it stands."""
+    sign = row[start]
+    before = row[start - 1] if start > 0 else np.uint8(_NEWLINE)
+    after = row[end] if end < len(row) else np.uint8(_NEWLINE)
+    spaced_before, spaced_after = before <= _SPACE, after <= _SPACE
+    after_digit = after < 128 and roles[after] == DIGIT
+    if sign == _HYPHEN or sign == _STAR or sign == _SLASH:
+        # The nearest characters on the line that are not blank.
+        i, j = start - 1, end
+        while i >= 0 and row[i] == _SPACE:
+            i -= 1
+        while j < len(row) and row[j] == _SPACE:
+            j += 1
+        left = row[i] if i >= 0 else np.uint8(_NEWLINE)
+        right = row[j] if j < len(row) else np.uint8(_NEWLINE)
+        if left < _SPACE or right < _SPACE:  # a bullet, a rule, the end of a line
+            return after_digit and sign == _HYPHEN and not spaced_after
+        if left == sign or right == sign:  # dashes, emphasis, comments; `**` before a number is a power
+            return sign == _STAR and (right < 128 and roles[right] == DIGIT)
+        if sign == _HYPHEN and after_digit:
+            return True
+        if spaced_before != spaced_after:  # emphasis, an option of a command
+            return False
+        if sign != _STAR or not spaced_before:
+            # A hyphen, a slash or a dash between words of two letters or more is punctuation.
+            long_left = left >= 128 or (
+                roles[left] == LETTER and i > 0 and (row[i - 1] >= 128 or roles[row[i - 1]] == LETTER)
+            )
+            long_right = right >= 128 or (
+                roles[right] == LETTER and j + 1 < len(row) and (row[j + 1] >= 128 or roles[row[j + 1]] == LETTER)
+            )
+            if long_left and long_right and (sign == _HYPHEN or not spaced_before):
+                return False
+        return True
+    if sign == _LESS or sign == _GREATER:
+        return spaced_before == spaced_after
+    return True
+
+
+@kernel
+def _sentence_end(row, start, end):  # type: ignore[no-untyped-def]
+    """What ends in row[start:end], the bytes between two tokens: NOTHING, SENTENCE or QUESTION."""
+    found, i = NOTHING, start
+    while i < end:
+        byte = row[i]
+        if byte == _NEWLINE:
+            found = max(found, SENTENCE)
+        elif byte == _QUESTION or byte == _STOP or byte == _EXCLAMATION or byte == _COLON:
+            # Quotes and brackets may close after the stop. A stop within a word (a number, an address) ends nothing.
+            if i + 1 < end or end == len(row):
+                found = max(found, QUESTION if byte == _QUESTION else SENTENCE)
+        elif byte >= 128:
+            code, width = decode_checked(row, i, end)
+            if code == 0xFF1F or code == 0x061F:
+                return QUESTION
+            for stop in _STOPS:
+                if code == stop:
+                    found = max(found, SENTENCE)
+            i += width - 1
+        i += 1
+    return found
+
+
+@kernel
+def _chain(state, token):  # type: ignore[no-untyped-def]
+    """The digest of a sequence of tokens after one more."""
+    state = (state ^ token) * _BASE
+    return state ^ state >> _32
+
+
+@kernel
+def _chain_all(hashes, first, last):  # type: ignore[no-untyped-def]
+    state = _SEED
+    for k in range(first, last):
+        state = _chain(state, hashes[k])
+    return state
+
+
+@kernel
+def _is_mark(row, start, end, roles):  # type: ignore[no-untyped-def]
+    """Whether the token row[start:end] is a number or an operator."""
+    byte = row[start]
+    if byte < 128 and roles[byte] == OPERATOR:
+        return _counts_as_operator(row, start, end, roles)
+    i = start
+    while i < end:
+        byte = row[i]
+        if byte < 128:
+            if roles[byte] == DIGIT:
+                return True
+            i += 1
+        else:
+            code, width = decode_checked(row, i, end)
+            if code >= 0 and code < len(roles) and (roles[code] == DIGIT or (i == start and roles[code] == OPERATOR)):
+                return True
+            i += width
+    return False
+
+
+@kernel
+def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, words, marks, sentences):  # type: ignore[no-untyped-def]
+    """Write the digests of every row."""
+    for n in range(len(offsets) - 1):
+        row = data[offsets[n] : offsets[n + 1]]
+        first, last = token_offsets[n], token_offsets[n + 1]
+        all_words, all_marks, questions = _SEED, _0, _0
+        begin = first  # of the sentence
+        for t in range(first, last):
+            token, start, end = hashes[t], np.int64(starts[t]), np.int64(ends[t])
+            all_words = _chain(all_words, token)
+            if _is_mark(row, start, end, roles):
+                all_marks += fmix64(token + _1)
+            after = np.int64(starts[t + 1]) if t + 1 < last else len(row)
+            if after == end or (after == end + 1 and row[end] == _SPACE):
+                continue
+            what = _sentence_end(row, end, after)
+            if what == QUESTION:
+                questions += fmix64(_chain_all(hashes, max(begin, t + 1 - MAX_QUESTION), t + 1))
+            if what != NOTHING:
+                begin = t + 1
+        words[n], marks[n] = all_words, all_marks
+        # The last sentence: from the last token backward to where one starts.
+        t = last - 1
+        while t > first and last - t < MAX_ENDING:
+            if last - t >= MIN_ENDING and _sentence_end(row, np.int64(ends[t - 1]), np.int64(starts[t])) != NOTHING:
+                break
+            t -= 1
+        sentences[n] = _chain(_chain_all(hashes, max(t, first), last), questions)
