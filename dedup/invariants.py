@@ -28,8 +28,9 @@ import pyarrow as pa
 from dedup.characters import TABLE_SIZE
 from dedup.exact import digest128, halves
 from dedup.hashing import fmix64
+from dedup.intrinsics import load_uint64
 from dedup.kernel import buffers, kernel
-from dedup.tokens import tokenize
+from dedup.tokens import WORD_BYTES, Tokens, tokenize
 from dedup.utf8 import decode_checked
 
 Digests = npt.NDArray[np.uint64]
@@ -51,6 +52,10 @@ _NOT_OPERATORS = "$`\\#&"
 """Signs that are tokens in some readings, and never tell questions apart by themselves."""
 _STOPS = (0x3002, 0xFF01, 0xFF61, 0x0964, 0x06D4)
 """Full stops of Chinese, Japanese, Hindi and Urdu."""
+_EACH, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_FROM_0, _FROM_COLON = _EACH * np.uint64(0x80 - ord("0")), _EACH * np.uint64(0x80 - ord(":"))
+"""Added to eight ASCII bytes, they set the high bit of the bytes from `0` on and from `:` on."""
 _SEED, _BASE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _0, _1, _32 = np.uint64(0), np.uint64(1), np.uint64(32)
 
@@ -64,16 +69,16 @@ class Invariants(NamedTuple):
     tokens: npt.NDArray[np.int64]
 
 
-def invariants(text: pa.StringArray) -> Invariants:
-    """The digests of each text.
+def invariants(text: pa.StringArray, tokens: Tokens | None = None) -> Invariants:
+    """The digests of each text. tokens: `tokenize(text)`, if it is at hand.
 
     Raises:
         TypeError, ValueError: as `dedup.kernel.buffers` does.
     """
     data, offsets = buffers(text)
-    tokens = tokenize(text)
+    tokens = tokens or tokenize(text)
     words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
-    _digest(data, offsets, *tokens, roles(), words, marks, sentences)
+    _digest(data, offsets, *tokens, roles(), _may_end(), words, marks, sentences)
     counts = np.diff(tokens.offsets)
     bare = np.flatnonzero(counts == 0)
     if len(bare):
@@ -106,6 +111,14 @@ def roles() -> npt.NDArray[np.uint8]:
     return table
 
 
+@functools.cache
+def _may_end() -> npt.NDArray[np.bool_]:
+    """Whether a byte may belong to the end of a sentence: bool [256]."""
+    table = np.arange(256) >= 128
+    table[[_NEWLINE, _STOP, _QUESTION, _EXCLAMATION, _COLON]] = True
+    return table
+
+
 @kernel
 def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
     """Whether the sign row[start:end], a token of its own, is an operator where it stands."""
@@ -114,7 +127,7 @@ def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
     after = row[end] if end < len(row) else np.uint8(_NEWLINE)
     spaced_before, spaced_after = before <= _SPACE, after <= _SPACE
     after_digit = after < 128 and roles[after] == DIGIT
-    if sign == _HYPHEN or sign == _STAR or sign == _SLASH:
+    if sign in (_HYPHEN, _STAR, _SLASH):
         # The nearest characters on the line that are not blank.
         i, j = start - 1, end
         while i >= 0 and row[i] == _SPACE:
@@ -126,7 +139,7 @@ def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
         if left < _SPACE or right < _SPACE:  # a bullet, a rule, the end of a line
             return after_digit and sign == _HYPHEN and not spaced_after
         if left == sign or right == sign:  # dashes, emphasis, comments; `**` before a number is a power
-            return sign == _STAR and (right < 128 and roles[right] == DIGIT)
+            return sign == _STAR and ((right < 128 and roles[right] == DIGIT) or (left < 128 and roles[left] == DIGIT))
         if sign == _HYPHEN and after_digit:
             return True
         if spaced_before != spaced_after:  # emphasis, an option of a command
@@ -142,7 +155,7 @@ def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
             if long_left and long_right and (sign == _HYPHEN or not spaced_before):
                 return False
         return True
-    if sign == _LESS or sign == _GREATER:
+    if sign in (_LESS, _GREATER):
         return spaced_before == spaced_after
     return True
 
@@ -155,7 +168,7 @@ def _sentence_end(row, start, end):  # type: ignore[no-untyped-def]
         byte = row[i]
         if byte == _NEWLINE:
             found = max(found, SENTENCE)
-        elif byte == _QUESTION or byte == _STOP or byte == _EXCLAMATION or byte == _COLON:
+        elif byte in (_STOP, _QUESTION, _EXCLAMATION, _COLON):
             # Quotes and brackets may close after the stop. A stop within a word (a number, an address) ends nothing.
             if i + 1 < end or end == len(row):
                 found = max(found, QUESTION if byte == _QUESTION else SENTENCE)
@@ -187,20 +200,26 @@ def _chain_all(hashes, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _is_mark(row, start, end, roles):  # type: ignore[no-untyped-def]
-    """Whether the token row[start:end] is a number or an operator."""
-    byte = row[start]
-    if byte < 128 and roles[byte] == OPERATOR:
-        return _counts_as_operator(row, start, end, roles)
+def _is_mark(data, start, end, roles):  # type: ignore[no-untyped-def]
+    """Whether the token data[start:end], which does not begin with an ASCII operator, is a number or an operator."""
     i = start
     while i < end:
-        byte = row[i]
-        if byte < 128:
-            if roles[byte] == DIGIT:
+        if i + WORD_BYTES <= len(data):
+            # Eight bytes at a time: whether one of them is a digit, and whether all are ASCII.
+            word = load_uint64(data, i)
+            if end - i < WORD_BYTES:
+                word &= _ALL >> np.uint64(8 * (WORD_BYTES - (end - i)))
+            if word & _HIGH_BITS == _0:
+                if (word + _FROM_0) & ~(word + _FROM_COLON) & _HIGH_BITS != _0:
+                    return True
+                i += WORD_BYTES
+                continue
+        if data[i] < 128:
+            if roles[data[i]] == DIGIT:
                 return True
             i += 1
         else:
-            code, width = decode_checked(row, i, end)
+            code, width = decode_checked(data, i, end)
             if code >= 0 and code < len(roles) and (roles[code] == DIGIT or (i == start and roles[code] == OPERATOR)):
                 return True
             i += width
@@ -208,20 +227,33 @@ def _is_mark(row, start, end, roles):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, words, marks, sentences):  # type: ignore[no-untyped-def]
+def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, may_end, words, marks, sentences):  # type: ignore[no-untyped-def]
     """Write the digests of every row."""
     for n in range(len(offsets) - 1):
-        row = data[offsets[n] : offsets[n + 1]]
+        origin, row = offsets[n], data[offsets[n] : offsets[n + 1]]
         first, last = token_offsets[n], token_offsets[n + 1]
         all_words, all_marks, questions = _SEED, _0, _0
         begin = first  # of the sentence
         for t in range(first, last):
             token, start, end = hashes[t], np.int64(starts[t]), np.int64(ends[t])
             all_words = _chain(all_words, token)
-            if _is_mark(row, start, end, roles):
-                all_marks += fmix64(token + _1)
+            at, size = origin + start, end - start
+            first_byte = data[at]
+            if first_byte < 128 and roles[first_byte] == OPERATOR:
+                if _counts_as_operator(row, start, end, roles):
+                    all_marks += fmix64(token + _1)
+            else:
+                # Most tokens are up to eight ASCII bytes: one comparison tells whether one of them is a digit.
+                is_mark = False
+                plain = size <= WORD_BYTES and at + WORD_BYTES <= len(data)
+                if plain:
+                    word = load_uint64(data, at) & _ALL >> np.uint64(8 * (WORD_BYTES - size))
+                    plain = word & _HIGH_BITS == _0
+                    is_mark = plain and (word + _FROM_0) & ~(word + _FROM_COLON) & _HIGH_BITS != _0
+                if is_mark or (not plain and _is_mark(data, at, origin + end, roles)):
+                    all_marks += fmix64(token + _1)
             after = np.int64(starts[t + 1]) if t + 1 < last else len(row)
-            if after == end or (after == end + 1 and row[end] == _SPACE):
+            if after == end or (after <= end + 2 and not may_end[row[end]] and not may_end[row[after - 1]]):
                 continue
             what = _sentence_end(row, end, after)
             if what == QUESTION:

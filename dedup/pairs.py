@@ -87,6 +87,12 @@ def compare_once(buckets: Buckets, sets: Sets, thresholds: Sequence[float], alwa
     return unique_pairs(Pairs(later, earlier, jaccard)), int(compared)
 
 
+def concat_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """The pairs of all parts, one part after another."""
+    later, earlier = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
+    return Pairs(later, earlier, np.concatenate([part.jaccard for part in parts]))
+
+
 def unique_pairs(pairs: Pairs) -> Pairs:
     """The pairs, each once, sorted by later and then earlier row. Row numbers must be below 2**31."""
     keys = (pairs.later << 32 | pairs.earlier).view(np.uint64)

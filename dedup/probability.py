@@ -9,6 +9,7 @@ and what the search costs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dedup.shingles import Unit
@@ -111,19 +112,24 @@ def strictness(banding: Banding) -> list[tuple[str, float]]:
     return sorted([*named.items(), (own, half_recall(banding.bands, banding.rows))], key=lambda pair: pair[1])
 
 
-def explain(banding: Banding, threshold: float) -> list[str]:
+def explain(banding: Banding, thresholds: Mapping[str, float]) -> list[str]:
     """Sentences for `winnow plan`: which share of the duplicates is found, and what happens to the others.
+
+    thresholds: field -> its least Jaccard.
 
     Each line has both the share found and the share missed, since a bare probability is easily read the wrong way
     round.
     """
     unit = "tokens" if banding.unit == "word" else "characters"
+    threshold = min(thresholds.values())
+    least = " and ".join(f"{value:g} of the {field}" for field, value in thresholds.items())
     lines = [
-        f"near-duplicates: rows are compared by n-grams of {banding.ngram} {unit}; shorter rows are compared exactly.",
+        f"near-duplicates: fields are compared by n-grams of {banding.ngram} {unit}; shorter fields must have the same "
+        "words. Numbers, operators, questions and the last sentence must be equal.",
         f"{banding.bands} bands of {banding.rows} values ({banding.num_perm} in all): two rows are compared if all "
         "values of at least one band are equal.",
-        f"Of two rows with a Jaccard of at least {threshold:g}, one is removed if they are found. Pairs below that are "
-        "never removed.",
+        f"Of two rows with a Jaccard of at least {least}, one is removed if they are found. Pairs below that are never "
+        "removed.",
     ]
     for point in curve(banding):
         found, missed = 100 * point["found"], 100 * point["missed"]

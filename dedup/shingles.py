@@ -16,7 +16,7 @@ import pyarrow as pa
 from dedup.characters import tables
 from dedup.hashing import MURMUR_2
 from dedup.kernel import buffers, kernel
-from dedup.tokens import WORD_BYTES, Offsets, longest_row, max_tokens, normalise, scan_tokens, token_hash
+from dedup.tokens import WORD_BYTES, Offsets, Tokens, longest_row, max_tokens, normalise, scan_tokens, token_hash
 from dedup.utf8 import decode
 
 Unit = Literal["word", "character"]
@@ -63,6 +63,20 @@ def shingle_hashes(text: pa.StringArray, ngram: int, unit: Unit = "word") -> Shi
         shingle_offsets = _word_shingles(data, offsets, *tables(), ngram, power, hashes)
     else:
         shingle_offsets = _character_shingles(data, offsets, ngram, power, hashes)
+    return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
+
+
+def token_shingles(tokens: Tokens, ngram: int) -> Shingles:
+    """`shingle_hashes` with unit "word" of texts whose tokens are at hand.
+
+    Raises:
+        ValueError: if `ngram` is below 1.
+    """
+    if ngram < 1:
+        raise ValueError(f"an n-gram has at least one unit, not {ngram}")
+    hashes = np.empty(len(tokens.hash), np.uint32)
+    power = np.uint64(pow(BASE, ngram, 1 << 64))
+    shingle_offsets = _token_shingles(tokens.hash, tokens.offsets, ngram, power, hashes)
     return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
 
 
@@ -123,6 +137,19 @@ def _word_shingles(data, offsets, byte_kinds, kinds, folds, ngram, power, out): 
         text = data[offsets[row] : offsets[row + 1]]
         count = scan_tokens(text, byte_kinds, kinds, folds, ascii_words, tokens, None, None, None, 0)
         at = _hash_ngrams(tokens, count, ngram, power, out, at)
+    shingle_offsets[len(offsets) - 1] = at
+    return shingle_offsets
+
+
+@kernel
+def _token_shingles(tokens, offsets, ngram, power, out):  # type: ignore[no-untyped-def]
+    """Hash the n-grams of the tokens of every row into `out`; their offsets."""
+    shingle_offsets = np.empty(len(offsets), np.int64)
+    at = 0
+    for row in range(len(offsets) - 1):
+        shingle_offsets[row] = at
+        values = tokens[offsets[row] : offsets[row + 1]]
+        at = _hash_ngrams(values, len(values), ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at
     return shingle_offsets
 

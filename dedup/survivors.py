@@ -2,7 +2,8 @@
 
 Two rows are *adjacent* if they share a key and the Jaccard of each compared field is at or above its threshold. (A key
 is a band together with what the rows must share exactly, or the digest of all words; see
-`pipelines.steps.duplicates.near`.) Rows are taken in survivor order. A row is removed if and only if an earlier row that is kept is adjacent to it. It follows that
+`pipelines.steps.duplicates.near`.) Rows are taken in survivor order. A row is removed if and only if an earlier row
+that is kept is adjacent to it. It follows that
 
 (a) every removed row is adjacent to an earlier row that is kept, and
 (b) no two kept rows are adjacent.
@@ -30,16 +31,16 @@ import numpy.typing as npt
 
 from dedup.buckets import Buckets, Rows, without_rows
 from dedup.kernel import kernel
-from dedup.pairs import Pairs, compare_once, unique_pairs
+from dedup.pairs import Pairs, compare_once, concat_pairs, unique_pairs
 from dedup.similarity import Sets
 
 
 class Selection(NamedTuple):
     """The decision about each row.
 
-    duplicate_of: int64 [rows], the kept row that a removed row duplicates, -1 for a kept row. jaccard: float32
-    [rows, fields], with that row; 0 for a kept row. needs_recheck: bool [rows], the row is kept although it has a pair with an earlier
-    row, since that row was removed.
+    duplicate_of: int64 [rows], the kept row that a removed row duplicates, -1 for a kept row. jaccard: float32 [rows,
+    fields], with that row; 0 for a kept row. needs_recheck: bool [rows], the row is kept although it has a pair with an
+    earlier row, since that row was removed.
     """
 
     duplicate_of: Rows
@@ -66,9 +67,9 @@ def compare_buckets(
 ) -> tuple[Pairs, int]:
     """Enough pairs to select the survivors of these buckets, and how many pairs of rows were compared.
 
-    Rows are numbered in survivor order; `sets`, `thresholds` and `always_kept` as in `compare_once`. If the buckets of a corpus are divided
-    among tasks, select survivors from the pairs of all tasks together. Then call this function again on the buckets
-    with rows that need a recheck, until no task finds a new pair.
+    Rows are numbered in survivor order; `sets`, `thresholds` and `always_kept` as in `compare_once`. If the buckets of
+    a corpus are divided among tasks, select survivors from the pairs of all tasks together. Then call this function
+    again on the buckets with rows that need a recheck, until no task finds a new pair.
     """
     pairs, compared = compare_once(buckets, sets, thresholds, always_kept)
     while True:
@@ -78,7 +79,7 @@ def compare_buckets(
         compared += newly_compared
         if not len(new_pairs.later):
             return pairs, compared
-        pairs = unique_pairs(Pairs(*(np.concatenate(columns) for columns in zip(pairs, new_pairs, strict=True))))
+        pairs = unique_pairs(concat_pairs((pairs, new_pairs)))
 
 
 @kernel

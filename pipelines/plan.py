@@ -99,7 +99,8 @@ class Strictness(BaseModel):
 class Recall(BaseModel):
     """What share of near duplicates the recipe's banding finds.
 
-    loosest_first: this recipe among the published presets.
+    thresholds: the least Jaccard of each compared field. threshold: the lowest of them. loosest_first: this recipe
+    among the published presets.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,6 +110,7 @@ class Recall(BaseModel):
     ngram: int
     unit: Unit
     threshold: float
+    thresholds: dict[str, float]
     curve: tuple[CurvePoint, ...]
     loosest_first: tuple[Strictness, ...]
 
@@ -268,7 +270,8 @@ def _recall(settings: NearDuplicates) -> Recall:
     banding = banding_of(settings)
     return Recall(
         **banding._asdict(),
-        threshold=settings.threshold,
+        threshold=settings.lowest_threshold,
+        thresholds=dict(settings.thresholds),
         curve=tuple(CurvePoint(**point) for point in curve(banding)),
         loosest_first=tuple(Strictness(name=name, half_found_at=round(at, 4)) for name, at in strictness(banding)),
     )

@@ -23,10 +23,10 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.prefect.train import TrainAnswer
     from flows.similar import SimilarAnswer
     from flows.why import WhyAnswer
-    from pipelines.audit.clusters import Cluster, Clusters
+    from pipelines.audit.clusters import Cluster, Clusters, Member
     from pipelines.audit.diff import RunDiff
     from pipelines.audit.verify import Verified
-    from pipelines.audit.why import Place, StepFate
+    from pipelines.audit.why import Place, StepFate, Twin
     from pipelines.plan import Plan, PlannedInput
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
@@ -124,7 +124,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield f"Rates measured on {rates.date} on {rates.hardware}, with {rates.text_mb:,.0f} MB of text."
     yield ""
     if plan.near_duplicates:
-        yield from explain(plan.near_duplicates.banding, plan.near_duplicates.threshold)
+        yield from explain(plan.near_duplicates.banding, plan.near_duplicates.thresholds)
     for name, splits in plan.overlaps.items():
         yield f"warning: source {name} contains {', '.join(splits)} by construction"
     if plan.missing:
@@ -208,9 +208,20 @@ def why_lines(fate: WhyAnswer) -> Iterator[str]:
     for entry in fate.history:
         yield f"  {entry.step:<20}{fate_text(entry)}"
         yield from (f"  {'':<20}{place}" for place in _place_lines(entry.places or ()))
+    yield from map(_twin_line, fate.twins)
     yield from (line for use in fate.trainings for line in _use_lines(use))
     for name, text in (("instruction", fate.instruction), ("response", fate.response)):
         yield f"\n[bold]{name}[/bold]\n{shorten(text)}"
+
+
+def _twin_line(twin: Twin) -> str:
+    """What became of the row that a duplicate names."""
+    where = "" if twin.run is None else f" in run {twin.run}"
+    if twin.verdict == "kept":
+        return f"  {'duplicate of':<20}{escape(twin.row)}  kept{where}"
+    evidence = json.dumps(twin.evidence, ensure_ascii=False)
+    reason = shorten(f"{twin.stage}/{twin.reason}  {evidence}")
+    return f"  {'duplicate of':<20}{escape(twin.row)}  dropped by {twin.step}{where}  [red]{reason}[/red]"
 
 
 def fate_text(entry: StepFate) -> str:
@@ -286,13 +297,22 @@ def print_clusters(console: Console, answer: Clusters) -> None:
             f" {count(cluster.exact)} exact and {count(cluster.near)} near duplicates"
         )
         for member in cluster.members:
-            similarity = "exact" if member.jaccard is None else f"Jaccard {member.jaccard:.3f}"
+            similarity = _similarity(member)
             console.print_columns(
                 (cluster.kept, _cluster_text(cluster)),
                 (f"{member.id}  ({similarity})", _pair_text(member.instruction, member.response)),
             )
             differs = "; ".join(f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member.differs)
             console.print(f"  differs: {one_line(differs, 400) or 'nothing but case, spaces or punctuation'}")
+
+
+def _similarity(member: Member) -> str:
+    """How a dropped row resembles the kept one."""
+    if member.jaccard is None:
+        return "exact"
+    if member.reason == "same_words":
+        return "same words"
+    return "Jaccard " + ", ".join(f"{field} {value:.3f}" for field, value in member.jaccard.items())
 
 
 def _cluster_text(cluster: Cluster) -> str:

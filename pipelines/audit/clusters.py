@@ -1,9 +1,10 @@
 """Which rows are duplicates of each other? Each cluster is a row that was kept and the rows dropped in its favour.
 
-The evidence of a dropped duplicate names the kept row (`twin`), and its `jaccard` if it is a near duplicate. Nothing
-else is read: a cluster is a kept row and the rows whose evidence names it. The twin of an exact duplicate may itself be
-dropped as a near duplicate later; its copies then belong to the cluster of the row that it names. A twin in an earlier
-run is identified by its id and the step that keeps it, because two runs may give one id to different rows.
+The evidence of a dropped duplicate names the kept row (`twin`), and the `jaccard` of each field if it is a near
+duplicate. Nothing else is read: a cluster is a kept row and the rows whose evidence names it. The twin of an exact
+duplicate may itself be dropped as a near duplicate later; its copies then belong to the cluster of the row that it
+names. A twin in an earlier run is identified by its id and the step that keeps it, because two runs may give one id to
+different rows.
 
 The dropped rows are read twice: first ids and evidence, to count; then the texts of the few rows that are shown. Memory
 holds one count for each kept row that has duplicates.
@@ -40,21 +41,22 @@ MAX_DIFF_TOKENS = 2000
 MAX_GAP_TOKENS = 5
 """Two differences with at most so many tokens between them are shown as one: a word or two and their spaces."""
 
-_EVIDENCE = pl.Struct({"twin": pl.String, "jaccard": pl.Float64, "against": pl.String})
+_EVIDENCE = pl.Struct({"twin": pl.String, "jaccard": pl.Struct(dict.fromkeys(TEXTS, pl.Float64)), "against": pl.String})
 
 
 class Member(BaseModel):
     """A dropped row of a cluster.
 
-    step: which step dropped it. jaccard: with the kept row, None for an exact duplicate. differs: pairs of what the
-    kept row has and what this row has in its place.
+    step: which step dropped it, for `reason`. jaccard: of each compared field with the kept row, None for an exact
+    duplicate. differs: pairs of what the kept row has and what this row has in its place.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     step: str
-    jaccard: float | None
+    reason: str
+    jaccard: dict[str, float] | None
     instruction: str
     response: str
     differs: tuple[tuple[str, str], ...]
@@ -127,11 +129,19 @@ def clusters(run: RecordedRun, top: int = 10, members: int = 3) -> Clusters:
 
 
 def _evidence(step: Manifest | None) -> Iterator[pl.DataFrame]:
-    """Yields the dropped rows of a step, file by file: id, twin (see `_parts`), jaccard (null for exact ones)."""
+    """Yields the dropped rows of a step, file by file: id, reason, twin (see `_parts`), the Jaccard of each field (null
+    for a field that was not compared, and for exact ones), and `jaccard`, the lowest of them."""
     for shard in step.dropped if step else ():
-        table = pl.DataFrame(storage.read_parquet(shard.path, ["id", "evidence"]))
-        table = table.select("id", pl.col("evidence").str.json_decode(_EVIDENCE)).unnest("evidence")
-        yield table.select("id", pl.concat_str("twin", "against", separator=EARLIER, ignore_nulls=True), "jaccard")
+        table = pl.DataFrame(storage.read_parquet(shard.path, ["id", "reason", "evidence"]))
+        table = table.with_columns(pl.col("evidence").str.json_decode(_EVIDENCE)).unnest("evidence").unnest("jaccard")
+        twin = pl.concat_str("twin", "against", separator=EARLIER, ignore_nulls=True)
+        yield table.select(
+            "id",
+            "reason",
+            twin,
+            *(pl.col(name).alias(f"jaccard_{name}") for name in TEXTS),
+            jaccard=pl.min_horizontal(TEXTS),
+        )
 
 
 def _parts(twin: str) -> tuple[str, str | None]:
@@ -184,7 +194,9 @@ def _members(
 ) -> dict[str, list[dict[str, Any]]]:
     """Root -> up to `members` of its dropped rows with their texts: near ones first, by rising Jaccard."""
     order = ["root", "jaccard", "id"]
-    best = pl.DataFrame(schema=dict.fromkeys(("root", "id", "step", *TEXTS), pl.String) | {"jaccard": pl.Float64})
+    values = ("jaccard", *(f"jaccard_{name}" for name in TEXTS))
+    names = ("root", "id", "step", "reason", *TEXTS)
+    best = pl.DataFrame(schema=dict.fromkeys(names, pl.String) | dict.fromkeys(values, pl.Float64))
     for step in (near, exact):
         for table, shard in zip(_evidence(step), step.dropped if step else (), strict=True):
             rows = table.join(cluster_of, on="twin").sort(order).group_by("root", maintain_order=True).head(members)
@@ -192,7 +204,7 @@ def _members(
                 continue
             texts = pl.DataFrame(storage.read_parquet(shard.path, ["id", *TEXTS]))
             rows = rows.join(texts, on="id", how="left").with_columns(step=pl.lit(step.step if step else ""))
-            both = [best, rows.with_columns(pl.col("jaccard").cast(pl.Float64)).select(best.columns)]
+            both = [best, rows.with_columns(pl.col(values).cast(pl.Float64)).select(best.columns)]
             best = pl.concat(both).sort(order, nulls_last=True).group_by("root", maintain_order=True).head(members)
     by_root: dict[str, list[dict[str, Any]]] = {}
     for row in best.to_dicts():
@@ -215,7 +227,9 @@ def _texts(step: Manifest, ids: list[str]) -> Iterator[dict[str, Any]]:
 
 def _member(kept: dict[str, Any] | None, row: dict[str, Any]) -> Member:
     pairs = [pair for name in TEXTS for pair in difference(kept[name], row[name])] if kept else []
-    return Member(**{name: row[name] for name in ("id", "step", "jaccard", *TEXTS)}, differs=tuple(pairs))
+    jaccard = {name: value for name in TEXTS if (value := row[f"jaccard_{name}"]) is not None}
+    named = {name: row[name] for name in ("id", "step", "reason", *TEXTS)}
+    return Member(**named, jaccard=jaccard or None, differs=tuple(pairs))
 
 
 def difference(left: str, right: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ threshold. It finds rows that duplicate removal would not consider.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from dedup.minhash import signatures
 from dedup.probability import recall
 from dedup.shingles import Unit, shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
+from filters.stage import RenamedKeyWarning
 from pipelines.audit.lsh_forest import PERMUTATIONS, SEED, TREES, MappedForest, forest_table, minhash
 from pipelines.errors import InputError
 from pipelines.ledger import storage
@@ -151,10 +153,12 @@ def settings_of(run: RecordedRun, on: str | None) -> Comparison:
     on: `instruction`, `response` or `both` compares these fields instead of the recipe's.
     """
     recorded = run.info["settings"]["near_duplicates"] or NearDuplicates().model_dump(mode="json")
-    settings = NearDuplicates.model_validate(recorded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RenamedKeyWarning)  # a run of an earlier version has the former keys
+        settings = NearDuplicates.model_validate(recorded)
     banding = banding_of(settings)
     choices = {"both": TEXT_FIELDS, "instruction": TEXT_FIELDS[:1], "response": TEXT_FIELDS[1:]}
-    return Comparison(settings.fields if on is None else choices[on], banding.ngram, banding.unit)
+    return Comparison(tuple(settings.thresholds) if on is None else choices[on], banding.ngram, banding.unit)
 
 
 def found_share(similarity: float) -> float:

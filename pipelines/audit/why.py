@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.runs import RecordedRun
+from pipelines.ledger.runs import RecordedRun, open_run
 from pipelines.ledger.storage import FileRef
 from pipelines.steps.products import PACKS, RECORDS, ROW_FATES, VALIDATION_PACKS
 
@@ -54,8 +54,30 @@ class StepFate(BaseModel):
     places: tuple[Place, ...] | None = None
 
 
+class Twin(BaseModel):
+    """A row in whose favour a duplicate was dropped, and what became of it.
+
+    run: that has it: this one or one of `against`; None if that run is gone. verdict: `kept`, or `dropped` by `step`
+    with stage, reason and evidence.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    run: str | None
+    verdict: Literal["kept", "dropped"]
+    step: str | None = None
+    stage: str | None = None
+    reason: str | None = None
+    evidence: dict[str, Any] | None = None
+
+
 class RowFate(BaseModel):
-    """The fate of one row. verdict: `dropped` if some step dropped it, else `kept`. Texts as they stood last."""
+    """The fate of one row. verdict: `dropped` if some step dropped it, else `kept`. Texts as they stood last.
+
+    twins: of a duplicate: the row that it duplicates, the row which that one duplicates if it was dropped as well, and
+    so on to the last, which was kept or dropped for another reason.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,6 +85,7 @@ class RowFate(BaseModel):
     run: str
     verdict: Literal["kept", "dropped"]
     history: tuple[StepFate, ...]
+    twins: tuple[Twin, ...] = ()
     instruction: str
     response: str
     condition: str
@@ -73,6 +96,64 @@ def why(run: RecordedRun, row: str) -> RowFate:
 
     Raises: RunError: if the run never had such a row.
     """
+    history, record = _history(run, row)
+    if record is None:
+        sources = [source["name"] for source in run.info["settings"]["sources"]]
+        raise RunError(
+            f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>; sources: {', '.join(sources)}"
+        )
+    return RowFate(
+        row=row,
+        run=run.id,
+        verdict=_verdict(history),
+        history=tuple(history),
+        twins=tuple(_twins(run, history[-1].evidence or {})),
+        **{name: record[name] for name in ("instruction", "response", "condition")},
+    )
+
+
+def _verdict(history: Sequence[StepFate]) -> Literal["kept", "dropped"]:
+    return "dropped" if history[-1].verdict == "dropped" else "kept"
+
+
+def _twins(run: RecordedRun, evidence: dict[str, Any]) -> Iterator[Twin]:
+    """The rows that the evidence of a duplicate leads to. Each step keeps the rows that its evidence names, so a row is
+    dropped by a later step than the one before, and the chain ends."""
+    while "twin" in evidence:
+        row, earlier = evidence["twin"], run
+        if "against" in evidence:
+            found = _run_with_step(run, evidence["against"])
+            if found is None:
+                yield Twin(row=row, run=None, verdict="kept")
+                return
+            earlier = found
+        run = earlier
+        history, _ = _history(run, row)
+        if not history:
+            return
+        last = history[-1]
+        if last.verdict != "dropped":
+            yield Twin(row=row, run=run.id, verdict="kept")
+            return
+        fields = {name: getattr(last, name) for name in ("step", "stage", "reason", "evidence")}
+        yield Twin(row=row, run=run.id, verdict="dropped", **fields)
+        evidence = last.evidence or {}
+
+
+def _run_with_step(run: RecordedRun, folder: str) -> RecordedRun | None:
+    """The run of `against` that has the step in this folder; None if it is gone."""
+    for name in run.info["settings"]["against"]:
+        try:
+            earlier = open_run(run.root, name)
+        except RunError:
+            continue
+        if any(step.folder == folder for step in earlier.steps):
+            return earlier
+    return None
+
+
+def _history(run: RecordedRun, row: str) -> tuple[list[StepFate], dict[str, Any] | None]:
+    """What each step did with a row, and the row as it stood last; None for a row that the run never had."""
     history: list[StepFate] = []
     record: dict[str, Any] | None = None
     for step in run.steps:
@@ -85,21 +166,10 @@ def why(run: RecordedRun, row: str) -> RowFate:
         history.append(fate)
         if fate.verdict == "dropped":
             break
-    if record is None:
-        sources = [source["name"] for source in run.info["settings"]["sources"]]
-        raise RunError(
-            f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>; sources: {', '.join(sources)}"
-        )
     tokens, packs = run.product("tokens"), run.product("packs")
-    if history[-1].verdict == "kept" and tokens is not None:
+    if history and history[-1].verdict == "kept" and tokens is not None:
         history += _in_tokens(row, tokens, packs)
-    return RowFate(
-        row=row,
-        run=run.id,
-        verdict="dropped" if history[-1].verdict == "dropped" else "kept",
-        history=tuple(history),
-        **{name: record[name] for name in ("instruction", "response", "condition")},
-    )
+    return history, record
 
 
 def _in_step(row: str, step: Manifest) -> tuple[StepFate, dict[str, Any]] | None:

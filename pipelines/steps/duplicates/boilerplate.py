@@ -15,15 +15,16 @@ import pyarrow as pa
 
 from dedup import exact
 from dedup.columns import as_array
-from dedup.frequent import Hashes, count_rows
+from dedup.frequent import Hashes, count_values
 from dedup.probability import Banding
 from dedup.shingles import shingle_hashes
 from dedup.similarity import shingle_sets
+from dedup.sorting import argsort
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Part, part
 from pipelines.ledger.run import StepContext, Target
 from pipelines.ledger.storage import TableRef
-from pipelines.steps.duplicates.criteria import Criteria, read_records
+from pipelines.steps.duplicates.criteria import Criteria
 from pipelines.steps.duplicates.ranges import (
     ALL_KEYS,
     KeyRange,
@@ -37,7 +38,7 @@ MIN_ROWS = 100
 """Rows of the corpus from which on a shingle is boilerplate. A text with this many edited copies keeps some of them."""
 MIN_SAMPLED = 16
 """Rows of the sample from which on a shingle is boilerplate."""
-SAMPLED_ROWS, MAX_SAMPLING = 1 << 14, 64
+SAMPLED_ROWS, MAX_SAMPLING = 1 << 13, 64
 """About so many rows are sampled, but at least one in MAX_SAMPLING."""
 
 FIELD_MASKS = (0, 0x9E3779B9)
@@ -69,21 +70,20 @@ def read_boilerplate(files: Sequence[TableRef]) -> Hashes:
 
 
 def _count_shard(criteria: Criteria, banding: Banding, sampling: int, shard: TableRef, target: Target) -> Part:
-    """Product `frequencies` (key uint64, rows uint32): of each shingle, how many sampled rows have it; sorted by key, which
-    is the shingle in the high 32 bits."""
-    records = read_records(criteria, shard)
+    """Product `frequencies` (key uint64, rows uint32), sorted by key: of each shingle, how many sampled rows have it.
+
+    key: the shingle in the high 32 bits. Count: `shingles`.
+    """
+    records = storage.read_parquet(shard.path, ["id", *criteria.fields])
     sampled = exact.halves(exact.digest128(as_array(records["id"])))[:, 0] % np.uint64(sampling) == 0
-    keys, counts = [np.empty(0, np.uint64)], [np.empty(0, np.uint32)]
+    hashes = [np.empty(0, np.uint32)]
     for name, mask in zip(criteria.fields, FIELD_MASKS, strict=False):
         text = as_array(records[name]).filter(pa.array(sampled))
-        counted = count_rows(shingle_sets(shingle_hashes(text, banding.ngram, banding.unit)))
-        keys.append((counted.hash ^ np.uint32(mask)).astype(np.uint64) << _32)
-        counts.append(counted.rows.astype(np.uint32))
-    key, count = np.concatenate(keys), np.concatenate(counts)
-    by_key = np.argsort(key)
-    table = pa.table({"key": key[by_key], "rows": count[by_key]})
+        hashes.append(shingle_sets(shingle_hashes(text, banding.ngram, banding.unit)).hash ^ np.uint32(mask))
+    counted = count_values(np.concatenate(hashes))
+    table = pa.table({"key": counted.hash.astype(np.uint64) << _32, "rows": counted.rows.astype(np.uint32)})
     file = storage.write_arrow(target.path("frequencies", ".arrow"), table)
-    return part(frequencies=file, counts={"shingles": len(key)})
+    return part(frequencies=file, counts={"shingles": table.num_rows})
 
 
 def _select_range(files: Sequence[TableRef], least: int, key_range: KeyRange, target: Target) -> Part:
@@ -93,7 +93,7 @@ def _select_range(files: Sequence[TableRef], least: int, key_range: KeyRange, ta
     ]
     key = np.concatenate([np.empty(0, np.uint64), *(keys for keys, _ in tables)])
     count = np.concatenate([np.empty(0, np.uint32), *(counts for _, counts in tables)])
-    by_key = np.argsort(key, kind="stable")
+    by_key = argsort(key)
     key, count = key[by_key], count[by_key].astype(np.int64)
     first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.empty(0, np.int64)
     totals = np.add.reduceat(count, first) if len(first) else count

@@ -74,8 +74,10 @@ def previous_runs(root: str, runs: Sequence[str], step: StepType) -> list[Manife
 
 def read_records(criteria: Criteria, shard: TableRef) -> pa.Table:
     """The columns of a shard that the criteria need."""
-    columns = list(dict.fromkeys(("id", "source", *criteria.fields)))
-    return storage.read_parquet(shard.path, None if "score" in criteria.keep else columns).combine_chunks()
+    columns = ["id", "source", *criteria.fields]
+    if "score" in criteria.keep:
+        columns += [name for name in storage.columns(shard.path) if name.startswith("score_")]
+    return storage.read_parquet(shard.path, columns).combine_chunks()
 
 
 def source_hashes(records: pa.Table, criteria: Criteria) -> Keys:

@@ -24,8 +24,9 @@ from dedup.columns import as_array
 from dedup.frequent import Hashes, without
 from dedup.invariants import Digests, combine, invariants
 from dedup.probability import Banding
-from dedup.shingles import shingle_hashes
+from dedup.shingles import shingle_hashes, token_shingles
 from dedup.sorting import argsort
+from dedup.tokens import tokenize
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
@@ -173,8 +174,12 @@ class _Field(NamedTuple):
 
 def _read_field(banding: Banding, seed: int, boilerplate: Hashes, text: pa.StringArray, mask: int) -> _Field:
     """mask: makes the shingles of each field different elements of the row's set."""
-    digests = invariants(text)
-    shingles = shingle_hashes(text, banding.ngram, banding.unit)
+    tokens = tokenize(text)
+    digests = invariants(text, tokens)
+    if banding.unit == "word":
+        shingles = token_shingles(tokens, banding.ngram)
+    else:
+        shingles = shingle_hashes(text, banding.ngram, banding.unit)
     shingles = without(shingles._replace(hash=shingles.hash ^ np.uint32(mask)), boilerplate)
     bare = np.diff(shingles.offsets) == 0
     exact = np.where(bare, digests.words, combine(digests.marks, digests.sentences))

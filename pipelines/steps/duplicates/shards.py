@@ -31,10 +31,9 @@ class ShardFiles(NamedTuple):
     """The files of the first phase.
 
     keys: for each shard (key uint64, row uint32, ...), sorted by key; `row` counts within the shard. rows: for each
-    shard the deciding columns of its rows in order, and for near-duplicates `words`, the
-    digest of all words, and `shingles_0` (and `shingles_1`), the shingle sets of the compared fields. starts: the number of the
-    first row of each shard, and last the number of all rows. previous_rows: how many of the first rows belong to
-    earlier runs.
+    shard the deciding columns of its rows in order, and for near-duplicates `words`, the digest of all words, and
+    `shingles_0` (and `shingles_1`), the shingle sets of the compared fields. starts: the number of the first row of
+    each shard, and last the number of all rows. previous_rows: how many of the first rows belong to earlier runs.
     """
 
     keys: tuple[TableRef, ...]
