@@ -125,7 +125,7 @@ def explain(banding: Banding, thresholds: Mapping[str, float]) -> list[str]:
     least = " and ".join(f"{value:g} of the {field}" for field, value in thresholds.items())
     lines = [
         f"near-duplicates: fields are compared by n-grams of {banding.ngram} {unit}; shorter fields must have the same "
-        "words. Numbers, operators, questions and the last sentence must be equal.",
+        "words. Numbers and operators must be equal, and the questions and the last sentence of the instruction.",
         f"{banding.bands} bands of {banding.rows} values ({banding.num_perm} in all): two rows are compared if all "
         "values of at least one band are equal.",
         f"Of two rows with a Jaccard of at least {least}, one is removed if they are found. Pairs below that are never "

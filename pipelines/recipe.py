@@ -269,10 +269,11 @@ def _check_keys(model: type[BaseModel], values: Any, path: str, prefix: str) -> 
         return
     for name, value in values.items():
         key = f"{prefix}{name}"
-        if name in getattr(model, "RENAMED_KEYS", {}):  # the former name of a stage's parameter: the stage warns
+        if name in getattr(model, "RENAMED_KEYS", {}):  # a former name: the section warns
             continue
         if name not in model.model_fields:
-            raise RecipeError(f"{path}: unknown key {key!r}; {nearest(str(name), model.model_fields)}")
+            known = [*model.model_fields, *getattr(model, "RENAMED_KEYS", {})]
+            raise RecipeError(f"{path}: unknown key {key!r}; {nearest(str(name), known)}")
         if model is Recipe and name == "stages":
             _check_stages(value, path, key)
             continue

@@ -23,7 +23,7 @@ def build(
 ) -> None:
     """Build a corpus, from sources to packed tokens. Finished steps are reused.
 
-    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.threshold=0.7`
+    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.response=0.7`
     """
     from flows.cli import render
     from pipelines.ledger import storage

@@ -174,9 +174,9 @@ def _bucket(slot: int) -> dict[str, object]:
     values = np.concatenate([np.broadcast_to(core, (BUCKET, len(core))), own], axis=1)
     sets = Sets(values.reshape(-1), np.arange(BUCKET + 1, dtype=np.int64) * 100)
     groups = Buckets(np.arange(BUCKET), np.array([0, BUCKET]))
-    compare_once(Buckets(np.arange(100), np.array([0, 100])), sets, 0.8)
+    compare_once(Buckets(np.arange(100), np.array([0, 100])), sets, (0.8,))
     started = time.process_time()
-    _, compared = compare_once(groups, sets, 0.8)
+    _, compared = compare_once(groups, sets, (0.8,))
     seconds = time.process_time() - started
     return _row(
         f"a bucket of 100,000, {slot}% of each row its own", seconds, "pairs compared per row", compared / BUCKET, "s"

@@ -109,7 +109,9 @@ def _ours(instruction: pa.StringArray, response: pa.StringArray, repeats: int) -
             records = run.do(plain_step("given", {}), lambda context: context.map(_write, [table]))
             started = time.process_time()
             unique = drop_exact_duplicates(run, records, ExactDuplicates(), {})
-            made = drop_near_duplicates(run, unique, NearDuplicates(preset="fineweb", threshold=THRESHOLD), {})
+            made = drop_near_duplicates(
+                run, unique, NearDuplicates(preset="fineweb", instruction=THRESHOLD, response=THRESHOLD), {}
+            )
             times.append(time.process_time() - started)
             dropped = unique.rows_dropped + made.rows_dropped
     return statistics.median(times[1:]), dropped

@@ -81,12 +81,12 @@ def test_half_of_the_pairs_are_found_at_half_recall() -> None:
 
 
 def test_the_explanation_has_how_many_are_found_and_how_many_are_missed() -> None:
-    lines = explain(PRESETS["fineweb"], 0.8)
+    lines = explain(PRESETS["fineweb"], {"instruction": 0.8, "response": 0.9})
     (at,) = (line for line in lines if "Jaccard 0.80 " in line)
     assert re.sub("[█░ ]+", " ", at) == " of pairs with Jaccard 0.80 92.4 % are found and removed, 7.6 % missed"
     (below,) = (line for line in lines if "Jaccard 0.70 " in line)
     assert re.sub("[█░ ]+", " ", below) == " of pairs with Jaccard 0.70 56.5 % are found, both rows stay"
-    assert any("at the threshold, Jaccard 0.78," in line for line in explain(PRESETS["fineweb"], 0.78))
+    assert any("at the threshold, Jaccard 0.78," in line for line in explain(PRESETS["fineweb"], {"instruction": 0.78}))
     for point in curve(PRESETS["fineweb"]):
         assert point["found"] + point["missed"] == pytest.approx(1)
 
@@ -99,7 +99,7 @@ def test_the_explanation_orders_presets_by_strictness() -> None:
         assert recall(0.75, loose.bands, loose.rows) > recall(0.75, strict.bands, strict.rows)
     assert (
         "fineweb 0.68, this recipe (dolma3) 0.72, curator 0.77; the further right, the stricter: it finds fewer"
-        in (explain(PRESETS["dolma3"], 0.8)[-1])
+        in (explain(PRESETS["dolma3"], {"instruction": 0.8})[-1])
     )
     assert ("this recipe", pytest.approx(half_recall(16, 8))) in strictness(Banding(16, 8, 5))
 

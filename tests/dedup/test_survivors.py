@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.buckets import Buckets, without_rows
-from dedup.pairs import MAX_DIRECT, Pairs, unique_pairs
+from dedup.pairs import MAX_DIRECT, Pairs, concat_pairs, unique_pairs
 from dedup.similarity import Sets, jaccard
 from dedup.survivors import Selection, compare_buckets, select_survivors
 from tests.dedup.test_buckets import of_sets
@@ -39,7 +39,7 @@ def by_definition(sets: Sets, groups: list[set[int]], threshold: float) -> list[
 
 
 def removed_by(groups: Buckets, sets: Sets, threshold: float) -> list[int]:
-    pairs, _ = compare_buckets(groups, sets, threshold)
+    pairs, _ = compare_buckets(groups, sets, (threshold,))
     return np.flatnonzero(select_survivors(len(sets.offsets) - 1, pairs).duplicate_of >= 0).tolist()
 
 
@@ -70,15 +70,15 @@ def test_dividing_the_buckets_among_tasks_changes_nothing(seed: int, threshold: 
     sets, groups = chains(seed)
     rows = len(sets.offsets) - 1
     shares = [of_sets(groups[task::tasks]) for task in range(tasks)]
-    parts = [compare_buckets(share, sets, threshold)[0] for share in shares]
-    pairs = Pairs(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+    parts = [compare_buckets(share, sets, (threshold,))[0] for share in shares]
+    pairs = concat_pairs(parts)
     for _ in range(100):
         selection = select_survivors(rows, unique_pairs(pairs))
         rechecked = [without_rows(share, selection.duplicate_of >= 0, selection.needs_recheck) for share in shares]
-        new_pairs = [compare_buckets(share, sets, threshold)[0] for share in rechecked]
+        new_pairs = [compare_buckets(share, sets, (threshold,))[0] for share in rechecked]
         if not sum(len(part.later) for part in new_pairs):
             break
-        pairs = Pairs(*(np.concatenate(c) for c in zip(pairs, *new_pairs, strict=True)))
+        pairs = concat_pairs([pairs, *new_pairs])
     assert np.flatnonzero(selection.duplicate_of >= 0).tolist() == by_definition(sets, groups, threshold)
 
 
@@ -110,7 +110,9 @@ def select(
     place = np.argsort(by_rank)
     adjacent = similarity >= threshold
     first, second = place[rows[adjacent]].T
-    pairs = unique_pairs(Pairs(np.maximum(first, second), np.minimum(first, second), similarity[adjacent]))
+    pairs = unique_pairs(
+        Pairs(np.maximum(first, second), np.minimum(first, second), similarity[adjacent, None].astype(np.float32))
+    )
     selection = select_survivors(len(rank), pairs)
     duplicate_of = np.where(selection.duplicate_of >= 0, by_rank[selection.duplicate_of], -1)
     return Selection(duplicate_of[place], selection.jaccard[place], selection.needs_recheck[place])
@@ -129,4 +131,4 @@ def test_a_removed_row_duplicates_the_most_similar_kept_row() -> None:
     pairs = np.array([[3, 0], [3, 1], [2, 3], [4, 0], [4, 1]])
     selection = select(pairs, np.array([0.85, 0.95, 0.99, 0.9, 0.9]), np.array([0, 1, 9, 3, 4]), 0.8)
     assert selection.duplicate_of.tolist() == [-1, -1, -1, 1, 0]
-    assert selection.jaccard.tolist() == [0, 0, 0, 0.95, 0.9]
+    assert selection.jaccard[:, 0].tolist() == [0, 0, 0, np.float32(0.95), np.float32(0.9)]

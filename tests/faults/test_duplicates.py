@@ -35,7 +35,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SMALL = TaskSizes(keys=1 << 12, members=1 << 11, pairs=1 << 9)
-SETTINGS = NearDuplicates(threshold=0.6)
+SETTINGS = NearDuplicates(instruction=0.6, response=0.6)
 Outcome = tuple[list[str], dict[str, Any], dict[str, Any]]
 """The ids of the rows kept, and the evidence of the rows dropped by the exact and by the near step."""
 
@@ -78,7 +78,7 @@ class RepeatingEngine:
 
 
 def table() -> pa.Table:
-    near = drifting(500, seed=11)
+    near = drifting(500, seed=11, words=60, fresh_share=0.3)
     copies = near.take(pa.array(np.arange(0, 500, 23)))
     names = [f"z/f/{row}" for row in range(len(copies))]
     return pa.concat_tables([near, copies.set_column(0, near.schema.field(0), pa.array(names))])

@@ -21,7 +21,8 @@ def write(folder: Path, text: str) -> str:
 def test_only_name_and_sources_are_needed(tmp_path: Path) -> None:
     recipe = load(write(tmp_path, MINIMAL))
     assert recipe.name == "r" and recipe.on_bad_row == "drop" and recipe.tokenizer.vocab_size == 65536
-    assert recipe.near_duplicates and recipe.near_duplicates.threshold == 0.8 and recipe.contamination is False
+    assert recipe.near_duplicates and recipe.contamination is False
+    assert recipe.near_duplicates.thresholds == {"instruction": 0.8, "response": 0.8}
 
 
 def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
             MINIMAL + "near_duplicates: {treshold: 0.8}\n",
             "unknown key 'near_duplicates.treshold'; did you mean 'threshold'?",
         ),
-        (MINIMAL + "near_duplicates: {threshold: 1.5}\n", "near_duplicates"),
+        (MINIMAL + "near_duplicates: {instruction: 1.5}\n", "near_duplicates"),
         (
             MINIMAL + "sampling: {groups: [{prefix: a, repeats: 2}]}\n",
             "unknown key 'sampling.groups.0.repeats'; did you mean 'repeat'?",
@@ -78,9 +79,9 @@ def test_overrides_reach_nested_keys_lists_and_switched_off_sections(tmp_path: P
     text = MINIMAL + "near_duplicates: false\nstages: [{kind: length, max_chars: 10}]\n"
     recipe = load(
         write(tmp_path, text),
-        ["near_duplicates.threshold=0.7", "stages.length.max_chars=20", "sources.a.rows=5", "seed=3"],
+        ["near_duplicates.instruction=0.7", "stages.length.max_chars=20", "sources.a.rows=5", "seed=3"],
     )
-    assert recipe.near_duplicates and recipe.near_duplicates.threshold == 0.7
+    assert recipe.near_duplicates and recipe.near_duplicates.thresholds == {"instruction": 0.7}
     assert recipe.stages[0].model_dump()["max_chars"] == 20
     assert recipe.sources[0].rows == 5 and recipe.seed == 3
 

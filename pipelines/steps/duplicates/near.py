@@ -1,8 +1,9 @@
 """Which records say the same as another one, in nearly the same words?
 
-Two records are near-duplicates if in each compared field the Jaccard of their n-grams is at or above its threshold, and
-the fields have the same numbers, operators and last sentence (`dedup.invariants`). A field with fewer words than an
-n-gram must have the same words. Records with the same words in every field are near-duplicates in any case.
+Two records are near-duplicates if in each compared field the Jaccard of their n-grams is at or above its threshold, the
+fields have the same numbers and operators, and the instructions the same questions and last sentence
+(`dedup.invariants`). N-grams of instructions that many rows share do not count (`boilerplate`). A field without n-grams
+must have the same words. Records with the same words in every field are near-duplicates in any case.
 
 Candidates. The MinHash of a record is that of the n-grams of all its fields, those of different fields being different.
 If each field has a Jaccard of t or more, so has their union, whose intersection and size are sums of theirs. So the
@@ -31,8 +32,8 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import TableRef
-from pipelines.recipe import NearDuplicates
-from pipelines.steps.duplicates.boilerplate import FIELD_MASKS, find_boilerplate, read_boilerplate
+from pipelines.recipe import NearDuplicates, TextField
+from pipelines.steps.duplicates import boilerplate as boilerplates
 from pipelines.steps.duplicates.buckets import FILES_PER_RECHECK, compare_range, group_range, recheck
 from pipelines.steps.duplicates.components import AffectedFiles, affected_components, divide_by_component
 from pipelines.steps.duplicates.criteria import (
@@ -50,6 +51,9 @@ from pipelines.steps.duplicates.shards import ShardFiles, shard_files, shards_to
 from pipelines.steps.duplicates.survivors import decide_components
 from pipelines.steps.products import RECORDS
 from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, by_text
+
+FIELD_MASKS: dict[TextField, int] = {"instruction": 0, "response": 0x9E3779B9}
+"""XORed to the shingles of each field: equal shingles of two fields are different elements of a row's set."""
 
 LAST_MERGE_BYTES_PER_ROW = 30
 """Memory of the last merge of spanning forests, the only task that grows with the corpus: 150 bytes per row that has a
@@ -83,7 +87,9 @@ def drop_near_duplicates(
 
     def work(context: StepContext) -> Sequence[Part]:
         shards = shards_to_read(against, records)
-        boilerplate = find_boilerplate(context, shards, criteria, banding, sizes.keys)
+        boilerplate: tuple[TableRef, ...] = ()
+        if boilerplates.FIELD in thresholds:
+            boilerplate = boilerplates.find_boilerplate(context, shards, banding, sizes.keys)
         sign = functools.partial(_sign_shard, criteria, banding, settings.seed, boilerplate)
         files = shard_files(context.map(sign, shards, "signatures"), shards, against)
         decisions = _decide(context, files, criteria.keep, tuple(thresholds.values()), banding.bands, sizes)
@@ -136,10 +142,8 @@ def _sign_shard(
     code: the first value of the row's signature, a number that similar rows often share.
     """
     records = read_records(criteria, shard)
-    read_field = functools.partial(_read_field, banding, seed, read_boilerplate(boilerplate))
-    fields = [
-        read_field(as_array(records[name]), mask) for name, mask in zip(criteria.fields, FIELD_MASKS, strict=False)
-    ]
+    read_field = functools.partial(_read_field, banding, seed, boilerplates.read_boilerplate(boilerplate))
+    fields = [read_field(as_array(records[name]), name) for name in criteria.fields]
     source = source_hashes(records, criteria)
     words = combine(source, *(field.words for field in fields))
     exact = combine(source, *(field.exact for field in fields))
@@ -172,17 +176,18 @@ class _Field(NamedTuple):
     sets: similarity.Sets
 
 
-def _read_field(banding: Banding, seed: int, boilerplate: Hashes, text: pa.StringArray, mask: int) -> _Field:
-    """mask: makes the shingles of each field different elements of the row's set."""
+def _read_field(banding: Banding, seed: int, boilerplate: Hashes, text: pa.StringArray, name: TextField) -> _Field:
     tokens = tokenize(text)
     digests = invariants(text, tokens)
     if banding.unit == "word":
         shingles = token_shingles(tokens, banding.ngram)
     else:
         shingles = shingle_hashes(text, banding.ngram, banding.unit)
-    shingles = without(shingles._replace(hash=shingles.hash ^ np.uint32(mask)), boilerplate)
-    bare = np.diff(shingles.offsets) == 0
-    exact = np.where(bare, digests.words, combine(digests.marks, digests.sentences))
+    exact = digests.marks
+    if name == boilerplates.FIELD:
+        shingles, exact = without(shingles, boilerplate), combine(digests.marks, digests.sentences)
+    shingles = shingles._replace(hash=shingles.hash ^ np.uint32(FIELD_MASKS[name]))
+    exact = np.where(np.diff(shingles.offsets) == 0, digests.words, exact)
     signed = minhash.signatures(shingles, banding.num_perm, seed)
     return _Field(digests.words, exact, signed, similarity.shingle_sets(shingles))
 

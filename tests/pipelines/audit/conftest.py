@@ -22,7 +22,7 @@ sources:
   - {name: mine, path: rows.jsonl, columns: {instruction: q, response: a}, condition: direct}
   - {name: whole, path: whole.jsonl, columns: {instruction: q, response: a}, condition: direct}
 stages: [{kind: urls}, {kind: length, max_chars: 20000}]
-near_duplicates: {threshold: 0.8}
+near_duplicates: {instruction: 0.8, response: 0.8}
 contamination: {benchmarks: [{name: generated, rows: 40}]}
 tokenizer: {vocab_size: 512}
 sampling:

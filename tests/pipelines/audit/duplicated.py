@@ -12,6 +12,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
+from tests.pipelines.steps.duplicates.corpora import word
 from tests.steps import record_run
 
 RECIPE = """
@@ -23,19 +24,19 @@ sampling: {epochs: 1, context: 257}
 
 
 def drifting(rows: int) -> list[str]:
-    """Texts most of which are an earlier one with a word changed, or in capitals."""
+    """Texts most of which are an earlier one, with one of the first words changed, or in capitals, or as it is."""
     rng = np.random.default_rng(0)
     texts: list[list[str]] = []
     for _ in range(rows):
         kind = rng.random()
         if not texts or kind < 0.2:
-            texts.append([f"w{word}" for word in rng.integers(0, 50_000, 30)])
+            texts.append([word(number) for number in rng.integers(0, 50_000, 60).tolist()])
             continue
         words = list(texts[rng.integers(max(0, len(texts) - 40), len(texts))])
-        if kind < 0.35:
-            words = [word.upper() for word in words]
-        else:
-            words[rng.integers(len(words))] = f"w{rng.integers(0, 50_000)}"
+        if 0.28 <= kind < 0.35:
+            words = [text.upper() for text in words]
+        elif kind >= 0.35:
+            words[rng.integers(20)] = word(int(rng.integers(0, 50_000)))
         texts.append(words)
     return [" ".join(words) for words in texts]
 

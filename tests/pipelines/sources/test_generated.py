@@ -206,7 +206,7 @@ def test_deduplication_drops_the_copies_and_keeps_problems_from_one_template(dem
     run = Run(str(tmp_path), LocalEngine(1))
     records = _records(run, demo)
     unique = drop_exact_duplicates(run, records, ExactDuplicates(), {})
-    distinct = drop_near_duplicates(run, unique, NearDuplicates(threshold=0.8), {})
+    distinct = drop_near_duplicates(run, unique, NearDuplicates(), {})
     kept = {row_id for shard in distinct.shards for row_id in read_parquet(shard.path)["id"].to_pylist()}
     for row_id, label in demo.labels.items():
         if label in DUPLICATES:

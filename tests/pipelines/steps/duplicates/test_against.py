@@ -21,7 +21,7 @@ from pipelines.steps.duplicates.ranges import TaskSizes
 from tests.pipelines.steps.duplicates.corpora import drifting, dropped, kept_ids, split
 from tests.steps import record_run, records_of
 
-SETTINGS = NearDuplicates(threshold=0.7)
+SETTINGS = NearDuplicates(instruction=0.7, response=0.7)
 PREFERRED = {"old": 1, "new": 0}
 
 
@@ -41,7 +41,9 @@ def both(
 
 @pytest.mark.parametrize("sizes", [TaskSizes(), TaskSizes(keys=1 << 11, members=1 << 10, pairs=1 << 8)])
 def test_the_rows_kept_are_those_of_a_rebuild_of_both_corpora(tmp_path: Path, sizes: TaskSizes) -> None:
-    table = drifting(900, seed=5)
+    # Clusters are smaller than the rows that make a shingle boilerplate, which the earlier run and a rebuild may count
+    # differently.
+    table = drifting(900, seed=5, fresh_share=0.3)
     table = pa.concat_tables([table, table.take(pa.array(np.arange(0, 900, 31)))])  # exact copies too
     table = table.set_column(0, table.schema.field(0), pa.array([f"r/{row}" for row in range(len(table))]))
     shuffled = table.take(pa.array(np.random.default_rng(0).permutation(len(table))))

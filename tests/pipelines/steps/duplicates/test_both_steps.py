@@ -26,11 +26,12 @@ from tests.pipelines.steps.duplicates.corpora import (
     kept_rows,
     records_table,
     split,
+    word,
 )
 
 
 def test_shards_their_order_workers_and_repeated_tasks_do_not_change_the_result(tmp_path: Path) -> None:
-    table = drifting(400, seed=1)
+    table = drifting(400, seed=1, words=80, fresh_share=0.3)
     copies = records_table(["z/1", "z/2"], *[table[name].to_pylist()[:2] for name in ("instruction", "response")])
     table = pa.concat_tables([table, copies])
     shuffled = table.take(pa.array(np.random.default_rng(0).permutation(len(table))))
@@ -50,7 +51,7 @@ def test_shards_their_order_workers_and_repeated_tasks_do_not_change_the_result(
         outcomes.append((kept_ids(near), dropped(exact), dropped(near)))
         if isinstance(engine, LocalEngine):
             engine.__exit__(None, None, None)
-    assert {"z/1", "z/2"} <= set(outcomes[0][1]) and len(outcomes[0][2]) > 50
+    assert {"z/1", "z/2"} <= set(outcomes[0][1]) and len(outcomes[0][2]) > 40
     assert all(outcome == outcomes[0] for outcome in outcomes[1:])
     once, twice = ([shard.digest for shard in finished_shards(tmp_path / name)] for name in ("3", "4"))
     assert once == twice
@@ -65,7 +66,7 @@ def finished_shards(root: Path) -> list[storage.TableRef]:
 
 def test_a_retried_task_does_not_see_the_output_of_its_failed_attempt(tmp_path: Path) -> None:
     """Data-Juicer loses the whole block here: the retry finds the keys that the failed attempt sent."""
-    table = drifting(200, seed=2)
+    table = drifting(200, seed=2, words=80, fresh_share=0.3)
     run, parent = given(tmp_path / "undisturbed", split(table, 2))
     expected = drop_near_duplicates(run, drop_exact_duplicates(run, parent, ExactDuplicates(), {}), FINEWEB, {})
     attempts = 0
@@ -96,10 +97,10 @@ def test_short_rows_are_neither_collapsed_nor_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sizes", [TaskSizes(), TaskSizes(keys=64, members=32, pairs=16)])
 def test_scope_decides_whether_a_row_of_another_source_is_a_duplicate(tmp_path: Path, sizes: TaskSizes) -> None:
     """Each text occurs twice in source `a` and once in `b`: exactly, or with one word changed."""
-    words = [[f"word{text}x{word}" for word in range(60)] for text in range(40)]
+    words = [[word(text * 60 + n) for n in range(60)] for text in range(40)]
     columns: dict[str, list[str]] = {"exact": [" ".join(text) for text in words]}
     for name in ("near", "far"):
-        columns[name] = [" ".join([*text[:-1], f"{name}{n}"]) for n, text in enumerate(words)]
+        columns[name] = [" ".join([f"{name}{word(n)}", *text[1:]]) for n, text in enumerate(words)]
     for kind, second, other in (("exact", "exact", "exact"), ("near", "near", "far")):
         tables = [
             records_table([f"{source}/{copy}/{n}" for n in range(40)], columns[texts], ["the same"] * 40, source)
@@ -114,7 +115,7 @@ def test_scope_decides_whether_a_row_of_another_source_is_a_duplicate(tmp_path: 
                     run, parent, ExactDuplicates.model_validate({"scope": scope}), {"b": -1}, sizes=sizes
                 )
             else:
-                settings = NearDuplicates.model_validate({"threshold": 0.7, "scope": scope})
+                settings = NearDuplicates.model_validate({"instruction": 0.7, "scope": scope})
                 result = drop_near_duplicates(run, parent, settings, {"b": -1}, sizes=sizes)
             kept[scope] = set(kept_ids(result))
             # A dropped row names a row of the same text and, with `within`, of the same source.
@@ -139,7 +140,7 @@ def test_an_empty_corpus_stays_empty(tmp_path: Path) -> None:
 def test_real_rows_keep_no_exact_copy_and_every_named_row(tmp_path: Path, shared_data: Path) -> None:
     import pyarrow.json as pj
 
-    table = pj.read_json(shared_data / "sources/t0_p3_50k.jsonl.gz").slice(0, 6_000)
+    table = pj.read_json(shared_data / "sources/t0_p3_50k.jsonl.gz").slice(34_000, 6_000)
     columns = [table[name].to_pylist() for name in ("prompt", "completion")]
     run, parent = given(tmp_path, split(records_table([f"t0/{n}" for n in range(len(table))], *columns), 3))
     exact = drop_exact_duplicates(run, parent, ExactDuplicates(), {})
@@ -151,5 +152,5 @@ def test_real_rows_keep_no_exact_copy_and_every_named_row(tmp_path: Path, shared
     kept = set(kept_ids(near))
     assert (near.rows_dropped or 0) > 500
     assert all(
-        evidence["twin"] in kept and float(str(evidence["jaccard"])) >= 0.8 for evidence in dropped(near).values()
+        evidence["twin"] in kept and min(evidence["jaccard"].values()) >= 0.8 for evidence in dropped(near).values()
     )

@@ -14,6 +14,7 @@ from pipelines.steps.duplicates.near import drop_near_duplicates
 from pipelines.steps.duplicates.ranges import TaskSizes
 from tests.pipelines.steps.duplicates.corpora import (
     FINEWEB,
+    REQUEST,
     adjacency,
     drifting,
     dropped,
@@ -21,28 +22,30 @@ from tests.pipelines.steps.duplicates.corpora import (
     kept_ids,
     records_table,
     split,
+    word,
 )
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8])
 def test_dropped_rows_name_an_adjacent_kept_row_and_no_kept_rows_are_adjacent(tmp_path: Path, threshold: float) -> None:
-    settings = NearDuplicates(threshold=threshold)
-    table = drifting(600)
+    settings = NearDuplicates(instruction=threshold, response=threshold)
+    table = drifting(600, words=60)
     run, parent = given(tmp_path, split(table, 3))
     near = drop_near_duplicates(run, parent, settings, {})
     evidence, kept = dropped(near), set(kept_ids(near))
     assert len(evidence) > 100 and len(kept) > 60 and len(evidence) + len(kept) == 600
-    share_band, jaccard = adjacency(table, settings)
+    expected = adjacency(table, settings)
     number = {name: row for row, name in enumerate(table["id"].to_pylist())}
     for name, value in evidence.items():
         twin = str(value["twin"])
         assert twin in kept
-        assert value["jaccard"] == pytest.approx(jaccard[number[name], number[twin]], abs=5e-5)
-        assert jaccard[number[name], number[twin]] >= threshold - 1e-9
+        assert expected.adjacent[number[name], number[twin]]
+        jaccards = expected.jaccard[:, number[name], number[twin]].tolist()
+        assert list(value["jaccard"].values()) == pytest.approx(jaccards, abs=1e-4)
+        assert list(value["jaccard"]) == ["instruction", "response"]
     rows = np.array([number[name] for name in kept])
     among_kept = np.ix_(rows, rows)
-    adjacent = share_band[among_kept] & (jaccard[among_kept] >= threshold) & ~np.eye(len(rows), dtype=np.bool_)
-    assert not adjacent.any()
+    assert not (expected.adjacent[among_kept] & ~np.eye(len(rows), dtype=np.bool_)).any()
 
 
 def test_many_tasks_decide_as_the_definition_does(tmp_path: Path) -> None:
@@ -52,10 +55,10 @@ def test_many_tasks_decide_as_the_definition_does(tmp_path: Path) -> None:
     base = rng.integers(0, 10_000, (families, words))
     tokens = np.repeat(base, size, axis=0)
     tokens[np.arange(len(tokens)), rng.integers(0, words, len(tokens))] = rng.integers(0, 10_000, len(tokens))
-    columns = [pa.array(tokens[:, i]).cast(pa.string()) for i in range(words)]
-    text = pc.binary_join_element_wise(*columns, " ").to_pylist()
+    vocabulary = np.array([word(number) for number in range(10_000)])
+    text = [" ".join(row) + f"\n{REQUEST}" for row in vocabulary[tokens]]
     table = records_table([f"s/{row}" for row in range(len(text))], text, [""] * len(text))
-    settings = NearDuplicates(threshold=0.5)
+    settings = NearDuplicates(instruction=0.5)
     sizes = TaskSizes(keys=1 << 18, members=1 << 15, pairs=1 << 14)
     run, parent = given(tmp_path, split(table, 2))
     near = drop_near_duplicates(run, parent, settings, {}, sizes=sizes)
@@ -68,10 +71,10 @@ def test_many_tasks_decide_as_the_definition_does(tmp_path: Path) -> None:
         by_family[row // size].append(row)
     checked = 0
     for rows in by_family[:: families // 60]:
-        share_band, jaccard = adjacency(table.take(pa.array(rows)), settings)
+        adjacent = adjacency(table.take(pa.array(rows)), settings).adjacent
         expected: list[int] = []
         for i in range(size):
-            if not any(share_band[i, j] and jaccard[i, j] >= 0.5 - 1e-12 for j in expected):
+            if not any(adjacent[i, j] for j in expected):
                 expected.append(i)
         assert [rows[i] for i in expected] == [row for row in rows if f"s/{row}" in kept]
         checked += size - len(expected)
@@ -80,11 +83,11 @@ def test_many_tasks_decide_as_the_definition_does(tmp_path: Path) -> None:
 
 
 def test_the_survivor_has_the_highest_priority_then_score_then_length_then_the_least_id(tmp_path: Path) -> None:
-    text = " ".join(f"word{n}" for n in range(80))
+    text = " ".join(map(word, range(80)))
     rows = [
         ("b", "low", 0.9, text),
         ("a", "low", 0.9, text),
-        ("c", "low", 0.9, text + " longer"),
+        ("c", "low", 0.9, "longer " + text),
         ("d", "low", 0.95, text),
     ]
     rows.append(("e", "high", 0.1, text))
