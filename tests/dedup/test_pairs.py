@@ -49,6 +49,19 @@ def test_a_pair_has_its_exact_jaccard_and_the_earlier_row_is_a_representative(fa
     assert not np.isin(pairs.earlier, pairs.later).any()
 
 
+@pytest.mark.parametrize("shared", [0, 1])
+def test_rows_that_agree_in_one_field_only_are_told_apart_by_the_other(shared: int) -> None:
+    """100,000 questions about one passage, or one canned answer to 100,000 questions."""
+    rows = 100_000
+    same, own = template(rows, 40, 1), template(rows, 20, 20)
+    fields = (same, own) if shared == 0 else (own, same)
+    sizes = np.stack([np.diff(field.offsets) for field in fields], axis=1).reshape(-1)
+    values = np.concatenate([field.hash.reshape(rows, -1) for field in fields], axis=1).reshape(-1)
+    sets = Sets(values, np.concatenate([[0], np.cumsum(sizes)]))
+    pairs, compared = compare_once(Buckets(np.arange(rows), np.array([0, rows])), sets, (0.8, 0.8))
+    assert not len(pairs.later) and compared <= 2 * MAX_DIRECT * rows
+
+
 def test_rows_that_are_always_kept_have_no_pair_with_each_other() -> None:
     sets = template(50, 40, 1)
     pairs, _ = compare_once(Buckets(np.arange(50), np.array([0, 50])), sets, (0.8,), 10)

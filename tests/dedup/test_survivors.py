@@ -132,3 +132,40 @@ def test_a_removed_row_duplicates_the_most_similar_kept_row() -> None:
     selection = select(pairs, np.array([0.85, 0.95, 0.99, 0.9, 0.9]), np.array([0, 1, 9, 3, 4]), 0.8)
     assert selection.duplicate_of.tolist() == [-1, -1, -1, 1, 0]
     assert selection.jaccard[:, 0].tolist() == [0, 0, 0, np.float32(0.95), np.float32(0.9)]
+
+
+def two_fields(rng: np.random.Generator, count: int) -> Sets:
+    """Rows of two fields: similar ones of few families, empty ones, and every combination of both."""
+    fields = [random_rows(rng, count, 30, int(families), 6) for families in rng.integers(1, 40, 2)]
+    values = []
+    for row in range(count):
+        for field in fields:
+            empty = rng.random() < 0.1
+            values.append([] if empty else field.hash[field.offsets[row] : field.offsets[row + 1]].tolist())
+    return sets_of(values)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_fields_must_reach_their_threshold(seed: int) -> None:
+    """Against the definition, in a bucket small enough to compare directly and one that uses an index. Fields that are
+    empty in both rows are equal."""
+    rng = np.random.default_rng(seed)
+    count, thresholds = (20, 400)[seed % 2], (0.6, 0.75)
+    sets = two_fields(rng, count)
+    pairs = np.array(list(combinations(range(count), 2)))
+    adjacent = np.ones(len(pairs), np.bool_)
+    for field, threshold in enumerate(thresholds):
+        ends = pairs * 2 + field
+        both_empty = (np.diff(sets.offsets)[ends] == 0).all(axis=1)
+        adjacent &= both_empty | (jaccard(sets, ends) >= threshold - 1e-9)
+    kept: set[int] = set()
+    earlier = {row: {int(a) for a, b in pairs[adjacent] if b == row} for row in range(count)}
+    for row in range(count):
+        if not earlier[row] & kept:
+            kept.add(row)
+    found, _ = compare_buckets(of_sets([set(range(count))]), sets, thresholds)
+    selection = select_survivors(count, found)
+    assert {row for row in range(count) if selection.duplicate_of[row] < 0} == kept
+    for row in np.flatnonzero(selection.duplicate_of >= 0).tolist():
+        assert selection.duplicate_of[row] in kept & earlier[row]
+        assert (selection.jaccard[row] >= np.array(thresholds, np.float32) - 1e-6).all()
