@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
+from dedup.tokens import normalise
 from filters.contamination.grams import sum_gram_counts
 from filters.contamination.paraphrase import PARAPHRASE, SentenceModel, add_paraphrases
 from filters.contamination.rules import CLASSES, COMMON_ROWS, classify_hits
@@ -176,8 +177,9 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
 
 
 def _differing_words(asked: str, span: str) -> dict[str, list[str]]:
-    """The words of a question that a span lacks, and those that it has besides. Both texts may be cut at the end."""
-    left, right = asked.removesuffix(" …").split(), span.removesuffix(" …").split()
+    """The tokens of a question that a span lacks, and those that it has besides. Both texts may be cut at the end."""
+    texts = normalise(pa.array([asked.removesuffix(" …"), span.removesuffix(" …")])).to_pylist()
+    left, right = (text.split(" ") for text in texts)
     size = min(len(left), len(right)) if asked.endswith(" …") or span.endswith(" …") else None
     matcher = difflib.SequenceMatcher(None, left[:size], right[:size], autojunk=False)
     changes = [change[1:] for change in matcher.get_opcodes() if change[0] != "equal"]
