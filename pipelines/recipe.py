@@ -142,7 +142,9 @@ class Contamination(Section):
     """The evaluation sets that the corpus is checked against.
 
     rule: the name of a rule for what counts as found. drop: the classes of hits for which a row is dropped. semantic:
-    also find items in other words, by sentence vectors. similarity: the least cosine of such a row.
+    also find items in other words, by sentence vectors. similarity: the least cosine of such a row. At 0.75 this finds
+    94 % of MMLU's and 70 % of HumanEval's rephrased items, and 9.7 % of GSM8K's training problems wrongly
+    (`filters.contamination.paraphrase.MEASURED`).
     """
 
     benchmarks: tuple[BenchmarkSpec, ...]

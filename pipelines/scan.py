@@ -24,6 +24,7 @@ from pipelines.formats.read import FORMATS, column_names
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
+from pipelines.steps.contamination_report import semantic_quality
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.products import CLEAN_IDS, HITS
 
@@ -257,7 +258,8 @@ class ScanSummary(BaseModel):
     columns: as the recipe maps them. rows_in: rows read, of which `unreadable` were no records, by reason. flagged:
     `stage/reason` -> rows dropped. classes: every hit by class, whether it drops its row or not. worst: the leaks that
     share most with their items. hits, flagged_rows, clean_rows: paths of Parquet files. clean_ids: paths of JSON files,
-    one for each evaluation set.
+    one for each evaluation set. semantic: what the search for paraphrases was measured to find, and to find wrongly;
+    None if it was not asked for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -276,6 +278,7 @@ class ScanSummary(BaseModel):
     flagged_rows: tuple[str, ...]
     clean_rows: tuple[str, ...]
     clean_ids: tuple[str, ...]
+    semantic: str | None
 
 
 def summary(run: RecordedRun) -> ScanSummary:
@@ -309,6 +312,7 @@ def summary(run: RecordedRun) -> ScanSummary:
         flagged_rows=tuple(shard.path for shard in checked.dropped),
         clean_rows=tuple(shard.path for shard in checked.shards),
         clean_ids=tuple(clean_ids),
+        semantic=semantic_quality(settings["contamination"]),
     )
 
 

@@ -98,6 +98,8 @@ def scan_lines(answer: ScanAnswer, root: str) -> Iterator[str]:
         yield "\n  hits by class (the report explains which ones drop a row):"
     for name, counts in answer.classes.items():
         yield f"    {name:<22}{count(counts.rows):>8} rows, {quantity(counts.items, 'item')}"
+    if answer.semantic:
+        yield f"\n  class paraphrase, {answer.semantic}"
     yield f"\n  report   {escape(answer.report)}"
     row = answer.worst[0].row if answer.worst else "ROW_ID"
     yield f"  next     winnow why {escape(row)} --run {answer.run} --root {escape(root)}"

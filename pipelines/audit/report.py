@@ -22,6 +22,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import REPORT, RecordedRun, read_scores
 from pipelines.sources import SOURCES
+from pipelines.steps.contamination_report import semantic_quality
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.ingest import by_source
 from pipelines.steps.pack import PACK
@@ -274,6 +275,7 @@ def _contamination(run: RecordedRun) -> dict[str, Any] | None:
     ]
     return {
         "rule": settings["rule"],
+        "semantic": semantic_quality(settings),
         "drop": settings["drop"],
         "rules": {name: f"{rule.description} ({rule.source})" for name, rule in RULES.items()},
         "classes": classes,

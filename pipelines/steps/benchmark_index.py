@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from filters.contamination.code import CodeIndex, build_code_index, code_index_from_table, code_index_to_table
 from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES
 from pipelines.benchmarks import BENCHMARKS, Benchmark
@@ -19,7 +20,7 @@ from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
-from pipelines.steps.products import INDEX
+from pipelines.steps.products import CODE_INDEX, INDEX
 from pipelines.steps.step import RecipeStep
 
 SEED = 0
@@ -39,7 +40,10 @@ def benchmark_index(run: Run, settings: Contamination) -> Manifest:
 BENCHMARK_INDEX = RecipeStep(
     name="benchmark-index",
     version=3,
-    products={INDEX: "n-grams of the items of all benchmarks, one Arrow file"},
+    products={
+        INDEX: "n-grams of the items of all benchmarks, one Arrow file",
+        CODE_INDEX: "solutions of the items that are programs, one Arrow file",
+    },
     wanted=lambda recipe: bool(recipe.contamination),
     make=lambda build: benchmark_index(build.run, contamination_of(build.recipe)),
     estimate=None,
@@ -53,14 +57,25 @@ def contamination_of(recipe: Recipe) -> Contamination:
 
 
 def _build_index(specs: tuple[BenchmarkSpec, ...], target: Target) -> Part:
-    index = build_index([(spec.name, benchmark_items(spec)) for spec in specs])
-    return part(index=storage.write_arrow(target.path(suffix=".arrow"), index_to_table(index)))
+    benchmarks = [(spec.name, benchmark_items(spec)) for spec in specs]
+    return part(
+        index=storage.write_arrow(target.path(suffix=".arrow"), index_to_table(build_index(benchmarks))),
+        code_index=storage.write_arrow(
+            target.path(CODE_INDEX, ".arrow"), code_index_to_table(build_code_index(benchmarks))
+        ),
+    )
 
 
 @functools.lru_cache(maxsize=1)
 def open_index(path: str) -> BenchmarkIndex:
     """The index, mapped once per worker."""
     return index_from_table(storage.map_arrow(path))
+
+
+@functools.lru_cache(maxsize=1)
+def open_code_index(path: str) -> CodeIndex:
+    """The index of solutions, mapped once per worker."""
+    return code_index_from_table(storage.map_arrow(path))
 
 
 def benchmark_items(spec: BenchmarkSpec) -> pa.Table:

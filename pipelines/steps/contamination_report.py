@@ -17,7 +17,7 @@ row.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from filters.contamination.coverage import covered_shares
 from filters.contamination.index import EXCERPT_CHARS, PASSAGE, BenchmarkIndex
-from filters.contamination.paraphrase import PARAPHRASE
+from filters.contamination.paraphrase import PARAPHRASE, measured
 from filters.contamination.rules import CLASSES, RULES, corpus_flags
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
@@ -184,3 +184,13 @@ def read_clean_ids(contamination: Manifest, benchmark: str) -> dict[str, Any] | 
     """What the step's `clean_ids` says of a benchmark; None where the corpus was not checked against it."""
     values = (storage.read_json(file.path) for file in contamination.files(CLEAN_IDS))
     return next((value for value in values if value["benchmark"] == benchmark), None)
+
+
+def semantic_quality(settings: Mapping[str, Any]) -> str | None:
+    """What the search by sentence vectors was measured to find at the similarity of a contamination section.
+
+    None if the section does not have it.
+    """
+    if not settings.get("semantic"):
+        return None
+    return f"similarity {settings['similarity']}: {measured(settings['similarity']) or 'not measured'}"

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.tokens import normalise
+from filters.contamination.code import add_code, find_code
 from filters.contamination.grams import sum_gram_counts
+from filters.contamination.index import BenchmarkIndex
 from filters.contamination.paraphrase import PARAPHRASE, SentenceModel, add_paraphrases
 from filters.contamination.rules import CLASSES, COMMON_ROWS, classify_hits
 from filters.contamination.scan import scan_texts
@@ -29,10 +32,16 @@ from pipelines.ledger.run import Run, StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
-from pipelines.steps.benchmark_index import BENCHMARK_INDEX, contamination_of, identity_of, open_index
+from pipelines.steps.benchmark_index import (
+    BENCHMARK_INDEX,
+    contamination_of,
+    identity_of,
+    open_code_index,
+    open_index,
+)
 from pipelines.steps.contamination_report import REPORT, clean_ids, describe
 from pipelines.steps.item_vectors import ITEM_VECTORS, Neighbours, near_rows
-from pipelines.steps.products import CLEAN_IDS, HITS, INDEX, RECORDS, VECTORS
+from pipelines.steps.products import CLEAN_IDS, CODE_INDEX, HITS, INDEX, RECORDS, VECTORS
 from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep
 
 STAGE = "contamination"
@@ -68,8 +77,8 @@ def drop_contaminated(
         neighbours = Neighbours(model.embed, vectors.tables(VECTORS), settings.similarity)
     parents = (records.key, index.key, *([vectors.key] if vectors else []))
     step = CONTAMINATION.step(parameters, parents)
-    path = index.file(INDEX).path
-    return run.do(step, lambda context: _parts(context, path, records.shards, settings, neighbours), records)
+    paths = IndexPaths(index.file(INDEX).path, index.file(CODE_INDEX).path)
+    return run.do(step, lambda context: _parts(context, paths, records.shards, settings, neighbours), records)
 
 
 def _make(build: Build) -> Manifest:
@@ -94,22 +103,32 @@ CONTAMINATION = RecipeStep(
 )
 
 
+class IndexPaths(NamedTuple):
+    """Files of the step `benchmark-index`: items, and the solutions of those that are programs."""
+
+    items: str
+    code: str
+
+
 class _Judged(NamedTuple):
-    """One shard to remove rows from, its hits, and its rows near an item where these were looked for."""
+    """One shard to remove rows from, its hits, the solutions in it, and its rows near an item where these were looked
+    for."""
 
     shard: TableRef
     hits: TableRef
+    code: TableRef
     near: TableRef | None
 
 
 def _parts(
     context: StepContext,
-    path: str,
+    paths: IndexPaths,
     shards: Sequence[TableRef],
     settings: Contamination,
     neighbours: Neighbours | None,
 ) -> list[Part]:
-    scanned = context.map(functools.partial(_scan_shard, path), shards, "scan")
+    path = paths.items
+    scanned = context.map(functools.partial(_scan_shard, paths), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
     grams = sum_gram_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
     common = common_grams(context, grams)
@@ -117,20 +136,38 @@ def _parts(
     if neighbours is not None:
         found = context.map(functools.partial(near_rows, path, neighbours), shards, "paraphrases")
         near = [part.table("near") for part in found]
-    items = [_Judged(shard, part.table("hits"), rows) for shard, part, rows in zip(shards, scanned, near, strict=True)]
+    items = [
+        _Judged(shard, part.table("hits"), part.table("code"), rows)
+        for shard, part, rows in zip(shards, scanned, near, strict=True)
+    ]
     work = functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop))
     parts = context.map(work, items)
     hits = [file for part in parts for file in part.files.get(HITS, ())]
     return [*parts, clean_ids(context.folder, open_index(path), hits, grams, settings)]
 
 
-def _scan_shard(path: str, shard: TableRef, target: Target) -> Part:
-    records = storage.read_parquet(shard.path, list(TEXT_FIELDS))
-    result = scan_texts(open_index(path), *(as_array(records[name]) for name in TEXT_FIELDS))
+def _scan_shard(paths: IndexPaths, shard: TableRef, target: Target) -> Part:
+    return scan_records(paths, storage.read_parquet(shard.path, list(TEXT_FIELDS)), target)
+
+
+def scan_records(paths: IndexPaths, records: pa.Table, target: Target) -> Part:
+    """Scan records and write what they hold: `hits`, `grams` and `code`, one Arrow file each."""
+    texts = [as_array(records[name].cast(pa.string())) for name in TEXT_FIELDS]
+    result = scan_texts(open_index(paths.items), *texts)
+    code = find_code(open_code_index(paths.code), *texts)
     return part(
         hits=storage.write_arrow(target.path(suffix=".arrow"), result.hits),
         grams=storage.write_arrow(target.path("grams", ".arrow"), result.grams),
+        code=storage.write_arrow(target.path("code", ".arrow"), pa.table(code._asdict())),
     )
+
+
+def judge_hits(
+    index: BenchmarkIndex, hits: TableRef, code: TableRef, rule: str, common: npt.NDArray[np.uint64]
+) -> pa.Table:
+    """Classified hits of scanned records. Winnow's own rule also counts solutions in other names."""
+    judged = classify_hits(index, storage.map_arrow(hits.path), rule, common)
+    return add_code(judged, storage.map_arrow(code.path), index.arrays.trained) if rule == "ngram13" else judged
 
 
 def common_grams(context: StepContext, grams: pa.Table) -> TableRef:
@@ -144,7 +181,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
     index = open_index(path)
     records = storage.read_parquet(item.shard.path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
-    hits = classify_hits(index, storage.map_arrow(item.hits.path), rule, common)
+    hits = judge_hits(index, item.hits, item.code, rule, common)
     if item.near is not None:
         sizes = np.stack([pc.binary_length(records[name]).to_numpy() for name in TEXT_FIELDS], axis=1)
         hits = add_paraphrases(hits, storage.map_arrow(item.near.path), sizes)

@@ -11,6 +11,9 @@ THINKING = "thinking"
 INDEX = "index"
 """Of `benchmark-index`: the n-grams of all items."""
 
+CODE_INDEX = "code_index"
+"""Of `benchmark-index`: the solutions of items that are programs."""
+
 VECTORS = "vectors"
 """Of `item-vectors`: sentence vectors of items, one file a benchmark."""
 

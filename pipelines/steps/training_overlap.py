@@ -21,11 +21,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup.columns import as_array
 from filters.contamination.coverage import covered_shares
 from filters.contamination.grams import sum_gram_counts
-from filters.contamination.rules import classify_hits, corpus_flags
-from filters.contamination.scan import scan_texts
+from filters.contamination.rules import corpus_flags
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
@@ -33,9 +31,9 @@ from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
 from pipelines.steps.benchmark_index import BENCHMARK_INDEX, contamination_of, open_index
 from pipelines.steps.contamination_report import OVERLAP_LENGTHS
-from pipelines.steps.decontaminate import CONTAMINATION, common_grams
+from pipelines.steps.decontaminate import CONTAMINATION, IndexPaths, common_grams, judge_hits, scan_records
 from pipelines.steps.pack import PACK
-from pipelines.steps.products import INDEX, ROW_FATES, TRAINED_ITEMS
+from pipelines.steps.products import CODE_INDEX, INDEX, ROW_FATES, TRAINED_ITEMS
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload
 from pipelines.steps.tokenize import TOKENS
 
@@ -51,8 +49,8 @@ def training_overlap(
     shards = [
         _Shard(*files) for files in zip(records.shards, tokens.shards, packs.tables(ROW_FATES), strict=True)
     ]  # each step writes one file for each shard of the step before
-    path = index.file(INDEX).path
-    return run.do(step, lambda context: _parts(context, path, shards, settings))
+    paths = IndexPaths(index.file(INDEX).path, index.file(CODE_INDEX).path)
+    return run.do(step, lambda context: _parts(context, paths, shards, settings))
 
 
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
@@ -88,14 +86,14 @@ class _Shard(NamedTuple):
     fates: TableRef
 
 
-def _parts(context: StepContext, path: str, shards: Sequence[_Shard], settings: Contamination) -> list[Part]:
-    scanned = context.map(functools.partial(_scan_drawn, path), shards, "scan")
+def _parts(context: StepContext, paths: IndexPaths, shards: Sequence[_Shard], settings: Contamination) -> list[Part]:
+    scanned = context.map(functools.partial(_scan_drawn, paths), shards, "scan")
     grams = sum_gram_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
     common = common_grams(context, grams)
-    work = functools.partial(_leaked_items, path, common.path, settings.rule)
-    leaked = context.map(work, [part.table("hits") for part in scanned], "items")
+    work = functools.partial(_leaked_items, paths.items, common.path, settings.rule)
+    leaked = context.map(work, [(part.table("hits"), part.table("code")) for part in scanned], "items")
 
-    index = open_index(path)
+    index = open_index(paths.items)
     found = np.zeros(len(index.arrays.question), np.bool_)
     for one in leaked:
         found[storage.map_arrow(one.file("items").path)["item"].to_numpy()] = True
@@ -127,27 +125,21 @@ def _parts(context: StepContext, path: str, shards: Sequence[_Shard], settings: 
     return [Part(files={TRAINED_ITEMS: tuple(files)})]
 
 
-def _scan_drawn(path: str, shard: _Shard, target: Target) -> Part:
+def _scan_drawn(paths: IndexPaths, shard: _Shard, target: Target) -> Part:
     """Scan the rows of a shard that some epoch draws for training."""
     draws = storage.read_parquet(shard.fates.path, ["draws"])["draws"]
     ids = storage.map_arrow(shard.tokens.path)["id"].filter(pc.greater(draws, 0))
     records = pl.DataFrame(storage.read_parquet(shard.records.path, ["id", *TEXT_FIELDS]))
     drawn = records.join(pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}), on="id", how="semi").to_arrow()
     assert drawn.num_rows == len(ids), "the tokens step keeps the ids of its records"
-    texts = [as_array(drawn[name].cast(pa.string())) for name in TEXT_FIELDS]
-    result = scan_texts(open_index(path), *texts)
-    return part(
-        counts={"rows": drawn.num_rows},
-        hits=storage.write_arrow(target.path(suffix=".arrow"), result.hits),
-        grams=storage.write_arrow(target.path("grams", ".arrow"), result.grams),
-    )
+    return scan_records(paths, drawn, target).model_copy(update={"counts": {"rows": drawn.num_rows}})
 
 
-def _leaked_items(path: str, common_path: str, rule: str, hits: TableRef, target: Target) -> Part:
+def _leaked_items(path: str, common_path: str, rule: str, found: tuple[TableRef, TableRef], target: Target) -> Part:
     """The items that a row of the shard holds by the rule."""
     index = open_index(path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
-    judged = classify_hits(index, storage.map_arrow(hits.path), rule, common)
+    judged = judge_hits(index, *found, rule, common)
     items = judged.filter(pc.equal(judged["class"], "test_leak"))["item"]
     table = pa.table({"item": pa.array(np.unique(items.to_numpy()), pa.int32())})
     return part(items=storage.write_arrow(target.path(suffix=".arrow"), table))

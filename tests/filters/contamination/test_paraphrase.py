@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from filters.contamination.index import build_index
-from filters.contamination.paraphrase import PARAPHRASE, TEXTS_PER_BLOCK, add_paraphrases, nearest_items
+from filters.contamination.paraphrase import (
+    MEASURED,
+    PARAPHRASE,
+    TEXTS_PER_BLOCK,
+    add_paraphrases,
+    measured,
+    nearest_items,
+)
 from filters.contamination.rules import CLASSES, classify_hits
 from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
@@ -71,3 +80,18 @@ def test_a_pair_that_n_grams_found_keeps_its_class() -> None:
     assert (last["score"], last["field"], last["start"], last["end"]) == (pytest.approx(0.8), 1, 0, 11)
     assert last["rules"] == []
     assert PARAPHRASE in CLASSES
+
+
+def test_the_measured_quality_is_that_of_the_benchmark() -> None:
+    """The table in docs/benchmarks, and the words at a similarity."""
+    path = max((Path(__file__).parents[3] / "docs" / "benchmarks").glob("paraphrase-*.md"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in path.read_text().splitlines() if "|" in line]
+    head, lines = rows[0], {float(row[0].split()[0]): row for row in rows if row[0][:2] == "0."}
+    recalls = ("rephrased_mmlu: near some item", "rephrased_humaneval: near some item")
+    columns = (*recalls, "gsm8k_train near gsm8k", "precision")
+    assert lines.keys() == MEASURED.keys()
+    for similarity, row in lines.items():
+        values = [float(row[head.index(name)]) for name in columns]
+        assert list(MEASURED[similarity]) == pytest.approx(values, abs=1e-3)
+    assert measured(0.77) == MEASURED[0.75] and measured(0.5) is None
+    assert "9.7% of GSM8K's training problems are wrongly near" in str(measured(0.75))

@@ -136,6 +136,27 @@ def test_near_leaks_stay_unless_the_recipe_drops_them_and_then_say_what_differs(
     assert 0.8 <= evidence["score"] < 1.0
 
 
+def test_a_solution_under_other_names_is_a_leak_of_its_item(tmp_path: Path) -> None:
+    """Of a code benchmark of the user's own; a published rule of n-grams does not count it."""
+    answer = (
+        "    kept = []\n    for word in words:\n        if len(word) > least:\n            kept.append(word)\n"
+        "    return kept\n"
+    )
+    asked = 'def long_words(words, least):\n    """ The words longer than least. """\n'
+    items = tmp_path / "code_test.jsonl"
+    items.write_text(json.dumps({"question": asked, "answer": answer}) + "\n")
+    settings = Contamination(benchmarks=(BenchmarkSpec(name="code", adapter="items", path=str(items)),))
+    text = answer.replace("kept", "out").replace("words", "xs").replace("word", "x").replace("least", "n")
+    run = Run(str(tmp_path), LocalEngine())
+    records = parent(run, rows_of([("Filter the list.", text), ("Filter it.", text.replace(">", "<"))]), 1)
+    made = decontaminate(run, records, settings)
+    assert made.counts == {"contamination/test_leak": 1}
+    evidence = json.loads(read(made.dropped)["evidence"][0].as_py())
+    assert evidence["item"] == "items/code_test/0" and evidence["span"] == text.strip() and evidence["score"] == 1.0
+    by_grams = decontaminate(run, records, settings.model_copy(update={"rule": "gpt3"}))
+    assert by_grams.rows_dropped == 0
+
+
 def every_file(manifest: Manifest) -> Iterator[tuple[str, str]]:
     for ref in manifest.all_files:
         yield ref.path.split("/steps/")[1], ref.digest
