@@ -6,11 +6,16 @@ first find where rows end, with just enough of each format's grammar. Arrow then
 
 from __future__ import annotations
 
+import codecs
+import itertools
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.formats.faults import Unreadable
 
 FIRST_BLOCK_BYTES = 256 << 10
 """Size of the first block of a file: enough to see its columns, so that a wrong column name is reported at once."""
@@ -25,7 +30,14 @@ fault `oversize`. CSV and JSON arrays: the file is unreadable from there on, sin
 _READ_BYTES = 256 << 10
 """Bytes per read call."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order mark -> encoding. That of UTF-32 begins with that of UTF-16."""
 
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
@@ -35,31 +47,101 @@ class RowBlock(NamedTuple):
     """Complete rows in memory. Row i is `data[starts[i]:ends[i]]`; the bytes between rows are white space.
 
     starts, ends: int64 [rows]. fault: the fault of every row in the block, if they are not as in the file (`oversize`).
-    carriage_returns: some row of a delimited file contains `\\r` outside quotes, where Arrow would end the row.
+    marks: uint8 [rows] of a delimited file: how Arrow would read the row otherwise than it is meant (see `delimited`).
     """
 
     data: bytearray
     starts: Offsets
     ends: Offsets
     fault: str | None = None
-    carriage_returns: bool = False
+    marks: Bytes | None = None
 
     def row(self, index: int) -> bytes:
         """The bytes of one row."""
         return bytes(self.data[self.starts[index] : self.ends[index]])
 
 
-def read_blocks(file: BinaryIO) -> Iterator[bytearray]:
-    """Yield the bytes of a file in blocks, without a UTF-8 byte order mark.
+def read_blocks(file: BinaryIO, encoding: str | None = None) -> Iterator[bytearray]:
+    """Yield the bytes of a text file as UTF-8 in blocks, without a byte order mark.
 
-    If reading fails, the bytes read so far are yielded before the error is raised.
+    encoding: of the file, by default that of its byte order mark, UTF-16 if every other byte at its start is zero, or
+    UTF-8. If reading fails, the bytes read so far are yielded before the error is raised.
+
+    Raises: Unreadable: if the file is not in its encoding. Without `encoding`, rows that are not UTF-8 are left to the
+        reader, unless the first block looks like Windows-1252.
     """
-    first = True
-    for block in _read_blocks(file):
-        if first and block.startswith(_BYTE_ORDER_MARK):
-            block = block[len(_BYTE_ORDER_MARK) :]
-        first = False
-        yield block
+    blocks = _read_blocks(file)
+    first = next(blocks, None)
+    if first is None:
+        return
+    mark, of_mark = next(((mark, name) for mark, name in _BYTE_ORDER_MARKS if first.startswith(mark)), (b"", None))
+    first = first[len(mark) :]
+    name = of_mark or encoding or _without_mark(first)
+    every = itertools.chain([first], blocks)
+    if name is not None and codecs.lookup(name).name != "utf-8":
+        yield from _decode(every, name)
+        return
+    if name is None:
+        _check_utf8(first)
+    yield from every
+
+
+def _without_mark(first: bytearray) -> str | None:
+    """The encoding of text that begins with ASCII characters in UTF-16; else None."""
+    head = bytes(first[:4])
+    if len(head) == 4 and 0 not in head[::2] and not any(head[1::2]):
+        return "utf-16-le"
+    return "utf-16-be" if len(head) == 4 and 0 not in head[1::2] and not any(head[::2]) else None
+
+
+def _decode(blocks: Iterator[bytearray], encoding: str) -> Iterator[bytearray]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for block in blocks:
+            yield bytearray(decoder.decode(bytes(block)).encode(errors="surrogatepass"))
+        yield bytearray(decoder.decode(b"", final=True).encode(errors="surrogatepass"))
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"it is not {encoding} ({error.reason})") from error
+
+
+def _check_utf8(first: bytearray) -> None:
+    """Raises: Unreadable: if the text is not UTF-8 anywhere, and looks like another encoding and not like damage."""
+    if first.isascii():
+        return
+    rows = bytes(first).splitlines()
+    if len(first) >= FIRST_BLOCK_BYTES:  # the last row may be cut inside a character
+        rows = rows[:-1]
+    bad = [row for row in rows if not _is_utf8(row)]
+    if not bad or len(bad) < sum(not row.isascii() for row in rows):
+        return
+    legacy = [row for row in bad if _LEGACY.search(row)]
+    if legacy and len(legacy) >= len(rows) * _LEGACY_SHARE:
+        word = _LEGACY.search(legacy[0])
+        assert word is not None
+        what = f"line {rows.index(legacy[0]) + 1} has {word[0].decode('cp1252')!r} if it is Windows-1252"
+    elif len(bad) >= max(10, len(rows) / 2):
+        what = f"{len(bad)} of its first {len(rows)} lines are not"
+    else:
+        return
+    raise Unreadable(
+        f"it is not UTF-8: {what}; give the source its `encoding` (cp1252, latin-1, shift_jis, gb18030 ...), or "
+        "`encoding: utf-8` to drop such rows"
+    )
+
+
+_LEGACY = re.compile(rb"[A-Za-z][\xc0-\xd6\xd8-\xf6\xf8-\xff\x91\x92](?![\x80-\xbf])|[\xc0-\xd6\xd8-\xf6\xf8-\xff][a-z]")
+"""A letter beyond ASCII, or an apostrophe, in the middle of a word of Windows-1252."""
+
+_LEGACY_SHARE = 0.01
+"""The least share of lines that look like Windows-1252 in a file that does. A single one may be damage."""
+
+
+def _is_utf8(row: bytes) -> bool:
+    try:
+        row.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read_blocks(file: BinaryIO) -> Iterator[bytearray]:

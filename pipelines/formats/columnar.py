@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import InputError
-from pipelines.formats.faults import broken_text, check_columns, is_valid, with_faults, with_row_numbers
+from pipelines.formats.faults import missing_column, repeated_column, with_faults, with_row_numbers
+from pipelines.formats.values import WrongType, below, convert, path_of
 from pipelines.ledger import input_files, storage
 
 _BATCH_BYTES = 8 << 20
@@ -20,41 +20,55 @@ _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = (64, 65_536)
 """Fewest and most rows of a batch."""
 
+MAX_FIRST_ROWS = 200
+"""Rows that are looked at to see which columns hold text."""
+
 _ARROW_FILE_MAGIC = b"ARROW1"
 
-Batches = Callable[[str, pa.NativeFile, pa.Schema, Collection[str]], Iterator[pa.RecordBatch]]
+class Columnar(NamedTuple):
+    """A columnar format. schema: open file -> schema. batches: (path, open file, columns, optional) -> record batches."""
+
+    schema: Callable[[pa.NativeFile], pa.Schema]
+    batches: Callable[[str, pa.NativeFile, pa.Schema, Collection[str]], Iterator[pa.RecordBatch]]
 
 
-def read_parquet(path: str, columns: pa.Schema, optional: Collection[str]) -> Iterator[pa.Table]:
-    """Yield tables of ROW, FAULT, BROKEN and `columns`.
+def read_columnar(path: str, columns: pa.Schema, optional: Collection[str], form: Columnar) -> Iterator[pa.Table]:
+    """Yield tables of ROW, FAULT, BROKEN and `columns`, from PARQUET or ARROW.
 
-    Raises: InputError: if a column that is not optional is missing, or is of a type that does not convert.
+    Raises: InputError: if a column that is not optional is missing, is there twice, or is of a type that does not
+        convert.
     """
-    yield from _read(path, columns, optional, _parquet_batches)
-
-
-def read_arrow(path: str, columns: pa.Schema, optional: Collection[str]) -> Iterator[pa.Table]:
-    """Like `read_parquet`, from an Arrow IPC file or stream (the `datasets` library writes streams)."""
-    yield from _read(path, columns, optional, _arrow_batches)
-
-
-def parquet_columns(path: str) -> list[str]:
-    """The file's columns, in order."""
-    return list(pq.ParquetFile(_open(path)).schema_arrow.names)
-
-
-def arrow_columns(path: str) -> list[str]:
-    """The file's columns, in order."""
-    return list(_open_arrow(_open(path)).schema.names)
-
-
-def _read(path: str, columns: pa.Schema, optional: Collection[str], batches: Batches) -> Iterator[pa.Table]:
     row = 0
     with _open(path) as source:
-        for batch in batches(path, source, columns, optional):
+        for batch in form.batches(path, source, columns, optional):
             table = _convert(path, batch, columns)
             yield with_row_numbers(table, row)
             row += table.num_rows
+
+
+def columnar_names(path: str, form: Columnar) -> list[str]:
+    """The file's columns, in order."""
+    return list(form.schema(_open(path)).names)
+
+
+def first_values(path: str, form: Columnar) -> list[dict[str, Any]]:
+    """The values of some first rows, as objects, of columns that may hold text."""
+    with _open(path) as source:
+        schema = form.schema(source)
+        source.seek(0)
+        columns = pa.schema(
+            [field for field in schema if _may_hold_text(field.type) and schema.names.count(field.name) == 1]
+        )
+        batch = next(form.batches(path, source, columns, ()), None) if len(columns) else None
+        return [] if batch is None else batch.slice(0, MAX_FIRST_ROWS).select(columns.names).to_pylist()
+
+
+def _may_hold_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_nested(kind):
+        return any(_may_hold_text(kind.field(index).type) for index in range(kind.num_fields))
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _open(path: str) -> pa.NativeFile:
@@ -76,9 +90,7 @@ def _parquet_batches(
     # Mapped pages cost no memory. Of a remote file, a block of each column is held instead of a whole row group.
     buffered = 0 if storage.is_local(path) else input_files.REMOTE_BLOCK
     file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
-    names = file.schema_arrow.names
-    check_columns(path, names, columns, optional)
-    present = [name for name in columns.names if name in names]
+    present = _check(path, file.schema_arrow, columns, optional)
     groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
     row_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
     yield from file.iter_batches(batch_size=_batch_rows(row_bytes), columns=present, use_threads=False)
@@ -90,12 +102,13 @@ def _arrow_batches(
     if source.size() == 0:
         raise pa.ArrowInvalid("the file is empty")
     reader = _open_arrow(source)
-    check_columns(path, reader.schema.names, columns, optional)
+    present = _check(path, reader.schema, columns, optional)
     if isinstance(reader, pa.RecordBatchFileReader):
         batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
         batches = iter(reader)
     for batch in batches:
+        batch = batch.select(present)
         rows = _batch_rows(batch.nbytes / max(batch.num_rows, 1))
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
@@ -112,64 +125,71 @@ def _batch_rows(row_bytes: float) -> int:
     return int(min(max(_BATCH_BYTES / max(row_bytes, 1.0), fewest), most))
 
 
+def _check(path: str, schema: pa.Schema, columns: pa.Schema, optional: Collection[str]) -> list[str]:
+    """The names of the file's columns that hold `columns`.
+
+    Raises: InputError: if a column that is not optional is missing, or two columns have its name.
+    """
+    present = []
+    for name in columns.names:
+        place = path_of(name, schema.names)
+        if place is not None and schema.names.count(place[0]) > 1:
+            raise repeated_column(path, place[0])
+        if place is None or below(pa.nulls(0, schema.field(place[0]).type), place[1]) is None:
+            if name not in optional:
+                raise missing_column(path, name, nested_columns(schema))
+        else:
+            present.append(place[0])
+    return list(dict.fromkeys(present))
+
+
+def nested_columns(schema: pa.Schema | pa.StructType) -> list[str]:
+    """The names of columns, in order; a struct's by those of its fields (`qa.q`)."""
+    names: list[str] = []
+    for field in schema:
+        inner = nested_columns(field.type) if pa.types.is_struct(field.type) else []
+        names += [f"{field.name}.{name}" for name in inner] or [field.name]
+    return names
+
+
 def _convert(path: str, batch: pa.RecordBatch, columns: pa.Schema) -> pa.Table:
-    """FAULT, BROKEN and the columns in their requested types. A row with a text that is not UTF-8 has a fault."""
-    arrays = []
-    undecodable = np.zeros(batch.num_rows, bool)
+    """FAULT, BROKEN and the columns in their requested types. A row with a value that cannot be read has a fault."""
+    arrays: list[pa.Array] = []
+    faults: list[pa.Array] = []
     for field in columns:
-        if field.name not in batch.schema.names:
+        place = path_of(field.name, batch.schema.names)
+        array = None if place is None else below(batch.column(place[0]), place[1])
+        if array is None:
             arrays.append(pa.nulls(batch.num_rows, field.type))
             continue
-        array = batch.column(field.name)
-        if pa.types.is_string(field.type):
-            array, mask = _to_text(path, field.name, array)
-            undecodable |= mask
-        else:
-            try:
-                array = array.cast(field.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-                raise InputError(f"{path}: column {field.name!r} is {array.type}, not {field.type}") from error
-            if not is_valid(array):  # inside a list, invalid text is a fault of the writer: the row is not looked for
-                raise InputError(f"{path}: column {field.name!r} holds bytes that are not UTF-8")
+        try:
+            array, fault = convert(array, field.type)
+        except (WrongType, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise _wrong_type(path, field, array.type) from error
         arrays.append(array)
+        faults += [] if fault is None else [fault]
     table = pa.table(arrays, schema=columns)
-    if not undecodable.any():
+    if not faults:
         return with_faults(table, None, None)
-    bad, no_text = pa.array(undecodable), pa.scalar(None, pa.string())
-    faults = pc.if_else(bad, "invalid_utf8", no_text)
+    fault = pc.coalesce(*faults)
+    bad, no_text = fault.is_valid(), pa.scalar(None, pa.string())
     first_text = pc.coalesce(*(column for column in table.columns if pa.types.is_string(column.type)), "")
     cleared = [pc.if_else(bad, pa.scalar(None, column.type), column) for column in table.columns]
-    return with_faults(pa.table(cleared, schema=columns), faults, pc.if_else(bad, first_text, no_text))
+    return with_faults(pa.table(cleared, schema=columns), fault, pc.if_else(bad, first_text, no_text))
 
 
-def _to_text(path: str, name: str, array: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """A column as text, and a mask of the values that are not UTF-8, which are replaced by what can be decoded.
+def _wrong_type(path: str, field: pa.Field, kind: pa.DataType) -> InputError:
+    if not pa.types.is_string(field.type):
+        return InputError(f"{path}: column {field.name!r} is {kind}, not {field.type}")
+    if pa.types.is_struct(kind):
+        below = f"name one of its fields: {', '.join(f'{field.name}.{inner.name}' for inner in kind)}"
+    elif pa.types.is_list(kind):
+        below = f"its first element is `{field.name}.0`; a conversation is read by `columns: {{messages: {field.name}}}`"
+    else:
+        below = "convert it to text"
+    return InputError(f"{path}: column {field.name!r} is {kind}, not text; {below}")
 
-    Raises: InputError: if the column is a list, a struct or fixed-size binary.
-    """
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_nested(array.type) or pa.types.is_fixed_size_binary(array.type):
-        raise InputError(
-            f"{path}: column {name!r} is {array.type}, not text; "
-            f"a conversation is read by `columns: {{messages: {name}}}`"
-        )
-    if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
-        array = array.cast(pa.string())
-    elif pa.types.is_large_binary(array.type) or pa.types.is_binary_view(array.type):
-        array = array.cast(pa.binary())
-    if pa.types.is_binary(array.type):
-        array = array.view(pa.string())
-    undecodable = np.zeros(len(array), bool)
-    if not pa.types.is_string(array.type):
-        return array.cast(pa.string()), undecodable
-    if is_valid(array):
-        return array, undecodable
-    values: list[str | None] = []
-    for index, item in enumerate(array.view(pa.binary()).to_pylist()):
-        try:
-            values.append(None if item is None else item.decode())
-        except UnicodeDecodeError:
-            undecodable[index] = True
-            values.append(broken_text(item))
-    return pa.array(values, pa.string()), undecodable
+
+PARQUET = Columnar(lambda source: pq.ParquetFile(source).schema_arrow, _parquet_batches)
+ARROW = Columnar(lambda source: _open_arrow(source).schema, _arrow_batches)
+"""Arrow IPC files and streams. The `datasets` library writes streams."""

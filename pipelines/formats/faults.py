@@ -5,7 +5,9 @@ be decoded:
 
     broken_json     the row is not valid JSON
     not_an_object   the row is valid JSON but not an object
+    repeated_key    the row is an object that has a requested key twice
     wrong_type      a list or object where text was requested
+    non_text_part   a message with a content part that is not text, such as an image
     wrong_columns   more or fewer fields than the file has columns
     invalid_utf8    invalid UTF-8, or half of a surrogate pair
     oversize        the row is longer than `blocks.MAX_ROW_BYTES`
@@ -39,6 +41,9 @@ BROKEN = pa.field("broken", pa.string())
 MAX_BROKEN_BYTES = 64 << 10
 """Bytes kept of a row that could not be read: enough to see what is wrong, little enough to keep for every bad row."""
 
+_MAX_NAMES_SHOWN = 100
+"""Columns of a file that a message lists."""
+
 DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException, tarfile.TarError)
 """The exceptions that readers and decompressors raise for a truncated or damaged file."""
 
@@ -66,14 +71,23 @@ def missing_column(path: str, name: str, names: Collection[str]) -> InputError:
     """The error to raise when a file with the columns `names` has no column `name`."""
     hint = nearest(name, names)
     hint = f"; {hint}" if hint.startswith("did") else ""
-    return InputError(f"{path}: no column {name!r} (the file has: {', '.join(names)}){hint}")
+    shown = [*names][:_MAX_NAMES_SHOWN]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return InputError(f"{path}: no column {name!r} (the file has: {', '.join(shown) or 'none'}{more}){hint}")
+
+
+def repeated_column(path: str, name: str) -> InputError:
+    """The error to raise when two columns of a file have the requested name."""
+    return InputError(f"{path}: two columns are called {name!r}; rename one of them, or leave one out")
 
 
 def check_columns(path: str, names: Sequence[str], columns: pa.Schema, optional: Collection[str]) -> None:
-    """Raises: InputError: if one of `columns` that is not in `optional` is not in `names`."""
+    """Raises: InputError: if one of `columns` that is not in `optional` is not in `names`, or is there twice."""
     for name in columns.names:
         if name not in names and name not in optional:
             raise missing_column(path, name, names)
+        if names.count(name) > 1:
+            raise repeated_column(path, name)
 
 
 def broken_text(data: bytes) -> str:

@@ -1,20 +1,24 @@
-"""Read JSON lines, and JSON files whose rows are the elements of an array, as rows of text columns.
+"""Read JSON as rows of text columns: lines, arrays, and objects that hold the rows below some key.
 
-A `.json` file holds an array, an object whose first array of objects holds the rows, or JSON lines.
+The first bytes of a file decide how it is read, not its suffix (`_Layout`). A file that is one object, in the shapes that
+people and pandas write, is held in memory; all others are read in blocks.
 """
 
 from __future__ import annotations
 
+import enum
 import itertools
 import json
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.compute as pc
 
 from dedup.kernel import kernel
+from pipelines.errors import InputError, nearest
 from pipelines.formats.blocks import MAX_ROW_BYTES, Bytes, Offsets, RowBlock, read_blocks
 from pipelines.formats.faults import (
     MAX_BROKEN_BYTES,
@@ -22,15 +26,35 @@ from pipelines.formats.faults import (
     broken_text,
     is_utf8,
     missing_column,
+    repeated_column,
     with_faults,
     with_row_numbers,
+)
+from pipelines.formats.values import (
+    DECODER,
+    MISSING,
+    REPEATED_KEY,
+    Fault,
+    WrongType,
+    below,
+    convert,
+    from_json,
+    lookup,
+    nested_names,
+    path_of,
+    read_json_lines,
+    variants,
 )
 from pipelines.ledger import input_files
 
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
-"""JSON has no header: the columns of a file are those of this many first rows."""
+"""JSON has no header. Columns are searched in this many first rows, and a missing one then in the rest of the file."""
+
+MAX_DOCUMENT_BYTES = 64 << 20
+"""A file that is one object is parsed as a whole up to this size. In a larger one the rows must be an array below a key."""
 
 _OPEN_ARRAY = "the JSON array does not end: the file is truncated, or brackets do not match"
+_OPEN_VALUE = "a JSON value does not end: the file is truncated, or brackets do not match"
 _NO_ARRAY = "no JSON array of objects was found at the top, nor in the object at the top"
 
 _NEWLINE, _CARRIAGE_RETURN, _TAB, _SPACE = 10, 13, 9, 32
@@ -38,20 +62,27 @@ _QUOTE, _COMMA, _BACKSLASH = 34, 44, 92
 _OPEN_BRACKET, _CLOSE_BRACKET, _OPEN_BRACE, _CLOSE_BRACE = 91, 93, 123, 125
 
 
-def read_json(path: str, columns: pa.Schema, optional: Collection[str], lines: bool) -> Iterator[pa.Table]:
+def read_json(
+    path: str, columns: pa.Schema, optional: Collection[str], lines: bool, encoding: str | None = None
+) -> Iterator[pa.Table]:
     """Yield tables of ROW, FAULT, BROKEN and `columns`.
 
-    lines: the file is JSON lines. If false, its first bytes decide.
+    lines: the file is JSON lines if its first bytes do not decide.
 
-    Raises: InputError: if a column that is not optional is in no row of the first block.
+    Raises: InputError: if a column that is not optional is in no row of the file, or twice in its first row, or if the
+        rows are not to be found in the object at the top.
     """
+    schemas = _schemas(columns)
+    required = [name for name in columns.names if name not in optional]
     row = 0
-    for block in _row_blocks(path, lines):
-        table = _parse_block(block, columns)
+    for block in _row_blocks(path, lines, columns, required, encoding):
+        table = _parse_block(block, columns, schemas)
         if table is None:
             table = _parse_rows(block, columns)
         if row == 0:
-            _check_columns(path, block, table, [name for name in columns.names if name not in optional])
+            absent = _absent(path, block, table, required)
+            if absent:
+                _search(path, absent, _row_blocks(path, lines, columns, required, encoding))
         yield with_row_numbers(table, row)
         row += table.num_rows
 
@@ -63,52 +94,332 @@ def read_objects(path: str, lines: bool) -> Iterator[tuple[int, Any, str | None,
     """
     row = 0
     for block in _row_blocks(path, lines):
-        for index in range(len(block.starts)):
-            line = block.row(index)
-            if not line.strip():
-                continue
-            value, fault = _parse_object(line, block.fault)
-            yield row, value, fault, broken_text(line)
-            row += 1
+        for line in _lines(block):
+            for value, fault in _objects(line, block.fault):
+                yield row, value, fault, broken_text(line)
+                row += 1
 
 
-def json_columns(path: str, lines: bool) -> list[str]:
+def json_columns(path: str, lines: bool, encoding: str | None = None) -> list[str]:
     """The columns of the file's first rows, in order of appearance."""
-    block = next(_row_blocks(path, lines), None)
-    return [] if block is None else list(_keys(block))
+    block = next(_row_blocks(path, lines, encoding=encoding), None)
+    names: dict[str, None] = {}
+    for value in [] if block is None else _first_objects(block):
+        names.update(dict.fromkeys(value))
+    return list(names)
 
 
-def _keys(block: RowBlock) -> dict[str, None]:
-    keys: dict[str, None] = {}
-    for index in range(min(len(block.starts), _ROWS_SEARCHED_FOR_COLUMNS)):
-        value, _ = _parse_object(block.row(index), block.fault)
-        keys.update(dict.fromkeys(value or ()))
-    return keys
+def first_objects(path: str, lines: bool, encoding: str | None = None) -> list[dict[str, Any]]:
+    """The objects of the first rows."""
+    block = next(_row_blocks(path, lines, encoding=encoding), None)
+    return [] if block is None else _first_objects(block)
+
+
+def _first_objects(block: RowBlock) -> list[dict[str, Any]]:
+    every = (value for line in _lines(block) for value, _ in _objects(line, block.fault) if value is not None)
+    return list(itertools.islice(every, _ROWS_SEARCHED_FOR_COLUMNS))
+
+
+def _lines(block: RowBlock) -> Iterator[bytes]:
+    """The rows of a block that are not blank."""
+    return (line for line in map(block.row, range(len(block.starts))) if line.strip())
+
+
+# Layouts
+
+
+class _Layout(enum.Enum):
+    """How the rows of a file lie in it.
+
+    LINES: a value on each line. VALUES: values one after another, each over any number of lines. ARRAY: the elements of
+    an array. OBJECT: somewhere in one object.
+    """
+
+    LINES, VALUES, ARRAY, OBJECT = range(4)
+
+
+def _row_blocks(
+    path: str,
+    lines: bool,
+    columns: pa.Schema | None = None,
+    required: Sequence[str] = (),
+    encoding: str | None = None,
+) -> Iterator[RowBlock]:
+    columns = pa.schema([]) if columns is None else columns
+    with input_files.open_input(path) as file:
+        blocks = read_blocks(file, encoding)
+        head = _head(blocks)
+        if not head.strip():
+            return
+        following: list[bytearray] = []
+
+        def whole() -> bool:
+            following.extend(itertools.islice(blocks, 1))
+            return not following
+
+        layout = _layout(head, whole, lines)
+        every = itertools.chain([head], following, blocks)
+        if layout is _Layout.LINES:
+            yield from split_lines(every)
+        elif layout is _Layout.VALUES:
+            yield from split_array(every, values=True)
+        elif layout is _Layout.ARRAY:
+            yield from split_array(every)
+        else:
+            document, rest = _take(every, MAX_DOCUMENT_BYTES)
+            if rest is None:
+                yield from split_lines(iter([_document_lines(path, document, columns, required)]))
+                return
+            skip = _find_array(path, required, encoding)
+            yield from split_array(itertools.chain([document], rest), skip=skip)
+
+
+def _take(blocks: Iterator[bytearray], limit: int) -> tuple[bytearray, Iterator[bytearray] | None]:
+    """The first bytes, and the blocks after them; None if there are no more."""
+    taken = bytearray()
+    for block in blocks:
+        taken += block
+        if len(taken) > limit:
+            return taken, blocks
+    return taken, None
+
+
+def _head(blocks: Iterator[bytearray]) -> bytearray:
+    """The first block, longer if the first line is and may be a whole object."""
+    head = bytearray()
+    for block in blocks:
+        head += block
+        text = head.lstrip()
+        if b"\n" in text or text.startswith(b"[") or len(head) > MAX_DOCUMENT_BYTES:
+            break
+    return head
+
+
+def _layout(head: bytearray, whole: Callable[[], bool], lines: bool) -> _Layout:
+    """The layout of a file that begins with `head`. whole: whether that is all of it; called where it matters."""
+    text = head.lstrip()
+    first, _, rest = text.partition(b"\n")
+    several = bool(rest.strip())
+    complete = _is_json(first)
+    otherwise = _Layout.LINES if lines else _Layout.OBJECT
+    if text.startswith(b"["):
+        return _Layout.LINES if lines and complete and several else _Layout.ARRAY
+    if not text.startswith(b"{"):
+        return _Layout.LINES if lines else _Layout.ARRAY
+    if complete:
+        return _Layout.LINES if several or not whole() else _Layout.OBJECT
+    start = text.decode(errors="replace")
+    try:
+        _, end = DECODER.raw_decode(start)
+    except json.JSONDecodeError as error:
+        if any(_is_json(line) for line in rest.splitlines()[:100] if line.startswith(b"{")):
+            return _Layout.LINES  # a broken row before others
+        cut = error.pos >= len(start.rstrip()) - 1 or error.msg.startswith("Unterminated string")
+        return _Layout.OBJECT if cut and several else otherwise
+    except RecursionError:
+        return otherwise
+    if not start[end:].strip() and whole():
+        return _Layout.OBJECT
+    # Objects that follow each other on one line are read by line, unless the file has no lines.
+    return _Layout.LINES if several and end < start.find("\n") else _Layout.VALUES
+
+
+def _is_json(line: bytes | bytearray) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# One object
+
+
+def _document_lines(path: str, data: bytearray, columns: pa.Schema, required: Sequence[str]) -> bytearray:
+    """The rows in the object that is the whole file, as JSON lines.
+
+    Raises: Unreadable: if it is not JSON. InputError: naming what the object holds, if that is not clear.
+    """
+    try:
+        document = DECODER.decode(data.decode().strip())
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"it is not JSON ({error})") from error
+    rows = _document_rows(path, document, columns, required)
+    return bytearray("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def _document_rows(path: str, document: dict[str, Any], columns: pa.Schema, required: Sequence[str]) -> list[Any]:
+    asked = [name for name in required if lookup(document, name) is not MISSING] if required else []
+    if asked and len(asked) == len(required) and _fits(document, columns):
+        return [document]
+    groups = _groups(document)
+    if not required:
+        return max(groups.values(), key=len, default=[document])
+    fitting = {where: rows for where, rows in groups.items() if _have(rows, required)}
+    if len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if required and len(asked) == len(required):
+        return [document]  # with values of other types: a fault of the row
+    if fitting:
+        several = ", ".join(f"{where} ({len(rows)} rows)" for where, rows in fitting.items())
+        raise InputError(
+            f"{path}: rows with the columns {', '.join(required)} are in several places: {several}; "
+            "write those to read into a file of their own"
+        )
+    names = {where: _names(rows) for where, rows in groups.items()}
+    names = names or {"": nested_names(document)}
+    best = max(names, key=lambda where: len({*required} & {*names[where]}))
+    missing = next(name for name in required if name not in names[best])
+    if len(names) == 1:
+        raise missing_column(path, missing, names[best])
+    listed = "; ".join(f"{where}: {', '.join(found[:20])}" for where, found in list(names.items())[:20])
+    hint = nearest(missing, [name for found in names.values() for name in found])
+    raise InputError(
+        f"{path}: no column {missing!r} (the file has: {listed})" + (f"; {hint}" if hint.startswith("did") else "")
+    )
+
+
+def _fits(document: dict[str, Any], columns: pa.Schema) -> bool:
+    """Whether an object is a row: its values can be read as the columns."""
+    try:
+        for field in columns:
+            value = lookup(document, field.name)
+            if value is not MISSING:
+                from_json(value, field.type)
+    except Fault as fault:
+        return str(fault) != "wrong_type"
+    return True
+
+
+def _have(rows: Sequence[Any], names: Sequence[str]) -> bool:
+    return all(any(isinstance(row, dict) and _present(row, name) for row in rows) for name in names)
+
+
+def _present(row: dict[str, Any], name: str) -> bool:
+    try:
+        return lookup(row, name) is not MISSING
+    except Fault:
+        return True
+
+
+def _names(rows: Sequence[Any]) -> list[str]:
+    objects = [row for row in rows[:_ROWS_SEARCHED_FOR_COLUMNS] if isinstance(row, dict)]
+    return list(dict.fromkeys(name for row in objects for name in nested_names(row)))
+
+
+def _groups(document: dict[str, Any]) -> dict[str, list[Any]]:
+    """What may be the rows in an object: place -> values.
+
+    Arrays of objects, below any keys and in the objects of other arrays; objects of objects (rows by id, pandas'
+    `index`); objects of columns (pandas' `columns` and `list`); names and rows apart (pandas' `split`).
+    """
+    groups: dict[str, list[Any]] = {}
+
+    def visit(value: Any, where: str) -> None:
+        if isinstance(value, list):
+            if any(isinstance(item, dict) for item in value):
+                groups.setdefault(where, []).extend(value)
+            for item in value:
+                for key, inner in item.items() if isinstance(item, dict) else ():
+                    if isinstance(inner, list):
+                        visit(inner, f"{where}.{key}")
+            return
+        if not isinstance(value, dict):
+            return
+        values, place = list(value.values()), where or "the object at the top"
+        names, rows = value.get("columns"), value.get("data")
+        if isinstance(names, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
+            groups[place] = [dict(zip(names, row, strict=False)) for row in rows]
+        elif values and all(isinstance(item, dict) for item in values):
+            groups[place] = values
+            if all(item.keys() == values[0].keys() for item in values):
+                groups[f"the columns of {place}"] = [
+                    {name: column[index] for name, column in value.items()} for index in values[0]
+                ]
+        elif values and all(isinstance(item, list) and len(item) == len(values[0]) for item in values):
+            groups[f"the columns of {place}"] = [
+                dict(zip(value, row, strict=True)) for row in zip(*values, strict=True)
+            ]
+        for key, inner in value.items():
+            visit(inner, f"{where}.{key}" if where else key)
+
+    visit(document, "")
+    return groups
+
+
+def _find_array(path: str, required: Sequence[str], encoding: str | None) -> int:
+    """How many arrays of objects to skip below the object at the top, in a file too large to hold.
+
+    Raises: InputError: if none of them has the columns in its first rows.
+    """
+    seen: list[str] = []
+    for skip in itertools.count():
+        with input_files.open_input(path) as file:
+            try:
+                block = next(split_array(read_blocks(file, encoding), skip=skip), None)
+            except Unreadable:
+                block = None
+        if block is None:
+            break
+        rows = _first_objects(block)
+        if _have(rows, required):
+            return skip
+        seen += _names(rows)
+    if not seen:
+        raise Unreadable(_NO_ARRAY)
+    raise missing_column(path, next(name for name in required if name not in seen), list(dict.fromkeys(seen)))
+
+
+# Missing columns
+
+
+def _absent(path: str, block: RowBlock, table: pa.Table, required: Sequence[str]) -> list[str]:
+    """The required columns that the first block has in no row.
+
+    Raises: InputError: if the first row has one twice.
+    """
+    if table.num_rows and table["fault"][0].as_py() == REPEATED_KEY:
+        value, _ = next(_objects(next(_lines(block)), None))
+        for name in required:
+            try:
+                lookup(value, name)
+            except Fault:
+                raise repeated_column(path, name) from None
+    all_null = [name for name in required if table[name].null_count == table.num_rows]
+    if not all_null:
+        return []
+    rows = _first_objects(block)
+    return [name for name in all_null if rows and not any(_present(row, name) for row in rows)]
+
+
+def _search(path: str, absent: Sequence[str], blocks: Iterator[RowBlock]) -> None:
+    """Look for columns in the whole file. Raises: InputError: if one of them is in no row."""
+    remaining, names = dict.fromkeys(absent), list[str]()
+    for block in blocks:
+        names = names or _names(_first_objects(block))
+        for name in list(remaining):
+            if _block_has(block, name):
+                del remaining[name]
+        if not remaining:
+            return
+    raise missing_column(path, next(iter(remaining)), names)
+
+
+def _block_has(block: RowBlock, name: str) -> bool:
+    # Only rows that have the name before a colon are parsed: few, unless it is a key further inside.
+    spellings = {json.dumps(key, ensure_ascii=ascii) for key in (name, name.split(".")[0]) for ascii in (True, False)}
+    key = re.compile(rb"(?:" + b"|".join(re.escape(spelling.encode()) for spelling in spellings) + rb")\s*:")
+    at = 0
+    while match := key.search(block.data, at):
+        row = int(np.searchsorted(block.starts, match.start(), side="right")) - 1
+        values = _objects(block.row(row), block.fault) if row >= 0 else iter(())
+        if any(value is not None and _present(value, name) for value, _ in values):
+            return True
+        at = int(block.ends[row]) if row >= 0 and block.ends[row] > match.start() else match.end()
+    return False
 
 
 # Rows in blocks
-
-
-def _row_blocks(path: str, lines: bool) -> Iterator[RowBlock]:
-    with input_files.open_input(path) as file:
-        blocks = read_blocks(file)
-        first = next(blocks, None)
-        if first is None:
-            return
-        every = itertools.chain([first], blocks)
-        yield from split_lines(every) if lines or _is_lines(first) else split_array(every)
-
-
-def _is_lines(first: bytearray) -> bool:
-    """Whether a `.json` file is JSON lines, as many on the hub are: its first line is an object and others follow."""
-    line, _, rest = first.lstrip().partition(b"\n")
-    if not line.startswith(b"{") or not rest.strip():
-        return False
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
 
 
 def split_lines(blocks: Iterator[bytearray]) -> Iterator[RowBlock]:
@@ -151,49 +462,57 @@ def _lines_of(data: bytearray) -> RowBlock:
     return RowBlock(data, starts[not_empty], ends[not_empty])
 
 
-def split_array(blocks: Iterator[bytearray]) -> Iterator[RowBlock]:
-    """Yield the elements of a JSON array: the top value, or the first array of objects inside the object at the top.
+def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False) -> Iterator[RowBlock]:
+    """Yield the elements of a JSON array: the top value, or an array of objects directly inside the object at the top.
+
+    skip: so many arrays of objects come before it. values: there is no array; the objects of the file follow each other,
+    with white space or commas between them.
 
     Commas between elements are replaced by newlines, so that `data` is one JSON value after another, as Arrow's reader
     expects.
 
-    Raises: Unreadable: if there is no such array, or the array does not end.
+    Raises: Unreadable: if there is no such array, or a value does not end.
     """
     pending = bytearray()
-    state = np.array([_SEEK, 0, 0, -1], np.int64)
+    state = np.array([_VALUES if values else _SEEK, 0, 0, -1, skip], np.int64)
     total = 0
     for block in blocks:
         total += len(block)
         scanned = len(pending)
         pending += block
         array = np.frombuffer(pending, np.uint8)
-        starts, ends = (np.empty(block.count(b",") + 1, np.int64) for _ in range(2))
+        starts, ends = (np.empty(block.count(b"}" if values else b",") + 1, np.int64) for _ in range(2))
         rows = _scan_array(array, scanned, state, starts, ends)
         del array  # a bytearray with a view on it cannot be resized
         open_element = int(state[_START])
         used = len(pending) if open_element < 0 else open_element
         if rows:
-            yield RowBlock(pending[:used], starts[:rows], ends[:rows])
+            before = int(starts[0])  # what stands before the first element is no row, and Arrow would refuse it
+            yield RowBlock(pending[before:used], starts[:rows] - before, ends[:rows] - before)
         pending = pending[used:]
         if open_element >= 0:
             state[_START] = 0
         if state[_PHASE] == _DONE:
             return
         if len(pending) > MAX_ROW_BYTES:
-            raise Unreadable(_OPEN_ARRAY)
+            raise Unreadable(_OPEN_VALUE if values else _OPEN_ARRAY)
+    if state[_PHASE] == _VALUES:
+        if state[_START] >= 0:
+            raise Unreadable(_OPEN_VALUE)
+        return
     if state[_PHASE] == _ELEMENTS:
         raise Unreadable(_OPEN_ARRAY)
     if total:
         raise Unreadable(_NO_ARRAY)
 
 
-_PHASE, _DEPTH, _STRING, _START = 0, 1, 2, 3
+_PHASE, _DEPTH, _STRING, _START, _SKIP = 0, 1, 2, 3, 4
 """Positions in the scan's state: the phase (below); brackets open inside the array; 1 in a string, 2 in a string after
-a backslash, else 0; start of the element that is open, or -1."""
+a backslash, else 0; start of the element that is open, or -1; arrays of objects to skip."""
 
-_SEEK, _OBJECT, _MAYBE, _ELEMENTS, _DONE = 0, 1, 2, 3, 4
+_SEEK, _OBJECT, _MAYBE, _ELEMENTS, _DONE, _VALUES = 0, 1, 2, 3, 4, 5
 """Phases: before the first bracket; inside the object at the top; right after a `[` in that object; inside the array of
-rows; after its end."""
+rows; after its end; values that follow each other."""
 
 
 @kernel
@@ -203,7 +522,7 @@ def _scan_array(data: Bytes, first: int, state: Offsets, starts: Offsets, ends: 
     An element extends to the comma or bracket after it, so that anything that is not JSON between two commas is a row
     with a fault instead of a scan that fails.
     """
-    phase, depth, in_string, start = state[0], state[1], state[2], state[3]
+    phase, depth, in_string, start, skip = state[0], state[1], state[2], state[3], state[4]
     rows = 0
     for i in range(first, len(data)):
         byte = data[i]
@@ -226,9 +545,10 @@ def _scan_array(data: Bytes, first: int, state: Offsets, starts: Offsets, ends: 
             # Only an array directly below the top object counts, and only if its first element is an object.
             if phase == _MAYBE and not blank:
                 phase = _OBJECT
-                if byte == _OPEN_BRACE:
+                if byte == _OPEN_BRACE and skip == 0:
                     phase, depth, start = _ELEMENTS, 1, i
                     continue
+                skip -= byte == _OPEN_BRACE
             if byte == _QUOTE:
                 in_string = 1
             elif byte in (_OPEN_BRACE, _OPEN_BRACKET):
@@ -237,6 +557,21 @@ def _scan_array(data: Bytes, first: int, state: Offsets, starts: Offsets, ends: 
                     phase = _MAYBE
             elif byte in (_CLOSE_BRACE, _CLOSE_BRACKET):
                 depth -= 1
+        elif phase == _VALUES:
+            if byte == _QUOTE:
+                in_string = 1
+            if depth == 0 and start < 0 and not blank and byte != _COMMA:
+                start = i
+            if byte in (_OPEN_BRACE, _OPEN_BRACKET):
+                depth += 1
+            elif byte in (_CLOSE_BRACE, _CLOSE_BRACKET):
+                depth = max(depth - 1, 0)
+                if depth == 0 and byte == _CLOSE_BRACE:
+                    starts[rows], ends[rows] = start, i + 1
+                    rows += 1
+                    start = -1
+            elif byte == _COMMA and depth == 0:
+                data[i] = _SPACE
         elif phase == _ELEMENTS:
             if byte in (_OPEN_BRACE, _OPEN_BRACKET):
                 if depth == 0 and start < 0:
@@ -261,15 +596,47 @@ def _scan_array(data: Bytes, first: int, state: Offsets, starts: Offsets, ends: 
                     start = i
                 if byte == _QUOTE:
                     in_string = 1
-    state[0], state[1], state[2], state[3] = phase, depth, in_string, start
+    state[0], state[1], state[2], state[3], state[4] = phase, depth, in_string, start, skip
     return rows
 
 
 # Rows to columns
 
 
-def _parse_block(block: RowBlock, columns: pa.Schema) -> pa.Table | None:
-    """The rows as Arrow parses them; None if it does not return every one of them."""
+def _schemas(columns: pa.Schema) -> list[pa.Schema]:
+    """The schemas by which Arrow may read the columns, the likeliest first (see `values.variants`). A column such as `qa.q`
+    is one of that name, or below `qa`. Empty if names collide, so that rows are read one by one."""
+    if not any("." in name for name in columns.names):
+        return variants(columns)
+    schemas = []
+    for schema in variants(columns):
+        tree: dict[str, Any] = {}
+        for field in schema:
+            if not _insert(tree, (field.name,), field.type) or not _insert(tree, field.name.split("."), field.type):
+                return []
+        schemas.append(pa.schema(_fields(tree)))
+    return schemas
+
+
+def _insert(tree: dict[str, Any], keys: Sequence[str], kind: pa.DataType) -> bool:
+    for key in keys[:-1]:
+        if key.isdigit():  # the position in a list
+            return False
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            return False
+    return tree.setdefault(keys[-1], kind) == kind if not isinstance(tree.get(keys[-1]), dict) else False
+
+
+def _fields(tree: dict[str, Any]) -> list[pa.Field]:
+    return [pa.field(k, pa.struct(_fields(v)) if isinstance(v, dict) else v) for k, v in tree.items()]
+
+
+def _parse_block(block: RowBlock, columns: pa.Schema, schemas: list[pa.Schema]) -> pa.Table | None:
+    """The rows as Arrow parses them; None if it does not return every one of them.
+
+    schemas: to try. The one that fits is moved to the front, for the next block.
+    """
     data = np.frombuffer(block.data, np.uint8)
     rows = len(block.starts)
     # Arrow 26 crashes on a block that starts with `null`, reads two objects on one line as two rows, and one object on
@@ -283,95 +650,97 @@ def _parse_block(block: RowBlock, columns: pa.Schema) -> pa.Table | None:
         return None
     if not is_utf8(block.data):  # Arrow's parser does not check
         return None
-    try:
-        table = pa.json.read_json(
-            pa.BufferReader(block.data),
-            read_options=pa.json.ReadOptions(use_threads=False, block_size=len(block.data) + 1),
-            parse_options=pa.json.ParseOptions(explicit_schema=columns, unexpected_field_behavior="ignore"),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None
-    if table.num_rows != rows:
-        return None
-    return with_faults(table.select(columns.names).cast(columns), None, None)
+    for schema in schemas:
+        try:
+            table = read_json_lines(block.data, schema)
+            if table.num_rows != rows:
+                return None
+            result = _columns(table, columns)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, WrongType):
+            continue
+        schemas.remove(schema)
+        schemas.insert(0, schema)
+        return result
+    return None
+
+
+def _columns(table: pa.Table, columns: pa.Schema) -> pa.Table | None:
+    """The columns of a table in their requested types. None if a row has a fault, whose text only the row itself has."""
+    arrays = []
+    for field in columns:
+        array = table[field.name]
+        if array.type != field.type:
+            array, faults = convert(array.combine_chunks(), field.type)
+            if faults is not None and faults.null_count < len(faults):
+                return None
+        place = path_of(field.name, [name for name in table.column_names if name != field.name])
+        inner = None if place is None else below(table[place[0]].combine_chunks(), place[1])
+        if inner is not None and inner.null_count < len(inner):
+            if array.null_count < len(array):
+                return None
+            array, faults = convert(inner, field.type)
+            if faults is not None and faults.null_count < len(faults):
+                return None
+        arrays.append(array)
+    return with_faults(pa.table(arrays, schema=columns), None, None)
 
 
 def _parse_rows(block: RowBlock, columns: pa.Schema) -> pa.Table:
-    """The rows parsed one by one: for a block that Arrow refuses."""
+    """The rows parsed one by one: for a block that Arrow refuses. Each object on a line is a row."""
     values: dict[str, list[Any]] = {name: [] for name in columns.names}
     faults: list[str | None] = []
     broken: list[str | None] = []
-    for index in range(len(block.starts)):
-        line = block.row(index)
-        if not line.strip():
-            continue
-        value, fault = _parse_object(line, block.fault)
-        cells: dict[str, Any] = {}
-        if value is not None:
-            try:
-                cells = {field.name: _convert(value.get(field.name), field.type) for field in columns}
-            except TypeError:
-                fault = "wrong_type"
-        for name in columns.names:
-            values[name].append(cells.get(name) if fault is None else None)
-        faults.append(fault)
-        broken.append(broken_text(line) if fault else None)
+    for line in _lines(block):
+        for value, fault in _objects(line, block.fault):
+            cells: dict[str, Any] = {}
+            if value is not None:
+                try:
+                    for field in columns:
+                        cell = lookup(value, field.name)
+                        cells[field.name] = None if cell is MISSING else from_json(cell, field.type)
+                except Fault as error:
+                    fault = str(error)
+            for name in columns.names:
+                values[name].append(cells.get(name) if fault is None else None)
+            faults.append(fault)
+            broken.append(broken_text(line) if fault else None)
     arrays = [pa.array(values[field.name], field.type) for field in columns]
     return with_faults(pa.table(arrays, schema=columns), faults, broken)
 
 
-class _Number(str):
-    """A number as it is spelt in the file."""
+def _objects(line: bytes, fault: str | None) -> Iterator[tuple[Any, str | None]]:
+    """The objects on a line as (object, None), or (None, fault) in place of one that cannot be read.
 
-
-_DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number)
-
-
-def _parse_object(line: bytes, fault: str | None) -> tuple[Any, str | None]:
-    """(object, None), or (None, fault). fault: the block's, if it has one."""
-    if fault:
-        return None, fault
-    try:
-        value = _DECODER.decode(line.decode())
-        if b"\\ud" in line.lower():
-            json.dumps(value, ensure_ascii=False).encode()  # fails on half of a surrogate pair, which is legal JSON
-    except UnicodeError:
-        return None, "invalid_utf8"
-    except (ValueError, RecursionError):
-        return None, "broken_json"
-    return (value, None) if isinstance(value, dict) else (None, "not_an_object")
-
-
-def _convert(value: Any, to: pa.DataType) -> Any:
-    """A JSON value as a value of the Arrow type: string, or lists and structs of strings.
-
-    Raises: TypeError: if the value is of another kind.
+    fault: the block's, if it has one.
     """
-    if value is None:
-        return None
-    if pa.types.is_list(to):
-        if not isinstance(value, list):
-            raise TypeError
-        return [_convert(item, to.value_type) for item in value]
-    if pa.types.is_struct(to):
-        if not isinstance(value, dict):
-            raise TypeError
-        fields = (to.field(index) for index in range(to.num_fields))
-        return {field.name: _convert(value.get(field.name), field.type) for field in fields}
-    assert pa.types.is_string(to), f"JSON is read as text, not as {to}"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return str(value)
-    raise TypeError
-
-
-def _check_columns(path: str, block: RowBlock, table: pa.Table, required: Sequence[str]) -> None:
-    """Raises: InputError: if no row of the first block has a key for a required column."""
-    all_null = [name for name in required if table[name].null_count == table.num_rows]
-    if not all_null:
+    if fault:
+        yield None, fault
         return
-    keys = _keys(block)
-    for name in all_null:
-        if keys and name not in keys:
-            raise missing_column(path, name, keys)
+    try:
+        text = line.decode().strip()
+    except UnicodeError:
+        yield None, "invalid_utf8"
+        return
+    at = 0
+    while at < len(text):
+        try:
+            value, end = DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            yield None, "broken_json"
+            return
+        if at == 0 and end < len(text) and not (isinstance(value, dict) and text[end:].lstrip(", \t").startswith("{")):
+            yield None, "broken_json"  # something else than objects
+            return
+        if "\\ud" in text or "\\uD" in text:
+            try:
+                json.dumps(value, ensure_ascii=False).encode()  # fails on half of a surrogate pair, which is legal JSON
+            except UnicodeError:
+                value, fault = None, "invalid_utf8"
+        if value is None and fault:
+            yield None, fault
+            fault = None
+        else:
+            yield (value, None) if isinstance(value, dict) else (None, "not_an_object")
+        at = end
+        while at < len(text) and text[at] in ", \t\r":
+            at += 1

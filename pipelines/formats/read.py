@@ -9,45 +9,94 @@ Arrow parses blocks of rows. Only a block that Arrow refuses is parsed row by ro
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
 from pipelines.errors import InputError, nearest
 from pipelines.formats import json
-from pipelines.formats.columnar import arrow_columns, parquet_columns, read_arrow, read_parquet
-from pipelines.formats.delimited import CSV, LINE, TSV, Dialect, delimited_columns, read_delimited, read_open_file
+from pipelines.formats.columnar import ARROW, PARQUET, Columnar, columnar_names, first_values, read_columnar
+from pipelines.formats.delimited import (
+    CSV,
+    LINE,
+    TSV,
+    Dialect,
+    delimited_columns,
+    first_fields,
+    read_delimited,
+    read_open_file,
+)
 from pipelines.formats.faults import DAMAGE, Unreadable, is_damage, reading_error
 from pipelines.formats.json import json_columns, read_json
+from pipelines.formats.values import Number, lookup, nested_names
 from pipelines.ledger import input_files, storage
+
+
+class Spelling(NamedTuple):
+    """How text files are written, where that is not as usual.
+
+    dialect: of a CSV or TSV file that has no header or no quoting. quoted: whether quotes enclose fields of CSV and TSV
+    files, by default as the format's dialect says. encoding: by default UTF-8, or that of a byte order mark.
+    """
+
+    dialect: Dialect | None = None
+    quoted: bool | None = None
+    encoding: str | None = None
+
+    def of(self, dialect: Dialect) -> Dialect:
+        """The dialect to read with; `dialect` is that of the format."""
+        chosen = self.dialect or dialect
+        return chosen if self.quoted is None else chosen._replace(quoted=self.quoted)
 
 
 class Format(NamedTuple):
     """How the files of one format are read.
 
-    read: (path, columns, optional) -> tables of ROW, FAULT, BROKEN and `columns`. column_names: path -> the file's
-    columns. with_dialect: like `read`, with a Dialect as the last argument; None for formats that have no dialects.
+    read: (path, columns, optional, spelling) -> tables of ROW, FAULT, BROKEN and `columns`. column_names: (path,
+    spelling) -> the file's columns. first_rows: (path, spelling) -> some first rows as objects.
     """
 
-    read: Callable[[str, pa.Schema, Collection[str]], Iterator[pa.Table]]
-    column_names: Callable[[str], list[str]]
-    with_dialect: Callable[[str, pa.Schema, Collection[str], Dialect], Iterator[pa.Table]] | None = None
+    read: Callable[[str, pa.Schema, Collection[str], Spelling], Iterator[pa.Table]]
+    column_names: Callable[[str, Spelling], list[str]]
+    first_rows: Callable[[str, Spelling], list[dict[str, Any]]]
 
 
-_JSON_LINES = Format(partial(read_json, lines=True), partial(json_columns, lines=True))
-_JSON = Format(partial(read_json, lines=False), partial(json_columns, lines=False))
-_CSV = Format(partial(read_delimited, dialect=CSV), partial(delimited_columns, dialect=CSV), read_delimited)
-_TSV = Format(partial(read_delimited, dialect=TSV), partial(delimited_columns, dialect=TSV), read_delimited)
-_ARROW = Format(read_arrow, arrow_columns)
+def _json(lines: bool) -> Format:
+    return Format(
+        lambda path, columns, optional, spelling: read_json(path, columns, optional, lines, spelling.encoding),
+        lambda path, spelling: json_columns(path, lines, spelling.encoding),
+        lambda path, spelling: json.first_objects(path, lines, spelling.encoding),
+    )
+
+
+def _delimited(dialect: Dialect) -> Format:
+    return Format(
+        lambda path, columns, optional, spelling: read_delimited(
+            path, columns, optional, spelling.of(dialect), spelling.encoding
+        ),
+        lambda path, spelling: delimited_columns(path, spelling.of(dialect), spelling.encoding),
+        lambda path, spelling: first_fields(path, spelling.of(dialect), spelling.encoding),
+    )
+
+
+def _columnar(reader: Columnar) -> Format:
+    return Format(
+        lambda path, columns, optional, _: read_columnar(path, columns, optional, reader),
+        lambda path, _: columnar_names(path, reader),
+        lambda path, _: first_values(path, reader),
+    )
+
+
+_JSON_LINES, _JSON = _json(lines=True), _json(lines=False)
+_ARROW = _columnar(ARROW)
 
 FORMATS: dict[str, Format] = {
     ".jsonl": _JSON_LINES,
     ".ndjson": _JSON_LINES,
     ".json": _JSON,
-    ".csv": _CSV,
-    ".tsv": _TSV,
-    ".parquet": Format(read_parquet, parquet_columns),
+    ".csv": _delimited(CSV),
+    ".tsv": _delimited(TSV),
+    ".parquet": _columnar(PARQUET),
     ".arrow": _ARROW,
     ".ipc": _ARROW,
     ".feather": _ARROW,
@@ -61,23 +110,24 @@ def text_columns(*names: str) -> pa.Schema:
 
 
 def read(
-    path: str, columns: pa.Schema, optional: Collection[str] = (), dialect: Dialect | None = None
+    path: str,
+    columns: pa.Schema,
+    optional: Collection[str] = (),
+    dialect: Dialect | None = None,
+    spelling: Spelling | None = None,
 ) -> Iterator[pa.Table]:
     """Yield tables of ROW, FAULT, BROKEN and `columns`, a few megabytes each, with every row of the file in order.
 
-    columns: what to read: strings, or lists and structs of strings. optional: columns that may be missing, and are null
-    then. dialect: of a CSV or TSV file that has no header or no quoting.
+    columns: what to read: strings, or lists and structs of strings. `qa.q` is a column of that name, or the field `q` of
+    the column `qa`; `choices.0` the first element of a list. optional: columns that may be missing, and are null then.
+    dialect: of a CSV or TSV file that has no header or no quoting; short for a Spelling with it.
 
     Raises:
         InputError: if the file is missing, truncated or damaged (with the number of rows read), lacks a column (with
-            its columns), or has an unknown suffix (with the nearest).
+            its columns), has two of that name, or has an unknown suffix (with the nearest).
         Unreachable: if the connection to a remote file breaks.
     """
-    form = _format(path)
-    if dialect is not None and form.with_dialect is not None:
-        tables = form.with_dialect(path, columns, optional, dialect)
-    else:
-        tables = form.read(path, columns, optional)
+    tables = _format(path).read(path, columns, optional, spelling or Spelling(dialect))
     row = 0
     try:
         for table in tables:
@@ -92,15 +142,38 @@ def read(
         raise reading_error(path, row, error) from error
 
 
-def column_names(path: str) -> list[str]:
+def column_names(path: str, spelling: Spelling = Spelling()) -> list[str]:
     """The columns of a file, in order; of JSON, those of its first thousand rows.
 
     Raises: InputError: as `read`.
     """
     try:
-        return _format(path).column_names(path)
+        return _format(path).column_names(path, spelling)
     except (Unreadable, *DAMAGE) as error:
         raise reading_error(path, 0, error) from error
+
+
+def text_below(path: str, spelling: Spelling = Spelling()) -> list[str]:
+    """The columns that hold text in some first rows, those of structs by field (`qa.q`).
+
+    Raises: InputError: as `read`.
+    """
+    try:
+        rows = _format(path).first_rows(path, spelling)
+    except (Unreadable, *DAMAGE) as error:
+        raise reading_error(path, 0, error) from error
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(name for name in nested_names(row) if _holds_text(lookup(row, name))))
+    return list(names)
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether a value is text with a letter in it, or holds such text."""
+    if isinstance(value, str):
+        return any(character.isalpha() for character in value) and not isinstance(value, Number)
+    inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    return any(map(_holds_text, inner))
 
 
 def read_lines(path: str, file: BinaryIO) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import InputError
 from pipelines.formats.delimited import CSV, Dialect, read_open_file, split_rows
-from pipelines.formats.read import read
+from pipelines.formats.read import Spelling, read
 from tests.pipelines.formats.files import QA, answers, rows_of
 
 
@@ -53,7 +53,7 @@ def test_a_csv_file_split_into_any_blocks_has_the_same_rows(rows: list[list[str]
     csv.writer(written).writerows(rows)
     data = written.getvalue().encode()
     parts = iter([bytearray(data[i : i + pieces]) for i in range(0, len(data), pieces)])
-    blocks = list(split_rows(parts, ",", quoted=True))
+    blocks = list(split_rows(parts, CSV, 2))
     lines = [block.row(i).decode() for block in blocks for i in range(len(block.starts))]
     assert [next(csv.reader(io.StringIO(line, newline=""))) for line in lines] == rows
     tables = read_open_file("a.csv", io.BytesIO(b"question,answer\n" + data), QA, (), CSV)
@@ -89,7 +89,7 @@ def test_good_and_bad_rows_keep_their_order_their_numbers_and_their_bytes(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "a.csv"
     path.write_bytes(b"question,answer\n" + b"".join(line + b"\n" for line in lines))
-    rows = rows_of(path) if lines else []
+    rows = rows_of(path, spelling=Spelling(encoding="utf-8")) if lines else []
     assert [row["row"] for row in rows] == list(range(len(lines)))
     for row, line in zip(rows, lines, strict=True):
         if row["fault"] is None:
