@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,15 @@ def output_of(result: runs.StepResult) -> str:
     if manifest.rows_kept is None:
         return quantity(len(manifest.files(result.step.type.main_product)), "file")
     return f"{quantity(manifest.rows_kept, 'row')} kept, {count(manifest.rows_dropped or 0)} dropped"
+
+
+def unread_line(source: str, columns: Sequence[str]) -> str:
+    """The warning about columns with text that the recipe does not name."""
+    shown = ", ".join(columns[:12]) + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")
+    return (
+        f"source {source!r} has text in columns that are not read: {shown} "
+        "(several columns are joined by `instruction: [a, b]`)"
+    )
 
 
 class Console:

@@ -4,6 +4,7 @@
     └── WinnowError              a mistake of the user: the command exits with code 2
         ├── RecipeError          a recipe's file, key or value
         ├── InputError           an input that cannot be read: missing, truncated, without a column
+        │   ├── MissingColumn    a file without a column that is read
         │   ├── RecordError      one bad record, with `on_bad_row: fail`
         │   └── Unreachable      the place of an input: no network, no permission
         └── RunError             a run, step or row that is not under this root
@@ -29,6 +30,10 @@ class RecipeError(WinnowError):
 
 class InputError(WinnowError):
     """An input that cannot be read."""
+
+
+class MissingColumn(InputError):
+    """A file has no such column."""
 
 
 class RecordError(InputError):

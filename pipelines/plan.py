@@ -22,7 +22,7 @@ from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 from pipelines.steps.duplicates.near import banding_of
-from pipelines.steps.source_files import Input, plan_inputs
+from pipelines.steps.source_files import Input, plan_inputs, unread_text
 from pipelines.steps.step import Rate, RecipeStep, Workload
 
 RATES_FILE = Path(__file__).with_name("rates.json")
@@ -126,7 +126,8 @@ class Plan(BaseModel):
     missing, missing_benchmarks: names of sources and benchmarks without files. unpriced: missing sources of unknown
     size, which are in no number here. rows, text_bytes, tokens: of all inputs, estimated. steps: core-hours, memory and
     disk of each. memory_gb: of the largest worker of all steps. overlaps: source -> splits of evaluation sets that it
-    contains by construction. semantic: whether sentence vectors are computed, whose cost is in no number here.
+    contains by construction. unread_columns: source without adapter -> columns with text that the recipe does not name.
+    semantic: whether sentence vectors are computed, whose cost is in no number here.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -146,12 +147,14 @@ class Plan(BaseModel):
     disk_bytes: int
     rates: Measurement
     overlaps: dict[str, tuple[str, ...]]
+    unread_columns: dict[str, tuple[str, ...]]
     semantic: bool
     near_duplicates: Recall | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
-    """Estimate what a build of the recipe would read and cost. Reads the sizes of its inputs and no row.
+    """Estimate what a build of the recipe would read and cost. Reads the sizes of its inputs, and the first rows
+    of sources whose columns the recipe names.
 
     pipeline: the steps to price, of which the recipe may have some.
 
@@ -186,6 +189,7 @@ def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
         disk_bytes=sum(step.disk_bytes or 0 for step in steps),
         rates=Measurement(**{key: rates[key] for key in Measurement.model_fields}),
         overlaps=_overlaps(recipe),
+        unread_columns=_unread_columns(recipe, inputs),
         semantic=bool(recipe.contamination and recipe.contamination.semantic),
         near_duplicates=_recall(recipe.near_duplicates) if recipe.near_duplicates else None,
     )
@@ -264,6 +268,16 @@ def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Sequence[Rec
 def _overlaps(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     known = {spec.name: SOURCES[spec.adapter] for spec in recipe.sources if spec.adapter in SOURCES}
     return {name: tuple(source.overlaps) for name, source in known.items() if source.overlaps}
+
+
+def _unread_columns(recipe: Recipe, inputs: Sequence[Input]) -> dict[str, tuple[str, ...]]:
+    columns = {}
+    for spec in recipe.sources:
+        try:
+            columns[spec.name] = unread_text(spec, inputs)
+        except InputError:  # a plan is no check: a build tells what is wrong with the file
+            continue
+    return {name: names for name, names in columns.items() if names}
 
 
 def _recall(settings: NearDuplicates) -> Recall:

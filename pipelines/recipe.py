@@ -36,18 +36,23 @@ class SourceSpec(Section):
 
     adapter: a name in `pipelines/sources`, which has the address of the data set if `path` is not given. Without an
     adapter, `columns` maps the files' columns: `{instruction: question, response: answer}` or `{messages: messages}`,
-    with `thinking: reasoning_content` if reasoning is in a column of its own. condition: the tags of every row, unless
-    the adapter or a column has them. priority: among duplicates, a row of the source with the highest survives. rows:
-    at most this many rows are read; a generated source has exactly this many.
+    with `thinking: reasoning_content` if reasoning is in a column of its own. Several columns are joined by empty
+    lines: `{instruction: [instruction, input], response: output}`. `qa.q` is the field `q` of the column `qa`.
+    condition: the tags of every row, unless the adapter or a column has them. priority: among duplicates, a row of the
+    source with the highest survives. rows: at most this many rows are read; a generated source has exactly this many.
+    encoding: of text files, if it is not UTF-8 and no byte order mark shows it. quoted: whether double quotes enclose
+    fields of CSV and TSV files, or are text; by default they enclose in CSV, and the file decides in TSV.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     adapter: str | None = None
     path: str | tuple[str, ...] | None = None
-    columns: dict[str, str] | None = None
+    columns: dict[str, str | tuple[str, ...]] | None = None
     condition: str | None = None
     priority: int = 0
     rows: int | None = Field(default=None, ge=1)
+    encoding: str | None = None
+    quoted: bool | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:

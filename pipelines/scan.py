@@ -27,6 +27,7 @@ from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
 from pipelines.steps.contamination_report import semantic_quality
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.products import CLEAN_IDS, HITS
+from pipelines.steps.source_files import row_files
 
 SOURCE = "corpus"
 """The name of the one source of a scan. The ids of its rows begin with it."""
@@ -52,7 +53,10 @@ class EvaluationSets(NamedTuple):
 
 
 def scan_recipe(
-    corpus: Sequence[str], columns: Mapping[str, str] | None, settings: Contamination, name: str = "scan"
+    corpus: Sequence[str],
+    columns: Mapping[str, str | tuple[str, ...]] | None,
+    settings: Contamination,
+    name: str = "scan",
 ) -> Recipe:
     """The recipe of a scan.
 
@@ -60,7 +64,7 @@ def scan_recipe(
 
     Raises: InputError: if there is no file, or none of a known format. RecipeError: if the columns cannot be guessed.
     """
-    files = [path for pattern in corpus for path in input_files.expand(_absolute(pattern))]
+    files = [path for pattern in corpus for path in row_files(_absolute(pattern))]
     paths = [path for path in files if input_files.suffix(path) in FORMATS]
     if not paths:
         raise InputError(f"{', '.join(corpus)}: no file of a known format ({' '.join(FORMATS)})")
@@ -80,8 +84,10 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute()) if storage.is_local(path) else path
 
 
-def guess_columns(path: str) -> dict[str, str]:
+def guess_columns(path: str) -> dict[str, str | tuple[str, ...]]:
     """Which columns of a file hold the pair, the conversation or the text, guessed by their names.
+
+    Alpaca's `input` belongs to the instruction.
 
     Raises: RecipeError: naming the columns of the file, if none has a common name.
     """
@@ -96,7 +102,9 @@ def guess_columns(path: str) -> dict[str, str]:
     if messages:
         return {"messages": messages}
     if instruction and response:
-        return {"instruction": instruction, "response": response}
+        further = first(("input",))
+        asked = instruction if further in (None, instruction) else (instruction, str(further))
+        return {"instruction": asked, "response": response}
     if text or instruction or response:
         return {"text": str(text or instruction or response)}
     raise RecipeError(
@@ -105,8 +113,8 @@ def guess_columns(path: str) -> dict[str, str]:
     )
 
 
-def parse_columns(text: str) -> dict[str, str]:
-    """`instruction=question,response=answer` as a mapping.
+def parse_columns(text: str) -> dict[str, str | tuple[str, ...]]:
+    """`instruction=question,response=answer` as a mapping. `instruction=instruction+input` names two columns.
 
     Raises: RecipeError: if it is written otherwise.
     """
@@ -115,7 +123,10 @@ def parse_columns(text: str) -> dict[str, str]:
         raise RecipeError(
             f"--columns {text}: write instruction=COLUMN,response=COLUMN, or text=COLUMN, or messages=COLUMN"
         )
-    return {key.strip(): column.strip() for key, _, column in pairs}
+    return {
+        key.strip(): tuple(map(str.strip, column.split("+"))) if "+" in column else column.strip()
+        for key, _, column in pairs
+    }
 
 
 def find_benchmarks(arguments: Sequence[str]) -> EvaluationSets:

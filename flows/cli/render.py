@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from flows.console import Console, count, quantity
+from flows.console import Console, count, quantity, unread_line
 
 if TYPE_CHECKING:  # a command imports the types of its own answer, which is enough
     from pydantic import BaseModel
@@ -69,13 +69,16 @@ def build_lines(answer: BuildAnswer, root: str) -> Iterator[str]:
     yield f"  next     winnow train {answer.run} --root {escape(root)}"
 
 
-def column_lines(columns: Mapping[str, str], names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+def column_lines(
+    columns: Mapping[str, str | Sequence[str]], names: Sequence[str], others: Sequence[str]
+) -> Iterator[str]:
     """Before a scan: which columns are read, and which files among the benchmarks are not.
 
-    columns: part of a record -> column. names: all columns. others: files that hold no known evaluation set.
+    columns: part of a record -> column or columns. names: all columns. others: files that hold no known evaluation set.
     """
-    unread = [name for name in names if name not in columns.values()]
-    read = ", ".join(f"{part} is {name!r}" for part, name in columns.items())
+    parts = {part: [named] if isinstance(named, str) else list(named) for part, named in columns.items()}
+    unread = [name for name in names if not any(name in part for part in parts.values())]
+    read = ", ".join(f"{part} is {' and '.join(map(repr, named))}" for part, named in parts.items())
     yield escape(f"columns: {read}" + (f"; not read: {', '.join(unread)}" if unread else ""))
     for path in others:
         yield f"[yellow]! {escape(path)}: not a known evaluation set; to read it, name it: NAME={escape(path)}[/yellow]"
@@ -129,6 +132,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield from explain(plan.near_duplicates.banding, plan.near_duplicates.thresholds)
     for name, splits in plan.overlaps.items():
         yield f"warning: source {name} contains {', '.join(splits)} by construction"
+    for name, columns in plan.unread_columns.items():
+        yield f"warning: {unread_line(name, columns)}"
     if plan.missing:
         yield f"missing: {', '.join(plan.missing)}; a build fails before it computes anything"
     reasons = {entry.file: entry.why.removeprefix(f"{entry.file}: ") for entry in plan.inputs if entry.missing}

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict
+from rich.markup import escape
 
 from filters.contamination.paraphrase import SentenceModel
-from flows.console import current_console
+from flows.console import current_console, unread_line
 from flows.prefect.tracker import Tracker, publish
 from flows.ray.engine import RayEngine
 from pipelines.audit.report import empty_sources, write_report
@@ -20,6 +21,7 @@ from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
 from pipelines.recipe import Recipe
+from pipelines.steps.ingest import unread_by_source
 from pipelines.steps.step import RecipeStep
 
 EngineName = Literal["ray", "local"]
@@ -75,6 +77,8 @@ def execute_recipe(
         corpus = curate(run, recipe, model, steps)
     recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
     report = write_report(recorded)
+    for name, columns in unread_by_source(recorded.steps[0]).items():
+        console.print(f" [yellow]! {escape(unread_line(name, columns))}[/yellow]")
     for name in empty_sources(recorded):
         console.print(f" [yellow]! no row of source {name!r} was kept; the report gives the reasons[/yellow]")
     publish(recorded.id, run.results, report)

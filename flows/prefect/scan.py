@@ -27,7 +27,7 @@ class ScanAnswer(ScanSummary):
 def scan_flow(
     corpus: tuple[str, ...],
     benchmarks: tuple[str, ...],
-    columns: dict[str, str] | None = None,
+    columns: dict[str, str | tuple[str, ...]] | None = None,
     rule: str = "ngram13",
     semantic: bool = False,
     root: str = "./winnow-data",

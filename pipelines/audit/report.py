@@ -24,7 +24,7 @@ from pipelines.ledger.runs import REPORT, RecordedRun, read_scores
 from pipelines.sources import SOURCES
 from pipelines.steps.contamination_report import semantic_quality
 from pipelines.steps.decontaminate import CONTAMINATION
-from pipelines.steps.ingest import by_source
+from pipelines.steps.ingest import by_source, unread_by_source
 from pipelines.steps.pack import PACK
 from pipelines.steps.products import CLEAN_IDS, HITS, THINKING
 from pipelines.steps.refine import REFINE
@@ -175,8 +175,9 @@ def _excerpt(text: str) -> str:
 
 
 def _sources(run: RecordedRun, steps: list[Manifest]) -> list[dict[str, Any]]:
-    """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps."""
-    read = by_source(steps[0])
+    """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps, columns with text
+    that were not read."""
+    read, unread = by_source(steps[0]), unread_by_source(steps[0])
     kept = _by_source(run.records.shards)
     dropped = {step.step: _by_source(step.dropped) for step in steps}
     table = []
@@ -189,6 +190,7 @@ def _sources(run: RecordedRun, steps: list[Manifest]) -> list[dict[str, Any]]:
                 "title": source.title if source else "files of the user's own",
                 "licence": source.licence if source else "",
                 "overlaps": list(source.overlaps) if source else [],
+                "unread": list(unread.get(spec["name"], ())),
                 "rows_in": read[spec["name"]][0],
                 "kept": kept[spec["name"]],
                 "dropped": gone,

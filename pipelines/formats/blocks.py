@@ -129,7 +129,9 @@ def _check_utf8(first: bytearray) -> None:
     )
 
 
-_LEGACY = re.compile(rb"[A-Za-z][\xc0-\xd6\xd8-\xf6\xf8-\xff\x91\x92](?![\x80-\xbf])|[\xc0-\xd6\xd8-\xf6\xf8-\xff][a-z]")
+_LEGACY = re.compile(
+    rb"[A-Za-z][\xc0-\xd6\xd8-\xf6\xf8-\xff\x91\x92](?![\x80-\xbf])|[\xc0-\xd6\xd8-\xf6\xf8-\xff][a-z]"
+)
 """A letter beyond ASCII, or an apostrophe, in the middle of a word of Windows-1252."""
 
 _LEGACY_SHARE = 0.01

@@ -25,8 +25,12 @@ MAX_FIRST_ROWS = 200
 
 _ARROW_FILE_MAGIC = b"ARROW1"
 
+
 class Columnar(NamedTuple):
-    """A columnar format. schema: open file -> schema. batches: (path, open file, columns, optional) -> record batches."""
+    """A columnar format.
+
+    schema: open file -> schema. batches: (path, open file, columns, optional) -> record batches.
+    """
 
     schema: Callable[[pa.NativeFile], pa.Schema]
     batches: Callable[[str, pa.NativeFile, pa.Schema, Collection[str]], Iterator[pa.RecordBatch]]
@@ -68,7 +72,7 @@ def _may_hold_text(kind: pa.DataType) -> bool:
         kind = kind.value_type
     if pa.types.is_nested(kind):
         return any(_may_hold_text(kind.field(index).type) for index in range(kind.num_fields))
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return any((pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind)))
 
 
 def _open(path: str) -> pa.NativeFile:
@@ -182,12 +186,13 @@ def _wrong_type(path: str, field: pa.Field, kind: pa.DataType) -> InputError:
     if not pa.types.is_string(field.type):
         return InputError(f"{path}: column {field.name!r} is {kind}, not {field.type}")
     if pa.types.is_struct(kind):
-        below = f"name one of its fields: {', '.join(f'{field.name}.{inner.name}' for inner in kind)}"
+        mend = f"name one of its fields: {', '.join(f'{field.name}.{inner.name}' for inner in kind)}"
     elif pa.types.is_list(kind):
-        below = f"its first element is `{field.name}.0`; a conversation is read by `columns: {{messages: {field.name}}}`"
+        mend = f"its first element is `{field.name}.0`"
+        mend += f"; a conversation is read by `columns: {{messages: {field.name}}}`"
     else:
-        below = "convert it to text"
-    return InputError(f"{path}: column {field.name!r} is {kind}, not text; {below}")
+        mend = "convert it to text"
+    return InputError(f"{path}: column {field.name!r} is {kind}, not text; {mend}")
 
 
 PARQUET = Columnar(lambda source: pq.ParquetFile(source).schema_arrow, _parquet_batches)

@@ -41,8 +41,8 @@ _DELIMITERS = (",", "\t", ";", "|")
 class Dialect(NamedTuple):
     """How a delimited file is written.
 
-    quoted: a field may be in double quotes, with `""` for a quote (RFC 4180). None: both files with and without quoting
-    are common in this format (TSV), so that each field decides (`docs/sources.md`). names: the columns of a file without
+    quoted: a field may be in double quotes, with `""` for a quote (RFC 4180). None: files with and without quoting are
+    both common (TSV), so that the file and each field decide (`docs/sources.md`). names: the columns of a file without
     a header line.
     """
 
@@ -161,8 +161,8 @@ def _with_types(table: pa.Table, columns: pa.Schema) -> pa.Table:
 # Rows in blocks
 
 AS_MEANT, BY_FIELD, WITHOUT_QUOTES = 0, 1, 2
-"""Marks of rows: Arrow reads the row as it is meant; a quote opens no field, or `\\r` stands in a line, so that the row is
-read alone; quotes in the row are text."""
+"""Marks of rows: Arrow reads the row as it is meant; a quote opens no field, or `\\r` stands in a line, so that the row
+is read alone; quotes in the row are text."""
 
 _FINE, _OPEN, _AMBIGUOUS = 0, 1, 2
 
@@ -215,8 +215,8 @@ def _excerpt(data: bytearray) -> str:
 
 def _ambiguous(data: bytearray) -> str:
     return (
-        f"the row {_excerpt(data)} opens a quote that closes on a later line, and both lines are complete rows; give the "
-        "source `quoted: false` if quotes are text, or `quoted: true` if a field may have several lines"
+        f"the row {_excerpt(data)} opens a quote that closes on a later line, and both lines are complete rows; give "
+        "the source `quoted: false` if quotes are text, or `quoted: true` if a field may have several lines"
     )
 
 
@@ -228,7 +228,17 @@ def _scan(data: bytearray, dialect: Dialect, columns: int, last: bool) -> tuple[
     quote = _NO_QUOTE if dialect.quoted is False else _QUOTE
     evidence = np.zeros(2, np.int64)
     rows, used, problem = _scan_rows(
-        array, ord(dialect.delimiter), quote, dialect.quoted is None, columns, last, False, starts, ends, marks, evidence
+        array,
+        ord(dialect.delimiter),
+        quote,
+        dialect.quoted is None,
+        columns,
+        last,
+        False,
+        starts,
+        ends,
+        marks,
+        evidence,
     )
     block = RowBlock(data[:used], starts[:rows], ends[:rows], marks=marks[:rows])
     return block, used, problem
@@ -346,7 +356,7 @@ def _closing_quote(data: Bytes, start: int, quote: int, delimiter: int, either: 
                     return i if last else _INCOMPLETE
                 following = data[i + 2]
                 return i if following == _NEWLINE else _MALFORMED
-            return i if following == delimiter or following == _NEWLINE else _MALFORMED
+            return i if following in (delimiter, _NEWLINE) else _MALFORMED
         i += 1
         if either and i - start > _MAX_LOOKAHEAD:
             return _NEVER

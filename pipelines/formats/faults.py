@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from pipelines.errors import RESUME, InputError, Unreachable, nearest
+from pipelines.errors import RESUME, InputError, MissingColumn, Unreachable, nearest
 from pipelines.ledger import storage
 
 ROW = pa.field("row", pa.int64())
@@ -67,13 +67,13 @@ def reading_error(path: str, row: int, error: Exception) -> InputError:
     return InputError(f"{path}: truncated or damaged after its first {row} rows ({cause}); fetch it again")
 
 
-def missing_column(path: str, name: str, names: Collection[str]) -> InputError:
+def missing_column(path: str, name: str, names: Collection[str]) -> MissingColumn:
     """The error to raise when a file with the columns `names` has no column `name`."""
     hint = nearest(name, names)
     hint = f"; {hint}" if hint.startswith("did") else ""
     shown = [*names][:_MAX_NAMES_SHOWN]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return InputError(f"{path}: no column {name!r} (the file has: {', '.join(shown) or 'none'}{more}){hint}")
+    return MissingColumn(f"{path}: no column {name!r} (the file has: {', '.join(shown) or 'none'}{more}){hint}")
 
 
 def repeated_column(path: str, name: str) -> InputError:

@@ -1,7 +1,7 @@
 """Read JSON as rows of text columns: lines, arrays, and objects that hold the rows below some key.
 
-The first bytes of a file decide how it is read, not its suffix (`_Layout`). A file that is one object, in the shapes that
-people and pandas write, is held in memory; all others are read in blocks.
+The first bytes of a file decide how it is read, not its suffix (`_Layout`). A file that is one object, in the shapes
+that people and pandas write, is held in memory; all others are read in blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup.kernel import kernel
 from pipelines.errors import InputError, nearest
@@ -51,7 +50,8 @@ _ROWS_SEARCHED_FOR_COLUMNS = 1000
 """JSON has no header. Columns are searched in this many first rows, and a missing one then in the rest of the file."""
 
 MAX_DOCUMENT_BYTES = 64 << 20
-"""A file that is one object is parsed as a whole up to this size. In a larger one the rows must be an array below a key."""
+"""A file that is one object is parsed as a whole up to this size. In a larger one the rows must be an array directly
+below a key."""
 
 _OPEN_ARRAY = "the JSON array does not end: the file is truncated, or brackets do not match"
 _OPEN_VALUE = "a JSON value does not end: the file is truncated, or brackets do not match"
@@ -102,16 +102,15 @@ def read_objects(path: str, lines: bool) -> Iterator[tuple[int, Any, str | None,
 
 def json_columns(path: str, lines: bool, encoding: str | None = None) -> list[str]:
     """The columns of the file's first rows, in order of appearance."""
-    block = next(_row_blocks(path, lines, encoding=encoding), None)
-    names: dict[str, None] = {}
-    for value in [] if block is None else _first_objects(block):
-        names.update(dict.fromkeys(value))
-    return list(names)
+    return list(dict.fromkeys(name for value in first_objects(path, lines, encoding) for name in value))
 
 
-def first_objects(path: str, lines: bool, encoding: str | None = None) -> list[dict[str, Any]]:
-    """The objects of the first rows."""
-    block = next(_row_blocks(path, lines, encoding=encoding), None)
+def first_objects(
+    path: str, lines: bool, encoding: str | None = None, columns: pa.Schema | None = None
+) -> list[dict[str, Any]]:
+    """The objects of the first rows. columns: by which the rows are found in an object at the top."""
+    required = () if columns is None else columns.names
+    block = next(_row_blocks(path, lines, columns, required, encoding), None)
     return [] if block is None else _first_objects(block)
 
 
@@ -259,6 +258,9 @@ def _document_rows(path: str, document: dict[str, Any], columns: pa.Schema, requ
     if len(fitting) == 1:
         return next(iter(fitting.values()))
     if required and len(asked) == len(required):
+        sizes = [len(value) for value in (document.get(name) for name in required) if isinstance(value, list | dict)]
+        if len(sizes) > 1 and len(set(sizes)) > 1:
+            raise InputError(f"{path}: its columns {', '.join(required)} are of different lengths ({sizes})")
         return [document]  # with values of other types: a fault of the row
     if fitting:
         several = ", ".join(f"{where} ({len(rows)} rows)" for where, rows in fitting.items())
@@ -465,8 +467,8 @@ def _lines_of(data: bytearray) -> RowBlock:
 def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False) -> Iterator[RowBlock]:
     """Yield the elements of a JSON array: the top value, or an array of objects directly inside the object at the top.
 
-    skip: so many arrays of objects come before it. values: there is no array; the objects of the file follow each other,
-    with white space or commas between them.
+    skip: so many arrays of objects come before it. values: there is no array; the objects of the file follow each
+    other, with white space or commas between them.
 
     Commas between elements are replaced by newlines, so that `data` is one JSON value after another, as Arrow's reader
     expects.
@@ -604,8 +606,10 @@ def _scan_array(data: Bytes, first: int, state: Offsets, starts: Offsets, ends: 
 
 
 def _schemas(columns: pa.Schema) -> list[pa.Schema]:
-    """The schemas by which Arrow may read the columns, the likeliest first (see `values.variants`). A column such as `qa.q`
-    is one of that name, or below `qa`. Empty if names collide, so that rows are read one by one."""
+    """The schemas by which Arrow may read the columns, the likeliest first (see `values.variants`).
+
+    A column such as `qa.q` is one of that name, or below `qa`. Empty if names collide: rows are then read one by one.
+    """
     if not any("." in name for name in columns.names):
         return variants(columns)
     schemas = []
@@ -665,7 +669,7 @@ def _parse_block(block: RowBlock, columns: pa.Schema, schemas: list[pa.Schema]) 
 
 
 def _columns(table: pa.Table, columns: pa.Schema) -> pa.Table | None:
-    """The columns of a table in their requested types. None if a row has a fault, whose text only the row itself has."""
+    """The columns of a table in their requested types. None if a row has a fault: the row is needed for its text."""
     arrays = []
     for field in columns:
         array = table[field.name]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats.faults import FAULT
-from pipelines.formats.read import read
+from pipelines.formats.read import Spelling, read, text_columns_of
+from pipelines.formats.values import thinking_block
 from pipelines.records import RAW, RULE, TASK
 
 MESSAGES = pa.list_(pa.struct([pa.field(name, pa.string()) for name in ("role", "content", "from", "value")]))
@@ -124,60 +125,110 @@ def join_input(instruction: Any, given: Any) -> Any:
     return pc.if_else(empty, instruction, pc.binary_join_element_wise(instruction, given, "\n\n"))
 
 
+def join_texts(*columns: Any) -> Any:
+    """Several columns as one: texts that are not blank, with empty lines between them. Null where all are null."""
+    if len(columns) == 1:
+        return columns[0]
+    parts = [pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column) for column in columns]
+    joined = pc.binary_join_element_wise(*parts, "\n\n", null_handling="skip")
+    present = functools.reduce(pc.or_, (pc.is_valid(column) for column in columns))
+    return pc.if_else(present, joined, None)
+
+
 def prepend_thinking(thinking: Any, response: Any) -> Any:
     """Responses with the reasoning of a column of its own before them, in the tags of the family `column`.
 
     A response whose reasoning is null or blank is left as it is. A null response stays null.
     """
-    # The block ends at the first closing tag, so the reasoning itself must not contain one.
-    inner = pc.replace_substring_regex(pc.fill_null(thinking, ""), r"(?i)</?reasoning_content\b[^<>]{0,200}>", "")
-    block = pc.binary_join_element_wise("<reasoning_content>", inner, "</reasoning_content>", "\n")
+    inner = pc.fill_null(thinking, "")
     blank = pc.equal(pc.utf8_trim_whitespace(inner), "")
-    return pc.if_else(blank, response, pc.binary_join_element_wise(block, response, "\n\n"))
+    return pc.if_else(blank, response, pc.binary_join_element_wise(thinking_block(inner), response, "\n\n"))
 
 
 # Files without a source
 
+JOINED = ("instruction", "response", "text")
+"""What may be read from several columns, which are joined."""
 
-def read_pairs(path: str, columns: dict[str, str], condition: str | None) -> Iterator[pa.Table]:
+Columns = Mapping[str, str | Sequence[str]]
+"""What is read -> the file's column, or several that are joined. A name may lead into a column: `qa.q`, `choices.0`."""
+
+
+def columns_read(columns: Columns, role: str) -> list[str]:
+    """The columns that one part of a record is read from; none if there is no such key."""
+    names = columns.get(role, ())
+    return [names] if isinstance(names, str) else list(names)
+
+
+def further_columns(columns: Columns) -> list[str]:
+    """The columns that a file may lack: those after the first of a part, and `thinking`.
+
+    Rows without them are common, and so are files in which no row has them.
+    """
+    further = [name for role in JOINED for name in columns_read(columns, role)[1:]]
+    return further + ([] if "messages" in columns else columns_read(columns, "thinking"))
+
+
+def unread_text(path: str, columns: Columns, spelling: Spelling | None = None) -> list[str]:
+    """The columns of a file that hold text in its first rows and are not read.
+
+    Raises: InputError: as `read`.
+    """
+    names = [name for role in columns for name in columns_read(columns, role)]
+    further = further_columns(columns)
+    required = [
+        pa.field(name, MESSAGES if role == "messages" else pa.string())
+        for role in ("instruction", "response", "messages", "text", "condition")
+        for name in columns_read(columns, role)
+        if name not in further
+    ]
+    return [
+        one
+        for one in text_columns_of(path, pa.schema(required), spelling)
+        if not any(one == name or one.startswith(f"{name}.") or name.startswith(f"{one}.") for name in names)
+    ]
+
+
+def read_pairs(
+    path: str, columns: Columns, condition: str | None, spelling: Spelling | None = None
+) -> Iterator[pa.Table]:
     """RAW rows of a file without a source.
 
-    columns: what is read -> the file's column, in one of three ways, each with `condition` if there is such a column:
+    columns: in one of three ways, each with `condition` if there is such a column:
 
     - `instruction` and `response`;
     - `messages`: a conversation, of which the first exchange is used (see `first_exchange`);
     - `text`: text that is no pair, read as an instruction without response. It can be checked but not trained on.
 
-    `thinking` -> the column, or the field of a turn, that holds a model's reasoning apart from its answer
-    (`reasoning_content`). It is put before the response as a block that the stages `thinking` and `strip_thinking`
-    find, so that it is counted, kept or dropped like other thinking. condition: the tags of every row, if no column
-    holds them.
+    Several columns of one part are joined (`join_texts`): `instruction: [instruction, input]`. `thinking` -> the
+    column, or the field of a turn, that holds a model's reasoning apart from its answer (`reasoning_content`). It is
+    put before the response as a block that the stages `thinking` and `strip_thinking` find, so that it is counted, kept
+    or dropped like other thinking. condition: the tags of every row, if no column holds them.
 
-    Raises: InputError: as `read`.
+    Raises: InputError: as `read`. The `further_columns` may be missing.
     """
-    tags = columns.get("condition")
-    tag_fields = [] if tags is None or condition is not None else [pa.field(tags, pa.string())]
-    thinking = columns.get("thinking")
+    tags = columns_read(columns, "condition") if condition is None else []
+    thinking = next(iter(columns_read(columns, "thinking")), None)
     if "messages" in columns:
-        name = columns["messages"]
+        (name,) = columns_read(columns, "messages")
         turns = MESSAGES if thinking is None else _with_field(thinking)
-        for rows in read(path, pa.schema([pa.field(name, turns), *tag_fields])):
+        for rows in read(path, pa.schema([pa.field(name, turns), *_text_fields(tags)]), spelling=spelling):
             instruction, response, faults = first_exchange(rows[name], thinking)
             rows = with_exchange_faults(rows, faults)
             yield raw(rows, instruction, response, _tags(rows, tags, condition))
         return
-    if "text" in columns:
-        for rows in read(path, pa.schema([pa.field(columns["text"], pa.string()), *tag_fields])):
-            empty = _repeat("", rows.num_rows)
-            yield raw(rows, rows[columns["text"]], empty, _tags(rows, tags, condition))
-        return
-    names = [columns["instruction"], columns["response"], *([thinking] if thinking else [])]
-    fields = [pa.field(name, pa.string()) for name in dict.fromkeys(names)]
-    for rows in read(path, pa.schema([*fields, *(field for field in tag_fields if field not in fields)])):
-        response = rows[columns["response"]]
+    parts = [columns_read(columns, role) for role in (("text",) if "text" in columns else ("instruction", "response"))]
+    names = [*(name for part in parts for name in part), *([thinking] if thinking else []), *tags]
+    for rows in read(path, pa.schema(_text_fields(names)), further_columns(columns), spelling=spelling):
+        texts = [join_texts(*(rows[name] for name in part)) for part in parts]
+        response = texts[1] if len(texts) > 1 else _repeat("", rows.num_rows)
         if thinking is not None:
             response = prepend_thinking(rows[thinking], response)
-        yield raw(rows, rows[columns["instruction"]], response, _tags(rows, tags, condition))
+        yield raw(rows, texts[0], response, _tags(rows, tags, condition))
+
+
+def _text_fields(names: Iterable[str]) -> list[pa.Field]:
+    return [pa.field(name, pa.string()) for name in dict.fromkeys(names)]
 
 
 def with_exchange_faults(rows: pa.Table, faults: pa.Array) -> pa.Table:
@@ -191,11 +242,11 @@ def _with_field(name: str) -> pa.DataType:
     return pa.list_(pa.struct([*turn, pa.field(name, pa.string())])) if turn.get_field_index(name) < 0 else MESSAGES
 
 
-def _tags(rows: pa.Table, column: str | None, condition: str | None) -> str | pa.ChunkedArray:
+def _tags(rows: pa.Table, column: Sequence[str], condition: str | None) -> str | pa.ChunkedArray:
     if condition is not None:
         return condition
-    assert column is not None, "the recipe's check requires a condition for each source"
-    return rows[column]
+    assert column, "the recipe's check requires a condition for each source"
+    return rows[column[0]]
 
 
 def first_exchange(messages: pa.ChunkedArray, thinking: str | None = None) -> tuple[pa.Array, pa.Array, pa.Array]:

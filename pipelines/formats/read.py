@@ -28,7 +28,7 @@ from pipelines.formats.delimited import (
 )
 from pipelines.formats.faults import DAMAGE, Unreadable, is_damage, reading_error
 from pipelines.formats.json import json_columns, read_json
-from pipelines.formats.values import Number, lookup, nested_names
+from pipelines.formats.values import Fault, Number, lookup, nested_names
 from pipelines.ledger import input_files, storage
 
 
@@ -53,19 +53,20 @@ class Format(NamedTuple):
     """How the files of one format are read.
 
     read: (path, columns, optional, spelling) -> tables of ROW, FAULT, BROKEN and `columns`. column_names: (path,
-    spelling) -> the file's columns. first_rows: (path, spelling) -> some first rows as objects.
+    spelling) -> the file's columns. first_rows: (path, spelling, columns) -> some first rows as objects; JSON may need
+    columns to find them.
     """
 
     read: Callable[[str, pa.Schema, Collection[str], Spelling], Iterator[pa.Table]]
     column_names: Callable[[str, Spelling], list[str]]
-    first_rows: Callable[[str, Spelling], list[dict[str, Any]]]
+    first_rows: Callable[[str, Spelling, pa.Schema], list[dict[str, Any]]]
 
 
 def _json(lines: bool) -> Format:
     return Format(
         lambda path, columns, optional, spelling: read_json(path, columns, optional, lines, spelling.encoding),
         lambda path, spelling: json_columns(path, lines, spelling.encoding),
-        lambda path, spelling: json.first_objects(path, lines, spelling.encoding),
+        lambda path, spelling, columns: json.first_objects(path, lines, spelling.encoding, columns),
     )
 
 
@@ -75,7 +76,7 @@ def _delimited(dialect: Dialect) -> Format:
             path, columns, optional, spelling.of(dialect), spelling.encoding
         ),
         lambda path, spelling: delimited_columns(path, spelling.of(dialect), spelling.encoding),
-        lambda path, spelling: first_fields(path, spelling.of(dialect), spelling.encoding),
+        lambda path, spelling, _: first_fields(path, spelling.of(dialect), spelling.encoding),
     )
 
 
@@ -83,7 +84,7 @@ def _columnar(reader: Columnar) -> Format:
     return Format(
         lambda path, columns, optional, _: read_columnar(path, columns, optional, reader),
         lambda path, _: columnar_names(path, reader),
-        lambda path, _: first_values(path, reader),
+        lambda path, *_: first_values(path, reader),
     )
 
 
@@ -118,9 +119,9 @@ def read(
 ) -> Iterator[pa.Table]:
     """Yield tables of ROW, FAULT, BROKEN and `columns`, a few megabytes each, with every row of the file in order.
 
-    columns: what to read: strings, or lists and structs of strings. `qa.q` is a column of that name, or the field `q` of
-    the column `qa`; `choices.0` the first element of a list. optional: columns that may be missing, and are null then.
-    dialect: of a CSV or TSV file that has no header or no quoting; short for a Spelling with it.
+    columns: what to read: strings, or lists and structs of strings. `qa.q` is a column of that name, or the field `q`
+    of the column `qa`; `choices.0` the first element of a list. optional: columns that may be missing, and are null
+    then. dialect: of a CSV or TSV file that has no header or no quoting; short for a Spelling with it.
 
     Raises:
         InputError: if the file is missing, truncated or damaged (with the number of rows read), lacks a column (with
@@ -142,30 +143,37 @@ def read(
         raise reading_error(path, row, error) from error
 
 
-def column_names(path: str, spelling: Spelling = Spelling()) -> list[str]:
+def column_names(path: str, spelling: Spelling | None = None) -> list[str]:
     """The columns of a file, in order; of JSON, those of its first thousand rows.
 
     Raises: InputError: as `read`.
     """
     try:
-        return _format(path).column_names(path, spelling)
+        return _format(path).column_names(path, spelling or Spelling())
     except (Unreadable, *DAMAGE) as error:
         raise reading_error(path, 0, error) from error
 
 
-def text_below(path: str, spelling: Spelling = Spelling()) -> list[str]:
-    """The columns that hold text in some first rows, those of structs by field (`qa.q`).
+def text_columns_of(path: str, columns: pa.Schema, spelling: Spelling | None = None) -> list[str]:
+    """The columns that hold text in some first rows, those of structs by field (`qa.q`). columns: that the file has.
 
     Raises: InputError: as `read`.
     """
     try:
-        rows = _format(path).first_rows(path, spelling)
+        rows = _format(path).first_rows(path, spelling or Spelling(), columns)
     except (Unreadable, *DAMAGE) as error:
         raise reading_error(path, 0, error) from error
     names: dict[str, None] = {}
     for row in rows:
-        names.update(dict.fromkeys(name for name in nested_names(row) if _holds_text(lookup(row, name))))
+        names.update(dict.fromkeys(name for name in nested_names(row) if _holds_text(_value(row, name))))
     return list(names)
+
+
+def _value(row: dict[str, Any], name: str) -> Any:
+    try:
+        return lookup(row, name)
+    except Fault:
+        return None
 
 
 def _holds_text(value: Any) -> bool:

@@ -57,7 +57,7 @@ def plain_number(text: str) -> str:
 
 
 def convert(array: pa.Array, to: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """An Arrow array as `to` (string, or lists and structs of strings), and the fault of each row, None if there is none.
+    """An Arrow array as `to` (string, or lists and structs of strings), and the fault of each row; None without faults.
 
     Text that is not UTF-8 is replaced by what can be decoded, and its row has the fault `invalid_utf8`.
 
@@ -103,7 +103,10 @@ def _to_text(array: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     if _is_text(kind):
         return _decoded(array)
     if pa.types.is_float16(kind):
-        values = [None if value is None else np.format_float_positional(np.float16(value), trim="-") for value in array.to_pylist()]
+        values = [
+            None if value is None else np.format_float_positional(np.float16(value), trim="-")
+            for value in array.to_pylist()
+        ]
         return pa.array([None if value == "nan" else value for value in values], pa.string()), None
     if pa.types.is_floating(kind):
         array = pc.if_else(pc.is_nan(array), pa.scalar(None, kind), array)
@@ -172,13 +175,13 @@ def thinking_block(text: Any) -> Any:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return any((pa.types.is_list(kind), pa.types.is_large_list(kind), pa.types.is_fixed_size_list(kind)))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    checks = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
-    binary = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view
-    return any(check(kind) for check in (*checks, *binary))
+    strings = pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind)
+    binary = pa.types.is_binary(kind), pa.types.is_large_binary(kind), pa.types.is_binary_view(kind)
+    return any((*strings, *binary))
 
 
 def list_lengths(array: pa.Array) -> np.ndarray:
@@ -396,7 +399,10 @@ def path_of(name: str, names: Iterable[str]) -> tuple[str, tuple[str, ...]] | No
 
 
 def below(array: pa.Array, keys: Sequence[str]) -> pa.Array | None:
-    """The values below keys of structs and positions of lists; null where a list is shorter. None if a struct lacks a key."""
+    """The values below keys of structs and positions of lists; null where a list is shorter.
+
+    None if a struct lacks a key.
+    """
     for key in keys:
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()

@@ -32,7 +32,7 @@ def mirrored(path: str, mirror: str) -> str:
 
 
 def expand(pattern: str) -> list[str]:
-    """The files that a path, folder or glob names, sorted.
+    """The files that a path, folder or glob names, sorted. Hidden ones, and those in hidden folders, only if named.
 
     Raises: InputError: if there is none, or its store refuses. Unreachable: if its store does not answer.
     """
@@ -55,9 +55,12 @@ def _expand(pattern: str) -> list[str]:
     # For `https://` the name is the whole address, so no prefix is added.
     prefix = "" if is_local(pattern) or "://" in name else pattern.split("://")[0] + "://"
     if any(character in name for character in "*?["):
+        folder = name[: min(name.index(character) for character in "*?[" if character in name)].rpartition("/")[0]
         paths = sorted(str(path) for path in fs.glob(name) if not fs.isdir(path))
+        if not posixpath.basename(name).startswith("."):
+            paths = [path for path in paths if not _is_hidden(path, folder)]
     elif fs.isdir(name):
-        paths = sorted(str(path) for path in fs.find(name))
+        paths = sorted(str(path) for path in fs.find(name) if not _is_hidden(str(path), name))
     else:
         paths = [name] if fs.exists(name) else []
     if not paths:
@@ -65,6 +68,11 @@ def _expand(pattern: str) -> list[str]:
             fs.info(name)  # raises with the cause: no such data set, or a token is needed
         raise InputError(f"{pattern}: no such file (relative paths are relative to the recipe's folder)")
     return [prefix + path for path in paths]
+
+
+def _is_hidden(path: str, folder: str) -> bool:
+    """Whether a file, or a folder between it and `folder`, is hidden."""
+    return any(part.startswith(".") for part in path.removeprefix(folder).split("/"))
 
 
 _CONTENT_KEYS = ("sha256", "lfs", "blob_id", "ETag", "etag", "md5Hash")

@@ -25,7 +25,7 @@ from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import DROPPED, RECORD, conform
 from pipelines.sources import SOURCES
 from pipelines.steps.products import RECORDS
-from pipelines.steps.source_files import Input, check_inputs, columns_of
+from pipelines.steps.source_files import Input, check_inputs, columns_of, spelling_of, unread_text
 from pipelines.steps.step import RecipeStep, always
 
 SHARD_ROWS = 65_536
@@ -70,7 +70,7 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
 
 INGEST = RecipeStep(
     name="ingest",
-    version=2,  # of everything between a file's bytes and its records; adapters have versions of their own
+    version=3,  # of everything between a file's bytes and its records; adapters have versions of their own
     products={RECORDS: "the sources' rows as RECORD", DROPPED_ROWS: "rows that are not records, as DROPPED"},
     kept=RECORDS,
     wanted=always,
@@ -88,6 +88,13 @@ def by_source(manifest: Manifest) -> dict[str, tuple[int, int]]:
     return table
 
 
+def unread_by_source(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """Source -> columns with text that the recipe does not name, of the sources that have such columns."""
+    return {
+        str(source["name"]): tuple(source["unread"]) for source in manifest.parameters["sources"] if source["unread"]
+    }
+
+
 def _digest(file: Input) -> str:
     return input_files.identity(file.path) if file.path else ""
 
@@ -100,12 +107,15 @@ def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[W
 
 def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, str], seed: int) -> dict[str, Any]:
     """Everything the records of a source depend on."""
-    computed = not spec.paths
+    computed, columns = not spec.paths, columns_of(spec)
     return {
         "name": spec.name,
         "adapter": spec.adapter,
         "version": SOURCES[spec.adapter].version if spec.adapter else 0,
-        "columns": columns_of(spec) if spec.adapter is None else None,
+        "columns": None if spec.adapter else {part: pairs.columns_read(columns, part) for part in columns},
+        "unread": list(unread_text(spec, files)),
+        "encoding": spec.encoding,
+        "quoted": spec.quoted,
         "condition": spec.condition,
         "rows": spec.rows,
         "seed": seed if computed else None,
@@ -136,7 +146,7 @@ def _batches(work: Work, file: Input) -> Iterator[pa.Table]:
     """RAW tables of one file."""
     spec = work.spec
     if spec.adapter is None:
-        return pairs.read_pairs(file.path, columns_of(spec), spec.condition)
+        return pairs.read_pairs(file.path, columns_of(spec), spec.condition, spelling_of(spec))
     source = SOURCES[spec.adapter]
     if source.read is not None:
         return source.read(file.path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import fnmatch
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.errors import InputError, RecipeError, Unreachable, nearest
+from pipelines.errors import InputError, MissingColumn, RecipeError, Unreachable, nearest
 from pipelines.formats import pairs
-from pipelines.formats.read import FORMATS
+from pipelines.formats.read import FORMATS, Spelling, read, text_columns
 from pipelines.ledger import input_files, storage
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import CONDITIONS
@@ -71,7 +73,7 @@ def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
         try:
             if store in unreachable:
                 raise Unreachable(f"{pattern}: {unreachable[store]}")
-            present.update(dict.fromkeys(input_files.expand(pattern)))
+            present.update(dict.fromkeys(row_files(pattern) if spec.adapter is None else input_files.expand(pattern)))
         except InputError as error:
             why = str(error)
             if isinstance(error, Unreachable):
@@ -83,6 +85,35 @@ def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
     ] + missing
 
 
+ENCODINGS = ("utf-8", "utf-16", "cp1252", "latin-1", "cp1251", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr")
+"""Common encodings, for the message about an unknown one."""
+
+NOT_ROWS = (
+    *("README*", "LICENSE*", "*.md", "*.txt", "*.py", "*.yaml", "*.yml", "*.lock", "*.crc", "*.sha256", "_SUCCESS"),
+    *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"),
+)
+"""Files that lie beside data files in folders, of repositories, of `datasets.save_to_disk` and of Spark."""
+
+
+def row_files(pattern: str) -> list[str]:
+    """The files of rows that a path, folder or glob names; of a folder of `datasets.save_to_disk` those that it lists.
+
+    Raises: InputError: as `input_files.expand`, and if only files that are no rows are there.
+    """
+    paths = input_files.expand(pattern)
+    if paths == [pattern]:
+        return paths
+    found = [path for path in paths if not any(fnmatch.fnmatch(posixpath.basename(path), name) for name in NOT_ROWS)]
+    for state in (path for path in paths if posixpath.basename(path) == "state.json"):
+        folder = posixpath.dirname(state)
+        names = {one["filename"] for one in storage.read_json(state).get("_data_files") or ()}
+        # Beside them, `map` and `filter` of the library leave copies in files called `cache-*`.
+        found = [path for path in found if posixpath.dirname(path) != folder or posixpath.basename(path) in names]
+    if not found:
+        raise InputError(f"{pattern}: no files of rows ({' '.join(FORMATS)}), only {', '.join(paths[:5])}")
+    return found
+
+
 def _check(spec: SourceSpec) -> None:
     """Raises: RecipeError: if the keys of the source do not fit together."""
     where = f"source {spec.name!r}"
@@ -92,6 +123,13 @@ def _check(spec: SourceSpec) -> None:
                 raise RecipeError(
                     f"{where}: condition: unknown tag {tag!r}; {nearest(tag, CONDITIONS)}; several are joined by commas"
                 )
+    if spec.encoding is not None:
+        try:
+            codecs.lookup(spec.encoding)
+        except LookupError:
+            raise RecipeError(
+                f"{where}: unknown encoding {spec.encoding!r}; {nearest(spec.encoding, ENCODINGS)}"
+            ) from None
     if spec.adapter is None:
         if not spec.paths:
             raise RecipeError(f"{where}: give it a `path`, or an `adapter` that computes its rows")
@@ -99,8 +137,9 @@ def _check(spec: SourceSpec) -> None:
         return
     if spec.adapter not in SOURCES:
         raise RecipeError(f"{where}: unknown adapter {spec.adapter!r}; {nearest(spec.adapter, SOURCES)}")
-    if spec.columns is not None:
-        raise RecipeError(f"{where}: the adapter {spec.adapter!r} knows its columns; leave out `columns`, or `adapter`")
+    for key in ("columns", "encoding", "quoted"):
+        if getattr(spec, key) is not None:
+            raise RecipeError(f"{where}: the adapter {spec.adapter!r} knows its {key}; leave out `{key}`, or `adapter`")
     if SOURCES[spec.adapter].read is None:
         if spec.paths:
             raise RecipeError(f"{where}: the adapter {spec.adapter!r} computes its rows; leave out `path`")
@@ -116,6 +155,13 @@ def _check_columns_key(spec: SourceSpec, where: str) -> None:
     for name in columns:
         if name not in known:
             raise RecipeError(f"{where}: columns: unknown key {name!r}; {nearest(name, known)}")
+        read_from = pairs.columns_read(columns, name)
+        if not read_from or len(set(read_from)) < len(read_from):
+            raise RecipeError(f"{where}: columns: {name}: name one column, or several different ones")
+        if len(read_from) > 1 and name not in pairs.JOINED:
+            raise RecipeError(
+                f"{where}: columns: {name} is one column; only {', '.join(pairs.JOINED)} are joined of several"
+            )
     complete = [name for name in ("messages", "text") if name in columns]
     if len(complete) > 1 or (complete and ("instruction" in columns or "response" in columns)):
         raise RecipeError(f"{where}: columns: give `instruction` and `response`, or `messages`, or `text` alone")
@@ -131,12 +177,30 @@ def _check_columns_key(spec: SourceSpec, where: str) -> None:
         )
 
 
-def columns_of(spec: SourceSpec) -> dict[str, str]:
+def columns_of(spec: SourceSpec) -> pairs.Columns:
     """The columns of files without adapter. The default are the columns of a record as HRM-Text writes it."""
     if spec.columns is not None:
         return spec.columns
     names = ("instruction", "response") if spec.condition is not None else ("instruction", "response", "condition")
     return {name: name for name in names}
+
+
+def spelling_of(spec: SourceSpec) -> Spelling:
+    """How the text files of a source are written."""
+    return Spelling(quoted=spec.quoted, encoding=spec.encoding)
+
+
+def unread_text(spec: SourceSpec, files: Sequence[Input]) -> tuple[str, ...]:
+    """The columns with text in a source's first file that the recipe does not name: most likely something is lost.
+
+    Of a source with an adapter none: it reads what belongs to the records.
+
+    Raises: InputError: if the file cannot be read.
+    """
+    present = [file for file in files if file.source == spec.name and file.path and not file.missing]
+    if spec.adapter is not None or not present:
+        return ()
+    return tuple(pairs.unread_text(present[0].path, columns_of(spec), spelling_of(spec)))
 
 
 def _names(paths: Sequence[str]) -> list[str]:
@@ -157,7 +221,23 @@ def _stem(name: str) -> str:
 
 
 def _check_columns(spec: SourceSpec, files: Sequence[Input]) -> None:
-    """Read the first rows of files without adapter, whose columns the user named. Raises: InputError: if one lacks."""
-    if spec.adapter is None:
+    """Read the first rows of files without adapter, whose columns the user named.
+
+    Raises: InputError: if a file lacks a column, or all files lack one that single files may lack.
+    """
+    if spec.adapter is not None:
+        return
+    columns, spelling = columns_of(spec), spelling_of(spec)
+    for file in files:
+        next(pairs.read_pairs(file.path, columns, spec.condition, spelling), None)
+    for name in pairs.further_columns(columns):
+        problem = None
         for file in files:
-            next(pairs.read_pairs(file.path, columns_of(spec), spec.condition), None)
+            try:
+                next(read(file.path, text_columns(name), spelling=spelling), None)
+                break
+            except MissingColumn as error:
+                problem = problem or error
+        else:
+            if problem is not None:
+                raise problem

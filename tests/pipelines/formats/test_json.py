@@ -43,12 +43,13 @@ def test_a_bad_line_is_a_row_with_its_number_and_a_fault(tmp_path: Path) -> None
         (4, "not_an_object", None, None),
         (5, "wrong_type", None, None),
         (6, "invalid_utf8", None, None),
-        (7, "broken_json", None, None),
-        (8, None, "q", "4.50"),
-        (9, None, "12345678901234567890", "true"),
-        (10, None, "q", None),
+        (7, None, "q", "a"),
+        (8, None, "q", "a"),
+        (9, None, "q", "4.50"),
+        (10, None, "12345678901234567890", "true"),
         (11, None, "q", None),
-        (12, None, "q", "a"),
+        (12, None, "q", None),
+        (13, None, "q", "a"),
     ]
     assert rows_of(tmp_path / "a.jsonl")[1]["broken"] == '{"question": "q", "answer": "a"'
 
@@ -108,9 +109,11 @@ def test_a_truncated_json_array_returns_its_complete_rows_and_then_an_error(tmp_
         list(read(str(tmp_path / "a.json"), QA))
 
 
-def test_a_json_file_without_an_array_of_objects_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"question": ["q"], "answer": ["a"]}')
-    with pytest.raises(InputError, match=r"a\.json: .*no JSON array of objects"):
+def test_a_json_file_without_rows_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"question": ["q"], "answer": ["a", "b"]}')
+    with pytest.raises(
+        InputError, match=r"a\.json: its columns question, answer are of different lengths \(\[1, 2\]\)"
+    ):
         list(read(str(tmp_path / "a.json"), QA))
 
 
