@@ -47,7 +47,8 @@ class RowBlock(NamedTuple):
     """Complete rows in memory. Row i is `data[starts[i]:ends[i]]`; the bytes between rows are white space.
 
     starts, ends: int64 [rows]. fault: the fault of every row in the block, if they are not as in the file (`oversize`).
-    marks: uint8 [rows] of a delimited file: how Arrow would read the row otherwise than it is meant (see `delimited`).
+    Of a delimited file: marks: uint8 [rows], how Arrow would read a row otherwise than it is meant (see `delimited`);
+    quoted: whether quotes enclose fields, as in its dialect.
     """
 
     data: bytearray
@@ -55,6 +56,7 @@ class RowBlock(NamedTuple):
     ends: Offsets
     fault: str | None = None
     marks: Bytes | None = None
+    quoted: bool | None = None
 
     def row(self, index: int) -> bytes:
         """The bytes of one row."""

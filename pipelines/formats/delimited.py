@@ -240,7 +240,7 @@ def _scan(data: bytearray, dialect: Dialect, columns: int, last: bool) -> tuple[
         marks,
         evidence,
     )
-    block = RowBlock(data[:used], starts[:rows], ends[:rows], marks=marks[:rows])
+    block = RowBlock(data[:used], starts[:rows], ends[:rows], marks=marks[:rows], quoted=dialect.quoted)
     return block, used, problem
 
 
@@ -322,7 +322,7 @@ def _scan_rows(
                 if _plain_fields(data, final, delimiter)[0] == columns:
                     if not survey:
                         return rows, start, _AMBIGUOUS
-                    start = line_end + 1
+                    start = end + 1  # evidence of nothing
                     continue
                 evidence[1] += 1
             elif line_end < end or plain != fields or _has_doubled_quote(data, start, end, delimiter, quote):
@@ -388,7 +388,7 @@ def _has_doubled_quote(data: Bytes, start: int, end: int, delimiter: int, quote:
 def _parse_block(block: RowBlock, names: list[str], columns: pa.Schema, dialect: Dialect) -> pa.Table:
     """A table of FAULT, BROKEN and `columns` with one row for each row of the block."""
     assert block.marks is not None
-    rows = len(block.starts)
+    rows, dialect = len(block.starts), dialect._replace(quoted=block.quoted)
     alone = block.marks != AS_MEANT
     if not is_utf8(block.data):
         alone |= [not _decodes(block.row(index)) for index in range(rows)]

@@ -34,6 +34,7 @@ from pipelines.formats.values import (
     MISSING,
     REPEATED_KEY,
     Fault,
+    Repeating,
     WrongType,
     below,
     convert,
@@ -167,7 +168,7 @@ def _row_blocks(
         else:
             document, rest = _take(every, MAX_DOCUMENT_BYTES)
             if rest is None:
-                yield from split_lines(iter([_document_lines(path, document, columns, required)]))
+                yield from split_lines(iter([_document_lines(path, document, lines, columns, required)]))
                 return
             skip = _find_array(path, required, encoding)
             yield from split_array(itertools.chain([document], rest), skip=skip)
@@ -219,6 +220,8 @@ def _layout(head: bytearray, whole: Callable[[], bool], lines: bool) -> _Layout:
         return otherwise
     if not start[end:].strip() and whole():
         return _Layout.OBJECT
+    if start[end:].lstrip().startswith(","):
+        return _Layout.VALUES
     # Objects that follow each other on one line are read by line, unless the file has no lines.
     return _Layout.LINES if several and end < start.find("\n") else _Layout.VALUES
 
@@ -233,9 +236,11 @@ def _is_json(line: bytes | bytearray) -> bool:
 
 # One object
 
+_COLUMNS_OF = "the columns of "
 
-def _document_lines(path: str, data: bytearray, columns: pa.Schema, required: Sequence[str]) -> bytearray:
-    """The rows in the object that is the whole file, as JSON lines.
+
+def _document_lines(path: str, data: bytearray, lines: bool, columns: pa.Schema, required: Sequence[str]) -> bytearray:
+    """The rows in the object that is the whole file, as JSON lines. lines: the file is called so: it may be a row.
 
     Raises: Unreadable: if it is not JSON. InputError: naming what the object holds, if that is not clear.
     """
@@ -243,12 +248,22 @@ def _document_lines(path: str, data: bytearray, columns: pa.Schema, required: Se
         document = DECODER.decode(data.decode().strip())
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is not JSON ({error})") from error
-    rows = _document_rows(path, document, columns, required)
-    return bytearray("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    rows = _document_rows(path, document, lines, columns, required)
+    return bytearray("".join(map(_line, rows)), "utf-8")
 
 
-def _document_rows(path: str, document: dict[str, Any], columns: pa.Schema, required: Sequence[str]) -> list[Any]:
-    asked = [name for name in required if lookup(document, name) is not MISSING] if required else []
+def _line(row: Any) -> str:
+    """A row as a line of JSON. A key that it has twice is there twice again, so that the row has the same fault."""
+    text = json.dumps(row)
+    for name in sorted(row.repeated) if isinstance(row, Repeating) else ():
+        text = f"{text[:-1]}, {json.dumps(name)}: null}}"
+    return f"{text}\n"
+
+
+def _document_rows(
+    path: str, document: dict[str, Any], lines: bool, columns: pa.Schema, required: Sequence[str]
+) -> list[Any]:
+    asked = [name for name in required if _present(document, name)]
     if asked and len(asked) == len(required) and _fits(document, columns):
         return [document]
     groups = _groups(document)
@@ -268,8 +283,9 @@ def _document_rows(path: str, document: dict[str, Any], columns: pa.Schema, requ
             f"{path}: rows with the columns {', '.join(required)} are in several places: {several}; "
             "write those to read into a file of their own"
         )
-    names = {where: _names(rows) for where, rows in groups.items()}
-    names = names or {"": nested_names(document)}
+    names = {where: _names(rows) for where, rows in groups.items() if not where.startswith(_COLUMNS_OF)}
+    if lines or not names:
+        names = {"": nested_names(document)}
     best = max(names, key=lambda where: len({*required} & {*names[where]}))
     missing = next(name for name in required if name not in names[best])
     if len(names) == 1:
@@ -335,13 +351,11 @@ def _groups(document: dict[str, Any]) -> dict[str, list[Any]]:
         elif values and all(isinstance(item, dict) for item in values):
             groups[place] = values
             if all(item.keys() == values[0].keys() for item in values):
-                groups[f"the columns of {place}"] = [
+                groups[f"{_COLUMNS_OF}{place}"] = [
                     {name: column[index] for name, column in value.items()} for index in values[0]
                 ]
         elif values and all(isinstance(item, list) and len(item) == len(values[0]) for item in values):
-            groups[f"the columns of {place}"] = [
-                dict(zip(value, row, strict=True)) for row in zip(*values, strict=True)
-            ]
+            groups[f"{_COLUMNS_OF}{place}"] = [dict(zip(value, row, strict=True)) for row in zip(*values, strict=True)]
         for key, inner in value.items():
             visit(inner, f"{where}.{key}" if where else key)
 

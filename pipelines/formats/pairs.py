@@ -127,12 +127,15 @@ def join_input(instruction: Any, given: Any) -> Any:
 
 def join_texts(*columns: Any) -> Any:
     """Several columns as one: texts that are not blank, with empty lines between them. Null where all are null."""
-    if len(columns) == 1:
-        return columns[0]
-    parts = [pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column) for column in columns]
-    joined = pc.binary_join_element_wise(*parts, "\n\n", null_handling="skip")
-    present = functools.reduce(pc.or_, (pc.is_valid(column) for column in columns))
-    return pc.if_else(present, joined, None)
+
+    def blank(column: Any) -> Any:
+        return pc.equal(pc.utf8_trim_whitespace(pc.fill_null(column, "")), "")
+
+    def join(before: Any, after: Any) -> Any:
+        both = pc.binary_join_element_wise(before, after, "\n\n")
+        return pc.if_else(blank(after), pc.coalesce(before, after), pc.if_else(blank(before), after, both))
+
+    return functools.reduce(join, columns)
 
 
 def prepend_thinking(thinking: Any, response: Any) -> Any:

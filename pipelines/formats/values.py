@@ -82,7 +82,8 @@ def convert(array: pa.Array, to: pa.DataType) -> tuple[pa.Array, pa.Array | None
             raise WrongType(array.type)
         items, faults = convert(array.flatten(), to.value_type)
         return _list_like(array, items, to), _of_rows(array, faults)
-    assert pa.types.is_struct(to), f"columns are read as text, not as {to}"
+    if not pa.types.is_struct(to):
+        return array.cast(to), None
     if not pa.types.is_struct(array.type):
         raise WrongType(array.type)
     children, faults = [], None
@@ -164,6 +165,7 @@ def _to_parts_text(array: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     texts = pc.if_else(is_text, text, pc.if_else(is_thinking, thinking, other))
     bad = pc.if_else(pc.or_(is_text, is_thinking), pa.scalar(None, pa.string()), NON_TEXT_PART)
     joined = pc.binary_join(_list_like(array, texts, pa.list_(pa.string())), "\n")
+    joined = pc.if_else(pa.array(list_lengths(array) > 0), joined, pa.scalar(None, pa.string()))
     return joined, _of_rows(array, _first(faults, bad if bad.null_count < len(bad) else None))
 
 
@@ -353,7 +355,7 @@ def from_json(value: Any, to: pa.DataType) -> Any:
     if pa.types.is_struct(to):
         if not isinstance(value, dict):
             raise Fault(WRONG_TYPE)
-        return {field.name: from_json(member(value, field.name), field.type) for field in to}
+        return {field.name: _field(member(value, field.name), field.type) for field in to}
     assert pa.types.is_string(to), f"JSON is read as text, not as {to}"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -364,6 +366,13 @@ def from_json(value: Any, to: pa.DataType) -> Any:
     if isinstance(value, list) and any(isinstance(part, dict) for part in value):
         return "\n".join(_part(part) for part in value)
     raise Fault(WRONG_TYPE)
+
+
+def _field(value: Any, to: pa.DataType) -> Any:
+    """The field of a struct: as `from_json`; a list where text is requested holds content parts, also as plain strings."""
+    if pa.types.is_string(to) and isinstance(value, list):
+        return "\n".join(map(_part, value)) if value else None
+    return from_json(value, to)
 
 
 def _part(part: Any) -> str:
