@@ -369,7 +369,7 @@ def from_json(value: Any, to: pa.DataType) -> Any:
 
 
 def _field(value: Any, to: pa.DataType) -> Any:
-    """The field of a struct: as `from_json`; a list where text is requested holds content parts, also as plain strings."""
+    """The field of a struct: as `from_json`. A list where text is requested has content parts, also as plain strings."""
     if pa.types.is_string(to) and isinstance(value, list):
         return "\n".join(map(_part, value)) if value else None
     return from_json(value, to)
@@ -449,9 +449,9 @@ def lookup(value: Any, name: str) -> Any:
         if isinstance(value, dict):
             value = member(value, key, MISSING)
         elif isinstance(value, list) and key.isdigit():
-            value = value[int(key)] if int(key) < len(value) else None
+            value = value[int(key)] if int(key) < len(value) else MISSING
         else:
-            return MISSING if value is not None else None
+            return MISSING
         if value is MISSING:
             return MISSING
     return value
