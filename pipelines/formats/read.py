@@ -8,6 +8,7 @@ Arrow parses blocks of rows. Only a block that Arrow refuses is parsed row by ro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -169,6 +170,10 @@ def text_columns_of(path: str, columns: pa.Schema, spelling: Spelling | None = N
     return list(names)
 
 
+_MORE_THAN_A_NUMBER = re.compile(r"[^\W\d_]|\d\W*[\s,;:/]\W*\d|[^\s\d.,+\-]")
+"""A letter, several numbers, or a character that numbers have not."""
+
+
 def _value(row: dict[str, Any], name: str) -> Any:
     try:
         return lookup(row, name)
@@ -177,9 +182,9 @@ def _value(row: dict[str, Any], name: str) -> Any:
 
 
 def _holds_text(value: Any) -> bool:
-    """Whether a value is text with a letter in it, or holds such text."""
+    """Whether a value is text that is more than a number, or holds such text."""
     if isinstance(value, str):
-        return any(character.isalpha() for character in value) and not isinstance(value, Number)
+        return not isinstance(value, Number) and _MORE_THAN_A_NUMBER.search(value) is not None
     inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
     return any(map(_holds_text, inner))
 

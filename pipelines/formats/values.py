@@ -369,7 +369,7 @@ def from_json(value: Any, to: pa.DataType) -> Any:
 
 
 def _field(value: Any, to: pa.DataType) -> Any:
-    """The field of a struct: as `from_json`. A list where text is requested has content parts, also as plain strings."""
+    """The field of a struct: as `from_json`. A list where text is requested has content parts, or strings."""
     if pa.types.is_string(to) and isinstance(value, list):
         return "\n".join(map(_part, value)) if value else None
     return from_json(value, to)

@@ -174,14 +174,14 @@ def test_a_scan_stopped_after_any_work_item_resumes_to_the_same_answer(tmp_path:
     ("names", "expected"),
     [
         (["id", "question", "answer"], {"instruction": "question", "response": "answer"}),
-        (["Instruction", "Input", "Output"], {"instruction": "Instruction", "response": "Output"}),
+        (["Instruction", "Input", "Output"], {"instruction": ("Instruction", "Input"), "response": "Output"}),
         (["problem", "solution", "answer"], {"instruction": "problem", "response": "answer"}),
         (["url", "text", "lang"], {"text": "text"}),
         (["conversations", "prompt", "response"], {"messages": "conversations"}),
         (["prompt"], {"text": "prompt"}),
     ],
 )
-def test_columns_are_guessed_by_their_names(tmp_path: Path, names: list[str], expected: dict[str, str]) -> None:
+def test_columns_are_guessed_by_their_names(tmp_path: Path, names: list[str], expected: dict[str, Any]) -> None:
     assert guess_columns(str(write(tmp_path / "a.jsonl", [dict.fromkeys(names, "x")]))) == expected
     assert guess_columns(str(write(tmp_path / "a.parquet", [dict.fromkeys(names, "x")]))) == expected
     (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join("x" for _ in names) + "\n")

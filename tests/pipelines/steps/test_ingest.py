@@ -16,11 +16,12 @@ from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
+from pipelines.plan import plan
 from pipelines.recipe import Recipe
 from pipelines.records import DROPPED, MAX_TEXT_BYTES, RECORD
 from pipelines.sources import SOURCES
 from pipelines.steps import ingest as ingesting
-from pipelines.steps.ingest import by_source, ingest
+from pipelines.steps.ingest import by_source, ingest, unread_by_source
 from pipelines.steps.source_files import plan_inputs
 
 PAIRS = {"instruction": "q", "response": "a"}
@@ -219,6 +220,101 @@ def test_a_condition_in_the_recipe_overrides_the_adapter(tmp_path: Path) -> None
     assert (row["condition"], row["response"]) == ("noisy,direct", "1234")
 
 
+# Several columns, and columns that are not read
+
+ALPACA = [
+    {"instruction": "Add.", "input": "1, 2", "output": "3", "id": "r0"},
+    {"instruction": "Say hi.", "input": "", "output": "Hi.", "id": "r1"},
+    {"instruction": "Say ho.", "output": "Ho.", "id": "r2"},
+    {"instruction": None, "input": "only", "output": "x", "id": "r3"},
+    {"instruction": None, "input": None, "output": "x", "id": "r4"},
+]
+JOINED = {"instruction": ["instruction", "input"], "response": "output"}
+
+
+def test_a_part_may_be_read_from_several_columns(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", ALPACA)
+    manifest = ingest(run(tmp_path / "root"), recipe(pairs(file, columns=JOINED)))
+    assert [row["instruction"] for row in kept(manifest)] == ["Add.\n\n1, 2", "Say hi.", "Say ho.", "only"]
+    assert [row["reason"] for row in dropped(manifest)] == ["null_instruction"]
+
+
+def test_columns_with_text_that_are_not_read_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", ALPACA)
+    only_output = {"instruction": "instruction", "response": "output"}
+    for columns, unread in ((only_output, ("input", "id")), (JOINED, ("id",))):
+        asked = recipe(pairs(file, columns=columns))
+        assert unread_by_source(ingest(run(tmp_path / "root"), asked)) == {"mine": unread}
+        assert plan(asked).unread_columns == {"mine": unread}
+    empty = write(tmp_path / "b.jsonl", [{"q": "x", "a": "y", "input": "", "n": 7, "flag": True}])
+    assert unread_by_source(ingest(run(tmp_path / "root"), recipe(pairs(empty)))) == {}
+
+
+def test_a_further_column_must_be_in_one_file_of_the_source(tmp_path: Path) -> None:
+    one, other = write(tmp_path / "a.jsonl", [ALPACA[2]]), write(tmp_path / "b.jsonl", [ALPACA[0]])
+    manifest = ingest(run(tmp_path / "root"), recipe(pairs([one, other], columns=JOINED)))
+    assert manifest.rows_kept == 2
+    with pytest.raises(InputError, match=r"a\.jsonl: no column 'input'"):
+        ingest(run(tmp_path / "root"), recipe(pairs(one, columns=JOINED)))
+    thinking = {**PAIRS, "thinking": "reasonin"}
+    file = write(tmp_path / "c.jsonl", [{"q": "x", "a": "y"}] * 3000 + [{"q": "x", "a": "y", "reasoning": "hm"}])
+    with pytest.raises(InputError, match=r"no column 'reasonin' "):
+        ingest(run(tmp_path / "root"), recipe(pairs(file, columns=thinking)))
+    manifest = ingest(run(tmp_path / "root"), recipe(pairs(file, columns={**PAIRS, "thinking": "reasoning"})))
+    assert [row["response"] for row in kept(manifest) if "hm" in row["response"]] == [
+        "<reasoning_content>\nhm\n</reasoning_content>\n\ny"
+    ]
+
+
+# Folders
+
+
+def test_a_folder_of_save_to_disk_is_its_rows(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder = tmp_path / "set"
+    datasets.Dataset.from_list(questions(20)).save_to_disk(str(folder), num_shards=3)
+    table = pa.Table.from_pylist(questions(5))
+    with pa.ipc.new_stream(str(folder / "cache-1a2b.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert {"state.json", "dataset_info.json"} <= {file.name for file in folder.iterdir()}
+    manifest = ingest(run(tmp_path / "root"), recipe(pairs(folder)))
+    assert [row["instruction"] for row in kept(manifest)] == [row["q"] for row in questions(20)]
+
+
+def test_hidden_files_and_descriptions_in_a_folder_are_no_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write(folder / "a.jsonl", questions(2))
+    for name in (
+        ".DS_Store",
+        ".git/config.jsonl",
+        ".cache/b.jsonl",
+        "README.md",
+        "LICENSE",
+        "_SUCCESS",
+        ".a.jsonl.crc",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no rows")
+    for path in (folder, folder / "*", folder / "*.jsonl"):
+        assert [file.file for file in plan_inputs(recipe(pairs(path)))] == ["a"]
+    (folder / "a.jsonl").unlink()
+    with pytest.raises(InputError, match=r"set: no files of rows"):
+        ingest(run(tmp_path / "root"), recipe(pairs(folder)))
+
+
+def test_a_file_of_an_unknown_format_in_a_folder_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "a.jsonl", questions(2))
+    (tmp_path / "set" / "b.jsonl.xz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"b\.jsonl\.xz: unknown format"):
+        ingest(run(tmp_path / "root"), recipe(pairs(tmp_path / "set")))
+
+
+def test_a_recipe_may_say_how_files_are_written(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes('q\ta\nx\t"12 caf\xe9\ny\t6"\n'.encode("cp1252"))
+    manifest = ingest(run(tmp_path / "root"), recipe(pairs(tmp_path / "a.tsv", encoding="cp1252", quoted=False)))
+    assert [row["response"] for row in kept(manifest)] == ['"12 café', '6"']
+
+
 # Mistakes, told before anything is written
 
 
@@ -268,6 +364,13 @@ MISTAKES = [
         r"unknown key 'instructions'; did you mean 'instruction'",
     ),
     ({"path": "x", "columns": {"messages": "m", "response": "a"}, "condition": "cot"}, r"or `text` alone"),
+    ({"path": "x", "columns": {"messages": ["m", "n"]}, "condition": "cot"}, r"messages is one column"),
+    ({"path": "x", "columns": {**PAIRS, "response": []}, "condition": "cot"}, r"response: name one column"),
+    (
+        {"path": "x", "columns": PAIRS, "condition": "cot", "encoding": "cp1253x"},
+        r"unknown encoding .*did you mean 'cp125",
+    ),
+    ({"adapter": "gsm8k", "path": "x", "quoted": False}, r"knows its quoted; leave out `quoted`"),
 ]
 
 
