@@ -48,6 +48,7 @@ _THING = (
 )
 _OBJECT = (
     rf"(?:(?:that|this|these|those|such|your|any)(?: (?:kind|type|sort)s? of)?(?: \w+)? {_THING}|"
+    r"an? (?:(?:accurate|definitive|direct|specific|proper) )?(?:answer|response|opinion)\b|"
     r"the (?:requests?|questions?|query|prompt|links?|urls?|images?|pictures?|photos?|attachments?)\b|"
     r"(?:that|this|it)(?: for you| type of \w+)?\s*(?:[.!,;]|\z|as |because |since )|(?:that|this) kind of|"
     r"(?:medical|legal|financial|personal|private|confidential|harmful|illegal|explicit|sexual|offensive|"
@@ -147,7 +148,7 @@ FOREIGN = (
 ASKED = (
     r"(?i)translat|declin|refus|reject|turn(?:ing|s|ed)? (?:\w+ )?down|excuse|apolog|language model|"
     r"chat ?bot|\bassistants?\b|"
-    r"what (?:would|could|might|does|did|do|should) [^?\n]{1,60}\bsay\b|paraphras|rewrite|first person|\bsentence\b|"
+    r"what (?:would|could|might|should) [^?\n]{1,60}\bsay\b|paraphras|rewrite|first person|\bsentence\b|"
     r"grammar|quot(?:e|ation)|subtitle|übersetz|traduci|traduis|traduire|перевед|翻译|翻訳|번역"
 )
 """Refusals that the instruction asks for, and sentences that it gives."""

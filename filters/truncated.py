@@ -37,7 +37,7 @@ NAMED = r"(?i)\b(?:is|are|character|sign|symbol|mark|operator|letter|by|with|wor
 ASKED = (
     r"(?i)\b(?:words?|letters?|symbols?|operators?|signs?|marks?|characters?|separat\w+|delimiters?|punctuation|"
     r"conjunctions?|articles?|pronouns?|prepositions?|determiners?|possessives?|brackets?|commas?|colons?|ampersand|"
-    r"parenthes[ie]s|next|complete|continue|finish|fill|blank|missing|prefix|beginning|starts?|begins?|open(?:s|ing)|"
+    r"parenthes[ie]s|next|complete|continue|finish|fill|blank|missing|prefix|beginning|starts?|begins?|opens|opening|"
     r"prompt|title|headline|salutation|greeting|dash(?:es)?|arrows?|tags?|syntax|keyboard|key)\b|___"
 )
 """Marks and words that the instruction asks for, or a text that is to be left open."""
