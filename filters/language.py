@@ -48,6 +48,8 @@ _ENGLISH = 0.15  # share of function words with which a text counts as English
 _READ_AHEAD = 4  # times `prefix_chars`: what is read of a text to find that many characters of prose
 _MIN_PROSE_RATIO = 0.5  # of the characters that are read; with less prose, words are names of formulas and programs
 
+_MIN_SENTENCE_RATIO = 0.34  # of the characters in pieces of more than three words; with fewer, the text is a list
+
 
 # A line of one to three words among others is a name or a heading, the same in all languages.
 _FEW_WORDS = r"[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*"
@@ -126,9 +128,11 @@ class Language(Filter):
         labels, certain = _predict(model, pc.utf8_lower(cased))
         failed = ~np.isin(labels, self.languages) & (certain >= self.min_confidence)
         rows, cased, labels, certain = rows[failed], cased.filter(pa.array(failed)), labels[failed], certain[failed]
+        beginnings = beginnings.take(pa.array(rows))
         # A list of names may look like another language in lower case. With its capitals it looks like none.
         labels_cased, certain_cased = _predict(model, cased)
         agrees = (labels_cased == labels) & (certain_cased >= self.min_confidence) | _is_capitals(cased)
+        agrees &= ~_is_list(beginnings)
         return rows[agrees], certain[agrees]
 
 
@@ -148,6 +152,14 @@ def _predict(model: Model, texts: pa.StringArray) -> tuple[npt.NDArray[np.str_],
     codes = [label[0].removeprefix("__label__") if label else "" for label in labels]
     certain = [min(float(each[0]), 1.0) if len(each) else 0.0 for each in probabilities]
     return np.array(codes, np.str_), np.array(certain, np.float64)
+
+
+def _is_list(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which texts are mostly pieces of one to three words between commas, as lists of names are: bool [rows]."""
+    whole = pl.Series(texts, dtype=pl.String)
+    pieces = whole.str.replace_all("[,;]", "\n").str.replace_all(_SHORT_LINE, "")
+    share: npt.NDArray[np.bool_] = (pieces.str.len_chars() < _MIN_SENTENCE_RATIO * whole.str.len_chars()).to_numpy()
+    return share
 
 
 def _is_capitals(texts: pa.StringArray) -> npt.NDArray[np.bool_]:

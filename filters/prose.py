@@ -74,6 +74,7 @@ LANGUAGES_OF_SCRIPT = {
 _ABOUT_WORDS = (
     r"\b(?:foreign|native|original|another|other|which|what|mother) (?:language|tongue)|lingual\b|\balphabet|\bkanji\b|"
     r"\bhiragana|\bkatakana|\bpinyin|\bhangul|\bcyrillic|\bdevanagari|\bpronounc|\bpronunciation|\bhaiku\b|"
+    r"\b(?:word|phrase|sentence|expression|saying|idiom|proverb|motto|title|lyrics?) [\"'“‘«「`*]|"
     r"\bwhat (?:does|is|do|are|did) (?:the )?(?:word |phrase |sign |text )?[\"'“‘«「`*]|\bwhat does .{1,80} mean\b|"
     r"\bmeaning of\b"
 )

@@ -58,6 +58,9 @@ _TOKEN = re.compile(r"[^\x00-\x7F][^ \t\r\n]*")
 whole or not at all, so a token is independent of damage elsewhere."""
 _BEFORE = 2  # characters before it that are read too
 
+# A closing quote whose third byte Windows-1252 does not have, so that it was left out.
+_LOST_QUOTE = re.compile(r"(?<=\S)â€(?=[\s.,;:!?)]|\Z)")
+
 # TeX commands by the control character that their first two characters were read as.
 _ESCAPED_COMMANDS = {
     "\x07": "alpha angle approx arccos arcsin arctan ast",
@@ -100,7 +103,7 @@ def repair(text: str) -> str:
     text = text.removeprefix("\ufeff")
     if any(control in text for control in _ESCAPED_COMMANDS):
         text = _ESCAPED.sub(lambda match: "\\" + _LETTERS[match[0]], text)
-    return "".join(_decode(token) for token in _tokens(text))
+    return _LOST_QUOTE.sub("”", "".join(_decode(token) for token in _tokens(text)))
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -136,6 +139,7 @@ def mojibake_chars(records: pa.Table, texts: pa.StringArray, rows: npt.NDArray[n
             decoded = _decode(token)
             if decoded != token:
                 result[row] += max(len(token) - len(decoded), 1)
+        result[row] += len(_LOST_QUOTE.findall(text))
     return result
 
 

@@ -45,6 +45,10 @@ def test_damage_that_happened_twice_is_undone_twice() -> None:
     assert repaired("it’s".encode().decode("cp1252").encode().decode("cp1252")) == ["it’s"]
 
 
+def test_a_closing_quote_that_lost_its_last_byte_is_restored() -> None:
+    assert repaired("She said â€œHelloâ€ and left.") == ["She said “Hello” and left."]
+
+
 def test_windows_1252_that_was_read_as_latin_1_is_decoded() -> None:
     assert repaired("a \x93date\x94 film \x96 it\x92s nice\x85") == ["a “date” film – it’s nice…"]
 
