@@ -3,9 +3,9 @@
 Most words of "Convert 5 miles to km" and "Convert 150 miles to km" are equal, and they are different questions. So are
 two questions about one long passage. Three digests of each text decide, whatever the Jaccard is:
 
-- **marks**: the multiset of the numbers (tokens with a digit) and operators. An operator is a symbol of mathematics or
-  a sign that is a token of its own. Signs that are punctuation where they stand do not count: bullets, hyphens and
-  dashes between words, Markdown emphasis, the brackets of tags, currency signs, backslashes.
+- **marks**: the multiset of the numbers (tokens with a digit, and NUMBER_WORDS) and operators. An operator is a symbol
+  of mathematics or a sign that is a token of its own. Signs that are punctuation where they stand do not count:
+  bullets, hyphens and dashes between words, Markdown emphasis, currency signs, backslashes.
 - **sentences**: every question (the last `MAX_QUESTION` tokens of each sentence that ends with `?`, in any order), and
   the last sentence with as many before it as it takes to have `MIN_ENDING` tokens; at most the last `MAX_ENDING`
   tokens. A sentence ends with a line, with one of `. ? ! :` that is not within a word, or with a full stop of Chinese,
@@ -30,7 +30,7 @@ from dedup.exact import digest128, halves
 from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
 from dedup.kernel import buffers, kernel
-from dedup.tokens import WORD_BYTES, Tokens, tokenize
+from dedup.tokens import WORD_BYTES, Tokens, token_hash, tokenize
 from dedup.utf8 import decode_checked
 
 Digests = npt.NDArray[np.uint64]
@@ -42,6 +42,13 @@ MIN_ENDING, MAX_ENDING = 8, 40
 
 PLAIN, DIGIT, OPERATOR, LETTER = range(4)
 """What a character is for this module."""
+
+NUMBER_WORDS = (
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy",
+    "eighty", "ninety", "hundred", "thousand", "million", "billion",
+)  # fmt: skip
+"""Words that count as numbers. "one" does not, since it is a pronoun too."""
 
 NOTHING, SENTENCE, QUESTION = range(3)
 """What may end between two tokens."""
@@ -78,7 +85,7 @@ def invariants(text: pa.StringArray, tokens: Tokens | None = None) -> Invariants
     data, offsets = buffers(text)
     tokens = tokens or tokenize(text)
     words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
-    _digest(data, offsets, *tokens, roles(), _may_end(), words, marks, sentences)
+    _digest(data, offsets, *tokens, roles(), _may_end(), _number_words(), words, marks, sentences)
     counts = np.diff(tokens.offsets)
     bare = np.flatnonzero(counts == 0)
     if len(bare):
@@ -108,6 +115,19 @@ def roles() -> npt.NDArray[np.uint8]:
             table[code] = LETTER
         elif category == "Sm" or (code < 128 and category[0] in "PS" and character not in _NOT_OPERATORS):
             table[code] = OPERATOR
+    return table
+
+
+@functools.cache
+def _number_words() -> npt.NDArray[np.uint64]:
+    """A hash table of the tokens of NUMBER_WORDS by their low bits, uint64; 0 in empty slots. Its size is the
+    least power of two that gives each word a slot of its own."""
+    hashes = np.array([token_hash(word.encode()) for word in NUMBER_WORDS], np.uint64)
+    size = 1 << 10
+    while len(np.unique(hashes % np.uint64(size))) < len(hashes):
+        size *= 2
+    table = np.zeros(size, np.uint64)
+    table[hashes % np.uint64(size)] = hashes
     return table
 
 
@@ -227,8 +247,9 @@ def _is_mark(data, start, end, roles):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, may_end, words, marks, sentences):  # type: ignore[no-untyped-def]
+def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, may_end, number_words, words, marks, sentences):  # type: ignore[no-untyped-def]
     """Write the digests of every row."""
+    number_mask = np.uint64(len(number_words) - 1)
     for n in range(len(offsets) - 1):
         origin, row = offsets[n], data[offsets[n] : offsets[n + 1]]
         first, last = token_offsets[n], token_offsets[n + 1]
@@ -250,6 +271,7 @@ def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, may_end, 
                     word = load_uint64(data, at) & _ALL >> np.uint64(8 * (WORD_BYTES - size))
                     plain = word & _HIGH_BITS == _0
                     is_mark = plain and (word + _FROM_0) & ~(word + _FROM_COLON) & _HIGH_BITS != _0
+                is_mark |= number_words[token & number_mask] == token
                 if is_mark or (not plain and _is_mark(data, at, origin + end, roles)):
                     all_marks += fmix64(token + _1)
             after = np.int64(starts[t + 1]) if t + 1 < last else len(row)

@@ -30,6 +30,8 @@ def equal(first: str, second: str) -> dict[str, bool]:
         ("٣ apples", "٤ apples"),
         ("total += count", "total -= count"),
         ("A ≤ B", "A ≥ B"),
+        ("three apples and a pear", "four apples and a pear"),
+        ("Twenty of them", "Thirty of them"),
     ],
 )
 def test_another_number_or_operator_is_another_text(first: str, second: str) -> None:

@@ -11,9 +11,12 @@ Exact duplicates (`exact`):
 
 Near-duplicates (`near`):
 
-    signatures    by shard            MinHash band keys, sorted; the deciding columns and the shingle sets
+    frequencies   by shard            in how many sampled rows each shingle of instructions is (`boilerplate`)
+    boilerplate   by shingle range    the shingles that many rows share, which do not count
+    signatures    by shard            keys, sorted: MinHash bands with what must be equal, and one for all words; the
+                                      deciding columns and the shingle sets of each field
     buckets       by band key range   rows that share a band key form a bucket (`buckets`)
-    compare-0     by bucket range     rows of a bucket are compared by exact Jaccard, which gives pairs
+    compare-0     by bucket range     rows of a bucket are compared by the exact Jaccard of each field
     forests-N     by groups of files  spanning forests of the pairs are merged until one is left (`components`)
     components    by pairs file       each file of pairs is sorted by connected component
     decide-0      by component range  pairs are decided, component by component (`survivors`)
@@ -32,13 +35,14 @@ number of rows alone (`ranges.TaskSizes`). Hence neither shards, their order, th
 restarts change the result. Each task compares its share of the input files with their recorded digests.
 
 Disk, below the step's `work/` folder until it is finished: 16 bytes per row and digest (exact); 16 bytes per row and
-band, 4 bytes per token and about 40 bytes per row of deciding columns (near).
+key (one per band, and one), 4 bytes per token and about 50 bytes per row of deciding columns (near).
 
 Memory. A by-shard task holds one shard. `repeats` and `buckets` take 4 M keys of 20 bytes, 70 while they are sorted:
 300 MB. A comparison takes 1 M bucket members and 4 bytes for each of their tokens. A decision takes 2 M pairs of 24
-bytes and the deciding columns of their rows. The last merge of forests is the only task that grows with the corpus: 150
-bytes per row that has a near-duplicate.
+bytes (two fields) and the deciding columns of their rows. The last merge of forests is the only task that grows with
+the corpus: 150 bytes per row that has a near-duplicate.
 
 Earlier runs (`against`). Their rows come before all others in survivor order and are never dropped. The new rows that
-stay are therefore those that a rebuild of both corpora would keep, if it preferred the earlier rows.
+stay are therefore those that a rebuild of both corpora would keep, if it preferred the earlier rows and found the same
+boilerplate.
 """

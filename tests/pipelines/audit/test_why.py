@@ -95,3 +95,27 @@ def test_only_steps_that_conserve_rows_count_rows(fates: RecordedRun) -> None:
     for name in without_rows:
         assert counts[name] == (None, None, None)
     assert all(None not in rows for name, rows in counts.items() if name not in without_rows)
+
+
+def test_a_duplicate_leads_to_the_row_that_stayed(run: RecordedRun) -> None:
+    """Exact copies of rows that were dropped as near-duplicates lead over two rows; all chains end at a kept row."""
+    lengths: Counter[int] = Counter()
+    for name in ("exact-duplicates", "near-duplicates"):
+        step = run.step(name)
+        assert step is not None
+        for shard in step.dropped:
+            for row in storage.read_parquet(shard.path).to_pylist()[::8]:
+                fate = why(run, row["id"])
+                rows = [twin.row for twin in fate.twins]
+                assert rows[0] == json.loads(row["evidence"])["twin"]
+                *dropped, last_twin = fate.twins
+                for twin, following in zip(dropped, rows[1:], strict=True):
+                    assert (twin.verdict, twin.step) == ("dropped", "near-duplicates")
+                    assert twin.evidence is not None and twin.evidence["twin"] == following
+                assert last_twin.verdict == why(run, last_twin.row).verdict == "kept" and last_twin.run == run.id
+                lengths[len(rows)] += 1
+    assert lengths[1] > 10 and lengths[2] > 1 and set(lengths) == {1, 2}
+
+
+def test_a_row_that_is_no_duplicate_leads_nowhere(fates: RecordedRun) -> None:
+    assert why(fates, "mine/rows/17").twins == () == why(fates, "mine/rows/20").twins

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.audit.why import why
 from pipelines.curate import curate
 from pipelines.errors import RunError
 from pipelines.ledger.engine import LocalEngine
@@ -93,5 +94,11 @@ def test_a_recipe_names_an_earlier_run_by_its_complete_id(tmp_path: Path) -> Non
     assert old is not None and new is not None
     # The first 300 rows of each source are the same in both runs.
     assert (new.rows_kept or 0) > 100 and not set(kept_ids(old)) & set(kept_ids(new))
+    named = [name for name, value in dropped(new).items() if "against" in value]
+    named += [name for name, value in dropped(second.steps[2]).items() if "against" in value]
+    for name in named[:10]:
+        assert {twin.run for twin in why(second, name).twins} == {first.id}
+        assert why(second, name).twins[-1].verdict == "kept"
+    assert named
     with pytest.raises(RunError, match=f"against: first.*no such run.*{first.id}"):
         build("third", 500, "against: first\n")
