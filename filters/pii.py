@@ -236,6 +236,7 @@ def _luhn(number: str) -> bool:
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IP4 = re.compile(rf"(?<![\w.:-])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-])(?!\.[0-9])(?!/[0-9])")
 _IP6 = re.compile(r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{1,4}:|:){1,6}[0-9A-Fa-f]{1,4}(?![\w:])(?!/[0-9])")
+_TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _VERSION_WORDS = re.compile(
     r"(?i)(?:versions?|ver\.?|v|releases?|builds?|sections?|chapters?|firmware|oid|§|[=<>~!]=|[~^]) ?$"
 )
@@ -252,7 +253,7 @@ def _ips(source: _Source) -> Iterator[tuple[int, int]]:
             continue
         if not source.keep_examples or (address.is_global and match[0] not in _PUBLIC_SERVICES):
             yield match.span()
-    for match in _IP6.finditer(source.text) if source.text.count(":") > 3 else ():
+    for match in _IP6.finditer(source.text) if _TWO_COLONS.search(source.text) else ():
         try:
             global_address = ipaddress.IPv6Address(match[0]).is_global
         except ValueError:

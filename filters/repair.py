@@ -59,7 +59,7 @@ whole or not at all, so a token is independent of damage elsewhere."""
 _BEFORE = 2  # characters before it that are read too
 
 # A closing quote whose third byte Windows-1252 does not have, so that it was left out.
-_LOST_QUOTE = re.compile(r"(?<=\S)â€(?=[\s.,;:!?)]|\Z)")
+_LOST_QUOTE = re.compile(r"â€(?<=\Sâ€)(?=[\s.,;:!?)]|\Z)")
 
 # TeX commands by the control character that their first two characters were read as.
 _ESCAPED_COMMANDS = {
