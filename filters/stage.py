@@ -135,7 +135,7 @@ class Outcome(NamedTuple):
 def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     """Run `stages` in order over `records`. A record dropped by one stage does not reach the next transform.
 
-    A record's reason is that of the first filter it fails. A record whose response is blank after a transform is
+    A record's reason is that of the first filter it fails. A record whose response a transform leaves blank is
     dropped as `empty_response`, one that the transform itself rejects for its reason, both as they were before the
     transform. `dropped` has the columns of `records`, as they were when the record was judged, and DROP_FIELDS. Both
     tables keep the order of the input (`dropped`: by stage, then input).
@@ -153,7 +153,7 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
             table = stage.rewrite(before)
             assert table.num_rows == alive.sum(), f"{stage.kind} changed the number of rows"
             alive = np.ones(table.num_rows, np.bool_)
-            for verdicts in (_blank_responses(table), stage.reject(table)):
+            for verdicts in (_emptied(before, table), stage.reject(table)):
                 if verdicts is not None and (lost := np.asarray(verdicts.is_valid()) & alive).any():
                     mask = pa.array(lost)
                     dropped.append(
@@ -179,18 +179,23 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     return outcome
 
 
-def _blank_responses(table: pa.Table) -> pa.StructArray | None:
-    """VERDICT [rows] of a table whose response is blank in some row: `empty_response`."""
-    if "response" not in table.column_names:
+def blank_responses(records: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which responses are empty or white space: bool [rows]. False where there is no such column."""
+    if "response" not in records.column_names:
+        return np.zeros(records.num_rows, np.bool_)
+    response = records["response"]
+    return np.asarray(pc.or_(pc.equal(pc.binary_length(response), 0), pc.utf8_is_space(response)).to_numpy())
+
+
+def _emptied(before: pa.Table, after: pa.Table) -> pa.StructArray | None:
+    """VERDICT [rows] of a table in which a transform made a response blank: `empty_response`."""
+    blank = blank_responses(after)
+    if not blank.any():
         return None
-    response = table["response"]
-    blank = pc.or_(pc.equal(pc.binary_length(response), 0), pc.utf8_is_space(response))
-    if not pc.any(blank).as_py():
-        return None
-    mask = pc.invert(blank).combine_chunks()
-    reasons = pa.array(["empty_response"] * table.num_rows, pa.string())
-    numbers = pa.nulls(table.num_rows, pa.float64())
-    return pa.StructArray.from_arrays([reasons, numbers, numbers], fields=list(VERDICT), mask=mask)
+    emptied = blank & ~blank_responses(before)
+    reasons = pa.array(["empty_response"] * len(emptied), pa.string())
+    numbers = pa.nulls(len(emptied), pa.float64())
+    return pa.StructArray.from_arrays([reasons, numbers, numbers], fields=list(VERDICT), mask=pa.array(~emptied))
 
 
 def _keep(table: pa.Table, alive: npt.NDArray[np.bool_]) -> pa.Table:

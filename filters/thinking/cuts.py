@@ -98,7 +98,7 @@ def find_cuts(texts: pa.StringArray, tags: Lexicon | None = None) -> Cuts:
     """What to take out of each text in one reading. tags: by default those of FAMILIES."""
     tags = tags or lexicon()
     data, offsets = buffers(texts)
-    escaped = bool(len(rows_with(texts, r"\u003")) or len(rows_with(texts, r"\x3")))
+    escaped = len(rows_with(texts, r"\u003")) > 0
     cuts = _find_cuts(data, offsets, *find_marks(data, offsets, tags, escaped), tags.is_answer)
     # Of each text the blocks came first, then the answers' tags: sort both into the order of the text.
     cuts = cuts[np.argsort(cuts[:, _START], kind="stable")]

@@ -126,7 +126,7 @@ MESSAGE = b"<|message|>"
 CHANNELS = (b"<|channel|>", b"<|channel>")
 """The beginnings of a channel's tag in harmony and Gemma, which its name follows."""
 
-TABLE_SLOTS = 4096
+TABLE_SLOTS = 1024
 """Slots of a hash table of words or tags: a power of two, several times their number."""
 
 
@@ -177,6 +177,8 @@ class Lexicon(NamedTuple):
 
 
 _BRACKETED = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|\|[^|\s]+\||◁[^◁▷\s]+▷|<\|channel\|?>[a-z]*")
+BEGINS = b"<[|`~&\xe2\xef"
+"""The bytes with which the tags of FAMILIES and code can begin."""
 MAX_TAG_BYTES = 48
 """Longest tag that the table holds, without attributes."""
 
@@ -198,7 +200,7 @@ def lexicon(added: tuple[Family, ...] = ()) -> Lexicon:
     families = (*FAMILIES, *added)
     table: dict[bytes, int] = {}
     literals: dict[bytes, int] = {}
-    begins = np.isin(np.arange(256), list(b"<[|`~&\xe2\xef"))
+    begins = np.isin(np.arange(256), list(BEGINS))
     for number, family in enumerate(families):
         for closes, tags in enumerate((family.opens, family.closes)):
             for tag in tags:

@@ -11,7 +11,7 @@ from dedup.growing import doubled
 from dedup.hashing import FNV_BASIS
 from dedup.kernel import kernel
 from filters.text import is_letter, is_space
-from filters.thinking.families import CHANNELS, MAX_TAG_BYTES, MESSAGE, Lexicon, look_up
+from filters.thinking.families import BEGINS, CHANNELS, MAX_TAG_BYTES, MESSAGE, Lexicon, look_up
 from filters.thinking.mentions import BARE, fold_step, mention_flags
 
 # Columns of marks, int64 [n, 5]: first byte, end, kind, family (of a fence: its byte), flags (`mentions`).
@@ -29,8 +29,8 @@ _AMPERSAND, _BACKSLASH, _FULL_WIDTH = 38, 92, 0xEF  # an escaped or full-width <
 _LINE_FEED = 10
 _NOT_CODE = -1_000_000  # so low that no later backtick on the line is counted up to a run
 # Escaped angle brackets, in lower case.
-_LESS_FORMS = (b"&lt;", b"&amp;lt;", b"&#60;", b"&#x3c;", b"\\u003c", b"\\x3c", b"\xef\xbc\x9c")
-_GREATER_FORMS = (b"&gt;", b"&amp;gt;", b"&#62;", b"&#x3e;", b"\\u003e", b"\\x3e", b"\xef\xbc\x9e")
+_LESS_FORMS = (b"&lt;", b"&amp;lt;", b"&#60;", b"&#x3c;", b"\\u003c", b"\xef\xbc\x9c")
+_GREATER_FORMS = (b"&gt;", b"&amp;gt;", b"&#62;", b"&#x3e;", b"\\u003e", b"\xef\xbc\x9e")
 
 
 def _joined(forms: tuple[bytes, ...]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -42,18 +42,21 @@ _GREATER_BYTES, _GREATER_ENDS = _joined(_GREATER_FORMS)
 _CHANNEL_BYTES, _CHANNEL_ENDS = _joined(CHANNELS)
 _MESSAGE_BYTES = np.frombuffer(MESSAGE, np.uint8)
 
+_BEGINS = np.isin(np.arange(256), list(BEGINS))
+
 _I64 = npt.NDArray[np.int64]
 
 
 def find_marks(data: npt.NDArray[np.uint8], offsets: _I64, lexicon: Lexicon, escaped: bool = True) -> tuple[_I64, _I64]:
     """The marks of texts: int64 [n, 5] (columns MARK_*), and where each text's marks begin, int64 [rows + 1].
 
-    data: uint8, the texts' bytes; offsets: int64 [rows + 1]. escaped: whether `\\u003c` or `\\x3c` may stand in them.
+    data: uint8, the texts' bytes; offsets: int64 [rows + 1]. escaped: whether `\\u003c` may stand in them.
     """
     begins = lexicon.begins.copy()
     # Formulas are full of backslashes. They are looked at only where one may begin an escaped bracket.
     begins[_BACKSLASH] |= escaped
-    return cast(tuple[_I64, _I64], _find_marks(data, offsets, *lexicon[1:3], begins, *lexicon[4:-1]))
+    usual = bool((begins == _BEGINS).all())
+    return cast(tuple[_I64, _I64], _find_marks(data, offsets, *lexicon[1:3], usual, begins, *lexicon[4:-1]))
 
 
 @kernel
@@ -242,10 +245,19 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
     return -1, at
 
 
+# Two functions of one loop, since a table that is a constant is read faster. Inside a larger function the loop is ten
+# times slower.
 @kernel
-def _next_begin(data, at, end, begins):  # type: ignore[no-untyped-def]
-    """The first byte from `at` on with which a mark may begin. (Inside a larger function this loop is ten times
-    slower.)"""
+def _next_begin(data, at, end):  # type: ignore[no-untyped-def]
+    """The first byte from `at` on with which a mark of the usual forms may begin."""
+    while at < end and not _BEGINS[data[at]]:
+        at += 1
+    return at
+
+
+@kernel
+def _next_of(data, at, end, begins):  # type: ignore[no-untyped-def]
+    """The first byte from `at` on that is one of `begins`, bool [256]."""
     while at < end and not begins[data[at]]:
         at += 1
     return at
@@ -295,7 +307,7 @@ def _put(marks, n, start, end, kind, family, flags):  # type: ignore[no-untyped-
 
 
 @kernel
-def _find_marks(data, offsets, keys, values, begins, literals, literal_ends, literal_values):  # type: ignore[no-untyped-def]
+def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_ends, literal_values):  # type: ignore[no-untyped-def]
     rows = len(offsets) - 1
     first = np.zeros(rows + 1, np.int64)
     marks = np.empty((1024, 5), np.int64)
@@ -304,7 +316,7 @@ def _find_marks(data, offsets, keys, values, begins, literals, literal_ends, lit
         begin, end = offsets[row], offsets[row + 1]
         at = begin
         while True:
-            at = _next_begin(data, at, end, begins)
+            at = _next_begin(data, at, end) if usual else _next_of(data, at, end, begins)
             if at == end:
                 break
             byte = data[at]
@@ -326,7 +338,9 @@ def _find_marks(data, offsets, keys, values, begins, literals, literal_ends, lit
                 at = _code_end(data, stop, end, stop - at) if byte == _BACKTICK else stop
                 continue
             value, stop = -1, at
-            if byte != _BRACKET or (at + 1 < end and not is_space(data[at + 1])):
+            after = data[at + 1] if at + 1 < end else np.uint8(0)
+            # Comparisons, LaTeX's brackets and tables have something else behind the first byte.
+            if is_letter(after) or after >= 0x80 or after in (_BAR, _BACKSLASH, 32, 35, 47):  # | \\ blank # /
                 value, stop = _tag(data, at, end, keys, values)
             if value < 0 and len(literal_ends) > 0:
                 place, size = _which(data, at, end, literals, literal_ends)

@@ -14,8 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.text import rows_with
-
 _HERE = r"here(?:'s|’s| is| are) my "
 _NAME = (
     r"(?:my |internal |inner )?(?:thinking|thoughts?|chain[ -]of[ -]thought|scratchpad|internal monologue)(?: process)?"
@@ -125,16 +123,21 @@ _JSON_HINT = r'(?i)^\s*(?:```(?:json)?\s*)?[\{\[][\s\{]*"[^"]{1,40}"\s*:'
 _JSON_KEY = rf'(?i)"(?:{"|".join(_KEYS)})"\s*:'
 
 
-_OPENING_HINT = r"(?i)^\s*(?:#|\*\*|__|```|\{|\[|here(?:'s|’s| is| are) my |analysis|thought|think)"
+_OPENING_HINT = r"(?i)^\s*(?:#|\*\*|__|```|\{|\[|<details|<!--|here(?:'s|’s| is| are) my |analysis|thought|think)"
 
 
 def write_as_tags(texts: pa.StringArray) -> pa.StringArray:
-    """The texts, with the reasoning of every notation between the tags of its family in FAMILIES."""
-    for name in ("<details", "<DETAILS"):
-        texts = _replace(texts, rows_with(texts, name), _DETAILS, _tags("details"))
-    texts = _replace(texts, rows_with(texts, "<!--"), _COMMENT, _tags("comment"))
+    """The texts, with the reasoning that a notation marks at their beginning between the tags of its family.
+
+    Returns the same object if there is none.
+    """
     rows = _places(pc.match_substring_regex(texts, _OPENING_HINT))
-    return _put(texts, rows, _write_openings(texts.take(pa.array(rows)))) if len(rows) else texts
+    if not len(rows):
+        return texts
+    given = texts.take(pa.array(rows))
+    written = _write_openings(given)
+    new = _places(pc.not_equal(written, given))
+    return _put(texts, rows[new], written.take(pa.array(new))) if len(new) else texts
 
 
 def _write_openings(texts: pa.StringArray) -> pa.StringArray:
@@ -144,6 +147,8 @@ def _write_openings(texts: pa.StringArray) -> pa.StringArray:
         if unless is not None and pc.any(rows).as_py():
             rows = pc.and_not(rows, pc.match_substring_regex(texts, unless))
         texts = _replace(texts, _places(rows), pattern, written)
+    texts = _replace(texts, _places(pc.match_substring_regex(texts, r"(?i)^\s*<details")), _DETAILS, _tags("details"))
+    texts = _replace(texts, _places(pc.match_substring_regex(texts, r"^\s*<!--")), _COMMENT, _tags("comment"))
     texts = _replace(texts, _places(pc.match_substring_regex(texts, r"^\s*```")), _FENCE, r"\1")
     rows = _places(pc.match_substring_regex(texts, _JSON_HINT))
     if len(rows):

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from dedup.columns import as_array
 from dedup.exact import digest128
 from dedup.kernel import buffers, kernel
-from filters.stage import Filter, Transform, with_column
-from filters.text import is_space, strings
+from filters.stage import Filter, Transform, blank_responses, with_column
+from filters.text import is_space, rows_with, strings
 from filters.thinking.asked import asked_for
 from filters.thinking.bare import is_bare_answer, retagged
 from filters.thinking.cuts import TAG_ONLY, Cuts, find_cuts
@@ -166,12 +166,15 @@ class StripThinking(Transform):
         return records
 
     def reject(self, records: pa.Table) -> pa.StructArray | None:
-        """`bare_answer`, where that is to be dropped; the value is the number of blocks."""
-        if self.bare_answer != "drop" or "condition" not in records.column_names:
-            return None
+        """Reasons: `empty_response`, also of a response that came so; `bare_answer`, where that is to be dropped. The
+        value is the number of blocks.
+        """
         blocks = np.abs(records["score_thinking"].to_numpy())
-        bare = is_bare_answer(as_array(records["condition"]), as_array(records["response"]))
-        return first_failure([Check("bare_answer", (blocks > 0) & bare, blocks, 0)])
+        checks = [Check("empty_response", blank_responses(records), blocks, 0)]
+        if self.bare_answer == "drop" and "condition" in records.column_names:
+            bare = is_bare_answer(as_array(records["condition"]), as_array(records["response"]))
+            checks.append(Check("bare_answer", (blocks > 0) & bare, blocks, 0))
+        return first_failure(checks) if any(check.failed.any() for check in checks) else None
 
 
 def _instructions(records: pa.Table) -> pa.StringArray | None:
@@ -185,7 +188,9 @@ def _solution_unclosed(responses: pa.StringArray, present: npt.NDArray[np.bool_]
     leaves out.
     """
     unclosed = np.zeros(len(responses), np.bool_)
-    rows = np.flatnonzero(present)
+    hinted = [rows_with(responses, name) for name in ("_solution|>", "_SOLUTION|>")]
+    rows = np.union1d(*hinted)
+    rows = rows[present[rows]]
     texts = responses.take(pa.array(rows))
     opened = pc.match_substring(texts, "<|begin_of_solution|>", ignore_case=True)
     closed = pc.match_substring(texts, "<|end_of_solution|>", ignore_case=True)
@@ -243,7 +248,9 @@ def strip(
             thinking = pc.replace_with_mask(thinking, pa.array(mask), inner)
         part = answer
     if written is not given:  # a notation of which nothing was cut was none
-        texts = pc.if_else(pa.array(cut), texts, given)
+        restored = pc.and_not(pc.not_equal(written, given), pa.array(cut))
+        if pc.any(restored).as_py():
+            texts = pc.if_else(restored, given, texts)
     return Answers(texts, thinking, blocks, unclosed, unmarked, cut, tangled)
 
 

@@ -48,7 +48,7 @@ FAMILIES = [
     ("&#60;think&#62;", "&#x3c;/think&#x3e;"),
     ("&amp;lt;think&amp;gt;", "&amp;lt;/think&amp;gt;"),
     ("\\u003cthink\\u003e", "\\u003c/think\\u003e"),
-    ("\\x3Cthink\\x3E", "\\x3C/think\\x3E"),
+    ("\\u003Cthink\\u003E", "\\u003C/think\\u003E"),
     ("<think>", "<\\/think>"),
     ("＜think＞", "＜/think＞"),
     ('<think time="3">', "</think>"),

@@ -47,7 +47,7 @@ DROPPED_BY = {
     "loop": {"loop/repeated_words", "loop/repeated_tail"},
     "other_language": {"language/other_language", "script/wrong_script"},
     "control_characters": {"control/control_characters", "control/replacement_characters"},
-    "empty": {"placeholder/empty_response"},
+    "empty": {"placeholder/empty_response", "strip_thinking/empty_response"},
     "placeholder": {"placeholder/placeholder"},
     "echo": {"echo/echo", "echo/echo_first"},
     "only_urls": {"urls/urls_only"},
