@@ -149,7 +149,9 @@ def _contexts(pairs, spans, shares, same_spelling, stream, ix):  # type: ignore[
                         if listed == 0:
                             for t in range(a, b):
                                 bits += ix.weight[t]
-                enough = (listed > 0 and 2 * near >= listed) or (answered and (listed == 0 or bits >= MIN_ANSWER_BITS))
+                # Of three or more choices two thirds, since other items on the same subject share some.
+                many = 2 * near >= listed if listed < 3 else 3 * near >= 2 * listed
+                enough = (listed > 0 and many) or (answered and (listed == 0 or bits >= MIN_ANSWER_BITS))
                 if ix.passage[item] >= 0:
                     # The item's passage among the pairs of the same row, which lie side by side.
                     k = n

@@ -242,7 +242,8 @@ def _swapped(  # type: ignore[no-untyped-def]
                 max(origin + since, aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH]),
                 aligned[r + 1, ALIGNED_INDEX_TOKEN],
             ):
-                swapped = max(swapped, weight[t])
+                # A word of a frame weighs nothing; in what is asked it still decides ("the sum of all values").
+                swapped = max(swapped, weight[t] if weight[t] > 0 or since == 0 else MAX_ASK_SWAPPED_BITS)
     # The same before the first and after the last token of the part, where the row has text there.
     head, tail = origin + size, origin
     for r in range(first, stop):
@@ -259,11 +260,26 @@ def _swapped(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _adds_number(aligned, first, stop, start, end, row, stream, left, right, decisive, in_ask, ask):  # type: ignore[no-untyped-def]
+def _adds_number(  # type: ignore[no-untyped-def]
+    aligned, first, stop, start, end, row, row_start, row_end, stream, left, right, decisive, in_ask, origin, size, ask
+):
     """Whether a digit, number word or negation of the text stands between two runs of the span.
 
-    From index token `ask` on, also a symbol, an operator before a digit or symbol, or a word of `in_ask`.
+    From index token `ask` on, also a symbol, an operator before a digit or symbol, or a word of `in_ask`. Where the
+    span lacks the first or the last token of the part, the two tokens before or after it count as well ("is not").
     """
+    head, tail = origin + size, origin
+    for r in range(first, stop):
+        if aligned[r, ALIGNED_TOKEN] >= start and aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH] <= end:
+            q = aligned[r, ALIGNED_INDEX_TOKEN]
+            head, tail = min(head, q), max(tail, q + aligned[r, ALIGNED_LENGTH])
+    low = max(row_start, start - 2) if head > origin else start
+    high = min(row_end, end + 2) if tail < origin + size else end
+    for t in range(low, high):
+        if t < start or t >= end:
+            for word in decisive:
+                if stream.hash[t] == word:
+                    return True
     for r in range(first, stop - 1):
         i = aligned[r, ALIGNED_TOKEN] + aligned[r, ALIGNED_LENGTH]
         following = aligned[r + 1, ALIGNED_TOKEN]
@@ -324,8 +340,8 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, ask_li
                     body_found += weight
                 else:
                     ask_found += weight
-            elif weight > 0 and (ix.number[origin + t] == DECISIVE or (ix.number[origin + t] and t >= ask)):
-                numbers = False
+            elif (ix.number[origin + t] and t >= ask) or (ix.number[origin + t] == DECISIVE and weight > 0):
+                numbers = False  # a number of the benchmark's frame need not be found, unless it is asked about
             counts[n, COMMON] += mark[t] & _COMMON
             counts[n, COVER8] += (mark[t] & _IN_8) != 0
             counts[n, COVER11] += (mark[t] & _IN_11) != 0
@@ -335,10 +351,11 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, ask_li
         counts[n, TOKENS], counts[n, LONGEST] = size, longest
         counts[n, ROW_TOKENS] = row_end - row_start
         is_whole = longest == size
-        if numbers and not is_whole and stop - first > 1:
+        if numbers and not is_whole:
             numbers = not _adds_number(
-                aligned, first, stop, start, end, row, stream, left, right, decisive, in_ask, origin + ask
-            )
+                aligned, first, stop, start, end, row, row_start, row_end, stream, left, right, decisive, in_ask,
+                origin, size, origin + ask,
+            )  # fmt: skip
         if numbers and ix.kind[p] == QUESTION:
             numbers = not _continues(
                 stream, left, right, row, start, end, row_start, row_end, ix.number, origin, size

@@ -13,7 +13,7 @@ Winnow's own rule, `ngram13`, counts an item as contained in a text if all of th
 - no heavy word is replaced by another, in the last sentence no word but the most common, and few words are put between;
 - the formula at its ends does not go on in the text;
 - a question under 13 tokens is found whole, and either weighs 30 bits within a sentence of its own, or is the whole
-  instruction, or has its answer or half of its choices near it;
+  instruction, or has its answer or two thirds of its choices near it;
 - a question that several items share is supported by the item's own choices, answer or passage.
 """
 

@@ -90,7 +90,7 @@ def _make(build: Build) -> Manifest:
 
 CONTAMINATION = RecipeStep(
     name="contamination",
-    version=8,  # of the scan, the classes and the rules
+    version=9,  # of the scan, the classes and the rules
     products={
         RECORDS: "the records that hold no item in a class that drops",
         DROPPED_ROWS: DROPPED_RECORDS,

@@ -22,6 +22,7 @@ NAMES = (
     "verdicts",
     "dedup",
     "contamination",
+    "contamination_forms",
     "paraphrase",
     "peers",
     "thinking",
