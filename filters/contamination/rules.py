@@ -8,8 +8,9 @@
     paraphrase      other wording with a similar meaning (`filters.contamination.paraphrase`, optional)
 
 Winnow's own rule, `ngram13`, counts an item as contained in a text if all of these hold:
-- 90 % of the question's weight is found, 80 % of its last sentence's, and every number, operator and negation;
-- of the last sentence also every symbol ("Find $a$"), quantifier and name of a function, and no other one is added;
+- 90 % of the question's weight is found, 80 % of its last sentence's, and every number, operator, single letter ("Find
+  $a$") and negation;
+- of the last sentence also every quantifier and name of a function, and no other one, or letter, is added;
 - no heavy word is replaced by another, in the last sentence no word but the most common, and few words are put between;
 - the formula at its ends does not go on in the text;
 - a question under 13 tokens is found whole, and either weighs 30 bits within a sentence of its own, or is the whole

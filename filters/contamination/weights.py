@@ -74,21 +74,21 @@ def ask_words() -> _U64:
 def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
     """Which tokens change what a question asks, uint8 [T].
 
-    DECISIVE: numbers, operators and `decisive_words`. DECISIVE_IN_ASK: single letters and the words of QUANTIFIERS and
+    DECISIVE: numbers, operators, single letters and `decisive_words`. DECISIVE_IN_ASK: the words of QUANTIFIERS and
     FUNCTIONS, which count in the last sentence of a question. first_byte, length_bytes: of the normalised tokens.
     """
     single = length_bytes == 1
     letter = (first_byte >= ord("a")) & (first_byte <= ord("z"))
     digit = (first_byte >= ord("0")) & (first_byte <= ord("9"))
     operator = single & ~letter & ~digit & (first_byte < 128)
-    decisive = digit | operator | np.isin(tokens, decisive_words())
     # "a tree" and "I am", "it's" and "don't" have no symbols: the letter stands before, or after, a word.
     word = letter & ~single
     before_word, after_word = np.append(word[1:], False), np.append(False, word[:-1])
     article = np.isin(first_byte, np.frombuffer(b"ai", np.uint8)) & before_word
     ending = np.isin(first_byte, np.frombuffer(b"stmd", np.uint8)) & after_word
     symbol = single & letter & ~article & ~ending
-    in_ask = symbol | np.isin(tokens, ask_words())
+    decisive = digit | operator | symbol | np.isin(tokens, decisive_words())
+    in_ask = np.isin(tokens, ask_words())
     return np.where(decisive, DECISIVE, np.where(in_ask, DECISIVE_IN_ASK, 0)).astype(np.uint8)
 
 

@@ -22,9 +22,10 @@ from dedup.tokens import tokenize
 from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES, classify_hits
 from filters.contamination.scan import HITS, scan_texts
-from filters.contamination.weights import DECISIVE, DECISIVE_IN_ASK, decisive_tokens
+from filters.contamination.weights import DECISIVE, decisive_tokens
 from pipelines.recipe import BenchmarkSpec
 from pipelines.steps.benchmark_index import benchmark_items
+from tests.filters.contamination.forms import FORMS, TWISTS
 from tests.filters.contamination.hard_negatives import Question, passage_with_other_question, renumbered, written
 from tests.filters.contamination.harness import (
     DISGUISES,
@@ -43,7 +44,9 @@ from tests.filters.contamination.harness import (
     real_benchmarks,
     real_rephrased,
     recall_by_disguise,
+    recall_by_form,
     sample,
+    twist_scores,
     verbatim,
 )
 
@@ -209,7 +212,7 @@ def test_articles_and_endings_are_no_symbols() -> None:
     data, offsets = buffers(text)
     row = np.repeat(np.arange(2), np.diff(tokens.offsets))
     values = decisive_tokens(tokens.hash, data[offsets[row] + tokens.start], tokens.end - tokens.start)
-    assert values.tolist() == [0] * 11 + [0, DECISIVE_IN_ASK, DECISIVE, DECISIVE_IN_ASK]
+    assert values.tolist() == [0] * 12 + [DECISIVE] * 3
 
 
 def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: BenchmarkIndex) -> None:
@@ -377,6 +380,21 @@ def test_real_near_misses_raise_no_alarm(real: tuple[BenchmarkIndex, list[tuple[
     assert sum(score.planted for score in near) > 1500
     for score in near:
         assert score.recall >= 0.95, (score.name, score.recall, score.missed[:6])
+
+
+def test_twists_of_real_items_raise_no_alarm(real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]]) -> None:
+    """Another number, symbol, operator, quantifier or quantity, and negations, on items of every benchmark."""
+    scores = twist_scores(real[0], sample(real[1], 60))
+    assert {score.name for score in scores} == set(TWISTS) and sum(score.planted for score in scores) > 900
+    for score in scores:
+        assert score.recall >= 0.98, (score.name, score.missed)
+
+
+def test_real_items_are_found_in_harmless_forms(real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]]) -> None:
+    scores = {score.name: score for score in recall_by_form(real[0], sample(real[1], 60))}
+    assert scores.keys() == FORMS.keys()
+    for form in ("upper case", "lower case", "no punctuation", "white space", "zero width", "soft hyphen"):
+        assert scores[form].planted > 500 and scores[form].recall >= 0.99, scores[form].missed
 
 
 def test_real_items_that_are_held_out_of_the_index_raise_no_alarm(
