@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import InputError
 from pipelines.formats.faults import missing_column, repeated_column, with_faults, with_row_numbers
-from pipelines.formats.values import WrongType, below, convert, path_of
+from pipelines.formats.values import WrongType, below, convert, is_text, path_of
 from pipelines.ledger import input_files, storage
 
 _BATCH_BYTES = 8 << 20
@@ -45,9 +47,22 @@ def read_columnar(path: str, columns: pa.Schema, optional: Collection[str], form
     row = 0
     with _open(path) as source:
         for batch in form.batches(path, source, columns, optional):
-            table = _convert(path, batch, columns)
-            yield with_row_numbers(table, row)
-            row += table.num_rows
+            for part in _bounded(batch):
+                table = _convert(path, part, columns)
+                yield with_row_numbers(table, row)
+                row += table.num_rows
+
+
+def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in parts whose text is not much longer than _BATCH_BYTES: values of a dictionary are stored once."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and is_text(column.type.value_type):
+            lengths = pc.fill_null(pc.binary_length(column.dictionary).take(column.indices), 0)
+            sizes += lengths.to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.diff(np.cumsum(sizes) // _BATCH_BYTES, prepend=0)).tolist() if len(sizes) else []
+    edges = sorted({0, *starts, batch.num_rows})
+    yield from (batch.slice(start, end - start) for start, end in itertools.pairwise(edges))
 
 
 def columnar_names(path: str, form: Columnar) -> list[str]:
@@ -113,9 +128,20 @@ def _arrow_batches(
         batches = iter(reader)
     for batch in batches:
         batch = batch.select(present)
+        _check_offsets(batch)
         rows = _batch_rows(batch.nbytes / max(batch.num_rows, 1))
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
+
+
+def _check_offsets(batch: pa.RecordBatch) -> None:
+    """Raises: pyarrow.ArrowInvalid: if an offset or index points outside its buffer, which Arrow would follow."""
+    for column in batch.columns:
+        try:
+            (column.view(pa.binary()) if pa.types.is_string(column.type) else column).validate(full=True)
+        except pa.ArrowInvalid as error:
+            if "UTF8" not in str(error):  # a fault of rows, not of the file
+                raise
 
 
 def _open_arrow(source: pa.NativeFile) -> Any:

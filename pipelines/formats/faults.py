@@ -44,8 +44,9 @@ MAX_BROKEN_BYTES = 64 << 10
 _MAX_NAMES_SHOWN = 100
 """Columns of a file that a message lists."""
 
-DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException, tarfile.TarError)
-"""The exceptions that readers and decompressors raise for a truncated or damaged file."""
+DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException, tarfile.TarError, SystemError)
+"""The exceptions that readers and decompressors raise for a truncated or damaged file. SystemError: pyarrow, for a
+negative length."""
 
 
 class Unreadable(Exception):

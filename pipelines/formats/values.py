@@ -72,7 +72,7 @@ def convert(array: pa.Array, to: pa.DataType) -> tuple[pa.Array, pa.Array | None
     if pa.types.is_string(to):
         return _to_parts_text(array) if _is_list(array.type) else _to_text(array)
     if pa.types.is_list(to):
-        if _is_text(array.type):
+        if is_text(array.type):
             text, faults = _to_text(array)
             values, more = from_json_text(text, to)
             return values, _first(faults, more)
@@ -101,7 +101,7 @@ def _to_text(array: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     kind = array.type
     if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
         raise WrongType(kind)
-    if _is_text(kind):
+    if is_text(kind):
         return _decoded(array)
     if pa.types.is_float16(kind):
         values = [
@@ -180,7 +180,8 @@ def _is_list(kind: pa.DataType) -> bool:
     return any((pa.types.is_list(kind), pa.types.is_large_list(kind), pa.types.is_fixed_size_list(kind)))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is text or bytes of any length."""
     strings = pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind)
     binary = pa.types.is_binary(kind), pa.types.is_large_binary(kind), pa.types.is_binary_view(kind)
     return any((*strings, *binary))

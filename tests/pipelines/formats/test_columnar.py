@@ -52,3 +52,37 @@ def test_columns_of_other_types_are_read_as_text(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "a.parquet")
     assert answers(tmp_path / "a.parquet") == [(0, None, "q", "1"), (1, None, "r", None)]
+
+
+def test_a_long_text_that_a_dictionary_repeats_is_read_in_small_batches(tmp_path: Path) -> None:
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1] * 300, pa.int32()), pa.array(["x" * 1_000_000, "y"]))
+    table = pa.table({"question": column, "answer": column})
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows = 0
+    for part in read(str(tmp_path / "a.parquet"), QA):
+        assert part.nbytes < 40_000_000
+        rows += part.num_rows
+    assert rows == 600
+
+
+@pytest.mark.parametrize("offset", [1 << 30, -5])
+def test_an_arrow_file_whose_offsets_point_outside_is_an_error(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "a.arrow"
+    table = pa.table({"question": ["one", "two", "three"], "answer": ["a", "b", "c"]})
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+    offsets = b"".join(number.to_bytes(4, "little", signed=True) for number in (0, 3, 6, 11))
+    wrong = b"".join(number.to_bytes(4, "little", signed=True) for number in (0, 3, offset, 11))
+    data = path.read_bytes()
+    assert offsets in data
+    path.write_bytes(data.replace(offsets, wrong))
+    with pytest.raises(InputError, match=r"a\.arrow: truncated or damaged"):
+        list(read(str(path), QA))
+
+
+def test_rows_of_an_arrow_file_that_are_not_utf8_have_a_fault(tmp_path: Path) -> None:
+    text = pa.array([b"q", b"q\xff"], pa.binary()).view(pa.string())
+    table = pa.table({"question": text, "answer": ["a", "b"]})
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert [row[1] for row in answers(tmp_path / "a.arrow")] == [None, "invalid_utf8"]
