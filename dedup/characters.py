@@ -1,24 +1,26 @@
-"""What a tokenizer does with each Unicode character: whether it is part of a word, and how its case is folded.
+"""What each Unicode character is to a tokenizer: its kind, and the characters that replace it.
 
-Numbers and operators are kept. "What is 3 + 5?" and "What is 41 - 7?" are different texts, which normalizers made for
-web pages often make equal. The rules:
+The rules for single characters are here. Those for characters whose meaning depends on their neighbours (quotes,
+brackets, colons ...) are in `dedup.symbols`, and both together make a reading (`dedup.readings`).
 
-- Letters, digits and the marks on them form **words**. Case is folded character by character (Unicode simple folding,
-  so final sigma becomes sigma and the Kelvin sign becomes k; Turkish dotted capital I becomes i).
-- `.` and `,` between two ASCII digits belong to the number: `3.5`, `1,000` and the grid `53..7` are one token each.
+- Letters, digits and the marks on them form **words**. Characters are replaced by their compatibility decomposition
+  (NFKD) and case is folded: composed and decomposed accents, ligatures, full-width and mathematical letters are the
+  same. Final sigma becomes sigma.
+- A superscript digit, sign, n or i follows a `^` (10², 10^2 and 102 are three tokens, three tokens and one token). A
+  vulgar fraction is three tokens of its own: 3½ is `3 1 / 2`, not 31/2.
 - Characters of scripts written without spaces (Han, kana, Thai, Lao, Khmer, Burmese ...) and characters that Unicode
   has not assigned are **one token each**, so n-grams of tokens are n-grams of characters in such text.
-- Symbols and operators (Unicode S*, and `- * / % \\ &`) are one token each. U+2212, the minus sign, becomes `-`.
-- Marks belong to the token before them. Invisible format characters are dropped and do not end a word.
+- Symbols and operators (Unicode S*, and `- * / %`) are one token each. U+2212, the minus sign, becomes `-`.
+- Marks belong to the token before them. Characters that are never visible (Default_Ignorable_Code_Point: zero-width
+  characters, soft hyphens, variation selectors, fillers, tags) are dropped and do not end a word.
 - White space, controls and other punctuation end a token and are dropped.
-
-Composed and decomposed accents are different bytes and remain different. Apply NFC first if a source mixes them.
 """
 
 from __future__ import annotations
 
 import functools
 import unicodedata
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +28,18 @@ import numpy.typing as npt
 from dedup.kernel import kernel
 
 Bytes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.int32]
 
-SEPARATOR, WORD, SINGLE, MARK, IGNORED, POINT, NON_ASCII = range(7)
-"""The kinds of characters. SINGLE: a token by itself. POINT: `.` and `,`. NON_ASCII: decode to find the kind."""
+SEPARATOR, WORD, SINGLE, MARK, IGNORED, POINT, SYMBOL, NON_ASCII, TRANSPARENT = range(9)
+"""The kinds of characters. SINGLE: a token by itself. POINT: `.` and `,`. SYMBOL: `dedup.symbols` decides. NON_ASCII:
+decode to find the kind. TRANSPARENT: a separator across which neighbours still touch each other, such as `\\left`."""
 
-OPERATORS = "-*/%\\&"
+OPERATORS = "-*/%"
 """ASCII operators that Unicode classes as punctuation."""
+SYMBOLS = "'\"!()[]{}:_#@$\\&^<>*-~"
+"""ASCII characters whose meaning depends on their neighbours."""
+FLOORS = "⌊⌋⌈⌉"
+"""Brackets that are functions."""
 UNSPACED = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF), (0x1B00, 0x1B7F),
     (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x312F), (0x31A0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF),
@@ -39,73 +47,160 @@ UNSPACED = (
     (0x16FE0, 0x1B2FF), (0x20000, 0x3FFFF),
 )  # fmt: skip
 """First and last code points of the blocks of scripts written without spaces between words."""
+INVISIBLE = (
+    (0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065), (0x3164, 0x3164),
+    (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8),
+)  # fmt: skip
+"""Characters that are never visible besides Unicode's format characters (Cf): Default_Ignorable_Code_Point."""
+FIRST_INVISIBLE, LAST_INVISIBLE = 0xE0000, 0xE0FFF
+"""The same in plane 14: tags and variation selectors."""
+NEGATING_STROKE = "\u0338"
+"""The mark that turns = into ≠."""
 TABLE_SIZE = 0x34000
 """Code points below it are looked up. Those above are unassigned, private, tags and variation selectors."""
 
-FIRST_TAG, LAST_TAG = 0xE0001, 0xE007F  # invisible format characters
-FIRST_SELECTOR, LAST_SELECTOR = 0xE0100, 0xE01EF  # variation selectors, which are marks
+_REPLACED = {
+    "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2044": "/", "\u2215": "/", "\u2236": ":",
+    "\u2018": "'", "\u2019": "'", "\u201b": "'", "\u2032": "'", "\u2033": "''", "\u2034": "'''",
+    "\u21d2": "\u2192", "\u21d0": "\u2190", "\u21d4": "\u2194",
+    "\u00b7": "\u22c5", "\u2219": "\u22c5", "\u0387": "\u22c5",
+}  # fmt: skip
+"""Spellings of ASCII operators and quotes, of arrows and of the dot operator."""
+
+
+class CharacterTables(NamedTuple):
+    """The rules as lookup tables for kernels.
+
+    byte_kinds: uint8 [256], the kind of each byte. kinds: uint8 [TABLE_SIZE], the kind of each code point after
+    folding. folds: int32 [TABLE_SIZE], the code point that replaces each, or -1 - n for the characters
+    sequences[n + 1 : n + 1 + sequences[n]]. sequences: int32. mixed: int32 [0x600], for letters of other scripts that
+    look like a Latin one: that letter, in words that also have ASCII letters; 0 for others.
+    """
+
+    byte_kinds: Bytes
+    kinds: Bytes
+    folds: Codes
+    sequences: Codes
+    mixed: Codes
 
 
 def kind_of(character: str) -> int:
-    """The kind of one character: one of the constants of this module except NON_ASCII."""
+    """The kind of one character: one of the constants of this module except NON_ASCII and TRANSPARENT."""
     code, category = ord(character), unicodedata.category(character)
     if character in ".,":
         return POINT
+    if character in SYMBOLS:
+        return SYMBOL
+    if category == "Cf" or any(low <= code <= high for low, high in INVISIBLE):
+        return IGNORED
     if category[0] == "M":
         return MARK
-    if category == "Cf":
-        return IGNORED
-    if category in ("Cn", "Co"):
+    if category in ("Cn", "Co") or character in FLOORS:
         return SINGLE
     if category[0] in "LN":
         unspaced = category != "Nd" and any(low <= code <= high for low, high in UNSPACED)
         return SINGLE if unspaced else WORD
-    if character in OPERATORS or (category[0] == "S" and character != "`"):
+    if character in OPERATORS or (category[0] == "S" and character != "`") or character == "\u22c5":
         return SINGLE
     return SEPARATOR
 
 
 def fold(character: str) -> str:
-    """The character that replaces `character` in normalized text. Always exactly one."""
-    if character == "\u0130":
-        return "i"
-    if character == "\u2212":
-        return "-"
-    folded = character.casefold()
-    return folded if len(folded) == 1 else (character.lower() if len(character.lower()) == 1 else character)
+    """The characters that replace `character` before it is read."""
+    if character in _REPLACED:
+        return _REPLACED[character]
+    decomposition = unicodedata.decomposition(character)
+    if decomposition.startswith("<super>"):
+        plain = unicodedata.normalize("NFKD", character).casefold()
+        if plain in "0123456789+-=()ni\u2212":
+            return "^" + plain.replace("\u2212", "-")
+    if decomposition.startswith("<fraction>"):
+        return " " + unicodedata.normalize("NFKD", character).replace("\u2044", "/") + " "
+    folded = character.casefold() if not decomposition else unicodedata.normalize("NFKD", character).casefold()
+    folded = unicodedata.normalize("NFKD", folded)
+    if folded.startswith(" ") and character != " ":
+        return character if unicodedata.category(character)[0] != "Z" else " "
+    return "".join(_REPLACED.get(one, one) if len(_REPLACED.get(one, one)) == 1 else one for one in folded)
 
 
 @functools.cache
-def tables() -> tuple[Bytes, Bytes, npt.NDArray[np.int32]]:
-    """The rules as lookup tables for kernels.
+def character_tables(markup_free: bool = False) -> CharacterTables:
+    """The tables of a reading. They follow the Unicode version of the Python interpreter.
 
-    Returns the kind of each byte, uint8 [256]; the kind of each code point, uint8 [TABLE_SIZE]; and the folded code
-    point of each code point, int32 [TABLE_SIZE]. They follow the Unicode version of the Python interpreter.
+    markup_free: also drop accents, and fold look-alike letters and the spellings of multiplication and division.
     """
-    characters = [chr(code) for code in range(TABLE_SIZE)]
-    kinds = np.array([kind_of(character) for character in characters], np.uint8)
-    folds = np.array([ord(fold(character)) for character in characters], np.int32)
+    kinds, folds = np.empty(TABLE_SIZE, np.uint8), np.arange(TABLE_SIZE, dtype=np.int32)
+    sequences: list[int] = []
+    mixed = np.zeros(0x600, np.int32)
+    replaced = dict(_OPERATOR_SPELLINGS) if markup_free else {}
+    if markup_free:
+        always, in_mixed_words = look_alikes()
+        replaced |= always
+        for letter, latin in in_mixed_words.items():
+            mixed[ord(letter)] = ord(latin)
+    for code in range(TABLE_SIZE):
+        character = chr(code)
+        folded = "".join(replaced.get(one, one) for one in fold(replaced.get(character, character)))
+        if len(folded) == 1:
+            folds[code] = ord(folded)
+            kinds[code] = kind_of(folded)
+        else:
+            folds[code] = -1 - len(sequences)
+            kinds[code] = WORD  # not read: each character of the sequence has its own
+            sequences += [len(folded), *map(ord, folded)]
+    if markup_free:
+        kinds[0x300:0x370] = IGNORED
+        kinds[ord(NEGATING_STROKE)] = MARK
     byte_kinds = np.full(256, NON_ASCII, np.uint8)
     byte_kinds[:128] = kinds[:128]
-    return byte_kinds, kinds, folds
+    return CharacterTables(byte_kinds, kinds, folds, np.array(sequences, np.int32), mixed)
+
+
+_OPERATOR_SPELLINGS = {"\u00d7": "*", "\u22c5": "*", "\u2217": "*", "\u00b7": "*", "\u2219": "*", "\u00f7": "/"}
+"""Multiplication and division signs that the markup-free reading takes for `*` and `/`."""
+
+
+def look_alikes() -> tuple[dict[str, str], dict[str, str]]:
+    """Letters of other scripts that look like a Latin letter, by Unicode's table of confusables: two dicts.
+
+    The first has letters of which both cases look like the same Latin letter (Cyrillic а and А); they can be replaced
+    everywhere. The second has those of one case (Cyrillic В), and Greek letters, which are also symbols of mathematics;
+    they are replaced in words that also have ASCII letters. All in lower case, both cases of each letter as keys.
+    """
+    from confusable_homoglyphs.confusables import confusables_data  # type: ignore[import-untyped]
+
+    alike: dict[str, str] = {}
+    for code in range(0x370, 0x590):
+        letter = chr(code)
+        for entry in confusables_data.get(letter, ()):
+            latin = entry["c"]
+            is_latin = len(latin) == 1 and latin.isascii() and latin.isalpha()
+            # A small letter that looks like a capital I is left alone.
+            same_case = latin.isupper() == letter.isupper() or latin.lower() not in "il"
+            if letter.isalpha() and is_latin and same_case:
+                alike.setdefault(letter, latin.lower())
+    always = {
+        letter: latin
+        for letter, latin in alike.items()
+        if not 0x370 <= ord(letter) < 0x400 and alike.get(letter.lower()) == alike.get(letter.upper()) == latin
+    }
+    return always, {letter: latin for letter, latin in alike.items() if letter not in always}
 
 
 def ascii_folds() -> Bytes:
     """The folded character of each ASCII byte, uint8 [256]; 0 for other bytes."""
     table = np.zeros(256, np.uint8)
-    table[:128] = [ord(fold(chr(code))) for code in range(128)]
+    table[:128] = [ord(chr(code).lower()) for code in range(128)]
     return table
 
 
 @kernel
 def look_up_kind(code, kinds):  # type: ignore[no-untyped-def]
-    """The kind of a code point, from the table of `tables`. SEPARATOR for -1 (a byte that is not UTF-8)."""
+    """The kind of a code point, from CharacterTables.kinds. SEPARATOR for -1 (a byte that is not UTF-8)."""
     if code < 0:
         return SEPARATOR
     if code < len(kinds):
         return int(kinds[code])
-    if code >= FIRST_SELECTOR and code <= LAST_SELECTOR:
-        return MARK
-    if code >= FIRST_TAG and code <= LAST_TAG:
+    if code >= FIRST_INVISIBLE and code <= LAST_INVISIBLE:
         return IGNORED
     return SINGLE

@@ -1,5 +1,8 @@
 """Exact duplicates: 128-bit digests of text, and which rows have the digest of another.
 
+The exact reading of a text (`exact_text`) is the text in Unicode's composed form (NFC), with line feeds as line ends
+and without white space around it. Nothing else is equated: case, marks, brackets and inner spaces count.
+
 The digest of a row is MurmurHash3 x64 128 (Appleby, public domain) of its columns one after another. The first column
 starts from seed 0, each further column from the two halves of the previous result. A column ends with its length, so
 `("ab", "c")` and `("a", "bc")` have different digests, and the digest of one column is the published function of its
@@ -14,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
@@ -23,6 +27,15 @@ from dedup.kernel import buffers, kernel
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _M1, _M2, _5 = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
 _8, _27, _31, _33 = np.uint64(8), np.uint64(27), np.uint64(31), np.uint64(33)
+
+
+def exact_text(text: pa.StringArray) -> pa.StringArray:
+    """The exact reading of texts [rows]: NFC, `\\n` for `\\r\\n` and `\\r`, no white space around. Idempotent."""
+    if pc.any(pc.match_substring(text, "\r")).as_py():
+        text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
+    if not pc.all(pc.string_is_ascii(text)).as_py():
+        text = pc.if_else(pc.string_is_ascii(text), text, pc.utf8_normalize(text, "NFC"))
+    return pc.utf8_trim_whitespace(text)
 
 
 def digest128(*columns: pa.StringArray) -> pa.FixedSizeBinaryArray:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dedup.characters import tables
 from dedup.hashing import MURMUR_2
 from dedup.kernel import buffers, kernel
+from dedup.readings import reading_tables
 from dedup.tokens import WORD_BYTES, Offsets, Tokens, longest_row, max_tokens, normalise, scan_tokens, token_hash
 from dedup.utf8 import decode
 
@@ -60,7 +60,7 @@ def shingle_hashes(text: pa.StringArray, ngram: int, unit: Unit = "word") -> Shi
     power = np.uint64(pow(BASE, ngram, 1 << 64))
     hashes = np.empty(max_tokens(offsets), np.uint32)
     if unit == "word":
-        shingle_offsets = _word_shingles(data, offsets, *tables(), ngram, power, hashes)
+        shingle_offsets = _word_shingles(data, offsets, *reading_tables("near"), ngram, power, hashes)
     else:
         shingle_offsets = _character_shingles(data, offsets, ngram, power, hashes)
     return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
@@ -126,7 +126,7 @@ def _hash_ngrams(values, count, ngram, power, out, at):  # type: ignore[no-untyp
 
 
 @kernel
-def _word_shingles(data, offsets, byte_kinds, kinds, folds, ngram, power, out):  # type: ignore[no-untyped-def]
+def _word_shingles(data, offsets, characters, commands, markup, ngram, power, out):  # type: ignore[no-untyped-def]
     """Hash the n-grams of tokens of every row into `out`; their offsets."""
     shingle_offsets = np.empty(len(offsets), np.int64)
     longest = longest_row(offsets)
@@ -135,7 +135,7 @@ def _word_shingles(data, offsets, byte_kinds, kinds, folds, ngram, power, out): 
     for row in range(len(offsets) - 1):
         shingle_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
-        count = scan_tokens(text, byte_kinds, kinds, folds, ascii_words, tokens, None, None, None, 0)
+        count = scan_tokens(text, characters, commands, markup, ascii_words, tokens, None, None, None, 0)
         at = _hash_ngrams(tokens, count, ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at
     return shingle_offsets

@@ -1,7 +1,8 @@
 """Text to tokens: the only tokenizer and text normalization for comparisons.
 
-`dedup.characters` has the rules. A token is hashed from its normalized bytes alone, with the same result on every
-machine: eight bytes at a time, by xor, multiplication and xor-shift. `token_hash` is the same function in plain Python.
+`dedup.readings` says which texts are the same to it. A token is hashed from its normalized bytes alone, with the same
+result on every machine: eight bytes at a time, by xor, multiplication and xor-shift. `token_hash` is the same function
+in plain Python.
 """
 
 from __future__ import annotations
@@ -11,11 +12,49 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dedup.characters import IGNORED, NON_ASCII, POINT, SEPARATOR, SINGLE, WORD, look_up_kind, tables
+from dedup.characters import (
+    IGNORED,
+    NON_ASCII,
+    POINT,
+    SEPARATOR,
+    SINGLE,
+    SYMBOL,
+    TRANSPARENT,
+    WORD,
+    look_up_kind,
+)
 from dedup.hashing import MURMUR_1, MURMUR_2
 from dedup.intrinsics import load_uint64, store_uint64, trailing_zeros
 from dedup.kernel import buffers, kernel
+from dedup.markup import (
+    DOLLARS,
+    HUNDRED,
+    PERCENT,
+    enumerator,
+    hyphen_width,
+    is_dash_or_bullet,
+    is_emphasis,
+    quote_end,
+    read_entity,
+    read_escape,
+    tag_width,
+    word_value,
+)
+from dedup.readings import Reading, reading_tables
+from dedup.symbols import (
+    command_end,
+    formula_end,
+    groups_thousands,
+    is_ascii_letter,
+    is_digit,
+    is_word_byte,
+    look_up,
+    read_backslash,
+    read_symbol,
+    thousands_end,
+)
 from dedup.utf8 import decode_checked, encode
 
 Offsets = npt.NDArray[np.int64]
@@ -26,6 +65,8 @@ WORD_BYTES = 8
 """Bytes that are read and written at a time. Buffers have this much room beyond their last byte."""
 SPACE = 32
 """Joins the tokens of normalized text."""
+MAX_EXPANSION = 14
+"""Bytes of normalized text for each byte of text, at most: U+FDFA has 3 bytes and becomes 33, and spaces."""
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _SEED, _MURMUR_1, _MURMUR_2 = np.uint64(SEED), np.uint64(MURMUR_1), np.uint64(MURMUR_2)
@@ -47,7 +88,7 @@ class Tokens(NamedTuple):
     offsets: Offsets
 
 
-def tokenize(text: pa.StringArray) -> Tokens:
+def tokenize(text: pa.StringArray, reading: Reading = "near") -> Tokens:
     """The tokens of texts [rows], with their positions in the original.
 
     Raises:
@@ -56,34 +97,43 @@ def tokenize(text: pa.StringArray) -> Tokens:
     data, offsets = buffers(text)
     size = max_tokens(offsets)
     hashes, starts, ends = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32)
-    token_offsets = _tokenize(data, offsets, *tables(), hashes, starts, ends)
+    token_offsets = _tokenize(data, offsets, *reading_tables(reading), hashes, starts, ends)
     total = token_offsets[-1]
     return Tokens(hashes[:total], starts[:total], ends[:total], token_offsets)
 
 
-def word_hashes(text: pa.StringArray) -> tuple[npt.NDArray[np.uint64], Offsets]:
+def word_hashes(text: pa.StringArray, reading: Reading = "near") -> tuple[npt.NDArray[np.uint64], Offsets]:
     """Token hashes uint64 [total] and offsets int64 [rows + 1] of texts [rows]. Raises as `tokenize` does."""
     data, offsets = buffers(text)
     hashes = np.empty(max_tokens(offsets), np.uint64)
-    token_offsets = _tokenize(data, offsets, *tables(), hashes, None, None)
+    token_offsets = _tokenize(data, offsets, *reading_tables(reading), hashes, None, None)
     return hashes[: token_offsets[-1]], token_offsets
 
 
-def normalise(text: pa.StringArray) -> pa.StringArray:
-    """The texts [rows] as their normalized tokens, joined by single spaces. Idempotent.
+def normalise(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray:
+    """The texts [rows] as their normalized tokens, joined by single spaces.
 
     Raises:
         TypeError: as `dedup.kernel.buffers` does.
         ValueError: the same, or if the result exceeds 2 GiB.
     """
     data, offsets = buffers(text)
-    # Folding turns two bytes into three at most, and at most one space follows each byte.
-    normalized = np.empty(max_tokens(offsets) * 5 // 2 + WORD_BYTES, np.uint8)
-    ends = _normalise(data, offsets, *tables(), normalized)
+    normalized = np.empty(int(offsets[-1] - offsets[0]) * MAX_EXPANSION + 2 * WORD_BYTES, np.uint8)
+    ends = _normalise(data, offsets, *reading_tables(reading), normalized)
     if ends[-1] > np.iinfo(np.int32).max:
         raise ValueError("more than 2 GiB of normalized text in one array: normalise it in slices")
     content = pa.py_buffer(normalized[: ends[-1]])
     return pa.StringArray.from_buffers(len(text), pa.py_buffer(ends.astype(np.int32).tobytes()), content)
+
+
+def canonical(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray:
+    """`normalise`, but a text of which nothing is left is a space and the text itself.
+
+    Otherwise all rows of punctuation alone would be equal. No normalised text begins with a space.
+    """
+    normal = normalise(text, reading)
+    bare = pc.and_(pc.equal(pc.binary_length(normal), 0), pc.greater(pc.binary_length(text), 0))
+    return pc.if_else(bare, pc.binary_join_element_wise("", text, " "), normal) if pc.any(bare).as_py() else normal
 
 
 def token_hash(token: bytes) -> int:
@@ -98,11 +148,11 @@ def token_hash(token: bytes) -> int:
 
 
 def max_tokens(offsets: Offsets) -> int:
-    """The greatest number of tokens in texts with these offsets: one per byte.
+    """A bound for the number of tokens in texts with these offsets. ½ has two bytes and three tokens.
 
     Arrays of this size are cheap, since the operating system assigns memory only to pages that are written.
     """
-    return int(offsets[-1] - offsets[0])
+    return int(offsets[-1] - offsets[0]) * 3 // 2 + 4
 
 
 @kernel
@@ -152,9 +202,90 @@ def _close(mixed, pending, start, stop, hashes, starts, ends, out, count):  # ty
     return count + 1
 
 
+# The markup-free reading replaces words when they are closed. What it must remember of the tokens before:
+_VALUE, _VALUE_AT, _VALUE_STOP, _NUMBER_STOP = range(4)
+"""Indices of `memory`, int64 [4]: the value of the last number word; the index of its token (or first byte in `out`);
+the index of the byte after it in the text; the same for the last token that is a number."""
+
+
 @kernel
-def _is_digit(byte):  # type: ignore[no-untyped-def]
-    return byte >= 48 and byte <= 57
+def _hash_of_bytes(data, begin, stop):  # type: ignore[no-untyped-def]
+    """`token_hash` of data[begin:stop]."""
+    mixed, at = _SEED, begin
+    while at + 8 <= stop:
+        mixed = (mixed ^ load_uint64(data, at)) * _MURMUR_1
+        mixed ^= mixed >> _32
+        at += 8
+    pending, shift = _0, _0
+    while at < stop:
+        pending |= np.uint64(data[at]) << shift
+        shift += _8
+        at += 1
+    return _finish(mixed, pending)
+
+
+@kernel
+def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
+    """Replace the word that was just closed, if it is a number word, `dollars` or `percent`. The next index.
+
+    token_at: the index of the word's token, or of its first byte in `out`.
+    """
+    last = row[stop - 1]
+    adjacent = memory[_NUMBER_STOP] >= 0 and start - memory[_NUMBER_STOP] <= 1
+    if is_digit(last):
+        memory[_NUMBER_STOP], memory[_VALUE] = stop, -1
+        return count
+    if not is_ascii_letter(last) or stop - start > 24:
+        memory[_VALUE] = -1
+        return count
+    token = _hash_of_bytes(out, token_at, count - 1) if out is not None else hashes[token_at]
+    value = word_value(token, markup.word_keys, markup.word_values)
+    if value < 0:
+        memory[_VALUE] = -1
+        return count
+    after_number_word = memory[_VALUE] >= 0 and start - memory[_VALUE_STOP] == 1
+    if value == DOLLARS:
+        memory[_VALUE] = -1
+        return token_at if adjacent else count
+    if value == HUNDRED:
+        if not (after_number_word and memory[_VALUE] == 1):
+            memory[_VALUE] = -1
+            return count
+        value, token_at = 100, memory[_VALUE_AT]
+    elif value == PERCENT:
+        if not adjacent:
+            memory[_VALUE] = -1
+            return count
+    elif after_number_word and value > 0 and value < 10 and memory[_VALUE] >= 20 and memory[_VALUE] % 10 == 0:
+        value, token_at = value + memory[_VALUE], memory[_VALUE_AT]
+    if out is not None:
+        count = token_at
+        if value == PERCENT:
+            out[count] = 37
+            count += 1
+        else:
+            if value == 100:
+                out[count] = 49
+                count += 1
+            if value >= 10:
+                out[count] = 48 + value // 10 % 10
+                count += 1
+            out[count] = 48 + value % 10
+            count += 1
+        out[count] = SPACE
+        count += 1
+    else:
+        hashes[token_at] = markup.number_hashes[101 if value == PERCENT else value]
+        if starts is not None:
+            ends[token_at] = stop
+            if token_at < count - 1:
+                start = np.int64(starts[token_at])
+        count = token_at + 1
+    if value == PERCENT:
+        memory[_VALUE] = -1
+    else:
+        memory[_VALUE], memory[_VALUE_AT], memory[_VALUE_STOP], memory[_NUMBER_STOP] = value, token_at, stop, stop
+    return count
 
 
 @kernel
@@ -174,30 +305,47 @@ def _fold_ascii(row, ascii_words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scan_tokens(row, byte_kinds, kinds, folds, ascii_words, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
+def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """Write the tokens of one row from index `count` on; the index after the last.
 
     Either the hashes of the tokens (and their ranges if `starts` is not None), or their normalized bytes, each token
     followed by a space, if `out` is not None. Numba compiles a version for each combination and removes the branches
     for arguments that are None.
 
-    row: uint8, the text. byte_kinds, kinds, folds: see `dedup.characters.tables`. ascii_words: uint8, working memory of
-    len(row) + WORD_BYTES.
+    row: uint8, the text. characters, commands, markup: see `dedup.readings.reading_tables`. ascii_words: uint8, working
+    memory of len(row) + WORD_BYTES.
     """
     _fold_ascii(row, ascii_words)
+    byte_kinds, kinds, folds = characters.byte_kinds, characters.kinds, characters.folds
     end = len(row)
     mixed, pending, bits = _SEED, _0, _0
     open_kind = SEPARATOR  # WORD or SINGLE while a token is open
+    # The last token's bytes; where the transparent characters after it end; where the last prime, the last opening
+    # bracket and the last list of numbers end; where the formula of a `$` ends, and up to where there is no second `$`.
     start = stop = i = np.int64(0)
+    anchor, after_prime, after_bracket, list_end = np.int64(-1), np.int64(-1), np.int64(-1), np.int64(-1)
+    formula, no_formula = np.int64(-1), np.int64(0)
+    grouped = False  # whether the commas of that list group thousands
+    token_at = count  # where the open token begins in `out` or `hashes`
+    list_number = np.int64(-9)  # the last number of a list or a line
+    if markup is not None:
+        memory = np.full(4, -1, np.int64)
+        i = quote_end(row, i, end)
     while i < end:
         # The fast path: a run of ASCII letters and digits, eight at a time.
         if ascii_words[i] != 0:
+            if markup is not None and is_digit(row[i]) and (i == 0 or row[i - 1] <= SPACE):
+                number, text = enumerator(row, i, end, list_number)
+                if number >= 0:
+                    list_number, i = number, np.int64(text)
+                    continue
             if open_kind == SINGLE:
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
             if open_kind != WORD:
                 mixed, pending, bits = _SEED, _0, _0
                 start = i
                 open_kind = WORD
+                token_at = count
             length = _8
             while length == _8:
                 word = load_uint64(ascii_words, i)
@@ -217,65 +365,218 @@ def scan_tokens(row, byte_kinds, kinds, folds, ascii_words, hashes, starts, ends
             stop = i
             if i < end and row[i] == SPACE:  # follows most words, so it is handled without a lookup
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
+                if markup is not None and (
+                    out is not None
+                    or memory[_VALUE] >= 0
+                    or is_digit(row[stop - 1])
+                    or markup.word_keys[hashes[token_at] & np.uint64(len(markup.word_keys) - 1)] != _0
+                ):  # most words are ruled out here
+                    count = _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count)
                 open_kind = SEPARATOR
                 i += 1
             continue
         # Any other character, by its kind.
         byte = row[i]
         kind = int(byte_kinds[byte])
-        width = 1
-        code = np.int32(byte)
+        width = np.int64(1)
+        code = np.int64(byte)
         if kind == NON_ASCII:
-            code, width = decode_checked(row, i, end)
+            decoded, wide = decode_checked(row, i, end)
+            code, width = np.int64(decoded), np.int64(wide)
             kind = look_up_kind(code, kinds)
+        if markup is not None:
+            # Entities and escapes are the characters that they stand for.
+            read, wide = np.int64(0), np.int64(0)
+            if code == 38:  # &
+                read, wide = read_entity(row, i, end, markup.entity_keys, markup.entity_values)
+            elif code == 92 and i + 1 < end:  # backslash
+                after = row[i + 1]
+                if after == 117:
+                    read, wide = np.int64(read_escape(row, i, end)), np.int64(6)
+                elif after == 110 or after == 114 or after == 116:  # n, r, t
+                    letters = command_end(row, i, end)
+                    if look_up(row, i + 1, letters, commands.keys, commands.values, 0) == 0:
+                        read, wide = np.int64(10), np.int64(2)
+            if read > 0 and wide > 0:
+                code, width = read, wide
+                kind = int(byte_kinds[code]) if code < 128 else look_up_kind(code, kinds)
+            if code == 60:  # <
+                wide = np.int64(tag_width(row, i, end, markup.tag_keys, markup.tag_values) if width == 1 else 0)
+                kind = SINGLE
+                if wide > 0:
+                    kind, width = TRANSPARENT, wide
+            elif code == 42:  # *
+                bullet = is_dash_or_bullet(row, i, end, start, stop)
+                kind = SEPARATOR if bullet or is_emphasis(row, i, end) else SINGLE
+            elif code == 126 and ((i + 1 < end and row[i + 1] == 126) or (i > 0 and row[i - 1] == 126)):  # ~~
+                kind = SEPARATOR
+            elif code == 45 or code == 0x2010 or code == 0x2011:  # hyphens
+                wide = np.int64(hyphen_width(row, i, width, end, start, stop) if open_kind == WORD else 0)
+                if wide > 0:
+                    i += wide
+                    anchor = i
+                    continue
+                if is_dash_or_bullet(row, i, end, start, stop):
+                    kind = SEPARATOR
+            elif code == 43:  # +
+                kind = SEPARATOR if is_dash_or_bullet(row, i, end, start, stop) else SINGLE
+            elif code == 62:  # >>> of a Python session
+                inner = i > 0 and row[i - 1] == 62 and i + 1 < end and row[i + 1] == 62
+                first = i + 2 < end and row[i + 1] == 62 and row[i + 2] == 62
+                final = i > 1 and row[i - 1] == 62 and row[i - 2] == 62
+                kind = SEPARATOR if inner or first or final else SINGLE
+            elif (
+                code < len(characters.mixed)
+                and characters.mixed[code] > 0
+                and (
+                    (i + width < end and is_ascii_letter(row[i + width]))
+                    or (open_kind == WORD and is_ascii_letter(row[stop - 1]))
+                )
+            ):  # a letter that looks like a Latin one, in a word with ASCII letters
+                code = np.int64(characters.mixed[code])
+        touching = stop == i or anchor == i
         if kind == IGNORED:
             i += width
+            if touching:
+                anchor = i
             continue
         if kind == POINT:
-            # Points between two digits belong to the number; others are separators.
+            # Points between two digits belong to the number, commas only if they group thousands, which they do not
+            # do in a list of numbers. A point between two letters joins names. Others are separators.
             kind = SEPARATOR
-            if open_kind == WORD and stop == i and _is_digit(row[i - 1]):
-                j = i + 1
-                while j < end and byte_kinds[row[j]] == POINT:
-                    j += 1
-                if j < end and _is_digit(row[j]):
-                    while i < j:
-                        if out is not None:
-                            out[count] = row[i]
-                            count += 1
-                        else:
-                            mixed, pending, bits = _append(mixed, pending, bits, np.uint64(row[i]), _1)
-                        i += 1
-                    stop = i
+            if open_kind == WORD and touching:
+                if is_digit(row[stop - 1]):
+                    if code == 46:
+                        j = i + 1
+                        while j < end and row[j] == 46:
+                            j += 1
+                        if j < end and is_digit(row[j]):
+                            while i < j:
+                                if out is not None:
+                                    out[count] = row[i]
+                                    count += 1
+                                else:
+                                    mixed, pending, bits = _append(mixed, pending, bits, np.uint64(row[i]), _1)
+                                i += 1
+                            stop = i
+                            continue
+                    else:
+                        if i >= list_end:
+                            grouped, list_end = thousands_end(row, stop, i, end)
+                        if grouped and i < list_end:
+                            i += 1
+                            anchor = i
+                            continue
+                elif (
+                    markup is None
+                    and code == 46
+                    and is_ascii_letter(row[stop - 1])
+                    and i + 1 < end
+                    and is_ascii_letter(row[i + 1])
+                ):
+                    kind = SINGLE
+        elif kind == SYMBOL:
+            if code == 36:  # $
+                doubled = i + 1 < end and row[i + 1] == 36
+                kind = TRANSPARENT
+                if doubled:
+                    width = np.int64(2)
+                elif formula == i:
+                    formula = np.int64(-1)
+                elif formula < i:
+                    if i >= no_formula:
+                        formula, searched = formula_end(row, i, end)
+                        if formula < 0:
+                            no_formula = searched
+                    if formula < 0 and markup is None and i + 1 < end and not is_digit(row[i + 1]):
+                        after = row[i + 1]
+                        kind = SINGLE if is_word_byte(after) or after == 123 or after == 40 else SEPARATOR
+            elif code == 92:  # backslash
+                if i + 1 < end and row[i + 1] == 44 and groups_thousands(row, i, 2, end):
+                    i += 2
+                    anchor = i
                     continue
+                kind, code, width = read_backslash(row, i, end, commands.keys, commands.values)
+                if kind == SINGLE and code >= 128:
+                    kind = look_up_kind(code, kinds)
+            elif code == 123 and i + 2 < end and row[i + 1] == 44 and row[i + 2] == 125:  # {,}
+                if groups_thousands(row, i, 3, end):
+                    i += 3
+                    anchor = i
+                    continue
+                kind, width = SEPARATOR, np.int64(3)
+            elif code == 94 and i + 1 < end and (row[i + 1] == 92 or row[i + 1] == 123):  # ^\circ, ^{\prime}
+                kind = SINGLE
+                j = i + 1 + (row[i + 1] == 123)
+                if j + 1 < end and row[j] == 92:
+                    letters = command_end(row, j, end)
+                    value = look_up(row, j + 1, letters, commands.keys, commands.values, 0)
+                    if value == 0x2218 or value == 0xB0 or value == 0x2032:
+                        code = np.int64(0x2032 if value == 0x2032 else 0xB0)
+                        width = letters - i + (row[i + 1] == 123 and letters < end and row[letters] == 125)
+            elif folds[code] >= 0:
+                kind, code = read_symbol(
+                    np.int64(folds[code]), row, i, width, end, start, stop, anchor, after_prime, after_bracket,
+                    commands.keys, commands.values,
+                )  # fmt: skip
         # A mark extends the open token, and a word character an open word. Everything else ends it.
-        if open_kind != SEPARATOR and (kind in (SEPARATOR, SINGLE) or (kind == WORD and open_kind == SINGLE)):
-            count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
-            open_kind = SEPARATOR
-        if kind == SEPARATOR:
-            i += width
-            continue
-        if open_kind == SEPARATOR:
-            mixed, pending, bits = _SEED, _0, _0
-            start = i
-            open_kind = SINGLE if kind == SINGLE else WORD
-        if code < len(folds):
-            code = folds[code]
-        packed, size = encode(code)
-        if out is not None:
-            store_uint64(out, count, packed)
-            count += size
-        else:
-            mixed, pending, bits = _append(mixed, pending, bits, packed, np.uint64(size))
+        fold = np.int64(folds[code]) if code >= 0 and code < len(folds) else code
+        single_character = fold >= 0 or kind in (SEPARATOR, TRANSPARENT)
+        sequence_at = np.int64(0) if single_character else -fold
+        repeats = np.int64(1) if single_character else np.int64(characters.sequences[-fold - 1])
+        for n in range(repeats):
+            if not single_character:
+                fold = np.int64(characters.sequences[sequence_at + n])
+                kind = look_up_kind(np.int32(fold), kinds)
+                if kind == SYMBOL:
+                    kind = SINGLE
+                elif kind == POINT:
+                    kind = SEPARATOR
+                elif kind == IGNORED:
+                    continue
+            if open_kind != SEPARATOR and (
+                kind in (SEPARATOR, SINGLE, TRANSPARENT) or (kind == WORD and open_kind == SINGLE)
+            ):
+                count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
+                if markup is not None and open_kind == WORD:
+                    count = _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count)
+                open_kind = SEPARATOR
+            if kind in (SEPARATOR, TRANSPARENT):
+                continue
+            if open_kind == SEPARATOR:
+                mixed, pending, bits = _SEED, _0, _0
+                start = i
+                open_kind = SINGLE if kind == SINGLE else WORD
+                token_at = count
+            packed, size = encode(fold)
+            if out is not None:
+                store_uint64(out, count, packed)
+                count += size
+            else:
+                mixed, pending, bits = _append(mixed, pending, bits, packed, np.uint64(size))
+            stop = i + width
+        if kind == TRANSPARENT:
+            if stop == i or anchor == i:
+                anchor = i + width
+            if after_bracket == i:
+                after_bracket = i + width
+        elif kind == SINGLE:
+            if fold == 39:
+                after_prime = stop
+            elif fold == 40 or fold == 91:
+                after_bracket = stop
         i += width
-        stop = i
+        if markup is not None and code == 10 and kind == SEPARATOR:
+            i = quote_end(row, i, end)
     if open_kind != SEPARATOR:
         count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
+        if markup is not None and open_kind == WORD:
+            count = _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count)
     return count
 
 
 @kernel
-def _tokenize(data, offsets, byte_kinds, kinds, folds, hashes, starts, ends):  # type: ignore[no-untyped-def]
+def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends):  # type: ignore[no-untyped-def]
     """Write the tokens of each row; the offsets of the rows in them."""
     token_offsets = np.empty(len(offsets), np.int64)
     ascii_words = np.empty(longest_row(offsets) + WORD_BYTES, np.uint8)
@@ -283,13 +584,13 @@ def _tokenize(data, offsets, byte_kinds, kinds, folds, hashes, starts, ends):  #
     for row in range(len(offsets) - 1):
         token_offsets[row] = count
         text = data[offsets[row] : offsets[row + 1]]
-        count = scan_tokens(text, byte_kinds, kinds, folds, ascii_words, hashes, starts, ends, None, count)
+        count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
     token_offsets[len(offsets) - 1] = count
     return token_offsets
 
 
 @kernel
-def _normalise(data, offsets, byte_kinds, kinds, folds, out):  # type: ignore[no-untyped-def]
+def _normalise(data, offsets, characters, commands, markup, out):  # type: ignore[no-untyped-def]
     """Write the normalized tokens of each row, joined by spaces; the offsets of the rows in `out`."""
     row_offsets = np.empty(len(offsets), np.int64)
     unused, ascii_words = np.empty(0, np.uint64), np.empty(longest_row(offsets) + WORD_BYTES, np.uint8)
@@ -297,7 +598,7 @@ def _normalise(data, offsets, byte_kinds, kinds, folds, out):  # type: ignore[no
     for row in range(len(offsets) - 1):
         row_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
-        at = scan_tokens(text, byte_kinds, kinds, folds, ascii_words, unused, None, None, out, at)
+        at = scan_tokens(text, characters, commands, markup, ascii_words, unused, None, None, out, at)
         if at > row_offsets[row]:
             at -= 1  # the space after the last token
     row_offsets[len(offsets) - 1] = at

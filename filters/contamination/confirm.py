@@ -20,6 +20,7 @@ from filters.contamination.layout import (
     PAIR_ALIGNED_START,
     PAIR_PART,
     PAIR_ROW,
+    READING,
     RUN_INDEX_TOKEN,
     RUN_LENGTH,
     RUN_PART,
@@ -64,7 +65,7 @@ def cut_unequal(texts: Texts, arrays: IndexArrays, pairs: _I64, aligned: _I64) -
     if not len(pairs):
         return 0
     rows, place = np.unique(pairs[:, PAIR_ROW], return_inverse=True)
-    left, right = (buffers(normalise(column.take(pa.array(rows)))) for column in texts.columns)
+    left, right = (buffers(normalise(column.take(pa.array(rows)), READING)) for column in texts.columns)
     row_start = np.concatenate([[0], np.cumsum(np.diff(stream.offsets)[rows])]).astype(np.int64)
     starts, ends = _word_places(*left, *right, row_start)
     return int(_cut(pairs, aligned, place, stream, rows, row_start, starts, ends, left[0], right[0], arrays))

@@ -1,8 +1,8 @@
 """The benchmark index: benchmark text in the form in which texts are compared with it.
 
-Texts are compared as tokens (`dedup.shingles`: words, numbers, operators). Case, punctuation and line breaks therefore
-hide nothing, and numbers are never normalised away. Every item has a seed by which it is found, whatever its length
-(`filters.contamination.seeds`), and every token has a weight (`filters.contamination.weights`).
+Texts are compared as tokens of the markup-free reading (`dedup.readings`). Case, punctuation, markup and spelling
+therefore hide nothing, and numbers are never normalised away. Every item has a seed by which it is found, whatever its
+length (`filters.contamination.seeds`), and every token has a weight (`filters.contamination.weights`).
 
 The index takes about 50 bytes for each benchmark token. Workers of a node map one file of it instead of copying it.
 """
@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.kernel import buffers
-from dedup.tokens import normalise, tokenize
+from dedup.tokens import SPACE, normalise, tokenize
 from filters.contamination.grams import prefix_hashes
+from filters.contamination.layout import READING
 from filters.contamination.seeds import SeedTable, build_seed_table
 from filters.contamination.weights import decisive_tokens, last_sentences, token_weights
 
@@ -145,27 +146,27 @@ def build_index(benchmarks: Sequence[tuple[str, pa.Table]]) -> BenchmarkIndex:
 
     data, text_start = buffers(parts.text)
     data, text_start = data[text_start[0] : text_start[-1]], text_start - text_start[0]
-    read = tokenize(parts.text)
+    original = pa.concat_arrays(parts.originals)
+    read = tokenize(original, READING)
     assert len(read.offsets) == len(kind) + 1
     tokens, part_start = read.hash.copy(), read.offsets
     part = np.repeat(np.arange(len(kind), dtype=np.int32), np.diff(part_start))
-    first_byte = data[text_start[part] + read.start] if len(tokens) else np.empty(0, np.uint8)
-    number = decisive_tokens(tokens, first_byte, read.end - read.start)
+    start, length = _token_places(data, text_start)
+    assert len(start) == len(tokens), "a normalised text has the tokens of its original"
+    first_byte = data[text_start[part] + start] if len(tokens) else np.empty(0, np.uint8)
+    number = decisive_tokens(tokens, first_byte, length)
 
     prefix = prefix_hashes(tokens)
     in_question = kind[part] == QUESTION if len(part) else np.empty(0, np.bool_)
     weight, frame = token_weights(tokens, part, part_start, in_question, prefix)
-    # Sentences end at punctuation, which only the original text has; its tokens are the same.
-    original = pa.concat_arrays(parts.originals)
-    original_tokens = tokenize(original)
-    assert np.array_equal(original_tokens.offsets, part_start), "normalisation keeps every token"
-    ask = last_sentences(*buffers(original), original_tokens.start, original_tokens.end, part_start, frame)
+    # Sentences end at punctuation, which only the original text has.
+    ask = last_sentences(*buffers(original), read.start, read.end, part_start, frame)
     seeds = build_seed_table(part, part_start, kind != CONTEXT, prefix)
     owner_start, owner = _owners(len(kind), parts.question, parts.passage)
     pair = bench.astype(np.int64) * (len(kind) + 1) + parts.question
     _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
     arrays = IndexArrays(
-        tokens, weight, number, read.start.copy(), part, part_start, kind, ask, data.copy(), text_start, *seeds,
+        tokens, weight, number, start, part, part_start, kind, ask, data.copy(), text_start, *seeds,
         owner_start, owner, parts.question, parts.passage, answer, choice_start, choice,
         counts[inverse].astype(np.int32), bench, _trained(bench, as_array(items["split"])),
     )  # fmt: skip
@@ -180,6 +181,18 @@ def build_index(benchmarks: Sequence[tuple[str, pa.Table]]) -> BenchmarkIndex:
         as_array(items["split"]), pc.binary_join_element_wise(excerpt, ellipsis, ""),
         _spellings(np.where(np.diff(choice_start) == 0, parts.question, -1), as_array(items["question"])),
     )  # fmt: skip
+
+
+def _token_places(data: _U8, text_start: _I64) -> tuple[_I32, _I32]:
+    """Where each token begins in its normalised text, and its bytes: int32 [T] each.
+
+    data: uint8, the texts, none empty; text_start: int64 [P + 1]. One space separates two tokens.
+    """
+    spaces = np.flatnonzero(data == SPACE)
+    first = np.sort(np.concatenate([text_start[:-1], spaces + 1]))
+    end = np.sort(np.concatenate([spaces, text_start[1:]]))
+    text = np.searchsorted(text_start, first, "right") - 1
+    return (first - text_start[text]).astype(np.int32), (end - first).astype(np.int32)
 
 
 def _parts(items: pa.Table, choices: pa.StringArray) -> _Parts:
@@ -204,7 +217,7 @@ def _parts(items: pa.Table, choices: pa.StringArray) -> _Parts:
 
 def _distinct(column: pa.StringArray, first_part: int) -> tuple[_I32, pa.StringArray, pa.StringArray]:
     """Each text's part (-1 for a text without tokens), the distinct normalised texts, and an original of each."""
-    encoded = normalise(column).dictionary_encode()
+    encoded = normalise(column, READING).dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     # Written in reverse, so that the first occurrence of each code is what remains.
     first = np.full(len(encoded.dictionary), -1, np.int64)

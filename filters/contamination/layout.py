@@ -7,6 +7,10 @@ of the benchmark index.
 
 from __future__ import annotations
 
+from dedup.readings import Reading
+
+READING: Reading = "markup_free"
+"""The reading in which texts and items are compared."""
 MIN_RUN = 8
 """Tokens. A shared run this long, or a whole shorter item, makes a text and an item worth measuring: no published rule
 reads a shorter n-gram (PaLM, Tulu 3 and open-r1 read 8-grams)."""

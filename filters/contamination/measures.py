@@ -50,7 +50,7 @@ from filters.contamination.layout import (
     SWAPPED,
     TOKENS,
 )
-from filters.contamination.weights import DECISIVE, ask_words, decisive_words
+from filters.contamination.weights import DECISIVE, OPERATORS, ask_words, decisive_words
 
 MAX_SKIPS, UNSKIPPED_TOKENS = 4, 10
 """Llama 2's skip-grams: up to four tokens of a match may differ, none of them among its first ten nor its last."""
@@ -91,7 +91,7 @@ _OTHER, _DIGIT, _SYMBOL, _OPERATOR = range(4)
 
 @kernel
 def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
-    """Whether token t of the stream begins with a digit, or is one letter, or a character that is neither.
+    """Whether token t of the stream begins with a digit, or is one letter, or one of OPERATORS.
 
     "a", "i", "s" and "t" are mostly words and ends of words, and do not count as letters.
     """
@@ -109,7 +109,10 @@ def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
     lower = c | 32
     if lower >= 97 and lower <= 122:
         return _OTHER if lower in (97, 105, 115, 116) else _SYMBOL
-    return _OPERATOR
+    for operator in OPERATORS:
+        if c == operator:
+            return _OPERATOR
+    return _OTHER
 
 
 @kernel

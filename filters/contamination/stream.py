@@ -14,6 +14,7 @@ import pyarrow as pa
 from dedup.kernel import buffers, kernel
 from dedup.tokens import Tokens, tokenize
 from filters.contamination.grams import prefix_hashes
+from filters.contamination.layout import READING
 
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
@@ -49,7 +50,7 @@ class Field(NamedTuple):
 
 def read_stream(instruction: pa.StringArray, response: pa.StringArray) -> tuple[Stream, tuple[Field, Field]]:
     """Tokenize both columns [rows]: the joined stream, and the two fields that its tokens come from."""
-    left, right = tokenize(instruction), tokenize(response)
+    left, right = tokenize(instruction, READING), tokenize(response, READING)
     fields = (
         Field(left.start, left.end, left.offsets, *buffers(instruction)),
         Field(right.start, right.end, right.offsets, *buffers(response)),

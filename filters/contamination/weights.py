@@ -13,6 +13,7 @@ import pyarrow as pa
 from dedup.kernel import kernel
 from dedup.tokens import tokenize
 from filters.contamination.grams import gram_keys
+from filters.contamination.layout import READING
 from filters.contamination.seeds import group_equal
 
 FRAME_TOKENS = 8
@@ -50,6 +51,8 @@ QUANTIFIERS = (
 """Words that change what is asked where they stand in the last sentence of a question."""
 FUNCTIONS = "frac sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
 """Names of functions in formulas. They change what is asked as a symbol does."""
+OPERATORS = b"+-*/^<>=%!|&~'[]"
+"""Symbols that change what a question asks. Round brackets and quotes are left out: they are punctuation too."""
 DECISIVE, DECISIVE_IN_ASK = 1, 2
 """Values of `decisive_tokens`."""
 
@@ -63,7 +66,7 @@ _Flags = npt.NDArray[np.bool_]
 
 def decisive_words() -> _U64:
     """The hashes of NUMBER_WORDS and NEGATIONS: adding or removing one changes what a question asks."""
-    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS}"], pa.string())).hash
+    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS}"], pa.string()), READING).hash
 
 
 def ask_words() -> _U64:
@@ -80,7 +83,7 @@ def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
     single = length_bytes == 1
     letter = (first_byte >= ord("a")) & (first_byte <= ord("z"))
     digit = (first_byte >= ord("0")) & (first_byte <= ord("9"))
-    operator = single & ~letter & ~digit & (first_byte < 128)
+    operator = single & np.isin(first_byte, np.frombuffer(OPERATORS, np.uint8))
     # "a tree" and "I am", "it's" and "don't" have no symbols: the letter stands before, or after, a word.
     word = letter & ~single
     before_word, after_word = np.append(word[1:], False), np.append(False, word[:-1])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dedup.readings import READING_VERSION
 from filters.contamination.code import CodeIndex, build_code_index, code_index_from_table, code_index_to_table
 from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES
@@ -33,7 +34,8 @@ def benchmark_index(run: Run, settings: Contamination) -> Manifest:
     Raises: RecipeError: as `check_contamination`. InputError: for benchmark files that cannot be read.
     """
     check_contamination(settings)
-    step = BENCHMARK_INDEX.step({"benchmarks": [identity_of(spec) for spec in settings.benchmarks]})
+    benchmarks = [identity_of(spec) for spec in settings.benchmarks]
+    step = BENCHMARK_INDEX.step({"benchmarks": benchmarks, "reading": READING_VERSION})
     return run.do(step, lambda context: context.map(_build_index, [settings.benchmarks]))
 
 

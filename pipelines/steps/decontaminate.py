@@ -22,6 +22,7 @@ from dedup.tokens import normalise
 from filters.contamination.code import add_code, find_code
 from filters.contamination.grams import sum_gram_counts
 from filters.contamination.index import BenchmarkIndex
+from filters.contamination.layout import READING
 from filters.contamination.paraphrase import PARAPHRASE, SentenceModel, add_paraphrases
 from filters.contamination.rules import CLASSES, COMMON_ROWS, classify_hits
 from filters.contamination.scan import scan_texts
@@ -214,9 +215,10 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
 
 
 def _differing_words(asked: str, span: str) -> dict[str, list[str]]:
-    """The tokens of a question that a span lacks, and those that it has besides. Both texts may be cut at the end."""
-    texts = normalise(pa.array([asked.removesuffix(" …"), span.removesuffix(" …")])).to_pylist()
-    left, right = (text.split(" ") for text in texts)
+    """The words of a question that a span lacks, and those that it has besides, as they are compared. Both texts may be
+    cut at the end."""
+    texts = pa.array([asked.removesuffix(" …"), span.removesuffix(" …")], pa.string())
+    left, right = (text.split() for text in normalise(texts, READING).to_pylist())
     size = min(len(left), len(right)) if asked.endswith(" …") or span.endswith(" …") else None
     matcher = difflib.SequenceMatcher(None, left[:size], right[:size], autojunk=False)
     changes = [change[1:] for change in matcher.get_opcodes() if change[0] != "equal"]

@@ -1,4 +1,4 @@
-"""Which records have the same normalised text as another one?"""
+"""Which records have the same text as another one, in the exact reading?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup import exact
 from dedup.columns import as_array
+from dedup.readings import READING_VERSION
 from dedup.sorting import argsort
-from dedup.tokens import normalise
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
@@ -46,7 +45,7 @@ def drop_exact_duplicates(
     against: Sequence[Manifest] = (),
     sizes: TaskSizes = TASK_SIZES,
 ) -> Manifest:
-    """Drop records whose normalised `settings.fields` equal those of another record.
+    """Drop records whose `settings.fields` equal those of another record in the exact reading.
 
     Dropped rows have the stage and reason `exact_duplicate`; evidence is described in `removal`. priorities: source ->
     priority, 0 if missing. against: the same step of earlier runs. Their kept records stay.
@@ -54,7 +53,11 @@ def drop_exact_duplicates(
     Raises: CheckFailed: if a file between two phases is damaged.
     """
     criteria = Criteria(PREFERENCES, dict(priorities), settings.fields, settings.scope)
-    parameters = {**settings.model_dump(mode="json"), "priorities": nonzero_priorities(priorities)}
+    parameters = {
+        **settings.model_dump(mode="json"),
+        "priorities": nonzero_priorities(priorities),
+        "reading": READING_VERSION,
+    }
     step = EXACT_DUPLICATES.step(parameters, (records.key, *(manifest.key for manifest in against)))
 
     def work(context: StepContext) -> Sequence[Part]:
@@ -91,7 +94,7 @@ def _digest_shard(criteria: Criteria, shard: TableRef, target: Target) -> Part:
     """The first phase. Products: `keys` (key, low, row), the two halves of each row's digest sorted by the high one;
     `rows`, the deciding columns."""
     records = read_records(criteria, shard)
-    texts = [_canonical(as_array(records[field])) for field in criteria.fields]
+    texts = [exact.exact_text(as_array(records[field])) for field in criteria.fields]
     halves = exact.halves(exact.digest128(*texts))
     high, low = halves[:, 0] ^ source_hashes(records, criteria), halves[:, 1]
     by_key = argsort(high)
@@ -101,16 +104,6 @@ def _digest_shard(criteria: Criteria, shard: TableRef, target: Target) -> Part:
         keys=storage.write_arrow(target.path("keys", ".arrow"), keys),
         rows=storage.write_arrow(target.path("rows", ".arrow"), rows),
     )
-
-
-def _canonical(text: pa.StringArray) -> pa.StringArray:
-    """Normalised text. If normalisation leaves nothing of a text, a space and the text itself.
-
-    Otherwise all rows of punctuation alone would be equal. No normalised text begins with a space.
-    """
-    normal = normalise(text)
-    bare = pc.and_(pc.equal(pc.binary_length(normal), 0), pc.greater(pc.binary_length(text), 0))
-    return pc.if_else(bare, pc.binary_join_element_wise("", text, " "), normal) if pc.any(bare).as_py() else normal
 
 
 def _find_repeats(files: ShardFiles, keep: Sequence[str], key_range: KeyRange, target: Target) -> Part:

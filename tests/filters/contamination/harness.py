@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from dedup.tokens import normalise
 from filters.contamination.index import BenchmarkIndex, build_index
+from filters.contamination.layout import READING
 from filters.contamination.rules import classify_hits
 from filters.contamination.scan import scan_texts
 from pipelines.recipe import BenchmarkSpec
@@ -131,8 +132,9 @@ def is_applicable(name: str, item: Item, alike: int) -> bool:
     """Whether a disguise makes sense for an item: it needs choices to shuffle, or a question of its own."""
     if name == "choices shuffled":
         return len(item.choices) > 1
-    if name == "case and punctuation":  # not where the question is a row of brackets
-        return not re.search(r"(?:[\[\](){}<>]\s+){2}", item.question)
+    if name == "case and punctuation":
+        # Not where punctuation means something: rows of brackets, brackets that group numbers, programs.
+        return not re.search(r"(?:[\[\](){}<>]\s+){2}|[-+*/=] \(|^def ", item.question, re.MULTILINE)
     if name == "question only":
         return is_identifying(item) and alike <= 3
     if name == "question with answer":
@@ -321,12 +323,12 @@ def held_out(benchmarks: Sequence[tuple[str, pa.Table]], each: int) -> Score:
     """
     inside = [(name, table.take(np.arange(0, table.num_rows, 2))) for name, table in benchmarks]
     index = build_index(inside)
-    known = {text for _, table in inside for text in normalise(table["question"].combine_chunks()).to_pylist()}
+    known = {text for _, table in inside for text in normalise(table["question"].combine_chunks(), READING).to_pylist()}
     chosen = []
     for _, table in benchmarks:
         odd = table.take(np.arange(1, table.num_rows, 2))
         odd = odd.take(np.arange(0, odd.num_rows, max(1, odd.num_rows // each)))
-        plain = normalise(odd["question"].combine_chunks()).to_pylist()
+        plain = normalise(odd["question"].combine_chunks(), READING).to_pylist()
         chosen += [item for item, text in zip(as_items(odd), plain, strict=True) if text not in known]
     hits = classes_of(index, [(full(item), item.answer) for item in chosen])
     alarms = [item.id for item, hit in zip(chosen, hits, strict=True) if any(kind == "test_leak" for kind, _ in hit)]

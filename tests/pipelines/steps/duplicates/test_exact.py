@@ -9,10 +9,17 @@ from pipelines.steps.duplicates.exact import drop_exact_duplicates
 from tests.pipelines.steps.duplicates.corpora import dropped, given, records_table
 
 
-def test_problems_that_differ_in_their_numbers_are_not_exact_duplicates(tmp_path: Path) -> None:
-    texts = ["What is 3 + 5?", "What is 41 - 7?", "what is  3 + 5", "What is 3 * 5?", "What is 3.5?", "What is 35?"]
-    run, parent = given(tmp_path, [records_table([f"s/{n}" for n in range(6)], texts, ["it depends"] * 6)])
-    assert dropped(drop_exact_duplicates(run, parent, ExactDuplicates(), {})) == {"s/2": {"twin": "s/0"}}
+def test_only_unicode_forms_line_ends_and_outer_space_make_exact_duplicates(tmp_path: Path) -> None:
+    texts = [
+        "Où est f(2)?\nDis-le.", "  Ou\u0300 est f(2)?\r\nDis-le.\n", "Où est f(2)?\rDis-le.",  # one text
+        "où est f(2)?\nDis-le.", "Où est f'(2)?\nDis-le.", "Où est f[2]?\nDis-le.", "Où est  f(2)?\nDis-le.",
+        "Où est f(2)\nDis-le.", "Ou est f(2)?\nDis-le.", "Où est f(2)? Dis-le.", "Où est f(3)?\nDis-le.",
+    ]  # fmt: skip
+    run, parent = given(tmp_path, [records_table([f"s/{n}" for n in range(11)], texts, ["it depends"] * 11)])
+    assert dropped(drop_exact_duplicates(run, parent, ExactDuplicates(), {})) == {
+        "s/0": {"twin": "s/1"},  # the longest is kept
+        "s/2": {"twin": "s/1"},
+    }
 
 
 def test_records_are_duplicates_if_the_compared_fields_are_equal(tmp_path: Path) -> None:
