@@ -130,7 +130,8 @@ def _word_shingles(data, offsets, characters, commands, markup, ngram, power, ou
     """Hash the n-grams of tokens of every row into `out`; their offsets."""
     shingle_offsets = np.empty(len(offsets), np.int64)
     longest = longest_row(offsets)
-    tokens, ascii_words = np.empty(longest, np.uint64), np.empty(longest + WORD_BYTES, np.uint8)
+    tokens = np.empty(longest * 3 // 2 + 4, np.uint64)  # as `max_tokens`
+    ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         shingle_offsets[row] = at

@@ -71,7 +71,7 @@ def decisive_words() -> _U64:
 
 def ask_words() -> _U64:
     """The hashes of QUANTIFIERS and FUNCTIONS."""
-    return tokenize(pa.array([f"{QUANTIFIERS} {FUNCTIONS}"], pa.string())).hash
+    return tokenize(pa.array([f"{QUANTIFIERS} {FUNCTIONS}"], pa.string()), READING).hash
 
 
 def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:

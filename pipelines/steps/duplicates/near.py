@@ -25,6 +25,7 @@ from dedup.columns import as_array
 from dedup.frequent import Hashes, without
 from dedup.invariants import Digests, combine, invariants
 from dedup.probability import Banding
+from dedup.readings import READING_VERSION
 from dedup.shingles import shingle_hashes, token_shingles
 from dedup.sorting import argsort
 from dedup.tokens import tokenize
@@ -82,6 +83,7 @@ def drop_near_duplicates(
         **settings.model_dump(mode="json"),
         "banding": list(banding),
         "priorities": nonzero_priorities(priorities),
+        "reading": READING_VERSION,
     }
     step = NEAR_DUPLICATES.step(parameters, (records.key, *(manifest.key for manifest in against)))
 
