@@ -25,7 +25,7 @@ import pyarrow as pa
 from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.stage import Filter, Transform, with_column, with_texts
-from filters.text import On, fields, next_digit, with_rows
+from filters.text import On, fields, next_digit
 from filters.verdict import Check, first_failure
 
 Kind = Literal["email", "phone", "ip", "card", "iban"]
@@ -81,14 +81,14 @@ class MaskPii(Transform):
     def rewrite(self, records: pa.Table) -> pa.Table:
         """Rewrite `instruction` and `response`, and `digest` where there is one."""
         score = np.zeros(records.num_rows, np.float32)
-        changed: dict[str, pa.StringArray] = {}
+        changed: dict[str, tuple[npt.NDArray[np.int64], list[str]]] = {}
         for field in fields(self.on):
-            texts, rows, masked = as_array(records[field]), [], []
-            for row, text, findings in _search(texts, self.kinds, self.keep_examples):
+            rows, masked = [], []
+            for row, text, findings in _search(as_array(records[field]), self.kinds, self.keep_examples):
                 rows.append(row)
                 masked.append(mask(text, findings))
                 score[row] -= len(findings)
-            changed[field] = with_rows(texts, np.array(rows, np.int64), masked)
+            changed[field] = np.array(rows, np.int64), masked
         return with_column(with_texts(records, changed), pa.field("score_pii", pa.float32(), False), pa.array(score))
 
 

@@ -29,7 +29,7 @@ from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from dedup.utf8 import decode
 from filters.stage import Transform, with_texts
-from filters.text import On, fields, next_unusual, with_rows
+from filters.text import On, fields, next_unusual
 
 _DECODING = ftfy.TextFixerConfig(
     unescape_html=False,
@@ -90,17 +90,17 @@ class Repair(Transform):
 
     def rewrite(self, records: pa.Table) -> pa.Table:
         """Rewrite `instruction` and `response`, and `digest` where there is one."""
-        changed: dict[str, pa.StringArray] = {}
+        changed: dict[str, tuple[npt.NDArray[np.int64], list[str]]] = {}
         for field in fields(self.on):
             texts = as_array(records[field])
             rows = not_about_encodings(records, suspects(texts))
-            changed[field] = with_rows(texts, rows, map(repair, texts.take(pa.array(rows)).to_pylist()))
+            changed[field] = rows, [repair(text) for text in texts.take(pa.array(rows)).to_pylist()]
         return with_texts(records, changed)
 
 
 def repair(text: str) -> str:
     """The text without the damage that this module describes."""
-    text = text.removeprefix("\ufeff")
+    text = text.lstrip("\ufeff")
     if any(control in text for control in _ESCAPED_COMMANDS):
         text = _ESCAPED.sub(lambda match: "\\" + _LETTERS[match[0]], text)
     return _LOST_QUOTE.sub("”", "".join(_decode(token) for token in _tokens(text)))

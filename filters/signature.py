@@ -25,7 +25,6 @@ import pyarrow as pa
 
 from dedup.columns import as_array
 from filters.stage import Transform, with_texts
-from filters.text import with_rows
 
 TAIL_CHARS = 250
 """Characters of the end that are read."""
@@ -86,7 +85,7 @@ class StripSignature(Transform):
         rows = np.flatnonzero(tails.str.contains_any(_HINTS, ascii_case_insensitive=True).to_numpy())
         few = (as_array(records[name]).take(pa.array(rows)).to_pylist() for name in ("instruction", "response"))
         stripped = [strip(instruction, response) for instruction, response in zip(*few, strict=True)]
-        return with_texts(records, {"response": with_rows(responses, rows, stripped)})
+        return with_texts(records, {"response": (rows, stripped)})
 
 
 def strip(instruction: str, response: str) -> str:

@@ -104,11 +104,22 @@ class Transform(Stage):
         return None
 
 
-def with_texts(records: pa.Table, texts: Mapping[str, pa.StringArray]) -> pa.Table:
-    """`records` with other `texts` [rows] in the columns of these names, and the digest of them where there is one."""
+def with_texts(records: pa.Table, texts: Mapping[str, tuple[npt.NDArray[np.int64], Sequence[str]]]) -> pa.Table:
+    """`records` with some texts replaced, and the digests of their rows where there is such a column.
+
+    texts: by column, rows [n], ascending, and their texts [n]. A text may be equal to the old one.
+    """
     changed = np.zeros(records.num_rows, np.bool_)
-    for name, column in texts.items():
-        changed |= np.asarray(pc.not_equal(as_array(records[name]), column))
+    for name, (rows, new) in texts.items():
+        column = as_array(records[name])
+        replacements = pa.array(new, pa.string())
+        differs = np.asarray(pc.not_equal(column.take(pa.array(rows)), replacements))
+        if not differs.any():
+            continue
+        mask = np.zeros(records.num_rows, np.bool_)
+        mask[rows[differs]] = True
+        changed |= mask
+        column = pc.replace_with_mask(column, pa.array(mask), replacements.filter(pa.array(differs)))
         records = with_column(records, records.schema.field(name), column)
     if changed.any() and "digest" in records.column_names:
         mask = pa.array(changed)

@@ -6,7 +6,6 @@ A word is a run of bytes between ASCII white space. A character is a Unicode cod
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -55,13 +54,6 @@ def _forget(table: weakref.ref[pa.Table]) -> None:
 def fields(on: On) -> tuple[TextField, ...]:
     """The columns that `on` selects."""
     return ("instruction", "response") if on == "both" else (on,)
-
-
-def with_rows(texts: pa.StringArray, rows: npt.NDArray[np.int64], replacements: Iterable[str]) -> pa.StringArray:
-    """`texts` [rows] with the texts of `rows` (ascending) replaced."""
-    mask = np.zeros(len(texts), np.bool_)
-    mask[rows] = True
-    return pc.replace_with_mask(texts, pa.array(mask), pa.array(replacements, pa.string())) if len(rows) else texts
 
 
 def rows_with(texts: pa.StringArray, literal: str) -> npt.NDArray[np.int64]:
