@@ -20,6 +20,8 @@ _WORK = (
     r"(?i)=[^=]*[=<>≈→⇒]|[.!?。][)\"']?\s+\S|\n\s*\n[^\n]*\S[^\n]*\n\s*\n|"
     r"\b(?:because|since|so that|therefore|thus|hence|implies|then|first|let|given)\b"
 )
+# A box around all of the answer, whatever it holds ("\\boxed{Mrs. Hilt}").
+_BOX = r"^\$*\\boxed\s?\{[^\n]*\}\.?\$*\.?$"
 
 
 def is_cot(conditions: pa.StringArray) -> npt.NDArray[np.bool_]:
@@ -30,14 +32,16 @@ def is_cot(conditions: pa.StringArray) -> npt.NDArray[np.bool_]:
 def is_bare_answer(conditions: pa.StringArray, responses: pa.StringArray) -> npt.NDArray[np.bool_]:
     """Which records have the condition `cot` and a bare answer for a response: bool [rows].
 
-    Bare: not blank, at most MAX_WORDS words and MAX_BYTES bytes, one sentence with at most one equals sign.
+    Bare: not blank, at most MAX_WORDS words and MAX_BYTES bytes, one sentence with at most one equals sign; or one box
+    around all of it.
     """
     bare = is_cot(conditions) & np.asarray(pc.less_equal(pc.binary_length(responses), MAX_BYTES))
     rows = np.flatnonzero(bare)
     texts = pc.utf8_trim_whitespace(responses.take(pa.array(rows)))
     words = pc.count_substring_regex(texts, r"\S+").to_numpy(zero_copy_only=False)
     work = pc.match_substring_regex(texts, _WORK).to_numpy(zero_copy_only=False)
-    bare[rows] = (words > 0) & (words <= MAX_WORDS) & ~work
+    box = pc.match_substring_regex(texts, _BOX).to_numpy(zero_copy_only=False)
+    bare[rows] = box | ((words > 0) & (words <= MAX_WORDS) & ~work)
     return np.asarray(bare)
 
 

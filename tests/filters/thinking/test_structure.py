@@ -6,13 +6,14 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from filters.stage import apply
 from filters.thinking import proof
+from filters.thinking.bare import is_bare_answer, retagged
 from filters.thinking.strip import AddedFamily, StripThinking, Thinking, strip
 
 WHY, ANSWER = "Okay, 3 and 5, hmm wait, that makes 8", "The sum is 8."
@@ -344,7 +345,31 @@ def test_real_solutions_and_answers_are_left_alone(shared_data: Path) -> None:
     pairs = [(row["question"], row["answer"]) for row in gold]
     for path in sorted((sources / "gpteacher").glob("*.json")):
         pairs += [(row["instruction"], row["response"]) for row in json.loads(path.read_text(encoding="utf-8"))]
-    math = pq.read_table(sources / "math_train.parquet", columns=["extra_info"]).to_pylist()
-    pairs += [("Solve.", str(row["extra_info"])) for row in math]
     answers = strip(pa.array([said for _, said in pairs]), instructions=pa.array([asked for asked, _ in pairs]))
-    assert len(pairs) > 20_000 and not answers.changed.any() and not pc.any(pa.array(answers.tangled)).as_py()
+    assert len(pairs) > 10_000 and not answers.changed.any() and not pc.any(pa.array(answers.tangled)).as_py()
+
+
+def test_a_bare_answer_is_one_sentence_without_work() -> None:
+    bare = [
+        "\\boxed{18}",
+        "18",
+        "yes",
+        "The answer is 18.",
+        "$x = 5$",
+        "It costs \\$3.50.",
+        "\\boxed{Mrs. Hilt}",
+        "答案是八",
+    ]
+    worked = [
+        "16 - 7 = 9 = 3 * 3",
+        "She has 9. So she sells 9.",
+        "It is 9 because 16 - 7 = 9.",
+        "",
+        " \n",
+        "word " * 17,
+    ]
+    cot = is_bare_answer(pa.array(["synth,cot"] * (len(bare) + len(worked))), pa.array([*bare, *worked]))
+    assert cot.tolist() == [True] * len(bare) + [False] * len(worked)
+    assert not is_bare_answer(pa.array(["direct", "noisy,direct"]), pa.array(["18", "18"])).any()
+    new = retagged(pa.array(["cot", "synth,cot", "cot,direct", "cot"]), np.array([True, True, True, False]))
+    assert new.to_pylist() == ["direct", "synth,direct", "direct", "cot"]
