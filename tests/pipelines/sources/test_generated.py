@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from dedup.columns import as_array
+from dedup.invariants import invariants
 from dedup.shingles import shingle_hashes
 from dedup.similarity import jaccard, shingle_sets
 from dedup.tokens import normalise
@@ -217,7 +219,15 @@ def test_deduplication_drops_the_copies_and_keeps_problems_from_one_template(dem
     near = [row_id for row_id, label in demo.labels.items() if label == "near_duplicate"]
     names = [row_id.split("/") for row_id in near]
     originals = [f"{n}/{f}/{original(TASKS[n], demo.recipe.seed, int(i))}" for n, f, i in names]
-    both = [pair for pair in zip(near, originals, strict=True) if set(pair) <= kept]
+    # A rewording that replaces a number is another answer.
+    marks = dict(
+        zip(demo.kept["id"].to_pylist(), invariants(as_array(demo.kept["response"])).marks.tolist(), strict=True)
+    )
+    both = [
+        pair
+        for pair in zip(near, originals, strict=True)
+        if set(pair) <= kept and len({marks[row] for row in pair}) == 1
+    ]
     assert len(both) <= 0.05 * len(near), both
     # A row may be dropped as the duplicate of its own copy, but not of another row.
     gone = [
