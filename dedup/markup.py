@@ -1,5 +1,8 @@
 """Markup around text: what the markup-free reading drops or decodes.
 
+A text is first written without markup (`decode_markup`, `strip_markup`), with the place of each byte in the original.
+What is left is read as any text, but for line starts, dashes, lists and number words.
+
 - HTML entities and escapes such as `\\u003c` are the characters that they stand for; `\\n`, `\\r`, `\\t` are space.
 - HTML tags, Markdown emphasis, quote marks at the start of a line, bullets, and numbers of lists and lines are dropped.
 - A hyphen between two words of two or more letters is dropped, also with a line break after it.
@@ -15,20 +18,26 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dedup.characters import IGNORED, look_up_kind
 from dedup.hashing import fnv1a_bytes
 from dedup.kernel import kernel
-from dedup.symbols import is_ascii_letter, is_digit, is_space, is_word_byte, look_up
+from dedup.symbols import command_end, is_ascii_letter, is_digit, is_space, is_word_byte, look_up
+from dedup.utf8 import decode_checked, encode
 
 Keys = npt.NDArray[np.uint64]
 Codes = npt.NDArray[np.int32]
 
-TAGS = """
-a abbr address article aside b big blockquote body br button caption center cite code col dd del details div dl dt em
-figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i img input ins kbd label li link main mark meta nav ol
-option p pre q s section select small span strike strong style sub summary sup table tbody td textarea tfoot th thead
-title tr tt u ul var wbr
+INLINE_TAGS = """
+a abbr b big cite code del em font i ins kbd mark q s small span strike strong sub sup tt u var wbr
 """
-"""Names of HTML elements."""
+"""Names of HTML elements within words and sentences."""
+BLOCK_TAGS = """
+address article aside blockquote body br button caption center col dd details div dl dt figure footer form h1 h2 h3 h4
+h5 h6 head header hr html img input label li link main meta nav ol option p pre section select style summary table
+tbody td textarea tfoot th thead title tr ul
+"""
+"""Names of HTML elements that separate what stands around them."""
+INLINE, BLOCK = 1, 2
 MAX_ENTITY_BYTES, MAX_TAG_BYTES = 10, 400
 """Longer names of entities are rare, longer tags hold data."""
 MAX_LIST_BYTES = 1000
@@ -121,7 +130,7 @@ def markup_tables() -> Markup:
     numbers = [token_hash(str(value).encode()) for value in range(101)] + [token_hash(b"%")]
     return Markup(
         *name_table(entities),
-        *name_table(dict.fromkeys(TAGS.split(), 1)),
+        *name_table(dict.fromkeys(BLOCK_TAGS.split(), BLOCK) | dict.fromkeys(INLINE_TAGS.split(), INLINE)),
         *hash_table(words),
         np.array(numbers, np.uint64),
     )
@@ -178,23 +187,167 @@ def _hexadecimal(byte):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def read_escape(row, i, end):  # type: ignore[no-untyped-def]
-    """The code point of an escape of four hexadecimal digits (`\\u003c`) at `i`, or -1."""
-    if i + 6 > end or row[i + 1] != 117:
-        return -1
+def _read_escape(row, i, end):  # type: ignore[no-untyped-def]
+    """The code point of the escape `u003c` at `i`, after its backslash, or -1."""
+    if i + 5 > end or row[i] != 117:
+        return np.int64(-1)
     code = np.int64(0)
-    for j in range(i + 2, i + 6):
+    for j in range(i + 1, i + 5):
         digit = _hexadecimal(row[j])
         if digit < 0:
-            return -1
+            return np.int64(-1)
         code = code * 16 + digit
     return code
 
 
 @kernel
+def has_markup(row):  # type: ignore[no-untyped-def]
+    """Whether a text may differ from its form without markup.
+
+    True if it has one of & < * ` ~ or a backslash, a `_` beside which no word stands, or a character that is neither
+    ASCII nor a dash or curly quote (U+2010 to U+2027, U+2030 to U+203F), which are read as they stand.
+    """
+    i, end = 0, len(row)
+    while i < end:
+        byte = row[i]
+        if byte < 128:
+            if byte == 38 or byte == 60 or byte == 42 or byte == 96 or byte == 126 or byte == 92:
+                return True
+            if byte == 95 and not (0 < i < end - 1 and is_word_byte(row[i - 1]) and is_word_byte(row[i + 1])):
+                return True
+            i += 1
+            continue
+        if byte == 0xE2 and i + 2 < end and row[i + 1] == 0x80:
+            third = row[i + 2]
+            if (third >= 0x90 and third <= 0xA5) or third == 0xA7 or third >= 0xB0:
+                i += 3
+                continue
+        return True
+    return False
+
+
+@kernel
+def _in_latin_word(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the word around the character at `i` has an ASCII letter."""
+    for step in (-1, 1):
+        j = i
+        while j >= 0 and j < end and abs(j - i) < 40 and (row[j] >= 128 or is_ascii_letter(row[j])):
+            if row[j] < 128:
+                return True
+            j += step
+    return False
+
+
+@kernel
+def decode_markup(row, characters, commands, markup, out, first, last):  # type: ignore[no-untyped-def]
+    """Write the row with entities and escapes decoded and characters folded; its length in bytes.
+
+    Invisible characters and accents are left out. A run of backslashes is one, as in text that was escaped again.
+    out: uint8. first, last: int32, the bytes of `row` from which each byte of `out` comes.
+    """
+    end, n, i = len(row), 0, np.int64(0)
+    while i < end:
+        byte = row[i]
+        if byte < 128 and byte != 38 and byte != 92:
+            out[n], first[n], last[n] = byte, i, i + 1
+            n += 1
+            i += 1
+            continue
+        code, width = np.int64(byte), np.int64(1)
+        if byte == 38:  # &
+            read, wide = read_entity(row, i, end, markup.entity_keys, markup.entity_values)
+            if wide > 0:
+                code, width = np.int64(read), np.int64(wide)
+        elif byte == 92:  # backslash
+            j = i + 1
+            while j < end and row[j] == 92:
+                j += 1
+            width = np.int64(j - i)
+            after = row[j] if j < end else np.uint8(0)
+            read = _read_escape(row, j, end)
+            if read > 0:
+                code, width = read, width + 5
+            elif after == 34 or after == 47:  # a quote, a slash
+                code, width = np.int64(after), width + 1
+        else:
+            decoded, wide = decode_checked(row, i, end)
+            code, width = np.int64(decoded), np.int64(wide)
+            if code < 0 or code == 0x2026:  # no UTF-8; an ellipsis, which is no point
+                code = np.int64(32)
+            elif code < len(characters.mixed) and characters.mixed[code] > 0 and _in_latin_word(row, i, end):
+                code = np.int64(characters.mixed[code])
+        fold = np.int64(characters.folds[code]) if code < len(characters.folds) else code
+        repeats = np.int64(1) if fold >= 0 else np.int64(characters.sequences[-fold - 1])
+        begin = -fold
+        for k in range(repeats):
+            if repeats != 1 or fold < 0:
+                fold = np.int64(characters.sequences[begin + k])
+            if look_up_kind(fold, characters.kinds) == IGNORED:
+                continue
+            packed, size = encode(fold)
+            for _ in range(size):
+                out[n], first[n], last[n] = np.uint8(packed & np.uint64(0xFF)), i, i + width
+                packed >>= np.uint64(8)
+                n += 1
+        i += width
+    return n
+
+
+@kernel
+def _is_escaped_space(text, i, size, commands):  # type: ignore[no-untyped-def]
+    """Whether the backslash at `i` begins \\n, \\r or \\t, and no command of LaTeX."""
+    after = text[i + 1] if i + 1 < size else np.uint8(0)
+    if after != 110 and after != 114 and after != 116:
+        return False
+    return look_up(text, i + 1, command_end(text, i, size), commands.keys, commands.values, 0) == 0
+
+
+@kernel
+def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-untyped-def]
+    """Remove HTML tags, emphasis and escaped line ends from text[:size], in place. The length of the rest.
+
+    first, last: the places of the bytes, which move with them.
+    """
+    n, i = 0, 0
+    while i < size:
+        byte = text[i]
+        if byte == 60:  # <
+            width, kind = tag_width(text, i, size, markup.tag_keys, markup.tag_values)
+            if kind == BLOCK:
+                text[n], first[n], last[n] = 32, first[i], last[i]
+                n += 1
+            if width > 0:
+                i += width
+                continue
+        if byte == 92 and _is_escaped_space(text, i, size, commands):
+            text[n], first[n], last[n] = 10, first[i], last[i + 1]
+            n += 1
+            i += 2
+            continue
+        dropped = False
+        if byte == 42:  # *
+            dropped = is_emphasis(text, i, size)
+        elif byte == 96:  # `
+            dropped = True
+        elif byte == 95:  # _
+            left = n > 0 and (is_word_byte(text[n - 1]) or text[n - 1] == 41 or text[n - 1] == 125)
+            after = text[i + 1] if i + 1 < size else np.uint8(0)
+            dropped = not (left and (is_word_byte(after) or after == 123 or after == 92))
+        elif byte == 126:  # ~~
+            dropped = (i + 1 < size and text[i + 1] == 126) or (i > 0 and text[i - 1] == 126)
+        if not dropped:
+            text[n], first[n], last[n] = byte, first[i], last[i]
+            n += 1
+        i += 1
+    return n
+
+
+@kernel
 def tag_width(row, i, end, keys, values):  # type: ignore[no-untyped-def]
-    """The bytes of the HTML tag at `i` (a `<`), 0 if there is none. A tag with a space has attributes: `<b and c>` is
-    no tag."""
+    """The bytes of the HTML tag at `i` (a `<`), and INLINE or BLOCK; (0, 0) if there is none.
+
+    A tag with a space has attributes: `<b and c>` is no tag.
+    """
     j = i + 1
     if j < end and row[j] == 47:
         j += 1
@@ -202,7 +355,7 @@ def tag_width(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     while j < end and j - first < 12 and (is_ascii_letter(row[j]) or is_digit(row[j])):
         j += 1
     if j == first or j >= end:
-        return 0
+        return 0, 0
     stop = j
     while j < end and is_space(row[j]):
         j += 1
@@ -212,46 +365,51 @@ def tag_width(row, i, end, keys, values):  # type: ignore[no-untyped-def]
         attributes = False
     if not (j < end and row[j] == 62):
         if not attributes:
-            return 0
+            return 0, 0
         assigned = False
         while j < end and j - i < MAX_TAG_BYTES and row[j] != 62:
             if row[j] == 60:
-                return 0
+                return 0, 0
             assigned |= row[j] == 61
             j += 1
         if not assigned or j >= end or row[j] != 62:
-            return 0
-    return j + 1 - i if look_up(row, first, stop, keys, values, 0) == 1 else 0
+            return 0, 0
+    kind = look_up(row, first, stop, keys, values, 0)
+    return (j + 1 - i, np.int64(kind)) if kind != 0 else (0, 0)
 
 
 @kernel
-def is_dash_or_bullet(row, i, end, start, stop):  # type: ignore[no-untyped-def]
-    """Whether the `-`, `+` or `*` at `i`, with space on both sides, stands between words and not between numbers,
-    variables of one or two letters or brackets. start, stop: the last token's bytes."""
+def is_bullet(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the `*` at `i` stands alone before a word of three letters or more: no multiplication."""
     if (i > 0 and not is_space(row[i - 1])) or i + 1 >= end or not is_space(row[i + 1]):
         return False
-    if stop == 0:
-        return True
-    last = row[stop - 1]
-    short = stop - start <= 2 and is_ascii_letter(last)
-    other = stop - start <= 3 and last >= 128  # a symbol or letter that is not ASCII
-    number = is_digit(last) or is_digit(row[start])
-    if not (number or last == 41 or last == 93 or last == 125 or short or other):
-        return True
-    j = i + 1
+    return _is_prose(row, i + 1, end)
+
+
+@kernel
+def _is_prose(row, j, end):  # type: ignore[no-untyped-def]
+    """Whether the first thing from `j` on that is not space is a word of three letters or more, a quote or the end."""
     while j < end and is_space(row[j]):
         j += 1
-    if j + 1 < end and (row[j] == 45 or row[j] == 43):  # a sign
-        j += 1
-    if j >= end:
+    if j >= end or row[j] == 34 or row[j] == 39:
         return True
     word = j
-    while word < end and is_word_byte(row[word]):
+    while word < end and is_ascii_letter(row[word]):
         word += 1
-    variable = is_ascii_letter(row[j]) and word - j <= 2
-    bracket = row[j] == 40 or row[j] == 91 or row[j] == 92 or row[j] == 36 or row[j] == 123
-    greek = row[j] == 0xCE or row[j] == 0xCF
-    return not (is_digit(row[j]) or variable or bracket or greek)
+    return word - j >= 3
+
+
+@kernel
+def is_dash(row, i, end, start, stop):  # type: ignore[no-untyped-def]
+    """Whether the `-` at `i`, with space on both sides, is a dash of prose: beside a word of three letters or more.
+
+    start, stop: the last token's bytes.
+    """
+    if (i > 0 and not is_space(row[i - 1])) or i + 1 >= end or not is_space(row[i + 1]):
+        return False
+    if stop == 0 or _is_prose(row, i + 1, end):
+        return True
+    return stop - start >= 3 and is_ascii_letter(row[start]) and is_ascii_letter(row[stop - 1])
 
 
 @kernel
@@ -284,16 +442,43 @@ def hyphen_width(row, i, width, end, start, stop):  # type: ignore[no-untyped-de
 
 
 @kernel
-def quote_end(row, i, end):  # type: ignore[no-untyped-def]
-    """Where the quote marks at the start of the line that begins at `i` end."""
+def _line_mark(row, i, end):  # type: ignore[no-untyped-def]
+    """The mark (> - *) with which the line at `i` begins, 0 if there is none, and the index after it and spaces."""
     j = i
     while j < end and (row[j] == 32 or row[j] == 9):
         j += 1
-    while j < end and row[j] == 62 and (j + 1 >= end or row[j + 1] != 61):
-        j += 1
-        while j < end and row[j] == 32:
-            j += 1
-    return j
+    if j >= end:
+        return np.int64(0), i
+    mark = np.int64(row[j])
+    if mark == 62:
+        k = j
+        while k < end and (row[k] == 62 or row[k] == 32):
+            k += 1
+        return (np.int64(0), i) if k < end and row[k] == 61 else (mark, k)
+    if (mark == 45 or mark == 42) and j + 1 < end and row[j + 1] == 32:
+        return mark, j + 2
+    return np.int64(0), i
+
+
+@kernel
+def line_start(row, i, end, previous):  # type: ignore[no-untyped-def]
+    """Where the text of the line that begins at `i` begins, and its mark: a bullet or quote mark that is skipped, or 0.
+
+    A mark counts if the line before it has the same one (`previous`), or the next one has. A quote mark also counts
+    at the start of the text and after an empty line. Others may be operators at which a formula was broken.
+    """
+    mark, text = _line_mark(row, i, end)
+    if mark == 0:
+        return i, mark
+    if mark == previous or (mark == 62 and (i == 0 or (i > 1 and row[i - 2] == 10))):
+        return text, mark
+    k = text
+    while k < end and row[k] != 10:
+        k += 1
+    following, _ = _line_mark(row, min(k + 1, end), end)
+    if following == mark:
+        return text, mark
+    return i, np.int64(0)
 
 
 @kernel
@@ -348,7 +533,9 @@ def enumerator(row, i, end, previous):  # type: ignore[no-untyped-def]
         k = text
         while k < end and row[k] != 10:
             k += 1
-        k = quote_end(row, min(k + 1, end), end)
+        k = min(k + 1, end)
+        while k < end and (row[k] == 32 or row[k] == 9 or row[k] == 62):
+            k += 1
         following, _ = _numbered(row, k, end)
         return (number, text) if following == number + 1 else (np.int64(-1), i)
     last = min(end, text + MAX_LIST_BYTES)

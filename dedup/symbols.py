@@ -232,7 +232,7 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
         # (n-1)! and (n - k)! are factorials, "(s, t)!" is not.
         sum_before = stop - start == 1 and (
             (start > 0 and _is_operator(row[start - 1]))
-            or (start > 1 and row[start - 1] == 32 and _is_operator(row[start - 2]))
+            or (start > 1 and is_space(row[start - 1]) and _is_operator(row[start - 2]))
         )
         if (
             (stop > 0 and is_digit(last))
@@ -245,7 +245,7 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
         else:
             j = _skip_transparent(row, at, end, keys, values)
             follows = np.int64(row[j]) if j < end else np.int64(0)
-            if _is_operator(follows) or (follows == 42 and j == at):
+            if _is_operator(follows) or follows == 42:
                 kind = SINGLE
     elif code == 123 or code == 125:  # { }
         assigned = before == 61 or (before == 32 and i > 1 and row[i - 2] == 61)

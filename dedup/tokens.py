@@ -32,14 +32,14 @@ from dedup.markup import (
     DOLLARS,
     HUNDRED,
     PERCENT,
+    decode_markup,
     enumerator,
+    has_markup,
     hyphen_width,
-    is_dash_or_bullet,
-    is_emphasis,
-    quote_end,
-    read_entity,
-    read_escape,
-    tag_width,
+    is_bullet,
+    is_dash,
+    line_start,
+    strip_markup,
     word_value,
 )
 from dedup.readings import Reading, reading_tables
@@ -203,6 +203,8 @@ def _close(mixed, pending, start, stop, hashes, starts, ends, out, count):  # ty
 
 
 # The markup-free reading replaces words when they are closed. What it must remember of the tokens before:
+MAX_GAP = 8
+"""Bytes between two words of a number, or between a number and its unit."""
 _VALUE, _VALUE_AT, _VALUE_STOP, _NUMBER_STOP = range(4)
 """Indices of `memory`, int64 [4]: the value of the last number word; the index of its token (or first byte in `out`);
 the index of the byte after it in the text; the same for the last token that is a number."""
@@ -231,7 +233,9 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
     token_at: the index of the word's token, or of its first byte in `out`.
     """
     last = row[stop - 1]
-    adjacent = memory[_NUMBER_STOP] >= 0 and start - memory[_NUMBER_STOP] <= 1
+    adjacent = memory[_NUMBER_STOP] >= 0 and start - memory[_NUMBER_STOP] <= MAX_GAP
+    for at in range(memory[_NUMBER_STOP] if adjacent else start, start):
+        adjacent &= row[at] <= SPACE or row[at] == 36 or row[at] == 92  # "$5$ dollars"
     if is_digit(last):
         memory[_NUMBER_STOP], memory[_VALUE] = stop, -1
         return count
@@ -243,7 +247,9 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
     if value < 0:
         memory[_VALUE] = -1
         return count
-    after_number_word = memory[_VALUE] >= 0 and start - memory[_VALUE_STOP] == 1
+    after_number_word = memory[_VALUE] >= 0 and start - memory[_VALUE_STOP] <= MAX_GAP
+    for at in range(memory[_VALUE_STOP] if after_number_word else start, start):
+        after_number_word &= row[at] <= SPACE
     if value == DOLLARS:
         memory[_VALUE] = -1
         return token_at if adjacent else count
@@ -328,9 +334,10 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
     grouped = False  # whether the commas of that list group thousands
     token_at = count  # where the open token begins in `out` or `hashes`
     list_number = np.int64(-9)  # the last number of a list or a line
+    list_mark = np.int64(0)  # the bullet or quote mark of the line
     if markup is not None:
         memory = np.full(4, -1, np.int64)
-        i = quote_end(row, i, end)
+        i, list_mark = line_start(row, i, end, list_mark)
     while i < end:
         # The fast path: a run of ASCII letters and digits, eight at a time.
         if ascii_words[i] != 0:
@@ -385,55 +392,20 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
             code, width = np.int64(decoded), np.int64(wide)
             kind = look_up_kind(code, kinds)
         if markup is not None:
-            # Entities and escapes are the characters that they stand for.
-            read, wide = np.int64(0), np.int64(0)
-            if code == 38:  # &
-                read, wide = read_entity(row, i, end, markup.entity_keys, markup.entity_values)
-            elif code == 92 and i + 1 < end:  # backslash
-                after = row[i + 1]
-                if after == 117:
-                    read, wide = np.int64(read_escape(row, i, end)), np.int64(6)
-                elif after == 110 or after == 114 or after == 116:  # n, r, t
-                    letters = command_end(row, i, end)
-                    if look_up(row, i + 1, letters, commands.keys, commands.values, 0) == 0:
-                        read, wide = np.int64(10), np.int64(2)
-            if read > 0 and wide > 0:
-                code, width = read, wide
-                kind = int(byte_kinds[code]) if code < 128 else look_up_kind(code, kinds)
-            if code == 60:  # <
-                wide = np.int64(tag_width(row, i, end, markup.tag_keys, markup.tag_values) if width == 1 else 0)
-                kind = SINGLE
-                if wide > 0:
-                    kind, width = TRANSPARENT, wide
-            elif code == 42:  # *
-                bullet = is_dash_or_bullet(row, i, end, start, stop)
-                kind = SEPARATOR if bullet or is_emphasis(row, i, end) else SINGLE
-            elif code == 126 and ((i + 1 < end and row[i + 1] == 126) or (i > 0 and row[i - 1] == 126)):  # ~~
-                kind = SEPARATOR
-            elif code == 45 or code == 0x2010 or code == 0x2011:  # hyphens
+            if code == 42:  # *
+                kind = SEPARATOR if is_bullet(row, i, end) else SINGLE
+            elif code == 45:  # -
                 wide = np.int64(hyphen_width(row, i, width, end, start, stop) if open_kind == WORD else 0)
                 if wide > 0:
                     i += wide
                     anchor = i
                     continue
-                if is_dash_or_bullet(row, i, end, start, stop):
-                    kind = SEPARATOR
-            elif code == 43:  # +
-                kind = SEPARATOR if is_dash_or_bullet(row, i, end, start, stop) else SINGLE
+                kind = SEPARATOR if is_dash(row, i, end, start, stop) else SINGLE
             elif code == 62:  # >>> of a Python session
                 inner = i > 0 and row[i - 1] == 62 and i + 1 < end and row[i + 1] == 62
                 first = i + 2 < end and row[i + 1] == 62 and row[i + 2] == 62
                 final = i > 1 and row[i - 1] == 62 and row[i - 2] == 62
                 kind = SEPARATOR if inner or first or final else SINGLE
-            elif (
-                code < len(characters.mixed)
-                and characters.mixed[code] > 0
-                and (
-                    (i + width < end and is_ascii_letter(row[i + width]))
-                    or (open_kind == WORD and is_ascii_letter(row[stop - 1]))
-                )
-            ):  # a letter that looks like a Latin one, in a word with ASCII letters
-                code = np.int64(characters.mixed[code])
         touching = stop == i or anchor == i
         if kind == IGNORED:
             i += width
@@ -567,7 +539,7 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                 after_bracket = stop
         i += width
         if markup is not None and code == 10 and kind == SEPARATOR:
-            i = quote_end(row, i, end)
+            i, list_mark = line_start(row, i, end, list_mark)
     if open_kind != SEPARATOR:
         count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
         if markup is not None and open_kind == WORD:
@@ -576,15 +548,34 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
 
 
 @kernel
+def _plain(row, characters, commands, markup, plain, first, last):  # type: ignore[no-untyped-def]
+    """The row without markup, as bytes of `plain`; their places in the row go to `first` and `last`. Its length."""
+    size = decode_markup(row, characters, commands, markup, plain, first, last)
+    return strip_markup(plain, size, commands, markup, first, last)
+
+
+@kernel
 def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends):  # type: ignore[no-untyped-def]
     """Write the tokens of each row; the offsets of the rows in them."""
     token_offsets = np.empty(len(offsets), np.int64)
-    ascii_words = np.empty(longest_row(offsets) + WORD_BYTES, np.uint8)
+    longest = longest_row(offsets)
+    if markup is not None:
+        longest *= MAX_EXPANSION
+        plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
+    ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
     count = 0
     for row in range(len(offsets) - 1):
         token_offsets[row] = count
         text = data[offsets[row] : offsets[row + 1]]
-        count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
+        if markup is not None and has_markup(text):
+            text = plain[: _plain(text, characters, commands, markup, plain, first, last)]
+            begin = count
+            count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
+            if starts is not None:
+                for t in range(begin, count):
+                    starts[t], ends[t] = first[starts[t]], last[ends[t] - 1]
+        else:
+            count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
     token_offsets[len(offsets) - 1] = count
     return token_offsets
 
@@ -593,11 +584,17 @@ def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends)
 def _normalise(data, offsets, characters, commands, markup, out):  # type: ignore[no-untyped-def]
     """Write the normalized tokens of each row, joined by spaces; the offsets of the rows in `out`."""
     row_offsets = np.empty(len(offsets), np.int64)
-    unused, ascii_words = np.empty(0, np.uint64), np.empty(longest_row(offsets) + WORD_BYTES, np.uint8)
+    longest = longest_row(offsets)
+    if markup is not None:
+        longest *= MAX_EXPANSION
+        plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
+    unused, ascii_words = np.empty(0, np.uint64), np.empty(longest + WORD_BYTES, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         row_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
+        if markup is not None and has_markup(text):
+            text = plain[: _plain(text, characters, commands, markup, plain, first, last)]
         at = scan_tokens(text, characters, commands, markup, ascii_words, unused, None, None, out, at)
         if at > row_offsets[row]:
             at -= 1  # the space after the last token
