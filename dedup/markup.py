@@ -204,14 +204,29 @@ def _read_escape(row, i, end):  # type: ignore[no-untyped-def]
 def has_markup(row):  # type: ignore[no-untyped-def]
     """Whether a text may differ from its form without markup.
 
-    True if it has one of & < * ` ~ or a backslash, a `_` beside which no word stands, or a character that is neither
-    ASCII nor a dash or curly quote (U+2010 to U+2027, U+2030 to U+203F), which are read as they stand.
+    True if it may have an entity, a tag, an escape or emphasis, or has a character that is neither ASCII nor a dash or
+    curly quote (U+2010 to U+2027, U+2030 to U+203F), which are read as they stand.
     """
+    suspect = False
+    for byte in row:  # without a branch, so that the compiler vectorizes it
+        suspect |= (
+            (byte >= 128) | (byte == 38) | (byte == 60) | (byte == 42) | (byte == 96) | (byte == 126) | (byte == 92)
+            | (byte == 95)
+        )  # fmt: skip
+    if not suspect:
+        return False
     i, end = 0, len(row)
     while i < end:
         byte = row[i]
         if byte < 128:
-            if byte == 38 or byte == 60 or byte == 42 or byte == 96 or byte == 126 or byte == 92:
+            after = row[i + 1] if i + 1 < end else np.uint8(0)
+            if byte == 92 or byte == 96 or byte == 126:
+                return True
+            if (byte == 38 and (after == 35 or is_ascii_letter(after))) or (
+                byte == 60 and (after == 47 or is_ascii_letter(after))
+            ):
+                return True
+            if byte == 42 and not (i > 0 and is_digit(row[i - 1]) and is_digit(after)):
                 return True
             if byte == 95 and not (0 < i < end - 1 and is_word_byte(row[i - 1]) and is_word_byte(row[i + 1])):
                 return True
@@ -247,12 +262,20 @@ def decode_markup(row, characters, commands, markup, out, first, last):  # type:
     """
     end, n, i = len(row), 0, np.int64(0)
     while i < end:
+        # A run of plain characters is copied in loops that the compiler vectorizes.
+        j = i
+        while j < end and row[j] < 128 and row[j] != 38 and row[j] != 92:
+            j += 1
+        for k in range(j - i):
+            out[n + k] = row[i + k]
+        for k in range(j - i):
+            first[n + k] = i + k
+            last[n + k] = i + k + 1
+        n += j - i
+        i = j
+        if i >= end:
+            break
         byte = row[i]
-        if byte < 128 and byte != 38 and byte != 92:
-            out[n], first[n], last[n] = byte, i, i + 1
-            n += 1
-            i += 1
-            continue
         code, width = np.int64(byte), np.int64(1)
         if byte == 38:  # &
             read, wide = read_entity(row, i, end, markup.entity_keys, markup.entity_values)
@@ -294,6 +317,12 @@ def decode_markup(row, characters, commands, markup, out, first, last):  # type:
 
 
 @kernel
+def _may_be_dropped(byte):  # type: ignore[no-untyped-def]
+    """One of < * _ ` ~ and the backslash."""
+    return byte == 60 or byte == 42 or byte == 95 or byte == 96 or byte == 126 or byte == 92
+
+
+@kernel
 def _is_escaped_space(text, i, size, commands):  # type: ignore[no-untyped-def]
     """Whether the backslash at `i` begins \\n, \\r or \\t, and no command of LaTeX."""
     after = text[i + 1] if i + 1 < size else np.uint8(0)
@@ -310,6 +339,16 @@ def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-
     """
     n, i = 0, 0
     while i < size:
+        j = i
+        while j < size and not _may_be_dropped(text[j]):
+            j += 1
+        if n < i:
+            for k in range(j - i):
+                text[n + k], first[n + k], last[n + k] = text[i + k], first[i + k], last[i + k]
+        n += j - i
+        i = j
+        if i >= size:
+            break
         byte = text[i]
         if byte == 60:  # <
             width, kind = tag_width(text, i, size, markup.tag_keys, markup.tag_values)
@@ -499,6 +538,17 @@ def _numbered(row, i, end):  # type: ignore[no-untyped-def]
     elif mark != 9:
         return np.int64(-1), i
     return number, j
+
+
+@kernel
+def may_number(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether a mark of a list may follow the digit at `i`: a quick test before `enumerator`."""
+    if i + 2 >= end:
+        return False
+    after, second = row[i + 1], row[i + 2]
+    if after >= 97 or (after <= 32 and after != 9):
+        return False
+    return not is_digit(after) or is_digit(second) or second == 46 or second == 41 or second == 58 or second == 124
 
 
 @kernel

@@ -39,6 +39,7 @@ from dedup.markup import (
     is_bullet,
     is_dash,
     line_start,
+    may_number,
     strip_markup,
     word_value,
 )
@@ -203,6 +204,8 @@ def _close(mixed, pending, start, stop, hashes, starts, ends, out, count):  # ty
 
 
 # The markup-free reading replaces words when they are closed. What it must remember of the tokens before:
+MAX_NUMBER_WORD = 12
+"""Bytes of the longest number word, "seventyseven"."""
 MAX_GAP = 8
 """Bytes between two words of a number, or between a number and its unit."""
 _VALUE, _VALUE_AT, _VALUE_STOP, _NUMBER_STOP = range(4)
@@ -237,10 +240,9 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
     for at in range(memory[_NUMBER_STOP] if adjacent else start, start):
         adjacent &= row[at] <= SPACE or row[at] == 36 or row[at] == 92  # "$5$ dollars"
     if is_digit(last):
-        memory[_NUMBER_STOP], memory[_VALUE] = stop, -1
+        memory[_NUMBER_STOP] = stop
         return count
-    if not is_ascii_letter(last) or stop - start > 24:
-        memory[_VALUE] = -1
+    if not is_ascii_letter(last) or stop - start > 2 * MAX_NUMBER_WORD:
         return count
     token = _hash_of_bytes(out, token_at, count - 1) if out is not None else hashes[token_at]
     value = word_value(token, markup.word_keys, markup.word_values)
@@ -337,11 +339,12 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
     list_mark = np.int64(0)  # the bullet or quote mark of the line
     if markup is not None:
         memory = np.full(4, -1, np.int64)
+        word_mask = np.uint64(len(markup.word_keys) - 1)
         i, list_mark = line_start(row, i, end, list_mark)
     while i < end:
         # The fast path: a run of ASCII letters and digits, eight at a time.
         if ascii_words[i] != 0:
-            if markup is not None and is_digit(row[i]) and (i == 0 or row[i - 1] <= SPACE):
+            if markup is not None and is_digit(row[i]) and (i == 0 or row[i - 1] <= SPACE) and may_number(row, i, end):
                 number, text = enumerator(row, i, end, list_number)
                 if number >= 0:
                     list_number, i = number, np.int64(text)
@@ -372,13 +375,15 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
             stop = i
             if i < end and row[i] == SPACE:  # follows most words, so it is handled without a lookup
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
-                if markup is not None and (
-                    out is not None
-                    or memory[_VALUE] >= 0
-                    or is_digit(row[stop - 1])
-                    or markup.word_keys[hashes[token_at] & np.uint64(len(markup.word_keys) - 1)] != _0
-                ):  # most words are ruled out here
-                    count = _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count)
+                if markup is not None:
+                    if is_digit(row[stop - 1]):
+                        memory[_NUMBER_STOP] = stop
+                    elif out is not None or (
+                        stop - start <= MAX_NUMBER_WORD and markup.word_keys[hashes[token_at] & word_mask] != _0
+                    ):  # its length and hash rule out most words
+                        count = _replace_word(
+                            row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count
+                        )
                 open_kind = SEPARATOR
                 i += 1
             continue
