@@ -36,7 +36,7 @@ decode to find the kind. TRANSPARENT: a separator across which neighbours still 
 
 OPERATORS = "-*/%"
 """ASCII operators that Unicode classes as punctuation."""
-SYMBOLS = "'\"!()[]{}:_#@$\\&^<>*-~"
+SYMBOLS = "'\"!?()[]{}:_#@$\\&^<>*-~"
 """ASCII characters whose meaning depends on their neighbours."""
 FLOORS = "⌊⌋⌈⌉"
 """Brackets that are functions."""

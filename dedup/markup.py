@@ -260,7 +260,7 @@ def decode_markup(row, characters, commands, markup, out, first, last):  # type:
     Invisible characters and accents are left out. A run of backslashes is one, as in text that was escaped again.
     out: uint8. first, last: int32, the bytes of `row` from which each byte of `out` comes.
     """
-    end, n, i = len(row), 0, np.int64(0)
+    end, n, i = np.int64(len(row)), np.int64(0), np.int64(0)
     while i < end:
         # A run of plain characters is copied in loops that the compiler vectorizes.
         j = i

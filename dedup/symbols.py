@@ -11,6 +11,7 @@ A mark of prose ends a token and is dropped; a mark of mathematics or code is a 
 | `)` `]` | after a digit, before an operator, the factorial of a sum, a prime or an opening bracket |
 | `{` | after `=` or the bracket of a call |
 | `:` | between digits, brackets or words of a slice, before `=`, next to another one |
+| `?` | before `$ : * + = \\`, or a point and a name: a pattern or an optional member |
 | `_` | between two words that it touches (`my_var`, `x_1`, `x_{1}`) |
 | `#` `@` | touching a word (`C#`, `#x`, `a@b`) |
 | `$` | before a name, where no second `$` makes a formula (`$HOME`) |
@@ -259,6 +260,10 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
             or after == 61
             or (touching and (after == 58 or before == 58))
         ):
+            kind = SINGLE
+    elif code == 63:  # ? of a pattern: a?$, (?:a), a?.b
+        pattern = after == 36 or after == 58 or after == 42 or after == 43 or after == 61 or after == 92
+        if pattern or (after == 46 and at + 1 < end and is_ascii_letter(row[at + 1])):
             kind = SINGLE
     elif code == 95:  # _
         if touching and (is_word_byte(last) or last == 41) and (is_word_byte(after) or after == 123 or after == 92):

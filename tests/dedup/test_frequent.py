@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.frequent import count_values, without
@@ -19,6 +19,7 @@ def shingles(values: list[list[int]]) -> Shingles:
     return Shingles(flat, np.cumsum([0, *map(len, values)]).astype(np.int64))
 
 
+@settings(deadline=None)
 @given(rows, st.sets(st.integers(0, 30) | st.integers(0, 2**32 - 1)))
 def test_what_remains_is_each_row_without_the_frequent_shingles_in_order(
     values: list[list[int]], often: set[int]
@@ -28,6 +29,7 @@ def test_what_remains_is_each_row_without_the_frequent_shingles_in_order(
     assert kept.hash.tolist() == expected.hash.tolist() and kept.offsets.tolist() == expected.offsets.tolist()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50)))
 def test_values_are_counted(values: list[int]) -> None:
     counts = count_values(np.array(values, np.uint32))

@@ -79,6 +79,7 @@ NEAR_DIFFERENT = {
     "names with underscores": ("print my_var", "print my var"),
     "subscripts": ("Find x_1", "Find x 1"),
     "attributes": ("the file a.b here", "the file a, b here"),
+    "patterns": ("does ^a?$ match", "does ^a$ match"),
     "decimal points": ("0.5 of it", "05 of it", "0 5 of it"),
     "grids": ("53..7....6..19", "5..37....6..19"),
     "powers of powers": ("(a+b)^2", "a+b^2"),

@@ -281,7 +281,12 @@ def other_symbol(text: str, dice: random.Random) -> str | None:
 
 def other_operator(text: str, dice: random.Random) -> str | None:
     sign = {"+": "-", "-": "+", "*": "+", "<": ">", ">": "<"}
-    return replaced(text, r"(?<=[\w}] )[-+*<>](?= [\w\\])|(?<=\w)[+](?=\w)", lambda m: sign[m[0]], whole=True)
+    return replaced(
+        text,
+        r"(?:(?<=\b\w )|(?<=[\d}] ))[-+*<>](?= (?:\w\b|[\d\\]))|(?<=\w)[+](?=\w)",
+        lambda m: sign[m[0]],
+        whole=True,
+    )
 
 
 def negated(text: str, dice: random.Random) -> str | None:

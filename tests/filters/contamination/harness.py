@@ -135,6 +135,8 @@ def is_applicable(name: str, item: Item, alike: int) -> bool:
     if name == "case and punctuation":
         # Not where punctuation means something: rows of brackets, brackets that group numbers, programs.
         return not re.search(r"(?:[\[\](){}<>]\s+){2}|[-+*/=] \(|^def ", item.question, re.MULTILINE)
+    if name == "re-wrapped":  # the lines of a program are its syntax
+        return not re.search(r"^def ", item.question, re.MULTILINE)
     if name == "question only":
         return is_identifying(item) and alike <= 3
     if name == "question with answer":
@@ -218,11 +220,11 @@ def twist_scores(index: BenchmarkIndex, items: Sequence[Item]) -> list[Score]:
 
     A twisted question that is itself a question of the set is left out.
     """
-    known = set(normalise(pa.array([item.question for item in items])).to_pylist())
+    known = set(normalise(pa.array([item.question for item in items]), READING).to_pylist())
     scores = []
     for name, twist in TWISTS.items():
         made = made_from(twist, [(item.id, item.question) for item in items])
-        plain = normalise(pa.array([one.text for one in made], pa.string())).to_pylist()
+        plain = normalise(pa.array([one.text for one in made], pa.string()), READING).to_pylist()
         made = [one for one, text in zip(made, plain, strict=True) if text not in known]
         if not made:
             continue

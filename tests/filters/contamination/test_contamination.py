@@ -393,8 +393,10 @@ def test_twists_of_real_items_raise_no_alarm(real: tuple[BenchmarkIndex, list[tu
 def test_real_items_are_found_in_harmless_forms(real: tuple[BenchmarkIndex, list[tuple[str, pa.Table]]]) -> None:
     scores = {score.name: score for score in recall_by_form(real[0], sample(real[1], 60))}
     assert scores.keys() == FORMS.keys()
-    for form in ("upper case", "lower case", "no punctuation", "white space", "zero width", "soft hyphen"):
-        assert scores[form].planted > 500 and scores[form].recall >= 0.99, scores[form].missed
+    for form, score in scores.items():
+        few = score.planted - len(score.missed) >= score.planted - 1  # of few texts, one may be missed
+        assert score.recall >= 0.99 or few, (form, score.missed)
+    assert sum(score.planted > 300 for score in scores.values()) >= 14
 
 
 def test_real_items_that_are_held_out_of_the_index_raise_no_alarm(
