@@ -491,6 +491,8 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                     if value == 0x2218 or value == 0xB0 or value == 0x2032:
                         code = np.int64(0x2032 if value == 0x2032 else 0xB0)
                         width = letters - i + (row[i + 1] == 123 and letters < end and row[letters] == 125)
+            elif code == 63 and (markup is not None or formula == i + width):
+                kind = SEPARATOR  # the question mark of a sentence that ends with a formula
             elif folds[code] >= 0:
                 kind, code = read_symbol(
                     np.int64(folds[code]), row, i, width, end, start, stop, anchor, after_prime, after_bracket,

@@ -40,6 +40,7 @@ NEAR_SAME = {
     "variation selectors": ("heavy ❤ heart 12", "heavy ❤\ufe0f heart 12\ufe0f", "heavy ❤\U000e0101 heart 12"),
     "fillers": ("two words", "two\u3164 words"),
     "delimiters of formulas": ("Let $x = 2$ be", r"Let \(x = 2\) be", r"Let \[x = 2\] be", "Let $$x = 2$$ be", "Let x = 2 be"),
+    "sentences that end in a formula": ("What is $x?$", "What is $x$?", "What is x?"),
     "spaces in formulas": ("Let $x=2$ be", "Let $ x = 2 $ be"),
     "sizing commands": (r"$y = \left(x - 1\right)^2$", "$y = (x - 1)^2$", r"$y = \bigl( x - 1 \bigr)^2$"),
     "sizes of fractions": (r"$\frac{1}{2}$", r"$\dfrac{1}{2}$", r"$\tfrac{1}{2}$", r"$\displaystyle\frac{1}{2}$"),
@@ -151,8 +152,8 @@ MARKUP_FREE_DIFFERENT = {
     "numbers at line starts": ("the sum of\n5 and 12", "the sum of\n7 and 12"),
     "percent": ("gained 5%", "gained 5"),
 }
-# Accents, the `$` of a shell variable and the point of an attribute are not read without markup.
-for kind in ("accents", "shell variables", "attributes"):
+# Accents, the `$` of a shell variable, the point of an attribute and the `?` of a pattern are not read without markup.
+for kind in ("accents", "shell variables", "attributes", "patterns"):
     del MARKUP_FREE_DIFFERENT[kind]
 
 
