@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from dedup.columns import as_array
 from dedup.exact import digest128
 from dedup.kernel import buffers, kernel
-from filters.stage import Filter, Transform, blank_responses, with_column
+from filters.stage import Filter, Transform, with_column
 from filters.text import is_space, rows_with, strings
 from filters.thinking.asked import asked_for
 from filters.thinking.bare import is_bare_answer, retagged
@@ -166,15 +166,13 @@ class StripThinking(Transform):
         return records
 
     def reject(self, records: pa.Table) -> pa.StructArray | None:
-        """Reasons: `empty_response`, also of a response that came so; `bare_answer`, where that is to be dropped. The
-        value is the number of blocks.
-        """
+        """Reason: `bare_answer`, where that is to be dropped. The value is the number of blocks."""
+        if self.bare_answer != "drop" or "condition" not in records.column_names:
+            return None
         blocks = np.abs(records["score_thinking"].to_numpy())
-        checks = [Check("empty_response", blank_responses(records), blocks, 0)]
-        if self.bare_answer == "drop" and "condition" in records.column_names:
-            bare = is_bare_answer(as_array(records["condition"]), as_array(records["response"]))
-            checks.append(Check("bare_answer", (blocks > 0) & bare, blocks, 0))
-        return first_failure(checks) if any(check.failed.any() for check in checks) else None
+        bare = is_bare_answer(as_array(records["condition"]), as_array(records["response"]))
+        failed = (blocks > 0) & bare
+        return first_failure([Check("bare_answer", failed, blocks, 0)]) if failed.any() else None
 
 
 def _instructions(records: pa.Table) -> pa.StringArray | None:

@@ -14,6 +14,7 @@ import pytest
 from dedup.columns import as_array
 from dedup.exact import digest128
 from filters.length import Length
+from filters.placeholder import Placeholder
 from filters.stage import Stage, Transform
 from filters.thinking.strip import AddedFamily, StripThinking, Thinking, rows_with_thinking
 from pipelines.audit.report import facts, write_report
@@ -168,15 +169,20 @@ def test_a_bare_answer_under_cot_is_dropped_or_kept_as_the_setting_says(tmp_path
     assert found_by(kept)["bare_answer", "synth,cot"] == 1
 
 
+def test_a_response_that_came_empty_is_not_dropped_by_strip_thinking(tmp_path: Path) -> None:
+    step = refined(tmp_path, [StripThinking(), Placeholder()], ("direct", "a?", ""))
+    assert [(row["stage"], row["reason"]) for row in of(step, dropped=True)] == [("placeholder", "empty_response")]
+
+
 @pytest.mark.parametrize("stages", [[StripThinking()], [StripThinking(), Length()], [Length(), StripThinking()]])
-def test_no_empty_response_passes_where_thinking_is_stripped(tmp_path: Path, stages: list[Stage]) -> None:
-    texts = ["<think>so</think>", "<think>cut off", "\u00a0<think>x</think> \u3000", "", "<think>a</think>b"]
+def test_a_response_that_stripping_empties_is_dropped_in_its_name(tmp_path: Path, stages: list[Stage]) -> None:
+    texts = ["<think>so</think>", "<think>cut off", "\u00a0<think>x</think> \u3000", "<think>a</think>b"]
     step = refined(tmp_path, stages, *(("direct", f"{n}?", text) for n, text in enumerate(texts)))
     assert [row["response"] for row in of(step)] == ["b"]
     gone = of(step, dropped=True)
     assert {(row["stage"], row["reason"]) for row in gone} == {("strip_thinking", "empty_response")}
-    assert sorted(row["response"] for row in gone) == sorted(texts[:4]), "as they were before"
-    assert (step.rows_in, step.rows_kept, step.rows_dropped) == (5, 1, 4)
+    assert sorted(row["response"] for row in gone) == sorted(texts[:3]), "as they were before"
+    assert (step.rows_in, step.rows_kept, step.rows_dropped) == (4, 1, 3)
 
 
 def test_the_report_names_marks_left_and_families_that_are_not_known(tmp_path: Path) -> None:
