@@ -49,7 +49,9 @@ QUANTIFIERS = (
     "after"
 )
 """Words that change what is asked where they stand in the last sentence of a question."""
-FUNCTIONS = "frac sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
+STRUCTURES = "frac binom"
+"""What commands of LaTeX make of the terms after them: t + 1/t has the tokens of (t + 1)/t in another order."""
+FUNCTIONS = "sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
 """Names of functions in formulas. They change what is asked as a symbol does."""
 OPERATORS = b"+-*/^<>=%!|&~'[]"
 """Symbols that change what a question asks. Round brackets and quotes are left out: they are punctuation too."""
@@ -65,8 +67,8 @@ _Flags = npt.NDArray[np.bool_]
 
 
 def decisive_words() -> _U64:
-    """The hashes of NUMBER_WORDS and NEGATIONS: adding or removing one changes what a question asks."""
-    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS}"], pa.string()), READING).hash
+    """The hashes of NUMBER_WORDS, NEGATIONS and STRUCTURES: adding or removing one changes what a question asks."""
+    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS} {STRUCTURES}"], pa.string()), READING).hash
 
 
 def ask_words() -> _U64:
@@ -83,7 +85,9 @@ def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
     single = length_bytes == 1
     letter = (first_byte >= ord("a")) & (first_byte <= ord("z"))
     digit = (first_byte >= ord("0")) & (first_byte <= ord("9"))
-    operator = single & np.isin(first_byte, np.frombuffer(OPERATORS, np.uint8))
+    # Symbols of mathematics have three bytes, and so has an operator with a stroke (≠).
+    symbolic = (length_bytes == 3) & (first_byte == 0xE2)
+    operator = (single | (length_bytes == 3)) & np.isin(first_byte, np.frombuffer(OPERATORS, np.uint8)) | symbolic
     # "a tree" and "I am", "it's" and "don't" have no symbols: the letter stands before, or after, a word.
     word = letter & ~single
     before_word, after_word = np.append(word[1:], False), np.append(False, word[:-1])

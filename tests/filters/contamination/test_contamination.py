@@ -131,6 +131,23 @@ def test_a_number_word_or_a_negation_or_an_operator_makes_another_question(index
     )
 
 
+def test_a_symbol_or_a_fraction_in_another_place_makes_another_question() -> None:
+    text = (
+        r"For every real number $t \neq 0$ the point $\left( t + \frac{1}{t}, t - \frac{1}{t} \right)$ with $t \leq 3$ "
+        "is plotted by the machine. On what kind of curve do the points lie?"
+    )
+    items = items_table([Item("own/test/0", "test", text, "Hyperbola")])
+    index = build_index([("own", items)])
+    others = [
+        text.replace(r"t + \frac{1}{t}", r"\frac{t + 1}{t}"), text.replace(r"\leq", r"\geq"), text.replace("≠", "="),
+        text.replace(r"\leq", "≥"), text.replace(r"\neq", "="),
+    ]  # fmt: skip
+    for other in others:
+        if other != text:
+            assert ("test_leak", "own/test/0") not in classes_of(index, [(other, "")])[0]
+    assert ("test_leak", "own/test/0") in classes_of(index, [(text.replace(r"\leq", "≤"), "")])[0]
+
+
 def test_a_heavy_word_in_place_of_another_makes_another_question(index: BenchmarkIndex) -> None:
     first, middle = (
         MANUAL[10].question.replace("Petra walks 14", "Oskar walks 14", 1),
