@@ -518,7 +518,14 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
             ):
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
                 if markup is not None and open_kind == WORD:
-                    count = _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count)
+                    if is_digit(row[stop - 1]):
+                        memory[_NUMBER_STOP] = stop
+                    elif out is not None or (
+                        stop - start <= MAX_NUMBER_WORD and markup.word_keys[hashes[token_at] & word_mask] != _0
+                    ):
+                        count = _replace_word(
+                            row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count
+                        )
                 open_kind = SEPARATOR
             if kind in (SEPARATOR, TRANSPARENT):
                 continue
