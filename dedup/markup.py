@@ -37,7 +37,7 @@ h5 h6 head header hr html img input label li link main meta nav ol option p pre 
 tbody td textarea tfoot th thead title tr ul
 """
 """Names of HTML elements that separate what stands around them."""
-INLINE, BLOCK = 1, 2
+INLINE, BLOCK, SUPERSCRIPT = 1, 2, 3
 MAX_ENTITY_BYTES, MAX_TAG_BYTES = 10, 400
 """Longer names of entities are rare, longer tags hold data."""
 MAX_LIST_BYTES = 1000
@@ -130,7 +130,9 @@ def markup_tables() -> Markup:
     numbers = [token_hash(str(value).encode()) for value in range(101)] + [token_hash(b"%")]
     return Markup(
         *name_table(entities),
-        *name_table(dict.fromkeys(BLOCK_TAGS.split(), BLOCK) | dict.fromkeys(INLINE_TAGS.split(), INLINE)),
+        *name_table(
+            dict.fromkeys(BLOCK_TAGS.split(), BLOCK) | dict.fromkeys(INLINE_TAGS.split(), INLINE) | {"sup": SUPERSCRIPT}
+        ),
         *hash_table(words),
         np.array(numbers, np.uint64),
     )
@@ -205,7 +207,7 @@ def has_markup(row):  # type: ignore[no-untyped-def]
     """Whether a text may differ from its form without markup.
 
     True if it may have an entity, a tag, an escape or emphasis, or has a character that is neither ASCII nor a dash or
-    curly quote (U+2010 to U+2027, U+2030 to U+203F), which are read as they stand.
+    curly quote (U+2012 to U+2027, U+2030 to U+203F), which are read as they stand.
     """
     suspect = False
     for byte in row:  # without a branch, so that the compiler vectorizes it
@@ -234,7 +236,7 @@ def has_markup(row):  # type: ignore[no-untyped-def]
             continue
         if byte == 0xE2 and i + 2 < end and row[i + 1] == 0x80:
             third = row[i + 2]
-            if (third >= 0x90 and third <= 0xA5) or third == 0xA7 or third >= 0xB0:
+            if (third >= 0x92 and third <= 0xA5) or third == 0xA7 or third >= 0xB0:
                 i += 3
                 continue
         return True
@@ -261,6 +263,7 @@ def decode_markup(row, characters, commands, markup, out, first, last):  # type:
     out: uint8. first, last: int32, the bytes of `row` from which each byte of `out` comes.
     """
     end, n, i = np.int64(len(row)), np.int64(0), np.int64(0)
+    superscript = np.int64(-1)  # where the last superscript character ends
     while i < end:
         # A run of plain characters is copied in loops that the compiler vectorizes.
         j = i
@@ -301,8 +304,11 @@ def decode_markup(row, characters, commands, markup, out, first, last):  # type:
                 code = np.int64(characters.mixed[code])
         fold = np.int64(characters.folds[code]) if code < len(characters.folds) else code
         repeats = np.int64(1) if fold >= 0 else np.int64(characters.sequences[-fold - 1])
-        begin = -fold
-        for k in range(repeats):
+        begin, skipped = -fold, 0
+        if fold < 0 and characters.sequences[begin] == 94:  # ^
+            skipped = 1 if superscript == i else 0
+            superscript = i + width
+        for k in range(skipped, repeats):
             if repeats != 1 or fold < 0:
                 fold = np.int64(characters.sequences[begin + k])
             if look_up_kind(fold, characters.kinds) == IGNORED:
@@ -352,8 +358,8 @@ def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-
         byte = text[i]
         if byte == 60:  # <
             width, kind = tag_width(text, i, size, markup.tag_keys, markup.tag_values)
-            if kind == BLOCK:
-                text[n], first[n], last[n] = 32, first[i], last[i]
+            if kind == BLOCK or (kind == SUPERSCRIPT and text[i + 1] != 47):
+                text[n], first[n], last[n] = 32 if kind == BLOCK else 94, first[i], last[i]
                 n += 1
             if width > 0:
                 i += width
@@ -383,7 +389,7 @@ def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-
 
 @kernel
 def tag_width(row, i, end, keys, values):  # type: ignore[no-untyped-def]
-    """The bytes of the HTML tag at `i` (a `<`), and INLINE or BLOCK; (0, 0) if there is none.
+    """The bytes of the HTML tag at `i` (a `<`), and INLINE, BLOCK or SUPERSCRIPT; (0, 0) if there is none.
 
     A tag with a space has attributes: `<b and c>` is no tag.
     """

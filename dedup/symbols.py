@@ -9,7 +9,7 @@ A mark of prose ends a token and is dropped; a mark of mathematics or code is a 
 | `!` | after a digit, a variable of one letter or `)` (factorial); before `=`, or before a word that it touches |
 | `(` `[` | touching a word before it (call, index), after an operator, before a digit, an operator or `)`, `]`, `:` |
 | `)` `]` | after a digit, before an operator, the factorial of a sum, a prime or an opening bracket |
-| `{` | after `=` or the bracket of a call |
+| `{` | after `=` or the bracket of a call, and before a sum (`2^{n+1}`) |
 | `:` | between digits, brackets or words of a slice, before `=`, next to another one |
 | `?` | before `$ : * + = \\`, or a point and a name: a pattern or an optional member |
 | `_` | between two words that it touches (`my_var`, `x_1`, `x_{1}`) |
@@ -31,6 +31,8 @@ from dedup.latex import NO_TEXT
 
 MAX_FORMULA_BYTES = 2000
 """A `$` opens a formula only if the second one stands within this many bytes, in the same paragraph."""
+MAX_GROUP_BYTES = 60
+"""Longer groups in braces are no exponents."""
 MAX_COMMAND_BYTES = 20
 """Longer runs of letters after a backslash are no LaTeX command."""
 
@@ -182,6 +184,36 @@ def groups_thousands(row, begin, width, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def is_fraction(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the command at `i` is \\frac, \\dfrac, \\tfrac or \\cfrac, in any case."""
+    j = i + 1
+    if j < end and row[j] | 32 != 102:  # f
+        j += 1
+    if j + 4 > end or (j + 4 < end and is_ascii_letter(row[j + 4])):
+        return False
+    return row[j] | 32 == 102 and row[j + 1] | 32 == 114 and row[j + 2] | 32 == 97 and row[j + 3] | 32 == 99
+
+
+@kernel
+def _holds_operator(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the braces opened before `i` hold an operator: 2^{n+1} is not 2^n+1."""
+    depth = 0
+    for j in range(i, min(end, i + MAX_GROUP_BYTES)):
+        byte = row[j]
+        if byte == 125:
+            if depth == 0:
+                return False
+            depth -= 1
+        elif byte == 123:
+            depth += 1
+        elif byte == _NEWLINE:
+            return False
+        elif depth == 0 and j > i and ((_is_operator(byte) and byte != 94) or byte == 42):
+            return True
+    return False
+
+
+@kernel
 def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, after_bracket, keys, values):  # type: ignore[no-untyped-def]
     """The kind of the symbol `code` of `width` bytes at index `i`, and the character that stands for it.
 
@@ -217,12 +249,16 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
             kind = SINGLE
     elif code == 33:  # !
         factorial = touching and (is_digit(last) or variable or last == 41 or last == 33)
-        opens = not touching and (is_space(before) or before == 40 or before == 38 or before == 124)
+        opens = is_space(before)
+        for mark in b"([{&|,=!;":
+            opens |= before == mark
         negation = opens and after < 128 and (is_word_byte(after) or after == 40 or after == 33)
         if factorial or after == 61 or negation:
             kind = SINGLE
     elif code == 40 or code == 91:  # ( [
-        if (touching and (is_word_byte(last) or last == 41 or last == 93)) or (stop > 0 and _is_operator(last)):
+        if (touching and (is_word_byte(last) or last == 41 or last == 93 or last == _PRIME)) or (
+            stop > 0 and _is_operator(last)
+        ):
             kind = SINGLE
         else:
             j = _skip_transparent(row, at, end, keys, values)
@@ -250,7 +286,8 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
                 kind = SINGLE
     elif code == 123 or code == 125:  # { }
         assigned = before == 61 or (before == 32 and i > 1 and row[i - 2] == 61)
-        kind = SINGLE if code == 123 and (after_bracket == i or assigned) else TRANSPARENT
+        sum_inside = code == 123 and _holds_operator(row, at, end)
+        kind = SINGLE if code == 123 and (after_bracket == i or assigned or sum_inside) else TRANSPARENT
     elif code == 58:  # :
         left, right = is_digit(before) or before == 91, is_digit(after) or after == 93
         if (

@@ -50,6 +50,7 @@ from dedup.symbols import (
     groups_thousands,
     is_ascii_letter,
     is_digit,
+    is_fraction,
     is_word_byte,
     look_up,
     read_backslash,
@@ -251,7 +252,7 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
         return count
     after_number_word = memory[_VALUE] >= 0 and start - memory[_VALUE_STOP] <= MAX_GAP
     for at in range(memory[_VALUE_STOP] if after_number_word else start, start):
-        after_number_word &= row[at] <= SPACE
+        after_number_word &= row[at] <= SPACE or row[at] == 45
     if value == DOLLARS:
         memory[_VALUE] = -1
         return token_at if adjacent else count
@@ -313,6 +314,20 @@ def _fold_ascii(row, ascii_words):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _digit_follows(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the first byte from `i` on that is no space is a digit."""
+    while i < end and row[i] == SPACE:
+        i += 1
+    return i < end and is_digit(row[i])
+
+
+@kernel
+def _word_follows(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether two ASCII letters stand at `i`."""
+    return i + 1 < end and is_ascii_letter(row[i]) and is_ascii_letter(row[i + 1])
+
+
+@kernel
 def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """Write the tokens of one row from index `count` on; the index after the last.
 
@@ -334,6 +349,8 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
     anchor, after_prime, after_bracket, list_end = np.int64(-1), np.int64(-1), np.int64(-1), np.int64(-1)
     formula, no_formula = np.int64(-1), np.int64(0)
     grouped = False  # whether the commas of that list group thousands
+    split, digits = np.int64(-1), 0  # where the name of a command ends, and how many single digits it takes
+    superscript = np.int64(-1)  # where the last superscript character ends
     token_at = count  # where the open token begins in `out` or `hashes`
     list_number = np.int64(-9)  # the last number of a list or a line
     list_mark = np.int64(0)  # the bullet or quote mark of the line
@@ -349,8 +366,12 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                 if number >= 0:
                     list_number, i = number, np.int64(text)
                     continue
-            if open_kind == SINGLE:
+            if open_kind == SINGLE or (open_kind == WORD and i == split):
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
+                open_kind = SEPARATOR
+            if i == split:
+                split = i + 1 if digits > 0 and is_digit(row[i]) else np.int64(-1)
+                digits -= 1
             if open_kind != WORD:
                 mixed, pending, bits = _SEED, _0, _0
                 start = i
@@ -366,6 +387,10 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                     if length == _0:
                         break
                     word &= _ALL >> (_64 - (length << _3))
+                if i < split and np.int64(length) >= split - i:
+                    length = np.uint64(split - i)
+                    if length < _8:
+                        word &= _ALL >> (_64 - (length << _3))
                 if out is not None:
                     store_uint64(out, count, word)
                     count += np.int64(length)
@@ -401,17 +426,29 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                 kind = SEPARATOR if is_bullet(row, i, end) else SINGLE
             elif code == 45:  # -
                 wide = np.int64(hyphen_width(row, i, width, end, start, stop) if open_kind == WORD else 0)
+                # 12-year-old, $12$-sided: the number stays a token.
+                after_digit = stop > 0 and (stop == i or anchor == i) and is_digit(row[stop - 1])
+                if after_digit and _word_follows(row, i + 1, end):
+                    kind, wide = SEPARATOR, np.int64(-1)
+                elif wide > 0:
+                    token = _finish(mixed, pending) if out is None else _hash_of_bytes(out, token_at, count)
+                    value = word_value(token, markup.word_keys, markup.word_values)
+                    if value >= 0 and value <= 100:  # twelve-year-old
+                        kind, wide = SEPARATOR, np.int64(-1)
                 if wide > 0:
                     i += wide
                     anchor = i
                     continue
-                kind = SEPARATOR if is_dash(row, i, end, start, stop) else SINGLE
+                if wide == 0:
+                    kind = SEPARATOR if is_dash(row, i, end, start, stop) else SINGLE
             elif code == 62:  # >>> of a Python session
                 inner = i > 0 and row[i - 1] == 62 and i + 1 < end and row[i + 1] == 62
                 first = i + 2 < end and row[i + 1] == 62 and row[i + 2] == 62
                 final = i > 1 and row[i - 1] == 62 and row[i - 2] == 62
                 kind = SEPARATOR if inner or first or final else SINGLE
         touching = stop == i or anchor == i
+        if code == 0x2013 and stop > 0 and is_digit(row[stop - 1]) and _digit_follows(row, i + width, end):
+            code, kind = np.int64(45), SINGLE  # an en dash between numbers
         if kind == IGNORED:
             i += width
             if touching:
@@ -476,6 +513,11 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                 kind, code, width = read_backslash(row, i, end, commands.keys, commands.values)
                 if kind == SINGLE and code >= 128:
                     kind = look_up_kind(code, kinds)
+                    if kind == SYMBOL:
+                        kind = SINGLE
+                elif (kind == SEPARATOR and width == 1) or is_fraction(row, i, end):
+                    # A digit after the name of a command is no part of it, and \\frac takes two single digits.
+                    split, digits = np.int64(command_end(row, i, end)), 2 if is_fraction(row, i, end) else 0
             elif code == 123 and i + 2 < end and row[i + 1] == 44 and row[i + 2] == 125:  # {,}
                 if groups_thousands(row, i, 3, end):
                     i += 3
@@ -503,7 +545,11 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
         single_character = fold >= 0 or kind in (SEPARATOR, TRANSPARENT)
         sequence_at = np.int64(0) if single_character else -fold
         repeats = np.int64(1) if single_character else np.int64(characters.sequences[-fold - 1])
-        for n in range(repeats):
+        begin = 0
+        if not single_character and characters.sequences[sequence_at] == 94:  # ^
+            begin = 1 if superscript == i else 0  # 10⁻³ has one
+            superscript = i + width
+        for n in range(begin, repeats):
             if not single_character:
                 fold = np.int64(characters.sequences[sequence_at + n])
                 kind = look_up_kind(np.int32(fold), kinds)

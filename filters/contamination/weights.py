@@ -36,17 +36,16 @@ FIGURE = "[asy]"
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half third "
-    "quarter once twice double triple dozen"
+    "quarter once twice double triple dozen first second third fourth fifth sixth seventh eighth ninth tenth"
 )
 """Numbers in words. They decide what is asked as much as digits and operators do."""
 NEGATIONS = (
     "not no never except without neither nor cannot least most largest smallest greatest fewest highest lowest minimum "
-    "maximum even odd"
+    "maximum even odd positive negative true false correct incorrect more less fewer"
 )
 """Words that reverse what is asked."""
 QUANTIFIERS = (
-    "all both each every any some either several only exactly more less fewer greater larger smaller bigger before "
-    "after"
+    "all both each every any some either several only exactly greater larger smaller bigger before after distinct"
 )
 """Words that change what is asked where they stand in the last sentence of a question."""
 STRUCTURES = "frac binom"
