@@ -56,8 +56,10 @@ below a key."""
 
 _OPEN_ARRAY = "the JSON array does not end: the file is truncated, or brackets do not match"
 _OPEN_VALUE = "a JSON value does not end: the file is truncated, or brackets do not match"
+_AFTER_ARRAY = "text follows the end of the JSON array: write one array, or one object a line"
 _NO_ARRAY = "no JSON array of objects was found at the top, nor in the object at the top"
 
+_BLANKS = b" \t\r\n"
 _NEWLINE, _CARRIAGE_RETURN, _TAB, _SPACE = 10, 13, 9, 32
 _QUOTE, _COMMA, _BACKSLASH = 34, 44, 92
 _OPEN_BRACKET, _CLOSE_BRACKET, _OPEN_BRACE, _CLOSE_BRACE = 91, 93, 123, 125
@@ -491,8 +493,10 @@ def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False
     """
     pending = bytearray()
     state = np.array([_VALUES if values else _SEEK, 0, 0, -1, skip], np.int64)
-    total = 0
+    total, at_top = 0, False
     for block in blocks:
+        if not total:
+            at_top = not values and bytes(block[:64]).lstrip(_BLANKS).startswith(b"[")
         total += len(block)
         scanned = len(pending)
         pending += block
@@ -500,6 +504,8 @@ def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False
         starts, ends = (np.empty(block.count(b"}" if values else b",") + 1, np.int64) for _ in range(2))
         rows = _scan_array(array, scanned, state, starts, ends)
         del array  # a bytearray with a view on it cannot be resized
+        # What follows the last element: the end of the array, and more only if the file holds more than the array.
+        tail = bytes(pending[int(ends[rows - 1]) if rows else 0 :]) if at_top and state[_PHASE] == _DONE else b""
         open_element = int(state[_START])
         used = len(pending) if open_element < 0 else open_element
         if rows:
@@ -509,6 +515,9 @@ def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False
         if open_element >= 0:
             state[_START] = 0
         if state[_PHASE] == _DONE:
+            # The bracket itself is a space by now.
+            if at_top and (tail.strip(_BLANKS + b",[") or any(bytes(rest).strip(_BLANKS) for rest in blocks)):
+                raise Unreadable(_AFTER_ARRAY)
             return
         if len(pending) > MAX_ROW_BYTES:
             raise Unreadable(_OPEN_VALUE if values else _OPEN_ARRAY)

@@ -101,6 +101,13 @@ def test_a_column_that_only_later_rows_have_is_read(tmp_path: Path) -> None:
     assert [row[3] for row in answers(tmp_path / "a.jsonl")] == [None, None, None, "a"]
 
 
+@pytest.mark.parametrize("after", ['\n[{"question": "r", "answer": "b"}]', "xyz", ' {"question": "r"}'])
+def test_text_after_a_json_array_is_an_error_and_not_lost(tmp_path: Path, after: str) -> None:
+    (tmp_path / "a.json").write_text('[{"question": "q", "answer": "a"}]' + after)
+    with pytest.raises(InputError, match=r"text follows the end of the JSON array"):
+        list(read(str(tmp_path / "a.json"), QA))
+
+
 @pytest.mark.parametrize("ending", ["", ", ", ', {"question": "q", "answer'])
 def test_a_truncated_json_array_returns_its_complete_rows_and_then_an_error(tmp_path: Path, ending: str) -> None:
     (tmp_path / "a.json").write_text('[{"question": "q", "answer": "a"}' + ending)
