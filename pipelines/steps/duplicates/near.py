@@ -185,10 +185,9 @@ def _read_field(banding: Banding, seed: int, boilerplate: Hashes, text: pa.Strin
         shingles = token_shingles(tokens, banding.ngram)
     else:
         shingles = shingle_hashes(text, banding.ngram, banding.unit)
-    # Of a response too the ending: long answers that differ in "true" and "false" alone are different answers.
-    exact = combine(digests.marks, digests.sentences)
+    exact = digests.marks
     if name == boilerplates.FIELD:
-        shingles = without(shingles, boilerplate)
+        shingles, exact = without(shingles, boilerplate), combine(digests.marks, digests.sentences)
     shingles = shingles._replace(hash=shingles.hash ^ np.uint32(FIELD_MASKS[name]))
     exact = np.where(np.diff(shingles.offsets) == 0, digests.words, exact)
     signed = minhash.signatures(shingles, banding.num_perm, seed)
