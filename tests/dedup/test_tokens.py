@@ -27,7 +27,7 @@ SAMPLES = [
     "ΟΔΥΣΣΕΥΣ ὀδυσσεύς İstanbul ẞ ß K Å ﬁ ① ㍿ ﷺ … é ế 각",
     "漢字かな交じり文 ไทยที่นี่ 한국어 문장",
     "e\u0301a \u0301x +\u0301 soft\u00adhyphen wo\u200drd",
-    "x\u2212y 5 ≠ ½ x² 😀👍🏽 \U000e0100 \U0010ffff \U00011234",
+    "10⁻³ x²³ 5–3 5 – 3 a–3 x\u2212y 5 ≠ ½ x² 😀👍🏽 \U000e0100 \U0010ffff \U00011234",
     "\x00\t\r\n .,., ",
     "",
     "a" * 7, "a" * 8, "a" * 9, "a" * 17,
@@ -40,6 +40,14 @@ any_text = st.text(
     ),
     max_size=60,
 )
+
+
+DIGIT_PAIRS = {f"{one}{other}" for one in "0123456789" for other in "0123456789"}
+
+
+def is_superscript(character: str) -> bool:
+    """Whether the character is read as `^` and another one."""
+    return len(fold(character)) > 1 and fold(character)[0] == "^"
 
 
 def reference(text: str) -> list[tuple[str, int, int]]:
@@ -57,7 +65,13 @@ def reference(text: str) -> list[tuple[str, int, int]]:
             tokens[-1][0] = f"{tokens[-1][0]}{character}"
             tokens[-1][2] = at + 1
             continue
-        for one in fold(character):
+        folded = fold(character)
+        if is_superscript(character) and at > 0 and is_superscript(text[at - 1]):
+            folded = folded[1:]
+        follows = text[at + 1 :].lstrip(" ")[:1]
+        if character == "\u2013" and tokens and f"{text[int(str(tokens[-1][2])) - 1]}{follows}" in DIGIT_PAIRS:
+            folded = "-"
+        for one in folded:
             category = unicodedata.category(one)
             single = (
                 category in ("Cn", "Co")
