@@ -139,18 +139,6 @@ def markup_tables() -> Markup:
 
 
 @kernel
-def word_value(token, keys, values):  # type: ignore[no-untyped-def]
-    """The value of a token hash in the table of number words, -1 if it is none."""
-    mask = np.uint64(len(keys) - 1)
-    slot = token & mask
-    while keys[slot] != np.uint64(0):
-        if keys[slot] == token:
-            return np.int64(values[slot])
-        slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)
-
-
-@kernel
 def read_entity(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     """The code point of the HTML entity at `i` (an `&`) and its bytes; (0, 0) if there is none."""
     j = i + 1

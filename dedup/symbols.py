@@ -27,7 +27,7 @@ import numpy as np
 from dedup.characters import SEPARATOR, SINGLE, TRANSPARENT
 from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import kernel
-from dedup.latex import NO_TEXT
+from dedup.latex import DROP_FIRST_LETTER, NO_TEXT
 
 MAX_FORMULA_BYTES = 2000
 """A `$` opens a formula only if the second one stands within this many bytes, in the same paragraph."""
@@ -77,6 +77,18 @@ def command_end(row, i, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def look_up_hash(key, keys, values, missing):  # type: ignore[no-untyped-def]
+    """The value of a hash uint64 in an open-addressing table (see `look_up`), else `missing`."""
+    mask = np.uint64(len(keys) - 1)
+    slot = key & mask
+    while keys[slot] != _EMPTY:
+        if keys[slot] == key:
+            return values[slot]
+        slot = (slot + np.uint64(1)) & mask
+    return np.int32(missing)
+
+
+@kernel
 def look_up(row, begin, stop, keys, values, missing):  # type: ignore[no-untyped-def]
     """The value of the name row[begin:stop] in an open-addressing table of FNV-1a hashes, else `missing`.
 
@@ -87,13 +99,7 @@ def look_up(row, begin, stop, keys, values, missing):  # type: ignore[no-untyped
     for j in range(begin, stop):
         byte = row[j]
         state = fnv1a(state, byte | 32 if byte >= 65 and byte <= 90 else byte)
-    mask = np.uint64(len(keys) - 1)
-    slot = state & mask
-    while keys[slot] != _EMPTY:
-        if keys[slot] == state:
-            return values[slot]
-        slot = (slot + np.uint64(1)) & mask
-    return np.int32(missing)
+    return look_up_hash(state, keys, values, missing)
 
 
 @kernel
@@ -329,7 +335,7 @@ def read_backslash(row, i, end, keys, values):  # type: ignore[no-untyped-def]
             value = look_up(row, i + 1, stop, keys, values, -9)
             if value == NO_TEXT:
                 return TRANSPARENT, 0, stop - i + (stop < end and row[stop] == 32)
-            if value == -2:  # DROP_FIRST_LETTER
+            if value == DROP_FIRST_LETTER:
                 return SEPARATOR, 0, 2
             if value > 0:
                 return SINGLE, np.int64(value), stop - i

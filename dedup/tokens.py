@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup.characters import (
     IGNORED,
@@ -41,7 +40,6 @@ from dedup.markup import (
     line_start,
     may_number,
     strip_markup,
-    word_value,
 )
 from dedup.readings import Reading, reading_tables
 from dedup.symbols import (
@@ -53,6 +51,7 @@ from dedup.symbols import (
     is_fraction,
     is_word_byte,
     look_up,
+    look_up_hash,
     read_backslash,
     read_symbol,
     thousands_end,
@@ -126,16 +125,6 @@ def normalise(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray
         raise ValueError("more than 2 GiB of normalized text in one array: normalise it in slices")
     content = pa.py_buffer(normalized[: ends[-1]])
     return pa.StringArray.from_buffers(len(text), pa.py_buffer(ends.astype(np.int32).tobytes()), content)
-
-
-def canonical(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray:
-    """`normalise`, but a text of which nothing is left is a space and the text itself.
-
-    Otherwise all rows of punctuation alone would be equal. No normalised text begins with a space.
-    """
-    normal = normalise(text, reading)
-    bare = pc.and_(pc.equal(pc.binary_length(normal), 0), pc.greater(pc.binary_length(text), 0))
-    return pc.if_else(bare, pc.binary_join_element_wise("", text, " "), normal) if pc.any(bare).as_py() else normal
 
 
 def token_hash(token: bytes) -> int:
@@ -246,7 +235,7 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
     if not is_ascii_letter(last) or stop - start > 2 * MAX_NUMBER_WORD:
         return count
     token = _hash_of_bytes(out, token_at, count - 1) if out is not None else hashes[token_at]
-    value = word_value(token, markup.word_keys, markup.word_values)
+    value = look_up_hash(token, markup.word_keys, markup.word_values, -1)
     if value < 0:
         memory[_VALUE] = -1
         return count
@@ -287,8 +276,6 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
         hashes[token_at] = markup.number_hashes[101 if value == PERCENT else value]
         if starts is not None:
             ends[token_at] = stop
-            if token_at < count - 1:
-                start = np.int64(starts[token_at])
         count = token_at + 1
     if value == PERCENT:
         memory[_VALUE] = -1
@@ -432,7 +419,7 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                     kind, wide = SEPARATOR, np.int64(-1)
                 elif wide > 0:
                     token = _finish(mixed, pending) if out is None else _hash_of_bytes(out, token_at, count)
-                    value = word_value(token, markup.word_keys, markup.word_values)
+                    value = look_up_hash(token, markup.word_keys, markup.word_values, -1)
                     if value >= 0 and value <= 100:  # twelve-year-old
                         kind, wide = SEPARATOR, np.int64(-1)
                 if wide > 0:

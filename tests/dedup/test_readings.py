@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dedup.characters import SYMBOLS, fold
 from dedup.readings import Reading, reading_tables
-from dedup.tokens import canonical, normalise, tokenize
+from dedup.tokens import normalise, tokenize
 
 
 def words(text: str, reading: Reading = "near") -> str:
@@ -233,10 +233,6 @@ def test_unicode_forms_do_not_matter_to_words(text: str, form: str, reading: Rea
     if any(a and b for a, b in pairwise(marks)):
         return
     assert words(unicodedata.normalize(form, text), reading) == words(text, reading)  # type: ignore[arg-type]
-
-
-def test_a_text_of_marks_alone_is_compared_as_it_stands() -> None:
-    assert canonical(pa.array(["...", "?!", "", "a."])).to_pylist() == [" ...", " ?!", "", "a"]
 
 
 def test_an_unknown_reading_is_refused() -> None:
