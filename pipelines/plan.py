@@ -20,8 +20,9 @@ from pipelines.errors import InputError
 from pipelines.ledger import input_files
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
-from pipelines.sources.source import EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
+from pipelines.sources.source import EPOCH_SHARES, EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 from pipelines.steps.duplicates.near import banding_of
+from pipelines.steps.sampling import rows_per_epoch, rule_of
 from pipelines.steps.source_files import Input, plan_inputs, unread_text
 from pipelines.steps.step import Rate, RecipeStep, Workload
 
@@ -169,8 +170,7 @@ def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
     computed = {spec.name: spec.rows or 0 for spec in recipe.sources if not spec.paths}
     rows = sum(computed.get(name, size / rates["text_bytes_per_row"]) for name, size in present.items())
     rows += sum(parts.values()) * RAW_ROWS / RAW_TOKENS
-    # The caps of HRM-Text draw a published number of its tokens. For another corpus the number is not known before.
-    drawn = min(tokens, EPOCH_TOKENS) if set(parts) == set(PARTS) else tokens
+    drawn = _drawn_present(recipe, inputs, rates) + _drawn_missing(recipe, parts)
     workload = Workload(recipe, text, rows, rows * drawn / max(tokens, 1), drawn)
     steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
     return Plan(
@@ -245,6 +245,33 @@ def _parts_missing(
             parts[part] = max(0.0, tokens - sum(present[name] for name in names) * rates["tokens_per_byte"])
     unpriced = [name for name in missing if adapter[name] not in SOURCES or SOURCES[adapter[name]].part not in parts]
     return parts, tuple(sorted(unpriced))
+
+
+def _drawn_present(recipe: Recipe, inputs: Sequence[Input], rates: Mapping[str, Any]) -> float:
+    """Tokens that an epoch draws from the inputs that are present, by the recipe's sampling rules.
+
+    A rule caps the rows of a file. FLAN's files hold several tasks, each with a cap of its own, so their draw is
+    underestimated.
+    """
+    groups, drawn = recipe.sampling.groups, 0.0
+    for entry in inputs:
+        if entry.path and not entry.missing:
+            text = entry.bytes * rates["text_bytes_per_file_byte"].get(Path(entry.path).suffix.lower(), 1.0)
+            rows = text / rates["text_bytes_per_row"]
+            wanted = rows_per_epoch(rule_of(f"{entry.source}/{entry.file}", groups), max(1, round(rows)))
+            drawn += text * rates["tokens_per_byte"] * wanted / max(1, round(rows))
+    for spec in recipe.sources:
+        if not spec.paths:
+            wanted = rows_per_epoch(rule_of(spec.name, groups), spec.rows or 0)
+            drawn += GENERATED_ROW_BYTES * wanted * rates["tokens_per_byte"]
+    return drawn
+
+
+def _drawn_missing(recipe: Recipe, parts: Mapping[str, float]) -> float:
+    """Tokens that an epoch draws from the missing parts: with sampling rules, what HRM-Text's draw."""
+    if not recipe.sampling.groups:
+        return sum(parts.values())
+    return sum(EPOCH_TOKENS * EPOCH_SHARES[part] * tokens / PARTS[part] for part, tokens in parts.items())
 
 
 def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Sequence[RecipeStep]) -> tuple[StepCost, ...]:

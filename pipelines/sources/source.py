@@ -28,6 +28,18 @@ EPOCH_TOKENS = 15_020_000_000
 """Tokens that HRM-Text's caps and repeats draw from it for one epoch. Four epochs draw 60.07 B tokens, 40.39 B of them
 distinct (counted in an independent run of HRM-Text's sampler)."""
 
+EPOCH_SHARES: dict[str, float] = {
+    "general": 0.41,
+    "wikipedia": 0.238,
+    "mathematics": 0.106,
+    "symbolic": 0.085,
+    "thinking": 0.112,
+    "textbook": 0.024,
+    "web": 0.025,
+}
+"""The share of each part in an epoch's tokens. 95 % of the tokens were counted per source in the same run; the rest is
+divided among the parts with sources that it does not list."""
+
 
 class Source(NamedTuple):
     """One data set.

@@ -40,6 +40,28 @@ def test_the_recipe_of_the_published_corpus_costs_what_the_published_run_did() -
     assert cost["hours"] == pytest.approx(46, rel=1e-2) and cost["dollars"] == pytest.approx(1472, rel=1e-2)
 
 
+def test_a_part_of_the_published_corpus_is_drawn_by_the_same_rules() -> None:
+    """Without one source, or with the files of some at hand, an epoch still draws a fraction of the corpus."""
+    recipe = load(str(DEMO.with_name("hrm_text.yaml")), ())
+    fewer = recipe.model_copy(update={"sources": tuple(s for s in recipe.sources if s.name != "sudoku_extreme")})
+    assert 12e9 < plan(fewer).drawn_tokens_per_epoch < plan(recipe).drawn_tokens_per_epoch
+    whole = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"groups": ()})})
+    assert plan(whole).drawn_tokens_per_epoch == plan(whole).tokens
+
+
+def test_caps_and_repeats_of_present_files_count(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"instruction": "What is two and two?", "response": "four"}\n' * 20_000)
+    text = f"name: own\nsources: [{{name: own, path: {file}}}]\nsampling: {{groups: [GROUP]}}\n"
+    drawn = {}
+    for group in ("{prefix: own, max_per_file: 100}", "{prefix: other, max_per_file: 100}", "{prefix: own, repeat: 3}"):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text.replace("GROUP", group))
+        made = plan(load(str(path), ()))
+        drawn[group] = made.drawn_tokens_per_epoch / made.tokens
+    assert list(drawn.values()) == pytest.approx([100 / (made.text_bytes / 661), 1, 3], rel=0.01)
+
+
 def test_a_recipe_gives_tokens_vocabulary_and_context() -> None:
     recipe = load(str(DEMO), ())
     tokens = plan(recipe).drawn_tokens_per_epoch
