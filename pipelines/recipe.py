@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from filters.catalogue import STAGES, AnyStage
 from filters.stage import RenamedKeyWarning
+from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import input_files, storage
 from pipelines.settings import override, parse_yaml
@@ -130,7 +131,8 @@ class NearDuplicates(Section):
 
 
 class BenchmarkSpec(Section):
-    """An evaluation set. `adapter` is a name in `pipelines/benchmarks`; without one, `name` is."""
+    """An evaluation set. `adapter` is a name in `pipelines/benchmarks`, which has the address of the published files if
+    `path` is not given; without an adapter, `name` is."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     adapter: str | None = None
@@ -338,7 +340,7 @@ def _with_locations(recipe: Recipe, path: str) -> Recipe:
         "tokenizer": with_location(recipe.tokenizer),
     }
     if recipe.contamination:
-        benchmarks = tuple(with_location(benchmark) for benchmark in recipe.contamination.benchmarks)
+        benchmarks = tuple(with_location(_with_home(benchmark)) for benchmark in recipe.contamination.benchmarks)
         changes["contamination"] = recipe.contamination.model_copy(update={"benchmarks": benchmarks})
     return recipe.model_copy(update=changes)
 
@@ -347,3 +349,10 @@ def _with_address(spec: SourceSpec) -> SourceSpec:
     """The source with the address of its adapter as path, if the recipe gives none."""
     source = SOURCES.get(spec.adapter or "")
     return spec.model_copy(update={"path": source.path}) if spec.path is None and source and source.path else spec
+
+
+def _with_home(spec: BenchmarkSpec) -> BenchmarkSpec:
+    """The benchmark with the address of its published files as path, if the recipe gives none."""
+    benchmark = BENCHMARKS.get(spec.adapter or spec.name)
+    has_none = spec.path is None and benchmark is not None and bool(benchmark.path)
+    return spec.model_copy(update={"path": benchmark.path}) if benchmark and has_none else spec

@@ -133,9 +133,9 @@ def find_benchmarks(arguments: Sequence[str]) -> EvaluationSets:
     """The evaluation sets that the arguments name.
 
     `name=path` reads the files as that benchmark, and `generated=300` generates 300 items. With a name of your own, the
-    columns `question`, `answer`, `choices` and `passage` are read. A folder, file or glob alone is searched: files are
-    recognised by the names under which sets are published, else by their columns (decon's normalised JSON lines, or
-    `question`).
+    columns `question`, `answer`, `choices` and `passage` are read. A known name alone (`gsm8k`), where no file has this
+    name, reads the published files from their address. A folder, file or glob alone is searched: files are recognised by
+    the names under which sets are published, else by their columns (decon's normalised JSON lines, or `question`).
 
     Raises: InputError: if a path has no file, or no evaluation set is found. RecipeError: if a name is given twice.
     """
@@ -143,6 +143,11 @@ def find_benchmarks(arguments: Sequence[str]) -> EvaluationSets:
     others: list[str] = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
+        published = BENCHMARKS[name].path if name in BENCHMARKS and not equals else ()
+        if published and not storage.exists(name):
+            files = [path for pattern in published for path in input_files.expand(pattern)]
+            specs.append(_spec(name, files))
+            continue
         if not equals:
             sets = _search(argument)
             specs += sets.specs

@@ -13,8 +13,8 @@ from pipelines.benchmarks.gsm8k import GSM8K
 from pipelines.benchmarks.hellaswag import HELLASWAG
 from pipelines.benchmarks.humaneval import HUMANEVAL
 from pipelines.benchmarks.items import ITEMS
-from pipelines.benchmarks.llm_adapters import ARC_CHALLENGE, ARC_EASY, BOOLQ, OPENBOOKQA, PIQA, SIQA, WINOGRANDE
 from pipelines.benchmarks.mmlu import MMLU
+from pipelines.benchmarks.multiple_choice import ARC_CHALLENGE, ARC_EASY, BOOLQ, OPENBOOKQA, PIQA, SIQA, WINOGRANDE
 from pipelines.benchmarks.rephrased import REPHRASED_HUMANEVAL, REPHRASED_MMLU
 
 _ALL: tuple[Benchmark, ...] = (

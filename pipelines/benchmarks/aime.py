@@ -1,21 +1,17 @@
-"""AIME 2024 as DeepScaleR evaluates it: 30 problems. An answer is an integer below 1,000."""
+"""AIME 2024: 30 problems. An answer is an integer below 1,000."""
 
 from __future__ import annotations
 
-import pyarrow as pa
+from typing import Any
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, table
+from pipelines.benchmarks.items import Item, Layout, reader
 from pipelines.formats.read import text_columns
+from pipelines.sources.source import on_hub
 
 
-def _read(paths: list[str]) -> pa.Table:
-    return concat([table("aime", path, _items(path)) for path in paths])
-
-
-def _items(path: str) -> list[tuple[int, Item]]:
-    rows = file_rows(path, text_columns("problem", "answer"))
-    return [(number, Item(row["problem"], row["answer"])) for number, row in rows]
+def _item(row: dict[str, Any]) -> Item:
+    return Item(row["problem"], row["answer"])
 
 
 AIME = Benchmark(
@@ -24,6 +20,8 @@ AIME = Benchmark(
     home="https://github.com/agentica-project/deepscaler",
     revision="unknown",
     licence="MIT",
-    read=_read,
+    # On the hub the only split is called `train`. Its problems are nevertheless for evaluation.
+    read=reader("aime", Layout(text_columns("problem", "answer"), _item, split="test")),
+    path=on_hub("HuggingFaceH4/aime_2024", "data/train-*.parquet"),
     files=("aime.json",),
 )

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import re
 
-import pyarrow as pa
-
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, table
+from pipelines.benchmarks.items import Item, Layout, reader
 from pipelines.formats.read import text_columns
+from pipelines.sources.source import on_hub
 
 _OPTION = re.compile(r"^(?:(?P<letter>\([A-Z]\))|-) ?(?P<choice>.*?)\s*$")
-
-
-def _read(paths: list[str]) -> pa.Table:
-    return concat([table("bbh", path, _items(path)) for path in paths])
-
-
-def _items(path: str) -> list[tuple[int, Item]]:
-    rows = file_rows(path, text_columns("input", "target"))
-    return [(number, parse(row["input"], row["target"])) for number, row in rows]
 
 
 def parse(text: str, target: str) -> Item:
@@ -39,6 +29,7 @@ BBH = Benchmark(
     home="https://github.com/suzgunmirac/BIG-Bench-Hard",
     revision="unknown",
     licence="MIT",
-    read=_read,
+    read=reader("bbh", Layout(text_columns("input", "target"), lambda row: parse(row["input"], row["target"]))),
+    path=on_hub("lukaemon/bbh", "*/test-*.parquet"),
     files=("bbh/*.json",),
 )

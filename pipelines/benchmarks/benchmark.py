@@ -13,8 +13,10 @@ class Benchmark(NamedTuple):
 
     read: paths of its files -> ITEM table (`pipelines.records.ITEM`), in the order of the files. generate: (rows, seed)
     -> ITEM table with `rows` rows, for a set that is computed and has no files. Exactly one of the two is given.
-    The id of an item is `<benchmark>/<split or file>/<n>`. files: glob patterns of the published files (the end of the
-    path), so that `winnow scan` recognises the set in a folder.
+    path: the files to read if the recipe gives no path; empty if they have no address. files: glob patterns of the
+    published files (the end of the path), so that `winnow scan` recognises the set in a folder. version: increase it
+    when `read` or `generate` returns other items for the same bytes. The id of an item is
+    `<benchmark>/<split or file>/<n>`.
     """
 
     name: str
@@ -25,4 +27,5 @@ class Benchmark(NamedTuple):
     version: int = 1
     read: Callable[[list[str]], pa.Table] | None = None
     generate: Callable[[int, int], pa.Table] | None = None
+    path: tuple[str, ...] = ()
     files: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.items import Item, concat, table
 from pipelines.errors import InputError
 from pipelines.sources.competition_math import last_boxed, read_problems
+from pipelines.sources.source import on_hub
 
 
 def _read(paths: list[str]) -> pa.Table:
@@ -36,5 +37,6 @@ MATH = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    path=on_hub("EleutherAI/hendrycks_math", "*/test-*.parquet"),
     files=("math_test.parquet",),
 )

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, table
-from pipelines.errors import InputError
+from pipelines.benchmarks.items import Item, Layout, reader
 from pipelines.formats.read import text_columns
+from pipelines.sources.source import on_hub
 
 _CONTEXT = re.compile(r"Passage: (?P<passage>.*)\nQuestion: (?P<question>.*)\nAnswer:", re.DOTALL)
 
 
-def _read(paths: list[str]) -> pa.Table:
-    return concat([table("drop", path, _items(path)) for path in paths])
+def _prompt_item(row: dict[str, Any]) -> Item:
+    match = _CONTEXT.fullmatch(row["context"])
+    if match is None:
+        raise ValueError("the context is not `Passage: ... Question: ... Answer:`")
+    return Item(match["question"], row["ref_text"], passage=match["passage"])
 
 
-def _items(path: str) -> list[tuple[int, Item]]:
-    items = []
-    for number, row in file_rows(path, text_columns("context", "ref_text")):
-        match = _CONTEXT.fullmatch(row["context"])
-        if match is None:
-            raise InputError(f"{path}: row {number}: the context is not `Passage: ... Question: ... Answer:`")
-        items.append((number, Item(match["question"], row["ref_text"], passage=match["passage"])))
-    return items
+def _hub_item(row: dict[str, Any]) -> Item:
+    answers = dict.fromkeys(row["answers_spans.spans"])
+    if not answers:
+        raise ValueError("no answer")
+    return Item(row["question"], "|".join(answers), passage=row["passage"])
 
+
+_HUB = pa.schema([("passage", pa.string()), ("question", pa.string()), ("answers_spans.spans", pa.list_(pa.string()))])
 
 DROP = Benchmark(
     name="drop",
@@ -34,6 +37,7 @@ DROP = Benchmark(
     home="https://github.com/OpenBMB/Eurus",
     revision="unknown",
     licence="CC-BY-SA-4.0",
-    read=_read,
+    read=reader("drop", Layout(text_columns("context", "ref_text"), _prompt_item), Layout(_HUB, _hub_item)),
+    path=on_hub("ucinlp/drop", "data/validation-*.parquet"),
     files=("drop_*_dev.jsonl*",),
 )

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from typing import Any
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, table
-from pipelines.errors import InputError
+from pipelines.benchmarks.items import Item, Layout, reader
 from pipelines.formats.read import text_columns
+from pipelines.sources.source import on_hub
 
 
-def _read(paths: list[str]) -> pa.Table:
-    return concat([table("gsm8k", path, _items(path)) for path in paths])
-
-
-def _items(path: str) -> list[tuple[int, Item]]:
-    items = []
-    for number, row in file_rows(path, text_columns("question", "answer")):
-        _, mark, final = row["answer"].rpartition("####")
-        if not mark:
-            raise InputError(f"{path}: row {number}: no final number after `####`")
-        items.append((number, Item(row["question"], final.strip().replace(",", ""))))
-    return items
+def _item(row: dict[str, Any]) -> Item:
+    _, mark, final = row["answer"].rpartition("####")
+    if not mark:
+        raise ValueError("no final number after `####`")
+    return Item(row["question"], final.strip().replace(",", ""))
 
 
 GSM8K = Benchmark(
@@ -30,6 +23,7 @@ GSM8K = Benchmark(
     home="https://github.com/openai/grade-school-math",
     revision="unknown",
     licence="MIT",
-    read=_read,
+    read=reader("gsm8k", Layout(text_columns("question", "answer"), _item)),
+    path=on_hub("openai/gsm8k", "main/test-*.parquet"),
     files=("gsm8k_test.jsonl*",),
 )

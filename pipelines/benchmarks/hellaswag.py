@@ -1,13 +1,20 @@
-"""HellaSwag validation as text: six lines per item: the beginning, the index of the right ending, four endings."""
+"""HellaSwag validation: a beginning and four endings.
+
+As text an item has six lines: the beginning after its activity, the index of the right ending, four endings. On the hub
+the activity is a column of its own.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, table
+from pipelines.benchmarks.items import Item, Layout, concat, file_items, numbered, table
 from pipelines.errors import InputError
 from pipelines.ledger import input_files
+from pipelines.sources.source import on_hub
 
 _LINES_PER_ITEM = 6
 
@@ -16,7 +23,29 @@ def _read(paths: list[str]) -> pa.Table:
     return concat([table("hellaswag", path, _items(path)) for path in paths])
 
 
+def _hub_item(row: dict[str, Any]) -> Item:
+    beginning = f"{row['activity_label']}: {row['ctx']}"
+    return Item(beginning, numbered(row["endings"], row["label"]), row["endings"])
+
+
+_HUB = Layout(
+    pa.schema(
+        [
+            ("activity_label", pa.string()),
+            ("ctx", pa.string()),
+            ("endings", pa.list_(pa.string())),
+            ("label", pa.string()),
+        ]
+    ),
+    _hub_item,
+)
+
+
 def _items(path: str) -> list[tuple[int, Item]]:
+    return _text_items(path) if input_files.suffix(path) == ".txt" else file_items(path, _HUB)
+
+
+def _text_items(path: str) -> list[tuple[int, Item]]:
     with input_files.damage(path), input_files.open_input(path) as file:
         lines = file.read().decode().removesuffix("\n").split("\n")
     if len(lines) % _LINES_PER_ITEM:
@@ -37,5 +66,6 @@ HELLASWAG = Benchmark(
     revision="unknown",
     licence="MIT",
     read=_read,
+    path=on_hub("Rowan/hellaswag", "data/validation-*.parquet"),
     files=("hellaswag_val*.txt*",),
 )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from typing import Any
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, table
+from pipelines.benchmarks.items import Item, Layout, reader
 from pipelines.formats.read import text_columns
+from pipelines.sources.source import on_hub
 
 
-def _read(paths: list[str]) -> pa.Table:
-    return concat([table("humaneval", path, _items(path)) for path in paths])
-
-
-def _items(path: str) -> list[tuple[int, Item]]:
-    rows = file_rows(path, text_columns("prompt", "canonical_solution"))
-    return [(number, Item(row["prompt"], row["canonical_solution"])) for number, row in rows]
+def _item(row: dict[str, Any]) -> Item:
+    return Item(row["prompt"], row["canonical_solution"])
 
 
 HUMANEVAL = Benchmark(
@@ -24,6 +20,7 @@ HUMANEVAL = Benchmark(
     home="https://github.com/openai/human-eval",
     revision="unknown",
     licence="MIT",
-    read=_read,
+    read=reader("humaneval", Layout(text_columns("prompt", "canonical_solution"), _item)),
+    path=on_hub("openai/openai_humaneval", "openai_humaneval/test-*.parquet"),
     files=("HumanEval.jsonl*",),
 )

@@ -1,32 +1,38 @@
-"""MMLU: 57 subjects, four choices per question; CSV without header, one file per subject and split."""
+"""MMLU: 57 subjects, four choices per question.
+
+The authors' CSV files have no header; there is one per subject and split. On the hub one file has all subjects.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, table
-from pipelines.errors import InputError
+from pipelines.benchmarks.items import Item, Layout, choice, numbered, reader
 from pipelines.formats.delimited import Dialect
 from pipelines.formats.read import text_columns
+from pipelines.sources.source import on_hub
 
 _NAMES = ("question", "A", "B", "C", "D", "answer")
-_DIALECT = Dialect(",", names=_NAMES)
 
 
-def _read(paths: list[str]) -> pa.Table:
-    return concat([table("mmlu", path, list(subject_items(path).items())) for path in paths])
+def _csv_item(row: dict[str, Any]) -> Item:
+    choices = [row[letter] for letter in "ABCD"]
+    return Item(row["question"], choice(choices, "ABCD", row["answer"]), choices)
 
 
-def subject_items(path: str) -> dict[int, Item]:
-    """Row number -> item, of one subject's file."""
-    items = {}
-    for number, row in file_rows(path, text_columns(*_NAMES), dialect=_DIALECT):
-        if row["answer"] not in ("A", "B", "C", "D"):
-            raise InputError(f"{path}: row {number}: the answer {row['answer']!r} is not A, B, C or D")
-        items[number] = Item(row["question"], row[row["answer"]], [row[letter] for letter in "ABCD"])
-    return items
+def _hub_item(row: dict[str, Any]) -> Item:
+    return Item(row["question"], numbered(row["choices"], row["answer"]), row["choices"])
 
+
+SUBJECT = Layout(text_columns(*_NAMES), _csv_item, dialect=Dialect(",", names=_NAMES))
+"""A file of one subject, as the authors publish it."""
+
+_HUB = Layout(
+    pa.schema([("question", pa.string()), ("choices", pa.list_(pa.string())), ("answer", pa.string())]), _hub_item
+)
 
 MMLU = Benchmark(
     name="mmlu",
@@ -34,6 +40,7 @@ MMLU = Benchmark(
     home="https://github.com/hendrycks/test",
     revision="unknown",
     licence="MIT",
-    read=_read,
+    read=reader("mmlu", SUBJECT, _HUB),
+    path=on_hub("cais/mmlu", "all/dev-*.parquet", "all/test-*.parquet"),
     files=("mmlu/*/*.csv",),
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, concat, file_rows, stem, table
-from pipelines.benchmarks.mmlu import subject_items
+from pipelines.benchmarks.items import Item, concat, file_items, file_rows, stem, table
+from pipelines.benchmarks.mmlu import SUBJECT
 from pipelines.errors import InputError
 from pipelines.formats.read import text_columns
 from pipelines.ledger import input_files
@@ -19,7 +19,7 @@ _HOME = "https://github.com/lm-sys/llm-decontaminator"
 
 
 def _read_mmlu(paths: list[str]) -> pa.Table:
-    originals = {stem(path): subject_items(path) for path in paths if input_files.suffix(path) == ".csv"}
+    originals = {stem(path): dict(file_items(path, SUBJECT)) for path in paths if input_files.suffix(path) == ".csv"}
     rephrased = [path for path in paths if input_files.suffix(path) != ".csv"]
     for subject in originals:
         if not any(stem(path).startswith(subject) for path in rephrased):

@@ -27,7 +27,7 @@ def mirrored(path: str, mirror: str) -> str:
         return path
     scheme, _, rest = path.partition("://")
     if scheme == "hf":
-        rest = re.sub(r"^((?:datasets/)?[^/@]+/[^/@]+)@[^/]+", r"\1", rest)
+        rest = re.sub(r"^((?:datasets/)?[^/@]+/[^/@]+)@(refs/\w+/)?[^/]+", r"\1", rest)
     return join(mirror, rest)
 
 

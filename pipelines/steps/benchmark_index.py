@@ -6,7 +6,6 @@ Any corpus checked against the same items below one root reuses the index.
 from __future__ import annotations
 
 import functools
-import posixpath
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from filters.contamination.code import CodeIndex, build_code_index, code_index_f
 from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES
 from pipelines.benchmarks import BENCHMARKS, Benchmark
+from pipelines.benchmarks.items import name_in_ids
 from pipelines.errors import InputError, RecipeError, nearest
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
@@ -110,7 +110,7 @@ def _benchmark(spec: BenchmarkSpec) -> Benchmark:
     if benchmark.generate is not None and spec.rows is None:
         raise RecipeError(f"{where}: {name!r} is computed; say how many items: `rows: 300`")
     if benchmark.read is not None and not spec.paths:
-        raise RecipeError(f"{where}: {name!r} reads files; give their `path`")
+        raise RecipeError(f"{where}: {name!r} has no published address; give the `path` of its files")
     return benchmark
 
 
@@ -133,7 +133,7 @@ def check_contamination(settings: Contamination) -> None:
 
 
 def identity_of(spec: BenchmarkSpec) -> dict[str, Any]:
-    """What the items of a benchmark depend on. File names count, since they are part of the ids; folders do not."""
+    """What the items of a benchmark depend on. Names of files count as far as they are part of the ids."""
     benchmark = _benchmark(spec)
     files = [path for pattern in spec.paths for path in input_files.expand(pattern)]
     return {
@@ -141,5 +141,5 @@ def identity_of(spec: BenchmarkSpec) -> dict[str, Any]:
         "adapter": benchmark.name,
         "version": benchmark.version,
         "rows": spec.rows,
-        "files": [[posixpath.basename(path), input_files.identity(path)] for path in files],
+        "files": [[name_in_ids(path), input_files.identity(path)] for path in files],
     }

@@ -15,9 +15,11 @@ import pytest
 
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.benchmarks.bbh import parse as parse_bbh
-from pipelines.benchmarks.llm_adapters import parse as parse_llm_adapters
+from pipelines.benchmarks.multiple_choice import parse as parse_llm_adapters
 from pipelines.errors import InputError
+from pipelines.recipe import BenchmarkSpec, load
 from pipelines.records import ITEM
+from pipelines.steps.benchmark_index import benchmark_items, identity_of
 
 FILES = [benchmark for benchmark in BENCHMARKS.values() if benchmark.read is not None]
 
@@ -194,6 +196,132 @@ def test_a_sample_in_the_schema_of_the_data_set(tmp_path: Path, benchmark: Any) 
     file, rows, expected = SAMPLES[benchmark.name]
     first = read(benchmark.name, write(tmp_path / file, rows))[0]
     assert {key: first[key] for key in expected} == expected
+
+
+LETTERED = {"choices": {"text": ["dry", "wet"], "label": ["A", "B"]}, "answerKey": "B"}
+LETTERED_ITEM = {"question": "Why?", "answer": "wet", "choices": ["dry", "wet"]}
+ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "gsm8k": (
+        "openai/gsm8k/main/test-00000-of-00001.parquet",
+        {"question": "q", "answer": "#### 1,002"},
+        {"id": "gsm8k/main_test/0", "split": "test", "answer": "1002"},
+    ),
+    "math": (
+        "EleutherAI/hendrycks_math/algebra/test-00000-of-00001.parquet",
+        {"problem": "p", "level": "Level 1", "type": "Algebra", "solution": r"so \boxed{2}"},
+        {"id": "math/algebra_test/0", "question": "p", "answer": "2"},
+    ),
+    "drop": (
+        "ucinlp/drop/data/validation-00000-of-00001.parquet",
+        {
+            "passage": "P",
+            "question": "How many?",
+            "answers_spans": {"spans": ["2", "two", "2"], "types": ["number"] * 3},
+        },
+        {"id": "drop/data_validation/0", "split": "validation", "answer": "2|two", "passage": "P"},
+    ),
+    "mmlu": (
+        "cais/mmlu/all/test-00000-of-00001.parquet",
+        {"question": "q", "subject": "anatomy", "choices": ["0", "4", "2", "6"], "answer": 1},
+        {"id": "mmlu/all_test/0", "question": "q", "answer": "4", "choices": ["0", "4", "2", "6"]},
+    ),
+    "arc_challenge": (
+        "allenai/ai2_arc/ARC-Challenge/test-00000-of-00001.parquet",
+        {"id": "x", "question": "Why?"} | LETTERED,
+        {"id": "arc_challenge/ARC-Challenge_test/0"} | LETTERED_ITEM,
+    ),
+    "arc_easy": (
+        "allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet",
+        {"id": "x", "question": "Why?"} | LETTERED,
+        LETTERED_ITEM,
+    ),
+    "openbookqa": (
+        "allenai/openbookqa/main/test-00000-of-00001.parquet",
+        {"id": "x", "question_stem": "Why?"} | LETTERED,
+        LETTERED_ITEM,
+    ),
+    "hellaswag": (
+        "Rowan/hellaswag/data/validation-00000-of-00001.parquet",
+        {"activity_label": "Roof", "ctx": "A man sits. he", "endings": ["skis.", "rips."], "label": "1"},
+        {"split": "validation", "question": "Roof: A man sits. he", "answer": "rips."},
+    ),
+    "winogrande": (
+        "allenai/winogrande/winogrande_debiased/validation/0000.parquet",
+        {"sentence": "So _ won.", "option1": "Sarah", "option2": "Maria", "answer": "2"},
+        {"id": "winogrande/winogrande_debiased_validation/0", "question": "So _ won.", "answer": "Maria"},
+    ),
+    "boolq": (
+        "google/boolq/data/validation-00000-of-00001.parquet",
+        {"question": "is it?", "answer": False, "passage": "It is not."},
+        {"question": "is it?", "answer": "No", "choices": ["Yes", "No"], "passage": "It is not."},
+    ),
+    "piqa": (
+        "ybisk/piqa/plain_text/validation/0000.parquet",
+        {"goal": "dresser", "sol1": "bobby pin", "sol2": "glue", "label": 1},
+        {"id": "piqa/plain_text_validation/0", "question": "dresser", "answer": "glue"},
+    ),
+    "siqa": (
+        "allenai/social_i_qa/default/validation/0000.parquet",
+        {"context": "Jo left.", "question": "Why?", "answerA": "a", "answerB": "b", "answerC": "c", "label": "3"},
+        {"question": "Jo left. Why?", "answer": "c", "choices": ["a", "b", "c"]},
+    ),
+    "humaneval": (
+        "openai/openai_humaneval/openai_humaneval/test-00000-of-00001.parquet",
+        {"task_id": "HumanEval/0", "prompt": "def f():\n", "canonical_solution": "    return 1\n"},
+        {"id": "humaneval/openai_humaneval_test/0", "answer": "    return 1\n"},
+    ),
+    "bbh": (
+        "lukaemon/bbh/date/test-00000-of-00001.parquet",
+        {"input": "When?\nOptions:\n(A) now\n(B) then", "target": "(B)"},
+        {"id": "bbh/date_test/0", "question": "When?", "answer": "then"},
+    ),
+    "aime": (
+        "HuggingFaceH4/aime_2024/data/train-00000-of-00001.parquet",
+        {"id": 1, "problem": "p", "solution": "s", "answer": "73", "url": "", "year": "2024"},
+        {"id": "aime/data_train/0", "split": "test", "question": "p", "answer": "73"},
+    ),
+}
+
+
+def mirror(folder: Path) -> Path:
+    """A folder with one row of each benchmark that has an address, laid out as the hub."""
+    for path, row, _ in ON_THE_HUB.values():
+        (folder / "datasets" / path).parent.mkdir(parents=True, exist_ok=True)
+        write(folder / "datasets" / path, [row])
+    write(folder / "datasets/cais/mmlu/all/dev-00000-of-00001.parquet", [ON_THE_HUB["mmlu"][1]])
+    return folder
+
+
+@pytest.mark.parametrize("name", ON_THE_HUB)
+def test_a_sample_in_the_schema_on_the_hub(tmp_path: Path, name: str) -> None:
+    path, _, expected = ON_THE_HUB[name]
+    (first,) = read(name, mirror(tmp_path) / "datasets" / path)
+    assert {key: first[key] for key in expected} == expected
+
+
+def test_every_benchmark_of_the_complete_recipe_is_found_at_its_address_in_a_mirror(tmp_path: Path) -> None:
+    recipe = load("pipelines/recipes/hrm_text.yaml", [f"mirror={mirror(tmp_path)}"])
+    assert recipe.contamination
+    ids = [benchmark_items(spec)["id"].to_pylist() for spec in recipe.contamination.benchmarks]
+    assert len(ids) == len(recipe.contamination.benchmarks) == len(ON_THE_HUB)
+    assert {len(items) for items in ids} == {1, 2}  # 2: MMLU, whose dev split is read too
+
+
+def test_the_identity_of_a_benchmark_changes_with_folders_that_are_in_its_ids(tmp_path: Path) -> None:
+    row = ON_THE_HUB["math"][1]
+    identities = []
+    for file in ("algebra/test-00000-of-00001.parquet", "geometry/test-00000-of-00001.parquet"):
+        (tmp_path / file).parent.mkdir()
+        path = write(tmp_path / file, [row])
+        identities.append(identity_of(BenchmarkSpec(name="math", path=str(path))))
+    assert identities[0] != identities[1]
+
+
+@pytest.mark.parametrize("label", ["2", "-1", "B", ""])
+def test_an_answer_that_is_no_choice_is_an_error_that_names_the_row(tmp_path: Path, label: str) -> None:
+    path = write(tmp_path / "validation.jsonl", [ON_THE_HUB["piqa"][1] | {"label": label}])
+    with pytest.raises(InputError, match=r"validation\.jsonl: row 0: the answer"):
+        read("piqa", path)
 
 
 @pytest.mark.parametrize("benchmark", FILES, ids=lambda benchmark: benchmark.name)
