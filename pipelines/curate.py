@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from filters.contamination.paraphrase import SentenceModel
+from pipelines.ledger import manifest as manifests
+from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.run import Run
+from pipelines.ledger.run import Run, StepResult
+from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe
 from pipelines.steps.benchmark_index import BENCHMARK_INDEX
 from pipelines.steps.decontaminate import CONTAMINATION
@@ -72,3 +75,24 @@ def curate(run: Run, recipe: Recipe, model: SentenceModel | None = None, steps: 
 def wanted(recipe: Recipe, steps: Sequence[RecipeStep] = STEPS) -> list[RecipeStep]:
     """The steps that a recipe asks for, in order."""
     return [step for step in steps if step.wanted(recipe)]
+
+
+class _Unfinished(Exception):
+    """A step has no manifest."""
+
+
+def is_finished(
+    root: str, recipe: Recipe, model: SentenceModel | None = None, steps: Sequence[RecipeStep] = STEPS
+) -> bool:
+    """Whether every step of a recipe is finished, so that `curate` makes none. The arguments are those of `curate`."""
+
+    def perform(step: Step, work: Callable[[], StepResult]) -> StepResult:
+        if manifests.load(root, step.folder) is None:
+            raise _Unfinished
+        return work()
+
+    try:
+        curate(Run(root, LocalEngine(), perform), recipe, model, steps)
+    except _Unfinished:
+        return False
+    return True

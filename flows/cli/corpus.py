@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import ROOT, Engine, Json, Recipe, Root, Settings, Workers
-from flows.cli.session import console_session, flow_session
+from flows.cli.session import console_session, flow_session, needs_prefect
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -32,17 +33,20 @@ def build(
 
     _check_engine(engine)
     # Mistakes are found before a server is started.
-    check_inputs(load(recipe, tuple(settings or ())))
+    loaded = load(recipe, tuple(settings or ()))
+    check_inputs(loaded)
     storage.check_writable(root)
-    with flow_session(as_json) as session:
-        from flows.prefect.curate import curate_flow
-        from flows.prefect.execute import EngineName
+    with flow_session(as_json, needs_prefect(engine, loaded, root)) as session:
+        from flows.build import BuildAnswer, build
 
+        run: Callable[..., BuildAnswer] = build
+        if session.tracked:
+            from flows.prefect.curate import curate_flow as run
         answer = session.run(
-            curate_flow,
+            run,
             recipe=recipe,
             root=root,
-            engine=cast(EngineName, engine),
+            engine=engine,
             workers=workers,
             settings=tuple(settings or ()),
         )
@@ -94,6 +98,7 @@ def scan(
     Example: `winnow scan data/*.parquet --benchmarks gsm8k=gsm8k_test.jsonl --columns instruction=q,response=a`
     """
     from flows.cli import render
+    from pipelines.curate import SCAN_STEPS
     from pipelines.errors import CheckFailed
     from pipelines.formats.read import column_names
     from pipelines.ledger import storage
@@ -115,22 +120,24 @@ def scan(
         from training.embedding import check_installed
 
         check_installed()
-    with flow_session(as_json) as session:
-        from flows.prefect.execute import EngineName
-        from flows.prefect.scan import scan_flow
+    with flow_session(as_json, needs_prefect(engine, recipe, root, SCAN_STEPS)) as session:
+        from flows.scan import ScanAnswer, scan
 
+        run: Callable[..., ScanAnswer] = scan
+        if session.tracked:
+            from flows.prefect.scan import scan_flow as run
         (source,) = recipe.sources
         for line in render.column_lines(source.columns or {}, column_names(source.paths[0]), sets.others):
             session.console.print(line)
         answer = session.run(
-            scan_flow,
+            run,
             corpus=tuple(corpus),
             benchmarks=tuple(benchmarks),
             columns=mapped,
             rule=rule,
             semantic=semantic,
             root=root,
-            engine=cast(EngineName, engine),
+            engine=engine,
             workers=workers,
         )
         if as_json:

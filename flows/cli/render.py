@@ -15,12 +15,12 @@ from flows.console import Console, count, quantity, unread_line
 if TYPE_CHECKING:  # a command imports the types of its own answer, which is enough
     from pydantic import BaseModel
 
+    from flows.build import BuildAnswer
     from flows.cost import TrainingCost
     from flows.export import ExportAnswer
-    from flows.prefect.curate import BuildAnswer
     from flows.prefect.evaluate import EvaluateAnswer
-    from flows.prefect.scan import ScanAnswer
     from flows.prefect.train import TrainAnswer
+    from flows.scan import ScanAnswer
     from flows.similar import SimilarAnswer
     from flows.why import WhyAnswer
     from pipelines.audit.clusters import Cluster, Clusters, Member

@@ -6,10 +6,14 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from typing import ParamSpec, TextIO, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
 from flows.console import CONSOLE, Console
+
+if TYPE_CHECKING:
+    from pipelines.recipe import Recipe
+    from pipelines.steps.step import RecipeStep
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,10 +65,13 @@ def open_console(as_json: bool) -> Console:
 
 
 class Session:
-    """A command that runs flows, with its console and its Prefect server."""
+    """A command that runs a flow, with its console and its Prefect server.
 
-    def __init__(self, console: Console, wait_for_server: Callable[[], None]) -> None:
-        self.console = console
+    tracked: whether Prefect shows the run. A command that is not tracked calls the function that the flow wraps.
+    """
+
+    def __init__(self, console: Console, tracked: bool, wait_for_server: Callable[[], None]) -> None:
+        self.console, self.tracked = console, tracked
         self._wait_for_server = wait_for_server
 
     def run(self, flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,17 +84,30 @@ class Session:
 
 
 @contextlib.contextmanager
-def flow_session(as_json: bool) -> Iterator[Session]:
-    """Set up a command that runs flows.
+def flow_session(as_json: bool, tracked: bool = True) -> Iterator[Session]:
+    """Set up a command that runs a flow.
 
     The Prefect server starts in another process at once. Import the flow, which takes seconds, inside the block and
     call it with `Session.run`: the import and the start of the server then overlap.
     """
     from flows.prefect.ephemeral import start_server
 
-    wait_for_server = start_server()
+    wait_for_server = start_server() if tracked else lambda: None
     with console_session(as_json) as console:
-        yield Session(console, wait_for_server)
+        yield Session(console, tracked, wait_for_server)
+
+
+def needs_prefect(engine: str, recipe: Recipe, root: str, steps: Sequence[RecipeStep] | None = None) -> bool:
+    """Whether Prefect tracks the execution of a recipe. steps: as in `execute_recipe`, None for those of a build.
+
+    A server that the user has configured sees every run. Without one, a server is started for the engine `ray`, unless
+    every step is finished.
+    """
+    from flows.execute import is_executed
+    from flows.prefect.ephemeral import configured
+    from pipelines.curate import STEPS
+
+    return configured() or (engine != "local" and not is_executed(recipe, root, steps or STEPS))
 
 
 @contextlib.contextmanager

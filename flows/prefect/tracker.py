@@ -21,27 +21,22 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_run_logger
 
-from flows.console import Console, count, output_of
-from pipelines.errors import CheckFailed, WinnowError
+from flows.console import count, output_of
+from flows.tracker import RETRY_DELAY_SECONDS, Tracker, may_pass
 from pipelines.ledger.run import Progress, StepResult
 from pipelines.ledger.step import Step
 
 MIN_UPDATE_SECONDS = 1.0
 """Time between two updates of the progress artifact: each is a call to Prefect's server."""
 
-RETRY_DELAY_SECONDS = 5
-"""Time before a failed step is retried once: enough for a short failure of storage or network to pass."""
 
+class PrefectTracker(Tracker):
+    """Runs steps as Prefect task runs, and shows their progress in an artifact and on the console. For use in a flow
+    run."""
 
-class Tracker:
-    """Runs steps as Prefect task runs, and shows their progress in an artifact and on the console.
-
-    steps: how many the run has.
-    """
-
-    def __init__(self, console: Console, steps: int) -> None:
-        self.console, self.steps = console, steps
-        self.finished_steps, self.last_update = 0, 0.0
+    def start(self, steps: int) -> None:
+        """Create the artifact of the progress."""
+        self.steps, self.finished_steps, self.last_update = steps, 0, 0.0
         artifact = create_progress_artifact(
             progress=0.0, key="winnow-progress", description="Curation: share of the steps and shards that are done"
         )
@@ -49,7 +44,7 @@ class Tracker:
 
     def watch(self, progress: Progress) -> None:
         """Show the progress of a step."""
-        self.console.watch(progress)
+        super().watch(progress)
         if time.monotonic() - self.last_update >= MIN_UPDATE_SECONDS:
             self._update((self.finished_steps + progress.done / max(progress.total, 1)) / self.steps)
 
@@ -63,7 +58,7 @@ class Tracker:
             cache_policy=NO_CACHE,
             retries=1,
             retry_delay_seconds=RETRY_DELAY_SECONDS,
-            retry_condition_fn=_may_pass,
+            retry_condition_fn=_should_retry,
         )
         def run_step() -> State[None]:
             results.append(work())
@@ -78,26 +73,23 @@ class Tracker:
         self.console.step_finished(results[-1])
         return results[-1]
 
+    def finish(self, run: str, results: Sequence[StepResult], report: str) -> None:
+        """Create the artifacts of a finished run: the table of its rows by step, and the path of its report."""
+        table = funnel(results)
+        create_table_artifact(key="winnow-funnel", table=table, description=f"The rows of {run}, step by step")
+        create_markdown_artifact(key="winnow-report", markdown=f"Run `{run}`: report at `{report}`")
+
     def _update(self, fraction: float) -> None:
         self.last_update = time.monotonic()
         update_progress_artifact(artifact_id=self.artifact, progress=min(100.0, 100.0 * fraction))
 
 
-def _may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether a retry may help. It does not against an error of the user's, a failed check or a bug."""
+def _should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
     try:
         state.result()
-    except (WinnowError, CheckFailed, AssertionError):
-        return False
-    except Exception:
-        return True
+    except BaseException as error:
+        return may_pass(error)
     return False
-
-
-def publish(run: str, results: Sequence[StepResult], report: str) -> None:
-    """Create the artifacts of a finished run: the table of its rows by step, and the path of its report."""
-    create_table_artifact(key="winnow-funnel", table=funnel(results), description=f"The rows of {run}, step by step")
-    create_markdown_artifact(key="winnow-report", markdown=f"Run `{run}`: report at `{report}`")
 
 
 def funnel(results: Sequence[StepResult]) -> list[dict[str, Any]]:

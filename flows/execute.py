@@ -1,21 +1,22 @@
-"""How is a recipe executed within a flow run? With an engine by name, tracked by Prefect, recorded with its report."""
+"""How is a recipe executed? With an engine by name, watched by a tracker, and recorded with its report."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
+import yaml
 from pydantic import BaseModel, ConfigDict
 from rich.markup import escape
 
 from filters.contamination.paraphrase import SentenceModel
-from flows.console import current_console, unread_line
-from flows.prefect.tracker import Tracker, publish
-from flows.ray.engine import RayEngine
+from flows.console import unread_line
+from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
-from pipelines.curate import STEPS, curate, wanted
+from pipelines.curate import STEPS, curate, is_finished, wanted
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.run import Run, StepResult
@@ -61,19 +62,20 @@ def execute_recipe(
     engine: EngineName,
     workers: int | None,
     steps: Sequence[RecipeStep] = STEPS,
+    tracker: Tracker | None = None,
 ) -> Execution:
-    """Make the steps of a recipe within a flow run, and record the run with its report and artifacts.
+    """Make the steps of a recipe, and record the run with its report.
 
     text: the recipe as the user wrote it. workers: shards processed at a time, None for one per CPU. steps: the steps
-    to choose from; those that the recipe asks for are made.
+    to choose from; those that the recipe asks for are made. tracker: what shows the progress, by default the console.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
-    root, console = absolute(root), current_console()
-    model = _sentence_model_of(recipe)
+    root, tracker = absolute(root), tracker or Tracker()
+    console, model = tracker.console, sentence_model_of(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
-        tracker = Tracker(console, len(wanted(recipe, steps)))
-        run = Run(root, cast(Engine, running), tracker.perform, tracker.watch)
+        tracker.start(len(wanted(recipe, steps)))
+        run = Run(root, running, tracker.perform, tracker.watch)
         corpus = curate(run, recipe, model, steps)
     recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
     report = write_report(recorded)
@@ -81,8 +83,13 @@ def execute_recipe(
         console.print(f" [yellow]! {escape(unread_line(name, columns))}[/yellow]")
     for name in empty_sources(recorded):
         console.print(f" [yellow]! no row of source {name!r} was kept; the report gives the reasons[/yellow]")
-    publish(recorded.id, run.results, report)
+    tracker.finish(recorded.id, run.results, report)
     return Execution(recorded, run.results, report)
+
+
+def is_executed(recipe: Recipe, root: str, steps: Sequence[RecipeStep] = STEPS) -> bool:
+    """Whether `execute_recipe` will reuse every step."""
+    return is_finished(absolute(root), recipe, sentence_model_of(recipe), steps)
 
 
 def step_answers(results: Sequence[StepResult]) -> tuple[StepAnswer, ...]:
@@ -106,9 +113,19 @@ def _paths(result: StepResult, product: str) -> tuple[str, ...]:
     return tuple(file.path for file in result.manifest.files(product))
 
 
-def make_engine(name: EngineName, workers: int) -> RayEngine | LocalEngine:
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as YAML, without the keys that have their default."""
+    value = recipe.model_dump(mode="json", exclude_defaults=True)
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def make_engine(name: EngineName, workers: int) -> AbstractContextManager[Engine]:
     """The engine of that name with so many workers."""
-    return RayEngine(workers) if name == "ray" else LocalEngine(workers)
+    if name == "local":
+        return LocalEngine(workers)
+    from flows.ray.engine import RayEngine  # imports Ray: a second, which the local engine does not need
+
+    return RayEngine(workers)
 
 
 def cpus() -> int:
@@ -121,13 +138,13 @@ def absolute(root: str) -> str:
     return str(Path(root).expanduser().resolve()) if storage.is_local(root) else root.rstrip("/")
 
 
-def _sentence_model_of(recipe: Recipe) -> SentenceModel | None:
+def sentence_model_of(recipe: Recipe) -> SentenceModel | None:
     """The model of the sentence vectors, for `contamination: {semantic: true}`; else None.
 
     Raises: WinnowError: if the model is not installed, or its weights are not the expected ones.
     """
     if not recipe.contamination or not recipe.contamination.semantic:
         return None
-    from training.embedding import sentence_model  # imports torch: seconds, which few recipes need
+    from training.embedding import sentence_model
 
     return sentence_model()

@@ -1,0 +1,76 @@
+"""How is a corpus built? A recipe's rows from sources to packed tokens, without a scheduler."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, recipe_text, step_answers
+from flows.tracker import Tracker
+from pipelines.ledger import storage
+from pipelines.recipe import Recipe, load
+from pipelines.steps.pack import PACK, pack_files
+
+
+class BuildAnswer(BaseModel):
+    """A build. `winnow build --json` prints it.
+
+    root: absolute path or URL. rows_in: rows of all sources. rows_kept: rows of the corpus. dropped: `stage/reason` ->
+    rows. steps: in order. corpus: paths of the Parquet files of the final text records. tokens: paths of the Arrow
+    files of packs. report: path of the HTML report.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    root: str
+    rows_in: int
+    rows_kept: int
+    dropped: dict[str, int]
+    steps: tuple[StepAnswer, ...]
+    corpus: tuple[str, ...]
+    tokens: tuple[str, ...]
+    report: str
+
+
+def build(
+    recipe: str | Recipe,
+    root: str = "./winnow-data",
+    engine: EngineName = "ray",
+    workers: int | None = None,
+    settings: tuple[str, ...] = (),
+    tracker: Tracker | None = None,
+) -> BuildAnswer:
+    """Build a corpus from a recipe. Finished steps are reused.
+
+    recipe: path of the YAML file, or a recipe. root: folder or object-store URL. workers: shards processed at a time,
+    by default one per CPU. settings: overrides of the file's keys, `path.to.key=value`. tracker: what shows the
+    progress, by default the console.
+
+    Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
+    """
+    if isinstance(recipe, Recipe):
+        assert not settings, "settings override a file's keys"
+        loaded, text = recipe, recipe_text(recipe)
+    else:
+        loaded, text = load(recipe, settings), storage.read_bytes(recipe).decode()
+    return _answer(execute_recipe(loaded, text, root, engine, workers, tracker=tracker))
+
+
+def _answer(execution: Execution) -> BuildAnswer:
+    run, packs = execution.run, execution.run.step(PACK.name)
+    assert packs is not None, "a build ends with packs"
+    dropped: dict[str, int] = {}
+    for step in run.steps:
+        for reason, rows in step.reasons.items():
+            dropped[reason] = dropped.get(reason, 0) + rows
+    return BuildAnswer(
+        run=run.id,
+        root=run.root,
+        rows_in=run.steps[0].rows_in or 0,
+        rows_kept=run.records.rows_kept or 0,
+        dropped=dropped,
+        steps=step_answers(execution.results),
+        corpus=tuple(shard.path for shard in run.records.shards),
+        tokens=tuple(file.path for file in pack_files(packs)),
+        report=execution.report,
+    )

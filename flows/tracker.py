@@ -1,0 +1,48 @@
+"""What shows that a run goes on? The console; `flows.prefect.tracker` shows it in Prefect too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from flows.console import current_console
+from pipelines.errors import CheckFailed, WinnowError
+from pipelines.ledger.run import Progress, StepResult
+from pipelines.ledger.step import Step
+
+RETRY_DELAY_SECONDS = 5
+"""Time before a failed step is retried once: enough for a short failure of storage or network to pass."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a retry may help. It does not against a mistake of the user's, a failed check or a bug."""
+    return isinstance(error, Exception) and not isinstance(error, WinnowError | CheckFailed | AssertionError)
+
+
+class Tracker:
+    """Performs the steps of a run, retries a failed one once, and shows the progress on the current console."""
+
+    def __init__(self) -> None:
+        self.console = current_console()
+
+    def start(self, steps: int) -> None:
+        """The run begins. steps: how many it has."""
+
+    def watch(self, progress: Progress) -> None:
+        """Show the progress of a step."""
+        self.console.watch(progress)
+
+    def perform(self, step: Step, work: Callable[[], StepResult]) -> StepResult:
+        """Make one step."""
+        try:
+            result = work()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            time.sleep(RETRY_DELAY_SECONDS)
+            result = work()
+        self.console.step_finished(result)
+        return result
+
+    def finish(self, run: str, results: Sequence[StepResult], report: str) -> None:
+        """The run is recorded. run: its id. report: the report's path."""
