@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import InputError, RecipeError, nearest
 from pipelines.formats.read import FORMATS, column_names
+from pipelines.formats.roles import guess_columns
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe, SourceSpec
@@ -31,12 +32,6 @@ from pipelines.steps.source_files import row_files
 
 SOURCE = "corpus"
 """The name of the one source of a scan. The ids of its rows begin with it."""
-
-INSTRUCTION_COLUMNS = ("instruction", "question", "prompt", "problem", "query", "input")
-RESPONSE_COLUMNS = ("response", "answer", "output", "completion", "solution", "target", "chosen")
-CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
-TEXT_COLUMNS = ("text", "content", "document")
-"""Common names of columns, the likeliest first, for files whose columns the user does not name."""
 
 MAX_WORST_HITS = 20
 """Hits quoted in the answer. All hits are in the `hits` files."""
@@ -84,58 +79,14 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute()) if storage.is_local(path) else path
 
 
-def guess_columns(path: str) -> dict[str, str | tuple[str, ...]]:
-    """Which columns of a file hold the pair, the conversation or the text, guessed by their names.
-
-    Alpaca's `input` belongs to the instruction.
-
-    Raises: RecipeError: naming the columns of the file, if none has a common name.
-    """
-    names = column_names(path)
-
-    def first(candidates: Sequence[str]) -> str | None:
-        by_case = {name.lower(): name for name in reversed(names)}
-        return next((by_case[candidate] for candidate in candidates if candidate in by_case), None)
-
-    instruction, response = first(INSTRUCTION_COLUMNS), first(RESPONSE_COLUMNS)
-    messages, text = first(CONVERSATION_COLUMNS), first(TEXT_COLUMNS)
-    if messages:
-        return {"messages": messages}
-    if instruction and response:
-        further = first(("input",))
-        asked = instruction if further in (None, instruction) else (instruction, str(further))
-        return {"instruction": asked, "response": response}
-    if text or instruction or response:
-        return {"text": str(text or instruction or response)}
-    raise RecipeError(
-        f"{path}: no column has a common name (columns: {', '.join(names) or 'none'}); name them: "
-        "--columns instruction=question,response=answer, or --columns text=body, or --columns messages=turns"
-    )
-
-
-def parse_columns(text: str) -> dict[str, str | tuple[str, ...]]:
-    """`instruction=question,response=answer` as a mapping. `instruction=instruction+input` names two columns.
-
-    Raises: RecipeError: if it is written otherwise.
-    """
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(key.strip() and equals and column.strip() for key, equals, column in pairs):
-        raise RecipeError(
-            f"--columns {text}: write instruction=COLUMN,response=COLUMN, or text=COLUMN, or messages=COLUMN"
-        )
-    return {
-        key.strip(): tuple(map(str.strip, column.split("+"))) if "+" in column else column.strip()
-        for key, _, column in pairs
-    }
-
-
 def find_benchmarks(arguments: Sequence[str]) -> EvaluationSets:
     """The evaluation sets that the arguments name.
 
     `name=path` reads the files as that benchmark, and `generated=300` generates 300 items. With a name of your own, the
-    columns `question`, `answer`, `choices` and `passage` are read. A known name alone (`gsm8k`), where no file has this
-    name, reads the published files from their address. A folder, file or glob alone is searched: files are recognised by
-    the names under which sets are published, else by their columns (decon's normalised JSON lines, or `question`).
+    columns `question`, `answer`, `choices` and `passage` are read. A known name alone (`gsm8k`), where no file has
+    this name, reads the published files from their address. A folder, file or glob alone is searched: files are
+    recognised by the names under which sets are published, else by their columns (decon's normalised JSON lines, or
+    `question`).
 
     Raises: InputError: if a path has no file, or no evaluation set is found. RecipeError: if a name is given twice.
     """

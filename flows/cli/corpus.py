@@ -101,9 +101,10 @@ def scan(
     from pipelines.curate import SCAN_STEPS
     from pipelines.errors import CheckFailed
     from pipelines.formats.read import column_names
+    from pipelines.formats.roles import parse_columns
     from pipelines.ledger import storage
     from pipelines.recipe import Contamination
-    from pipelines.scan import find_benchmarks, parse_columns, scan_recipe
+    from pipelines.scan import find_benchmarks, scan_recipe
     from pipelines.steps.benchmark_index import check_contamination
     from pipelines.steps.source_files import check_inputs
 

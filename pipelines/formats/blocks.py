@@ -9,13 +9,14 @@ from __future__ import annotations
 import codecs
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.formats.faults import Unreadable
+from pipelines.ledger import input_files
 
 FIRST_BLOCK_BYTES = 256 << 10
 """Size of the first block of a file: enough to see its columns, so that a wrong column name is reported at once."""
@@ -117,7 +118,7 @@ def _check_utf8(first: bytearray) -> None:
     if not bad or len(bad) < sum(not row.isascii() for row in rows):
         return
     legacy = [row for row in bad if _LEGACY.search(row)]
-    if legacy and len(legacy) >= len(rows) * _LEGACY_SHARE:
+    if _are_legacy(legacy, rows):
         word = _LEGACY.search(legacy[0])
         assert word is not None
         what = f"line {rows.index(legacy[0]) + 1} has {word[0].decode('cp1252')!r} if it is Windows-1252"
@@ -129,6 +130,18 @@ def _check_utf8(first: bytearray) -> None:
         f"it is not UTF-8: {what}; give the source its `encoding` (cp1252, latin-1, shift_jis, gb18030 ...), or "
         "`encoding: utf-8` to drop such rows"
     )
+
+
+def looks_like_windows_1252(path: str) -> bool:
+    """Whether the first block of a text file is not UTF-8 and looks like Windows-1252, as spreadsheets write it."""
+    with input_files.open_input(path) as file:
+        first = file.read(FIRST_BLOCK_BYTES)
+    rows = first.splitlines()[: -1 if len(first) >= FIRST_BLOCK_BYTES else None]
+    return b"\0" not in first and _are_legacy([row for row in rows if not _is_utf8(row) and _LEGACY.search(row)], rows)
+
+
+def _are_legacy(legacy: Sequence[bytes], rows: Sequence[bytes]) -> bool:
+    return bool(legacy) and len(legacy) >= len(rows) * _LEGACY_SHARE
 
 
 _LEGACY = re.compile(

@@ -36,6 +36,7 @@ from pipelines.formats.values import (
     Fault,
     Repeating,
     WrongType,
+    are_turns,
     below,
     convert,
     from_json,
@@ -270,7 +271,9 @@ def _document_rows(
         return [document]
     groups = _groups(document)
     if not required:
-        return max(groups.values(), key=len, default=[document])
+        # The turns of a conversation are no rows: the object is the one row of its file.
+        talks = any(map(are_turns, groups.values()))
+        return [document] if talks else max(groups.values(), key=len, default=[document])
     fitting = {where: rows for where, rows in groups.items() if _have(rows, required)}
     if len(fitting) == 1:
         return next(iter(fitting.values()))

@@ -106,6 +106,9 @@ FORMATS: dict[str, Format] = {
 """Suffix -> format. Each suffix may be followed by .gz, .zst or .bz2."""
 
 
+NO_COLUMNS = pa.schema([])
+
+
 def text_columns(*names: str) -> pa.Schema:
     """The schema of columns of text. Numbers and booleans are read as text, spelt as in the file."""
     return pa.schema([pa.field(name, pa.string()) for name in names])
@@ -155,8 +158,8 @@ def column_names(path: str, spelling: Spelling | None = None) -> list[str]:
         raise reading_error(path, 0, error) from error
 
 
-def text_columns_of(path: str, columns: pa.Schema, spelling: Spelling | None = None) -> list[str]:
-    """The columns that hold text in some first rows, those of structs by field (`qa.q`). columns: that the file has.
+def first_rows(path: str, spelling: Spelling | None = None, columns: pa.Schema = NO_COLUMNS) -> list[dict[str, Any]]:
+    """Some first rows as objects. Columnar formats leave out columns of numbers. columns: by which JSON finds its rows.
 
     Raises: InputError: as `read`.
     """
@@ -164,8 +167,16 @@ def text_columns_of(path: str, columns: pa.Schema, spelling: Spelling | None = N
         rows = _format(path).first_rows(path, spelling or Spelling(), columns)
     except (Unreadable, *DAMAGE) as error:
         raise reading_error(path, 0, error) from error
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def text_columns_of(path: str, columns: pa.Schema, spelling: Spelling | None = None) -> list[str]:
+    """The columns that hold text in some first rows, those of structs by field (`qa.q`). columns: that the file has.
+
+    Raises: InputError: as `read`.
+    """
     names: dict[str, None] = {}
-    for row in rows:
+    for row in first_rows(path, spelling, columns):
         names.update(dict.fromkeys(name for name in nested_names(row) if _holds_text(_value(row, name))))
     return list(names)
 

@@ -26,6 +26,9 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 THINKING_PARTS = ("thinking", "reasoning")
 """The types of content parts that are a model's reasoning."""
 
+TURN_NAMES = (("role", "from"), ("content", "value"))
+"""The fields of a turn of a conversation, in the spellings of OpenAI and of ShareGPT."""
+
 PARTS = pa.list_(pa.struct([pa.field(name, pa.string()) for name in ("type", "text", *THINKING_PARTS)]))
 """A list of content parts, as much of it as is read."""
 
@@ -266,7 +269,7 @@ def from_json_text(text: pa.Array, to: pa.DataType) -> tuple[pa.Array, pa.Array 
     faults: list[str | None] = []
     for value in text.to_pylist():
         try:
-            values.append(None if value is None else from_json(_literal(value), to))
+            values.append(None if value is None else from_json(literal(value), to))
             faults.append(None)
         except Fault as fault:
             values.append(None)
@@ -285,7 +288,8 @@ def read_json_lines(data: bytes | bytearray, schema: pa.Schema) -> pa.Table:
     )
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """The value of JSON text, or of a Python literal. Raises: Fault: if it is neither."""
     try:
         return DECODER.decode(text.strip())
     except (ValueError, RecursionError):
@@ -347,7 +351,7 @@ def from_json(value: Any, to: pa.DataType) -> Any:
         if isinstance(value, str) and not isinstance(value, Number):
             if not value.strip():
                 return None
-            value = _literal(value)
+            value = literal(value)
         if isinstance(value, dict) and value and all(isinstance(items, list) for items in value.values()):
             value = [dict(zip(value, items, strict=False)) for items in zip(*value.values(), strict=False)]
         if not isinstance(value, list):
@@ -467,3 +471,9 @@ def nested_names(value: Any, depth: int = 3) -> list[str]:
         else:
             names.append(str(key))
     return names
+
+
+def are_turns(items: Sequence[Any]) -> bool:
+    """Whether items are the turns of a conversation, in one of the spellings of TURN_NAMES."""
+    keys = {key for item in items if isinstance(item, dict) for key in item}
+    return all(any(key in keys for key in names) for names in TURN_NAMES)

@@ -81,7 +81,7 @@ def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:
             missing.append(Input(spec.name, pattern, "", -1, why))
     paths = list(present)
     return [
-        Input(spec.name, path, name, storage.size(path)) for path, name in zip(paths, _names(paths), strict=True)
+        Input(spec.name, path, name, storage.size(path)) for path, name in zip(paths, file_names(paths), strict=True)
     ] + missing
 
 
@@ -203,7 +203,7 @@ def unread_text(spec: SourceSpec, files: Sequence[Input]) -> tuple[str, ...]:
     return tuple(pairs.unread_text(present[0].path, columns_of(spec), spelling_of(spec)))
 
 
-def _names(paths: Sequence[str]) -> list[str]:
+def file_names(paths: Sequence[str]) -> list[str]:
     """The names of files in ids: paths below their common folder, without suffixes unless two would be equal."""
     folders = [posixpath.dirname(path) for path in paths]
     base = posixpath.commonpath(folders) if folders and all(folders) else ""

@@ -17,6 +17,7 @@ from pipelines.audit.verify import verify
 from pipelines.audit.why import why
 from pipelines.curate import SCAN_STEPS, curate
 from pipelines.errors import InputError, RecipeError
+from pipelines.formats.roles import guess_columns, parse_columns
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
@@ -28,8 +29,6 @@ from pipelines.scan import (
     ClassCount,
     ScanSummary,
     find_benchmarks,
-    guess_columns,
-    parse_columns,
     scan_recipe,
     summary,
 )
@@ -175,9 +174,8 @@ def test_a_scan_stopped_after_any_work_item_resumes_to_the_same_answer(tmp_path:
     [
         (["id", "question", "answer"], {"instruction": "question", "response": "answer"}),
         (["Instruction", "Input", "Output"], {"instruction": ("Instruction", "Input"), "response": "Output"}),
-        (["problem", "solution", "answer"], {"instruction": "problem", "response": "answer"}),
+        (["problem", "solution", "answer"], {"instruction": "problem", "response": "solution"}),
         (["url", "text", "lang"], {"text": "text"}),
-        (["conversations", "prompt", "response"], {"messages": "conversations"}),
         (["prompt"], {"text": "prompt"}),
     ],
 )
@@ -190,7 +188,7 @@ def test_columns_are_guessed_by_their_names(tmp_path: Path, names: list[str], ex
 
 def test_columns_without_a_common_name_must_be_given(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [{"foo": "x", "bar": "y"}])
-    with pytest.raises(RecipeError, match=r"columns: foo, bar.*--columns instruction=question,response=answer"):
+    with pytest.raises(RecipeError, match=r"columns: foo, bar.*--columns instruction=foo,response=bar"):
         scan_recipe([str(file)], None, GENERATED)
     recipe = scan_recipe([str(file)], parse_columns("instruction=foo, response=bar"), GENERATED)
     assert recipe.sources[0].columns == {"instruction": "foo", "response": "bar"}
@@ -300,6 +298,6 @@ def test_the_known_overlap_of_aime_and_math_is_found_by_a_scan(tmp_path: Path, s
     settings = Contamination(benchmarks=benchmarks)
     corpus = str(shared_data / "sources/deepscaler_aime_train.json")
     answer, _ = scanned(tmp_path, scan_recipe([corpus], None, settings))
-    assert answer.columns == {"instruction": "problem", "response": "answer"}
+    assert answer.columns == {"instruction": "problem", "response": "solution"}
     (line,) = answer.benchmarks
     assert line.benchmark == "math" and 18 <= line.contaminated <= 60 and line.rows >= 20
