@@ -54,7 +54,7 @@ class CheckFailed(RuntimeError):
 
 UNREACHED = "cannot be reached"
 
-RESUME = "run the same command again, it resumes from the finished shards"
+RESUME = "the same command carries on"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

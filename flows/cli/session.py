@@ -39,6 +39,9 @@ def prepare_process() -> None:
     """Silence the libraries, and print Winnow's own warnings as one line each. Call it before anything is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # A command that is stopped ends its pool without taking it down; multiprocessing's tracker removes the semaphores.
+    ignored = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), ignored)))
     show_other = warnings.showwarning
     shown: set[str] = set()
 

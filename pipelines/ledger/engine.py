@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,6 +15,7 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 from pipelines.errors import RESUME, CheckFailed
+from pipelines.ledger.processes import end_with_parent
 from pipelines.ledger.step import Resources
 
 Item = TypeVar("Item")
@@ -64,7 +66,9 @@ class LocalEngine:
             return
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=one_core)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+            )
         parallel = parallel_tasks(self.workers, resources)
         # With fewer tasks at a time than processes, none may wait in the pool's queue: an idle process would take it.
         queued = QUEUED_PER_WORKER * parallel if parallel == self.workers else parallel
@@ -89,9 +93,20 @@ class LocalEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        if self._pool is None:
+            return
+        if kind is not None and not issubclass(kind, Exception):  # Ctrl-C does not wait for the items at work
+            for worker in list(self._pool._processes.values()):
+                worker.kill()
+        self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+
+def _start_worker(parent: int) -> None:
+    """A worker ends with its pool: by the pool's word, or with the process that holds it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)
+    one_core()
 
 
 def one_core() -> None:

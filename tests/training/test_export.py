@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from flows.cli.main import app
+from flows.cli.app import app
 from pipelines.errors import InputError, WinnowError
 from training import checkpoint, journal, loop
 from training.attention import attend, plan_attention

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli.main import app
+from flows.cli.app import app
 from pipelines.ledger.runs import open_run
 
 ROOT = Path(__file__).parents[3]

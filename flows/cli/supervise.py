@@ -1,0 +1,193 @@
+"""How does a command end at once, with all that it started? A second process watches it.
+
+`winnow` forks before it imports anything. The child runs the command in a session of its own, so a terminal's Ctrl-C
+does not reach it, nor its pool, its Ray or its Prefect server. The parent waits for the child and for signals. On a
+signal it interrupts the child, gives it `GRACE_SECONDS` to tell Prefect, and then ends every descendant. It adopts
+orphans, so daemons are among its descendants. Neither a long call into C nor a server that hangs can delay this. Files
+are written aside and renamed, so a kill at any moment is safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from pipelines.ledger.processes import adopt_orphans, end_with_parent
+
+GRACE_SECONDS = 2.0
+"""Time for the command to end by itself once it is interrupted."""
+
+TERMINATE_SECONDS = 1.0
+"""Time between SIGTERM and SIGKILL for what is left of it."""
+
+KILL_SECONDS = 5.0
+"""Time for the kernel to end what was killed. A process that hangs in a system call is left to it."""
+
+REPEATED_SECONDS = 0.5
+"""A second signal within this time is the same request, sent to the process and to its group. A later one is
+impatience: the grace ends."""
+
+POLL_SECONDS = 0.02
+
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that stop a command. Its exit code is 128 + the signal's number."""
+
+INTERRUPT = signal.SIGUSR1
+"""What the parent sends to the child. Neither Prefect nor Ray handles it."""
+
+
+def supervise(command: Callable[[], None]) -> None:
+    """Run a command in a child process, and exit with its exit code. Returns in the child alone.
+
+    A signal of `STOP`, to this process or to its group, ends the command with everything that it started, and prints
+    one line.
+    """
+    watched = {signal.SIGCHLD, signal.SIGTSTP, *STOP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+        watched.remove(signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    adopt_orphans()
+    parent, child = os.getpid(), os.fork()
+    if child:
+        os._exit(_watch(child, watched))
+    os.setsid()
+    end_with_parent(parent)
+    interrupted = False
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        """Print nothing from now on, and unwind."""
+        nonlocal interrupted
+        interrupted = True
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        raise KeyboardInterrupt
+
+    signal.signal(INTERRUPT, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
+    try:
+        command()
+    finally:
+        if interrupted:
+            os._exit(128 + signal.SIGINT)  # without waiting for threads, workers or servers: the parent ends them
+
+
+def _watch(child: int, watched: set[signal.Signals]) -> int:
+    """Wait for the child or a signal; returns the exit code."""
+    while True:
+        signum = signal.sigwait(watched)
+        if signum == signal.SIGTSTP:
+            _pause(child)
+        elif signum in STOP:
+            _interrupt_child(child)
+            return _stopped(signum)
+        elif (status := _reap(child)) is not None:
+            break
+    code = os.waitstatus_to_exitcode(status)
+    if -code in STOP or code == 128 + signal.SIGINT:  # the signal went to the child
+        return _stopped(-code if code < 0 else signal.SIGINT)
+    _end_descendants(TERMINATE_SECONDS)
+    if code >= 0:
+        return code
+    reason = " (out of memory?)" if -code == signal.SIGKILL else ""
+    _print(f"error: the command was ended by {signal.Signals(-code).name}{reason}; {_resume()}")
+    return 1
+
+
+def _interrupt_child(child: int) -> None:
+    os.kill(child, INTERRUPT)
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < GRACE_SECONDS and _reap(child) is None:
+        repeated = signal.sigpending() & set(STOP)
+        if repeated and waited > REPEATED_SECONDS:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _stopped(signum: int) -> int:
+    _end_descendants(0.0)
+    _print(f"stopped; {_resume()}")
+    return 128 + signum
+
+
+def _resume() -> str:
+    from pipelines.errors import RESUME
+
+    return RESUME
+
+
+def _print(line: str) -> None:
+    # A progress bar that was cut off leaves its line, and the cursor hidden.
+    start = "\r\x1b[K\x1b[?25h" if sys.stderr.isatty() else ""
+    os.write(2, f"{start}{line}\n".encode())
+
+
+def _reap(child: int) -> int | None:
+    """Collect every descendant that has ended; returns the status of the child if it is among them."""
+    status = None
+    try:
+        while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            if ended[0] == child:
+                status = ended[1]
+    except ChildProcessError:
+        pass
+    return status
+
+
+def _end_descendants(patience: float) -> None:
+    """End every descendant. patience: seconds before SIGTERM, for those that are about to end by themselves."""
+    started = time.monotonic()
+    signalled: dict[int, int] = {}
+    while (waited := time.monotonic() - started) < patience + TERMINATE_SECONDS + KILL_SECONDS:
+        try:
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        except ChildProcessError:
+            return
+        if waited >= patience:
+            signum = signal.SIGTERM if waited < patience + TERMINATE_SECONDS else signal.SIGKILL
+            for process in descendants(os.getpid()):
+                if signalled.get(process) != signum:
+                    _signal(process, signum)
+                    signalled[process] = signum
+        time.sleep(POLL_SECONDS)
+
+
+def _signal(process: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signum)
+
+
+def _pause(child: int) -> None:
+    """Ctrl-Z: stop the command with this process, and let it go on with it."""
+    for process in descendants(os.getpid()):
+        _signal(process, signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    for process in descendants(os.getpid()):
+        _signal(process, signal.SIGCONT)
+
+
+def descendants(process: int) -> list[int]:
+    """The ids of all processes that a process started, directly or not."""
+    if not Path("/proc/self/stat").exists():
+        import psutil
+
+        return [child.pid for child in psutil.Process(process).children(recursive=True)]
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            stat = path.read_bytes()
+        except OSError:  # it has ended
+            continue
+        # <pid> (<name>) <state> <parent> ...; the name may hold spaces and parentheses
+        children.setdefault(int(stat[stat.rindex(b")") + 1 :].split()[1]), []).append(int(path.parent.name))
+    found = list(children.get(process, ()))
+    for one in found:
+        found += children.get(one, ())
+    return found
