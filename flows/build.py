@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, recipe_text, step_answers
 from flows.tracker import Tracker
 from pipelines.ledger import storage
-from pipelines.recipe import Recipe, load
+from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.pack import PACK, pack_files
 
 
@@ -42,7 +42,7 @@ def build(
 ) -> BuildAnswer:
     """Build a corpus from a recipe. Finished steps are reused.
 
-    recipe: path of the YAML file, or a recipe. root: folder or object-store URL. workers: shards processed at a time,
+    recipe: path of the YAML file, its name if it is installed with Winnow (`demo`), or a recipe. root: folder or object-store URL. workers: shards processed at a time,
     by default one per CPU. settings: overrides of the file's keys, `path.to.key=value`. tracker: what shows the
     progress, by default the console.
 
@@ -52,7 +52,7 @@ def build(
         assert not settings, "settings override a file's keys"
         loaded, text = recipe, recipe_text(recipe)
     else:
-        loaded, text = load(recipe, settings), storage.read_bytes(recipe).decode()
+        loaded, text = load(recipe, settings), storage.read_bytes(recipe_path(recipe)).decode()
     return _answer(execute_recipe(loaded, text, root, engine, workers, tracker=tracker))
 
 

@@ -231,15 +231,32 @@ class Recipe(Section):
         return sources
 
 
+RECIPES = Path(__file__).parent / "recipes"
+"""The recipes that are installed with Winnow."""
+
+
+def recipe_path(name: str) -> str:
+    """The path of a recipe: `name` itself, or for `demo` the recipe of that name that is installed with Winnow.
+
+    Raises: RecipeError: if there is neither a file nor such a recipe.
+    """
+    installed = RECIPES / f"{name}.yaml"
+    if storage.exists(name):
+        return name
+    if name.isidentifier() and installed.is_file():
+        return str(installed)
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    raise RecipeError(f"{name}: no such recipe; give the path of a YAML file, or a name: {', '.join(names)}")
+
+
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, with assignments `path.to.key=value` applied (see `settings.override`).
+    """Read a recipe, a path or a name (`recipe_path`), with assignments `path.to.key=value` applied (see `settings.override`).
 
     Warns: for a key that was renamed; the category is that of the section's own warning.
 
     Raises: RecipeError: naming the file, the key and what to write instead.
     """
-    if not storage.exists(path):
-        raise RecipeError(f"{path}: no such recipe")
+    path = recipe_path(path)
     try:
         values = parse_yaml(storage.read_bytes(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

