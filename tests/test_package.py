@@ -50,9 +50,27 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
     install = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "-q", "--no-deps"]
     subprocess.run([*install, str(wheel)], check=True, env=CLEAN)
+    _reuse_kernels(Path(target))
     # A line in a .pth file adds the folder, but not the .pth files in it: the checkout stays invisible.
     Path(target, "dependencies.pth").write_text(libraries + "\n")
     return folder
+
+
+def _reuse_kernels(target: Path) -> None:
+    """Give the installed modules the kernels that are compiled for the checkout. Compiling them again takes minutes.
+
+    Numba knows a compiled kernel by the time and size of its source.
+    """
+    for package in ("dedup", "filters", "pipelines", "training"):
+        for module in (CHECKOUT / package).rglob("*.py"):
+            copy = target / module.relative_to(CHECKOUT)
+            kernels = [*(module.parent / "__pycache__").glob(f"{module.stem}.*.nb[ic]")]
+            if kernels and copy.is_file() and copy.read_bytes() == module.read_bytes():
+                times = module.stat()
+                os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+                (copy.parent / "__pycache__").mkdir(exist_ok=True)
+                for kernel in kernels:
+                    shutil.copy2(kernel, copy.parent / "__pycache__")
 
 
 def run(installed: Path, cwd: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
