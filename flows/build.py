@@ -42,9 +42,9 @@ def build(
 ) -> BuildAnswer:
     """Build a corpus from a recipe. Finished steps are reused.
 
-    recipe: path of the YAML file, its name if it is installed with Winnow (`demo`), or a recipe. root: folder or object-store URL. workers: shards processed at a time,
-    by default one per CPU. settings: overrides of the file's keys, `path.to.key=value`. tracker: what shows the
-    progress, by default the console.
+    recipe: path of the YAML file, its name if it is installed with Winnow (`demo`), or a recipe. root: folder or
+    object-store URL. workers: shards processed at a time, by default one per CPU. settings: overrides of the file's
+    keys, `path.to.key=value`. tracker: what shows the progress, by default the console.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """

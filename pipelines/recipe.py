@@ -250,7 +250,9 @@ def recipe_path(name: str) -> str:
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, a path or a name (`recipe_path`), with assignments `path.to.key=value` applied (see `settings.override`).
+    """Read a recipe, with assignments `path.to.key=value` applied (see `settings.override`).
+
+    path: of the YAML file, or the name of a recipe that is installed with Winnow.
 
     Warns: for a key that was renamed; the category is that of the section's own warning.
 

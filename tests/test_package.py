@@ -82,7 +82,9 @@ def run(installed: Path, cwd: Path, command: str, *arguments: str) -> subprocess
 
 def test_the_wheel_has_the_language_model_and_the_recipes_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"filters/models/lid.176.ftz", "pipelines/recipes/demo.yaml", "pipelines/recipes/hrm_text.yaml"} <= set(names)
+    assert {"filters/models/lid.176.ftz", "pipelines/recipes/demo.yaml", "pipelines/recipes/hrm_text.yaml"} <= set(
+        names
+    )
     assert not [name for name in names if name.startswith("tests")]
 
 
