@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from dedup.kernel import share_compiled
 from flows.console import current_console
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger.run import Progress, StepResult
@@ -12,6 +13,10 @@ from pipelines.ledger.step import Step
 
 RETRY_DELAY_SECONDS = 5
 """Time before a failed step is retried once: enough for a short failure of storage or network to pass."""
+
+MIN_SHARE_COMPILED = 0.5
+"""Below this share of compiled kernels, the first items take noticeably longer. After a build, a few that no recipe
+used are left."""
 
 
 def may_pass(error: BaseException) -> bool:
@@ -24,12 +29,18 @@ class Tracker:
 
     def __init__(self) -> None:
         self.console = current_console()
+        self.computes = False
 
     def start(self, steps: int) -> None:
         """The run begins. steps: how many it has."""
 
     def watch(self, progress: Progress) -> None:
-        """Show the progress of a step."""
+        """Show the progress of a step. Before the first one that is made, say whether the kernels have to be compiled:
+        workers compile them on their first items, without a sign of life."""
+        if not self.computes and progress.phase != "reused":
+            self.computes = True
+            if share_compiled() < MIN_SHARE_COMPILED:
+                self.console.print(" compiling kernels (once, a minute or two)")
         self.console.watch(progress)
 
     def perform(self, step: Step, work: Callable[[], StepResult]) -> StepResult:

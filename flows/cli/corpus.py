@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import ROOT, Engine, Json, Recipe, Root, Settings, Workers
-from flows.cli.session import console_session, flow_session, needs_prefect
+from flows.cli.session import announce, console_session, flow_session, needs_prefect
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -26,6 +26,7 @@ def build(
 
     Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.response=0.7`
     """
+    announce(as_json, f"building {recipe} in {root}, engine {engine}")
     from flows.cli import render
     from pipelines.ledger import storage
     from pipelines.recipe import load
@@ -97,6 +98,7 @@ def scan(
 
     Example: `winnow scan data/*.parquet --benchmarks gsm8k=gsm8k_test.jsonl --columns instruction=q,response=a`
     """
+    announce(as_json, f"scanning {' '.join(corpus[:3])}{' ...' if len(corpus) > 3 else ''} in {root}, engine {engine}")
     from flows.cli import render
     from pipelines.curate import SCAN_STEPS
     from pipelines.errors import CheckFailed

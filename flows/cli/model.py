@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import ROOT, Checkpoint, Device, Json, Root
-from flows.cli.session import flow_session
+from flows.cli.session import announce, flow_session
 
 
 def train(
@@ -36,6 +36,7 @@ def train(
 
     Example: `winnow train latest --config tiny --set checkpoint_minutes=5`
     """
+    announce(as_json, f"training {config} on {run} in {root}")
     from flows.cli import render
 
     with flow_session(as_json) as session:
@@ -81,6 +82,7 @@ def evaluate(
 
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
+    announce(as_json, f"evaluating {checkpoint} in {root}")
     from flows.cli import render
     from training.provenance import find_checkpoint
 

@@ -67,6 +67,12 @@ def open_console(as_json: bool) -> Console:
     return Console(quiet=as_json and not sys.stderr.isatty())
 
 
+def announce(as_json: bool, text: str) -> None:
+    """Print what a command begins, as its first line, before the imports that it needs."""
+    if not as_json or sys.stderr.isatty():
+        print(f"{text} ...", file=sys.stderr, flush=True)
+
+
 class Session:
     """A command that runs a flow, with its console and its Prefect server.
 
