@@ -123,7 +123,7 @@ def make_engine(name: EngineName, workers: int) -> AbstractContextManager[Engine
     """The engine of that name with so many workers."""
     if name == "local":
         return LocalEngine(workers)
-    from flows.ray.engine import RayEngine  # imports Ray: a second, which the local engine does not need
+    from flows.ray.engine import RayEngine
 
     return RayEngine(workers)
 

@@ -14,7 +14,7 @@ from pipelines.ledger.step import Step
 RETRY_DELAY_SECONDS = 5
 """Time before a failed step is retried once: enough for a short failure of storage or network to pass."""
 
-MIN_SHARE_COMPILED = 0.5
+MIN_SHARE_COMPILED = 0.25
 """Below this share of compiled kernels, the first items take noticeably longer. After a build, a few that no recipe
 used are left."""
 
