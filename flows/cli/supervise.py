@@ -83,7 +83,7 @@ def _watch(child: int, watched: set[signal.Signals]) -> int:
     while True:
         signum = signal.sigwait(watched)
         if signum == signal.SIGTSTP:
-            _pause(child)
+            _pause()
         elif signum in STOP:
             _interrupt_child(child)
             return _stopped(signum)
@@ -164,11 +164,13 @@ def _signal(process: int, signum: int) -> None:
         os.kill(process, signum)
 
 
-def _pause(child: int) -> None:
+def _pause() -> None:
     """Ctrl-Z: stop the command with this process, and let it go on with it."""
     for process in descendants(os.getpid()):
         _signal(process, signal.SIGSTOP)
-    os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})  # this process stops here
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
     for process in descendants(os.getpid()):
         _signal(process, signal.SIGCONT)
 

@@ -30,6 +30,7 @@ NAMES = (
     "sampling",
     "training",
     "build",
+    "startup",
     "rates",
     "dedup_state",
     "dedup_growth",
