@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console as RichConsole
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    # Rich takes 50 ms to import, and the ledger loads Arrow and the filters. A command that shows no progress needs
+    # neither.
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress, TaskID
 
-if TYPE_CHECKING:  # the ledger loads Arrow and the filters, which a command that shows no step does not need
     from pipelines.ledger import run as runs
 
 MIN_RATE_SECONDS = 0.05
@@ -61,12 +54,36 @@ def unread_line(source: str, columns: Sequence[str]) -> str:
 
 
 class Console:
-    """Prints progress and lines on stderr. A `quiet` one prints nothing: for `--json` without a terminal, and for flows
-    that a scheduler starts."""
+    """Prints progress and notes on stderr; `flows.cli.answer` prints what was asked for, on stdout.
+
+    A `quiet` console prints nothing: for `--json` without a terminal, and for flows that a scheduler starts.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.rich = RichConsole(stderr=True, quiet=quiet)
-        self.bars = Progress(
+        self.quiet = quiet
+        self.bar: TaskID | None = None
+        self.bar_name = ""
+
+    @functools.cached_property
+    def rich(self) -> RichConsole:
+        """Rich's console of stderr."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(stderr=True, quiet=self.quiet, emoji=False)
+
+    @functools.cached_property
+    def bars(self) -> Progress:
+        """The progress bar. It is shown between `__enter__` and `__exit__`, on a terminal."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        return Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=24),
@@ -75,10 +92,8 @@ class Console:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.rich,
             transient=True,
-            disable=not self.rich.is_terminal or quiet,
+            disable=not self.rich.is_terminal or self.quiet,
         )
-        self.bar: TaskID | None = None
-        self.bar_name = ""
 
     def watch(self, progress: runs.Progress) -> None:
         """Move the bar of a step: shards done, rows kept, rows per second."""
@@ -128,14 +143,6 @@ class Console:
     def print(self, text: str) -> None:
         """Print a line. Rich's markup (`[bold]`) is interpreted; escape text of the user's."""
         self.rich.print(text, highlight=False, soft_wrap=True)
-
-    def print_columns(self, left: tuple[str, str], right: tuple[str, str]) -> None:
-        """Print two texts side by side, each a pair of heading and text."""
-        table = Table(show_edge=False, expand=True, pad_edge=True)
-        for heading, _ in (left, right):
-            table.add_column(Text(heading), ratio=1, overflow="fold")
-        table.add_row(Text(left[1]), Text(right[1]))
-        self.rich.print(table)
 
     def __enter__(self) -> Console:
         self.bars.start()

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Checkpoint, Json, Root, Run, RunOption
 from flows.cli.session import console_session
 
@@ -25,11 +26,7 @@ def why(
     from flows.why import why as find_fate
 
     fate = find_fate(row, run, root)
-    if as_json:
-        return render.print_json(fate, exclude_none=True)
-    with console_session(as_json) as console:
-        for line in render.why_lines(fate):
-            console.print(line)
+    print_answer(fate, render.why_lines(fate), as_json, exclude_none=True)
 
 
 def similar(
@@ -61,12 +58,9 @@ def similar(
     if on is not None and on not in fields:
         raise WinnowError(f"--on {on}: {nearest(on, fields)}")
     query = read_text(file) if file is not None else str(text)
-    with console_session(as_json) as console:
+    with console_session(as_json):
         answer = find_similar(run, query, cast(Literal["instruction", "response", "both"] | None, on), top, root)
-        if as_json:
-            return render.print_json(answer)
-        for line in render.similar_lines(answer):
-            console.print(line)
+    print_answer(answer, render.similar_lines(answer), as_json)
 
 
 def clusters(
@@ -87,10 +81,7 @@ def clusters(
     from pipelines.ledger.runs import open_run
 
     answer = find_clusters(open_run(root, run), top, members)
-    if as_json:
-        return render.print_json(answer)
-    with console_session(as_json) as console:
-        render.print_clusters(console, answer)
+    print_answer(answer, render.cluster_lines(answer), as_json)
 
 
 def diff(left: Run, right: Run, root: Root = ROOT, as_json: Json = False) -> None:
@@ -103,11 +94,7 @@ def diff(left: Run, right: Run, root: Root = ROOT, as_json: Json = False) -> Non
     from pipelines.ledger.runs import open_run
 
     answer = compare(open_run(root, left), open_run(root, right))
-    if as_json:
-        return render.print_json(answer)
-    with console_session(as_json) as console:
-        for line in render.diff_lines(answer):
-            console.print(line)
+    print_answer(answer, render.diff_lines(answer), as_json)
 
 
 def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:
@@ -115,14 +102,13 @@ def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> Non
 
     Example: `winnow report latest`
     """
-    from flows.cli import render
+    from rich.markup import escape
+
     from pipelines.audit.report import write_report
     from pipelines.ledger.runs import open_run
 
     path = write_report(open_run(root, run))
-    if as_json:
-        return render.print_json({"report": path})
-    typer.echo(path)
+    print_answer({"report": path}, [escape(path)], as_json)
 
 
 def verify(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:
@@ -135,9 +121,7 @@ def verify(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> Non
     from pipelines.ledger.runs import open_run
 
     answer = verify_run(open_run(root, run))
-    if as_json:
-        return render.print_json(answer)
-    typer.echo(render.verify_line(answer))
+    print_answer(answer, [render.verify_line(answer)], as_json)
 
 
 def trace(
@@ -158,9 +142,4 @@ def trace(
     from training.provenance import trace as find_rows
 
     answer = find_rows(find_checkpoint(checkpoint, root), step, root, packs)
-    if as_json:
-        return render.print_json(answer)
-    for line in render.trace_lines(answer):
-        typer.echo(line)
-    with console_session(as_json) as console:
-        console.print(render.trace_summary(answer))
+    print_answer(answer, render.trace_lines(answer), as_json)

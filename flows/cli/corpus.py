@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Engine, Json, Recipe, Root, Settings, Workers
-from flows.cli.session import announce, console_session, flow_session, needs_prefect
+from flows.cli.session import announce, flow_session, needs_prefect
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -51,10 +52,7 @@ def build(
             workers=workers,
             settings=tuple(settings or ()),
         )
-        if as_json:
-            return render.print_json(answer)
-        for line in render.build_lines(answer, root):
-            session.console.print(line)
+    print_answer(answer, render.build_lines(answer, root), as_json)
 
 
 def scan(
@@ -143,11 +141,7 @@ def scan(
             engine=engine,
             workers=workers,
         )
-        if as_json:
-            render.print_json(answer)
-        else:
-            for line in render.scan_lines(answer, root):
-                session.console.print(line)
+    print_answer(answer, render.scan_lines(answer, root), as_json)
     if check and answer.flagged:
         raise CheckFailed(f"rows that contain items of evaluation sets: {sum(answer.flagged.values()):,}")
 
@@ -200,12 +194,8 @@ def plan(
         )
         lines += render.training_cost_lines(training_config(train, loaded), cost)
         answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
-    if as_json:
-        assert answer is not None
-        return render.print_json(answer)
-    with console_session(as_json) as console:
-        for line in lines:
-            console.print(f"  {escape(line)}".rstrip())
+    assert answer is not None
+    print_answer(answer, (escape(line) for line in lines), as_json)
 
 
 def sources(as_json: Json = False) -> None:
@@ -213,14 +203,13 @@ def sources(as_json: Json = False) -> None:
 
     Example: `winnow sources`
     """
+    from rich.markup import escape
+
     from flows.cli import render
     from pipelines.sources.catalogue import catalogue
 
     answer = catalogue()
-    if as_json:
-        return render.print_json(answer)
-    for line in render.source_lines(answer):
-        typer.echo(line)
+    print_answer(answer, map(escape, render.source_lines(answer)), as_json)
 
 
 def export(
@@ -247,9 +236,7 @@ def export(
     from flows.export import export as write_export
 
     answer = write_export(run, form, out, root)
-    if as_json:
-        return render.print_json(answer)
-    typer.echo(render.export_line(answer))
+    print_answer(answer, [render.export_line(answer)], as_json)
 
 
 def _check_engine(name: str) -> None:

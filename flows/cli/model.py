@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Checkpoint, Device, Json, Root
 from flows.cli.session import announce, flow_session
 
@@ -52,10 +53,7 @@ def train(
             steps=steps,
             settings=tuple(settings or ()),
         )
-        if as_json:
-            return render.print_json(answer)
-        for line in render.train_lines(answer, root):
-            session.console.print(line)
+    print_answer(answer, render.train_lines(answer, root), as_json)
 
 
 def evaluate(
@@ -99,10 +97,7 @@ def evaluate(
             limit=limit,
             device=device,
         )
-        if as_json:
-            return render.print_json(answer)
-        for line in render.evaluate_lines(answer, checkpoint, root):
-            session.console.print(line)
+    print_answer(answer, render.evaluate_lines(answer, checkpoint, root), as_json)
 
 
 def generate(
@@ -120,10 +115,9 @@ def generate(
 
     Example: `winnow generate latest 'What is 7 + 5?'`
     """
-    from flows.cli import render
+    from rich.markup import escape
+
     from flows.generate import generate as generate_response
 
     answer = generate_response(checkpoint, instruction, condition, max_tokens, root, device)
-    if as_json:
-        return render.print_json(answer)
-    typer.echo(answer.response)
+    print_answer(answer, [escape(answer.response)], as_json)

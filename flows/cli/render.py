@@ -1,20 +1,18 @@
-"""How is a typed answer printed? As one JSON object on stdout, or as lines for a reader."""
+"""Which lines does a reader see of a typed answer? `flows.cli.answer` prints them."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
-from flows.console import Console, count, quantity, unread_line
+from flows.cli.answer import Columns, Line
+from flows.console import count, quantity, unread_line
 
 if TYPE_CHECKING:  # a command imports the types of its own answer, which is enough
-    from pydantic import BaseModel
-
     from flows.build import BuildAnswer
     from flows.cost import TrainingCost
     from flows.export import ExportAnswer
@@ -40,12 +38,6 @@ MAX_TEXT_CHARS = 2000
 
 WORST_HITS = 3
 """Hits that a scan quotes on the terminal. The answer has more, and the report all."""
-
-
-def print_json(answer: BaseModel | dict[str, Any], exclude_none: bool = False) -> None:
-    """Print an answer as one JSON object on stdout."""
-    value = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=exclude_none)
-    typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 def shorten(text: str, limit: int = MAX_TEXT_CHARS) -> str:
@@ -172,9 +164,10 @@ def training_cost_lines(config: TrainConfig, answer: TrainingCost) -> list[str]:
 
 def export_line(answer: ExportAnswer) -> str:
     """An export: how much was written, and where."""
+    folder = escape(answer.folder)
     if answer.files is None:
-        return f"a transformers model in {answer.folder}"
-    return f"{quantity(answer.rows or 0, 'row')} in {quantity(len(answer.files), 'file')} below {answer.folder}"
+        return f"a transformers model in {folder}"
+    return f"{quantity(answer.rows or 0, 'row')} in {quantity(len(answer.files), 'file')} below {folder}"
 
 
 def source_lines(answer: SourcesAnswer) -> Iterator[str]:
@@ -293,24 +286,24 @@ def similar_lines(answer: SimilarAnswer) -> Iterator[str]:
     yield f"Of the rows with a given Jaccard, the search finds: {shares}."
 
 
-def print_clusters(console: Console, answer: Clusters) -> None:
+def cluster_lines(answer: Clusters) -> Iterator[Line]:
     """The largest clusters: the kept row beside dropped rows, and where they differ."""
     dropped = ", ".join(f"{count(rows)} by {step}" for step, rows in answer.rows_dropped.items())
-    console.print(f"{quantity(answer.clusters, 'cluster')}; rows dropped: {dropped}")
+    yield f"{quantity(answer.clusters, 'cluster')}; rows dropped: {dropped or 'none'}"
     for number, cluster in enumerate(answer.largest, 1):
         against = f" (in {cluster.against})" if cluster.against else ""
-        console.print(
+        yield (
             f"\n[bold]{number}. {quantity(cluster.rows, 'row')}[/bold]: kept {escape(cluster.kept + against)}, dropped"
             f" {count(cluster.exact)} exact and {count(cluster.near)} near duplicates"
         )
         for member in cluster.members:
             similarity = _similarity(member)
-            console.print_columns(
+            yield Columns(
                 (cluster.kept, _cluster_text(cluster)),
                 (f"{member.id}  ({similarity})", _pair_text(member.instruction, member.response)),
             )
             differs = "; ".join(f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member.differs)
-            console.print(f"  differs: {one_line(differs, 400) or 'nothing but case, spaces or punctuation'}")
+            yield f"  differs: {one_line(differs, 400) or 'nothing but case, spaces or punctuation'}"
 
 
 def _similarity(member: Member) -> str:
@@ -352,20 +345,17 @@ def verify_line(answer: Verified) -> str:
 
 
 def trace_lines(answer: TracedStep) -> Iterator[str]:
-    """The rows of a training step: pack, id, source and scores."""
+    """The rows of a training step: pack, id, source and scores; then the step, its epoch, the number of rows, and
+    whether its digest is the recorded one."""
     for row in answer.rows:
         scores = "  ".join(f"{name} {value:g}" for name, value in row.scores.items() if value is not None)
-        yield f"{row.pack:>8}  {row.id:<52}{row.source:<28}{scores}".rstrip()
-
-
-def trace_summary(answer: TracedStep) -> str:
-    """One line: the step, its epoch, its rows, and whether its digest is the recorded one."""
+        yield escape(f"{row.pack:>8}  {row.id:<52}{row.source:<28}{scores}".rstrip())
     checks = {
         True: "as in metrics.jsonl",
         False: "NOT the one in metrics.jsonl",
         None: "metrics.jsonl has no such step",
     }
-    return (
+    yield (
         f"\nstep {count(answer.step)} of {count(answer.total_steps)}, epoch {answer.epoch}: "
         f"{quantity(len(answer.rows), 'row')}, digest {answer.digest} ({checks[answer.same]})"
     )

@@ -7,10 +7,12 @@ dropped it with reason and evidence. Nothing else is stored: every answer is rea
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import RunError
@@ -207,11 +209,17 @@ def _find(row: str, files: Sequence[FileRef]) -> tuple[int, int] | None:
             if file.path.endswith(".parquet")
             else storage.map_arrow(file.path)["id"]
         )
-        # Polars, because `pc.index` with a Python value and `to_numpy` of Arrow arrays import pandas (0.4 s).
-        indices = (pl.Series(ids) == row).arg_true()
-        if len(indices):
-            return number, int(indices[0])
+        if indices := _indices(ids, row):
+            return number, indices[0]
     return None
+
+
+def _indices(ids: pa.ChunkedArray | pa.Array, row: str) -> list[int]:
+    """Where a column of strings has the value `row`, ascending."""
+    data = row.encode()
+    # `pa.scalar` of a Python value imports pandas (0.4 s).
+    value = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("=2i", 0, len(data))), pa.py_buffer(data))[0]
+    return cast(list[int], pc.indices_nonzero(pc.equal(ids, value)).to_pylist())
 
 
 def _in_tokens(row: str, tokens: Manifest, packs: Manifest | None) -> Iterator[StepFate]:
@@ -249,9 +257,9 @@ def _places(row: str, packs: Manifest) -> Iterator[Place]:
         for file in packs.tables(product):
             table = storage.map_arrow(file.path)
             ids = table["ids"].combine_chunks()
-            matches = (pl.Series(ids.flatten()) == row).arg_true().to_numpy()
-            if len(matches):
+            if matches := _indices(ids.flatten(), row):
                 epoch = json.loads(table.schema.metadata[b"winnow"])["epoch"]
-                pack = pl.Series(ids.offsets).to_numpy().searchsorted(matches, "right") - 1
-                yield from (Place(split=split, epoch=epoch, pack=first + int(n), file=file.path) for n in pack)
+                parents = pc.list_parent_indices(ids)
+                packs_of_row = (parents[index].as_py() for index in matches)
+                yield from (Place(split=split, epoch=epoch, pack=first + pack, file=file.path) for pack in packs_of_row)
             first += table.num_rows

@@ -6,17 +6,19 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from filters.stage import Outcome
 from pipelines.errors import CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
+
+if TYPE_CHECKING:
+    from filters.stage import Outcome  # loads Numba, which reading a run does not need
 
 Item = TypeVar("Item")
 

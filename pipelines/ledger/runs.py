@@ -17,13 +17,15 @@ import datetime
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.run import StepResult
+
+if TYPE_CHECKING:
+    from pipelines.ledger.run import StepResult
 
 NAMESPACE = uuid.UUID("8d7c1e5a-52b4-5b6c-9f0e-77696e6e6f77")
 """Name space of the run ids in lineage events, which must be UUIDs."""

@@ -52,7 +52,7 @@ def test_a_scan_answers_in_json_is_reused_and_fails_a_check(corpus: Path) -> Non
     assert again.stderr.count("reused") == 3 and "error: rows that contain items of evaluation sets: 1" in again.stderr
     assert (
         "columns: instruction is 'q', response is 'a'" in again.stderr
-        and f"row corpus/rows/4 contains {ITEM['id']}" in again.stderr
+        and f"row corpus/rows/4 contains {ITEM['id']}" in again.stdout
     )
 
 

@@ -1,0 +1,85 @@
+"""How does a command print what it was asked for? On stdout: one JSON object, or lines for a reader.
+
+Progress, notes and warnings go to stderr (`flows.console`), so that a pipe or a file receives the answer and nothing
+else. Lines have colours on a terminal and are plain text in a pipe. A reader that closes the pipe early (`| head -1`)
+changes nothing else: the command ends without a message, with its own exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+
+
+class Columns(NamedTuple):
+    """Two texts, each a pair of heading and text: side by side on a terminal, one below the other in a pipe."""
+
+    left: tuple[str, str]
+    right: tuple[str, str]
+
+
+Line = str | Columns
+"""A line with rich's markup (`[bold]`), in which text of the user's is escaped; or two texts."""
+
+
+def print_answer(
+    answer: BaseModel | dict[str, Any], lines: Iterable[Line], as_json: bool, exclude_none: bool = False
+) -> None:
+    """Print an answer on stdout: as one JSON object, or its lines.
+
+    exclude_none: leave fields that are None out of the JSON object.
+    """
+    if as_json:
+        value = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=exclude_none)
+        return _write([json.dumps(value, ensure_ascii=False)])
+    from rich.console import Console
+
+    console = Console(emoji=False, highlight=False)
+    if not console.is_terminal:
+        return _write(_plain(lines))
+    for line in lines:
+        if isinstance(line, Columns):
+            _print_columns(console, line)
+        else:
+            console.print(line, soft_wrap=True)
+
+
+def _plain(lines: Iterable[Line]) -> Iterable[str]:
+    """The lines without markup."""
+    from rich.markup import render
+
+    for line in lines:
+        if isinstance(line, Columns):
+            for heading, text in line:
+                yield f"  {heading}"
+                yield from (f"    {part}" for part in text.splitlines())
+        else:
+            yield render(line, emoji=False).plain
+
+
+def _write(lines: Iterable[str]) -> None:
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader needs no more. What is still buffered would fail again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_columns(console: Console, columns: Columns) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_edge=False, expand=True, pad_edge=True)
+    for heading, _ in columns:
+        table.add_column(Text(heading), ratio=1, overflow="fold")
+    table.add_row(*(Text(text) for _, text in columns))
+    console.print(table)
