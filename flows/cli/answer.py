@@ -52,16 +52,17 @@ def print_answer(
 
 
 def _plain(lines: Iterable[Line]) -> Iterable[str]:
-    """The lines without markup."""
+    """The lines without markup, and without the empty line that sets an answer apart from the progress above it."""
     from rich.markup import render
 
-    for line in lines:
+    for number, line in enumerate(lines):
         if isinstance(line, Columns):
             for heading, text in line:
                 yield f"  {heading}"
                 yield from (f"    {part}" for part in text.splitlines())
-        else:
-            yield render(line, emoji=False).plain
+        elif number or line:
+            plain = render(line, emoji=False).plain
+            yield plain if number else plain.lstrip("\n")
 
 
 def _write(lines: Iterable[str]) -> None:

@@ -45,12 +45,13 @@ def test_every_command_prints_what_the_tutorial_says(tmp_path: Path) -> None:
             ["bash", "-c", command],
             cwd=tmp_path,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # in the order in which a terminal shows it
             text=True,
             timeout=200,
             check=False,
         )
-        printed = done.stdout + done.stderr
+        printed = done.stdout
         assert matches(expected, printed), f"$ {command}\n--- expected\n{expected}\n--- printed\n{printed}"
         assert done.returncode == (2 if re.search("^error:", expected, re.MULTILINE) else 0), (
             f"$ {command}: exit code {done.returncode}"

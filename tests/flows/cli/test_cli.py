@@ -280,5 +280,3 @@ def test_a_source_of_which_nothing_is_kept_is_named(built: tuple[Path, dict[str,
     (folder / "blank.yaml").write_text(only.replace("blank.jsonl", "empty.jsonl"), encoding="utf-8")
     done = winnow("build", "blank.yaml", "--engine", "local", folder=folder, check=1)
     assert "no row is left of 0: the sources have none" in done.stderr
-
-

@@ -1,0 +1,143 @@
+"""What a command was asked for is on stdout, everything else on stderr; and what it loads to answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.ledger.runs import open_run
+
+WINNOW = Path(sys.executable).parent / "winnow"
+RECIPE = """
+name: few
+sources:
+  - {name: sums, adapter: generated_arithmetic, rows: 120}
+  - {name: mine, path: mine.jsonl, columns: {instruction: q, response: a}, condition: direct}
+stages: [{kind: placeholder}]
+contamination: {benchmarks: [{name: generated, rows: 60}]}
+tokenizer: {vocab_size: 600}
+sampling: {epochs: 1, context: 257}
+"""
+ODD = "Say [bold]hi[/bold] :warning: to café/naïve\u2028and 你好"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reported(server: dict[str, str]) -> Iterator[None]:
+    """All commands here report to one Prefect server."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_HOME", "PREFECT_API_URL"):
+            patch.setenv(name, server[name])
+        yield
+
+
+@pytest.fixture(scope="module")
+def built(reported: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, its run, and `build.out` and `build.err`, which the build printed into pipes."""
+    folder = tmp_path_factory.mktemp("few")
+    rows = [{"q": "Name a colour.", "a": "Blue."}, {"q": "Name a colour.", "a": "Blue."}, {"q": ODD, "a": "\\ / \t"}]
+    rows.append({"q": ODD, "a": 'Hello: <a> & "b" / c \\ d'})
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "few.yaml").write_text(RECIPE, encoding="utf-8")
+    done = winnow("build", "few.yaml", "--engine", "local", "--workers", "1", folder=folder)
+    (folder / "build.out").write_text(done.stdout, encoding="utf-8")
+    (folder / "build.err").write_text(done.stderr, encoding="utf-8")
+    return folder
+
+
+def winnow(*words: str | Path, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([WINNOW, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_a_build_prints_its_run_on_stdout_and_its_progress_on_stderr(built: Path) -> None:
+    out, err = ((built / name).read_text(encoding="utf-8") for name in ("build.out", "build.err"))
+    run = open_run(str(built / "winnow-data"), "latest").id
+    assert out.startswith(f"{run}: ") and "report.html" in out and "winnow train" in out
+    assert "ingest" in err and run not in err
+
+
+QUESTIONS: dict[str, tuple[list[str], str]] = {
+    "plan": (["few.yaml"], "all steps"),
+    "sources": ([], r"gsm8k .*MIT"),
+    "why": (["mine/mine/3"], r"Say \[bold\]hi\[/bold\] :warning: to café/naïve"),
+    "similar": (["latest", "--text", "Name a colour.", "--on", "instruction"], r"1\.000  mine/mine/0"),
+    "clusters": (["latest", "--top", "100"], r"mine/mine/1  \(exact\)"),
+    "diff": (["latest", "latest"], r"ingest +same"),
+    "report": ([], r"report\.html$"),
+    "verify": ([], "verified: .* rows"),
+}
+
+
+@pytest.mark.parametrize("command", QUESTIONS)
+def test_an_answer_goes_through_a_pipe_as_plain_text(built: Path, command: str) -> None:
+    words, expected = QUESTIONS[command]
+    done = winnow(command, *words, folder=built)
+    assert re.search(expected, done.stdout, re.MULTILINE), done.stdout
+    assert not re.search("[\x1b─-╿]", done.stdout) and done.stdout.strip("\n") + "\n" == done.stdout
+    # With --json the same question has one JSON object, and nothing on stderr.
+    done = winnow(command, *words, "--json", folder=built)
+    assert isinstance(json.loads(done.stdout), dict) and not done.stderr
+
+
+def test_help_is_an_answer_too(tmp_path: Path) -> None:
+    done = winnow("build", "--help", folder=tmp_path)
+    assert "--workers" in done.stdout and not done.stderr and not re.search("[\x1b─-╿]", done.stdout)
+
+
+@pytest.mark.parametrize("words", [["sources"], ["sources", "--json"], ["plan", "few.yaml"]], ids=" ".join)
+def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_message(built: Path, words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([WINNOW, *words], cwd=built, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+LOADED = """
+import contextlib, io, sys
+from flows.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+SERVERS = {"prefect", "ray", "torch", "transformers"}
+COMPUTING = {"pandas", "polars", "numba", "scipy", "datasets", "filters", "multiprocessing"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["--help"], {*SERVERS, *COMPUTING, "numpy", "pyarrow", "pydantic", "fsspec", "rich", "yaml"}),
+        (["build", "--help"], {*SERVERS, *COMPUTING, "numpy", "pyarrow", "pydantic", "fsspec", "rich", "yaml"}),
+        (["why", "mine/mine/3"], {*SERVERS, *COMPUTING}),
+        (["why", "mine/mine/1"], {*SERVERS, *COMPUTING}),
+    ],
+    ids=" ".join,
+)
+def test_a_command_loads_no_library_that_it_does_not_need(built: Path, words: list[str], unneeded: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words], cwd=built, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert not unneeded & set(done.stdout.split()), done.stderr
+
+
+@pytest.mark.parametrize(("words", "seconds"), [(["--help"], 0.3), (["why", "mine/mine/3"], 1.0)], ids=["help", "why"])
+def test_start_up_takes_little_cpu_time(built: Path, words: list[str], seconds: float) -> None:
+    """The best of three, with twice the time that is promised: other tests may run beside this one."""
+
+    def used() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        winnow(*words, folder=built)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(used() for _ in range(3)) < 2 * seconds
