@@ -119,8 +119,9 @@ def write_folder(path: str, last: str | None = None) -> Iterator[Path]:
     """A new local folder to write into. It appears at `path` when the block ends, complete; if the block fails it does
     not.
 
-    What was at `path` before is replaced. Every file is flushed to disk before the rename. On an object store the files
-    are uploaded one by one, and the file named `last` after all others: a reader that finds it finds the rest.
+    What was at `path` before is replaced. Every file is flushed to disk before the rename, and has the mode that the
+    umask gives new files. On an object store the files are uploaded one by one, and the file named `last` after all
+    others: a reader that finds it finds the rest.
     """
     remote = not is_local(path)
     target = Path(tempfile.mkdtemp(), "folder") if remote else Path(file_system(path)[1])
@@ -130,6 +131,8 @@ def write_folder(path: str, last: str | None = None) -> Iterator[Path]:
         aside.mkdir()
         yield aside
         files = sorted(item for item in aside.rglob("*") if item.is_file())
+        for file in files:  # some writers (safetensors) make files that only their owner can read
+            file.chmod(aside.stat().st_mode & 0o666)
         if remote:
             for file in sorted(files, key=lambda file: file.relative_to(aside).as_posix() == last):
                 write_bytes(join(path, file.relative_to(aside).as_posix()), file.read_bytes())

@@ -69,7 +69,7 @@ QUESTIONS: dict[str, tuple[list[str], str]] = {
     "plan": (["few.yaml"], "all steps"),
     "sources": ([], r"gsm8k .*MIT"),
     "why": (["mine/mine/3"], r"Say \[bold\]hi\[/bold\] :warning: to café/naïve"),
-    "similar": (["latest", "--text", "Name a colour.", "--on", "instruction"], r"1\.000  mine/mine/0"),
+    "similar": (["latest", "--text", 'Hello: <a> & "b" / c \\ d', "--on", "response"], r"1\.000  mine/mine/3"),
     "clusters": (["latest", "--top", "100"], r"mine/mine/1  \(exact\)"),
     "diff": (["latest", "latest"], r"ingest +same"),
     "report": ([], r"report\.html$"),
@@ -117,7 +117,7 @@ COMPUTING = {"pandas", "polars", "numba", "scipy", "datasets", "filters", "multi
     ("words", "unneeded"),
     [
         (["--help"], {*SERVERS, *COMPUTING, "numpy", "pyarrow", "pydantic", "fsspec", "rich", "yaml"}),
-        (["build", "--help"], {*SERVERS, *COMPUTING, "numpy", "pyarrow", "pydantic", "fsspec", "rich", "yaml"}),
+        (["build", "--help"], {*SERVERS, *COMPUTING, "numpy", "pyarrow", "fsspec", "rich", "yaml"}),
         (["why", "mine/mine/3"], {*SERVERS, *COMPUTING}),
         (["why", "mine/mine/1"], {*SERVERS, *COMPUTING}),
     ],

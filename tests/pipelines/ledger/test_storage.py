@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pipelines.errors import InputError
 from pipelines.ledger import input_files, storage
@@ -62,6 +66,20 @@ def test_a_folder_appears_complete_or_not_at_all(root: str) -> None:
             (aside / "inner").mkdir()
             (aside / "inner" / "a").write_text(text)
     assert storage.read_bytes(f"{root}/out/z") == storage.read_bytes(f"{root}/out/inner/a") == b"2"
+
+
+def test_files_have_the_mode_that_the_umask_gives_whatever_wrote_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with storage.write_folder(f"{tmp_path}/out") as aside:
+            (aside / "inner").mkdir()
+            save_file({"a": np.zeros(1)}, aside / "inner" / "private")  # safetensors makes it 0600
+        storage.write_bytes(f"{tmp_path}/out/bytes", b"")
+        storage.append_line(f"{tmp_path}/out/line", "")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("*") if path.is_file()} == {0o640}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out", tmp_path / "out" / "inner")} == {0o750}
 
 
 def test_local_paths_are_made_absolute_and_urls_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
