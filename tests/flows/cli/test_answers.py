@@ -104,9 +104,9 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_message(built:
 
 LOADED = """
 import contextlib, io, sys
-from flows.cli.main import main
+from flows.cli.main import run
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    main()
+    run()
 print(*{name.partition(".")[0] for name in sys.modules})
 """
 SERVERS = {"prefect", "ray", "torch", "transformers"}
