@@ -116,9 +116,11 @@ def record(
     }
     storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
     lineage = storage.join(folder, LINEAGE)
-    events = made if storage.exists(lineage) else results
-    for result in events:
-        storage.append_line(lineage, _event(root, name, result))
+    written = storage.read_bytes(lineage) if storage.exists(lineage) else b""
+    events = made if written else results
+    if events:  # in one write: a kill leaves all of these events or none
+        lines = "".join(f"{_event(root, name, result)}\n" for result in events)
+        storage.write_bytes(lineage, written + lines.encode())
     storage.write_json(path, info)
     _write_checksums(root, name, results, lineage_written=bool(events))
     return open_run(root, name)

@@ -174,18 +174,6 @@ def check_writable(folder: str) -> None:
         ) from error
 
 
-def append_line(path: str, line: str) -> None:
-    """Append one line to a file. Object stores cannot append, so there the file is written again."""
-    fs, name = file_system(path)
-    if is_local(path):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        with Path(name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    else:
-        before = fs.cat_file(name) if fs.exists(name) else b""
-        fs.pipe_file(name, before + line.encode() + b"\n")
-
-
 def read_bytes(path: str) -> bytes:
     """The content of a file."""
     fs, name = file_system(path)

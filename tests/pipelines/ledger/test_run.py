@@ -133,7 +133,7 @@ def test_parameters_version_and_parents_each_change_the_key() -> None:
 def test_a_worker_killed_before_its_commit_costs_only_the_unfinished_items(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    with pytest.raises(CheckFailed, match="run the same command again"):
+    with pytest.raises(CheckFailed, match="the same command carries on"):
         do(tmp_path / "root", kernel=functools.partial(killed_at, 4), workers=2)
     assert not (tmp_path / "root" / "steps" / STEP.folder / "manifest.json").exists()
     receipts = list((tmp_path / "root").rglob("receipts/shards/*.json"))

@@ -75,7 +75,6 @@ def test_files_have_the_mode_that_the_umask_gives_whatever_wrote_them(tmp_path: 
             (aside / "inner").mkdir()
             save_file({"a": np.zeros(1)}, aside / "inner" / "private")  # safetensors makes it 0600
         storage.write_bytes(f"{tmp_path}/out/bytes", b"")
-        storage.append_line(f"{tmp_path}/out/line", "")
     finally:
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("*") if path.is_file()} == {0o640}
