@@ -51,7 +51,11 @@ ASKED_NOTICE = (
 
 
 class C4(Filter):
-    """Drop web boilerplate. Each parameter but `on` turns one rule on or off."""
+    """Drop web boilerplate. Each parameter but `on` turns one rule on or off.
+
+    lorem_ipsum: drop texts with the dummy text `lorem ipsum`. javascript_notice: drop notices that JavaScript is off.
+    policy_notice: drop texts that are notices of cookies and terms. curly_bracket: drop every text with `{`.
+    """
 
     VERSION: ClassVar = 2
 

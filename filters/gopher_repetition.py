@@ -69,9 +69,20 @@ _MIN_NGRAM, _MAX_TOP_NGRAM, _MAX_NGRAM = 2, 4, 10
 class GopherRepetition(Filter):
     """Drop documents of which too large a share repeats. The limits of lines and paragraphs are the published ones.
 
-    min_words: documents with fewer words of prose are not judged. Each other parameter is the largest share that is
-    kept, 0 to 1: of lines or paragraphs that are duplicates (`_line_ratio`, `_paragraph_ratio`), or of characters
-    (`_char_ratio`) in duplicate lines, paragraphs and n-grams, or in occurrences of the most frequent n-gram (`top`).
+    min_words: documents with fewer words of prose are not judged.
+
+    max_duplicate_line_ratio, max_duplicate_paragraph_ratio: the largest share of lines or paragraphs that are
+    duplicates, 0 to 1.
+
+    max_duplicate_line_char_ratio, max_duplicate_paragraph_char_ratio: the largest share of characters in duplicate
+    lines or paragraphs, 0 to 1.
+
+    max_top_2_gram_char_ratio, max_top_3_gram_char_ratio, max_top_4_gram_char_ratio: the largest share of characters in
+    occurrences of the most frequent n-gram of words, 0 to 1.
+
+    max_duplicate_5_gram_char_ratio, max_duplicate_6_gram_char_ratio, max_duplicate_7_gram_char_ratio,
+    max_duplicate_8_gram_char_ratio, max_duplicate_9_gram_char_ratio, max_duplicate_10_gram_char_ratio: the largest
+    share of characters in n-grams of words that occur twice or more, 0 to 1.
     """
 
     VERSION: ClassVar = 2

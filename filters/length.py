@@ -18,7 +18,10 @@ from filters.verdict import Check, first_failure
 
 
 class Length(Filter):
-    """Keep texts of `min_chars` to `max_chars` characters, both included."""
+    """Keep texts of `min_chars` to `max_chars` characters, both included.
+
+    min_chars: the fewest characters that are kept. max_chars: the most characters that are kept.
+    """
 
     kind: Literal["length"] = "length"
     on: On = "both"

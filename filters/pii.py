@@ -69,7 +69,10 @@ class Pii(Filter):
 class MaskPii(Transform):
     """Replace personal data by `[email]`, `[phone]`, `[ip]`, `[card]` or `[iban]`.
 
-    The parameters are those of `pii`. Appends `score_pii` (float32): minus the number of replacements in the record, so
+    on: the fields that are searched. kinds: what is masked. keep_examples: whether addresses that are reserved for
+    examples (example.com, 192.0.2.1), private and local networks stay.
+
+    Appends `score_pii` (float32): minus the number of replacements in the record, so
     that among duplicates the one with fewer is kept.
     """
 

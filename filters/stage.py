@@ -43,7 +43,8 @@ class RenamedKeyWarning(FutureWarning):
 class Stage(BaseModel):
     """A frozen value whose fields are its parameters. Unknown fields are errors.
 
-    Subclasses fix `kind`, the stage's name in recipes.
+    kind: the name of the stage. on: the text that is judged: `instruction`, `response`, or `both`
+    as one document.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -35,14 +35,16 @@ class Section(BaseModel):
 class SourceSpec(Section):
     """Files of rows, and how they are read.
 
-    adapter: a name in `pipelines/sources`, which has the address of the data set if `path` is not given. Without an
-    adapter, `columns` maps the files' columns: `{instruction: question, response: answer}` or `{messages: messages}`,
-    with `thinking: reasoning_content` if reasoning is in a column of its own. Several columns are joined by empty
-    lines: `{instruction: [instruction, input], response: output}`. `qa.q` is the field `q` of the column `qa`.
-    condition: the tags of every row, unless the adapter or a column has them. priority: among duplicates, a row of the
-    source with the highest survives. rows: at most this many rows are read; a generated source has exactly this many.
-    encoding: of text files, if it is not UTF-8 and no byte order mark shows it. quoted: whether double quotes enclose
-    fields of CSV and TSV files, or are text; by default they enclose in CSV, and the file decides in TSV.
+    name: the first part of every row's id. path: a file, folder or glob, or a list of them; also `hf://`, `https://`
+    and `s3://`. adapter: a name in `pipelines/sources`, which has the address of the data set if `path` is not given.
+    columns: part of a record -> column of the files, if there is no adapter: `{instruction: question, response:
+    answer}` or `{messages: messages}`, with `thinking: reasoning_content` if reasoning is in a column of its own.
+    Several columns are joined by empty lines: `{instruction: [instruction, input], response: output}`. `qa.q` is the
+    field `q` of the column `qa`. condition: the tags of every row, unless the adapter or a column has them. priority:
+    among duplicates, a row of the source with the highest survives. rows: at most this many rows are read; a generated
+    source has exactly this many. encoding: of text files, if it is not UTF-8 and no byte order mark shows it. quoted:
+    whether double quotes enclose fields of CSV and TSV files, or are text; by default they enclose in CSV, and the file
+    decides in TSV.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -62,7 +64,10 @@ class SourceSpec(Section):
 
 
 class ExactDuplicates(Section):
-    """Records that are equal in all of `fields` are duplicates. scope: `within` compares only records of one source."""
+    """Records that are equal in all of `fields` are duplicates.
+
+    fields: the fields that must be equal. scope: `within` compares only records of one source.
+    """
 
     fields: tuple[TextField, ...] = TEXT_FIELDS
     scope: Literal["across", "within"] = "across"
@@ -78,7 +83,7 @@ class NearDuplicates(Section):
     instruction, response: the threshold of each field; null does not compare it. If neither is given, both are
     DEFAULT_JACCARD. preset: a published banding of MinHash; without one, bands and rows per band are computed from the
     lower threshold. scope: `within` compares only records of one source. keep: what decides which row of a cluster
-    survives, in order of weight.
+    survives, in order of weight. seed: of the hash functions.
     """
 
     instruction: float | None = Field(default=None, gt=0, lt=1)
@@ -131,8 +136,12 @@ class NearDuplicates(Section):
 
 
 class BenchmarkSpec(Section):
-    """An evaluation set. `adapter` is a name in `pipelines/benchmarks`, which has the address of the published files if
-    `path` is not given; without an adapter, `name` is."""
+    """An evaluation set.
+
+    name: of the set, in ids and reports. adapter: a name in `pipelines/benchmarks`, which has the address of the
+    published files if `path` is not given; without an adapter, `name` is. path: a file, folder or glob, or a list of
+    them. rows: how many items a generated set has.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     adapter: str | None = None
@@ -148,10 +157,10 @@ class BenchmarkSpec(Section):
 class Contamination(Section):
     """The evaluation sets that the corpus is checked against.
 
-    rule: the name of a rule for what counts as found. drop: the classes of hits for which a row is dropped. semantic:
-    also find items in other words, by sentence vectors. similarity: the least cosine of such a row. At 0.75 this finds
-    94 % of MMLU's and 70 % of HumanEval's rephrased items, and 9.7 % of GSM8K's training problems wrongly
-    (`filters.contamination.paraphrase.MEASURED`).
+    benchmarks: the evaluation sets. rule: the name of a rule for what counts as found. drop: the classes of hits for
+    which a row is dropped. semantic: also find items in other words, by sentence vectors. similarity: the least cosine
+    of such a row. At 0.75 this finds 94 % of MMLU's and 70 % of HumanEval's rephrased items, and 9.7 % of GSM8K's
+    training problems wrongly (`filters.contamination.paraphrase.MEASURED`).
     """
 
     benchmarks: tuple[BenchmarkSpec, ...]
@@ -162,7 +171,11 @@ class Contamination(Section):
 
 
 class TokenizerSpec(Section):
-    """path: an existing `tokenizer.json`. Without one, a tokenizer of `vocab_size` entries is trained on the corpus."""
+    """The tokenizer that the corpus is encoded with.
+
+    path: an existing `tokenizer.json`. Without one, a tokenizer is trained on the corpus. vocab_size: entries of a
+    trained tokenizer, special tokens included; fewer if the corpus has too few words.
+    """
 
     path: str | None = None
     vocab_size: int = Field(default=65536, ge=512, le=1 << 20)
@@ -171,8 +184,9 @@ class TokenizerSpec(Section):
 class Group(Section):
     """A sampling rule for files and tasks whose name (`<source>/<file or task>`) starts with `prefix`.
 
-    The first rule that matches applies. max_per_file: at most this many rows of a file or task in an epoch. repeat: how
-    often each is drawn in an epoch. long_context: what happens to a row that is longer than the context.
+    The first rule that matches applies. prefix: how the name starts. max_per_file: at most this many rows of a file or
+    task in an epoch. repeat: how often each is drawn in an epoch. long_context: what happens to a row that is longer
+    than the context.
     """
 
     prefix: str
@@ -184,8 +198,8 @@ class Group(Section):
 class Sampling(Section):
     """How epochs are drawn. An epoch is a draw, not a pass: HRM-Text draws 4 times 15 B tokens from a corpus of 40 B.
 
-    context: tokens in a pack, plus one. validation: share of the instructions that are held out of every epoch, for the
-    validation loss.
+    epochs: how many draws are packed. context: tokens in a pack, plus one. groups: rules by file. validation: share of
+    the instructions that are held out of every epoch, for the validation loss.
     """
 
     epochs: int = Field(default=4, ge=1)
@@ -197,6 +211,11 @@ class Sampling(Section):
 class Recipe(Section):
     """Everything that a corpus depends on.
 
+    name: the first part of a run's id. sources: where rows come from. seed: of every draw and order. on_bad_row: `drop`
+    drops rows that cannot be read with a reason, `fail` stops at the first. stages: filters and transforms, in order.
+    exact_duplicates: how equal rows are found; false keeps them. near_duplicates: how nearly equal rows are found;
+    false keeps them. contamination: the evaluation sets that the rows are checked against; false checks none.
+    tokenizer: which tokenizer encodes the corpus. sampling: what training reads.
     mirror: a folder with copies of remote files. `hf://datasets/openai/gsm8k/...` is then read from
     `<mirror>/datasets/openai/gsm8k/...`. against: earlier runs whose rows count as already present.
     """

@@ -103,12 +103,12 @@ class _Layout(NamedTuple):
 
 
 def survey(
-    arguments: Sequence[str], columns: Mapping[str, str | tuple[str, ...]] | None = None, folder: str = "."
+    arguments: Sequence[str], columns: Mapping[str, str | tuple[str, ...]] | None = None, folder: str | None = "."
 ) -> Survey:
     """Look at the user's files.
 
     arguments: paths, folders, globs or URLs. columns: as in a source of a recipe; files that lack them are guessed.
-    folder: that of the recipe, to which its paths are relative.
+    folder: that of the recipe, to which its paths are relative; None writes absolute paths.
 
     Raises: InputError: naming a file that is missing, that cannot be read or has no rows. RecipeError: naming a file
         whose columns cannot be told, with the option to write; or one that holds text, but no pairs.
@@ -123,7 +123,7 @@ def survey(
         if not files:
             raise InputError(f"{pattern}: has only files that Winnow wrote")
         single = files == [_literal_path(pattern)]
-        if len(files) < len(every) or _contains(pattern, folder):
+        if len(files) < len(every) or _contains_outputs(pattern):
             listed.add(pattern)
         problems: list[WinnowError] = []
         for path in files:
@@ -278,22 +278,22 @@ def _is_own(path: str) -> bool:
     return any((folder / "steps").is_dir() and (folder / "runs").is_dir() for folder in folders)
 
 
-def _contains(pattern: str, folder: str) -> bool:
-    """Whether a folder that the user named contains the recipe's folder. Its outputs would be read as rows later."""
-    if not storage.is_local(pattern) or not storage.is_local(folder) or not Path(pattern).is_dir():
-        return False
-    return Path(folder).resolve().is_relative_to(Path(pattern).resolve())
+def _contains_outputs(pattern: str) -> bool:
+    """Whether a folder that the user named contains the working directory, in which a build writes files by default."""
+    return storage.is_local(pattern) and Path(pattern).is_dir() and Path.cwd().is_relative_to(Path(pattern).resolve())
 
 
 def _escaped(path: str) -> str:
     return glob.escape(path) if storage.is_local(path) else path
 
 
-def _relative(path: str, folder: str) -> str:
+def _relative(path: str, folder: str | None) -> str:
     """A path as the recipe in `folder` names it: relative if the user's is."""
     if not storage.is_local(path) or Path(path).is_absolute():
         return path
-    return os.path.relpath(path, folder) if storage.is_local(folder) else str(Path(path).absolute())
+    if folder is None or not storage.is_local(folder):
+        return posixpath.normpath(Path(path).absolute())
+    return os.path.relpath(path, folder)
 
 
 _SHARD = re.compile(r"[\W_]*(\d+([\W_]*of[\W_]*\d+)?)?[\W_]*$")

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from flows.cli import audit, corpus, model
+from flows.cli import audit, corpus, model, start
 
 app = typer.Typer(
     name="winnow",
@@ -23,10 +23,12 @@ app = typer.Typer(
 )
 
 for command in (
+    start.init,
     corpus.build,
     corpus.plan,
     corpus.scan,
     corpus.sources,
+    start.schema,
     audit.why,
     audit.similar,
     audit.clusters,

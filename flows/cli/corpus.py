@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Engine, Json, Recipe, Root, Settings, Workers
+from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers
 from flows.cli.session import announce, flow_session, needs_prefect
 
 if TYPE_CHECKING:
@@ -16,25 +16,35 @@ if TYPE_CHECKING:
 
 
 def build(
-    recipe: Recipe,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE|FILES...", help="A recipe, or files of your own: then as `winnow init` writes."),
+    ],
     root: Root = ROOT,
     engine: Engine = "ray",
     workers: Workers = None,
     settings: Settings = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Build a corpus, from sources to packed tokens. Finished steps are reused.
 
-    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.response=0.7`
+    Without a recipe, files are built with the recipe that `winnow init` would write.
+
+    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.response=0.7`, `winnow build data.csv`
     """
-    announce(as_json, f"building {recipe} in {root}, engine {engine}")
+    announce(as_json, f"building {' '.join(inputs[:3])}{' ...' if len(inputs) > 3 else ''} in {root}, engine {engine}")
     from flows.cli import render
+    from flows.cli.session import console_session
+    from flows.cli.start import recipe_of
     from pipelines.ledger import storage
     from pipelines.recipe import load
     from pipelines.steps.source_files import check_inputs
 
     _check_engine(engine)
     # Mistakes are found before a server is started.
+    with console_session(as_json) as console:
+        recipe = recipe_of(inputs, columns, root, console)
     loaded = load(recipe, tuple(settings or ()))
     check_inputs(loaded)
     storage.check_writable(root)
@@ -65,13 +75,7 @@ def scan(
             help="An evaluation set as `name=path`, or a file or folder in which sets are searched. Repeatable.",
         ),
     ],
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="The columns to read: `instruction=question,response=answer`, `text=body` or `messages=turns`. "
-            "Default: guessed by their names."
-        ),
-    ] = None,
+    columns: Columns = None,
     rule: Annotated[
         str, typer.Option(help="The rule by which an item counts as found: `ngram13`, `gpt3`, `palm`, `tulu3` ...")
     ] = "ngram13",

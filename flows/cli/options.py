@@ -17,6 +17,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Run = Annotated[str, typer.Argument(help="A run's id, a unique prefix of it, or `latest`.")]
 RunOption = Annotated[str, typer.Option("--run", help="A run's id, a unique prefix of it, or `latest`.")]
 Recipe = Annotated[str, typer.Argument(help="Path of the recipe's YAML file.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="The columns to read: `instruction=question,response=answer`, `text=body` or `messages=turns`; "
+        "`instruction=a+b` joins two. Default: guessed."
+    ),
+]
 Engine = Annotated[
     str,
     typer.Option(
