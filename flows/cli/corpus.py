@@ -226,15 +226,22 @@ def export(
     out: Annotated[str, typer.Option("--out", help="A new folder for the export.")],
     form: Annotated[
         str,
-        typer.Option("--format", help="For a corpus `hf`, `jsonl` or `hrm-text`; for a checkpoint `transformers`."),
+        typer.Option(
+            "--format",
+            help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron` or `hrm-text`; for a "
+            "checkpoint `transformers`.",
+        ),
     ] = "hf",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
-    """Write a corpus as a Hugging Face data set, as JSONL, or for HRM-Text's own trainer; or a checkpoint as a
-    transformers model.
+    """Write a corpus in the format of another tool, or a checkpoint as a transformers model.
 
-    Example: `winnow export latest --format jsonl --out corpus`, `winnow export latest --format transformers --out hf`
+    Text: `hf` (Parquet for Hugging Face's datasets), `jsonl`, `messages` and `prompt-completion` (JSONL for TRL and
+    Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text` (HRM-Text's own trainer).
+
+    Example: `winnow export latest --format messages --out corpus`,
+    `winnow export latest --format transformers --out hf`
     """
     from flows.cli import render
     from flows.export import export as write_export

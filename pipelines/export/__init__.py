@@ -5,12 +5,15 @@ To add a format, write a file with a function `export(run, out)` and add a line 
 
 from __future__ import annotations
 
-from pipelines.export import hf, hrm_text, jsonl
+from pipelines.export import hf, hrm_text, jsonl, megatron
 from pipelines.export.export import Export
 
 EXPORTS: dict[str, Export] = {
     "hf": hf.export,
     "jsonl": jsonl.export,
+    "messages": jsonl.export_messages,
+    "prompt-completion": jsonl.export_prompts,
+    "megatron": megatron.export,
     "hrm-text": hrm_text.export,
 }
 """`winnow export --format` -> the function that writes the format."""

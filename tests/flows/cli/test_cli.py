@@ -192,7 +192,7 @@ def test_verify_finds_a_flipped_byte(built: tuple[Path, dict[str, Any]], tmp_pat
     assert str(shard) in done.stderr and "changed since it was written" in done.stderr
 
 
-@pytest.mark.parametrize("form", ["hf", "jsonl", "hrm-text"])
+@pytest.mark.parametrize("form", ["hf", "jsonl", "messages", "prompt-completion", "megatron", "hrm-text"])
 def test_export_writes_every_row_in_each_format(built: tuple[Path, dict[str, Any]], tmp_path: Path, form: str) -> None:
     folder, answer = built
     done = winnow("export", answer["run"], "--format", form, "--out", tmp_path / "out", "--json", folder=folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def write(table: pa.Table, target: Target) -> Part:
 
 def table(source: str, rows: int, longest: int, seed: int) -> pa.Table:
     rng = np.random.default_rng(seed)
-    word = functools.partial(rng.choice, ["one", "two", "drei", "кот", "<|im_end|>", "42", "\n"])
+    word = functools.partial(rng.choice, ["one", "two", "drei", "кот", "<|im_end|>", "42", "\n", "\u2028"])
     texts = [[" ".join(word(rng.integers(1, longest))) for _ in range(rows)] for _ in range(2)]
     raw = {
         "row": list(range(rows)),
@@ -101,6 +102,63 @@ def test_the_jsonl_export_has_the_rows_of_the_corpus(
     keys = ("id", "source", "condition", "instruction", "response")
     assert [[row[key] for key in keys] for row in rows] == [[row[key] for key in keys] for row in want]
     assert "кот" in (tmp_path / "out" / done.files[0]).read_text(encoding="utf-8"), "text is not escaped"
+
+
+@pytest.mark.parametrize("form", ["messages", "prompt-completion"])
+def test_a_chat_export_loads_offline_with_the_columns_that_trainers_read(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    done = EXPORTS[form](run_of(steps), str(tmp_path / "out"))
+    files = [str(tmp_path / "out" / name) for name in done.files]
+    loaded = datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    want = [(row["id"], row["instruction"], row["response"]) for row in all_rows(steps[0]).to_pylist()]
+    if form == "messages":
+        assert loaded.column_names == ["id", "messages"]
+        assert all([turn["role"] for turn in row["messages"]] == ["user", "assistant"] for row in loaded)
+        assert [(row["id"], *(turn["content"] for turn in row["messages"])) for row in loaded] == want
+    else:
+        assert loaded.column_names == ["id", "prompt", "completion"]
+        assert [(row["id"], row["prompt"], row["completion"]) for row in loaded] == want
+
+
+@pytest.mark.parametrize("form", ["jsonl", "messages", "prompt-completion"])
+def test_an_id_can_be_found_in_json_lines_as_it_is_printed(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest], form: str
+) -> None:
+    done = EXPORTS[form](run_of(steps), str(tmp_path / "out"))
+    lines = "".join((tmp_path / "out" / name).read_text(encoding="utf-8") for name in done.files)
+    assert '"long/f.jsonl/0"' in lines and "кот" in lines
+    assert len(lines.splitlines()) == done.rows  # no character of a text ends a line
+
+
+def read_megatron(prefix: Path) -> list[list[int]]:
+    """The documents of an indexed dataset, read as the format is published."""
+    index = prefix.with_suffix(".idx").read_bytes()
+    assert index[:9] == b"MMIDIDX\x00\x00"
+    version, code, sequences, documents = struct.unpack_from("<QBQQ", index, 9)
+    assert (version, code) == (1, 8) and documents == sequences + 1
+    at = 9 + struct.calcsize("<QBQQ")
+    lengths = struct.unpack_from(f"<{sequences}i", index, at)
+    pointers = struct.unpack_from(f"<{sequences}q", index, at + 4 * sequences)
+    bounds = struct.unpack_from(f"<{documents}q", index, at + 12 * sequences)
+    assert len(index) == at + 12 * sequences + 8 * documents and bounds == tuple(range(documents))
+    data = prefix.with_suffix(".bin").read_bytes()
+    assert len(data) == 2 * sum(lengths)
+    return [list(struct.unpack_from(f"<{n}H", data, start)) for start, n in zip(pointers, lengths, strict=True)]
+
+
+def test_a_reader_of_megatrons_format_finds_every_row_of_tokens(
+    tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
+) -> None:
+    tokens = steps[2]
+    done = EXPORTS["megatron"](run_of(steps), str(tmp_path / "out"))
+    assert done.files == ("tokenizer.json", "train.bin", "train.idx", "validation.bin", "validation.idx")
+    rows = [row for shard in tokens.shards for row in storage.map_arrow(shard.path).to_pylist()]
+    want = sorted(row["instruction"] + row["response"] for row in rows)
+    train, validation = (read_megatron(tmp_path / "out" / split) for split in ("train", "validation"))
+    assert sorted(train + validation) == want and done.rows == len(want)
+    assert 0 < len(validation) < len(train)
 
 
 def epochs_of(folder: Path) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
@@ -241,7 +299,7 @@ def test_an_export_never_overwrites_and_a_failed_one_leaves_nothing(
     (tmp_path / "free").mkdir()
     export(run_of(steps), str(tmp_path / "free"))
     # A shard is lost while the export is written: no folder is left, and no temporary one beside it.
-    origin = tokens if form == "hrm-text" else records
+    origin = tokens if form in ("hrm-text", "megatron") else records
     lost = origin.shards[-1].model_copy(update={"path": str(tmp_path / "gone")})
     broken = origin.model_copy(
         update={"parts": (*origin.parts[:-1], Part(rows_in=lost.rows, files={str(origin.kept): (lost,)}))}
