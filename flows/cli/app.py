@@ -7,10 +7,14 @@ none of them.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from flows.cli import audit, corpus, model, start
+from flows.cli import audit, corpus, inventory, model, start
+
+DISTRIBUTION = "winnow-corpus"
+"""The name under which Winnow is installed."""
 
 app = typer.Typer(
     name="winnow",
@@ -29,6 +33,8 @@ for command in (
     corpus.scan,
     corpus.sources,
     start.schema,
+    inventory.stages,
+    inventory.runs,
     audit.why,
     audit.similar,
     audit.clusters,
@@ -40,5 +46,30 @@ for command in (
     model.evaluate,
     model.generate,
     audit.trace,
+    inventory.warm,
 ):
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import importlib.metadata
+    import platform
+
+    try:
+        version = importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        version = "from a folder (not installed)"
+    typer.echo(f"winnow {version}, Python {platform.python_version()}")
+    raise typer.Exit
+
+
+@app.callback()
+def winnow(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Build the training corpus of HRM-Text, train the model on it, and trace every row."""

@@ -13,6 +13,7 @@ from flows.cli.answer import Columns, Line
 from flows.console import count, quantity, unread_line
 
 if TYPE_CHECKING:  # a command imports the types of its own answer, which is enough
+    from filters.describe import StageEntry
     from flows.build import BuildAnswer
     from flows.cost import TrainingCost
     from flows.export import ExportAnswer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.why import WhyAnswer
     from pipelines.audit.clusters import Cluster, Clusters, Member
     from pipelines.audit.diff import RunDiff
+    from pipelines.audit.runs import Runs
     from pipelines.audit.verify import Verified
     from pipelines.audit.why import Place, StepFate, Twin
     from pipelines.plan import Plan, PlannedInput
@@ -183,6 +185,53 @@ def source_lines(answer: SourcesAnswer) -> Iterator[str]:
             yield f"{'':<24}warning: contains {', '.join(source.overlaps)} by construction"
 
 
+def stage_lines(stages: Sequence[StageEntry]) -> Iterator[str]:
+    """The stages of recipes: a line for each, its parameters with type, unit and default, and its reasons."""
+    for stage in stages:
+        yield f"[bold]{stage.kind:<18}[/bold]{escape(stage.summary)}  [dim]({stage.role}, {stage.package})[/dim]"
+        for parameter in stage.parameters:
+            unit = f", {parameter.unit}" if parameter.unit else ""
+            default = json.dumps(parameter.default, ensure_ascii=False)
+            yield escape(f"    {parameter.name}: {default}  ({parameter.type}{unit})")
+        if stage.reasons:
+            yield f"    reasons: {', '.join(stage.reasons)}"
+    yield "`winnow stages NAME` shows one with the meaning of its parameters."
+
+
+def full_stage_lines(stage: StageEntry) -> Iterator[str]:
+    """One stage: what it does, each parameter with its meaning, and its reasons."""
+    yield f"[bold]{stage.kind}[/bold]  ({stage.role}, package {stage.package})"
+    yield f"  {escape(stage.summary)}"
+    for parameter in stage.parameters:
+        yield f"\n  [bold]{parameter.name}[/bold]"
+        yield escape(f"      type     {parameter.type}")
+        if parameter.unit:
+            yield f"      unit     {parameter.unit}"
+        yield escape(f"      default  {json.dumps(parameter.default, ensure_ascii=False)}")
+        if parameter.meaning:
+            yield escape(f"      meaning  {parameter.meaning}")
+    if stage.reasons:
+        yield f"\n  reasons  {', '.join(stage.reasons)}"
+
+
+def run_lines(answer: Runs) -> Iterator[str]:
+    """The runs below a root as a table."""
+    if not answer.runs:
+        yield escape(f"{answer.root}: no runs here; `winnow build RECIPE --root {answer.root}` makes one")
+        return
+    width = max(len(entry.run) for entry in answer.runs)
+    yield f"{'run':<{width}}  {'finished (UTC)':<20}{'rows in':>14}{'rows kept':>14}{'tokens':>12}{'size':>12}  packs"
+    packs = {True: "present", False: "gone", None: "none"}
+    for entry in answer.runs:
+        rows = ("-" if rows is None else count(rows) for rows in (entry.rows_in, entry.rows_kept))
+        tokens = "-" if entry.tokens is None else _short(entry.tokens).strip()
+        time = entry.finished[:19].replace("T", " ")
+        yield (
+            f"{escape(entry.run):<{width}}  {time:<20}{''.join(f'{number:>14}' for number in rows)}{tokens:>12}"
+            f"{_short(entry.bytes) + 'B':>12}  {packs[entry.packs]}"
+        )
+
+
 def _cost_line(name: str, core_hours: float, memory_gb: float, disk_bytes: int) -> str:
     return f"{name:<18}{_time(core_hours):>12}{memory_gb:>9.1f} GB{_short(disk_bytes) + 'B':>12}"
 
@@ -278,6 +327,12 @@ def similar_lines(answer: SimilarAnswer) -> Iterator[str]:
         yield f"\n[bold]{match.jaccard:.3f}[/bold]  {escape(match.id)}  [dim]{match.condition}[/dim]"
         texts = {"instruction": match.instruction, "response": match.response}
         yield from (f"  {shorten(texts[field], 600)}" for field in answer.fields)
+    if not answer.matches:
+        what = "words, numbers and signs" if answer.unit == "word" else "characters"
+        yield (
+            f"No row found that shares {answer.ngram} {what} in a row with the text. A short text has few such runs: "
+            "give a longer one, or compare one field with `--on instruction`."
+        )
     shares = ", ".join(f"{share:.1%} with {jaccard}" for jaccard, share in answer.found_share.items())
     yield (
         f"\n{len(answer.matches)} of {quantity(answer.candidates, 'candidate')} shown, from "

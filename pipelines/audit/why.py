@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import RunError
+from pipelines.errors import RunError, nearest
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun, open_run
@@ -100,10 +100,7 @@ def why(run: RecordedRun, row: str) -> RowFate:
     """
     history, record = _history(run, row)
     if record is None:
-        sources = [source["name"] for source in run.info["settings"]["sources"]]
-        raise RunError(
-            f"{row}: no such row in run {run.id}; an id is <source>/<file>/<row>; sources: {', '.join(sources)}"
-        )
+        raise RunError(f"{row}: no such row in run {run.id}; {_hint(run, row)}")
     return RowFate(
         row=row,
         run=run.id,
@@ -112,6 +109,31 @@ def why(run: RecordedRun, row: str) -> RowFate:
         twins=tuple(_twins(run, history[-1].evidence or {})),
         **{name: record[name] for name in ("instruction", "response", "condition")},
     )
+
+
+def _hint(run: RecordedRun, row: str) -> str:
+    """What is wrong with an id: its source, its file, or its number."""
+    source, *rest = row.split("/")
+    sources = [entry["name"] for entry in run.info["settings"]["sources"]]
+    if source not in sources:
+        return f"an id is <source>/<file>/<row>; source {source!r}: {nearest(source, sources)}"
+    number = rest[-1] if rest else "0"
+    # The rows of the first step that keeps any are those that the sources have.
+    first = next(step for step in run.steps if step.kept == RECORDS)
+    tables = (storage.read_parquet(file.path, ["id"])["id"] for file in (*first.shards, *first.dropped))
+    ids = pa.chunked_array([chunk for table in tables for chunk in table.chunks], pa.string())
+    ids = ids.filter(pc.starts_with(ids, f"{source}/"))
+    files = pc.unique(pc.replace_substring_regex(ids, r"/[^/]*$", "")).to_pylist()
+    if not files:
+        return f"source {source!r} has no rows in this run"
+    file = row.rpartition("/")[0]
+    if file not in files:
+        return nearest(row, [f"{name}/{number}" for name in files])
+    rows = ids.filter(pc.starts_with(ids, f"{file}/"))
+    numbers = pc.replace_substring_regex(rows, r"^.*/(\d*).*$", r"\1")
+    numbers = numbers.filter(pc.not_equal(numbers, "")).cast(pa.int64())
+    low, high = pc.min_max(numbers).values()
+    return f"{file} has {len(rows):,} row{'' if len(rows) == 1 else 's'}, from {file}/{low} to {file}/{high}"
 
 
 def _verdict(history: Sequence[StepFate]) -> Literal["kept", "dropped"]:

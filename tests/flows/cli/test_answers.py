@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,8 @@ QUESTIONS: dict[str, tuple[list[str], str]] = {
     "diff": (["latest", "latest"], r"ingest +same"),
     "report": ([], r"report\.html$"),
     "verify": ([], "verified: .* rows"),
+    "stages": ([], r"max_chars: 32768  \(whole number, characters\)"),
+    "runs": ([], r"few-\w{8} .* 124 +\d+ .* present"),
 }
 
 
@@ -86,6 +89,39 @@ def test_an_answer_goes_through_a_pipe_as_plain_text(built: Path, command: str) 
     # With --json the same question has one JSON object, and nothing on stderr.
     done = winnow(command, *words, "--json", folder=built)
     assert isinstance(json.loads(done.stdout), dict) and not done.stderr
+
+
+def test_a_run_whose_packs_are_gone_is_listed_as_such(built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(built / "winnow-data", root)
+    (entry,) = json.loads(winnow("runs", "--root", root, "--json", folder=built).stdout)["runs"]
+    assert entry["packs"] is True and entry["tokens"] > 0 and entry["bytes"] > 0
+    shutil.rmtree(next((root / "steps").glob("pack-*")))
+    (entry,) = json.loads(winnow("runs", "--root", root, "--json", folder=built).stdout)["runs"]
+    assert entry["packs"] is False and entry["tokens"] is None and 0 < entry["rows_kept"] < 124
+    assert "no runs here" in winnow("runs", "--root", tmp_path / "empty", folder=built).stdout
+
+
+def test_a_stage_is_shown_in_full(tmp_path: Path) -> None:
+    shown = winnow("stages", "language", folder=tmp_path).stdout
+    assert "probability, 0 to 1" in shown and "ISO 639-1" in shown and "reasons  other_language" in shown
+
+
+def test_the_version_is_printed_without_loading_anything(tmp_path: Path) -> None:
+    assert re.match(r"winnow \S.*, Python 3\.\d+\.\d+\n$", winnow("--version", folder=tmp_path).stdout)
+
+
+def test_the_shell_completes_commands_and_stages(tmp_path: Path) -> None:
+    def completed(words: str) -> list[str]:
+        environment = os.environ | {
+            "_WINNOW_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))
+        }  # fmt: skip
+        done = subprocess.run([WINNOW], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.stdout.split()
+
+    assert completed("winnow st") == ["stages"]
+    assert completed("winnow stages lan") == ["language"]
+    assert "complete_bash" in winnow("--show-completion", "bash", folder=tmp_path).stdout
 
 
 def test_help_is_an_answer_too(tmp_path: Path) -> None:
