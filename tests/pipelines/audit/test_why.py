@@ -83,7 +83,7 @@ def test_a_response_that_the_context_cuts_is_marked(fates: RecordedRun) -> None:
 
 
 def test_a_row_that_never_was_is_an_error_that_names_the_rows_of_its_file(fates: RecordedRun) -> None:
-    with pytest.raises(RunError, match="no such row.*mine/rows has 120 rows, from mine/rows/0 to mine/rows/119"):
+    with pytest.raises(RunError, match=r"no such row.*mine/rows has 120 rows, from mine/rows/0 to mine/rows/119"):
         why(fates, "mine/rows/999")
 
 
