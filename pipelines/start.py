@@ -147,7 +147,15 @@ def survey(
         whole = where in patterns and where not in listed and alone and not skipped
         paths = [where] if whole else [_escaped(path) for path in files]
         name = _unique(_source_name(where, files), names)
-        sources.append(_survey_source(name, [_relative(path, folder) for path in paths], files, layout))
+        try:
+            sources.append(_survey_source(name, [_relative(path, folder) for path in paths], files, layout))
+        except InputError as error:
+            if len(groups) == 1 or where not in patterns:
+                raise
+            names.discard(name)
+            skipped.append(str(error))
+    if not sources:
+        raise InputError("; ".join(skipped))
     return Survey(name=_recipe_name(arguments, sources), sources=tuple(sources), skipped=tuple(skipped))
 
 
@@ -215,10 +223,12 @@ def _layout(path: str, given: Mapping[str, str | tuple[str, ...]] | None) -> _La
         raise InputError(f"{path}: unknown format {suffix!r}; {sniff.mend(path)}")
     if storage.size(path) == 0:
         raise InputError(f"{path}: is empty")
+    if what := sniff.container(path):
+        raise InputError(f"{path}: {what}")
     try:
         encoding = "cp1252" if _is_text(suffix) and looks_like_windows_1252(path) else None
         columns = _columns(path, given, Spelling(encoding=encoding))
-    except InputError as error:
+    except (InputError, RecipeError) as error:
         mend = "" if isinstance(error, MissingColumn) else sniff.mend(path)
         if not mend:
             raise

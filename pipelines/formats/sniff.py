@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-import re
 
 from pipelines.formats.faults import DAMAGE
 from pipelines.ledger import storage
@@ -31,16 +30,28 @@ _OTHER_MAGIC = (
 )
 
 
-def mend(path: str) -> str:
-    """What a file is by its first bytes, and what to do with it. An empty string if the bytes do not tell."""
-    head = _head(path)
-    suffix = "".join(re.findall(r"\.[A-Za-z0-9]+", posixpath.basename(path))[-1:]).lower()
+def container(path: str) -> str:
+    """The same by the magic number of a file that is not text; an empty string if its suffix fits."""
+    head, suffix = _head(path), _suffix(path)
     for magic, what, known in _MAGIC:
         if head.startswith(magic):
             return "" if suffix == known else _rename(path, what, f"{path}{known}" if known in _COMPRESSED else known)
     for magic, what in _OTHER_MAGIC:
         if head.startswith(magic):
             return f"it is {what}"
+    return ""
+
+
+def _suffix(path: str) -> str:
+    return posixpath.splitext(path)[1].lower()
+
+
+def mend(path: str) -> str:
+    """What a file is by its first bytes, and what to do with it. An empty string if the bytes do not tell."""
+    if known := container(path):
+        return known
+    head = _head(path)
+    suffix = _suffix(path)
     if b"\0" in head:
         return "it is not text; write its pairs to a JSONL, CSV or Parquet file"
     text = head.decode(errors="replace").lstrip("\ufeff").strip()
