@@ -310,16 +310,24 @@ _SHARD = re.compile(r"[\W_]*(\d+([\W_]*of[\W_]*\d+)?)?[\W_]*$")
 """The end of a file's name that numbers it: `-00000-of-00012`, `_3`."""
 
 
+_GENERIC = ("", "data", "part")
+"""Names of numbered files that say nothing: their folder names them."""
+
+
 def _source_name(where: str, files: Sequence[str]) -> str:
     """A name for files with one layout: of one file its own, of several what their names begin with, or the folder."""
     stems = [posixpath.basename(name) for name in map(_stem, files)]
-    if len(stems) == 1:
-        return _name_of(stems[0])
     common = _SHARD.sub("", _common_start(stems))
+    if len(stems) == 1 and (common == stems[0] or common not in _GENERIC):
+        return _name_of(stems[0])
     folder = _literal_path(where).rstrip("/")
     while any(character in posixpath.basename(folder) for character in "*?[") or _known_suffix(folder):
         folder = posixpath.dirname(folder)
-    return _name_of(common if len(common) > 1 else posixpath.basename(posixpath.abspath(folder) if folder else ""))
+    return _name_of(
+        common
+        if len(common) > 1 and common not in _GENERIC
+        else posixpath.basename(posixpath.abspath(folder) if folder else "")
+    )
 
 
 def _common_start(names: Sequence[str]) -> str:

@@ -120,6 +120,8 @@ def guess_columns(path: str, spelling: Spelling | None = None) -> Guess:
 def guess_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     """The same of columns and some first rows; None if it cannot be told. rows: may lack columns of numbers."""
     columns = list(_columns(names, rows))
+    if not any(column.values for column in columns):
+        columns = [column._replace(seen=False) for column in columns]  # only blank rows: names decide
     condition = _condition(columns)
     conversation = _conversation(names, rows)
     if conversation is not None:
