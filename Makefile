@@ -6,12 +6,13 @@ ROOT ?= winnow-data
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check lint bench clean
+.PHONY: help install demo test check lint docs bench clean
 
 help:
 	@echo "make demo    build a corpus from generated sources, train a tiny HRM-Text on it, evaluate it (about 4 minutes)"
 	@echo "make test    run the tests"
 	@echo "make check   run lint, types, import rules and tests, as CI does"
+	@echo "make docs    write the documentation as a site to site/"
 	@echo "make bench   measure the speed of Winnow and its peers, and write docs/benchmarks/"
 
 $(READY): pyproject.toml constraints.txt
@@ -39,9 +40,12 @@ lint: $(READY)
 
 check: lint test
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(ROOT) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(ROOT) build site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
