@@ -19,7 +19,7 @@ from dedup.kernel import buffers, kernel
 from dedup.utf8 import decode
 from filters.invisible import VISIBLE, count_invisible, kind_of
 from filters.repair import is_suspect_pair, mojibake_chars
-from filters.stage import Filter
+from filters.stage import Count, Filter, Ratio
 from filters.text import On, next_unusual, text
 from filters.verdict import Check, first_failure
 
@@ -41,12 +41,12 @@ class Control(Filter):
 
     kind: Literal["control"] = "control"
     on: On = "both"
-    max_control_chars: int = 0
-    max_replacement_chars: int = 0
-    max_private_chars: int = 0
-    max_mojibake_chars: int = 0
-    max_hidden_chars: int = 0
-    max_invisible_char_ratio: float = 0.05
+    max_control_chars: Count = 0
+    max_replacement_chars: Count = 0
+    max_private_chars: Count = 0
+    max_mojibake_chars: Count = 0
+    max_hidden_chars: Count = 0
+    max_invisible_char_ratio: Ratio = 0.05
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `control_characters`, `replacement_characters`, `private_characters`, `mojibake`,

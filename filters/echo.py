@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.request import keep_asked_for
-from filters.stage import Filter
+from filters.stage import Count, Filter
 from filters.text import is_space
 from filters.verdict import Check, first_failure
 
@@ -69,7 +69,7 @@ class Echo(Filter):
     RENAMED_KEYS: ClassVar = {"min_chars": "min_instruction_bytes"}
 
     kind: Literal["echo"] = "echo"
-    min_instruction_bytes: int = 24
+    min_instruction_bytes: Count = 24
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `echo` (the response is the instruction), `echo_first` (it begins with the instruction). The value

@@ -28,7 +28,7 @@ import pyarrow as pa
 from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import buffers, kernel
 from filters.request import VERSE, keep_asked_for
-from filters.stage import Filter
+from filters.stage import Count, Filter, Ratio
 from filters.structure import CUT, prose_of
 from filters.text import On, is_space, starts_character, text
 from filters.verdict import Check, first_failure
@@ -46,8 +46,8 @@ class FineWeb(Filter):
 
     kind: Literal["fineweb"] = "fineweb"
     on: On = "response"
-    max_duplicate_line_char_ratio: float = 0.2
-    min_lines: int = 10
+    max_duplicate_line_char_ratio: Ratio = 0.2
+    min_lines: Count = 10
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reason: `duplicate_line_characters`. The value is their share, 0 to 1."""

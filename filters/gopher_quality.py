@@ -19,9 +19,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import NonNegativeFloat
 
 from dedup.kernel import buffers, kernel
-from filters.stage import Filter
+from filters.stage import Count, Filter, Ratio
 from filters.text import On, is_letter, is_space, starts_character, text
 from filters.verdict import Check, first_failure
 
@@ -50,15 +51,15 @@ class GopherQuality(Filter):
 
     kind: Literal["gopher_quality"] = "gopher_quality"
     on: On = "both"
-    min_words: int = 50
-    max_words: int = 100_000
-    min_mean_word_chars: float = 3.0
-    max_mean_word_chars: float = 10.0
-    max_symbol_word_ratio: float = 0.1
-    max_bullet_line_ratio: float = 0.9
-    max_ellipsis_line_ratio: float = 0.3
-    min_alphabetic_word_ratio: float = 0.8
-    min_stop_words: int = 2
+    min_words: Count = 50
+    max_words: Count = 100_000
+    min_mean_word_chars: NonNegativeFloat = 3.0
+    max_mean_word_chars: NonNegativeFloat = 10.0
+    max_symbol_word_ratio: NonNegativeFloat = 0.1
+    max_bullet_line_ratio: Ratio = 0.9
+    max_ellipsis_line_ratio: Ratio = 0.3
+    min_alphabetic_word_ratio: Ratio = 0.8
+    min_stop_words: Count = 2
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `few_words`, `many_words`, `short_words`, `long_words`, `hashes`, `ellipses`, `bullet_lines`,

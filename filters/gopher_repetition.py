@@ -35,7 +35,7 @@ import pyarrow as pa
 from dedup.hashing import fnv1a
 from dedup.kernel import buffers, kernel
 from filters.request import VERSE, keep_asked_for
-from filters.stage import Filter
+from filters.stage import Count, Filter, Ratio
 from filters.structure import CUT, prose_of
 from filters.text import On, is_space, starts_character, text
 from filters.verdict import Check, first_failure
@@ -90,20 +90,20 @@ class GopherRepetition(Filter):
 
     kind: Literal["gopher_repetition"] = "gopher_repetition"
     on: On = "response"
-    min_words: int = 150
-    max_duplicate_line_ratio: float = 0.30
-    max_duplicate_paragraph_ratio: float = 0.30
-    max_duplicate_line_char_ratio: float = 0.20
-    max_duplicate_paragraph_char_ratio: float = 0.20
-    max_top_2_gram_char_ratio: float = 0.40
-    max_top_3_gram_char_ratio: float = 0.36
-    max_top_4_gram_char_ratio: float = 0.32
-    max_duplicate_5_gram_char_ratio: float = 0.30
-    max_duplicate_6_gram_char_ratio: float = 0.28
-    max_duplicate_7_gram_char_ratio: float = 0.26
-    max_duplicate_8_gram_char_ratio: float = 0.24
-    max_duplicate_9_gram_char_ratio: float = 0.22
-    max_duplicate_10_gram_char_ratio: float = 0.20
+    min_words: Count = 150
+    max_duplicate_line_ratio: Ratio = 0.30
+    max_duplicate_paragraph_ratio: Ratio = 0.30
+    max_duplicate_line_char_ratio: Ratio = 0.20
+    max_duplicate_paragraph_char_ratio: Ratio = 0.20
+    max_top_2_gram_char_ratio: Ratio = 0.40
+    max_top_3_gram_char_ratio: Ratio = 0.36
+    max_top_4_gram_char_ratio: Ratio = 0.32
+    max_duplicate_5_gram_char_ratio: Ratio = 0.30
+    max_duplicate_6_gram_char_ratio: Ratio = 0.28
+    max_duplicate_7_gram_char_ratio: Ratio = 0.26
+    max_duplicate_8_gram_char_ratio: Ratio = 0.24
+    max_duplicate_9_gram_char_ratio: Ratio = 0.22
+    max_duplicate_10_gram_char_ratio: Ratio = 0.20
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: the names in MEASURES. The value is the share that repeats, 0 to 1."""

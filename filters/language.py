@@ -29,8 +29,8 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
-from filters.prose import language_requests, prose
-from filters.stage import Filter
+from filters.prose import code_of, language_requests, prose
+from filters.stage import Count, Filter, Ratio
 from filters.text import On, TextField, fields, is_letter
 from filters.verdict import Check, first_failure
 
@@ -75,15 +75,26 @@ class Language(Filter):
     kind: Literal["language"] = "language"
     on: On = "both"
     languages: tuple[str, ...] = ("en",)
-    min_confidence: float = 0.65
-    min_chars: int = 40
-    prefix_chars: int = 200
+    min_confidence: Ratio = 0.65
+    min_chars: Count = 40
+    prefix_chars: Count = 200
     model: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The fields, and the digest of the model's file in place of its path."""
         model = hashlib.blake2b(find_model(self.model).read_bytes(), digest_size=16).hexdigest()
         return {**super().parameters(), "model": model}
+
+    def check(self) -> None:
+        """Raises: ValueError: for a language that the model does not know. FileNotFoundError: as `find_model`."""
+        known = {label.removeprefix("__label__") for label in load_model(str(find_model(self.model))).get_labels()}
+        unknown = [language for language in self.languages if language not in known]
+        if unknown:
+            code = code_of(unknown[0])
+            hint = f"write {code!r}" if code in known else f"known: {', '.join(sorted(known))}"
+            raise ValueError(f"languages: {unknown[0]!r} is no language code of the model; {hint}")
+        if not self.languages:
+            raise ValueError("languages: name at least one")
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reason: `other_language`. The value is the probability of the record's language.
@@ -215,6 +226,9 @@ class Model(Protocol):
 
     def predict(self, text: list[str], k: int) -> tuple[list[list[str]], list[Any]]:
         """The k most likely labels of each line, and their probabilities."""
+
+    def get_labels(self) -> list[str]:
+        """`__label__<code>` of every language."""
 
 
 def find_model(path: str | None) -> Path:

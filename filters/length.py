@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.stage import Filter
+from filters.stage import Count, Filter
 from filters.text import On, text
 from filters.verdict import Check, first_failure
 
@@ -25,8 +25,8 @@ class Length(Filter):
 
     kind: Literal["length"] = "length"
     on: On = "both"
-    min_chars: int = 0
-    max_chars: int = 32_768
+    min_chars: Count = 0
+    max_chars: Count = 32_768
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `too_short`, `too_long`. The value is the length in characters."""

@@ -28,7 +28,7 @@ from dedup.columns import as_array
 from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import buffers, kernel
 from filters.request import VERSE
-from filters.stage import Filter
+from filters.stage import Count, Filter
 from filters.structure import letters_ratio, open_fences
 from filters.text import On, is_letter, is_space, text
 from filters.verdict import Check, first_failure
@@ -83,7 +83,7 @@ class Loop(Filter):
     kind: Literal["loop"] = "loop"
     on: On = "response"
     min_repeats: int = Field(default=6, ge=2)
-    min_bytes: int = 120
+    min_bytes: Count = 120
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `repeated_words`, `repeated_items`, `repeated_tail`. The value is how often the unit occurs."""

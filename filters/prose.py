@@ -6,6 +6,7 @@ otherwise.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +95,13 @@ class LanguageRequests(NamedTuple):
 
     other: npt.NDArray[np.bool_]
     answer_wanted: npt.NDArray[np.bool_]
+
+
+def code_of(name: str) -> str:
+    """The ISO 639 code of a language that is named otherwise: `English`, `en-US`, `EN`; "" if the name is unknown."""
+    word = name.casefold().strip()
+    code = next((code for code, names in _NAMES.items() if re.fullmatch(names, word)), "")
+    return code or re.split("[-_]", word)[0]
 
 
 def language_requests(instructions: pa.StringArray, wanted: tuple[str, ...]) -> LanguageRequests:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.request import keep_asked_for
-from filters.stage import Filter
+from filters.stage import Count, Filter
 from filters.text import On, text
 from filters.verdict import Check, first_failure
 
@@ -172,7 +172,7 @@ class Refusal(Filter):
 
     kind: Literal["refusal"] = "refusal"
     on: On = "response"
-    prefix_chars: int = 240
+    prefix_chars: Count = 240
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `refusal`, `ai_disclaimer`. The value is 1: it is there."""

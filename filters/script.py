@@ -19,7 +19,7 @@ from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from dedup.utf8 import decode
 from filters.prose import LANGUAGES_OF_SCRIPT, language_requests, prose
-from filters.stage import Filter
+from filters.stage import Filter, Ratio
 from filters.text import On, fields, is_letter
 from filters.verdict import Check, first_failure
 
@@ -142,7 +142,7 @@ class WrongScript(Filter):
     kind: Literal["script"] = "script"
     on: On = "both"
     scripts: tuple[Script, ...] = ("latin", "greek")
-    max_unwanted_letter_ratio: float = 0.3
+    max_unwanted_letter_ratio: Ratio = 0.3
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reason: `wrong_script`. The value is the share of letters in unwanted scripts, the larger of the fields'."""

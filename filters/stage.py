@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dedup.columns import as_array
 from dedup.exact import digest128
@@ -31,6 +31,13 @@ DROP_FIELDS = (
     pa.field("evidence", pa.string(), False),
 )
 """Columns that a dropped record has beside its own. `evidence` is a JSON object."""
+
+
+Count = Annotated[int, Field(ge=0)]
+"""A parameter that is a number of characters, words, lines, ..."""
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+"""A parameter that is a share of something: 0 to 1."""
 
 
 class RenamedKeyWarning(FutureWarning):
@@ -70,6 +77,21 @@ class Stage(BaseModel):
                 warnings.warn(message, RenamedKeyWarning, stacklevel=2)
             renamed[name] = value
         return renamed
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        """Raises: ValueError: if a `min_<name>` is above its `max_<name>`: nothing could be kept."""
+        for name in type(self).model_fields:
+            least, most = getattr(self, name), getattr(self, name.replace("min_", "max_", 1), None)
+            if name.startswith("min_") and most is not None and least > most:
+                raise ValueError(f"`{name}` ({least:g}) is above `{name.replace('min_', 'max_', 1)}` ({most:g})")
+        return self
+
+    def check(self) -> None:
+        """Raises: ValueError, FileNotFoundError: if the stage cannot run with its parameters, or lacks a file.
+
+        It is called before anything is computed. A stage that reads no file has nothing to check here.
+        """
 
     def parameters(self) -> dict[str, Any]:
         """Everything that the stage's output depends on, as JSON values: its fields, and the class's VERSION, else 1.

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.request import keep_asked_for
-from filters.stage import Filter
+from filters.stage import Count, Filter
 from filters.structure import letters_ratio, open_fences
 from filters.text import On, is_letter, is_space, rows_with, text
 from filters.verdict import Check, first_failure
@@ -94,7 +94,7 @@ class Truncated(Filter):
 
     kind: Literal["truncated"] = "truncated"
     on: On = "response"
-    min_words: int = 5
+    min_words: Count = 5
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `open_code` (the value is the line of the fence, from 1), `open_environment` (how many more

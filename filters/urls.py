@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.request import keep_asked_for
-from filters.stage import Filter
+from filters.stage import Filter, Ratio
 from filters.text import On, rows_with, text
 from filters.verdict import Check, first_failure
 
@@ -42,7 +42,7 @@ class Urls(Filter):
 
     kind: Literal["urls"] = "urls"
     on: On = "response"
-    max_url_char_ratio: float = 0.9
+    max_url_char_ratio: Ratio = 0.9
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reason: `urls_only`. The value is the share of characters in URLs."""

@@ -16,7 +16,6 @@ A message names the file, key or row, and says what to do. A bug in Winnow is an
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -57,8 +56,33 @@ UNREACHED = "cannot be reached"
 RESUME = "the same command carries on"
 
 
+MAX_NAMES = 60
+"""Known names that a message lists."""
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` is most likely a misspelling of: one edit for every three of its letters at most."""
+    distances = ((_edits(word.casefold(), name.casefold()), name) for name in known)
+    edits, name = min(distances, default=(len(word) + 1, ""))
+    return name if edits <= len(word) / 3 else None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The hint at the end of a message about an unknown word: the nearest known word, or all of them."""
+    """The hint at the end of a message about an unknown word: the word that it most likely means, or all known ones."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    meant = near(word, names)
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"did you mean {meant!r}?" if meant else f"known: {', '.join(names[:MAX_NAMES])}{more}"
+
+
+def _edits(word: str, other: str) -> int:
+    """Letters to insert, delete, replace or swap with their neighbour (optimal string alignment distance)."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(word, 1):
+        before, above, row = row, before, [i]
+        for j, target in enumerate(other, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != target)))
+            if above and i > 1 and j > 1 and letter == other[j - 2] and word[i - 2] == target:
+                row[j] = min(row[j], above[j - 2] + 1)
+    return row[-1]

@@ -5,22 +5,22 @@ An unknown key is an error that names the nearest known one. Relative paths are 
 
 from __future__ import annotations
 
-import typing
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from filters.catalogue import STAGES, AnyStage
 from filters.stage import RenamedKeyWarning
 from pipelines.benchmarks import BENCHMARKS
-from pipelines.errors import RecipeError, WinnowError, nearest
+from pipelines.errors import RecipeError, WinnowError, near
+from pipelines.formats.read import FORMATS
 from pipelines.ledger import input_files, storage
-from pipelines.settings import override, parse_yaml
+from pipelines.settings import assign, parse_document
 from pipelines.sources import SOURCES
+from pipelines.validation import Key, Problem, dotted, validate
 
 TextField = Literal["instruction", "response"]
 TEXT_FIELDS: tuple[TextField, ...] = ("instruction", "response")
@@ -208,6 +208,16 @@ class Sampling(Section):
     groups: tuple[Group, ...] = ()
 
 
+def _named(stage: Any) -> Any:
+    """A stage that is given by its name alone: `- thinking` is `- {kind: thinking}`."""
+    return {"kind": stage} if isinstance(stage, str) else stage
+
+
+StageName = Literal[tuple(STAGES)]  # type: ignore[valid-type]
+RecipeStage = Annotated[AnyStage, BeforeValidator(_named, json_schema_input_type=StageName | AnyStage)]
+"""A stage as a recipe writes it: a mapping with a `kind`, or the name alone for the defaults."""
+
+
 class Recipe(Section):
     """Everything that a corpus depends on.
 
@@ -225,13 +235,24 @@ class Recipe(Section):
     mirror: str | None = None
     seed: int = 0
     on_bad_row: Literal["drop", "fail"] = "drop"
-    stages: tuple[AnyStage, ...] = ()
+    stages: tuple[RecipeStage, ...] = ()
     against: tuple[str, ...] = ()
     exact_duplicates: ExactDuplicates | Literal[False] = ExactDuplicates()
     near_duplicates: NearDuplicates | Literal[False] = NearDuplicates()
     contamination: Contamination | Literal[False] = False
     tokenizer: TokenizerSpec = TokenizerSpec()
     sampling: Sampling = Sampling()
+
+    OTHER_NAMES: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("filters", "steps", "pipeline", "transforms"), "stages"),
+        **dict.fromkeys(("source", "datasets", "dataset", "data", "inputs", "input", "files"), "sources"),
+        **dict.fromkeys(("dedup", "deduplication", "minhash", "fuzzy_dedup"), "near_duplicates"),
+        **dict.fromkeys(("exact_dedup",), "exact_duplicates"),
+        **dict.fromkeys(("decontamination", "decontaminate", "evals"), "contamination"),
+        **dict.fromkeys(("packing", "pack", "epoch"), "sampling"),
+        **dict.fromkeys(("output", "out", "root"), "winnow build RECIPE --root FOLDER"),
+    }
+    """Words for keys in other tools, for the message about an unknown key."""
 
     @field_validator("against", mode="before")
     @classmethod
@@ -265,7 +286,36 @@ def recipe_path(name: str) -> str:
     if name.isidentifier() and installed.is_file():
         return str(installed)
     names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    folder, _, file = name.rpartition("/")
+    beside = [other for other in storage.files(folder or ".") if other.endswith((".yaml", ".yml"))]
+    meant = near(file, [*beside, *names] if not folder else beside)
+    if meant is not None:
+        raise RecipeError(f"{name}: no such recipe; did you mean {storage.join(folder, meant) if folder else meant!r}?")
     raise RecipeError(f"{name}: no such recipe; give the path of a YAML file, or a name: {', '.join(names)}")
+
+
+class Draft(NamedTuple):
+    """A recipe as it was read. recipe: None if nothing of it could be read. problems: what is wrong; the parts that
+    have a problem are then left out of `recipe`, so that the others can be checked. place: a key -> the file, and the
+    line or the assignment that it comes from, for messages."""
+
+    recipe: Recipe | None
+    problems: tuple[str, ...]
+    path: str = ""
+    lines: Mapping[Key, int] = {}
+    assigned: Mapping[Key, str] = {}
+
+    def message(self, problem: Problem) -> str:
+        """A problem with its place."""
+        return f"{self.place(problem.key)}: {problem.message}"
+
+    def place(self, key: Key) -> str:
+        """The file with the line of a key, or of what contains it; or with the assignment that set it."""
+        for end in range(len(key), 0, -1):
+            if key[:end] in self.assigned:
+                return f"{self.path}: {self.assigned[key[:end]]}"
+        line = next((self.lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in self.lines), None)
+        return self.path if line is None else f"{self.path}:{line}"
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -275,80 +325,70 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Warns: for a key that was renamed; the category is that of the section's own warning.
 
-    Raises: RecipeError: naming the file, the key and what to write instead.
+    Raises: RecipeError: with every problem on a line of its own: the file and its line, the key, what to write instead.
     """
-    path = recipe_path(path)
+    draft = read(path, overrides)
+    if draft.problems or draft.recipe is None:
+        raise RecipeError("\n".join(draft.problems))
+    return draft.recipe
+
+
+def read(path: str, overrides: Sequence[str] = ()) -> Draft:
+    """Read a recipe with its problems. Warns: as `load`."""
     try:
-        values = parse_yaml(storage.read_bytes(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping with at least `name` and `sources`")
-    try:
-        values = override(values, overrides, partial=True)
+        path = recipe_path(path)
+        document = parse_document(_read_file(path))
+        if not isinstance(document.value, dict):
+            raise WinnowError(_no_mapping(path, document.value))
+        values, assigned = assign(document.value, overrides, partial=True)
     except WinnowError as error:
-        raise RecipeError(f"{path}: {error}") from error
-    _check_keys(Recipe, values, path, "")
+        return Draft(None, (f"{path}: {str(error).removeprefix(f'{path}: ')}",))
+    draft = Draft(None, (), path, document.lines, assigned)
+    problems = [Problem(key, f"{dotted(key)!r} is there twice; keep one") for key in document.repeated]
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        try:
-            recipe = Recipe.model_validate(values)
-        except ValidationError as error:
-            raise RecipeError("\n".join(f"{path}: {_describe(problem)}" for problem in error.errors())) from error
+        recipe, wrong = validate(Recipe, values)
+        problems += wrong
+        if recipe is None:
+            recipe, _ = validate(Recipe, _without(values, wrong))
     # Warnings again, now with the name of the file and attributed to the caller.
     for note in notes:
-        warnings.warn(f"{path}: {note.message}", note.category, stacklevel=2)
-    return _with_locations(recipe, path)
-
-
-def _describe(problem: Any) -> str:
-    """`key: message` of one of pydantic's errors."""
-    # The location contains the tags of unions, which are not in the file.
-    key = ".".join(
-        str(part) for part in problem["loc"] if not (isinstance(part, str) and (part in STAGES or "[" in part))
+        warnings.warn(f"{path}: {note.message}", note.category, stacklevel=3)
+    return draft._replace(
+        recipe=recipe and _with_locations(recipe, path), problems=tuple(dict.fromkeys(map(draft.message, problems)))
     )
-    return f"{key or 'recipe'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _check_keys(model: type[BaseModel], values: Any, path: str, prefix: str) -> None:
-    """Raises: RecipeError: for an unknown key, with the nearest known one, which pydantic's message does not have."""
-    if not isinstance(values, dict):
-        return
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if name in getattr(model, "RENAMED_KEYS", {}):  # a former name: the section warns
-            continue
-        if name not in model.model_fields:
-            known = [*model.model_fields, *getattr(model, "RENAMED_KEYS", {})]
-            raise RecipeError(f"{path}: unknown key {key!r}; {nearest(str(name), known)}")
-        if model is Recipe and name == "stages":
-            _check_stages(value, path, key)
-            continue
-        for section in _sections(model.model_fields[name].annotation):
-            if isinstance(value, list):
-                for index, item in enumerate(value):
-                    _check_keys(section, item, path, f"{key}.{index}.")
-            else:
-                _check_keys(section, value, path, f"{key}.")
+def _read_file(path: str) -> bytes:
+    if storage.is_folder(path):
+        raise RecipeError("a folder; name a recipe, which is one YAML file")
+    if input_files.suffix(path) in FORMATS.keys() - {".json"} or path.endswith((".gz", ".zst", ".bz2", ".zip")):
+        raise RecipeError("a data file, no recipe; a recipe is a YAML file that names data files under `sources`")
+    return storage.read_bytes(path)
 
 
-def _check_stages(stages: Any, path: str, key: str) -> None:
-    for index, stage in enumerate(stages if isinstance(stages, list) else []):
-        kind = stage.get("kind") if isinstance(stage, dict) else None
-        if not isinstance(kind, str):
-            raise RecipeError(
-                f"{path}: {key}.{index}: a stage is a mapping with a `kind`; {nearest(str(stage), STAGES)}"
-            )
-        if kind not in STAGES:
-            raise RecipeError(f"{path}: {key}.{index}: unknown stage {kind!r}; {nearest(kind, STAGES)}")
-        _check_keys(STAGES[kind], stage, path, f"{key}.{index}.")
+def _no_mapping(path: str, value: Any) -> str:
+    if value is None:
+        return "the file is empty; a recipe has at least `name` and `sources`"
+    what = "a list" if isinstance(value, list) else "text"
+    return f"this is {what}; a recipe is a mapping with at least `name` and `sources`"
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections in a type annotation, such as `NearDuplicates | Literal[False]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for argument in typing.get_args(annotation) for section in _sections(argument)]
+def _without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """The values without the items of lists, and the sections, that have a problem."""
+    bad: dict[str, set[int] | None] = {}
+    for key, _ in problems:
+        name = str(key[0]) if key else ""
+        if name in ("sources", "stages") and len(key) > 1 and isinstance(key[1], int):
+            if (indices := bad.setdefault(name, set())) is not None:
+                indices.add(key[1])
+        else:
+            bad[name] = None
+    kept = {name: value for name, value in values.items() if bad.get(name, ()) is not None}
+    for name, indices in bad.items():
+        if indices:
+            kept[name] = [item for index, item in enumerate(values[name]) if index not in indices]
+    return {"name": "recipe", **kept}
 
 
 def _with_locations(recipe: Recipe, path: str) -> Recipe:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import yaml
 
 from pipelines.errors import WinnowError, nearest
+
+Path = tuple[str | int, ...]
+"""A key with its parents: names of mappings' keys and indices of lists."""
 
 
 class Loader(yaml.SafeLoader):
@@ -33,6 +36,109 @@ def parse_yaml(text: str | bytes) -> Any:
     return yaml.load(text, Loader)  # a SafeLoader
 
 
+class Document(NamedTuple):
+    """A YAML document. lines: key or index of a list, as a path -> its line, from 1. repeated: keys that a section has
+    twice."""
+
+    value: Any
+    lines: Mapping[Path, int]
+    repeated: tuple[Path, ...]
+
+
+def parse_document(text: bytes) -> Document:
+    """The value of a YAML document, and where each part of it stands.
+
+    Raises: WinnowError: if the text is not YAML, with the line and the column.
+    """
+    try:
+        loader = Loader(text.decode("utf-8-sig"))
+        node = loader.get_single_node()
+        if node is None:
+            return Document(None, {}, ())
+        lines: dict[Path, int] = {}
+        repeated: list[Path] = []
+        for path, at in _places(node, (), frozenset()):
+            if path in lines:
+                repeated.append(path)
+            lines[path] = at.start_mark.line + 1
+        return Document(loader.construct_document(node), lines, tuple(repeated))
+    except UnicodeDecodeError as error:
+        raise WinnowError(f"not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise WinnowError(yaml_problem(error)) from None
+    except (ValueError, RecursionError) as error:  # a date with a month 13, brackets a thousand deep
+        raise WinnowError(f"not YAML: {error}") from None
+
+
+def _places(node: yaml.Node, path: Path, above: frozenset[int]) -> Iterator[tuple[Path, yaml.Node]]:
+    """Every key and list item below a node. above: the nodes that contain it, since an alias may form a cycle."""
+    if id(node) in above:
+        return
+    inside = above | {id(node)}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                yield (*path, key.value), key
+                yield from _places(value, (*path, key.value), inside)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*path, index), item
+            yield from _places(item, (*path, index), inside)
+
+
+_YAML_PROBLEMS = (
+    (r"character '\\t'", "a tab; indent with spaces"),
+    (
+        r"mapping values are not allowed",
+        "a second `: ` in this line; put text that contains `: ` in quotes, or begin a new line",
+    ),
+    (r"expected <block end>, but found '-'", "`-` is not in the column of the list's other items; indent them alike"),
+    (
+        r"expected <block end>|found unexpected indentation|inconsistent",
+        "this line is not indented like the keys of its section",
+    ),
+    (r"could not find expected ':'", "a line without `: `; write `key: value`, and indent the lines of a long text"),
+    (
+        r"expected ',' or '[\]}]'|expected the node content, but found '<stream end>'",
+        "a bracket `[` or `{` is not closed, or a comma is missing",
+    ),
+    (r"expected the node content, but found", "a value is missing here, or there is a bracket or comma too many"),
+    (r"scanning a quoted scalar.*unexpected end of stream", "a quote is not closed"),
+    (r"unknown escape character", "`\\` has a meaning in double quotes; use single quotes, or `/` in paths"),
+    (
+        r"scanning an alias|undefined alias|scanning an anchor",
+        "`*` or `&` begins a reference in YAML; put the text in quotes",
+    ),
+    (
+        r"constructor for the tag|scanning a tag|parsing a node.*undefined tag",
+        "`!` begins a type in YAML; put the text in quotes",
+    ),
+    (r"cannot start any token", "a value cannot begin with this character; put it in quotes"),
+    (r"expected a single document", "`---` begins a second document; a file has one"),
+    (r"unhashable|found unhashable", "a key is a list or mapping; a word in braces or brackets goes in quotes"),
+    (r"special characters are not allowed", "not a text file"),
+)
+"""What PyYAML says -> what the reader can do."""
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """A mistake in YAML in plain words, with its line and column."""
+    said = " ".join(str(error).split())
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    plain = next((plain for pattern, plain in _YAML_PROBLEMS if re.search(pattern, said)), None)
+    if plain == "a quote is not closed":
+        mark = getattr(error, "context_mark", None) or mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+    return f"{where}not YAML: {plain or getattr(error, 'problem', None) or said}"
+
+
+class Override(NamedTuple):
+    """Settings after assignments. assigned: the path that each assignment set -> the assignment."""
+
+    values: dict[str, Any]
+    assigned: Mapping[Path, str]
+
+
 def override(values: dict[str, Any], assignments: Sequence[str], partial: bool = False) -> dict[str, Any]:
     """A copy of nested settings with assignments `path.to.key=value` applied in order. Values are YAML.
 
@@ -42,21 +148,34 @@ def override(values: dict[str, Any], assignments: Sequence[str], partial: bool =
 
     Raises: WinnowError: naming the assignment and the nearest known key.
     """
+    return assign(values, assignments, partial).values
+
+
+def assign(values: dict[str, Any], assignments: Sequence[str], partial: bool = False) -> Override:
+    """As `override`, with the paths that were set."""
     result = copy.deepcopy(values)
+    assigned: dict[Path, str] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals or not path:
+        if not equals or not all(path.split(".")):
             raise WinnowError(f"--set {assignment}: write key=value, with dots between the parts of a key")
         try:
             value = parse_yaml(text)
-        except yaml.YAMLError as error:
-            raise WinnowError(f"--set {assignment}: the value is not YAML: {' '.join(str(error).split())}") from error
+        except (yaml.YAMLError, ValueError) as error:
+            said = yaml_problem(error) if isinstance(error, yaml.YAMLError) else str(error)
+            raise WinnowError(
+                f"--set {assignment}: the value is not YAML: {said.rpartition('not YAML: ')[2]}"
+            ) from None
         *parents, last = path.split(".")
         section: Any = result
+        done: list[str | int] = []
         for name in parents:
+            done.append(_index(section, name, assignment) if isinstance(section, list) else name)
             section = _child(section, name, assignment, partial)
         if isinstance(section, list):
-            section[_index(section, last, assignment)] = value
+            index = _index(section, last, assignment)
+            section[index] = value
+            assigned[(*done, index)] = f"--set {assignment}"
             continue
         if not partial:
             _check_known(section, last, assignment)
@@ -65,13 +184,17 @@ def override(values: dict[str, Any], assignments: Sequence[str], partial: bool =
                     f"--set {assignment}: {last!r} is a section; set one of its keys ({', '.join(section[last])})"
                 )
         section[last] = value
-    return result
+        assigned[(*done, last)] = f"--set {assignment}"
+    return Override(result, assigned)
 
 
 def _child(section: Any, name: str, assignment: str, partial: bool) -> Any:
     """The section or list inside a section or list."""
     if isinstance(section, list):
-        child = section[_index(section, name, assignment)]
+        index = _index(section, name, assignment)
+        if isinstance(section[index], str) and partial:  # a stage by its name alone
+            section[index] = {"kind": section[index]}
+        child = section[index]
         if not isinstance(child, dict | list):
             raise WinnowError(f"--set {assignment}: {name!r} has no keys")
         return child
@@ -93,10 +216,10 @@ def _check_known(section: dict[str, Any], name: str, assignment: str) -> None:
 
 
 def _index(items: list[Any], name: str, assignment: str) -> int:
-    names = [item.get("kind", item.get("name")) if isinstance(item, dict) else None for item in items]
+    names = [item.get("kind", item.get("name")) if isinstance(item, dict) else item for item in items]
     if name in names:
         return names.index(name)
     if name.isdigit() and int(name) < len(items):
         return int(name)
-    known = nearest(name, [known for known in names if known])
+    known = nearest(name, [known for known in names if isinstance(known, str) and known])
     raise WinnowError(f"--set {assignment}: {name!r} is not in that list ({known})")

@@ -55,7 +55,7 @@ def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
             MINIMAL + "sampling: {groups: [{prefix: a, repeats: 2}]}\n",
             "unknown key 'sampling.groups.0.repeats'; did you mean 'repeat'?",
         ),
-        ("name: r\n", "sources: Field required"),
+        ("name: r\n", "sources: missing; add `sources: ...`"),
         ("name: r\nsources: [{name: a}, {name: a}]\n", "two sources are called 'a'"),
         ("- 1\n", "a recipe is a mapping"),
         ("a: [\n", "not YAML"),
