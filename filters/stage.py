@@ -82,9 +82,10 @@ class Stage(BaseModel):
     def _check_limits(self) -> Self:
         """Raises: ValueError: if a `min_<name>` is above its `max_<name>`: nothing could be kept."""
         for name in type(self).model_fields:
-            least, most = getattr(self, name), getattr(self, name.replace("min_", "max_", 1), None)
+            other = name.replace("min_", "max_", 1)
+            least, most = getattr(self, name), getattr(self, other, None)
             if name.startswith("min_") and most is not None and least > most:
-                raise ValueError(f"`{name}` ({least:g}) is above `{name.replace('min_', 'max_', 1)}` ({most:g})")
+                raise ValueError(f"`{name}` ({least:g}) is above `{other}` ({most:g}); change one")
         return self
 
     def check(self) -> None:

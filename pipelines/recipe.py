@@ -57,6 +57,17 @@ class SourceSpec(Section):
     encoding: str | None = None
     quoted: bool | None = None
 
+    MAIN_KEY: ClassVar = "path"
+    OTHER_NAMES: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("file", "files", "paths", "url", "urls", "data", "data_files", "input"), "path"),
+        **dict.fromkeys(("limit", "max_rows", "num_rows", "n", "sample"), "rows"),
+        **dict.fromkeys(("fields", "mapping", "column_mapping", "roles"), "columns"),
+        **dict.fromkeys(("format", "type", "kind", "loader", "dataset"), "adapter"),
+        **dict.fromkeys(("tag", "tags", "conditions"), "condition"),
+        **dict.fromkeys(("instruction", "response", "messages", "text"), "columns"),
+    }
+    """Words for keys in other tools, for the message about an unknown key."""
+
     @property
     def paths(self) -> tuple[str, ...]:
         """`path` as a tuple of patterns."""
@@ -69,7 +80,7 @@ class ExactDuplicates(Section):
     fields: the fields that must be equal. scope: `within` compares only records of one source.
     """
 
-    fields: tuple[TextField, ...] = TEXT_FIELDS
+    fields: tuple[TextField, ...] = Field(default=TEXT_FIELDS, min_length=1)
     scope: Literal["across", "within"] = "across"
 
 
@@ -148,6 +159,8 @@ class BenchmarkSpec(Section):
     path: str | tuple[str, ...] | None = None
     rows: int | None = Field(default=None, ge=1)
 
+    MAIN_KEY: ClassVar = "name"
+
     @property
     def paths(self) -> tuple[str, ...]:
         """`path` as a tuple of patterns."""
@@ -180,6 +193,8 @@ class TokenizerSpec(Section):
     path: str | None = None
     vocab_size: int = Field(default=65536, ge=512, le=1 << 20)
 
+    MAIN_KEY: ClassVar = "path"
+
 
 class Group(Section):
     """A sampling rule for files and tasks whose name (`<source>/<file or task>`) starts with `prefix`.
@@ -193,6 +208,8 @@ class Group(Section):
     max_per_file: int | None = Field(default=None, ge=1)
     repeat: int = Field(default=1, ge=1)
     long_context: Literal["truncate", "drop"] = "truncate"
+
+    MAIN_KEY: ClassVar = "prefix"
 
 
 class Sampling(Section):
@@ -370,7 +387,7 @@ def _read_file(path: str) -> bytes:
 def _no_mapping(path: str, value: Any) -> str:
     if value is None:
         return "the file is empty; a recipe has at least `name` and `sources`"
-    what = "a list" if isinstance(value, list) else "text"
+    what = "a list" if isinstance(value, list) else "a single value"
     return f"this is {what}; a recipe is a mapping with at least `name` and `sources`"
 
 

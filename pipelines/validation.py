@@ -82,6 +82,9 @@ def _sentence(key: Key, problems: Sequence[Any], model: type[BaseModel], values:
     match first["type"]:
         case "extra_forbidden":
             return f"unknown key {name!r}; {_known_key(key, model, values)}"
+        case "invalid_key":
+            keys = [known for section in _sections_at(model, key[:-1], values) for known in section.model_fields]
+            return f"unknown key {json.dumps(given, default=str)}; {nearest(str(given), keys)}"
         case "missing":
             return f"{name}: missing; add `{key[-1]}: ...`"
         case "value_error":
@@ -93,7 +96,7 @@ def _sentence(key: Key, problems: Sequence[Any], model: type[BaseModel], values:
             return f"{name}: unknown stage {first['ctx']['tag']!r}; {nearest(str(first['ctx']['tag']), tags)}"
     inner = _sections_at(model, key, values)
     expected = list(dict.fromkeys(map(_expected, problems)))
-    hint = next((hint for problem in problems if (hint := _hint(problem, given, inner))), "")
+    hint = next((hint for problem in problems if (hint := _hint(problem, given, inner, problems))), "")
     return f"{name or 'the file'}: expected {' or '.join(expected)}, got {shown(given)}{hint and '; ' + hint}"
 
 
@@ -137,27 +140,55 @@ def _expected(problem: Any) -> str:
     return _KINDS.get(problem["type"].partition("_")[0], "another value")
 
 
-def _hint(problem: Any, given: Any, inner: Sequence[type[BaseModel]]) -> str:
-    """What to write instead, where it can be told from the value. inner: the sections that may stand there."""
+_NEGATIVE = ("no", "off", "none", "never")
+_POSITIVE = ("yes", "on")
+
+
+def _example(inner: Sequence[type[BaseModel]], given: Any) -> str:
+    """A value that stands for a section alone, written as the section: `t.json` -> `{path: t.json}`."""
+    key = getattr(inner[0], "MAIN_KEY", None) if len(inner) == 1 else None
+    if not isinstance(given, str) or key is None:
+        return str(given)
+    needed = "".join(f"{name}: ..., " for name, field in inner[0].model_fields.items() if field.is_required())
+    return f"{{{'' if key in needed else needed}{key}: {given}}}"
+
+
+def _defaults(inner: Sequence[type[BaseModel]]) -> str:
+    needed = [name for section in inner for name, field in section.model_fields.items() if field.is_required()]
+    return f"{{{', '.join(f'{name}: ...' for name in needed)}}}" if needed else "{} for the defaults"
+
+
+def _hint(problem: Any, given: Any, inner: Sequence[type[BaseModel]], problems: Sequence[Any]) -> str:
+    """What to write instead, where it can be told from the value. inner: the sections that may stand there. problems:
+    all of the same key."""
     kind = problem["type"].partition("_")[0]
     if given is None:
-        return "give it a value, or leave out the key"
+        return "give it a value, or leave it out"
+    if kind == "string" and isinstance(given, int | float):
+        return f'write "{json.dumps(given)}"'
+    if kind == "string" and isinstance(given, list) and given and all(isinstance(item, str) for item in given):
+        return f"write {','.join(given)}" if problem["loc"][-1] == "condition" or len(given) == 1 else ""
     if kind in ("tuple", "list") and isinstance(given, str | int | float):
-        return "write a list of mappings, each begins with `- `" if inner else f"write [{given}]"
+        return f"write [{_example(inner, given)}]"
     if kind in ("tuple", "list") and isinstance(given, Mapping):
         return "begin each item of a list with `- `"
     if kind in ("dict", "model", "mapping") and isinstance(given, list):
         return "write `key: value`, without `- `"
     if kind in ("dict", "model", "mapping") and isinstance(given, bool):
-        return "write {} for the defaults" if given else ""
+        return f"write {_defaults(inner)}" if given else ""
+    if kind == "model" and isinstance(given, str) and given.lower() in _NEGATIVE and len(problems) > 1:
+        return "write false"
     if kind == "model" and len(inner) == 1:
-        return f"its keys: {', '.join(inner[0].model_fields)}"
+        example = _example(inner, given)
+        return f"its keys: {', '.join(inner[0].model_fields)}" if example == str(given) else f"write {example}"
     if problem["type"] == "literal_error" and isinstance(given, str):
         choice = near(given, re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
         return f"did you mean {choice!r}?" if choice else ""
     if kind in ("int", "float") and isinstance(given, str) and (number := _number(given)) is not None:
         return f"write {number}" if kind == "float" or number == int(number) else ""
-    if problem["type"] in ("less_than", "less_than_equal") and isinstance(given, int | float) and 1 < given <= 100:
+    if kind == "bool" and isinstance(given, str) and given.lower() in _NEGATIVE + _POSITIVE:
+        return f"write {str(given.lower() in _POSITIVE).lower()}"
+    if problem["type"] in ("less_than", "less_than_equal") and isinstance(given, int | float) and 2 <= given <= 100:
         return f"a share of 1: write {given / 100:g}" if problem["ctx"].get("lt", problem["ctx"].get("le")) <= 1 else ""
     return ""
 
@@ -185,14 +216,15 @@ def shown(value: Any) -> str:
 def _known_key(key: Key, model: type[BaseModel], values: Any) -> str:
     """The hint about an unknown key: the nearest key of its section, the section that has such a key, or all keys."""
     name = str(key[-1])
-    own = [known for section in _sections_at(model, key[:-1], values) for known in known_keys(section)]
+    here = _sections_at(model, key[:-1], values)
+    own = [known for section in here for known in known_keys(section)]
+    meant = next((other[name] for section in here if name in (other := getattr(section, "OTHER_NAMES", {}))), None)
+    if meant is not None:
+        return f"write `{meant}`"
     if near(name, own) is None:
         places = [place for place, keys in _all_sections(model) if name in keys]
         if places:
             return f"{name!r} is a key of {' and of '.join(f'`{place}`' for place in places[:3])}"
-        meant = getattr(model, "OTHER_NAMES", {}).get(name)
-        if meant and len(key) == 1:
-            return f"write `{meant}`"
     return nearest(name, own)
 
 
@@ -235,7 +267,7 @@ def _all_sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[st
 
 def _without_kind(given: Any, problem: Any, model: type[BaseModel]) -> str:
     """What to write for a stage without `kind`."""
-    stages = [stage for section in sections(model.model_fields["stages"].annotation) for stage in [section]]
+    stages = sections(model.model_fields["stages"].annotation) if "stages" in model.model_fields else []
     kinds = [str(stage.model_fields["kind"].default) for stage in stages]
     if isinstance(given, Mapping) and len(given) == 1:
         ((name, inner),) = given.items()

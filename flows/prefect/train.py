@@ -8,12 +8,13 @@ from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.console import current_console
 from flows.ray.train import train_on_ray
 from pipelines.errors import WinnowError, nearest
 from pipelines.settings import override
+from pipelines.validation import validate
 from training.batches import Packs
 from training.configs import CONFIGS, TrainConfig
 from training.journal import Metrics
@@ -74,11 +75,10 @@ def configure(name: str, shards: Sequence[str], steps: int | None = None, settin
     values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
     if values["start"]:  # a worker's working directory may be another one
         values["start"] = str(Path(values["start"]).resolve())
-    try:
-        return TrainConfig.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise WinnowError(f"--config {name}: {problems}") from None
+    valid, problems = validate(TrainConfig, values)
+    if valid is None:
+        raise WinnowError("\n".join(f"--config {name}: {problem.message}" for problem in problems))
+    return valid
 
 
 @flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)

@@ -185,6 +185,22 @@ def _likeliest(columns: Sequence[_Column]) -> Guess:
     return {"instruction": pair[0].name, "response": pair[1].name}
 
 
+def role_meant(name: str) -> str | None:
+    """The part of a record that a word stands for in other tools: `question` -> `instruction`; None if unknown."""
+    word = _Column(name, _words(name), []).word
+    roles = {
+        "messages": _CONVERSATIONS[:-1],
+        "instruction": _INSTRUCTIONS,
+        "response": _RESPONSES,
+        "thinking": _THINKING,
+        "text": _TEXTS,
+        "condition": ("tag", "category"),
+    }
+    return next(
+        (role for role, words in roles.items() for known in words if word in (known, "_".join(_words(known)))), None
+    )
+
+
 def parse_columns(text: str) -> Guess:
     """`instruction=question,response=answer` as a mapping. `instruction=instruction+input` names two columns.
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pipelines.errors import InputError, MissingColumn, RecipeError, Unreachable, nearest
 from pipelines.formats import pairs
 from pipelines.formats.read import FORMATS, Spelling, read, text_columns
+from pipelines.formats.roles import role_meant
 from pipelines.ledger import input_files, storage
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import CONDITIONS
@@ -154,7 +155,9 @@ def _check_columns_key(spec: SourceSpec, where: str) -> None:
     known = ("instruction", "response", "condition", "messages", "thinking", "text")
     for name in columns:
         if name not in known:
-            raise RecipeError(f"{where}: columns: unknown key {name!r}; {nearest(name, known)}")
+            meant = role_meant(name)
+            hint = nearest(name, known) if meant is None else f"write {{{meant}: {_written(columns[name])}}}"
+            raise RecipeError(f"{where}: columns: unknown key {name!r}; {hint}")
         read_from = pairs.columns_read(columns, name)
         if not read_from or len(set(read_from)) < len(read_from):
             raise RecipeError(f"{where}: columns: {name}: name one column, or several different ones")
@@ -175,6 +178,10 @@ def _check_columns_key(spec: SourceSpec, where: str) -> None:
         raise RecipeError(
             f"{where}: say the `condition` of its rows ({', '.join(CONDITIONS)}; several joined by commas)"
         )
+
+
+def _written(column: str | Sequence[str]) -> str:
+    return column if isinstance(column, str) else f"[{', '.join(column)}]"
 
 
 def columns_of(spec: SourceSpec) -> pairs.Columns:

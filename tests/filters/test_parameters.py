@@ -79,7 +79,7 @@ def test_there_are_hashed_parameters_of_every_stage() -> None:
 
 @pytest.mark.parametrize(("kind", "former", "name"), RENAMED)
 def test_a_former_name_sets_the_parameter_and_warns_with_both_names(kind: str, former: str, name: str) -> None:
-    value = 7 if isinstance(getattr(STAGES[kind](), name), int) else 0.125
+    value = 7 if isinstance(default := getattr(STAGES[kind](), name), int) else default / 1.25
     adapter: TypeAdapter[Stage] = TypeAdapter(AnyStage)
     with pytest.warns(RenamedKeyWarning, match=f"^stage {kind}: `{former}` is now called `{name}`"):
         stage = adapter.validate_python({"kind": kind, former: value})
