@@ -107,6 +107,9 @@ class Console:
 
     def watch_training(self, metrics: Mapping[str, Any]) -> None:
         """Move the bar of a training: steps done, and the metrics of the last one (`training.journal.Metrics`)."""
+        if metrics["loss"] is None:
+            self.move_bar("train", metrics["step"], metrics["total_steps"], "skipped: loss or gradient not finite")
+            return
         text = (
             f"loss {metrics['loss']:.3f}, correct: {metrics['token_accuracy']:.0%} of tokens, "
             f"{metrics['sequence_accuracy']:.0%} of answers, gradient norm {metrics['grad_norm']:.2f}, "

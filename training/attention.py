@@ -8,17 +8,18 @@ suffix (the response; its tokens see the prefix and the suffix tokens before the
 `reference` applies this mask as a dense [N, N] matrix. `attend` groups sequences of similar length and makes two
 attention calls per group, one for prefix rows and one for suffix rows. Neither other sequences nor the pairs (prefix
 query, suffix key) are computed. There may be no suffix rows at all, if every response is one token long. On a GPU
-`attend` makes the same two passes with variable-length kernels (`attend_varlen`). `flexible` uses FlexAttention.
-`python -m tests.benchmarks.gpu` compares the two.
+training uses FlexAttention over a table of blocks (`flexible`), and `attend` makes the same two passes with
+variable-length kernels (`attend_varlen`). Neither has a dense mask. `python -m tests.benchmarks.gpu` compares the two.
 
-Shape suffixes: N tokens, H heads, K head width, S sequences of a group, P and C its longest prefix and suffix.
+Shape suffixes: N tokens, H heads, K head width, S sequences of a group, P and C its longest prefix and suffix, B blocks
+of 128 tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,6 +35,13 @@ FREE_PADDING = 16
 
 MAX_STORED_SCORES = 1 << 22
 """Largest number of bf16 scores that an attention call may store for its backward pass: 8 MB per call."""
+
+
+BLOCK = 128
+"""Rows and columns of a block of FlexAttention."""
+
+Kernel = Literal["groups", "varlen", "flex"]
+"""What a plan is for: torch's attention on groups of sequences, variable-length kernels, or FlexAttention."""
 
 
 class Group(NamedTuple):
@@ -58,25 +66,48 @@ class Passes(NamedTuple):
     longest: int
 
 
+class Blocks(NamedTuple):
+    """The same sequences for FlexAttention. Row q sees the columns from first_N[q] to before last_N[q]; int32.
+
+    Row b of each table lists the blocks of columns that a block of rows needs: those with some visible pairs, whose
+    mask is computed, and those with only visible pairs.
+    """
+
+    first_N: Tensor
+    last_N: Tensor
+    partial_B: Tensor  # int32: how many of the table's row are used
+    partial_BB: Tensor  # int32
+    full_B: Tensor
+    full_BB: Tensor
+
+
 class AttentionPlan(NamedTuple):
-    """The sequences of a packed batch and how `attend` groups them."""
+    """The sequences of a packed batch, for one of the kernels."""
 
     prefix_lengths: tuple[int, ...]
     suffix_lengths: tuple[int, ...]
-    groups: tuple[Group, ...]
-    order_N: Tensor  # int64: index of each token's result among the concatenated results of the groups
-    passes: Passes
+    groups: tuple[Group, ...]  # empty except for `groups`
+    order_N: Tensor | None  # int64: index of each token's result among the concatenated results of the groups
+    passes: Passes | None  # None for `flex`
+    blocks: Blocks | None  # for `flex`
 
 
 Lengths = Sequence[int] | NDArray[np.int64]
 
 
 def plan_attention(
-    prefix_lengths: Lengths, suffix_lengths: Lengths, dtype: torch.dtype = torch.float32
+    prefix_lengths: Lengths,
+    suffix_lengths: Lengths,
+    dtype: torch.dtype = torch.float32,
+    kernel: Kernel = "groups",
+    padding: int = 0,
 ) -> AttentionPlan:
     """Plan attention for sequences of these lengths (prefix >= 1, suffix >= 0), for q, k and v of `dtype`.
 
-    One plan per batch serves every attention call of the step. Its tensors are on the CPU.
+    One plan per batch serves every attention call of the step. Its tensors are on the CPU. A plan for `groups` serves
+    variable-length kernels too.
+
+    padding: tokens after the last sequence, each of which sees itself. Only `flex` computes them.
 
     Raises:
         ValueError: if there are no sequences, or one has no prefix token.
@@ -87,6 +118,11 @@ def plan_attention(
         raise ValueError("a batch needs sequences, each with a prefix of at least one token")
     lengths = prefixes + suffixes
     starts = np.cumsum(lengths) - lengths
+    sizes = tuple(prefixes.tolist()), tuple(suffixes.tolist())
+    if kernel == "flex":
+        return AttentionPlan(*sizes, (), None, None, _blocks(prefixes, suffixes, padding))
+    if kernel == "varlen":
+        return AttentionPlan(*sizes, (), None, _passes(prefixes, suffixes), None)
     order_N = np.empty(int(lengths.sum()), dtype=np.int64)
     groups, placed = [], 0
     for members in _similar_lengths(prefixes, suffixes):
@@ -114,12 +150,37 @@ def plan_attention(
                 suffix_mask=_additive(visible[:1] if even else visible, dtype)[:, None] if C else None,
             )
         )
-    return AttentionPlan(
-        prefix_lengths=tuple(prefixes.tolist()),
-        suffix_lengths=tuple(suffixes.tolist()),
-        groups=tuple(groups),
-        order_N=torch.from_numpy(order_N),
-        passes=_passes(prefixes, suffixes),
+    return AttentionPlan(*sizes, tuple(groups), torch.from_numpy(order_N), _passes(prefixes, suffixes), None)
+
+
+def _blocks(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64], padding: int) -> Blocks:
+    lengths = prefixes + suffixes
+    starts = np.cumsum(lengths) - lengths
+    tokens = int(lengths.sum())
+    row_N = np.arange(tokens + padding)
+    first_N, last_N = row_N.copy(), row_N + 1
+    first_N[:tokens] = np.repeat(starts, lengths)
+    last_N[:tokens] = np.maximum(last_N[:tokens], np.repeat(starts + prefixes, lengths))
+    count = -(-len(row_N) // BLOCK)
+    edges = np.arange(0, len(row_N), BLOCK)
+    # A block's rows are consecutive, so the columns that they see are one range without holes.
+    lowest, highest = np.minimum.reduceat(first_N, edges), np.maximum.reduceat(last_N, edges)
+    seen_by_all = np.maximum.reduceat(first_N, edges), np.minimum.reduceat(last_N, edges)
+    column_B = np.arange(count)
+    left_B, right_B = column_B * BLOCK, (column_B + 1) * BLOCK
+    some_BB = (left_B < highest[:, None]) & (right_B > lowest[:, None])
+    # Columns past the end are seen by none, so the last block of columns is not full unless it is complete.
+    whole_BB = (left_B >= seen_by_all[0][:, None]) & (right_B <= seen_by_all[1][:, None])
+
+    def table(wanted_BB: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        order_BB = np.argsort(~wanted_BB, axis=1, kind="stable").astype(np.int32)
+        return torch.from_numpy(wanted_BB.sum(1).astype(np.int32)), torch.from_numpy(order_BB)
+
+    return Blocks(
+        torch.from_numpy(first_N.astype(np.int32)),
+        torch.from_numpy(last_N.astype(np.int32)),
+        *table(some_BB & ~whole_BB),
+        *table(whole_BB),
     )
 
 
@@ -164,6 +225,7 @@ def attend(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> 
     """PrefixLM attention over a packed batch, scale 1/sqrt(K): a_NHK in the dtype of the arguments."""
     if q_NHK.is_cuda and q_NHK.dtype in (torch.bfloat16, torch.float16):
         return attend_varlen(plan, q_NHK, k_NHK, v_NHK)
+    assert plan.order_N is not None, "a plan for `groups`"
     results = []
     for group in plan.groups:
         P = group.prefix
@@ -217,6 +279,7 @@ def attend_varlen(
 
         kernel = cast(Callable[..., Any], varlen_attn)
     passes = plan.passes
+    assert passes is not None, "a plan for `varlen` or `groups`"
     q, k, v = (x.index_select(0, passes.prefix_rows) for x in (q_NHK, k_NHK, v_NHK))
     bounds, longest = passes.prefix_bounds, passes.longest_prefix
     a_NHK = torch.empty_like(q_NHK).index_copy(0, passes.prefix_rows, kernel(q, k, v, bounds, bounds, longest, longest))
@@ -230,38 +293,38 @@ def attend_varlen(
     return a_NHK
 
 
-def flexible(plan: AttentionPlan, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`attend` for this plan by FlexAttention: (q_NHK, k_NHK, v_NHK) -> a_NHK. The block mask is made once, here.
+def flexible(plan: AttentionPlan) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`attend` for a plan for `flex`: (q_NHK, k_NHK, v_NHK) -> a_NHK. The block mask is made once, here.
 
-    Compiled on a GPU. On a CPU it is as slow as `reference` and has no gradient.
+    torch.compile must compile the caller, or the result of this function. On a CPU it is as slow as `reference` and has
+    no gradient. The head width must be at least 16 on a GPU.
     """
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    return partial(_attend_flex, _block_mask(plan))
 
-    lengths = torch.tensor(plan.prefix_lengths) + torch.tensor(plan.suffix_lengths)
-    sequence_N = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(device)
-    ends = lengths.cumsum(0) - lengths + torch.tensor(plan.prefix_lengths)
-    prefix_end_N = ends.to(device)[sequence_N]
+
+def _block_mask(plan: AttentionPlan) -> Any:
+    # Imported here: it loads torch's compiler, which takes more than a second and is not needed on a CPU.
+    from torch.nn.attention.flex_attention import BlockMask
+
+    assert plan.blocks is not None, "a plan for `flex`"
+    first_N, last_N, *tables = plan.blocks
+    tokens = len(first_N)
 
     def allowed(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return (sequence_N[q] == sequence_N[k]) & ((k <= q) | (k < prefix_end_N[q]))
+        return (first_N[q] <= k) & (k < last_N[q])
 
-    tokens = len(sequence_N)
-    mask = create_block_mask(allowed, None, None, tokens, tokens, device=str(device))
-    compute: Any = _compiled_flex() if device.type == "cuda" else flex_attention
-
-    def attend_flex(q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
-        q, k, v = (x.transpose(0, 1)[None] for x in (q_NHK, k_NHK, v_NHK))
-        out: Tensor = compute(q, k, v, block_mask=mask)[0].transpose(0, 1)
-        return out
-
-    return attend_flex
+    return BlockMask.from_kv_blocks(
+        *(table[None, None] for table in tables), BLOCK_SIZE=BLOCK, mask_mod=allowed, seq_lengths=(tokens, tokens)
+    )
 
 
-@lru_cache
-def _compiled_flex() -> Callable[..., Any]:
+def _attend_flex(mask: Any, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention)
+    q, k, v = (x.transpose(0, 1)[None] for x in (q_NHK, k_NHK, v_NHK))
+    out: Any = flex_attention(q, k, v, block_mask=mask)
+    a_NHK: Tensor = out[0].transpose(0, 1)
+    return a_NHK
 
 
 def reference(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:

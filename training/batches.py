@@ -3,7 +3,9 @@
 A shard is an Arrow file whose rows are packs: sequences of instruction and response tokens that together fill at most
 `capacity` token slots. Step s trains on the packs [(s - 1) * batch_packs, s * batch_packs), counted over all training
 shards in order; of W workers, worker r takes the packs r, r + W, ... of them. The rows of a step are therefore a
-function of the step alone: there is no sampler state, and the number of workers does not matter.
+function of the step alone: there is no sampler state, and the number of workers does not matter. Shares differ by one
+pack at most. A share is divided into micro-batches of at most `micro_packs` packs; the loss of each is divided by the
+labels of the whole step.
 
 Only the pages of packs in use are in memory. Validation packs are in shards of their own, marked in their metadata.
 """
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.errors import InputError, WinnowError
-from training.attention import AttentionPlan, plan_attention
+from training.attention import AttentionPlan, Kernel, plan_attention
 from training.configs import Objective
 
 Split = Literal["train", "validation"]
@@ -60,7 +62,7 @@ class Pack(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One worker's share of a step. N input tokens, M labels, in S sequences."""
+    """One worker's share of a step, or a micro-batch of it. N input tokens, M labels, in S sequences."""
 
     step: int
     tokens_N: Tensor  # int64
@@ -70,12 +72,30 @@ class Batch(NamedTuple):
     sequence_M: Tensor  # int64: the sequence (0..S-1) a label belongs to
     plan: AttentionPlan
     ids: tuple[str, ...]  # record ids, one per sequence
-    # of the step, summed over all workers
+    # of the whole step, over all workers
     labelled: int  # labels
     sequences: int
     inputs: int  # input tokens
     digest: str  # of the step's packs, record ids included
     epoch: int
+
+
+class Layout(NamedTuple):
+    """How the packs of a step are divided, and the form of a batch.
+
+    batch_packs: packs of a step. rank, world: the worker and their number. micro_packs: packs of a micro-batch at most,
+    None for a worker's whole share. dtype: of attention masks. kernel: the attention kernel to plan for. device: where
+    the batches go.
+    """
+
+    batch_packs: int
+    rank: int = 0
+    world: int = 1
+    micro_packs: int | None = None
+    dtype: torch.dtype = torch.float32
+    objective: Objective = "prefix_lm"
+    kernel: Kernel = "groups"
+    device: torch.device = CPU
 
 
 class Packs(Sequence[Pack]):
@@ -175,7 +195,31 @@ def assemble(
 
     dtype: of the attention masks.
     """
-    chosen = packs[share]
+    layout = Layout(len(packs), dtype=dtype, objective=objective)
+    return _assemble(packs[share], layout, _totals(packs, objective), epoch, step)
+
+
+class _Totals(NamedTuple):
+    """The last fields of a batch, except for its epoch."""
+
+    labelled: int
+    sequences: int
+    inputs: int
+    digest: str
+
+
+def _totals(packs: Sequence[Pack], objective: Objective) -> _Totals:
+    digest = hashlib.blake2b(digest_size=16)
+    _digest(digest, packs)
+    inputs = sum(len(p.tokens) - len(p.ids) for p in packs)
+    labelled = inputs if objective == "causal_all" else int(sum(p.response_lengths.sum() for p in packs))
+    return _Totals(labelled, sum(len(p.ids) for p in packs), inputs, digest.hexdigest())
+
+
+def _assemble(
+    chosen: Sequence[Pack], layout: Layout, totals: _Totals, epoch: int, step: int, slots: int | None = None
+) -> Batch:
+    """slots: input tokens to pad to, so that all batches have one shape; padding rows have no label."""
     tokens = np.concatenate([p.tokens for p in chosen]).astype(np.int64)
     n = np.concatenate([p.instruction_lengths for p in chosen]).astype(np.int64)
     m = np.concatenate([p.response_lengths for p in chosen]).astype(np.int64)
@@ -184,30 +228,22 @@ def assemble(
     sequence = np.repeat(np.arange(len(n)), n + m)
     position = np.arange(len(tokens)) - starts[sequence]
     is_input = position < (n + m - 1)[sequence]
-    all_tokens = objective == "causal_all"
-    is_label = position >= (1 if all_tokens else n[sequence])
+    is_label = position >= (1 if layout.objective == "causal_all" else n[sequence])
     # The row that predicts token t is the one before it; each earlier sequence has one input row less than tokens.
     rows = np.flatnonzero(is_label) - 1 - sequence[is_label]
-    digest = hashlib.blake2b(digest_size=16)
-    _digest(digest, packs)
-    inputs = sum(len(p.tokens) - len(p.ids) for p in packs)
+    inputs, positions = tokens[is_input], position[is_input]
+    padding = max(0, (slots or 0) - len(inputs))
+    prefixes, suffixes = (n, m - 1) if layout.objective == "prefix_lm" else (np.ones_like(n), n + m - 2)
     return Batch(
         step=step,
-        tokens_N=torch.from_numpy(tokens[is_input]),
-        positions_N=torch.from_numpy(position[is_input]),
+        tokens_N=torch.from_numpy(np.pad(inputs, (0, padding))),
+        positions_N=torch.from_numpy(np.pad(positions, (0, padding))),
         rows_M=torch.from_numpy(rows),
         labels_M=torch.from_numpy(tokens[is_label]),
         sequence_M=torch.from_numpy(sequence[is_label]),
-        plan=(
-            plan_attention(n, m - 1, dtype)
-            if objective == "prefix_lm"
-            else plan_attention(np.ones_like(n), n + m - 2, dtype)
-        ),
+        plan=plan_attention(prefixes, suffixes, layout.dtype, layout.kernel, padding),
         ids=tuple(itertools.chain.from_iterable(p.ids for p in chosen)),
-        labelled=inputs if all_tokens else int(sum(p.response_lengths.sum() for p in packs)),
-        sequences=sum(len(p.ids) for p in packs),
-        inputs=inputs,
-        digest=digest.hexdigest(),
+        **totals._asdict(),
         epoch=epoch,
     )
 
@@ -215,6 +251,22 @@ def assemble(
 def packs_of_step(step: int, batch_packs: int) -> range:
     """Indices of the packs that `step` (from 1) trains on."""
     return range((step - 1) * batch_packs, step * batch_packs)
+
+
+def share_of_step(packs: Packs, step: int, layout: Layout) -> tuple[Batch, ...]:
+    """The micro-batches of worker `layout.rank` in `step` (from 1), on `layout.device`."""
+    indices = packs_of_step(step, layout.batch_packs)
+    # Wraps around, because the validation split may be smaller than one batch.
+    everything = [packs[index % len(packs)] for index in indices]
+    totals = _totals(everything, layout.objective)
+    share = everything[layout.rank :: layout.world]
+    size = layout.micro_packs or len(share)
+    epoch = packs.epoch(indices.start)
+    # A compiled kernel needs one shape for all batches of as many packs.
+    capacity = packs.info.capacity if layout.kernel == "flex" else 0
+    micro = [share[start : start + size] for start in range(0, len(share), size)]
+    made = [_assemble(chosen, layout, totals, epoch, step, len(chosen) * capacity) for chosen in micro]
+    return tuple(to_device(batch, layout.device) for batch in made)
 
 
 def batch_of_step(
@@ -227,16 +279,15 @@ def batch_of_step(
     objective: Objective = "prefix_lm",
     device: torch.device = CPU,
 ) -> Batch:
-    """The share of worker `rank` in `step` (from 1), on `device`."""
-    indices = packs_of_step(step, batch_packs)
-    # Wraps around, because the validation split may be smaller than one batch.
-    chosen = [packs[index % len(packs)] for index in indices]
-    batch = assemble(chosen, slice(rank, None, world), packs.epoch(indices.start), dtype, objective, step)
-    return to_device(batch, device)
+    """The whole share of worker `rank` in `step` (from 1), on `device`."""
+    (batch,) = share_of_step(
+        packs, step, Layout(batch_packs, rank, world, dtype=dtype, objective=objective, device=device)
+    )
+    return batch
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with all its tensors on `device`."""
+    """The batch with all its tensors on `device`. The copy to a GPU is asynchronous, from page-locked memory."""
     return batch if device == CPU else move_tensors(batch, device)
 
 
@@ -247,41 +298,31 @@ def move_tensors(value: Value, device: torch.device) -> Value:
     """`value` with every tensor in it on `device`. Looks into tuples, named or not."""
     moved: Any = value
     if isinstance(value, Tensor):
-        moved = value.to(device, non_blocking=True)
+        pinned = value.pin_memory() if device.type == "cuda" else value
+        moved = pinned.to(device, non_blocking=True)
     elif isinstance(value, tuple) and any(isinstance(part, Tensor | tuple) for part in value):
         parts = [move_tensors(part, device) for part in value]
         moved = type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return cast(Value, moved)
 
 
-def even_share(batch_packs: int, world: int) -> int:
-    """Packs of a batch per worker.
+def check_share(batch_packs: int, world: int) -> None:
+    """Check that each of `world` workers gets a pack of every batch.
 
     Raises:
-        WinnowError: if `world` does not divide `batch_packs`.
+        WinnowError: if there are more workers than packs.
     """
-    if batch_packs % world:
+    if batch_packs < world:
         raise WinnowError(
-            f"{world} workers cannot share batches of {batch_packs} packs evenly: "
-            "choose batch_packs as a multiple of the number of workers"
+            f"{world} workers cannot share batches of {batch_packs} packs: each needs at least one; "
+            f"use at most {batch_packs} workers, or raise batch_packs"
         )
-    return batch_packs // world
 
 
-def batches(
-    packs: Packs,
-    steps: range,
-    batch_packs: int,
-    rank: int = 0,
-    world: int = 1,
-    dtype: torch.dtype = torch.float32,
-    objective: Objective = "prefix_lm",
-    device: torch.device = CPU,
-) -> Iterator[Batch]:
-    """The batches of `steps`. A thread prepares the next batch while the current one is used."""
-    even_share(batch_packs, world)
-    shape = {"batch_packs": batch_packs, "rank": rank, "world": world}
-    make = partial(batch_of_step, packs, **shape, dtype=dtype, objective=objective, device=device)
+def batches(packs: Packs, steps: range, layout: Layout) -> Iterator[tuple[Batch, ...]]:
+    """The micro-batches of this worker, step by step. A thread prepares the next step while the current one is used."""
+    check_share(layout.batch_packs, layout.world)
+    make = partial(share_of_step, packs, layout=layout)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         pending = [pool.submit(make, step) for step in steps[:1]]
         for step in steps:

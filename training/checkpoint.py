@@ -13,12 +13,21 @@ checkpoint is the one with the highest step in its folder's name; there is no po
 
 The tensors are full, for any number of workers, and the first worker writes them. A run may therefore continue with
 another number of workers. `snapshot` copies the state, and `write` may run in a thread afterwards.
+
+`checkpoint.json` has a digest of every other file, which is checked before a file is used. One training at a time
+writes to a local folder: it holds the lock OUT/.lock. An object store has no lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -27,16 +36,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines.errors import RunError
+from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
 from training.configs import TrainConfig
 from training.folders import MANIFEST, checkpoints
 from training.model import HrmText
 from training.optimizer import AdamAtan2
-from training.parallel import LocalShards, gather_full, rank_and_world, shard_of
+from training.parallel import LocalShards, gather_full, publish, rank_and_world, shard_of
 
 FORMAT = 1
 """Version of the files; increased when they change incompatibly."""
+
+
+LOCK = ".lock"
+"""The file in a training folder that a training locks."""
+
+LOCK_SECONDS = 10.0
+"""How long a training waits for the lock: workers that are restarted may meet the last ones' end."""
+
+BYTES_PER_PARAMETER = 16
+"""Of a checkpoint: weight, average and two moments in float32."""
 
 
 class CheckpointError(RunError):
@@ -58,6 +77,7 @@ class TrainingState(BaseModel):
     special: dict[str, int]  # boq eoq eoa pad and the conditions -> token id
     context: int
     optimizer_steps: dict[str, int]  # per parameter; the embedding has fewer, see training/model.py
+    digests: dict[str, str] = {}  # file -> xxh3-128 of its bytes
 
 
 class Checkpoint(NamedTuple):
@@ -65,6 +85,58 @@ class Checkpoint(NamedTuple):
 
     folder: str
     state: TrainingState
+
+
+@contextlib.contextmanager
+def locked(out: str) -> Iterator[None]:
+    """Hold the lock of a local training folder. The system frees it when the process ends, however it ends.
+
+    Raises:
+        CheckpointError: if another process holds it.
+    """
+    if not storage.is_local(out):
+        yield
+        return
+    folder = Path(storage.absolute(out))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    owner = file.read().strip()
+                    raise CheckpointError(
+                        f"{out}: another training is writing there{f' ({owner})' if owner else ''}; "
+                        "wait for it to end, or name another output folder with --out"
+                    ) from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def check_space(out: str, model: HrmText) -> None:
+    """Check that the disk of a local training folder has room for a checkpoint.
+
+    Raises:
+        CheckpointError: if not.
+    """
+    if not storage.is_local(out):
+        return
+    needed = BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in model.parameters())
+    folder = Path(storage.absolute(out))
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise CheckpointError(
+            f"{out}: a checkpoint takes {needed / 1e9:,.2f} GB, and {free / 1e9:,.2f} GB are free on that disk; "
+            "free some space, or name another output folder with --out"
+        )
 
 
 Tensors = dict[str, dict[str, Tensor]]
@@ -104,16 +176,67 @@ def write(out: str, state: TrainingState, tensors: Tensors, tokenizer: str, keep
     """Write the checkpoint of `state.step` below `out`, then remove all checkpoints except the latest `keep`.
 
     A checkpoint of the same step is replaced: a run that was set back to an earlier step passes it again.
+
+    Raises:
+        CheckpointError: if it cannot be written, because the disk is full, for example. Nothing of it remains.
+        CheckFailed: if a weight is not a finite number. Nothing is written.
     """
+    for file, named in tensors.items():
+        for name, tensor in named.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise CheckFailed(
+                    f"step {state.step}: {file} {name} is not finite, so no checkpoint is written; {last_good(out)}"
+                )
     folder = storage.join(out, f"step-{state.step:08d}")
-    with storage.write_folder(folder, last=MANIFEST) as aside:
+    with writing_to(out), storage.write_folder(folder, last=MANIFEST) as aside:
         for file, named in tensors.items():
             save_file(named, aside / f"{file}.safetensors")
         (aside / "tokenizer.json").write_bytes(storage.read_bytes(tokenizer))
+        digests = {path.name: storage.digest(str(path)) for path in sorted(aside.iterdir())}
+        state = state.model_copy(update={"digests": digests})
         (aside / MANIFEST).write_text(state.model_dump_json(indent=1) + "\n")
     for outdated in checkpoints(out)[:-keep]:
         storage.remove(outdated)
     return Checkpoint(folder, state)
+
+
+@contextlib.contextmanager
+def writing_to(out: str) -> Iterator[None]:
+    """Turn an error of the disk into one that says what to do.
+
+    Raises:
+        CheckpointError: if the block cannot write.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(
+            f"{out}: cannot be written to ({reason}); free some space or make the folder writable, then run the same "
+            f"command again: {last_good(out)}"
+        ) from error
+
+
+def last_good(out: str) -> str:
+    """The latest checkpoint below `out`, as the end of an error message."""
+    complete = checkpoints(out)
+    return f"the last good checkpoint is {complete[-1]}" if complete else "there is no earlier checkpoint"
+
+
+def check_files(checkpoint: Checkpoint, *files: str) -> None:
+    """Check the digests of these files of a checkpoint, by default of all.
+
+    Raises:
+        CheckpointError: naming a file that is missing or does not have its digest.
+    """
+    digests = checkpoint.state.digests
+    for file in files or sorted(digests):
+        path = storage.join(checkpoint.folder, file)
+        try:
+            if file in digests and storage.digest(path) != digests[file]:
+                raise _damaged(path, "its bytes changed after it was written")
+        except OSError as error:
+            raise _damaged(path, error) from None
 
 
 def latest(out: str) -> Checkpoint | None:
@@ -153,6 +276,7 @@ def restore(checkpoint: Checkpoint, model: HrmText, shards: LocalShards, optimiz
         CheckpointError: if a file is missing or damaged, or its tensors are not those of the model.
     """
     optimizer_steps = checkpoint.state.optimizer_steps
+    check_files(checkpoint)
     try:
         with contextlib.ExitStack() as opened, torch.no_grad():
             last, ema, moments, rng = (
@@ -171,6 +295,7 @@ def restore(checkpoint: Checkpoint, model: HrmText, shards: LocalShards, optimiz
                         "exp_avg_sq": shard_of(moments.get_tensor(f"exp_avg_sq.{name}"), parameter),
                         "param_ema": shard_of(ema.get_tensor(name), parameter),
                     }
+            publish(shards)
             torch.set_rng_state(rng.get_tensor("torch"))
             if torch.cuda.is_available() and "cuda" in rng.keys():  # noqa: SIM118 - not a mapping
                 torch.cuda.set_rng_state(rng.get_tensor("cuda"))
@@ -184,7 +309,9 @@ def read_model(checkpoint: Checkpoint, average: bool = True) -> HrmText:
     Raises:
         CheckpointError: if the file is missing or damaged, or its tensors are not those of the configuration.
     """
-    path = storage.join(checkpoint.folder, f"{'ema' if average else 'model'}.safetensors")
+    file = f"{'ema' if average else 'model'}.safetensors"
+    check_files(checkpoint, file)
+    path = storage.join(checkpoint.folder, file)
     with torch.device("meta"):
         model = HrmText(checkpoint.state.config.model)
     try:
@@ -211,5 +338,7 @@ def _open_tensors(path: str) -> Iterator[Any]:
         yield tensors
 
 
-def _damaged(path: str, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is missing or damaged ({error}); use an earlier checkpoint")
+def _damaged(path: str, error: Exception | str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is missing or damaged ({error}); use an earlier checkpoint: remove this one's folder to resume from it"
+    )

@@ -34,7 +34,7 @@ class TrainConfig(BaseModel):
     model: ModelConfig
     batch_packs: int = Field(ge=1)  # packs of a global batch, summed over all workers
     steps: int | None = Field(default=None, ge=1)  # None: one pass over all packs
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, allow_inf_nan=False)
     warmup_steps: int = Field(default=2000, ge=0)  # linear warm-up, then constant
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
@@ -42,6 +42,10 @@ class TrainConfig(BaseModel):
     bp_warmup: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which bp_steps rises from 2 to 5
     objective: Objective = "prefix_lm"
     precision: Precision = "bf16"  # of the forward and backward passes; master weights are fp32
+    clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # largest norm of a step's gradient
+    skip_limit: int = Field(default=10, ge=1)  # steps in a row with a non-finite loss or gradient, then the run stops
+    micro_packs: int | None = Field(default=None, ge=1)  # packs computed together; None: as many as fit into memory
+    recompute: bool = False  # keep only the inputs of blocks for the backward pass (activation checkpointing)
     seed: int = 0
     start: str | None = None  # initial weights: a checkpoint, or a model folder of transformers
     checkpoint_steps: int = Field(default=1000, ge=1)

@@ -28,6 +28,22 @@ KEPT_ACTIVATIONS = (11, 4)
 `feed_forward`."""
 
 
+COMPILED_ACTIVATIONS = (8, 2)
+"""The same for compiled blocks, which compute elementwise results again."""
+
+HEAD_ROWS = 1024
+"""Rows whose logits a GPU has in float32 together (training/losses.py)."""
+
+
+class Memory(NamedTuple):
+    """Bytes that a worker needs. The compiler's and the libraries' own memory is not counted."""
+
+    state: int  # weights, two moments and average in float32, and gradients
+    weights: int  # gathered or rounded to bf16
+    activations: int
+    logits: int
+
+
 class Cost(NamedTuple):
     """The cost of a run. Bytes are per GPU; `memory_bytes` is the sum of the four sizes before it."""
 
@@ -37,7 +53,7 @@ class Cost(NamedTuple):
     hours: float
     gpu_hours: float
     dollars: float
-    state_bytes: int  # sharded: fp32 weights, two moments, average and gradient
+    state_bytes: int  # fp32 weights, two moments and average, sharded, and the gradients, complete
     weights_bytes: int  # gathered bf16 weights
     activation_bytes: int
     logit_bytes: int
@@ -98,30 +114,46 @@ def cost(
         mfu: model FLOPs utilisation, the share of `peak` that is used.
         peak: FLOP/s of one GPU.
 
-    Memory is that of FSDP2 with bf16 weights kept gathered and without activation checkpointing, as upstream trains. A
-    compiled model needs less than `activation_bytes`.
+    Memory is that of FSDP2 with compiled blocks, bf16 weights kept gathered and without activation checkpointing, for
+    the whole share of a GPU at once. Micro-batches need less (`memory`).
     """
     model = config.model
     flops = mean_flops_per_token(config) * tokens
     gpu_hours = flops / (peak * mfu) / 3600
-    trained = parameters(model)
-    local_tokens = math.ceil(config.batch_packs * model.max_positions / gpus)
-    differentiated = sum(call.learns for call in schedule(model)) * module_blocks(model)
-    hidden_values, feed_forward_values = KEPT_ACTIVATIONS
-    kept = hidden_values * model.hidden + feed_forward_values * model.feed_forward
-    memory = {
-        "state_bytes": math.ceil(20 * trained / gpus),
-        "weights_bytes": 2 * trained,
-        "activation_bytes": 2 * kept * differentiated * local_tokens,
-        "logit_bytes": (2 + 4) * local_tokens * model.vocab_size,
-    }
+    size = memory(config.model_copy(update={"recompute": False}), gpus, math.ceil(config.batch_packs / gpus), True)
     return Cost(
-        parameters=trained,
+        parameters=parameters(model),
         tokens=tokens,
         flops=flops,
         hours=gpu_hours / gpus,
         gpu_hours=gpu_hours,
         dollars=gpu_hours * price,
-        memory_bytes=sum(memory.values()),
-        **memory,
+        state_bytes=size.state,
+        weights_bytes=size.weights,
+        activation_bytes=size.activations,
+        logit_bytes=size.logits,
+        memory_bytes=sum(size),
+    )
+
+
+def memory(config: TrainConfig, workers: int, micro_packs: int, gpu: bool) -> Memory:
+    """The memory of each of `workers` workers that compute `micro_packs` packs together.
+
+    gpu: blocks are compiled, attention stores no scores, and the logits are kept in one tensor.
+    """
+    model, size, tokens = config.model, parameters(config.model), micro_packs * config.model.max_positions
+    half = config.precision == "bf16"
+    width = 2 if half else 4
+    sharded = config.sharded and workers > 1
+    differentiated = sum(call.learns for call in schedule(model)) * module_blocks(model)
+    hidden_values, feed_forward_values = COMPILED_ACTIVATIONS if gpu and half else KEPT_ACTIVATIONS
+    block = width * (hidden_values * model.hidden + feed_forward_values * model.feed_forward)
+    # With activation checkpointing a block keeps its input, and one block at a time has everything.
+    kept = width * model.hidden * differentiated + block if config.recompute else block * differentiated
+    rows = HEAD_ROWS if gpu else tokens
+    return Memory(
+        state=math.ceil(20 * size / workers) + 4 * size if sharded else 20 * size,
+        weights=2 * size if half else 4 * size if sharded else 0,
+        activations=kept * tokens,
+        logits=model.vocab_size * (width * tokens + (12 if gpu else 8) * rows),
     )

@@ -30,10 +30,11 @@ Metrics = dict[str, Any]
 
 step, total_steps, epoch; loss (mean cross-entropy per label, in nats), token_accuracy, sequence_accuracy (share of
 sequences whose labels are all predicted correctly), grad_norm, lr, bp_steps, inputs and labels (tokens of the step),
-digest (of its packs). At some steps also validation_loss and validation_token_accuracy, on rows that are not trained
-on. Measured values: seconds, tokens_per_second (input tokens), mfu (the step's FLOPs by training/cost.py over the
-devices' peak), input_wait (share of the step's time spent waiting for data), memory (bytes used by the first worker; on
-a GPU the peak)."""
+digest (of its packs). A step whose loss or gradient is not finite changes nothing: it has `skipped`, and null for loss
+and grad_norm. At some steps also validation_loss and validation_token_accuracy, on rows that are not trained on.
+Measured values: seconds, tokens_per_second (input tokens), mfu (the step's FLOPs by training/cost.py over the devices'
+peak), input_wait (share of the step's time spent waiting for data), memory (bytes used by the first worker; on a GPU
+the peak). On a GPU the measured values are means over the steps that are read together."""
 
 MEASURED = ("seconds", "tokens_per_second", "mfu", "input_wait", "memory")
 """Keys whose values differ between runs of the same configuration on the same data."""
@@ -107,7 +108,13 @@ def last_metrics(out: str) -> Metrics | None:
 
 
 def mean_loss(lines: Sequence[Metrics]) -> float:
-    """Mean training loss per label over the steps of `lines`, in nats: comparable with a validation loss."""
+    """Mean training loss per label over the steps of `lines`, in nats: comparable with a validation loss.
+
+    Skipped steps do not count; NaN if there are no others.
+    """
+    lines = [line for line in lines if line["loss"] is not None]
+    if not lines:
+        return float("nan")
     labels = sum(line["labels"] for line in lines)
     return float(sum(line["loss"] * line["labels"] for line in lines) / labels)
 
@@ -118,7 +125,7 @@ def draw(out: str, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines = read_metrics(out)
+    lines = [line for line in read_metrics(out) if line["loss"] is not None]
     if not lines:
         return
     steps, losses, labels = (np.array([line[name] for line in lines], float) for name in ("step", "loss", "labels"))

@@ -2,20 +2,25 @@
 
 A run is reproducible bit for bit: the packs of a step follow from its number (training/batches.py), the initial weights
 from the seed and the tensors' names, and a checkpoint holds all other state. Results do not depend on the number of
-workers, except for the order of additions: the loss is divided by the labels of the whole step, and gradients are
-summed, not averaged. (Upstream's gradient grows with the number of workers, which is harmless only because Adam-atan2
-ignores its scale.)
+workers or the size of micro-batches, except for the order of additions: the loss is divided by the labels of the whole
+step, and gradients are summed, not averaged. (Upstream's gradient grows with the number of workers, which is harmless
+only because Adam-atan2 ignores its scale.)
+
+A step whose loss or gradient is not finite changes neither weights nor averages nor moments. The decision is made on
+the device. On a GPU the loop reads the results of several steps at once, so that the GPU does not wait for the CPU.
 
 Two threads prepare the next batch and write the last checkpoint while steps are computed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -26,13 +31,15 @@ from torch import Tensor
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
 from training import checkpoint, journal, parallel
-from training.attention import attend
-from training.batches import Batch, Packs, ShardError, batch_of_step, batches
+from training.attention import attend, flexible
+from training.batches import Batch, Layout, Packs, ShardError, batches, check_share, share_of_step
 from training.checkpoint import Checkpoint, CheckpointError, Tensors, TrainingState
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
 from training.cost import flops_per_token
 from training.export import read_weights
 from training.journal import Journal, Metrics
+from training.losses import linear_cross_entropy
+from training.memory import fitting_micro_packs
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, rank_and_world
@@ -41,8 +48,12 @@ from training.throughput import peak_flops
 SUMMARY_STEPS = 50
 """Steps at the end of a run over which its summary averages the train loss: the loss of one step is noisy."""
 
+STEPS_PER_READ = {"cpu": 1, "cuda": 10}
+"""Steps after which the results of steps are read from a device."""
+
 SETTINGS_THAT_MAY_CHANGE = {
-    "checkpoint_steps", "checkpoint_minutes", "keep", "validation_steps", "validation_packs", "sharded",
+    "checkpoint_steps", "checkpoint_minutes", "keep", "validation_steps", "validation_packs", "sharded", "micro_packs",
+    "recompute", "skip_limit",
 }  # fmt: skip
 """Settings that may differ when a run resumes: they do not change what a step computes."""
 
@@ -70,23 +81,59 @@ def train(
 
     Raises:
         ShardError: if the shards cannot be used with this configuration.
-        CheckpointError: if `out` holds checkpoints of another run.
+        CheckpointError: if `out` holds checkpoints of another run, another training is writing there, or its disk is
+            full.
+        WinnowError: if there are too many workers, or too little memory; the message says what to change.
         InputError: if the weights of `config.start` do not fit.
-        CheckFailed: if the loss is not a finite number.
+        CheckFailed: if the loss or its gradient is not finite in `config.skip_limit` steps in a row.
     """
+    rank, world = rank_and_world()
+    with _exclusive(out, rank, world):
+        return _train(shards, tokenizer, config, out, run_key, on_step)
+
+
+@contextlib.contextmanager
+def _exclusive(out: str, rank: int, world: int) -> Iterator[None]:
+    """The first worker holds the folder's lock; all workers fail if it cannot get it."""
+    with contextlib.ExitStack() as held:
+        problem: list[str | None] = [None]
+        if rank == 0:
+            try:
+                held.enter_context(checkpoint.locked(out))
+            except CheckpointError as error:
+                problem = [str(error)]
+        if world > 1:
+            dist.broadcast_object_list(problem)
+        if problem[0] is not None:
+            raise CheckpointError(problem[0])
+        yield
+
+
+def _train(
+    shards: Sequence[str],
+    tokenizer: str,
+    config: TrainConfig,
+    out: str,
+    run_key: str | None,
+    on_step: Callable[[Metrics], None] | None,
+) -> Metrics:
     rank, world = rank_and_world()
     device, dtype = parallel.this_device(), DTYPES[config.precision]
     packs, validation_packs = Packs(shards), Packs(shards, "validation")
     total_steps = steps_of(config, packs)
     key = run_key or packs.fingerprint()
+    layout = layout_of(config, rank, world, device)
 
     torch.manual_seed(config.seed)
     model = build(config.model, config.seed, str(device))
+    checkpoint.check_space(out, model)
     if device.type == "cuda":
-        parallel.compile_blocks(model)
+        parallel.compile_blocks(model, whole=layout.kernel == "flex")
+    if config.recompute:
+        parallel.checkpoint_blocks(model)
     if config.sharded and world > 1:
         parallel.apply_fsdp(model, dtype)
-    weights = parallel.local_shards(model)
+    weights = parallel.local_shards(model, dtype)
     optimizer = AdamAtan2(
         [shard.local for shard in weights.values()], config.lr, config.betas, config.weight_decay, config.ema_decay
     )
@@ -98,42 +145,55 @@ def train(
         return summary(out, resumed_from)
 
     peak = peak_flops(device, dtype) * world
-    metrics: Metrics = {}
     log = Journal(out, resumed_from) if rank == 0 else None
     writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
     writing: Future[None] | None = None
+    waiting: list[_Waiting] = []  # steps whose results are not read yet
+    skipped = 0  # steps in a row, up to the last one read
     try:
-        saved = clock = time.perf_counter()
-        for batch in batches(packs, steps, config.batch_packs, rank, world, dtype, config.objective, device):
-            step, waited = batch.step, time.perf_counter() - clock
+        saved = clock = idle = time.perf_counter()
+        waited = 0.0
+        for batches_of_step in batches(packs, steps, layout):
+            batch = batches_of_step[0]
+            step = batch.step
+            waited += time.perf_counter() - idle
             lr, depth = learning_rate(config, step), bp_steps(config, step, total_steps)
             minutes = (time.perf_counter() - saved) / 60
             due = config.checkpoint_minutes is not None and minutes >= config.checkpoint_minutes
-            step_metrics, due = _step(model, weights, optimizer, batch, lr, depth, dtype, due and rank == 0)
-            now = time.perf_counter()
-            metrics = {
-                "step": step,
-                "total_steps": total_steps,
-                "epoch": batch.epoch,
-                **step_metrics,
-                "lr": lr,
-                "bp_steps": depth,
-                "inputs": batch.inputs,
-                "labels": batch.labelled,
-                "digest": batch.digest,
-                "seconds": round(now - clock, 6),
-                "tokens_per_second": round(batch.inputs / (now - clock), 1),
-                "mfu": round(batch.inputs * flops_per_token(config.model, depth) / (now - clock) / peak, 4),
-                "input_wait": round(waited / (now - clock), 4),
-                "memory": _memory(device),
-            }
-            if not math.isfinite(metrics["loss"]):
-                raise CheckFailed(f"step {step}: the loss is {metrics['loss']}; try a lower lr than {config.lr}")
-            if len(validation_packs) and (step % config.validation_steps == 0 or step == total_steps):
-                metrics |= validate(model, validation_packs, config, dtype, device)
-            if log:
-                log.write(metrics)
-            if due or step % config.checkpoint_steps == 0 or step == total_steps:
+            clip = config.clip_norm
+            sums = _step(model, weights, optimizer, batches_of_step, lr, depth, dtype, clip, due and rank == 0)
+            waiting.append(_Waiting(batch, lr, depth, sums))
+            idle = time.perf_counter()
+            validates = bool(len(validation_packs)) and (step % config.validation_steps == 0 or step == total_steps)
+            saves = step % config.checkpoint_steps == 0 or step == total_steps
+            if not (validates or saves or len(waiting) >= STEPS_PER_READ[device.type]):
+                continue
+            results = torch.stack([entry.sums for entry in waiting]).tolist()  # waits for the device
+            seconds = (time.perf_counter() - clock) / len(waiting)
+            lines = []
+            for entry, values in zip(waiting, results, strict=True):
+                measured = {
+                    "seconds": round(seconds, 6),
+                    "tokens_per_second": round(entry.batch.inputs / seconds, 1),
+                    "mfu": round(entry.batch.inputs * flops_per_token(config.model, entry.depth) / seconds / peak, 4),
+                    "input_wait": round(waited / len(waiting) / seconds, 4),
+                    "memory": _memory(device),
+                }
+                lines.append(_line(entry, values, total_steps) | measured)
+            saves = saves or any(values[-1] > 0 for values in results)
+            waiting, waited = [], 0.0
+            if validates:
+                lines[-1] |= validate(model, validation_packs, config, layout)
+            for line in lines:
+                if log:
+                    with checkpoint.writing_to(out):
+                        log.write(line)
+                skipped = skipped + 1 if line.get("skipped") else 0
+                if skipped >= config.skip_limit:
+                    if writing:
+                        writing.result()
+                    raise CheckFailed(_diverged(line["step"], skipped, config, out))
+            if saves:
                 tensors = checkpoint.snapshot(model, weights, optimizer)
                 if log:
                     if writing:
@@ -142,17 +202,57 @@ def train(
                     writing = writer.submit(_write_checkpoint, out, log, state, tensors, tokenizer)
                 saved = time.perf_counter()
             if on_step:
-                on_step(metrics)
-            clock = time.perf_counter()
+                for line in lines:
+                    on_step(line)
+            clock = idle = time.perf_counter()
     finally:
         writer.shutdown()  # waits, so that a checkpoint that was begun is completed
         if log:
-            log.close()
+            with contextlib.suppress(OSError):  # of a full disk; the steps after the last checkpoint are made again
+                log.close()
     if writing:
         writing.result()
     if world > 1:
         dist.barrier()  # no worker returns before the last checkpoint is complete
     return summary(out, resumed_from)
+
+
+class _Waiting(NamedTuple):
+    """A step whose results are still on the device."""
+
+    batch: Batch
+    lr: float
+    depth: int
+    sums: Tensor
+
+
+def layout_of(config: TrainConfig, rank: int, world: int, device: torch.device) -> Layout:
+    """How the steps of this configuration are divided among `world` workers with such a device.
+
+    Raises:
+        WinnowError: if there are more workers than packs in a step, or a worker has not enough memory.
+    """
+    check_share(config.batch_packs, world)
+    half = config.precision == "bf16"
+    wide_enough = config.model.hidden // config.model.heads >= 16  # for FlexAttention
+    return Layout(
+        batch_packs=config.batch_packs,
+        rank=rank,
+        world=world,
+        micro_packs=fitting_micro_packs(config, world, device),
+        dtype=DTYPES[config.precision],
+        objective=config.objective,
+        kernel="flex" if device.type == "cuda" and half and wide_enough else "groups",
+        device=device,
+    )
+
+
+def _diverged(step: int, skipped: int, config: TrainConfig, out: str) -> str:
+    clip = "" if config.clip_norm else ", or clip the gradient (--set clip_norm=1)"
+    return (
+        f"step {step}: the loss or its gradient was not finite in {skipped} steps in a row, which were skipped; "
+        f"{checkpoint.last_good(out)}. Train in another folder with an lr below {config.lr}{clip}"
+    )
 
 
 def _set_initial_weights(start: str, tokenizer: str, model: HrmText, weights: LocalShards) -> None:
@@ -176,13 +276,15 @@ def _set_initial_weights(start: str, tokenizer: str, model: HrmText, weights: Lo
             buffer.copy_(tensors[name])
         for name, (parameter, local) in weights.items():
             local.copy_(parallel.shard_of(tensors[name], parameter))
+    parallel.publish(weights)
 
 
 def _write_checkpoint(out: str, log: Journal, state: TrainingState, tensors: Tensors, tokenizer: str) -> None:
     """Write a checkpoint and update the record beside it."""
     checkpoint.write(out, state, tensors, tokenizer, state.config.keep)
-    log.upload()
-    journal.draw(out, f"{state.config.name}, {state.step} of {state.total_steps} steps")
+    with checkpoint.writing_to(out):
+        log.upload()
+        journal.draw(out, f"{state.config.name}, {state.step} of {state.total_steps} steps")
 
 
 def _state(
@@ -222,13 +324,17 @@ def summary(out: str, resumed_from: int = 0) -> Metrics:
 
     The last step's metrics (training/journal.py) with: `steps` of the run; `tokens`, its input tokens; `seconds`, their
     sum over the steps; `mean_train_loss`, over the last 50 steps (nats per label); `checkpoint`, the folder of the last
-    one; `resumed_from`, a step, 0 for a run from the start.
+    one; `resumed_from`, a step, 0 for a run from the start; and, if steps were skipped, their number, `skipped`.
     """
     last = checkpoint.latest(out)
     assert last is not None, "a finished run has a checkpoint"
     lines = journal.read_metrics(out)
+    computed = [line for line in lines if not line.get("skipped")]
+    skipped = {"skipped": len(lines) - len(computed)} if len(computed) < len(lines) else {}
     return {
-        **lines[-1],
+        **(computed or lines)[-1],
+        **skipped,
+        "step": lines[-1]["step"],
         "steps": last.state.step,
         "tokens": sum(line["inputs"] for line in lines),
         "seconds": round(sum(line["seconds"] for line in lines), 3),
@@ -241,52 +347,98 @@ def summary(out: str, resumed_from: int = 0) -> Metrics:
 def losses(model: HrmText, batch: Batch, depth: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each label, float32 [M], and whether the most likely token is the label, bool [M].
 
-    depth: module calls that are differentiated (`bp_steps`).
+    depth: module calls that are differentiated (`bp_steps`). dtype: to compute in; weights of another dtype are cast.
     """
-    arguments = (batch.tokens_N, batch.positions_N, partial(_attend, batch), depth, batch.rows_M)
-    if dtype == torch.float32 or parallel.is_sharded(model):  # FSDP casts the weights that it gathers
-        logits_MV = model(*arguments)
-    else:  # cast once per step, because the step uses each weight two to six times
+    gpu = batch.tokens_N.is_cuda
+    head = partial(_head_losses, batch.labels_M) if gpu else None
+    arguments = (batch.tokens_N, batch.positions_N, BatchAttention(batch), depth, batch.rows_M, head)
+    if parallel.is_sharded(model) or model.lm_head.weight.dtype == dtype:  # FSDP casts the weights that it gathers
+        out = model(*arguments)
+    else:
         weights = {name: p.to(dtype) for name, p in model.named_parameters() if not name.startswith("embed_tokens")}
-        logits_MV = torch.func.functional_call(model, weights, arguments)
-    loss_M = F.cross_entropy(logits_MV.float(), batch.labels_M, reduction="none")
-    return loss_M, logits_MV.detach().argmax(-1) == batch.labels_M
+        out = torch.func.functional_call(model, weights, arguments)
+    if gpu:
+        loss_M, correct_M = out
+        return loss_M, correct_M
+    loss_M = F.cross_entropy(out.float(), batch.labels_M, reduction="none")
+    return loss_M, out.detach().argmax(-1) == batch.labels_M
 
 
-def _attend(batch: Batch, slot: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return attend(batch.plan, q, k, v)
+def _head_losses(labels_M: Tensor, z_MD: Tensor, weight_VD: Tensor) -> tuple[Tensor, Tensor]:
+    return linear_cross_entropy(z_MD, weight_VD, labels_M)
+
+
+class BatchAttention:
+    """The attention of a batch, by the kernel that its plan is for: a model's `attend`."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.compute = flexible(batch.plan) if batch.plan.blocks else partial(attend, batch.plan)
+
+    def __call__(self, slot: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.compute(q, k, v)
 
 
 def _step(
     model: HrmText,
     weights: LocalShards,
     optimizer: AdamAtan2,
-    batch: Batch,
+    micro_batches: Sequence[Batch],
     lr: float,
     depth: int,
     dtype: torch.dtype,
+    clip_norm: float | None,
     due: bool,
-) -> tuple[Metrics, bool]:
-    """One step over all workers: its metrics, and whether a checkpoint is `due` on any of them."""
-    for parameter, _ in weights.values():
-        parameter.grad = None
-    loss_M, correct_M = losses(model, batch, depth, dtype)
-    loss = loss_M.sum() / batch.labelled
-    loss.backward()  # type: ignore[no-untyped-call]
-    square = parallel.norm_squared(parallel.gradients(weights))
-    sums = torch.stack((loss.detach().double(), *_correct(batch, correct_M), square, torch.tensor(due).to(square)))
+) -> Tensor:
+    """One step over all workers. Does not wait for a GPU.
+
+    Returns:
+        float64 [5] on the device, sums over all workers: the loss, correct labels, correct sequences, the squared norm
+        of the gradient, and the number of workers on which a checkpoint is `due`.
+    """
+    parallel.clear_gradients(weights)
+    device = micro_batches[0].tokens_N.device
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for batch in micro_batches:
+        parallel.start_backward(model, last=batch is micro_batches[-1])
+        loss_M, correct_M = losses(model, batch, depth, dtype)
+        loss = loss_M.sum() / batch.labelled
+        loss.backward()  # type: ignore[no-untyped-call]
+        sums += torch.stack((loss.detach().double(), *_correct(batch, correct_M)))
+    gradients = parallel.gradients(weights)
+    square = parallel.norm_squared(gradients)
+    sums = torch.cat((sums, torch.stack((square, torch.full_like(square, float(due))))))
     if dist.is_initialized():
         dist.all_reduce(sums)
+    norm = sums[3].sqrt()
+    if clip_norm is not None:
+        torch._foreach_mul_(gradients.tensors, (clip_norm / norm).clamp(max=1.0).float())
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step()
-    mean_loss, correct_labels, correct_sequences, norm, workers_due = sums.tolist()
+    optimizer.step(torch.isfinite(sums[0]) & torch.isfinite(norm))
+    parallel.publish(weights)
+    return sums
+
+
+def _line(entry: _Waiting, values: Sequence[float], total_steps: int) -> Metrics:
+    """The results of a step, without what is measured."""
+    batch = entry.batch
+    mean_loss, correct_labels, correct_sequences, square, _ = values
+    finite = math.isfinite(mean_loss) and math.isfinite(square)
     return {
-        "loss": mean_loss,
+        "step": batch.step,
+        "total_steps": total_steps,
+        "epoch": batch.epoch,
+        "loss": mean_loss if finite else None,
         "token_accuracy": correct_labels / batch.labelled,
         "sequence_accuracy": correct_sequences / batch.sequences,
-        "grad_norm": math.sqrt(norm),
-    }, workers_due > 0
+        "grad_norm": math.sqrt(square) if finite else None,
+        **({} if finite else {"skipped": True}),
+        "lr": entry.lr,
+        "bp_steps": entry.depth,
+        "inputs": batch.inputs,
+        "labels": batch.labelled,
+        "digest": batch.digest,
+    }
 
 
 def _correct(batch: Batch, correct_M: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,19 +449,17 @@ def _correct(batch: Batch, correct_M: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def validate(model: HrmText, packs: Packs, config: TrainConfig, dtype: torch.dtype, device: torch.device) -> Metrics:
+def validate(model: HrmText, packs: Packs, config: TrainConfig, layout: Layout) -> Metrics:
     """Loss and token accuracy on the first `validation_packs` validation packs.
 
-    Only full batches are read, or a single partial one, so that all workers call the model equally often.
+    Only full batches are read, or a single partial one, so that all workers call the model.
     """
-    rank, world = rank_and_world()
-    size = config.batch_packs
-    full_batches = min(len(packs), config.validation_packs) // size
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    full_batches = min(len(packs), config.validation_packs) // layout.batch_packs
+    sums = torch.zeros(3, dtype=torch.float64, device=layout.device)
     for step in range(1, max(1, full_batches) + 1):
-        batch = batch_of_step(packs, step, size, rank, world, dtype, config.objective, device)
-        loss_M, correct_M = losses(model, batch, 2, dtype)
-        sums += torch.stack((loss_M.double().sum(), correct_M.sum().double(), torch.tensor(len(loss_M)).to(sums)))
+        for batch in share_of_step(packs, step, layout):
+            loss_M, correct_M = losses(model, batch, 2, layout.dtype)
+            sums += torch.stack((loss_M.double().sum(), correct_M.sum().double(), torch.tensor(len(loss_M)).to(sums)))
     if dist.is_initialized():
         dist.all_reduce(sums)
     loss, correct, labels = sums.tolist()

@@ -26,7 +26,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,9 @@ TRUNCATED_STD = 1.014762601732121
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(slot, q_NHK, k_NHK, v_NHK) -> a_NHK. The caller supplies the mask and the cache; see training/attention.py and
 training/inference/cache.py."""
+
+Head = Callable[[Tensor, Tensor], Any]
+"""(z_MD, weights of the head VD) -> what the model returns instead of the logits."""
 
 Architecture = Literal["hrm", "transformer", "universal", "rins", "trm", "trm_half"]
 """HRM and its baselines. Each has `2 * blocks` blocks of parameters, except trm_half, which has half as many."""
@@ -235,9 +238,8 @@ class Module(nn.Module):
 class HrmText(nn.Module):
     """The complete model. `build` makes one with initial weights.
 
-    It computes in the dtype of its matrices. To run in bf16 over float32 master weights, call it through
-    `torch.func.functional_call` with cast weights (as training/loop.py does), or let FSDP cast them. The embedding may
-    stay in float32, because a batch reads few rows of it.
+    It computes in the dtype of its matrices. To train in bf16 over float32 master weights, see `parallel.local_shards`
+    and `parallel.apply_fsdp`. The embedding may stay in float32, because a batch reads few rows of it.
     """
 
     z_L_init: Tensor
@@ -253,9 +255,17 @@ class HrmText(nn.Module):
         self.register_buffer("z_L_init", torch.zeros(config.hidden, dtype=torch.bfloat16))
 
     def forward(
-        self, tokens_N: Tensor, positions_N: Tensor, attend: Attend, bp_steps: int = 5, rows_M: Tensor | None = None
-    ) -> Tensor:
+        self,
+        tokens_N: Tensor,
+        positions_N: Tensor,
+        attend: Attend,
+        bp_steps: int = 5,
+        rows_M: Tensor | None = None,
+        head: Head | None = None,
+    ) -> Any:
         """Logits [M, V] for the tokens after rows `rows_M` of the packed `tokens_N` (all N rows if None).
+
+        head: computes something else from the rows and the head's weights (training/losses.py).
 
         Only the last calls are differentiated (see `schedule`). With bp_steps 2 the first H call is not differentiated
         either, so the embedding gets no gradient.
@@ -273,8 +283,7 @@ class HrmText(nn.Module):
         z_MD = z if rows_M is None else z[rows_M]
         if config.norm == "pre":
             z_MD = rms_norm(z_MD)
-        logits_MV: Tensor = self.lm_head(z_MD)
-        return logits_MV
+        return self.lm_head(z_MD) if head is None else head(z_MD, self.lm_head.weight)
 
 
 def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:

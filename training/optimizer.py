@@ -14,6 +14,7 @@ weights.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,7 +22,10 @@ from torch import Tensor
 
 
 class AdamAtan2(torch.optim.Optimizer):
-    """State per parameter: `exp_avg`, `exp_avg_sq` and `param_ema`, of the parameter's shape, and `step`, an int."""
+    """State per parameter: `exp_avg`, `exp_avg_sq` and `param_ema`, of the parameter's shape, and `step`.
+
+    `step` is an int, or a float32 scalar on the GPU where one kernel makes the whole update (training/fused.py).
+    """
 
     def __init__(
         self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], weight_decay: float, ema_decay: float
@@ -29,9 +33,15 @@ class AdamAtan2(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "ema_decay": ema_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient. `closure` must be None."""
-        assert closure is None, "AdamAtan2 does not re-evaluate the loss"
+    def step(self, apply: Tensor | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient.
+
+        apply: a boolean scalar on the parameters' device; if it is false nothing is changed. A GPU decides that itself,
+        without the CPU waiting for it.
+        """
+        fused = _on_gpu(self.param_groups)
+        if apply is not None and not fused and not bool(apply):
+            return
         for group in self.param_groups:
             params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
             if not params:
@@ -45,7 +55,11 @@ class AdamAtan2(torch.optim.Optimizer):
                     state["exp_avg"] = torch.zeros_like(p)
                     state["exp_avg_sq"] = torch.zeros_like(p)
                     state["param_ema"] = p.detach().clone()
-                state["step"] += 1
+            if fused:
+                self._fused_step(group, params, apply)
+                continue
+            for p in params:
+                self.state[p]["step"] += 1
             steps = [self.state[p]["step"] for p in params]
             m = [self.state[p]["exp_avg"] for p in params]
             v = [self.state[p]["exp_avg_sq"] for p in params]
@@ -61,7 +75,24 @@ class AdamAtan2(torch.optim.Optimizer):
             torch._foreach_add_(params, size)
             torch._foreach_lerp_([self.state[p]["param_ema"] for p in params], params, 1 - group["ema_decay"])
 
+    def _fused_step(self, group: dict[str, Any], params: list[Tensor], apply: Tensor | None) -> None:
+        from training import fused  # imported here: Triton comes only with torch for GPUs
+
+        for p in params:
+            step = self.state[p]["step"]
+            if not isinstance(step, Tensor):
+                self.state[p]["step"] = torch.tensor(float(step), device=p.device)
+        allowed = torch.ones((), device=params[0].device) if apply is None else apply
+        states = [self.state[p] for p in params]
+        fused.update(params, states, allowed, group["lr"], group["betas"], group["weight_decay"], group["ema_decay"])
+
     def average(self, parameter: Tensor) -> Tensor:
         """The moving average of a parameter; the parameter itself if it was never updated."""
         ema: Tensor = self.state[parameter]["param_ema"] if parameter in self.state else parameter.detach()
         return ema
+
+
+def _on_gpu(groups: list[dict[str, Any]]) -> bool:
+    """Whether all parameters are float32 tensors on a GPU, and Triton is there."""
+    params = [p for group in groups for p in group["params"]]
+    return all(p.is_cuda and p.dtype == torch.float32 for p in params) and find_spec("triton") is not None

@@ -1,18 +1,21 @@
-"""Data parallelism, applied to the model and the optimiser from outside.
+"""Data parallelism and precision, applied to the model and the optimiser from outside.
 
 Two modes. Replicated: every worker holds the full model, and gradients are summed after the backward pass. Sharded:
 FSDP2 gives each worker a shard of every parameter, of its gradient and of the optimiser state. The FSDP units are the
-blocks, then the root module with embedding and head. Gathered weights are kept until their gradients are reduced,
-because a step calls each block two to six times. Gradients are summed, not averaged: the gradient is that of the whole
-batch for any number of workers.
+blocks, then the root module with embedding and head. A step calls each block two to six times per micro-batch, but
+gathers its weights once, in the first call, and reduces its gradient once, in the last backward pass through it
+(`start_backward`). The number of collectives therefore does not depend on the number of micro-batches, which may differ
+between workers. Gradients are summed, not averaged: the gradient is that of the whole batch for any number of workers.
 
-A local shard is the tensor that this worker updates: a range of rows of a sharded parameter, else the full parameter.
+A local shard is the float32 tensor that this worker updates: a range of rows of a sharded parameter, else the full
+parameter, or its float32 original if the model computes in bf16.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.checkpoint import checkpoint
 
 from training.model import Attend, Block
 
@@ -49,13 +53,48 @@ def apply_fsdp(model: nn.Module, dtype: torch.dtype) -> None:
         assert isinstance(unit, FSDPModule)
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)
+        if isinstance(unit, Block):
+            unit.register_forward_hook(_reduce_in_first_call)
 
 
-def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
-    """Compile each block with torch.compile, except for its attention call. Call it before `apply_fsdp`.
+def start_backward(model: nn.Module, last: bool) -> None:
+    """Call it before the forward pass of each micro-batch. last: whether it is this worker's last one of the step.
 
-    The attention kernels are already fused. The attention plan of a batch is Python data that the compiler must not
-    trace, so the same few graphs serve every block, every step and every batch length.
+    FSDP would gather and reduce a block in every call. So both are off, and turned on for a block's first
+    differentiated call of the last micro-batch: its backward pass is the last one through the block.
+    """
+    if not isinstance(model, FSDPModule):
+        return
+    model.set_is_last_backward(last)
+    model.set_requires_gradient_sync(False)
+    model.set_reshard_after_backward(False)
+    if last:  # the root module is called once
+        model.set_requires_gradient_sync(True, recurse=False)
+        model.set_reshard_after_backward(True, recurse=False)
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.awaits_reduction = last  # type: ignore[assignment]
+
+
+def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor) -> None:
+    if not out.requires_grad or not getattr(block, "awaits_reduction", False):
+        return
+    block.awaits_reduction = False  # type: ignore[assignment]
+
+    def reduce(_: Tensor) -> None:
+        assert isinstance(block, FSDPModule)
+        block.set_requires_gradient_sync(True, recurse=False)
+        block.set_reshard_after_backward(True, recurse=False)
+
+    out.register_hook(reduce)
+
+
+def compile_blocks(model: nn.Module, whole: bool = False, backend: str = "inductor") -> None:
+    """Compile each block with torch.compile. Call it before `apply_fsdp`.
+
+    The same few graphs serve every block and every step. whole: trace the attention call too; then it must be a
+    FlexAttention call, and all batches have one shape. Otherwise the attention call is left out: the plan of a batch is
+    Python data that the compiler must not trace, and the graphs serve every batch length.
     """
     current_call: list[tuple[Attend, int]] = []
 
@@ -66,9 +105,11 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
     opaque_attend = torch.compiler.disable(attend_uncompiled)  # type: ignore[no-untyped-call]
 
     def compile_forward(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        compiled = torch.compile(forward, dynamic=True, backend=backend)
+        compiled = torch.compile(forward, dynamic=not whole, fullgraph=whole, backend=backend)
 
         def call(u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
+            if whole:
+                return compiled(u_ND, angles, attend, 0)
             current_call[:] = [(attend, slot)]
             return compiled(u_ND, angles, opaque_attend, 0)
 
@@ -79,20 +120,83 @@ def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
             module.forward = compile_forward(module.forward)  # type: ignore[method-assign]
 
 
+def checkpoint_blocks(model: nn.Module) -> None:
+    """Keep only the input of each differentiated block, and compute the block again in the backward pass.
+
+    The results are the same. A differentiated call costs a third more operations. Call it after `compile_blocks` and
+    before `apply_fsdp`.
+    """
+
+    def keep_input(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*arguments: Any) -> Tensor:
+            if not torch.is_grad_enabled():
+                return forward(*arguments)
+            out: Tensor = checkpoint(forward, *arguments, use_reentrant=False, preserve_rng_state=False)
+            return out
+
+        return call
+
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.forward = keep_input(module.forward)  # type: ignore[method-assign]
+
+
 class LocalShard(NamedTuple):
-    """A parameter and this worker's shard of it. They share memory."""
+    """A parameter and this worker's shard of it. In one dtype they share memory."""
 
     parameter: Tensor
     local: Tensor
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the parameter is a copy in bf16 of the full local shard."""
+        return self.parameter is not self.local and not isinstance(self.parameter, DTensor)
 
 
 LocalShards = dict[str, LocalShard]
 """Parameter name -> shard. Made before the first step: during a step FSDP replaces the parameters by gathered ones."""
 
 
-def local_shards(model: nn.Module) -> LocalShards:
-    """This worker's shards of the model's parameters. The optimiser updates these tensors."""
-    return {name: LocalShard(parameter, _local(parameter)) for name, parameter in model.named_parameters()}
+def local_shards(model: nn.Module, dtype: torch.dtype = torch.float32) -> LocalShards:
+    """This worker's shards of the model's parameters. The optimiser updates these tensors.
+
+    dtype: of the forward and backward pass. In bf16 an unsharded model is given rounded parameters, all but the
+    embedding; their gradients are summed in float32, and `publish` rounds the shards again. So a step casts each weight
+    once, however many micro-batches and calls use it.
+    """
+    if dtype == torch.float32 or is_sharded(model):
+        return {name: LocalShard(parameter, _local(parameter)) for name, parameter in model.named_parameters()}
+    shards: LocalShards = {}
+    for name, parameter in model.named_parameters():
+        shards[name] = LocalShard(parameter, parameter)
+        if not name.startswith("embed_tokens"):
+            shards[name] = LocalShard(parameter, parameter.detach())
+            parameter.data = parameter.detach().to(dtype)
+            parameter.register_post_accumulate_grad_hook(partial(_add_gradient, shards[name].local))
+    return shards
+
+
+def _add_gradient(local: Tensor, parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    if local.grad is None:
+        local.grad = parameter.grad.to(local.dtype)
+    else:
+        local.grad.add_(parameter.grad)
+    parameter.grad = None
+
+
+@torch.no_grad()
+def publish(shards: LocalShards) -> None:
+    """Round the local shards to the parameters that the model computes with. Call it after changing the shards."""
+    rounded = [shard for shard in shards.values() if shard.rounded]
+    if rounded:
+        torch._foreach_copy_([shard.parameter for shard in rounded], [shard.local for shard in rounded])
+
+
+def clear_gradients(shards: LocalShards) -> None:
+    """Forget all gradients."""
+    for parameter, local in shards.values():
+        parameter.grad = local.grad = None
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -112,8 +216,9 @@ def gradients(shards: LocalShards) -> Gradients:
 
     All workers must call it after the backward pass.
     """
-    for parameter, local in shards.values():
-        local.grad = None if parameter.grad is None else _local(parameter.grad)
+    for shard in shards.values():
+        if not shard.rounded:
+            shard.local.grad = None if shard.parameter.grad is None else _local(shard.parameter.grad)
     tensors = [local.grad for _, local in shards.values() if local.grad is not None]
     sharded = any(isinstance(parameter, DTensor) for parameter, _ in shards.values())
     if not sharded and rank_and_world()[1] > 1:

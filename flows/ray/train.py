@@ -28,7 +28,7 @@ from flows.ray.engine import ray_session
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger import storage
 from training import checkpoint, loop
-from training.batches import Packs, even_share
+from training.batches import Packs, check_share
 from training.configs import TrainConfig
 from training.journal import Metrics, last_metrics
 
@@ -84,7 +84,7 @@ def train_on_ray(
     key = run_key or packs.fingerprint()
     workers = workers or torch.cuda.device_count() or CPU_WORKERS
     total_steps = loop.steps_of(config, packs)
-    even_share(config.batch_packs, workers)
+    check_share(config.batch_packs, workers)
     last = checkpoint.latest(out)
     steps_done = 0
     if last:

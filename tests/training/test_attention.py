@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from training import attention
-from training.attention import attend, attend_varlen, flexible, plan_attention, reference
+from training.attention import BLOCK, attend, attend_varlen, flexible, plan_attention, reference
 
 lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=12)
 
@@ -74,11 +74,33 @@ def test_two_passes_of_a_variable_length_kernel_equal_the_definition(sequences: 
 @pytest.mark.parametrize("sequences", [[(5, 7), (11, 0), (3, 16), (1, 1)], [(5, 0), (9, 0)], [(100, 60)]])
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_equals_the_definition(sequences: list[tuple[int, int]]) -> None:
-    plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences])
-    q, k, v = torch.randn(3, sum(p + c for p, c in sequences), 2, 8)
-    torch.testing.assert_close(
-        flexible(plan, torch.device("cpu"))(q, k, v), reference(plan, q, k, v), rtol=1e-4, atol=1e-5
-    )
+    tokens, padding = sum(p + c for p, c in sequences), 37
+    plan = plan_attention([p for p, _ in sequences], [c for _, c in sequences], kernel="flex", padding=padding)
+    assert not plan.groups and plan.passes is None  # nothing that another kernel needs is made
+    q, k, v = torch.randn(3, tokens + padding, 2, 8)
+    a = flexible(plan)(q, k, v)
+    torch.testing.assert_close(a[:tokens], reference(plan, q[:tokens], k[:tokens], v[:tokens]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(a[tokens:], v[tokens:], rtol=1e-4, atol=1e-5)  # a padding row sees itself
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=12), st.integers(0, 200))
+def test_the_table_of_blocks_is_that_of_the_dense_mask(sequences: list[tuple[int, int]], padding: int) -> None:
+    prefixes, suffixes = zip(*sequences, strict=True)
+    blocks = plan_attention(prefixes, suffixes, kernel="flex", padding=padding).blocks
+    tokens = len(blocks.first_N)
+    count = -(-tokens // BLOCK)
+    column = torch.arange(tokens)
+    visible = (blocks.first_N[:, None] <= column) & (column < blocks.last_N[:, None])
+    padded = torch.zeros(count * BLOCK, count * BLOCK)
+    padded[:tokens, :tokens] = visible
+    pairs = padded.view(count, BLOCK, count, BLOCK).sum((1, 3))
+    rows = torch.tensor([min(BLOCK, tokens - start) for start in range(0, tokens, BLOCK)])[:, None]
+    wanted = (((pairs > 0) & (pairs < rows * BLOCK)), pairs == rows * BLOCK)
+    tables = ((blocks.partial_B, blocks.partial_BB), (blocks.full_B, blocks.full_BB))
+    for expected, (used, listed) in zip(wanted, tables, strict=True):
+        for row in range(count):
+            assert listed[row, : used[row]].tolist() == expected[row].nonzero().flatten().tolist()
 
 
 def test_responses_of_one_token_each_leave_no_suffix_rows() -> None:

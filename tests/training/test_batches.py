@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from pipelines.errors import WinnowError
-from training.batches import Packs, ShardError, batch_of_step, batches
+from training.batches import Layout, Packs, ShardError, batch_of_step, batches, share_of_step
 
 
 def test_a_pack_is_read_as_it_was_written(shards, sums) -> None:
@@ -64,8 +64,8 @@ def test_workers_share_the_same_global_batches(shards, world: int) -> None:
 
 def test_starting_late_gives_the_same_batches(shards) -> None:
     packs = Packs(shards)
-    whole = [batch.digest for batch in batches(packs, range(1, 9), 2)]
-    assert [batch.digest for batch in batches(packs, range(5, 9), 2)] == whole[4:]
+    whole = [batch.digest for (batch,) in batches(packs, range(1, 9), Layout(2))]
+    assert [batch.digest for (batch,) in batches(packs, range(5, 9), Layout(2))] == whole[4:]
     assert len(set(whole)) == 8
 
 
@@ -83,9 +83,36 @@ def test_every_tensor_of_a_batch_is_moved_to_the_device(shards) -> None:
         assert other.device.type == "meta" and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def test_uneven_shares_are_refused(shards) -> None:
-    with pytest.raises(WinnowError, match="multiple"):
-        next(batches(Packs(shards), range(1, 2), 4, 0, 3))
+@pytest.mark.parametrize("world", [1, 3, 5, 7])
+@pytest.mark.parametrize("micro_packs", [None, 1, 2, 50])
+def test_packs_are_dealt_unevenly_and_in_micro_batches(shards, world: int, micro_packs: int | None) -> None:
+    packs = Packs(shards)
+    alone = batch_of_step(packs, 2, 7)
+    shares = [share_of_step(packs, 2, Layout(7, rank, world, micro_packs)) for rank in range(world)]
+    micro = [batch for share in shares for batch in share]
+    assert sorted(name for batch in micro for name in batch.ids) == sorted(alone.ids)
+    assert sum(len(batch.labels_M) for batch in micro) == alone.labelled
+    sizes = [sum(len(batch.tokens_N) for batch in share) for share in shares]
+    assert all(sizes) and max(len(share) for share in shares) - min(len(share) for share in shares) <= 1
+    assert {(b.digest, b.labelled, b.inputs, b.sequences, b.step, b.epoch) for b in micro} == {
+        (alone.digest, alone.labelled, alone.inputs, alone.sequences, 2, 0)
+    }
+
+
+def test_batches_of_a_compiled_kernel_have_one_shape(shards) -> None:
+    packs = Packs(shards)
+    made = [share_of_step(packs, step, Layout(4, kernel="flex")) for step in range(1, 5)]
+    assert {len(batch.tokens_N) for (batch,) in made} == {4 * packs.info.capacity}
+    for step, (batch,) in enumerate(made, 1):
+        plain = batch_of_step(packs, step, 4)
+        used = len(plain.tokens_N)
+        assert torch.equal(batch.tokens_N[:used], plain.tokens_N) and not batch.tokens_N[used:].any()
+        assert torch.equal(batch.rows_M, plain.rows_M) and torch.equal(batch.labels_M, plain.labels_M)
+
+
+def test_more_workers_than_packs_are_refused(shards) -> None:
+    with pytest.raises(WinnowError, match=r"5 workers cannot share batches of 4 packs.*at most 4 workers"):
+        next(batches(Packs(shards), range(1, 2), Layout(4, 0, 5)))
 
 
 def test_epochs_follow_one_another(write_packs, sums, tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def _half_precision(shards: list[str], out: str) -> None:
     weights = parallel.local_shards(model)
     batch = batch_of_step(Packs(shards), 1, 4, *parallel.rank_and_world(), torch.bfloat16)
     optimizer = AdamAtan2([shard.local for shard in weights.values()], 1e-3, (0.9, 0.95), 0.1, 0.9)
-    metrics, _ = loop._step(model, weights, optimizer, batch, 1e-3, 5, torch.bfloat16, False)
+    sums = loop._step(model, weights, optimizer, [batch], 1e-3, 5, torch.bfloat16, None, False)
+    metrics = {"loss": sums[0].item()}
     assert all(shard.local.dtype == shard.local.grad.dtype == torch.float32 for shard in weights.values())
     full = {name: parallel.gather_full(shard.local.grad, shard.parameter) for name, shard in weights.items()}
     if dist.get_rank() == 0:
