@@ -153,6 +153,11 @@ def plan_attention(
     return AttentionPlan(*sizes, tuple(groups), torch.from_numpy(order_N), _passes(prefixes, suffixes), None)
 
 
+def eager_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
+    """`varlen` where its kernels run: in bf16 and fp16 on a GPU. Else `groups`."""
+    return "varlen" if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16) else "groups"
+
+
 def _blocks(prefixes: NDArray[np.int64], suffixes: NDArray[np.int64], padding: int) -> Blocks:
     lengths = prefixes + suffixes
     starts = np.cumsum(lengths) - lengths
@@ -222,10 +227,12 @@ def _additive(allowed: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
 
 
 def attend(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
-    """PrefixLM attention over a packed batch, scale 1/sqrt(K): a_NHK in the dtype of the arguments."""
-    if q_NHK.is_cuda and q_NHK.dtype in (torch.bfloat16, torch.float16):
+    """PrefixLM attention over a packed batch, scale 1/sqrt(K): a_NHK in the dtype of the arguments.
+
+    plan: for `groups` or `varlen`.
+    """
+    if plan.order_N is None:
         return attend_varlen(plan, q_NHK, k_NHK, v_NHK)
-    assert plan.order_N is not None, "a plan for `groups`"
     results = []
     for group in plan.groups:
         P = group.prefix
@@ -313,8 +320,9 @@ def _block_mask(plan: AttentionPlan) -> Any:
     def allowed(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return (first_N[q] <= k) & (k < last_N[q])
 
+    partial_B, partial_BB, full_B, full_BB = (table[None, None] for table in tables)
     return BlockMask.from_kv_blocks(
-        *(table[None, None] for table in tables), BLOCK_SIZE=BLOCK, mask_mod=allowed, seq_lengths=(tokens, tokens)
+        partial_B, partial_BB, full_B, full_BB, BLOCK_SIZE=BLOCK, mask_mod=allowed, seq_lengths=(tokens, tokens)
     )
 
 

@@ -258,12 +258,18 @@ def share_of_step(packs: Packs, step: int, layout: Layout) -> tuple[Batch, ...]:
     indices = packs_of_step(step, layout.batch_packs)
     # Wraps around, because the validation split may be smaller than one batch.
     everything = [packs[index % len(packs)] for index in indices]
-    totals = _totals(everything, layout.objective)
-    share = everything[layout.rank :: layout.world]
+    return in_micro_batches(everything, layout, packs.info.capacity, packs.epoch(indices.start), step)
+
+
+def in_micro_batches(
+    packs: Sequence[Pack], layout: Layout, capacity: int, epoch: int = 0, step: int = 0
+) -> tuple[Batch, ...]:
+    """The micro-batches of worker `layout.rank` in a step with these packs. capacity: token slots of a pack."""
+    totals = _totals(packs, layout.objective)
+    share = packs[layout.rank :: layout.world]
     size = layout.micro_packs or len(share)
-    epoch = packs.epoch(indices.start)
     # A compiled kernel needs one shape for all batches of as many packs.
-    capacity = packs.info.capacity if layout.kernel == "flex" else 0
+    capacity = capacity if layout.kernel == "flex" else 0
     micro = [share[start : start + size] for start in range(0, len(share), size)]
     made = [_assemble(chosen, layout, totals, epoch, step, len(chosen) * capacity) for chosen in micro]
     return tuple(to_device(batch, layout.device) for batch in made)

@@ -60,6 +60,7 @@ def update(
     applied = apply.float()
     torch._foreach_add_([state["step"] for state in states], applied)
     for weight, state in zip(weights, states, strict=True):
+        assert weight.grad is not None
         size = weight.numel()
         _update[(triton.cdiv(size, BLOCK),)](
             weight, weight.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"], state["param_ema"], state["step"],

@@ -66,7 +66,7 @@ def available_memory(device: torch.device) -> int:
     """Bytes that a training may use: most of a GPU's memory, or all of the machine's or the container's."""
     if device.type == "cuda":
         return int(USABLE * torch.cuda.get_device_properties(device).total_memory)
-    total = psutil.virtual_memory().total
+    total = int(psutil.virtual_memory().total)
     for path in CGROUP_LIMITS:
         try:
             limit = Path(path).read_text().strip()

@@ -31,6 +31,7 @@ class AdamAtan2(torch.optim.Optimizer):
         self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], weight_decay: float, ema_decay: float
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "ema_decay": ema_decay})
+        self.fused = _on_gpu(self.param_groups)
 
     @torch.no_grad()
     def step(self, apply: Tensor | None = None) -> None:  # type: ignore[override]
@@ -39,8 +40,7 @@ class AdamAtan2(torch.optim.Optimizer):
         apply: a boolean scalar on the parameters' device; if it is false nothing is changed. A GPU decides that itself,
         without the CPU waiting for it.
         """
-        fused = _on_gpu(self.param_groups)
-        if apply is not None and not fused and not bool(apply):
+        if apply is not None and not self.fused and not bool(apply):
             return
         for group in self.param_groups:
             params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
@@ -55,7 +55,7 @@ class AdamAtan2(torch.optim.Optimizer):
                     state["exp_avg"] = torch.zeros_like(p)
                     state["exp_avg_sq"] = torch.zeros_like(p)
                     state["param_ema"] = p.detach().clone()
-            if fused:
+            if self.fused:
                 self._fused_step(group, params, apply)
                 continue
             for p in params:

@@ -86,7 +86,7 @@ def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor) -> None:
         block.set_requires_gradient_sync(True, recurse=False)
         block.set_reshard_after_backward(True, recurse=False)
 
-    out.register_hook(reduce)
+    out.register_hook(reduce)  # type: ignore[no-untyped-call]
 
 
 def compile_blocks(model: nn.Module, whole: bool = False, backend: str = "inductor") -> None:
@@ -172,7 +172,8 @@ def local_shards(model: nn.Module, dtype: torch.dtype = torch.float32) -> LocalS
         if not name.startswith("embed_tokens"):
             shards[name] = LocalShard(parameter, parameter.detach())
             parameter.data = parameter.detach().to(dtype)
-            parameter.register_post_accumulate_grad_hook(partial(_add_gradient, shards[name].local))
+            add = partial(_add_gradient, shards[name].local)
+            parameter.register_post_accumulate_grad_hook(add)  # type: ignore[no-untyped-call]
     return shards
 
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.attention import attend, plan_attention
+from training.attention import attend, eager_kernel, plan_attention
 from training.batches import move_tensors
 
 
@@ -62,7 +62,8 @@ def attention_among(
     lengths = [_prefix_and_suffix(prompt) for prompt in prompts]
     prefix_lm = [pair for pair in lengths if pair is not None]
     if len(prefix_lm) == len(prompts):
-        plan = plan_attention([prefix for prefix, _ in prefix_lm], [suffix for _, suffix in prefix_lm], dtype)
+        prefixes, suffixes = ([pair[side] for pair in prefix_lm] for side in (0, 1))
+        plan = plan_attention(prefixes, suffixes, dtype, eager_kernel(device, dtype))
         return partial(attend, move_tensors(plan, device))
 
     visible = [visible_positions(prompt) for prompt in prompts]
