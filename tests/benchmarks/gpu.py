@@ -59,7 +59,7 @@ CURVE_STEPS = 200
 CURVE = TrainConfig(
     name="curve",
     model=ModelConfig(vocab_size=256, hidden=256, heads=4, feed_forward=768, blocks=2, max_positions=512),
-    batch_packs=4, steps=CURVE_STEPS, lr=1e-3, warmup_steps=20, ema_decay=0.98, precision="bf16",
+    batch_packs=2, steps=CURVE_STEPS, lr=2e-3, warmup_steps=20, ema_decay=0.98, precision="bf16",
     checkpoint_steps=100, keep=1,
 )  # fmt: skip
 
@@ -285,7 +285,31 @@ def check_parts(device: torch.device) -> list[Row]:
     assert head < 1e-2, head
 
     config = ModelConfig(vocab_size=512, hidden=128, heads=2, feed_forward=256, blocks=1, max_positions=512)
-    trainer = Trainer(config, Way(False, "varlen", 1), device, torch.float32, "eager")
+    kinds: list[tuple[Way, torch.dtype]] = [(Way(False, "groups", 2), torch.float32)]
+    if device.type == "cuda":
+        kinds += [
+            (way, torch.bfloat16)
+            for way in (Way(False, "varlen", 2), Way(True, "flex", 2), Way(True, "flex", 2, 1, True))
+        ]
+    found = []
+    for way, dtype in kinds:
+        trainer = Trainer(config, way, device, dtype, "inductor")
+        trainer.step(_batches(config, way, device, 512, dtype))
+        found.append({name: shard.local.grad for name, shard in trainer.weights.items()})
+    gaps: list[Row] = [
+        {
+            "check": f"{way} against SDPA in float32: largest relative difference of a gradient",
+            "value": max(
+                ((other[name] - first).norm() / first.norm()).item()
+                for name, first in found[0].items()
+                if first is not None
+            ),
+        }
+        for (way, _), other in zip(kinds[1:], found[1:], strict=True)
+    ]
+    assert all(float(row["value"]) < 0.1 for row in gaps), gaps
+
+    trainer = Trainer(config, Way(False, "groups", 1), device, torch.float32, "eager")
     before = [shard.local.clone() for shard in trainer.weights.values()]
     batches = _batches(config, Way(False, "groups", 1), device, 512, torch.float32)
     with torch.no_grad():
@@ -297,6 +321,7 @@ def check_parts(device: torch.device) -> list[Row]:
         {"check": "fused Adam-atan2, 5 of 6 steps, largest difference", "value": optimiser},
         {"check": "fused head and cross-entropy, largest difference", "value": head},
         {"check": "a step with a NaN changes no weight", "value": "yes"},
+        *gaps,
     ]
 
 
