@@ -28,9 +28,6 @@ KEPT_ACTIVATIONS = (11, 4)
 `feed_forward`."""
 
 
-COMPILED_ACTIVATIONS = (8, 2)
-"""The same for compiled blocks, which compute elementwise results again."""
-
 HEAD_ROWS = 1024
 """Rows whose logits a GPU has in float32 together (training/losses.py)."""
 
@@ -139,14 +136,14 @@ def cost(
 def memory(config: TrainConfig, workers: int, micro_packs: int, gpu: bool) -> Memory:
     """The memory of each of `workers` workers that compute `micro_packs` packs together.
 
-    gpu: blocks are compiled, attention stores no scores, and the logits are kept in one tensor.
+    gpu: the logits are kept in one tensor (training/losses.py).
     """
     model, size, tokens = config.model, parameters(config.model), micro_packs * config.model.max_positions
     half = config.precision == "bf16"
     width = 2 if half else 4
     sharded = config.sharded and workers > 1
     differentiated = sum(call.learns for call in schedule(model)) * module_blocks(model)
-    hidden_values, feed_forward_values = COMPILED_ACTIVATIONS if gpu and half else KEPT_ACTIVATIONS
+    hidden_values, feed_forward_values = KEPT_ACTIVATIONS
     block = width * (hidden_values * model.hidden + feed_forward_values * model.feed_forward)
     # With activation checkpointing a block keeps its input, and one block at a time has everything.
     kept = width * model.hidden * differentiated + block if config.recompute else block * differentiated

@@ -19,10 +19,10 @@ BLOCK = 2048
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _update(
-    weight: Any, gradient: Any, moment: Any, square: Any, average: Any, count: Any, apply: Any,
-    rate: Any, decay: Any, beta1: Any, beta2: Any, log1: Any, log2: Any, mix: Any, size: Any, block: tl.constexpr,
-) -> None:  # fmt: skip
+def _update(  # type: ignore[no-untyped-def] # Triton reads annotations
+    weight, gradient, moment, square, average, count, apply, rate, decay, beta1, beta2, log1, log2, mix, size,
+    block: tl.constexpr,
+):  # fmt: skip
     if tl.load(apply) != 0:
         at = tl.program_id(0) * block + tl.arange(0, block)
         inside = at < size

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch._dynamo.config
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -26,6 +27,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 from training.model import Attend, Block
+
+
+RECOMPILE_LIMIT = 64
+"""Graphs that a process may compile of a block."""
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -96,6 +101,8 @@ def compile_blocks(model: nn.Module, whole: bool = False, backend: str = "induct
     FlexAttention call, and all batches have one shape. Otherwise the attention call is left out: the plan of a batch is
     Python data that the compiler must not trace, and the graphs serve every batch length.
     """
+    # A graph for each size of a batch, with and without gradient; beyond the limit torch runs eagerly, or fails.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     current_call: list[tuple[Attend, int]] = []
 
     def attend_uncompiled(_: int, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
