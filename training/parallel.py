@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch._dynamo.config
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -27,7 +26,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 from training.model import Attend, Block
-
 
 RECOMPILE_LIMIT = 64
 """Graphs that a process may compile of a block."""
@@ -101,6 +99,8 @@ def compile_blocks(model: nn.Module, whole: bool = False, backend: str = "induct
     FlexAttention call, and all batches have one shape. Otherwise the attention call is left out: the plan of a batch is
     Python data that the compiler must not trace, and the graphs serve every batch length.
     """
+    import torch._dynamo.config  # the compiler takes more than a second to load
+
     # A graph for each size of a batch, with and without gradient; beyond the limit torch runs eagerly, or fails.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     current_call: list[tuple[Attend, int]] = []

@@ -1,8 +1,8 @@
 """Train HRM-Text with Ray Train.
 
 Each worker maps the pack shards itself; Ray transfers paths, not rows. (`datasets=` is not used: Ray Data reserves CPUs
-of its own, and the job hangs if every CPU has a worker.) The workers run training/loop.py. When one dies, Ray Train
-restarts all of them, and the loop resumes from its latest checkpoint, bit for bit.
+of its own, and the job hangs if every CPU has a worker.) The workers run training/loop.py. When one dies, all of them
+are started again, and the loop resumes from its latest checkpoint, bit for bit.
 
 The driver reads metrics from metrics.jsonl in the training folder. On a cluster that folder is on shared storage. An
 object store gets metrics.jsonl with each checkpoint, so progress is shown at that rate. Workers report to Ray Train at
@@ -20,7 +20,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,6 +31,8 @@ from training import checkpoint, loop
 from training.batches import Packs, check_share
 from training.configs import TrainConfig
 from training.journal import Metrics, last_metrics
+from training.memory import fitting_micro_packs
+from training.parallel import this_device
 
 MAX_RESTARTS = 3
 """How often the workers are restarted after one has died. More deaths point to a fault that a restart does not mend."""
@@ -75,8 +77,8 @@ def train_on_ray(
     The other arguments are those of `loop.train`.
 
     Raises:
-        The errors of `loop.train` that follow from the arguments, before Ray is started.
-        CheckFailed: if workers died more than MAX_RESTARTS times.
+        The errors of `loop.train`: those that follow from the arguments before Ray is started.
+        CheckFailed: if workers died more than MAX_RESTARTS times, or failed twice at the same step in the same way.
     """
     shards = [storage.absolute(path) for path in shards]
     tokenizer, out = storage.absolute(tokenizer), storage.absolute(out)
@@ -85,6 +87,8 @@ def train_on_ray(
     workers = workers or torch.cuda.device_count() or CPU_WORKERS
     total_steps = loop.steps_of(config, packs)
     check_share(config.batch_packs, workers)
+    if "RAY_ADDRESS" not in os.environ:  # the machines of a cluster are not known here; its workers check their own
+        fitting_micro_packs(config, workers, this_device())
     last = checkpoint.latest(out)
     steps_done = 0
     if last:
@@ -97,39 +101,68 @@ def train_on_ray(
 
 
 def _fit(shards: list[str], tokenizer: str, config: TrainConfig, out: str, workers: int, key: str) -> None:
+    """Train; restart the workers after a death, and after an exception unless it is the last one at the same step.
+
+    An error of the user's or of the training itself would repeat, so it ends the training at once.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    ray_files = storage.join(out, ".ray")  # Ray Train's own state, not used: the loop resumes from its checkpoints
+    last: tuple[int, str] | None = None
+    for restarts in range(MAX_RESTARTS + 1):
+        storage.remove(ray_files)
+        try:
+            failure = _fit_once(partial(_train_worker, shards, tokenizer, config, out, key), ray_files, workers)
+        finally:
+            storage.remove(ray_files)
+        if failure is None:
+            return
+        for error in failure.errors:
+            if isinstance(error, WinnowError | CheckFailed):
+                raise error from None
+        metrics = last_metrics(out)
+        at = (metrics["step"] if metrics else 0, failure.text)
+        if at == last and not failure.died:
+            raise CheckFailed(f"the workers failed twice after step {at[0]} with the same error: {failure.text}")
+        if restarts == MAX_RESTARTS:
+            raise CheckFailed(f"training stopped after {MAX_RESTARTS} restarts of its workers: {failure.text}")
+        last = at
+
+
+class _Failure(NamedTuple):
+    """Why a group of workers ended. died: whether the process of one did, rather than all with exceptions."""
+
+    errors: list[BaseException]
+    died: bool
+    text: str
+
+
+def _fit_once(work: Callable[[dict[str, Any]], None], ray_files: str, workers: int) -> _Failure | None:
     # Imported here because they take seconds to load; a finished run does not need them.
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
     gpus = ray.cluster_resources().get("GPU", 0) > 0
-    ray_files = storage.join(out, ".ray")  # Ray Train's own state, not used: the loop resumes from its checkpoints
-    storage.remove(ray_files)
     trainer = TorchTrainer(
-        partial(_train_worker, shards, tokenizer, config, out, key),
+        work,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
-        run_config=RunConfig(
-            name="train", storage_path=ray_files, failure_config=FailureConfig(max_failures=MAX_RESTARTS)
-        ),
+        run_config=RunConfig(name="train", storage_path=ray_files, failure_config=FailureConfig(max_failures=0)),
     )
     try:
         with _sigint_handler_kept():
             trainer.fit()
     except WorkerGroupError as error:
-        for cause in error.worker_failures.values():
-            worker_error = getattr(cause, "cause", cause)
-            if isinstance(worker_error, WinnowError | CheckFailed):
-                raise worker_error from None
-        raise CheckFailed(f"training stopped after {MAX_RESTARTS} restarts of its workers: {error}") from None
+        causes = [getattr(failure, "cause", None) for failure in error.worker_failures.values()]
+        errors = [cause for cause in causes if isinstance(cause, BaseException)]
+        text = "; ".join(sorted({f"{type(cause).__name__}: {cause}" for cause in errors})) or str(error)
+        return _Failure(errors, None in causes, text)
     except TrainingFailedError as error:
         raise CheckFailed(f"Ray Train failed: {error}") from None
-    finally:
-        storage.remove(ray_files)
+    return None
 
 
 def _train_worker(

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests.distributed import together
 from training import checkpoint, journal, loop, parallel
-from training.batches import Packs, batch_of_step
+from training.batches import Layout, Packs, batch_of_step, share_of_step
 from training.configs import TrainConfig
 from training.model import ModelConfig, build
 from training.optimizer import AdamAtan2
@@ -138,6 +138,34 @@ def test_bf16_weights_are_gathered_over_fp32_ones(many: Path, shards) -> None:
     for name, parameter in model.named_parameters():
         gap = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()
         assert gap < 0.02, name  # rounded to bf16 once for the whole batch, or once per worker
+
+
+def _uneven(shards: list[str], tokenizer: str, out: str) -> None:
+    """Three workers share four packs, one pack at a time: two micro-batches on the first, one on the others."""
+    config = SMALL.model_copy(update={"micro_packs": 1, "recompute": True})
+    loop.train(shards, tokenizer, config, f"{out}/sharded")
+    loop.train(shards, tokenizer, config.model_copy(update={"sharded": False}), f"{out}/whole")
+    model = build(SMALL.model, 0)
+    parallel.apply_fsdp(model, torch.float32)
+    weights = parallel.local_shards(model)
+    optimizer = AdamAtan2([shard.local for shard in weights.values()], 1e-3, (0.9, 0.95), 0.1, 0.9)
+    batches = share_of_step(Packs(shards), 1, Layout(4, *parallel.rank_and_world(), micro_packs=1))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        loop._step(model, weights, optimizer, batches, 1e-3, 5, torch.float32, None, False)
+    if dist.get_rank() == 0:
+        names = [event.name for event in profiler.events() if event.name.startswith("c10d::")]
+        torch.save([sum(kind in name for name in names) for kind in ("allgather", "reduce_scatter")], f"{out}/counts")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_uneven_shares_in_micro_batches_gather_and_reduce_each_block_once(
+    alone: Path, held_shards, tokenizer, tmp_path: Path
+) -> None:
+    together(3, _uneven, held_shards, str(tokenizer), str(tmp_path))
+    for layout in ("sharded", "whole"):
+        test_many_workers_compute_the_losses_of_one(tmp_path, alone, layout)
+    units = 3  # a block of H, a block of L, and the root, in a step that calls each module several times
+    assert torch.load(tmp_path / "counts") == [units, units]
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about its own code
