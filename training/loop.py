@@ -404,6 +404,7 @@ def _step(
         loss = loss_M.sum() / batch.labelled
         loss.backward()  # type: ignore[no-untyped-call]
         sums += torch.stack((loss.detach().double(), *_correct(batch, correct_M)))
+    parallel.finish_backward(model)
     gradients = parallel.gradients(weights)
     square = parallel.norm_squared(gradients)
     sums = torch.cat((sums, torch.stack((square, torch.full_like(square, float(due))))))

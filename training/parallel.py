@@ -63,8 +63,9 @@ def apply_fsdp(model: nn.Module, dtype: torch.dtype) -> None:
 def start_backward(model: nn.Module, last: bool) -> None:
     """Call it before the forward pass of each micro-batch. last: whether it is this worker's last one of the step.
 
-    FSDP would gather and reduce a block in every call. So both are off, and turned on for a block's first
-    differentiated call of the last micro-batch: its backward pass is the last one through the block.
+    FSDP would reduce and gather a block again in every call. So reduction is off, and turned on for a block's first
+    differentiated call of the last micro-batch: its backward pass is the last one through the block. Gathered weights
+    are kept until `finish_backward`: freed earlier, they would be prefetched again.
     """
     if not isinstance(model, FSDPModule):
         return
@@ -73,10 +74,16 @@ def start_backward(model: nn.Module, last: bool) -> None:
     model.set_reshard_after_backward(False)
     if last:  # the root module is called once
         model.set_requires_gradient_sync(True, recurse=False)
-        model.set_reshard_after_backward(True, recurse=False)
     for module in model.modules():
         if isinstance(module, Block):
             module.awaits_reduction = last  # type: ignore[assignment]
+
+
+def finish_backward(model: nn.Module) -> None:
+    """Free the gathered weights. Call it after the backward pass of the last micro-batch."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor) -> None:
@@ -87,7 +94,6 @@ def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor) -> None:
     def reduce(_: Tensor) -> None:
         assert isinstance(block, FSDPModule)
         block.set_requires_gradient_sync(True, recurse=False)
-        block.set_reshard_after_backward(True, recurse=False)
 
     out.register_hook(reduce)  # type: ignore[no-untyped-call]
 
