@@ -116,6 +116,7 @@ elif seen and metrics["step"] >= {second} and not seen[0].is_running():
     assert not (out / ".ray").exists()
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray warns about itself
 def test_a_training_that_diverges_is_not_started_again(packs: Path, tmp_path: Path) -> None:
     found = find_packs(str(packs), "unused")
     config = SMALL.model_copy(update={"lr": 1e30, "warmup_steps": 0, "skip_limit": 2})
