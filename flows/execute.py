@@ -16,6 +16,7 @@ from filters.contamination.paraphrase import SentenceModel
 from flows.console import unread_line
 from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
+from pipelines.check import check
 from pipelines.curate import STEPS, curate, is_finished, wanted
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
@@ -72,6 +73,7 @@ def execute_recipe(
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
     root, tracker = absolute(root), tracker or Tracker()
+    check(recipe, root, steps)
     console, model = tracker.console, sentence_model_of(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
         tracker.start(len(wanted(recipe, steps)))

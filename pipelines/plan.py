@@ -195,6 +195,18 @@ def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
     )
 
 
+def disk_needed(recipe: Recipe, inputs: Sequence[Input], pipeline: Sequence[RecipeStep] = STEPS) -> int:
+    """Bytes that a build writes, estimated from its inputs, as if no step dropped anything."""
+    rates = json.loads(RATES_FILE.read_bytes())
+    text = sum(_text_present(recipe, inputs, rates).values())
+    drawn = _drawn_present(recipe, inputs, rates)
+    tokens = max(text * rates["tokens_per_byte"], 1)
+    rows = text / rates["text_bytes_per_row"]
+    workload = Workload(recipe, text, rows, rows * drawn / tokens, drawn)
+    steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
+    return sum(step.disk_bytes or 0 for step in steps)
+
+
 def _input(recipe: Recipe, entry: Input) -> PlannedInput:
     spec = next(spec for spec in recipe.sources if spec.name == entry.source)
     published = SOURCES.get(spec.adapter or "") if entry.missing else None

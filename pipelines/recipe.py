@@ -321,6 +321,12 @@ class Draft(NamedTuple):
     path: str = ""
     lines: Mapping[Key, int] = {}
     assigned: Mapping[Key, str] = {}
+    kept: Mapping[str, tuple[int, ...]] = {}
+
+    def in_file(self, key: Key) -> Key:
+        """The key in the file, of a key in `recipe`, which lacks the items of lists that have a problem."""
+        positions = self.kept.get(str(key[0])) if key else None
+        return key if positions is None or len(key) == 1 else (key[0], positions[int(key[1])], *key[2:])
 
     def message(self, problem: Problem) -> str:
         """A problem with its place."""
@@ -367,7 +373,9 @@ def read(path: str, overrides: Sequence[str] = ()) -> Draft:
         recipe, wrong = validate(Recipe, values)
         problems += wrong
         if recipe is None:
-            recipe, _ = validate(Recipe, _without(values, wrong))
+            left, kept = _without(values, wrong)
+            recipe, _ = validate(Recipe, left)
+            draft = draft._replace(kept=kept)
     # Warnings again, now with the name of the file and attributed to the caller.
     for note in notes:
         warnings.warn(f"{path}: {note.message}", note.category, stacklevel=3)
@@ -391,8 +399,11 @@ def _no_mapping(path: str, value: Any) -> str:
     return f"this is {what}; a recipe is a mapping with at least `name` and `sources`"
 
 
-def _without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
-    """The values without the items of lists, and the sections, that have a problem."""
+def _without(
+    values: dict[str, Any], problems: Sequence[Problem]
+) -> tuple[dict[str, Any], Mapping[str, tuple[int, ...]]]:
+    """The values without the items of lists, and the sections, that have a problem; and the indices of what is left of
+    each such list."""
     bad: dict[str, set[int] | None] = {}
     for key, _ in problems:
         name = str(key[0]) if key else ""
@@ -402,10 +413,13 @@ def _without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, A
         else:
             bad[name] = None
     kept = {name: value for name, value in values.items() if bad.get(name, ()) is not None}
-    for name, indices in bad.items():
-        if indices:
-            kept[name] = [item for index, item in enumerate(values[name]) if index not in indices]
-    return {"name": "recipe", **kept}
+    left = {
+        name: tuple(index for index in range(len(values[name])) if index not in indices)
+        for name, indices in bad.items()
+        if indices
+    }
+    kept |= {name: [values[name][index] for index in indices] for name, indices in left.items()}
+    return {"name": "recipe", **kept}, left
 
 
 def _with_locations(recipe: Recipe, path: str) -> Recipe:

@@ -29,6 +29,7 @@ app = typer.Typer(
 for command in (
     start.init,
     corpus.build,
+    corpus.check,
     corpus.plan,
     corpus.scan,
     corpus.sources,

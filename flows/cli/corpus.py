@@ -14,6 +14,8 @@ from flows.cli.session import announce, flow_session, needs_prefect
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from pipelines.recipe import Recipe
+
 
 def build(
     inputs: Annotated[
@@ -37,17 +39,14 @@ def build(
     from flows.cli import render
     from flows.cli.session import console_session
     from flows.cli.start import recipe_of
-    from pipelines.ledger import storage
-    from pipelines.recipe import load
-    from pipelines.steps.source_files import check_inputs
+    from pipelines.check import load_checked
 
     _check_engine(engine)
     # Mistakes are found before a server is started.
     with console_session(as_json) as console:
         recipe = recipe_of(inputs, columns, root, console)
-    loaded = load(recipe, tuple(settings or ()))
-    check_inputs(loaded)
-    storage.check_writable(root)
+    loaded = load_checked(recipe, tuple(settings or ()), root)
+    _check_semantic(loaded)
     with flow_session(as_json, needs_prefect(engine, loaded, root)) as session:
         from flows.build import BuildAnswer, build
 
@@ -102,15 +101,14 @@ def scan(
     """
     announce(as_json, f"scanning {' '.join(corpus[:3])}{' ...' if len(corpus) > 3 else ''} in {root}, engine {engine}")
     from flows.cli import render
+    from pipelines.check import check as check_recipe
     from pipelines.curate import SCAN_STEPS
     from pipelines.errors import CheckFailed
     from pipelines.formats.read import column_names
     from pipelines.formats.roles import parse_columns
-    from pipelines.ledger import storage
     from pipelines.recipe import Contamination
     from pipelines.scan import find_benchmarks, scan_recipe
     from pipelines.steps.benchmark_index import check_contamination
-    from pipelines.steps.source_files import check_inputs
 
     _check_engine(engine)
     # Mistakes are found before a server is started.
@@ -119,12 +117,8 @@ def scan(
     settings = Contamination(benchmarks=sets.specs, rule=rule, semantic=semantic)
     check_contamination(settings)
     recipe = scan_recipe(corpus, mapped, settings)
-    check_inputs(recipe)
-    storage.check_writable(root)
-    if semantic:
-        from training.embedding import check_installed
-
-        check_installed()
+    check_recipe(recipe, root, SCAN_STEPS)
+    _check_semantic(recipe)
     with flow_session(as_json, needs_prefect(engine, recipe, root, SCAN_STEPS)) as session:
         from flows.scan import ScanAnswer, scan
 
@@ -180,6 +174,7 @@ def plan(
     from rich.markup import escape
 
     from flows.cli import render
+    from pipelines.check import check
     from pipelines.errors import WinnowError
     from pipelines.plan import plan as make_plan
     from pipelines.recipe import load
@@ -187,6 +182,8 @@ def plan(
     if recipe is None and train is None:
         raise WinnowError("nothing to plan: give a recipe, or --train and the name of a configuration")
     loaded = load(recipe, tuple(settings or ())) if recipe else None
+    if loaded:
+        check(loaded, files=False)  # a plan tells which files are missing
     build = make_plan(loaded) if loaded else None
     answer: BaseModel | None = build
     lines = [*render.input_lines(build.inputs), "", *render.plan_lines(build)] if build else []
@@ -200,6 +197,22 @@ def plan(
         answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
     assert answer is not None
     print_answer(answer, (escape(line) for line in lines), as_json)
+
+
+def check(
+    recipe: Annotated[str, typer.Argument(help="Path of the recipe's YAML file.")],
+    root: Root = ROOT,
+    settings: Settings = None,
+) -> None:
+    """Check a recipe and the files that it names, as a build does before it starts. Nothing is built.
+
+    Example: `winnow check recipe.yaml`
+    """
+    from pipelines.check import load_checked
+
+    loaded = load_checked(recipe, tuple(settings or ()), root)
+    _check_semantic(loaded)
+    print(f"{recipe}: nothing wrong; `winnow build {recipe}` builds it")
 
 
 def sources(as_json: Json = False) -> None:
@@ -248,6 +261,14 @@ def export(
 
     answer = write_export(run, form, out, root)
     print_answer(answer, [render.export_line(answer)], as_json)
+
+
+def _check_semantic(recipe: Recipe) -> None:
+    """Raises: WinnowError: if the recipe needs a sentence model that is not installed."""
+    if recipe.contamination and recipe.contamination.semantic:
+        from training.embedding import check_installed
+
+        check_installed()
 
 
 def _check_engine(name: str) -> None:

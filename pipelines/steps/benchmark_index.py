@@ -6,6 +6,7 @@ Any corpus checked against the same items below one root reuses the index.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -16,13 +17,14 @@ from filters.contamination.index import BenchmarkIndex, build_index, index_from_
 from filters.contamination.rules import CLASSES, RULES
 from pipelines.benchmarks import BENCHMARKS, Benchmark
 from pipelines.benchmarks.items import name_in_ids
-from pipelines.errors import InputError, RecipeError, nearest
+from pipelines.errors import InputError, RecipeError, WinnowError, nearest
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import BenchmarkSpec, Contamination, Recipe
 from pipelines.steps.products import CODE_INDEX, INDEX
 from pipelines.steps.step import RecipeStep
+from pipelines.validation import Key
 
 SEED = 0
 """Computed benchmarks have the same items whatever the seed of the corpus: their scores are compared across runs."""
@@ -116,20 +118,42 @@ def _benchmark(spec: BenchmarkSpec) -> Benchmark:
 
 def check_contamination(settings: Contamination) -> None:
     """Check the settings, without reading any file. Raises: RecipeError: naming the key."""
+    for _, problem in contamination_problems(settings, files=False):
+        raise problem
+
+
+def contamination_problems(settings: Contamination, files: bool = True) -> Iterator[tuple[Key, WinnowError]]:
+    """Every problem of the settings, with its key below `contamination`. files: whether they must be there."""
     if settings.rule not in RULES:
-        raise RecipeError(f"contamination.rule: unknown rule {settings.rule!r}; {nearest(settings.rule, RULES)}")
-    for name in settings.drop:
+        hint = nearest(settings.rule, RULES)
+        yield ("rule",), RecipeError(f"contamination.rule: unknown rule {settings.rule!r}; {hint}")
+    for index, name in enumerate(settings.drop):
         if name not in CLASSES:
-            raise RecipeError(f"contamination.drop: unknown class {name!r}; {nearest(name, CLASSES)}")
+            hint = nearest(name, CLASSES)
+            yield ("drop", index), RecipeError(f"contamination.drop: unknown class {name!r}; {hint}")
     names = [spec.name for spec in settings.benchmarks]
-    for spec in settings.benchmarks:
-        if names.count(spec.name) > 1:
-            raise RecipeError(
-                f"contamination.benchmarks: two are called {spec.name!r}; give each its own name, and its `adapter`"
+    for index, spec in enumerate(settings.benchmarks):
+        key = ("benchmarks", index)
+        if spec.name in names[:index]:
+            yield (
+                key,
+                RecipeError(
+                    f"contamination.benchmarks: two are called {spec.name!r}; give each its own name, and its `adapter`"
+                ),
             )
-        _benchmark(spec)
+        try:
+            _benchmark(spec)
+            for pattern in spec.paths if files else ():
+                input_files.expand(pattern)
+        except RecipeError as error:
+            yield key, error
+        except InputError as error:
+            yield key, type(error)(f"benchmark {spec.name!r}: {error}")
     if not names:
-        raise RecipeError("contamination.benchmarks: name at least one, or write `contamination: false`")
+        yield (
+            ("benchmarks",),
+            RecipeError("contamination.benchmarks: name at least one, or write `contamination: false`"),
+        )
 
 
 def identity_of(spec: BenchmarkSpec) -> dict[str, Any]:

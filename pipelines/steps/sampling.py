@@ -96,7 +96,12 @@ FAULTS = ("", "response_too_short", "instruction_fills_context", "longer_than_co
 
 def rule_of(name: str, groups: Sequence[Group]) -> Group:
     """The first of `groups` whose prefix the file's name starts with; `/` and `__` are the same."""
-    return next((group for group in groups if _folder(name).startswith(_folder(group.prefix))), ALL)
+    return next((group for group in groups if matches(name, group)), ALL)
+
+
+def matches(name: str, group: Group) -> bool:
+    """Whether the file's name starts with the rule's prefix."""
+    return _folder(name).startswith(_folder(group.prefix))
 
 
 def _folder(name: str) -> str:

@@ -52,13 +52,25 @@ def check_inputs(recipe: Recipe) -> list[Input]:
 
     Raises: RecipeError: as `plan_inputs`. InputError: naming a file that is missing, damaged or lacks a column.
     """
-    files = plan_inputs(recipe)
+    unreachable: dict[str, str] = {}
+    return [file for spec in recipe.sources for file in check_source(spec, unreachable)]
+
+
+def check_source(
+    spec: SourceSpec, unreachable: dict[str, str], present: bool = True, columns: bool = True
+) -> list[Input]:
+    """The files of one source, after the same check. unreachable: store -> reason, shared by the sources of a recipe.
+    present: whether the files must be there. columns: whether they are read.
+
+    Raises: as `check_inputs`.
+    """
+    files = _inputs(spec, unreachable)
     missing = [file for file in files if file.missing]
-    if missing:
+    if missing and present:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise InputError(f"source {missing[0].source!r}: {missing[0].why}{more}")
-    for spec in recipe.sources:
-        _check_columns(spec, [file for file in files if file.source == spec.name])
+        raise InputError(f"source {spec.name!r}: {missing[0].why}{more}")
+    if present and columns:
+        _check_columns(spec, files)
     return files
 
 
