@@ -74,6 +74,12 @@ class Way(NamedTuple):
     recompute: bool = False
     plain_optimizer: bool = False
 
+    @property
+    def label(self) -> str:
+        """The variant in words."""
+        words = ["compiled" if self.compiled else "eager", self.attention, "recomputed" * self.recompute]
+        return " ".join(filter(None, words))
+
 
 WAYS = [
     Way(False, "groups", 1),
@@ -298,7 +304,7 @@ def check_parts(device: torch.device) -> list[Row]:
         found.append({name: shard.local.grad for name, shard in trainer.weights.items()})
     gaps: list[Row] = [
         {
-            "check": f"{way} against SDPA in float32: largest relative difference of a gradient",
+            "check": f"gradients of {way.label} in bf16 against SDPA in float32, largest relative difference",
             "value": max(
                 ((other[name] - first).norm() / first.norm()).item()
                 for name, first in found[0].items()

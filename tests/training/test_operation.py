@@ -175,9 +175,8 @@ class TestMemory:
             sum(memory(config.model_copy(update={"recompute": recompute}), workers, 1, gpu=True)) < USABLE * 85e9
             for recompute in (False, True)
         ]
-        # The state of 3 B parameters alone takes 65 GB, so the two largest need more than one GPU.
-        assert fits[1] or (workers == 1 and name.startswith("xxl"))
-        assert fits[0] or name.startswith("xxl")
+        assert fits[1]
+        assert fits[0] or name.startswith("xxl")  # 3 B parameters need activation checkpointing on few GPUs
 
 
 def test_the_fused_head_has_the_loss_and_gradients_of_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
