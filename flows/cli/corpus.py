@@ -47,7 +47,7 @@ def build(
         recipe = recipe_of(inputs, columns, root, console)
     loaded = load_checked(recipe, tuple(settings or ()), root)
     _check_semantic(loaded)
-    with flow_session(as_json, needs_prefect(engine, loaded, root)) as session:
+    with flow_session(as_json, needs_prefect(engine, loaded, root), engine) as session:
         from flows.build import BuildAnswer, build
 
         run: Callable[..., BuildAnswer] = build
@@ -119,7 +119,7 @@ def scan(
     recipe = scan_recipe(corpus, mapped, settings)
     check_recipe(recipe, root, SCAN_STEPS)
     _check_semantic(recipe)
-    with flow_session(as_json, needs_prefect(engine, recipe, root, SCAN_STEPS)) as session:
+    with flow_session(as_json, needs_prefect(engine, recipe, root, SCAN_STEPS), engine) as session:
         from flows.scan import ScanAnswer, scan
 
         run: Callable[..., ScanAnswer] = scan

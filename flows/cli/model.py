@@ -40,7 +40,7 @@ def train(
     announce(as_json, f"training {config} on {run} in {root}")
     from flows.cli import render
 
-    with flow_session(as_json) as session:
+    with flow_session(as_json, engine="ray") as session:
         from flows.prefect.train import train_flow
 
         answer = session.run(

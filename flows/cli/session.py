@@ -93,14 +93,21 @@ class Session:
 
 
 @contextlib.contextmanager
-def flow_session(as_json: bool, tracked: bool = True) -> Iterator[Session]:
-    """Set up a command that runs a flow.
+def flow_session(as_json: bool, tracked: bool = True, engine: str = "local") -> Iterator[Session]:
+    """Set up a command that runs a flow. engine: that runs its steps.
 
     The Prefect server starts in another process at once. Import the flow, which takes seconds, inside the block and
     call it with `Session.run`: the import and the start of the server then overlap.
+
+    Raises: WinnowError: if the Prefect server or the Ray cluster that the environment names does not answer.
     """
     from flows.prefect.ephemeral import start_server
+    from flows.reach import check_prefect, check_ray
 
+    if engine == "ray":
+        check_ray()
+    if tracked:
+        check_prefect()
     wait_for_server = start_server() if tracked else lambda: None
     with console_session(as_json) as console:
         yield Session(console, tracked, wait_for_server)

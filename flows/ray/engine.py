@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from flows.reach import check_ray
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, one_core, parallel_tasks
 from pipelines.ledger.step import Resources
@@ -34,19 +35,16 @@ def start_ray(cpus: int) -> None:
     The driver must be inside the cluster (`ray job submit`, or a pod of it). An address `ray://` is refused: with Ray
     Client, a short network failure would end the run.
 
-    Raises: ValueError: for such an address.
+    Raises: WinnowError: for such an address, and if no cluster answers.
     """
     import ray
 
     if ray.is_initialized():
         return
+    check_ray()
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     address = os.environ.get("RAY_ADDRESS")
-    if address and address.startswith("ray://"):
-        raise ValueError(
-            f"RAY_ADDRESS={address}: run inside the cluster (RAY_ADDRESS=auto, or `ray job submit`), not through ray://"
-        )
     if address and address != "local":
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
