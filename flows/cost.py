@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.errors import WinnowError, nearest
+from pipelines.errors import WinnowError
 from pipelines.plan import Plan
 from pipelines.recipe import Recipe
 from training.configs import CONFIGS, TrainConfig
 from training.cost import H100_PEAK, PUBLISHED_MFU, PUBLISHED_TOKENS, Cost, cost
+from training.names import check_config
 
 HRM_TEXT_VOCABULARY, HRM_TEXT_CONTEXT = 65_536, 4097
 """Vocabulary and context (tokens) of HRM-Text, for a cost without a recipe."""
@@ -65,8 +66,7 @@ def training_config(name: str, recipe: Recipe | None) -> TrainConfig:
 
     Raises: WinnowError: for an unknown configuration.
     """
-    if name not in CONFIGS:
-        raise WinnowError(f"--train {name}: {nearest(name, CONFIGS)}")
+    check_config(name, "--train")
     vocabulary = recipe.tokenizer.vocab_size if recipe else HRM_TEXT_VOCABULARY
     return CONFIGS[name](vocabulary, recipe.sampling.context if recipe else HRM_TEXT_CONTEXT)
 

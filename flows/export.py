@@ -35,7 +35,7 @@ def export(name: str, form: str, out: str, root: str = "./winnow-data") -> Expor
     """
     if form == CHECKPOINT_FORMAT:
         from training.export import to_transformers  # imports torch: seconds, which no other format needs
-        from training.provenance import find_checkpoint
+        from training.folders import find_checkpoint
 
         return ExportAnswer(folder=str(to_transformers(find_checkpoint(name, root), out)))
     from pipelines.export import EXPORTS  # imports datasets: a second, which a checkpoint does not need

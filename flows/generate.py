@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from training.folders import find_checkpoint
 from training.inference.generate import load_text_generator
-from training.provenance import find_checkpoint
 
 
 class GenerateAnswer(BaseModel):

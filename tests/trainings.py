@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from flows.prefect.train import configure
+from flows.configure import configure
 from pipelines.curate import curate
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run

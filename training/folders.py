@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+from pipelines.errors import RunError
 from pipelines.ledger import storage
 
 MANIFEST = "checkpoint.json"
@@ -25,3 +26,19 @@ def checkpoints(training: str) -> list[str]:
 def step_of(checkpoint: str) -> int:
     """The step in the name of a checkpoint's folder."""
     return int(posixpath.basename(checkpoint.rstrip("/")).removeprefix("step-"))
+
+
+def find_checkpoint(name: str, root: str) -> str:
+    """The folder that `name` means: a checkpoint's folder, a training folder, or `latest` for the newest checkpoint of
+    all trainings below `root`.
+
+    Raises:
+        RunError: if there is none.
+    """
+    if storage.is_folder(name):
+        return name
+    newest = [folders[-1] for training in trainings(root) if (folders := checkpoints(training))]
+    if name != "latest" or not newest:
+        place = storage.join(root, "training")
+        raise RunError(f"{name}: no such checkpoint; `winnow train latest --root {root}` makes one below {place}")
+    return max(newest, key=lambda folder: storage.modified(storage.join(folder, MANIFEST)))

@@ -21,26 +21,8 @@ from training import checkpoint as checkpoints
 from training import journal
 from training.batches import Packs, batch_of_step, packs_of_step
 from training.export import is_transformers
-from training.folders import MANIFEST, trainings
-from training.folders import checkpoints as checkpoint_folders
 
 # ------------------------------------------------------------------------------------------ checkpoints, runs and packs
-
-
-def find_checkpoint(name: str, root: str) -> str:
-    """The folder that `name` means: a checkpoint's folder, a training folder, or `latest` for the newest checkpoint of
-    all trainings below `root`.
-
-    Raises:
-        RunError: if there is none.
-    """
-    if storage.is_folder(name):
-        return name
-    newest = [folders[-1] for training in trainings(root) if (folders := checkpoint_folders(training))]
-    if name != "latest" or not newest:
-        place = storage.join(root, "training")
-        raise RunError(f"{name}: no such checkpoint; `winnow train latest --root {root}` makes one below {place}")
-    return max(newest, key=lambda folder: storage.modified(storage.join(folder, MANIFEST)))
 
 
 def run_of(checkpoint: str, root: str) -> RecordedRun | None:

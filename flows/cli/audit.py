@@ -138,7 +138,7 @@ def trace(
     Example: `winnow trace latest --step 400`
     """
     from flows.cli import render
-    from training.provenance import find_checkpoint
+    from training.folders import find_checkpoint
     from training.provenance import trace as find_rows
 
     answer = find_rows(find_checkpoint(checkpoint, root), step, root, packs)

@@ -181,6 +181,10 @@ def plan(
 
     if recipe is None and train is None:
         raise WinnowError("nothing to plan: give a recipe, or --train and the name of a configuration")
+    if train is not None:
+        from training.names import check_config
+
+        check_config(train, "--train")
     loaded = load(recipe, tuple(settings or ())) if recipe else None
     if loaded:
         check(loaded, files=False)  # a plan tells which files are missing

@@ -37,9 +37,24 @@ def train(
 
     Example: `winnow train latest --config tiny --set checkpoint_minutes=5`
     """
-    announce(as_json, f"training {config} on {run} in {root}")
-    from flows.cli import render
+    from training.names import check_config
 
+    check_config(config)
+    announce(as_json, f"training {config} on {run} in {root}")
+    from pathlib import Path
+
+    from pipelines.ledger.runs import open_run
+
+    # Mistakes are found before a server is started: a wrong run before torch is imported, a wrong key after it.
+    if not Path(run).is_dir():
+        open_run(root, run)
+    from flows.cli import render
+    from flows.configure import configure
+    from flows.reach import check_ray
+    from training.provenance import find_packs
+
+    check_ray()
+    configure(config, find_packs(run, root).shards, steps, settings or ())
     with flow_session(as_json, engine="ray") as session:
         from flows.prefect.train import train_flow
 
@@ -82,9 +97,14 @@ def evaluate(
     """
     announce(as_json, f"evaluating {checkpoint} in {root}")
     from flows.cli import render
-    from training.provenance import find_checkpoint
+    from training.folders import find_checkpoint
 
     folder = find_checkpoint(checkpoint, root)
+    # Mistakes are found before a server is started.
+    from flows.benchmarks import benchmarks_to_score
+    from training.provenance import run_of
+
+    benchmarks_to_score(tuple(benchmark or ()), folder, run_of(folder, root), tuple(path or ()))
     with flow_session(as_json) as session:
         from flows.prefect.evaluate import evaluate_flow
 

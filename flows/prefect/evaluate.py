@@ -13,20 +13,16 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict
 
+from flows.benchmarks import benchmark_to_score, benchmarks_to_score, checked_against
 from flows.console import current_console
 from pipelines.audit.report import write_report
-from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.ledger.runs import RecordedRun, open_run, record_scores
-from pipelines.recipe import BenchmarkSpec, Contamination
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.contamination_report import read_clean_ids
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.training_overlap import TRAINING_OVERLAP, read_trained_items
-from training.evaluation.scores import EVALUATIONS, Score, Scores, TrainingOverlap, evaluate
+from training.evaluation.scores import Score, Scores, TrainingOverlap, evaluate
 from training.provenance import run_of
-
-GENERATED_ITEMS = 300
-"""Items of a generated benchmark, if neither the recipe nor the caller gives a number: intervals of some 6 points."""
 
 
 class EvaluateAnswer(BaseModel):
@@ -41,12 +37,6 @@ class EvaluateAnswer(BaseModel):
     checkpoint: str
     scores: tuple[Scores, ...]
     report: str | None
-
-
-def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
-    """The benchmarks that the corpus of a run was checked against, by name."""
-    settings = run.info["settings"].get("contamination")
-    return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
 def training_overlap(run: RecordedRun, benchmark: str) -> TrainingOverlap | None:
@@ -86,21 +76,9 @@ def evaluate_checkpoint(
     Raises: WinnowError: if the run, the benchmark or its files cannot be found.
     """
     recorded = open_run(root, run) if run else run_of(checkpoint, root)
-    specs = checked_against(recorded) if recorded else {}
-    spec = specs.get(benchmark)
-    overlap = training_overlap(recorded, benchmark) if recorded and spec and not paths else None
-    if spec is None or paths:
-        if benchmark not in EVALUATIONS:
-            raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, {*EVALUATIONS, *specs})}")
-        if benchmark == "generated":
-            spec = BenchmarkSpec(name=benchmark, rows=max(limit or 0, GENERATED_ITEMS))
-        elif paths:
-            spec = BenchmarkSpec(name=benchmark, path=paths)
-        else:
-            raise RunError(
-                f"benchmark {benchmark}: the checkpoint's run was not checked against it; name its files: "
-                f"--path {benchmark}.jsonl"
-            )
+    spec = benchmark_to_score(benchmark, recorded, paths, limit)
+    checked = recorded is not None and benchmark in checked_against(recorded) and not paths
+    overlap = training_overlap(recorded, benchmark) if recorded and checked else None
     kind = spec.adapter or spec.name
     return evaluate(
         checkpoint, benchmark_items(spec), kind, overlap, limit, batch, average, answers, on_progress, device
@@ -126,13 +104,7 @@ def evaluate_flow(
     Raises: WinnowError: if the run, a benchmark or its files cannot be found.
     """
     recorded = open_run(root, run) if run else run_of(checkpoint, root)
-    if not benchmarks:
-        specs = checked_against(recorded) if recorded else {}
-        benchmarks = tuple(name for name, spec in specs.items() if (spec.adapter or name) in EVALUATIONS)
-    if not benchmarks:
-        raise RunError(
-            f"{checkpoint}: its run has no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
-        )
+    benchmarks = benchmarks_to_score(benchmarks, checkpoint, recorded, paths)
     run_id = recorded.id if recorded else None
     all_scores: list[Scores] = []
     with current_console() as console:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -10,13 +9,9 @@ from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.configure import configure
 from flows.console import current_console
 from flows.ray.train import train_on_ray
-from pipelines.errors import WinnowError, nearest
-from pipelines.settings import override
-from pipelines.validation import validate
-from training.batches import Packs
-from training.configs import CONFIGS, TrainConfig
 from training.journal import Metrics
 from training.provenance import find_packs
 
@@ -59,26 +54,6 @@ class TrainAnswer(BaseModel):
     tokens: int
     checkpoint: str
     resumed_from: int
-
-
-def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of that name for the vocabulary and context of the shards.
-
-    settings: `key=value`, overriding the configuration. steps: stop after so many.
-
-    Raises: WinnowError: for an unknown name or key, or a value that does not fit.
-    """
-    if name not in CONFIGS:
-        raise WinnowError(f"--config {name}: {nearest(name, CONFIGS)}")
-    info = Packs(shards).info
-    config = CONFIGS[name](info.vocab_size, info.context)
-    values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
-    if values["start"]:  # a worker's working directory may be another one
-        values["start"] = str(Path(values["start"]).resolve())
-    valid, problems = validate(TrainConfig, values)
-    if valid is None:
-        raise WinnowError("\n".join(f"--config {name}: {problem.message}" for problem in problems))
-    return valid
 
 
 @flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)

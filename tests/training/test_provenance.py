@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows.prefect.train import configure
+from flows.configure import configure
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import open_run
@@ -147,7 +147,7 @@ class TestSettings:
             ("learning=1", "--set learning=1"),
             ("lr", "write key=value"),
             ("model.hiden=3", "did you mean 'hidden'"),
-            ("batch_packs=0", "batch_packs: Input should be greater than or equal to 1"),
+            ("batch_packs=0", "batch_packs: expected a number of at least 1, got 0"),
             ("model.heads=3", "must split into 3 heads"),
         ],
     )

@@ -13,10 +13,9 @@ from pipelines.ledger import storage
 from training import checkpoint, journal, loop
 from training.configs import TrainConfig
 from training.export import from_transformers, to_transformers
-from training.folders import checkpoints
+from training.folders import checkpoints, find_checkpoint
 from training.inference.generate import load_text_generator
 from training.model import ModelConfig
-from training.provenance import find_checkpoint
 
 SMALL = TrainConfig(
     name="small",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.prefect.evaluate import checked_against, evaluate_checkpoint, table, training_overlap
-from flows.prefect.train import configure
+from flows.benchmarks import checked_against
+from flows.configure import configure
+from flows.prefect.evaluate import evaluate_checkpoint, table, training_overlap
 from pipelines.curate import curate
 from pipelines.errors import WinnowError
 from pipelines.ledger.engine import LocalEngine

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from flows.prefect.train import configure
+from flows.configure import configure
 from flows.ray.train import train_on_ray
 from pipelines.errors import CheckFailed, RunError, WinnowError
 from tests.distributed import together
