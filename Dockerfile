@@ -3,7 +3,7 @@ FROM python:3.11-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends git make curl && rm -rf /var/lib/apt/lists/*
 WORKDIR /winnow
-COPY pyproject.toml setup.py constraints.txt README.md ./
+COPY pyproject.toml setup.py winnow.py constraints.txt README.md ./
 COPY dedup dedup
 COPY filters filters
 COPY pipelines pipelines

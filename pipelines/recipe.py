@@ -356,6 +356,18 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
     return draft.recipe
 
 
+def of_values(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe with this content. Relative paths are relative to the working directory. overrides: as in `load`.
+
+    Raises: RecipeError: as `load`.
+    """
+    merged, _ = assign(dict(values), overrides, partial=True)
+    recipe, wrong = validate(Recipe, merged)
+    if wrong or recipe is None:
+        raise RecipeError("\n".join(f"recipe: {problem.message}" for problem in wrong))
+    return _with_locations(recipe, str(Path("recipe.yaml").resolve()))
+
+
 def read(path: str, overrides: Sequence[str] = ()) -> Draft:
     """Read a recipe with its problems. Warns: as `load`."""
     try:
