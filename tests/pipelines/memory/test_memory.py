@@ -79,13 +79,13 @@ def test_no_rows_are_no_error() -> None:
 
 def test_duplicates_are_those_of_a_build_of_the_same_rows(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
-    words = [f"word{number}" for number in range(40)]
+    words = [first + last for first in ("ba", "co", "di", "fu", "ge") for last in "bdfglmnrst"]
     rows = []
     for _ in range(300):
         question, answer = (" ".join(random.choice(words, 60)) for _ in range(2))
         rows.append({"instruction": question, "response": answer})
         if random.random() < 0.5:
-            other = random.choice([question, question.capitalize(), question.replace(" word1 ", " word2 ", 1)])
+            other = random.choice([question, question.capitalize(), question.replace(" bab ", " zebra ", 1)])
             rows.append({"instruction": other, "response": answer})
         if random.random() < 0.2:
             rows.append({"instruction": question, "response": " ".join(random.choice(words, 60))})
@@ -97,7 +97,7 @@ def test_duplicates_are_those_of_a_build_of_the_same_rows(tmp_path: Path) -> Non
         "columns": {"instruction": "instruction", "response": "response"},
         "condition": "direct",
     }
-    recipe = {"name": "r", "sources": [source], "tokenizer": {"vocab_size": 512}, "sampling": {"context": 129}}
+    recipe = {"name": "r", "sources": [source], "tokenizer": {"vocab_size": 512}, "sampling": {"context": 513}}
     answer = winnow.build(recipe, str(tmp_path / "root"))
     built = {int(name.rpartition("/")[2]) for shard in answer.corpus for name in pq.read_table(shard)["id"].to_pylist()}
     found = winnow.deduplicate(rows)
