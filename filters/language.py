@@ -91,7 +91,7 @@ class Language(Filter):
         unknown = [language for language in self.languages if language not in known]
         if unknown:
             code = code_of(unknown[0])
-            hint = f"write {code!r}" if code in known else f"known: {', '.join(sorted(known))}"
+            hint = f"write {code!r}" if code in known else "write an ISO 639 code, such as en, de, fr or zh"
             raise ValueError(f"languages: {unknown[0]!r} is no language code of the model; {hint}")
         if not self.languages:
             raise ValueError("languages: name at least one")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.errors import InputError, MissingColumn, RecipeError, Unreachable, nearest
+from pipelines.errors import InputError, MissingColumn, RecipeError, Unreachable, near, nearest
 from pipelines.formats import pairs
 from pipelines.formats.read import FORMATS, Spelling, read, text_columns
 from pipelines.formats.roles import role_meant
@@ -167,7 +167,7 @@ def _check_columns_key(spec: SourceSpec, where: str) -> None:
     known = ("instruction", "response", "condition", "messages", "thinking", "text")
     for name in columns:
         if name not in known:
-            meant = role_meant(name)
+            meant = None if near(name, known) else role_meant(name)
             hint = nearest(name, known) if meant is None else f"write {{{meant}: {_written(columns[name])}}}"
             raise RecipeError(f"{where}: columns: unknown key {name!r}; {hint}")
         read_from = pairs.columns_read(columns, name)

@@ -25,6 +25,7 @@ def corpus(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     rows = [{"q": f"Describe page {n} of a book on gardens.", "a": f"Page {n}."} for n in range(9)]
     rows.insert(4, {"q": f"Question: {ITEM['question']}", "a": ITEM["answer"]})
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "odd.jsonl").write_text(json.dumps({"x": "A page on roses.", "y": "Another page."}), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PREFECT_HOME", "PREFECT_API_URL"):
             patch.setenv(name, server[name])
@@ -59,7 +60,7 @@ def test_a_scan_answers_in_json_is_reused_and_fails_a_check(corpus: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("rows.jsonl", "-b", "generated=60"), "columns: q, a"),
+        (("odd.jsonl", "-b", "generated=60"), "columns: x, y"),
         (("rows.jsonl", "-b", "generated=60", "--columns", "text=body"), "body"),
         (("none.jsonl", "-b", "generated=60"), "none.jsonl: no such file"),
         (("rows.jsonl", "-b", "gsm8=rows.jsonl"), "did you mean 'gsm8k'?"),

@@ -220,7 +220,7 @@ def test_mistakes_are_named_before_any_work(tmp_path: Path) -> None:
     assert "did you mean 'gsm8k'?" in refused(tmp_path, {"benchmarks": [{"name": "gsm8"}]})
     assert "`rows: 300`" in refused(tmp_path, {"benchmarks": [{"name": "generated"}]})
     assert "leave out `path`" in refused(tmp_path, {"benchmarks": [{**good, "path": "x"}]})
-    assert "give their `path`" in refused(tmp_path, {"benchmarks": [{"name": "gsm8k"}]})
+    assert "give the `path`" in refused(tmp_path, {"benchmarks": [{"name": "gsm8k"}]})
     assert "each its own name" in refused(tmp_path, {"benchmarks": [good, good]})
     assert "no such file" in refused(
         tmp_path, {"benchmarks": [{"name": "gsm8k", "path": str(tmp_path / "none.jsonl")}]}
