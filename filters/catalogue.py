@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -18,15 +18,24 @@ from filters.loop import Loop
 from filters.pii import MaskPii, Pii
 from filters.placeholder import Placeholder
 from filters.refusal import Refusal
+from filters.registry import Registry
 from filters.repair import Repair
 from filters.script import WrongScript
 from filters.signature import StripSignature
-from filters.stage import Stage
+from filters.stage import Filter, Stage, Transform
 from filters.thinking.strip import StripThinking, Thinking
 from filters.truncated import Truncated
 from filters.urls import Urls
 
-STAGES: dict[str, type[Stage]] = {
+
+def _problem(name: str, thing: object) -> str:
+    if not (isinstance(thing, type) and issubclass(thing, Filter | Transform)):
+        return "expected a class derived from Filter or Transform"
+    kind = thing.model_fields["kind"].default
+    return "" if kind == name else f"its kind is {kind!r}, and must be the name of the entry point"
+
+
+_OWN: dict[str, type[Stage]] = {
     "repair": Repair,
     "thinking": Thinking,
     "strip_thinking": StripThinking,
@@ -48,7 +57,10 @@ STAGES: dict[str, type[Stage]] = {
     "gopher_quality": GopherQuality,
     "gopher_repetition": GopherRepetition,
 }
+
+STAGES: Registry[type[Stage]] = Registry("winnow.stages", _OWN, _problem)
 """Every stage of a recipe's list by its kind, in a sensible order: thinking first, cheap stages before expensive ones.
+Those of plugins are last.
 
 `filters.contamination` is no such stage: a recipe has a section of its own for it."""
 
@@ -75,4 +87,9 @@ AnyStage = Annotated[
     | GopherRepetition,
     Field(discriminator="kind"),
 ]
-"""A stage as a recipe writes it; `kind` selects its class."""
+"""One of Winnow's own stages as a recipe writes it; `kind` selects its class."""
+
+
+def parameters(stage: Stage) -> dict[str, Any]:
+    """What the rows that a stage keeps depend on: its settings and version, and those of the plugin that has it."""
+    return stage.parameters() | STAGES.origin(stage.kind)

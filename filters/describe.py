@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from filters.catalogue import STAGES
 from filters.stage import Filter, Stage
 
 UNITS = {
@@ -44,7 +45,7 @@ class Parameter(BaseModel):
 class StageEntry(BaseModel):
     """A stage: what it does in one line, its parameters, and the reasons for which it drops rows.
 
-    package: the top-level package that has it; `winnow` for Winnow's own.
+    package: of a plugin, name and version; `winnow` for Winnow's own.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,7 +63,7 @@ def describe(kind: str, stage: type[Stage]) -> StageEntry:
     first, _, rest = inspect.cleandoc(stage.__doc__ or "").partition("\n\n")
     fields = {name: field for name, field in stage.model_fields.items() if name != "kind"}
     meanings = _meanings(" ".join(rest.split()), tuple(fields))
-    package = stage.__module__.partition(".")[0]
+    package = STAGES.package(kind)
     return StageEntry(
         kind=kind,
         role="filter" if issubclass(stage, Filter) else "transform",
@@ -80,7 +81,7 @@ def describe(kind: str, stage: type[Stage]) -> StageEntry:
             for name, field in fields.items()
         ),
         reasons=tuple(dict.fromkeys(_reasons(stage))),
-        package="winnow" if package == __name__.partition(".")[0] else package,
+        package="winnow" if package is None else str(package),
     )
 
 

@@ -305,7 +305,7 @@ def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Sequence[Rec
 
 
 def _overlaps(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    known = {spec.name: SOURCES[spec.adapter] for spec in recipe.sources if spec.adapter in SOURCES}
+    known = {spec.name: SOURCES[spec.adapter] for spec in recipe.sources if spec.adapter and spec.adapter in SOURCES}
     return {name: tuple(source.overlaps) for name, source in known.items() if source.overlaps}
 
 

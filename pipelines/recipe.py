@@ -10,10 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from filters.catalogue import STAGES, AnyStage
-from filters.stage import RenamedKeyWarning
+from filters.stage import RenamedKeyWarning, Stage
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import RecipeError, WinnowError, near
 from pipelines.formats.read import FORMATS
@@ -230,8 +240,23 @@ def _named(stage: Any) -> Any:
     return {"kind": stage} if isinstance(stage, str) else stage
 
 
-StageName = Literal[tuple(STAGES)]  # type: ignore[valid-type]
-RecipeStage = Annotated[AnyStage, BeforeValidator(_named, json_schema_input_type=StageName | AnyStage)]
+def _of_plugin(stage: Any, validate_own: ValidatorFunctionWrapHandler) -> Any:
+    """A stage of a plugin by its own model, every other by the union of Winnow's own."""
+    kind = stage.get("kind") if isinstance(stage, Mapping) else None
+    if not isinstance(kind, str) or kind in STAGES.own or kind not in STAGES:
+        return stage if isinstance(stage, Stage) else validate_own(stage)
+    made, wrong = validate(STAGES[kind], dict(stage))
+    if made is None:
+        raise ValueError("; ".join(problem.message for problem in wrong))
+    return made
+
+
+StageName = Literal[tuple(STAGES.own)]  # type: ignore[valid-type]
+RecipeStage = Annotated[
+    SerializeAsAny[AnyStage],
+    WrapValidator(_of_plugin),
+    BeforeValidator(_named, json_schema_input_type=StageName | AnyStage),
+]
 """A stage as a recipe writes it: a mapping with a `kind`, or the name alone for the defaults."""
 
 

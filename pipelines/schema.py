@@ -25,7 +25,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def recipe_schema() -> dict[str, Any]:
     """The schema. An unknown key does not match it; a former name of a key does, and is marked as deprecated."""
     schema = Recipe.model_json_schema()
-    models = {model.__name__: model for model in (*_models(Recipe), *STAGES.values())}
+    models = {model.__name__: model for model in (*_models(Recipe), *STAGES.own.values())}
     for name, section in [(Recipe.__name__, schema), *schema["$defs"].items()]:
         if name in models:
             _describe(section, models[name])
@@ -76,7 +76,7 @@ def _describe(section: dict[str, Any], model: type[BaseModel]) -> None:
         if name in said:
             key["description"] = said[name]
     section.pop("title", None)
-    if model in STAGES.values():
+    if model in STAGES.own.values():
         section["required"] = ["kind"]
     for former, name in getattr(model, "RENAMED_KEYS", {}).items():
         section["properties"][former] = {"deprecated": True, "description": f"Former name: use {name}."}

@@ -27,7 +27,7 @@ def run() -> None:
 
     try:
         app()
-    except (WinnowError, FileNotFoundError) as error:
+    except (WinnowError, ImportError, FileNotFoundError) as error:
         _fail(2, error)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         _fail(1, error)

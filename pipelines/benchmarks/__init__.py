@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from filters.registry import Registry, expect
 from pipelines.benchmarks.aime import AIME
 from pipelines.benchmarks.bbh import BBH
 from pipelines.benchmarks.benchmark import Benchmark
@@ -40,7 +41,11 @@ _ALL: tuple[Benchmark, ...] = (
     WINOGRANDE,
 )
 
-BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
-"""Name of a benchmark in recipes -> the evaluation set."""
+BENCHMARKS: Registry[Benchmark] = Registry(
+    "winnow.benchmarks",
+    {benchmark.name: benchmark for benchmark in _ALL},
+    expect(Benchmark, lambda benchmark: benchmark.name),
+)
+"""Name of a benchmark in recipes -> the evaluation set. Those of plugins are last."""
 
 __all__ = ["BENCHMARKS", "Benchmark"]

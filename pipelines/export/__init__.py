@@ -1,14 +1,15 @@
 """In which formats can a corpus be exported? One per file, listed here.
 
-To add a format, write a file with a function `export(run, out)` and add a line to EXPORTS.
+To add a format, write a file with a function `export(run, out)` and add a line to _OWN.
 """
 
 from __future__ import annotations
 
+from filters.registry import Registry
 from pipelines.export import hf, hrm_text, jsonl, megatron
 from pipelines.export.export import Export
 
-EXPORTS: dict[str, Export] = {
+_OWN: dict[str, Export] = {
     "hf": hf.export,
     "jsonl": jsonl.export,
     "messages": jsonl.export_messages,
@@ -16,4 +17,8 @@ EXPORTS: dict[str, Export] = {
     "megatron": megatron.export,
     "hrm-text": hrm_text.export,
 }
+
+EXPORTS: Registry[Export] = Registry(
+    "winnow.exports", _OWN, lambda name, thing: "" if callable(thing) else "expected a function (run, out)"
+)
 """`winnow export --format` -> the function that writes the format."""

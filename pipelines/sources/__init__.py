@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from filters.registry import Registry, expect
 from pipelines.sources.acereason import ACEREASON
 from pipelines.sources.amps_khan import AMPS_KHAN
 from pipelines.sources.amps_mathematica import AMPS_MATHEMATICA
@@ -82,7 +83,9 @@ _ALL: tuple[Source, ...] = (
     T0_P3,
 )
 
-SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
-"""`adapter` in recipes -> the source."""
+SOURCES: Registry[Source] = Registry(
+    "winnow.sources", {source.name: source for source in _ALL}, expect(Source, lambda source: source.name)
+)
+"""`adapter` in recipes -> the source. Those of plugins are last."""
 
 __all__ = ["SOURCES", "Source"]

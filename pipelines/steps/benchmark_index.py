@@ -164,6 +164,7 @@ def identity_of(spec: BenchmarkSpec) -> dict[str, Any]:
         "name": spec.name,
         "adapter": benchmark.name,
         "version": benchmark.version,
+        **BENCHMARKS.origin(benchmark.name),
         "rows": spec.rows,
         "files": [[name_in_ids(path), input_files.identity(path)] for path in files],
     }

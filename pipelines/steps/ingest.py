@@ -112,6 +112,7 @@ def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, s
         "name": spec.name,
         "adapter": spec.adapter,
         "version": SOURCES[spec.adapter].version if spec.adapter else 0,
+        **(SOURCES.origin(spec.adapter) if spec.adapter else {}),
         "columns": None if spec.adapter else {part: pairs.columns_read(columns, part) for part in columns},
         "unread": list(unread_text(spec, files)),
         "encoding": spec.encoding,

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
+from filters.catalogue import parameters
 from filters.stage import DROP_FIELDS, Outcome, Stage, apply, mark
 from filters.thinking.findings import findings
 from filters.thinking.proof import rows_with_blocks
@@ -37,7 +38,7 @@ def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
 
     Raises: CheckFailed: naming a row whose response holds thinking although the recipe strips it.
     """
-    step = REFINE.step({"stages": [stage.parameters() for stage in stages]}, (records.key,))
+    step = REFINE.step({"stages": [parameters(stage) for stage in stages]}, (records.key,))
     work = functools.partial(_refine_shard, tuple(stages))
     return run.do(step, lambda context: context.map(work, records.shards), records)
 
