@@ -156,10 +156,12 @@ def _fit_once(work: Callable[[dict[str, Any]], None], ray_files: str, workers: i
         with _sigint_handler_kept():
             trainer.fit()
     except WorkerGroupError as error:
-        causes = [getattr(failure, "cause", None) for failure in error.worker_failures.values()]
-        errors = [cause for cause in causes if isinstance(cause, BaseException)]
-        text = "; ".join(sorted({f"{type(cause).__name__}: {cause}" for cause in errors})) or str(error)
-        return _Failure(errors, None in causes, text)
+        failures = list(error.worker_failures.values())
+        # Ray wraps what a worker raised in a private class; it has no public way to it. A death is not wrapped.
+        raised = [getattr(failure, "_base_exc", None) for failure in failures]
+        errors = [cause or failure for cause, failure in zip(raised, failures, strict=True)]
+        text = "; ".join(sorted({f"{type(cause).__name__}: {cause}" for cause in errors}))
+        return _Failure(errors, None in raised, text)
     except TrainingFailedError as error:
         raise CheckFailed(f"Ray Train failed: {error}") from None
     return None
