@@ -35,7 +35,8 @@ class TrainConfig(BaseModel):
     batch_packs: int = Field(ge=1)  # packs of a global batch, summed over all workers
     steps: int | None = Field(default=None, ge=1)  # None: one pass over all packs
     lr: float = Field(gt=0, allow_inf_nan=False)
-    warmup_steps: int = Field(default=2000, ge=0)  # linear warm-up, then constant
+    warmup_steps: int = Field(default=2000, ge=0)  # linear warm-up, then a cosine to lr_min_ratio * lr
+    lr_min_ratio: float = Field(default=1.0, ge=0, le=1)  # 1: constant after the warm-up
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
     ema_decay: float = 0.9999
@@ -58,9 +59,14 @@ class TrainConfig(BaseModel):
     sharded: bool = True  # with several workers: FSDP2, else every worker holds the full model
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """The learning rate of `step` (from 1)."""
-    return config.lr * min(1.0, step / config.warmup_steps) if config.warmup_steps else config.lr
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """The learning rate of `step` (from 1): a linear warm-up, then half a cosine from `lr` to `lr_min_ratio * lr`."""
+    if step < config.warmup_steps:
+        return config.lr * min(1.0, step / config.warmup_steps)
+    if config.lr_min_ratio == 1:
+        return config.lr
+    progress = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
+    return config.lr * (config.lr_min_ratio + (1 - config.lr_min_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def bp_steps(config: TrainConfig, step: int, total_steps: int) -> int:

@@ -157,7 +157,7 @@ def _train(
             batch = batches_of_step[0]
             step = batch.step
             waited += time.perf_counter() - idle
-            lr, depth = learning_rate(config, step), bp_steps(config, step, total_steps)
+            lr, depth = learning_rate(config, step, total_steps), bp_steps(config, step, total_steps)
             minutes = (time.perf_counter() - saved) / 60
             due = config.checkpoint_minutes is not None and minutes >= config.checkpoint_minutes
             clip = config.clip_norm

@@ -49,9 +49,18 @@ def test_it_learns(finished: Path) -> None:
 
 def test_metrics_record_the_schedule(finished: Path) -> None:
     said = lines(finished)
-    assert [line["lr"] for line in said] == [learning_rate(SMALL, step) for step in range(1, 25)]
+    assert [line["lr"] for line in said] == [learning_rate(SMALL, step, 24) for step in range(1, 25)]
     assert [line["bp_steps"] for line in said] == [2, 3, 3, 4] + [5] * 20
     assert said[0]["lr"] == pytest.approx(3e-3 / 5) and said[-1]["lr"] == 3e-3
+
+
+def test_after_the_warm_up_the_learning_rate_is_constant_or_falls_as_a_cosine() -> None:
+    config = SMALL.model_copy(update={"lr": 2.0, "warmup_steps": 4})
+    constant = [learning_rate(config, step, 24) for step in range(1, 25)]
+    assert constant == [0.5, 1.0, 1.5] + [2.0] * 21
+    falling = [learning_rate(config.model_copy(update={"lr_min_ratio": 0.1}), step, 24) for step in range(1, 25)]
+    assert falling[:4] == constant[:4] and falling[-1] == pytest.approx(0.2)
+    assert falling[13] == pytest.approx(1.1) and falling[3:] == sorted(falling[3:], reverse=True)  # half at the middle
 
 
 def test_the_first_loss_is_the_mean_over_labels(finished: Path, shards) -> None:
