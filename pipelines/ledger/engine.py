@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -75,7 +78,8 @@ class LocalEngine:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
-                waiting.append(self._pool.submit(work, item))
+                with _no_main_module():
+                    waiting.append(self._pool.submit(work, item))
                 if len(waiting) >= queued:
                     yield waiting.popleft().result()
             while waiting:
@@ -107,6 +111,21 @@ def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
     one_core()
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Let processes that start within the block not import the caller's script again.
+
+    A script that calls `winnow.build` without `if __name__ == "__main__"` would otherwise run once more in every
+    worker. No work item is defined in a script.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def one_core() -> None:

@@ -106,6 +106,8 @@ def filter(
     """
     rows = rows_of(data)
     names = rows.columns(columns)
+    if taken := [name for name in _MARKS if name in rows.table.column_names]:
+        raise WinnowError(f"the table has a column {taken[0]!r}, which dropped rows get; rename it")
     made = _run(rows.texts(names), (INGEST, REFINE), stages=tuple(map(_stage, _listed(stages))))
     kept, dropped = made.records(REFINE), made.dropped()
     at = _numbers(kept["id"])
@@ -116,7 +118,7 @@ def filter(
     }
     pairs = zip(dropped["stage"].to_pylist(), dropped["reason"].to_pylist(), strict=True)
     reasons = Counter(f"{stage}/{reason}" for stage, reason in pairs)
-    marks = {name: dropped[name].combine_chunks() for name in ("stage", "reason", "evidence")}
+    marks = {name: dropped[name].combine_chunks() for name in _MARKS}
     return Filtered(rows.take(at, rewritten), rows.take(_numbers(dropped["id"]), marks), dict(sorted(reasons.items())))
 
 
@@ -212,6 +214,7 @@ def scan(
 # The steps
 
 _SOURCE = "rows"
+_MARKS = ("stage", "reason", "evidence")  # the columns of dropped rows
 
 
 class _Made(NamedTuple):
@@ -228,7 +231,7 @@ class _Made(NamedTuple):
         return pa.concat_tables([columns.empty_table(), *tables]).combine_chunks()
 
     def dropped(self) -> pa.Table:
-        columns = ["id", "stage", "reason", "evidence"]
+        columns = ["id", *_MARKS]
         tables = [table for (_, product), tables in self.tables.items() if product == DROPPED_ROWS for table in tables]
         empty = pa.schema([(name, pa.string()) for name in columns]).empty_table()
         return pa.concat_tables([empty, *(table.select(columns).cast(empty.schema) for table in tables)])
@@ -286,6 +289,8 @@ def _valid(model: type[Model], values: Mapping[str, Any], what: str) -> Model:
 
 def _benchmarks(benchmarks: Mapping[str, Any] | Sequence[str], folder: Path) -> tuple[BenchmarkSpec, ...]:
     """The evaluation sets as a recipe names them; those in memory are written to `folder`."""
+    if not benchmarks:
+        raise WinnowError("benchmarks: name at least one: {'quiz': questions}, or ['gsm8k=gsm8k_test.jsonl']")
     if not isinstance(benchmarks, Mapping):
         return find_benchmarks([benchmarks] if isinstance(benchmarks, str) else benchmarks).specs
     specs: list[BenchmarkSpec] = []
@@ -296,6 +301,8 @@ def _benchmarks(benchmarks: Mapping[str, Any] | Sequence[str], folder: Path) -> 
             raise WinnowError(f"benchmark {name!r}: no column 'question'; it has {', '.join(table.column_names)}")
         if not table.num_rows:
             raise WinnowError(f"benchmark {name!r}: no items")
+        if table["question"].null_count:
+            raise WinnowError(f"benchmark {name!r}: a question is null")
         # The file's name is part of the ids of items.
         values = {"name": name, "adapter": "items", "path": str(folder / f"{name}.parquet")}
         specs.append(_valid(BenchmarkSpec, values, f"benchmark {name!r}"))

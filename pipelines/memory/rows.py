@@ -38,6 +38,8 @@ class Rows(NamedTuple):
         Raises: WinnowError: if the columns cannot be guessed, or are not one or two.
         """
         if not self.is_table:
+            if named is not None:
+                raise WinnowError("columns: texts have none; give a table, or leave `columns` out")
             return {"response": TEXT}
         if isinstance(named, str):
             return {"response": named}
@@ -64,6 +66,8 @@ class Rows(NamedTuple):
         column = self.table[name].combine_chunks()
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        if len(column) and pa.types.is_null(column.type):
+            raise WinnowError(f"{what}: no texts, or values of several types")
         if column.null_count:
             at = int(np.flatnonzero(np.asarray(column.is_null()))[0])
             raise WinnowError(f"{what}: row {at} is null; remove such rows, or fill them with an empty text")
@@ -137,15 +141,19 @@ def rows_of(data: Any) -> Rows:
         arrow = data.to_arrow()
     elif library == "pandas":
         is_frame = hasattr(data, "columns")
-        arrow = pa.Table.from_pandas(data, preserve_index=False) if is_frame else pa.array(data, from_pandas=True)
-    elif library == "datasets" and hasattr(data, "with_format"):
+        arrow = _table_of_frame(data) if is_frame else pa.array(data, from_pandas=True)
+    elif library == "datasets" and not hasattr(data, "data"):
+        raise WinnowError(f"rows of type {type(data).__name__} cannot be read; give one split: data['train']")
+    elif library == "datasets" and isinstance(data, Mapping):
+        raise WinnowError(f"a {type(data).__name__} has several splits; give one: data[{next(iter(data), 'train')!r}]")
+    elif library == "datasets":
         arrow = pa.concat_tables([data.data.table.slice(0, 0), *data.with_format("arrow").iter(batch_size=10_000)])
     elif isinstance(data, pa.Table | pa.Array | pa.ChunkedArray):
         arrow = data
     elif isinstance(data, pa.RecordBatch):
         arrow = pa.Table.from_batches([data])
     elif isinstance(data, list | tuple):
-        arrow = pa.Table.from_pylist(data) if any(isinstance(row, Mapping) for row in data) else _strings(data)
+        arrow = _table_of_rows(data) if any(isinstance(row, Mapping) for row in data) else _strings(data)
     else:
         raise WinnowError(
             f"rows of type {type(data).__name__} cannot be read; give a list of texts or dictionaries, an Arrow table "
@@ -163,4 +171,33 @@ def _strings(texts: Sequence[Any]) -> pa.Array:
     for at, text in enumerate(texts):
         if text is not None and not isinstance(text, str):
             raise WinnowError(f"the texts: row {at} is a {type(text).__name__}, not text")
-    return pa.array(texts, pa.string())
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError as error:
+        raise WinnowError(
+            f"the texts: not Unicode: {error.reason} ({error.object[error.start : error.end]!r})"
+        ) from error
+
+
+def _table_of_rows(rows: Sequence[Any]) -> pa.Table:
+    for at, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise WinnowError(f"row {at} is a {type(row).__name__}, and others are mappings; give rows of one kind")
+    try:
+        return pa.Table.from_pylist(list(rows))
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise WinnowError(f"the rows have columns with values of several types: {error}") from error
+
+
+def _table_of_frame(frame: Any) -> pa.Table:
+    """The columns of a pandas data frame. One that Arrow cannot hold is null: it may not be read."""
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise WinnowError(f"two columns are called {max(names, key=names.count)!r}; rename one")
+    columns = []
+    for place in range(len(names)):
+        try:
+            columns.append(pa.array(frame.iloc[:, place], from_pandas=True))
+        except (pa.ArrowException, UnicodeEncodeError):
+            columns.append(pa.nulls(len(frame)))
+    return pa.table(columns, names=names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,6 +139,15 @@ def test_a_table_is_scanned_for_items_of_texts_tables_and_files(tmp_path: Path) 
         (lambda: winnow.scan(["a"], {"m": [{"prompt": "q"}]}), "benchmark 'm': no column 'question'"),
         (lambda: winnow.strip_thinking(ROWS), "not a table"),
         (lambda: winnow.build({"name": "x"}), "sources: missing"),
+        (lambda: winnow.deduplicate(["a"], columns="text"), "texts have none"),
+        (lambda: winnow.deduplicate(["a\ud800"]), "not Unicode"),
+        (lambda: winnow.deduplicate([{"text": "a"}, "b"]), "row 1 is a str"),
+        (lambda: winnow.deduplicate([{"text": "a"}, {"text": 5}]), "several types"),
+        (lambda: winnow.deduplicate(pd.DataFrame({"text": ["a", 5]})), "several types"),
+        (lambda: winnow.deduplicate(datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})), r"\['train'\]"),
+        (lambda: winnow.filter([{"text": "a", "stage": "x"}], ["loop"]), "a column 'stage'"),
+        (lambda: winnow.scan(["a"], {}), "name at least one"),
+        (lambda: winnow.scan(["a"], {"m": ["q", None]}), "benchmark 'm': a question is null"),
     ],
 )
 def test_a_mistake_is_named(call: Callable[[], Any], message: str) -> None:
@@ -153,3 +163,26 @@ def test_importing_winnow_loads_no_library_and_a_call_none_that_was_not_given() 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_columns_that_are_not_compared_may_hold_anything() -> None:
+    frame = pd.DataFrame({"text": ["same words here", "same words here"], "other": [{"a": 1}, 5]})
+    assert winnow.deduplicate(frame).kept.tolist() == [True, False]
+
+
+def test_a_script_without_a_guard_builds_with_several_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    source = '{"name": "n", "adapter": "generated_arithmetic", "rows": 50}'
+    recipe = (
+        f'{{"name": "r", "sources": [{source}], "tokenizer": {{"vocab_size": 512}}, "sampling": {{"context": 129}}}}'
+    )
+    script.write_text(f"import winnow\nprint(winnow.build({recipe}, 'root', workers=2).rows_in)\n")
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "50\n", done.stderr
