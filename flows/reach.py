@@ -19,6 +19,12 @@ from pipelines.errors import WinnowError
 
 TIMEOUT_SECONDS = 5.0
 
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""The beginning of an HTTP/2 connection: the preface, and an empty frame of settings."""
+
+SETTINGS_FRAME = 4
+"""Type of the frame with which a server of HTTP/2, such as Ray's, begins its answer."""
+
 
 def check_ray() -> None:
     """Check the cluster of RAY_ADDRESS, if the variable is set.
@@ -63,8 +69,10 @@ def check_prefect() -> None:
     if urlsplit(url).scheme not in ("http", "https"):
         raise WinnowError(f"PREFECT_API_URL={url}: write an address such as http://127.0.0.1:4200/api; or {mend}")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS):
-            return
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=TIMEOUT_SECONDS) as answer:
+            if answer.read(16).strip() == b"true" or "/accounts/" in url:
+                return
+            problem = "another kind of server; the address of an API ends in /api"
     except urllib.error.HTTPError as error:
         # A server that wants the key, which Prefect sends; and Prefect Cloud, which has no such page.
         if error.code in (401, 403) or (error.code == 404 and "/accounts/" in url):
@@ -102,10 +110,16 @@ def _host_and_port(address: str) -> tuple[str | None, int | None]:
 
 
 def _connect(host: str, port: int) -> str:
-    """Why a server cannot be connected to; empty if it can."""
+    """Why a head node of Ray cannot be reached; empty if it can. It speaks gRPC, which is HTTP/2."""
     try:
-        with socket.create_connection((host, port), timeout=TIMEOUT_SECONDS):
-            return ""
+        with socket.create_connection((host, port), timeout=TIMEOUT_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return ""
+            connection.sendall(HTTP2_HELLO)
+            frame = b""
+            while len(frame) < 4 and (part := connection.recv(4 - len(frame))):
+                frame += part
+            return "" if frame[3:4] == bytes([SETTINGS_FRAME]) else "another kind of server, or one that closed"
     except OSError as error:
         return _reason(error)
 

@@ -143,12 +143,14 @@ def contamination_problems(settings: Contamination, files: bool = True) -> Itera
             )
         try:
             _benchmark(spec)
-            for pattern in spec.paths if files else ():
-                input_files.expand(pattern)
+            paths = [path for pattern in spec.paths for path in input_files.expand(pattern)] if files else []
+            if paths and all(map(storage.is_local, paths)):  # remote ones would be downloaded
+                benchmark_items(spec)
         except RecipeError as error:
             yield key, error
         except InputError as error:
-            yield key, type(error)(f"benchmark {spec.name!r}: {error}")
+            said = str(error).removeprefix(f"benchmark {spec.name}: ")
+            yield key, type(error)(f"benchmark {spec.name!r}: {said}")
     if not names:
         yield (
             ("benchmarks",),

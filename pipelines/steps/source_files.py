@@ -240,11 +240,16 @@ def _stem(name: str) -> str:
 
 
 def _check_columns(spec: SourceSpec, files: Sequence[Input]) -> None:
-    """Read the first rows of files without adapter, whose columns the user named.
+    """Read the first rows of files without adapter, whose columns the user named, and of an adapter's local files.
 
     Raises: InputError: if a file lacks a column, or all files lack one that single files may lack.
     """
     if spec.adapter is not None:
+        adapter_read = SOURCES[spec.adapter].read
+        for file in files if adapter_read is not None else ():
+            if file.path and storage.is_local(file.path):
+                assert adapter_read is not None
+                next(iter(adapter_read(file.path)), None)
         return
     columns, spelling = columns_of(spec), spelling_of(spec)
     for file in files:

@@ -44,6 +44,7 @@ def answering() -> Iterator[int]:
         def do_GET(self) -> None:
             self.send_response({"/api/health": 200, "/keyed/health": 401}.get(self.path, 404))
             self.end_headers()
+            self.wfile.write(b"true" if self.path == "/api/health" else b"<html>")
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -100,9 +101,11 @@ def test_auto_without_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
         check_ray()
 
 
-def test_a_port_that_accepts_is_reached(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
+def test_a_port_that_accepts_and_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent}")
-    check_ray()
+    monkeypatch.setattr(flows.reach, "TIMEOUT_SECONDS", 0.5)
+    with pytest.raises(WinnowError, match="no answer within"):
+        check_ray()
 
 
 @pytest.mark.parametrize("address", ["", "local"])
@@ -130,3 +133,9 @@ def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PREFECT_API_URL", "127.0.0.1:4200")
     with pytest.raises(WinnowError, match="write an address such as"):
         check_prefect()
+
+
+def test_a_server_of_another_kind_is_no_ray_cluster(answering: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{answering}")
+    with pytest.raises(WinnowError, match=r"RAY_ADDRESS=.*another kind of server"):
+        check_ray()

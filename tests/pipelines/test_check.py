@@ -122,3 +122,24 @@ def test_a_build_for_which_there_is_no_room_is_refused(folder: Path, monkeypatch
     free = needed // 8
     with pytest.raises(InputError, match="MB are free"):
         check(recipe, root)
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "words"),
+    [
+        ("contamination: {benchmarks: [{name: mine, adapter: items, path: b.jsonl}]}", "", "no items in"),
+        ("contamination: {benchmarks: [{name: mine, adapter: items, path: b.jsonl}]}", '{"x": 1}', "'question'"),
+        ("contamination: {benchmarks: [{name: gsm8k, path: b.jsonl}]}", '{"question": "a", "answer": "b"}', "####"),
+    ],
+)
+def test_files_that_an_adapter_cannot_read_are_told(tmp_path: Path, section: str, content: str, words: str) -> None:
+    (tmp_path / "a.jsonl").write_text('{"q": "a", "a": "b"}\n', encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(f"{content}\n" if content else "", encoding="utf-8")
+    source = "{name: a, path: a.jsonl, columns: {instruction: q, response: a}, condition: direct}"
+    (tmp_path / "r.yaml").write_text(f"name: r\nsources: [{source}]\n{section}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=words) as error:
+        load_checked(str(tmp_path / "r.yaml"))
+    assert "r.yaml:3: " in str(error.value)
+    (tmp_path / "s.yaml").write_text("name: s\nsources: [{name: a, adapter: gsm8k, path: a.jsonl}]\n", encoding="utf-8")
+    with pytest.raises(InputError, match="'question'"):
+        load_checked(str(tmp_path / "s.yaml"))
