@@ -129,7 +129,7 @@ def test_each_measure_drops_for_its_own_reason(reason: str) -> None:
     prose = prose_of(pa.array([text]), words_alone=True)
     measured = dict(zip(MEASURES, measure_repetition(prose)[:13, 0], strict=True))
     assert measured[reason] > 0
-    others = {limit: 2.0 for name, limit in LIMITS.items() if name != reason}
+    others = {limit: 1.0 for name, limit in LIMITS.items() if name != reason}
     strict = GopherRepetition.model_validate({"min_words": 0, LIMITS[reason]: measured[reason] - 1e-9, **others})
     exact = GopherRepetition.model_validate({"min_words": 0, LIMITS[reason]: measured[reason], **others})
     table = pa.table({"instruction": [""], "response": [text]})
