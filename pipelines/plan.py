@@ -6,6 +6,7 @@ Inputs that are present are measured. For missing ones the published numbers are
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,17 +18,20 @@ from dedup.probability import Banding, curve, strictness
 from dedup.shingles import Unit
 from pipelines.curate import STEPS, wanted
 from pipelines.errors import InputError
-from pipelines.ledger import input_files
+from pipelines.ledger import input_files, storage
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_SHARES, EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 from pipelines.steps.duplicates.near import banding_of
 from pipelines.steps.sampling import rows_per_epoch, rule_of
-from pipelines.steps.source_files import Input, plan_inputs, unread_text
+from pipelines.steps.source_files import Input, plan_inputs, raw_rows, unread_text
 from pipelines.steps.step import Rate, RecipeStep, Workload
 
 RATES_FILE = Path(__file__).with_name("rates.json")
 """The measured rates, with date and hardware. `python -m tests.benchmarks rates` measures them again."""
+
+MAX_COUNTED_BYTES = 4 << 20
+"""The rows of a source with at most so many bytes of files are counted; of others they are estimated."""
 
 GENERATED_ROW_BYTES = 150
 """Text of a generated row, about: the mean over the generators."""
@@ -167,8 +171,8 @@ def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
     parts, unpriced = _parts_missing(recipe, inputs, present, rates)
     text = sum(present.values()) + sum(parts.values()) / rates["tokens_per_byte"]
     tokens = sum(present.values()) * rates["tokens_per_byte"] + sum(parts.values())
-    computed = {spec.name: spec.rows or 0 for spec in recipe.sources if not spec.paths}
-    rows = sum(computed.get(name, size / rates["text_bytes_per_row"]) for name, size in present.items())
+    counted = _rows_counted(recipe, inputs)
+    rows = sum(counted.get(name, size / rates["text_bytes_per_row"]) for name, size in present.items())
     rows += sum(parts.values()) * RAW_ROWS / RAW_TOKENS
     drawn = _drawn_present(recipe, inputs, rates) + _drawn_missing(recipe, parts)
     workload = Workload(recipe, text, rows, rows * drawn / max(tokens, 1), drawn)
@@ -241,6 +245,22 @@ def _text_present(recipe: Recipe, inputs: Sequence[Input], rates: Mapping[str, A
         if entry.path and not entry.missing:
             text[entry.source] += entry.bytes * growth.get(Path(entry.path).suffix.lower(), 1.0)
     return text
+
+
+def _rows_counted(recipe: Recipe, inputs: Sequence[Input]) -> dict[str, int]:
+    """Source -> its rows, where they are known: a computed source, and files that are small enough to be read."""
+    counted = {}
+    for spec in recipe.sources:
+        files = [entry for entry in inputs if entry.source == spec.name]
+        if not spec.paths:
+            counted[spec.name] = spec.rows or 0
+        elif all(not entry.missing and storage.is_local(entry.path) for entry in files) and (
+            sum(entry.bytes for entry in files) <= MAX_COUNTED_BYTES
+        ):
+            with contextlib.suppress(InputError):  # `check` tells what is wrong with a file
+                rows = sum(table.num_rows for entry in files for table in raw_rows(spec, entry.path))
+                counted[spec.name] = min(rows, spec.rows or rows)
+    return counted
 
 
 def _parts_missing(

@@ -94,7 +94,7 @@ def scan_lines(answer: ScanAnswer, root: str) -> Iterator[str]:
     if answer.classes:
         yield "\n  hits by class (the report explains which ones drop a row):"
     for name, counts in answer.classes.items():
-        yield f"    {name:<22}{count(counts.rows):>8} rows, {quantity(counts.items, 'item')}"
+        yield f"    {name:<22}{quantity(counts.rows, 'row'):>13}, {quantity(counts.items, 'item')}"
     if answer.semantic:
         yield f"\n  class paraphrase, {answer.semantic}"
     yield f"\n  report   {escape(answer.report)}"
@@ -358,7 +358,8 @@ def cluster_lines(answer: Clusters) -> Iterator[Line]:
                 (f"{member.id}  ({similarity})", _pair_text(member.instruction, member.response)),
             )
             differs = "; ".join(f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in member.differs)
-            yield f"  differs: {one_line(differs, 400) or 'nothing but case, spaces or punctuation'}"
+            same = "nothing" if member.jaccard is None else "nothing but case, spaces or punctuation"
+            yield f"  differs: {one_line(differs, 400) or same}"
 
 
 def _similarity(member: Member) -> str:

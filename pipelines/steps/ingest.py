@@ -25,7 +25,7 @@ from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import DROPPED, RECORD, conform
 from pipelines.sources import SOURCES
 from pipelines.steps.products import RECORDS
-from pipelines.steps.source_files import Input, check_inputs, columns_of, spelling_of, unread_text
+from pipelines.steps.source_files import Input, check_inputs, columns_of, raw_rows, unread_text
 from pipelines.steps.step import RecipeStep, always
 
 SHARD_ROWS = 65_536
@@ -146,13 +146,11 @@ def ingest_files(work: Work, target: Target) -> Part:
 def _batches(work: Work, file: Input) -> Iterator[pa.Table]:
     """RAW tables of one file."""
     spec = work.spec
-    if spec.adapter is None:
-        return pairs.read_pairs(file.path, columns_of(spec), spec.condition, spelling_of(spec))
-    source = SOURCES[spec.adapter]
-    if source.read is not None:
-        return source.read(file.path)
-    assert source.generate is not None and spec.rows is not None, "checked in plan_inputs"
-    return source.generate(spec.rows, work.seed)
+    if spec.adapter is None or SOURCES[spec.adapter].read is not None:
+        return raw_rows(spec, file.path)
+    generate = SOURCES[spec.adapter].generate
+    assert generate is not None and spec.rows is not None, "checked in plan_inputs"
+    return generate(spec.rows, work.seed)
 
 
 def _with_condition(table: pa.Table, condition: str) -> pa.Table:

@@ -6,8 +6,10 @@ import codecs
 import fnmatch
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from pipelines.errors import InputError, MissingColumn, RecipeError, Unreachable, near, nearest
 from pipelines.formats import pairs
@@ -220,6 +222,15 @@ def unread_text(spec: SourceSpec, files: Sequence[Input]) -> tuple[str, ...]:
     if spec.adapter is not None or not present:
         return ()
     return tuple(pairs.unread_text(present[0].path, columns_of(spec), spelling_of(spec)))
+
+
+def raw_rows(spec: SourceSpec, path: str) -> Iterator[pa.Table]:
+    """RAW tables of one file of a source that has files."""
+    if spec.adapter is None:
+        return pairs.read_pairs(path, columns_of(spec), spec.condition, spelling_of(spec))
+    source = SOURCES[spec.adapter]
+    assert source.read is not None, "checked in plan_inputs"
+    return source.read(path)
 
 
 def file_names(paths: Sequence[str]) -> list[str]:

@@ -1,0 +1,33 @@
+"""A plan counts the rows of small files, and estimates those of others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines import plan as plans
+from pipelines.recipe import Recipe, SourceSpec
+
+
+def recipe_of(path: Path, rows: int | None = None) -> Recipe:
+    columns = {"instruction": "q", "response": "a"}
+    source = SourceSpec(name="mine", path=str(path), columns=columns, condition="direct", rows=rows)
+    return Recipe(name="r", sources=(source,))
+
+
+def write(path: Path, rows: int) -> Path:
+    path.write_text("".join(json.dumps({"q": f"question {row}", "a": "x"}) + "\n" for row in range(rows)))
+    return path
+
+
+@pytest.mark.parametrize(("rows", "most", "planned"), [(1, None, 1), (8, None, 8), (500, None, 500), (500, 20, 20)])
+def test_rows_of_small_files_are_counted(tmp_path: Path, rows: int, most: int | None, planned: int) -> None:
+    assert plans.plan(recipe_of(write(tmp_path / "mine.jsonl", rows), most)).rows == planned
+
+
+def test_rows_of_larger_files_are_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "mine.jsonl", 5000)
+    monkeypatch.setattr(plans, "MAX_COUNTED_BYTES", 1000)
+    assert plans.plan(recipe_of(path)).rows > 0
