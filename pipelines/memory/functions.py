@@ -70,8 +70,9 @@ class Duplicates(NamedTuple):
     """Which rows repeat another one.
 
     kept: bool [rows]. twins: int64 [rows], the number of the row that stays, -1 for rows that are kept. jaccard:
-    float64 [rows], the similarity that decided, the lower of two fields; NaN for rows that are kept. reasons: [rows],
-    `exact_duplicate`, `same_words`, `near_duplicate`, or None for rows that are kept.
+    float64 [rows], the similarity that decided, the lower of two fields; NaN for rows that are kept. It is that with
+    the twin, or with a row that itself repeats the twin. reasons: [rows], `exact_duplicate`, `same_words`,
+    `near_duplicate`, or None for rows that are kept.
     """
 
     kept: npt.NDArray[np.bool_]

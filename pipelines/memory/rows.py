@@ -142,10 +142,10 @@ def rows_of(data: Any) -> Rows:
     elif library == "pandas":
         is_frame = hasattr(data, "columns")
         arrow = _table_of_frame(data) if is_frame else pa.array(data, from_pandas=True)
-    elif library == "datasets" and not hasattr(data, "data"):
-        raise WinnowError(f"rows of type {type(data).__name__} cannot be read; give one split: data['train']")
     elif library == "datasets" and isinstance(data, Mapping):
         raise WinnowError(f"a {type(data).__name__} has several splits; give one: data[{next(iter(data), 'train')!r}]")
+    elif (library == "datasets" and not hasattr(data, "with_format")) or library == "numpy":
+        arrow = _strings(list(data))  # a column of a data set, or an array
     elif library == "datasets":
         arrow = pa.concat_tables([data.data.table.slice(0, 0), *data.with_format("arrow").iter(batch_size=10_000)])
     elif isinstance(data, pa.Table | pa.Array | pa.ChunkedArray):

@@ -66,6 +66,12 @@ def test_texts_keep_their_type_and_order(name: str) -> None:
         assert list(stripped.index) == [3, 4, 5]
 
 
+def test_a_column_of_a_data_set_and_an_array_are_texts() -> None:
+    texts = [row["answer"] for row in ROWS]
+    for data in (datasets.Dataset.from_list(ROWS)["answer"], np.array(texts)):
+        assert winnow.deduplicate(data).kept.tolist() == [True, True, True]
+
+
 def test_no_rows_are_no_error() -> None:
     assert winnow.filter([], ["loop"]).kept == []
     assert winnow.deduplicate([]).kept.tolist() == []
