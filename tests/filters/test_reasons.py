@@ -93,7 +93,7 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("c4", {"curly_bracket": True}, "curly_bracket", "Write.", "int main() { }"),
     ("fineweb", {}, "duplicate_line_characters", "Write.", "\n".join(f"line {i % 7} of this text" for i in range(12))),
     ("gopher_quality", {}, "few_words", "Go.", "the cat and the dog"),
-    ("gopher_quality", {"max_words": 20}, "many_words", "Go.", PROSE),
+    ("gopher_quality", {"min_words": 1, "max_words": 20}, "many_words", "Go.", PROSE),
     ("gopher_quality", {"min_words": 3}, "short_words", "a b", "to be or do"),
     ("gopher_quality", {"min_words": 3}, "long_words", "the and", "Donaudampfschifffahrtsgesellschaftskapitaen"),
     ("gopher_quality", {}, "hashes", "Go.", PROSE + " #" * 30),
