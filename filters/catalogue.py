@@ -92,4 +92,5 @@ AnyStage = Annotated[
 
 def parameters(stage: Stage) -> dict[str, Any]:
     """What the rows that a stage keeps depend on: its settings and version, and those of the plugin that has it."""
-    return stage.parameters() | STAGES.origin(stage.kind)
+    origin = STAGES.origin(stage.kind) if stage.kind in STAGES else {}  # a stage object may be of no catalogue
+    return stage.parameters() | origin
