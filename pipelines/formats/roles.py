@@ -343,7 +343,7 @@ def _same_parent(one: _Column, other: _Column) -> bool:
 def _joined(others: Sequence[_Column], instruction: _Column, response: _Column) -> Guess:
     rest = [column for column in others if column.name != response.name]
     texts = [column for column in rest if all(isinstance(value, str) for value in column.values)]
-    before = [column for word in _BEFORE for column in texts if column.words[0] == word and _is_textual(column)]
+    before = [column for word in _BEFORE for column in texts if column.words[:1] == (word,) and _is_textual(column)]
     after = [column for word in _AFTER for column in texts if column.words == (word,)]
     names = [column.name for column in (*before[:1], instruction, *after[:1])]
     asked = tuple(dict.fromkeys(names))

@@ -150,3 +150,13 @@ def test_a_file_without_a_line_of_names_is_recognised(tmp_path: Path) -> None:
 def test_the_option_is_written_as_it_is_read() -> None:
     columns = {"instruction": ("instruction", "input"), "response": "output"}
     assert parse_columns(written_columns(columns)) == columns
+
+
+@pytest.mark.parametrize("header", [",question,answer", "question,answer,", "???,question,answer"])
+def test_a_column_without_a_word_in_its_name_is_not_read(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "export.csv"
+    place = [name == "question" for name in header.split(",")].index(True)
+    values = ["0"] * 3
+    values[place : place + 2] = ['"What is a river?"', "Water."]
+    path.write_text(header + "\n" + ",".join(values) + "\n")
+    assert guess_columns(str(path)) == {"instruction": "question", "response": "answer"}
