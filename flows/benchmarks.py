@@ -6,7 +6,7 @@ from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.ledger import input_files
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination
-from training.evaluation.scores import EVALUATIONS
+from training.evaluation.tasks import TASKS
 
 GENERATED_ITEMS = 300
 """Items of a generated benchmark, if neither the recipe nor the caller gives a number: intervals of some 6 points."""
@@ -29,7 +29,7 @@ def benchmarks_to_score(
     """
     if not names:
         specs = checked_against(run) if run else {}
-        names = tuple(name for name, spec in specs.items() if (spec.adapter or name) in EVALUATIONS)
+        names = tuple(name for name, spec in specs.items() if (spec.adapter or name) in TASKS)
     if not names:
         raise RunError(
             f"{checkpoint}: its run has no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
@@ -50,11 +50,11 @@ def benchmark_to_score(
     specs = checked_against(run) if run else {}
     if name in specs and not paths:
         kind = specs[name].adapter or name
-        if kind not in EVALUATIONS:
-            raise WinnowError(f"benchmark {name}: {kind!r} cannot be scored; these can: {', '.join(EVALUATIONS)}")
+        if kind not in TASKS:
+            raise WinnowError(f"benchmark {name}: {kind!r} cannot be scored; these can: {', '.join(TASKS)}")
         return specs[name]
-    if name not in EVALUATIONS:
-        raise WinnowError(f"benchmark {name}: {nearest(name, {*EVALUATIONS, *specs})}")
+    if name not in TASKS:
+        raise WinnowError(f"benchmark {name}: {nearest(name, {*TASKS, *specs})}")
     if name == "generated":
         return BenchmarkSpec(name=name, rows=max(limit or 0, GENERATED_ITEMS))
     if paths:

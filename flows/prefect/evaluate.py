@@ -68,7 +68,7 @@ def evaluate_checkpoint(
 ) -> Scores:
     """Score a checkpoint folder, or the latest checkpoint of a training folder, on one benchmark.
 
-    benchmark: a name that the recipe of the run gives to a benchmark, or one of `training.evaluation.EVALUATIONS` with
+    benchmark: a name that the recipe of the run gives to a benchmark, or one of `training.evaluation.tasks.TASKS` with
     the `paths` of its files (a generated one has none). run: the run that built the corpus; by default it is looked up
     below `root`. limit: ask only the first items. answers: path of a file for one JSON line per item. device: `auto` (a
     GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.

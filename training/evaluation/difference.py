@@ -47,8 +47,8 @@ class Difference(BaseModel):
 def stratified_difference(correct: Sequence[bool], found: Sequence[bool], subset: Sequence[str]) -> Difference:
     """Compare items: whether each is right, whether training rows hold it, and its subset of the benchmark."""
     # Imported here because it takes half a second to load.
-    from scipy.optimize import brentq  # type: ignore[import-untyped]
-    from scipy.stats import norm  # type: ignore[import-untyped]
+    from scipy.optimize import brentq
+    from scipy.stats import norm
 
     is_right, is_found = np.asarray(correct, np.bool_), np.asarray(found, np.bool_)
     names, stratum = np.unique(np.asarray(subset, np.str_), return_inverse=True)

@@ -21,18 +21,11 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.errors import WinnowError, nearest
 from pipelines.ledger import storage
 from training.configs import Precision
-from training.evaluation import gsm8k
 from training.evaluation.difference import Difference, stratified_difference
-from training.evaluation.evaluation import Evaluation, Judgement
-from training.evaluation.generated import GENERATED
 from training.evaluation.significance import Contrast, contrast
+from training.evaluation.task import Answer, Judgement
+from training.evaluation.tasks import TASKS
 from training.inference.generate import load_text_generator
-
-EVALUATIONS: dict[str, Evaluation] = {
-    "generated": GENERATED,
-    "gsm8k": gsm8k.GSM8K,
-}
-"""A benchmark's name -> how its items are asked and judged."""
 
 
 class TrainingOverlap(NamedTuple):
@@ -90,7 +83,7 @@ class Scores(BaseModel):
 def wilson(correct: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a share. It stays within 0..1 and is accurate for few items."""
     # Imported here because it takes half a second to load.
-    from scipy.stats import binomtest  # type: ignore[import-untyped]
+    from scipy.stats import binomtest
 
     interval = binomtest(correct, n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
@@ -98,7 +91,7 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 
 def score(judgements: Sequence[Judgement]) -> Score:
     """Count judgements."""
-    n, correct = len(judgements), sum(j.correct for j in judgements)
+    n, correct = len(judgements), sum(j.score == 1 for j in judgements)
     low, high = wilson(correct, n) if n else (None, None)
     return Score(
         n=n,
@@ -141,30 +134,30 @@ def evaluate(
         WinnowError: if the benchmark or the device is unknown, or there are no items.
         CheckpointError: if there is no checkpoint.
     """
-    if benchmark not in EVALUATIONS:
-        raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, EVALUATIONS)}")
-    evaluation = EVALUATIONS[benchmark]
+    if benchmark not in TASKS:
+        raise WinnowError(f"benchmark {benchmark}: {nearest(benchmark, TASKS)}")
+    task = TASKS[benchmark]
     rows = items.slice(0, limit).to_pylist()
     if not rows:
         raise WinnowError(f"benchmark {benchmark} has no items to ask")
     generator = load_text_generator(checkpoint, average, device, precision)
-    questions = [evaluation.prompt(row) for row in rows]
+    questions = [task.prompt(row, ()) for row in rows]
     texts = generator.answer(
         questions,
-        evaluation.condition,
-        evaluation.max_new_tokens,
+        task.condition,
+        task.max_tokens or task.context,
         batch,
         on_done=(lambda done: on_progress(done, len(rows))) if on_progress else None,
     )
-    judgements = [evaluation.judge(text, row) for text, row in zip(texts, rows, strict=True)]
+    judgements = task.scorers[0].judge([Answer(text, 0, "stop") for text in texts], rows)
     if answers:
         with storage.write_file(answers) as file:
-            for row, question, text, (correct, valid) in zip(rows, questions, texts, judgements, strict=True):
+            for row, question, text, judgement in zip(rows, questions, texts, judgements, strict=True):
                 line = {"id": row["id"], "asked": question, "said": text, "expected": row["answer"]}
                 if training_overlap is not None:
                     found = row["id"] in training_overlap.found
                     line |= {"found": found, "clean": not found}  # `clean` is the former name
-                line |= {"correct": correct, "valid": valid}
+                line |= {"correct": judgement.score == 1, "valid": judgement.valid}
                 file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     parts: dict[str, Score | None] = {"not_found": None, "found": None}
     difference = None
@@ -174,8 +167,8 @@ def evaluate(
             parts[name] = score([j for j, one in zip(judgements, is_found, strict=True) if one is group])
         # An id is <benchmark>/<file or family>/<number>.
         subsets = [row["id"].rpartition("/")[0] for row in rows]
-        difference = stratified_difference([j.correct for j in judgements], is_found, subsets)
-    values = [float(judgement.correct) for judgement in judgements]
+        difference = stratified_difference([j.score == 1 for j in judgements], is_found, subsets)
+    values = [judgement.score for judgement in judgements]
     overlap = [
         contrast(int(length), values, [shares.get(row["id"], 0.0) for row in rows])
         for length, shares in sorted(training_overlap.overlap.items() if training_overlap else ())

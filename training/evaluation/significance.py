@@ -111,7 +111,7 @@ def _power(score: _Floats, share: _Floats) -> float | None:
     The number of clean items that are right is binomial. Each of its values gives the four subsets and a result.
     """
     # Imported here because it takes half a second to load.
-    from scipy.stats import binom  # type: ignore[import-untyped]
+    from scipy.stats import binom
 
     is_clean, is_dirty = share < CLEAN, share >= DIRTY
     n, n_clean, n_dirty = len(score), int(is_clean.sum()), int(is_dirty.sum())

@@ -16,8 +16,9 @@ from pipelines.ledger import storage
 from training import checkpoint
 from training.configs import Precision
 from training.export import control_tokens, is_transformers, read_weights
+from training.inference.language_model import LogLikelihood
 from training.inference.prompt import Prompt, instruction_prompt
-from training.inference.runner import LogLikelihood, Runner, find_device
+from training.inference.runner import Runner, find_device
 
 ENVELOPE_ROLES = ("boq", "eoq", "eoa", "pad")
 """Control tokens that are not conditions."""

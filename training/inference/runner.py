@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from training.configs import DTYPES, Precision
 from training.inference import cpu_decode
 from training.inference.cache import Cache
 from training.inference.cpu_pack import can_pack, pack
+from training.inference.language_model import LogLikelihood
 from training.inference.prompt import Prompt, Segment, attention_among, token_ids
 from training.model import HrmText
 
@@ -37,13 +37,6 @@ one by one would slow down the running sequences of a large batch."""
 
 LOGIT_TOKENS = 4096
 """Tokens in a forward pass of `log_likelihoods`. More would not be faster, and logits take much memory."""
-
-
-class LogLikelihood(NamedTuple):
-    """Of a continuation: the sum of its tokens' log-probabilities (nats), and whether greedy decoding yields it."""
-
-    log_prob: float
-    is_greedy: bool
 
 
 def find_device(name: str) -> torch.device:

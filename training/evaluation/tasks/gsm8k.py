@@ -6,7 +6,9 @@ parsed as a number.
 
 from __future__ import annotations
 
-from training.evaluation.evaluation import Evaluation, Item, Judgement, boxed
+from collections.abc import Sequence
+
+from training.evaluation.task import Item, Judgement, Scorer, Task, boxed, each
 
 
 def number(text: str) -> int | None:
@@ -17,10 +19,17 @@ def number(text: str) -> int | None:
         return None
 
 
-def prompt(item: Item) -> str:
+def prompt(item: Item, shots: Sequence[Item]) -> str:
     """The question."""
     question: str = item["question"]
     return question.strip()
+
+
+def extract(text: str, item: Item) -> str | None:
+    """The final answer as an integer; None if it is not a number."""
+    content = boxed(text)
+    answer = number(text if content is None else content)
+    return None if answer is None else str(answer)
 
 
 def judge(text: str, item: Item) -> Judgement:
@@ -29,12 +38,18 @@ def judge(text: str, item: Item) -> Judgement:
     Raises:
         ValueError: if the gold answer is not a number.
     """
-    content = boxed(text)
-    answer = number(text if content is None else content)
+    answer = extract(text, item)
     gold = number(item["answer"].rpartition("####")[2])
     if gold is None:
         raise ValueError(f"{item['id']}: its answer {item['answer'][-80:]!r} does not end in a number")
-    return Judgement(correct=answer == gold, valid=answer is not None)
+    return Judgement(float(answer == str(gold)), answer is not None, answer or "")
 
 
-GSM8K = Evaluation("gsm8k", "synth,cot", 1024, prompt, judge)
+GSM8K = Task(
+    name="gsm8k",
+    condition="synth,cot",
+    scorers=(Scorer("published", 1, each(judge)),),
+    prompt=prompt,
+    extract=extract,
+    max_tokens=1024,
+)

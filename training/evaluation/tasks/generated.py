@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from training.evaluation.evaluation import Evaluation, Item, Judgement, boxed
+from training.evaluation.task import Item, Judgement, Scorer, Task, boxed, each
 
 FINAL = re.compile(r"(?is).*\banswer is:?\s+(.*)")
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
@@ -25,16 +26,28 @@ def normal(text: str) -> str:
     return text.replace(",", "") if THOUSANDS.fullmatch(text) else text.replace(", ", ",")
 
 
-def prompt(item: Item) -> str:
+def prompt(item: Item, shots: Sequence[Item]) -> str:
     """The question, as in the training rows."""
     question: str = item["question"]
     return question
 
 
+def extract(text: str, item: Item) -> str | None:
+    """The normalised final answer; None if it is empty."""
+    return normal(final(text)) or None
+
+
 def judge(text: str, item: Item) -> Judgement:
     """Exact match of the normalised final answers. An empty answer is invalid."""
-    answer = normal(final(text))
-    return Judgement(correct=answer == normal(item["answer"]), valid=bool(answer))
+    answer = extract(text, item)
+    return Judgement(float(answer == normal(item["answer"])), answer is not None, answer or "")
 
 
-GENERATED = Evaluation("generated", "direct", 48, prompt, judge)
+GENERATED = Task(
+    name="generated",
+    condition="direct",
+    scorers=(Scorer("published", 1, each(judge)),),
+    prompt=prompt,
+    extract=extract,
+    max_tokens=48,
+)

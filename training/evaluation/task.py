@@ -1,0 +1,132 @@
+"""A task: how the items of a benchmark are asked, and how answers are judged.
+
+Judging needs no model. Answers are stored as text, so another version of a scorer can judge them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Item = Mapping[str, Any]
+"""A row of the ITEM schema (pipelines/records.py): id, split, question, answer, choices, passage; and `details`, a
+mapping of whatever else a scorer needs, if the benchmark has any."""
+
+
+class Judgement(NamedTuple):
+    """Of an answer by one scorer.
+
+    score: 0 to 1. valid: an answer could be extracted. An invalid answer has score 0. extracted: what was compared.
+    """
+
+    score: float
+    valid: bool
+    extracted: str = ""
+
+
+class Call(NamedTuple):
+    """One call of a model within a strategy. role: what the call was for, such as `sample` or `critique`."""
+
+    role: str
+    condition: str
+    instruction: str
+    text: str
+    tokens: int
+    log_prob: float | None
+
+
+class Answer(NamedTuple):
+    """What a model answered to an item.
+
+    text: that is judged. tokens: generated in all calls together. finish, log_prob: as in `Completion`, of the call
+    that gave the text. log_probs: of the continuations, of a task that is scored by likelihood. trace: the calls of a
+    strategy that makes more than one, in order.
+    """
+
+    text: str
+    tokens: int
+    finish: str
+    log_prob: float | None = None
+    log_probs: tuple[float, ...] = ()
+    trace: tuple[Call, ...] = ()
+
+
+class Scorer(NamedTuple):
+    """A way to judge answers.
+
+    version: increase it when `judge` judges an answer otherwise. libraries: distributions that determine judgements
+    too; their versions are stored beside it. judge: answers and their items -> judgements, in order.
+    """
+
+    name: str
+    version: int
+    judge: Callable[[Sequence[Answer], Sequence[Item]], list[Judgement]]
+    libraries: tuple[str, ...] = ()
+
+
+def each(judge: Callable[[str, Item], Judgement]) -> Callable[[Sequence[Answer], Sequence[Item]], list[Judgement]]:
+    """The `judge` of a scorer that judges one text at a time."""
+
+    def judge_all(answers: Sequence[Answer], items: Sequence[Item]) -> list[Judgement]:
+        return [judge(answer.text, item) for answer, item in zip(answers, items, strict=True)]
+
+    return judge_all
+
+
+def no_shots(item: Item, candidates: Sequence[Item]) -> Sequence[Item]:
+    """The shots of a task that has none."""
+    return ()
+
+
+def group_of_id(item: Item) -> str:
+    """The id of an item without its number: the benchmark and the file, which for MMLU is the subject."""
+    group: str = item["id"].rpartition("/")[0]
+    return group
+
+
+class Task(NamedTuple):
+    """How one benchmark is asked and judged.
+
+    scorers: the first gives the published score. condition: tags of the prompt. prompt: an item and its shots -> the
+    instruction, without envelope. context: most tokens of prompt and answer. max_tokens: of an answer, None for no
+    limit but the context. shots: number of examples in the prompt by default. choose_shots: an item and all items
+    that may be shots -> those for this item, in order; the first `shots` of them are used. asked: whether an item of
+    the benchmark's files is asked at all. extract: a text and its item -> the final answer in a canonical form, by
+    which votes are counted; None if there is none. continuations: of a task by likelihood, an item -> the texts whose
+    likelihood is measured. credit: multiple choice, so the score with 1/n for each invalid answer is reported too.
+    cluster: of an item, for items that share a passage or a subject and are not independent; by default each item is
+    for itself. subset: of an item, within which groups of items are compared. macro: the headline is the mean over
+    subsets, not over items. strategy: how an answer is found (training/inference/strategies/).
+    """
+
+    name: str
+    condition: str
+    scorers: tuple[Scorer, ...]
+    prompt: Callable[[Item, Sequence[Item]], str]
+    extract: Callable[[str, Item], str | None]
+    context: int = 3072
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    shots: int = 0
+    choose_shots: Callable[[Item, Sequence[Item]], Sequence[Item]] = no_shots
+    asked: Callable[[Item], bool] = lambda item: True
+    continuations: Callable[[Item], Sequence[str]] | None = None
+    credit: bool = False
+    cluster: Callable[[Item], str] | None = None
+    subset: Callable[[Item], str] = group_of_id
+    macro: bool = False
+    strategy: str = "greedy"
+
+
+def boxed(text: str) -> str | None:
+    """The content of the last \\boxed{...} or \\fbox{...} with balanced braces; None if there is none."""
+    start, opening = max((text.rfind(opening), opening) for opening in ("\\boxed{", "\\fbox{"))
+    if start < 0:
+        return None
+    content = text[start + len(opening) :]
+    depth = 1
+    for at, character in enumerate(content):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return content[:at]
+    return None

@@ -1,0 +1,93 @@
+"""What evaluation needs of a model, whoever runs it: text in, text out, with counts of tokens and log-probabilities.
+
+A checkpoint, a transformers folder and an HTTP endpoint each implement `LanguageModel`. This module loads none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+Finish = Literal["stop", "length", "none"]
+"""Why a completion ended: its end token or a stop string; the limit on tokens; or it had no room to begin."""
+
+
+class Request(NamedTuple):
+    """An instruction with its condition: comma-joined tags as in the corpus, such as `direct` or `synth,cot`."""
+
+    condition: str
+    instruction: str
+
+
+class Completion(NamedTuple):
+    """A generated text.
+
+    tokens: generated, without the end token. log_prob: sum of the log-probabilities of these tokens and of the end
+    token, in nats, at temperature 1; None if the model gives none.
+    """
+
+    text: str
+    tokens: int
+    log_prob: float | None
+    finish: Finish
+
+
+class LogLikelihood(NamedTuple):
+    """Of a continuation: the sum of its tokens' log-probabilities (nats), and whether greedy decoding yields it."""
+
+    log_prob: float
+    is_greedy: bool
+
+
+class LanguageModel(Protocol):
+    """A model that completes instructions.
+
+    name: for people, such as a folder or a URL. identity: what determines the completions, such as a digest of weights
+    and tokenizer. It is part of the key of stored answers.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        n: int = 1,
+        *,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        context: int | None = None,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """`n` completions of each request, in the order of the requests.
+
+        A sample is determined by the seed, its request and its number among the `n`, not by other requests of the call.
+
+        Args:
+            temperature: 0 for greedy decoding.
+            max_tokens: of a completion; None for no limit but the context.
+            context: most tokens of prompt and completion together; None for the model's own limit.
+            stop: a completion is cut before the first of these strings.
+            on_done: called with the number of finished completions.
+
+        Raises:
+            WinnowError: if the model cannot do what is asked.
+        """
+        ...
+
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
+        """The log-likelihood of each continuation given its request, in the order of the pairs.
+
+        Raises:
+            WinnowError: if the model gives none, or a pair is longer than the context.
+        """
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """The number of tokens of a text."""
+        ...
