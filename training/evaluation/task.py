@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from training.inference.answer import Answer, Call
+
+__all__ = ["Answer", "Call", "Item", "Judgement", "Scorer", "Task", "boxed", "each", "group_of_id", "no_shots"]
+
 Item = Mapping[str, Any]
 """A row of the ITEM schema (pipelines/records.py): id, split, question, answer, choices, passage; and `details`, a
 mapping of whatever else a scorer needs, if the benchmark has any."""
@@ -22,33 +26,6 @@ class Judgement(NamedTuple):
     score: float
     valid: bool
     extracted: str = ""
-
-
-class Call(NamedTuple):
-    """One call of a model within a strategy. role: what the call was for, such as `sample` or `critique`."""
-
-    role: str
-    condition: str
-    instruction: str
-    text: str
-    tokens: int
-    log_prob: float | None
-
-
-class Answer(NamedTuple):
-    """What a model answered to an item.
-
-    text: that is judged. tokens: generated in all calls together. finish, log_prob: as in `Completion`, of the call
-    that gave the text. log_probs: of the continuations, of a task that is scored by likelihood. trace: the calls of a
-    strategy that makes more than one, in order.
-    """
-
-    text: str
-    tokens: int
-    finish: str
-    log_prob: float | None = None
-    log_probs: tuple[float, ...] = ()
-    trace: tuple[Call, ...] = ()
 
 
 class Scorer(NamedTuple):

@@ -23,13 +23,15 @@ class Completion(NamedTuple):
     """A generated text.
 
     tokens: generated, without the end token. log_prob: sum of the log-probabilities of these tokens and of the end
-    token, in nats, at temperature 1; None if the model gives none.
+    token, in nats, at temperature 1; None if the model gives none. prompt_tokens: of the request with its envelope;
+    None if the model does not say.
     """
 
     text: str
     tokens: int
     log_prob: float | None
     finish: Finish
+    prompt_tokens: int | None = None
 
 
 class LogLikelihood(NamedTuple):
@@ -43,7 +45,8 @@ class LanguageModel(Protocol):
     """A model that completes instructions.
 
     name: for people, such as a folder or a URL. identity: what determines the completions, such as a digest of weights
-    and tokenizer. It is part of the key of stored answers.
+    and tokenizer. It is part of the key of stored answers. conditioned: whether the condition of a request changes
+    what is asked. Only HRM-Text was trained with conditions.
     """
 
     @property
@@ -51,6 +54,9 @@ class LanguageModel(Protocol):
 
     @property
     def identity(self) -> str: ...
+
+    @property
+    def conditioned(self) -> bool: ...
 
     def generate(
         self,
