@@ -16,9 +16,9 @@ from pipelines.ledger import storage
 from training import checkpoint
 from training.configs import Precision
 from training.export import control_tokens, is_transformers, read_weights
-from training.inference.language_model import LogLikelihood
+from training.inference.language_model import LogLikelihood, Request
 from training.inference.prompt import Prompt, instruction_prompt
-from training.inference.runner import Runner, find_device
+from training.inference.runner import Generated, Runner, find_device
 
 ENVELOPE_ROLES = ("boq", "eoq", "eoa", "pad")
 """Control tokens that are not conditions."""
@@ -58,14 +58,30 @@ class TextGenerator(NamedTuple):
         stop: Sequence[str] = (),
         on_done: Callable[[int], None] | None = None,
     ) -> list[list[int]]:
-        """Token ids of the answers to `prompts`, in their order.
+        """The token ids of `complete`."""
+        completed = self.complete(prompts, max_new_tokens, batch, temperature, seed, stop, on_done)
+        return [generated.ids for generated in completed]
 
-        stop: an answer ends with the token that completes one of these strings. The other arguments are those of
-        `Runner.generate`.
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        batch: int = 32,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        on_done: Callable[[int], None] | None = None,
+        streams: Sequence[int] | None = None,
+        context: int | None = None,
+    ) -> list[Generated]:
+        """The answers to `prompts`, in their order.
+
+        stop: an answer ends with the token that completes one of these strings. context: most tokens of prompt and
+        answer, by default those of the model. The other arguments are those of `Runner.complete`.
         """
-        return self.runner.generate(
-            prompts, self.special["eoa"], max_new_tokens, self.context, batch, temperature, seed,
-            self._stop_condition(stop), on_done,
+        return self.runner.complete(
+            prompts, self.special["eoa"], max_new_tokens, context or self.context, batch, temperature, seed,
+            self._stop_condition(stop), on_done, streams,
         )  # fmt: skip
 
     def answer(
@@ -87,8 +103,8 @@ class TextGenerator(NamedTuple):
         answers = self.generate(prompts, max_new_tokens, batch, temperature, seed, stop, on_done)
         return [cut_at_stop(self.tokenizer.decode(ids), stop) for ids in answers]
 
-    def log_likelihoods(self, requests: Sequence[tuple[str, str]], condition: str = "direct") -> list[LogLikelihood]:
-        """The log-likelihood of each continuation given its instruction: requests are (instruction, continuation).
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
+        """The log-likelihood of each continuation given its request.
 
         The continuation is encoded separately from the instruction and has no EOA.
 
@@ -96,8 +112,8 @@ class TextGenerator(NamedTuple):
             WinnowError: if a condition tag is unknown, or instruction and continuation do not fit the context.
         """
         encoded = []
-        for instruction, continuation in requests:
-            prompt, ids = self.prompt(condition, instruction), self._encode(continuation)
+        for request, continuation in pairs:
+            prompt, ids = self.prompt(*request), self._encode(continuation)
             tokens = sum(len(segment.ids) for segment in prompt) + len(ids)
             if tokens > self.context:
                 raise WinnowError(f"instruction and continuation have {tokens} tokens; the context is {self.context}")

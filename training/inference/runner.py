@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from training.configs import DTYPES, Precision
 from training.inference import cpu_decode
 from training.inference.cache import Cache
 from training.inference.cpu_pack import can_pack, pack
-from training.inference.language_model import LogLikelihood
+from training.inference.language_model import Finish, LogLikelihood
 from training.inference.prompt import Prompt, Segment, attention_among, token_ids
 from training.model import HrmText
 
@@ -37,6 +38,14 @@ one by one would slow down the running sequences of a large batch."""
 
 LOGIT_TOKENS = 4096
 """Tokens in a forward pass of `log_likelihoods`. More would not be faster, and logits take much memory."""
+
+
+class Generated(NamedTuple):
+    """A continuation. ids: without the end token. log_prob: of the ids and the end token, in nats, at temperature 1."""
+
+    ids: list[int]
+    log_prob: float
+    finish: Finish
 
 
 def find_device(name: str) -> torch.device:
@@ -131,8 +140,28 @@ class Runner:
         seed: int = 0,
         stopped: Callable[[list[int]], bool] | None = None,
         on_done: Callable[[int], None] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> list[list[int]]:
-        """Continuations of `prompts`, in their order, as token ids without `end`.
+        """The token ids of `complete`, which has the same arguments."""
+        completed = self.complete(
+            prompts, end, max_new_tokens, context, batch, temperature, seed, stopped, on_done, streams
+        )
+        return [generated.ids for generated in completed]
+
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        end: int,
+        max_new_tokens: int,
+        context: int,
+        batch: int = 32,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stopped: Callable[[list[int]], bool] | None = None,
+        on_done: Callable[[int], None] | None = None,
+        streams: Sequence[int] | None = None,
+    ) -> list[Generated]:
+        """Continuations of `prompts`, in their order.
 
         A continuation ends with the token `end`, when `stopped` returns true for its ids, after `max_new_tokens`, or
         when prompt and continuation have `context` tokens. A prompt that is empty or leaves no room gets none.
@@ -140,8 +169,9 @@ class Runner:
         Args:
             batch: largest number of sequences decoded together.
             temperature: 0 for greedy decoding, else the logits are divided by it and a token is sampled.
-            seed: of the sampling. Each prompt has its own random numbers, determined by the seed and its index.
+            seed: of the sampling. Each prompt has its own random numbers, determined by the seed and its stream.
             on_done: called with the number of finished prompts, after every `batch` of them and at the end.
+            streams: a number from 0 to 2^64 - 1 for each prompt; by default its index.
 
         Raises:
             ValueError: if the temperature is negative.
@@ -149,31 +179,43 @@ class Runner:
         if temperature < 0:
             raise ValueError(f"temperature {temperature} is negative")
         answers: list[list[int]] = [[] for _ in prompts]
+        log_probs = [0.0] * len(prompts)
+        finish: list[Finish] = ["none"] * len(prompts)
         lengths = [len(token_ids(prompt)) for prompt in prompts]
         limits = [min(max_new_tokens, context - length) if length else 0 for length in lengths]
         # Longest first: the first prompts then determine the size of the cache.
         queue = deque(sorted((i for i, limit in enumerate(limits) if limit > 0), key=lambda i: -lengths[i]))
-        if not queue:
-            return answers
         finished = reported = len(prompts) - len(queue)
+        if not queue:
+            return [Generated([], 0.0, "none") for _ in prompts]
         cache = self._new_cache(min(batch, len(queue)), max(lengths[i] + limits[i] for i in queue))
         active: dict[int, int] = {}  # cache row -> prompt
-        random = {i: np.random.Generator(np.random.Philox(key=[seed, i])) for i in queue} if temperature else {}
+        numbers = range(len(prompts)) if streams is None else streams
+        random = (
+            {i: np.random.Generator(np.random.Philox(key=[seed, numbers[i]])) for i in queue} if temperature else {}
+        )
 
         def choose(rows: Sequence[int], logits_BV: Tensor) -> None:
             """Append a token to the answer in each of `rows`, and free the rows whose answers have ended."""
             nonlocal finished, reported
+            logits_BV = logits_BV.float()
             if temperature:
                 uniform = [random[active[row]].random() for row in rows]
-                tokens = sample(logits_BV, temperature, uniform)
+                tokens_B = sample(logits_BV, temperature, uniform)
             else:
-                tokens = logits_BV.argmax(-1)
-            for row, token in zip(rows, tokens.tolist(), strict=True):
-                answer = answers[active[row]]
+                tokens_B = logits_BV.argmax(-1)
+            log_prob_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
+            for row, token, log_prob in zip(rows, tokens_B.tolist(), log_prob_B.tolist(), strict=True):
+                prompt = active[row]
+                answer = answers[prompt]
+                log_probs[prompt] += log_prob
+                finish[prompt] = "stop"
                 if token != end:
                     answer.append(token)
-                    if len(answer) < limits[active[row]] and not (stopped and stopped(answer)):
-                        continue
+                    if not (stopped and stopped(answer)):
+                        if len(answer) < limits[prompt]:
+                            continue
+                        finish[prompt] = "length"
                 del active[row]
                 finished += 1
                 if on_done and (finished // batch > reported // batch or finished == len(prompts)):
@@ -194,7 +236,7 @@ class Runner:
                 active = {new: active[old] for new, old in enumerate(rows)}
             rows = sorted(active)
             choose(rows, self._step(cache, rows, [answers[active[row]][-1] for row in rows]))
-        return answers
+        return [Generated(*parts) for parts in zip(answers, log_probs, finish, strict=True)]
 
     def _new_cache(self, rows: int, positions: int) -> Cache:
         return Cache(self.model.config, rows, positions, self.device, self.dtype, self._packed is not None)

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from pipelines.errors import WinnowError
+from training.inference.checkpoint_model import CheckpointModel
 from training.inference.generate import TextGenerator, cut_at_stop, read_tokenizer
+from training.inference.language_model import Request
 from training.inference.prompt import token_ids
 from training.inference.runner import Runner
 from training.model import ModelConfig, build
@@ -82,8 +84,39 @@ def test_cutting_takes_the_earliest_stop_string() -> None:
 
 
 def test_likelihoods_of_text_are_those_of_its_ids(generator: TextGenerator, special: dict[str, int]) -> None:
-    (text,) = generator.log_likelihoods([("What is the sum of 3 and 4?", "7")], "cot")
+    (text,) = generator.log_likelihoods([(Request("cot", "What is the sum of 3 and 4?"), "7")])
     ids = generator.tokenizer.encode("7").ids
     assert text == generator.runner.log_likelihoods([(generator.prompt("cot", "What is the sum of 3 and 4?"), ids)])[0]
     with pytest.raises(WinnowError, match="the context is 49"):
-        generator.log_likelihoods([("Why? " * 40, "7")])
+        generator.log_likelihoods([(Request("direct", "Why? " * 40), "7")])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_log_probability_of_a_completion_is_the_likelihood_of_its_tokens_and_the_end(
+    generator: TextGenerator, special: dict[str, int], temperature: float
+) -> None:
+    prompts = [
+        generator.prompt("direct", question) for question in ("What is the sum of 3 and 4?", "Why?", "It is " * 9)
+    ]
+    completed = generator.complete(prompts, 12, temperature=temperature)
+    assert {generated.finish for generated in completed} == {"stop", "length"}
+    ids = [[*found.ids, *([special["eoa"]] if found.finish == "stop" else [])] for found in completed]
+    expected = generator.runner.log_likelihoods(list(zip(prompts, ids, strict=True)))
+    assert [found.log_prob for found in completed] == pytest.approx([one.log_prob for one in expected], abs=1e-3)
+
+
+def test_a_sample_depends_on_its_request_and_number_and_not_on_the_call(generator: TextGenerator) -> None:
+    model = CheckpointModel(generator, "x", batch=3)
+    requests = [Request("direct", question) for question in ("Why?", "How?", "What is the sum of 3 and 4?")]
+    together = model.generate(requests, 4, temperature=1.0, max_tokens=8, seed=3)
+    assert len({completion.text for completion in together[0]}) > 1
+    alone = [model.generate([request], 4, temperature=1.0, max_tokens=8, seed=3)[0] for request in reversed(requests)]
+    assert [[one.text for one in found] for found in alone[::-1]] == [[one.text for one in found] for found in together]
+    assert model.generate(requests[:1], 2, temperature=1.0, max_tokens=8, seed=3)[0] == together[0][:2]
+    assert model.generate(requests, 4, temperature=1.0, max_tokens=8, seed=4) != together
+
+
+def test_a_request_without_room_in_the_context_is_not_answered(generator: TextGenerator) -> None:
+    model = CheckpointModel(generator, "x")
+    (first,), (second,) = model.generate([Request("direct", "Why? " * 40), Request("direct", "Why?")], context=20)
+    assert first[:4] == ("", 0, None, "none") and first.prompt_tokens > 20 and second.finish != "none"
