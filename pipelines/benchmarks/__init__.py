@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filters.registry import Registry, expect
-from pipelines.benchmarks.aime import AIME
+from pipelines.benchmarks.aime import AIME, AIME_2025
 from pipelines.benchmarks.bbh import BBH
 from pipelines.benchmarks.benchmark import Benchmark
 from pipelines.benchmarks.competition_math import MATH
@@ -15,6 +15,7 @@ from pipelines.benchmarks.hellaswag import HELLASWAG
 from pipelines.benchmarks.humaneval import HUMANEVAL
 from pipelines.benchmarks.items import ITEMS
 from pipelines.benchmarks.mmlu import MMLU
+from pipelines.benchmarks.mmlu_pro import MMLU_PRO
 from pipelines.benchmarks.multiple_choice import ARC_CHALLENGE, ARC_EASY, BOOLQ, OPENBOOKQA, PIQA, SIQA, WINOGRANDE
 from pipelines.benchmarks.rephrased import REPHRASED_HUMANEVAL, REPHRASED_MMLU
 
@@ -22,6 +23,7 @@ _ALL: tuple[Benchmark, ...] = (
     GENERATED,
     ITEMS,
     AIME,
+    AIME_2025,
     ARC_CHALLENGE,
     ARC_EASY,
     BBH,
@@ -33,6 +35,7 @@ _ALL: tuple[Benchmark, ...] = (
     HUMANEVAL,
     MATH,
     MMLU,
+    MMLU_PRO,
     OPENBOOKQA,
     PIQA,
     REPHRASED_HUMANEVAL,

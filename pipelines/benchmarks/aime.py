@@ -1,4 +1,4 @@
-"""AIME 2024: 30 problems. An answer is an integer below 1,000."""
+"""AIME 2024 and AIME 2025: 30 problems each. An answer is an integer below 1,000."""
 
 from __future__ import annotations
 
@@ -24,4 +24,14 @@ AIME = Benchmark(
     read=reader("aime", Layout(text_columns("problem", "answer"), _item, split="test")),
     path=on_hub("HuggingFaceH4/aime_2024", "data/train-*.parquet"),
     files=("aime.json",),
+)
+AIME_2025 = Benchmark(
+    name="aime_2025",
+    title="AIME 2025",
+    home="https://huggingface.co/datasets/math-ai/aime25",
+    revision="unknown",
+    licence="Apache-2.0",
+    read=reader("aime_2025", Layout(text_columns("problem", "answer"), _item, split="test")),
+    path=on_hub("math-ai/aime25@refs/convert/parquet", "*/test/*.parquet"),
+    files=("aime25*.jsonl", "aime_2025*.json*"),
 )

@@ -1,7 +1,8 @@
 """HellaSwag validation: a beginning and four endings.
 
 As text an item has six lines: the beginning after its activity, the index of the right ending, four endings. On the hub
-the activity is a column of its own.
+the activity is a column of its own, and the beginning has two parts (`details`): whole sentences, and the words with
+which the next sentence begins. The text has no marks such as `[title]`, which the hub has in beginnings and endings.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pipelines.ledger import input_files
 from pipelines.sources.source import on_hub
 
 _LINES_PER_ITEM = 6
+_PARTS = ("ctx_a", "ctx_b")
 
 
 def _read(paths: list[str]) -> pa.Table:
@@ -25,7 +27,10 @@ def _read(paths: list[str]) -> pa.Table:
 
 def _hub_item(row: dict[str, Any]) -> Item:
     beginning = f"{row['activity_label']}: {row['ctx']}"
-    return Item(beginning, numbered(row["endings"], row["label"]), row["endings"])
+    item = numbered(beginning, row["endings"], row["label"])
+    if not row["ctx_a"]:
+        return item
+    return item._replace(details={**item.details, "ctx_a": row["ctx_a"], "ctx_b": row["ctx_b"] or ""})
 
 
 _HUB = Layout(
@@ -35,9 +40,11 @@ _HUB = Layout(
             ("ctx", pa.string()),
             ("endings", pa.list_(pa.string())),
             ("label", pa.string()),
+            *((name, pa.string()) for name in _PARTS),
         ]
     ),
     _hub_item,
+    optional=_PARTS,
 )
 
 
@@ -55,7 +62,7 @@ def _text_items(path: str) -> list[tuple[int, Item]]:
         beginning, answer, *endings = lines[start : start + _LINES_PER_ITEM]
         if answer not in ("0", "1", "2", "3"):
             raise InputError(f"{path}: line {start + 2}: {answer!r} is not the index of an ending")
-        items.append((start // _LINES_PER_ITEM, Item(beginning, endings[int(answer)], endings)))
+        items.append((start // _LINES_PER_ITEM, numbered(beginning, endings, answer)))
     return items
 
 
@@ -67,5 +74,6 @@ HELLASWAG = Benchmark(
     licence="MIT",
     read=_read,
     path=on_hub("Rowan/hellaswag", "data/validation-*.parquet"),
+    shots=on_hub("Rowan/hellaswag", "data/train-*.parquet"),
     files=("hellaswag_val*.txt*",),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -26,12 +26,17 @@ from pipelines.records import ITEM
 
 
 class Item(NamedTuple):
-    """One item without its id. answer: if there are choices, the text of the right one."""
+    """One item without its id.
+
+    answer: if there are choices, the text of the right one. details: what only a score needs, such as the subject or
+    tests of a program. The contamination check does not read them.
+    """
 
     question: str
     answer: str
     choices: Sequence[str] = ()
     passage: str = ""
+    details: Mapping[str, Any] = {}
 
 
 class Row(NamedTuple):
@@ -125,16 +130,24 @@ def _layout_of(path: str, layouts: Sequence[Layout]) -> Layout:
     )
 
 
-def choice(choices: Sequence[str], labels: Sequence[str], label: str) -> str:
-    """The choice that has this label. Raises: ValueError: if none has it, or the lists are not of one length."""
+def labelled(question: str, choices: Sequence[str], labels: Sequence[str], label: str, **details: Any) -> Item:
+    """The item whose right choice has this label.
+
+    If two choices have the text of the right one, `details` has its number as `correct`, counted from 0.
+
+    Raises: ValueError: if no choice has the label, or the lists are not of one length.
+    """
     if len(choices) != len(labels) or label not in labels:
         raise ValueError(f"the answer {label!r} is none of the labels {', '.join(labels)}")
-    return choices[list(labels).index(label)]
+    number = list(labels).index(label)
+    if list(choices).count(choices[number]) > 1:
+        details["correct"] = number
+    return Item(question, choices[number], choices, details=details)
 
 
-def numbered(choices: Sequence[str], label: str, first: int = 0) -> str:
-    """The choice with this number, counted from `first`. Raises: ValueError: if there is none."""
-    return choice(choices, [str(first + number) for number in range(len(choices))], label)
+def numbered(question: str, choices: Sequence[str], label: str, first: int = 0, **details: Any) -> Item:
+    """The item whose right choice has this number, counted from `first`. Raises: ValueError: if there is none."""
+    return labelled(question, choices, [str(first + number) for number in range(len(choices))], label, **details)
 
 
 _SHARD = re.compile(r"(?P<split>.+)-(?P<shard>\d{5})-of-(?P<shards>\d{5})")
@@ -171,6 +184,11 @@ def split(path: str) -> str:
     return next((word for word in reversed(words) if word in ("train", "dev", "val", "validation", "test")), "test")
 
 
+DETAILS = "details"
+"""A further column of an ITEM table: a struct, null for an item without details. A table without any has no such
+column."""
+
+
 def table(benchmark: str, path: str, items: Sequence[tuple[int, Item]], part: str = "") -> pa.Table:
     """Numbered items of one file as an ITEM table. Ids are `<benchmark>/<file>/<number>`. part: the split of all items;
     by default the file's name has it."""
@@ -183,12 +201,15 @@ def table(benchmark: str, path: str, items: Sequence[tuple[int, Item]], part: st
         [item.passage for _, item in items],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, ITEM, strict=True)]
-    return pa.table(arrays, schema=ITEM)
+    rows = pa.table(arrays, schema=ITEM)
+    if not any(item.details for _, item in items):
+        return rows
+    return rows.append_column(DETAILS, pa.array([dict(item.details) or None for _, item in items]))
 
 
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate the ITEM tables of a benchmark's files."""
-    return pa.concat_tables([ITEM.empty_table(), *tables])
+    """Concatenate the ITEM tables of a benchmark's files. Files may have different details."""
+    return pa.concat_tables([ITEM.empty_table(), *tables], promote_options="permissive")
 
 
 _COLUMNS = pa.schema(

@@ -1,6 +1,7 @@
 """MMLU: 57 subjects, four choices per question.
 
-The authors' CSV files have no header; there is one per subject and split. On the hub one file has all subjects.
+The authors' CSV files have no header; there is one per subject and split. On the hub one file has all subjects; the
+subject is then in `details`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, Layout, choice, numbered, reader
+from pipelines.benchmarks.items import Item, Layout, labelled, numbered, reader
 from pipelines.formats.delimited import Dialect
 from pipelines.formats.read import text_columns
 from pipelines.sources.source import on_hub
@@ -20,18 +21,28 @@ _NAMES = ("question", "A", "B", "C", "D", "answer")
 
 def _csv_item(row: dict[str, Any]) -> Item:
     choices = [row[letter] for letter in "ABCD"]
-    return Item(row["question"], choice(choices, "ABCD", row["answer"]), choices)
+    return labelled(row["question"], choices, "ABCD", row["answer"])
 
 
 def _hub_item(row: dict[str, Any]) -> Item:
-    return Item(row["question"], numbered(row["choices"], row["answer"]), row["choices"])
+    subject = {"subject": row["subject"]} if row["subject"] else {}
+    return numbered(row["question"], row["choices"], row["answer"], **subject)
 
 
 SUBJECT = Layout(text_columns(*_NAMES), _csv_item, dialect=Dialect(",", names=_NAMES))
 """A file of one subject, as the authors publish it."""
 
 _HUB = Layout(
-    pa.schema([("question", pa.string()), ("choices", pa.list_(pa.string())), ("answer", pa.string())]), _hub_item
+    pa.schema(
+        [
+            ("question", pa.string()),
+            ("choices", pa.list_(pa.string())),
+            ("answer", pa.string()),
+            ("subject", pa.string()),
+        ]
+    ),
+    _hub_item,
+    optional=("subject",),
 )
 
 MMLU = Benchmark(
@@ -43,4 +54,5 @@ MMLU = Benchmark(
     read=reader("mmlu", SUBJECT, _HUB),
     path=on_hub("cais/mmlu", "all/dev-*.parquet", "all/test-*.parquet"),
     files=("mmlu/*/*.csv",),
+    shots=on_hub("cais/mmlu", "all/dev-*.parquet"),
 )

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.benchmarks.benchmark import Benchmark
-from pipelines.benchmarks.items import Item, Layout, choice, numbered, reader
+from pipelines.benchmarks.items import Item, Layout, labelled, numbered, reader
 from pipelines.formats.read import text_columns
 from pipelines.sources.source import on_hub
 
@@ -58,14 +58,12 @@ def parse(instruction: str, answer: str) -> Item | None:
     texts = re.fullmatch(r"\s+".join(patterns) + r"\s*", match["choices"], re.DOTALL)
     if texts is None or answer not in labels:
         return None
-    choices = [text.strip() for text in texts.groups()]
-    return Item(match["question"], choices[labels.index(answer)], choices)
+    return labelled(match["question"], [text.strip() for text in texts.groups()], labels, answer)
 
 
 def _lettered_item(row: dict[str, Any]) -> Item:
     question = row["question"] if "question" in row else row["question_stem"]
-    choices = row["choices.text"]
-    return Item(question, choice(choices, row["choices.label"], row["answerKey"]), choices)
+    return labelled(question, row["choices.text"], row["choices.label"], row["answerKey"])
 
 
 def _boolq_item(row: dict[str, Any]) -> Item:
@@ -76,18 +74,16 @@ def _boolq_item(row: dict[str, Any]) -> Item:
 
 
 def _piqa_item(row: dict[str, Any]) -> Item:
-    choices = [row["sol1"], row["sol2"]]
-    return Item(row["goal"], numbered(choices, row["label"]), choices)
+    return numbered(row["goal"], [row["sol1"], row["sol2"]], row["label"])
 
 
 def _siqa_item(row: dict[str, Any]) -> Item:
     choices = [row["answerA"], row["answerB"], row["answerC"]]
-    return Item(f"{row['context']} {row['question']}", numbered(choices, row["label"], first=1), choices)
+    return numbered(f"{row['context']} {row['question']}", choices, row["label"], first=1)
 
 
 def _winogrande_item(row: dict[str, Any]) -> Item:
-    choices = [row["option1"], row["option2"]]
-    return Item(row["sentence"], numbered(choices, row["answer"], first=1), choices)
+    return numbered(row["sentence"], [row["option1"], row["option2"]], row["answer"], first=1)
 
 
 def _lettered(question: str) -> pa.Schema:
@@ -104,6 +100,7 @@ def _benchmark(
     item: Callable[[dict[str, Any]], Item],
     path: tuple[str, ...],
     file: str = "",
+    shots: tuple[str, ...] = (),
 ) -> Benchmark:
     return Benchmark(
         name=name,
@@ -114,6 +111,7 @@ def _benchmark(
         read=reader(name, Layout(columns, item), _ADAPTERS),
         path=path,
         files=(f"{file or name}_test.json",),
+        shots=shots,
     )
 
 
@@ -126,6 +124,7 @@ ARC_CHALLENGE = _benchmark(
     _lettered("question"),
     _lettered_item,
     on_hub("allenai/ai2_arc", "ARC-Challenge/test-*.parquet"),
+    shots=on_hub("allenai/ai2_arc", "ARC-Challenge/validation-*.parquet"),
 )
 ARC_EASY = _benchmark(
     "arc_easy",
@@ -133,6 +132,7 @@ ARC_EASY = _benchmark(
     _lettered("question"),
     _lettered_item,
     on_hub("allenai/ai2_arc", "ARC-Easy/test-*.parquet"),
+    shots=on_hub("allenai/ai2_arc", "ARC-Easy/validation-*.parquet"),
 )
 BOOLQ = _benchmark(
     "boolq",
@@ -140,6 +140,7 @@ BOOLQ = _benchmark(
     text_columns("question", "answer", "passage"),
     _boolq_item,
     on_hub("google/boolq", "data/validation-*.parquet"),
+    shots=on_hub("google/boolq", "data/train-*.parquet"),
 )
 OPENBOOKQA = _benchmark(
     "openbookqa",
@@ -169,4 +170,5 @@ WINOGRANDE = _benchmark(
     text_columns("sentence", "option1", "option2", "answer"),
     _winogrande_item,
     on_hub("allenai/winogrande" + _CONVERTED, "winogrande_debiased/validation/*.parquet"),
+    shots=on_hub("allenai/winogrande" + _CONVERTED, "winogrande_debiased/train/*.parquet"),
 )

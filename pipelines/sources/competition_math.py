@@ -6,14 +6,14 @@ Two layouts are read: the authors' columns `problem` and `solution`, and the rei
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import InputError
 from pipelines.formats.pairs import interleave, raw
-from pipelines.formats.read import read
+from pipelines.formats.read import read, text_columns
 from pipelines.sources.source import HUB, Source, on_hub
 
 _TRUTH = pa.struct([pa.field("question", pa.string()), pa.field("solution", pa.string())])
@@ -27,12 +27,15 @@ _COLUMNS = pa.schema(
 _REQUEST = r"\s*Let's think step by step and output the final answer within \\boxed\{\}\.\s*$"
 
 
-def read_problems(path: str) -> Iterator[tuple[pa.Table, pa.ChunkedArray, pa.ChunkedArray]]:
-    """Yield (rows, problems, solutions) of a file of MATH in either layout.
+def read_problems(
+    path: str, optional: Sequence[str] = ()
+) -> Iterator[tuple[pa.Table, pa.ChunkedArray, pa.ChunkedArray]]:
+    """Yield (rows, problems, solutions) of a file of MATH in either layout. optional: further columns of text of rows.
 
     Raises: InputError: as `formats.read.read`, and if the file has neither layout.
     """
-    for rows in read(path, _COLUMNS, optional=_COLUMNS.names):
+    columns = pa.schema([*_COLUMNS, *text_columns(*optional)])
+    for rows in read(path, columns, optional=columns.names):
         problem = pc.coalesce(rows["problem"], pc.struct_field(rows["reward_model"], [0, 0]))
         solution = pc.coalesce(rows["solution"], pc.struct_field(rows["reward_model"], [0, 1]))
         if rows["fault"].null_count and problem.null_count == len(problem):

@@ -95,15 +95,25 @@ class Task(NamedTuple):
     strategy: str = "greedy"
 
 
+def detail(item: Item, name: str) -> Any:
+    """A value of the item's `details`; None if it has none of that name."""
+    return (item.get("details") or {}).get(name)
+
+
 def boxed(text: str) -> str | None:
-    """The content of the last \\boxed{...} or \\fbox{...} with balanced braces; None if there is none."""
-    start, opening = max((text.rfind(opening), opening) for opening in ("\\boxed{", "\\fbox{"))
-    if start < 0:
-        return None
-    content = text[start + len(opening) :]
-    depth = 1
-    for at, character in enumerate(content):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return content[:at]
+    """The content of the last \\boxed{...} with balanced braces, stripped; of the last \\fbox if there is no \\boxed.
+
+    None if there is neither, or the last is not closed.
+    """
+    at = text.rfind("\\boxed")
+    at = text.rfind("\\fbox") if at < 0 else at
+    depth, start = 0, -1
+    for position in range(at, len(text)) if at >= 0 else ():
+        if text[position] == "{":
+            depth += 1
+            start = position if start < 0 else start
+        elif text[position] == "}":
+            depth -= 1
+            if depth == 0:
+                return text[start + 1 : position].strip() if start >= 0 else None
     return None

@@ -1,18 +1,19 @@
 """GSM8K: grade-school word problems with integer answers (Cobbe et al., arXiv 2110.14168).
 
-Scored as in HRM-Text: the prompt is the question alone; the answer is the last boxed content, else the full text,
-parsed as a number.
+The prompt is the question alone. `published` scores as HRM-Text does: the answer is the last boxed content, else the
+full text, parsed as a number and rounded towards 0. `strict` compares exactly (`strict.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from training.evaluation.strict import strict_scorer
 from training.evaluation.task import Item, Judgement, Scorer, Task, boxed, each
 
 
 def number(text: str) -> int | None:
-    """The text as an integer, ignoring `$` and thousands commas, rounded towards 0; None if it is not a number."""
+    """The text as an integer, rounded towards 0, without `$` and thousands commas; None if it is not a number."""
     try:
         return int(float(text.replace(",", "").replace("$", "")))
     except (ValueError, OverflowError):
@@ -27,8 +28,7 @@ def prompt(item: Item, shots: Sequence[Item]) -> str:
 
 def extract(text: str, item: Item) -> str | None:
     """The final answer as an integer; None if it is not a number."""
-    content = boxed(text)
-    answer = number(text if content is None else content)
+    answer = number(boxed(text) or text)
     return None if answer is None else str(answer)
 
 
@@ -39,17 +39,21 @@ def judge(text: str, item: Item) -> Judgement:
         ValueError: if the gold answer is not a number.
     """
     answer = extract(text, item)
-    gold = number(item["answer"].rpartition("####")[2])
-    if gold is None:
+    return Judgement(float(answer == gold(item)), answer is not None, answer or "")
+
+
+def gold(item: Item) -> str:
+    """The expected integer. Raises: ValueError: if the item's answer does not end in a number."""
+    value = number(item["answer"].rpartition("####")[2])
+    if value is None:
         raise ValueError(f"{item['id']}: its answer {item['answer'][-80:]!r} does not end in a number")
-    return Judgement(float(answer == str(gold)), answer is not None, answer or "")
+    return str(value)
 
 
 GSM8K = Task(
     name="gsm8k",
     condition="synth,cot",
-    scorers=(Scorer("published", 1, each(judge)),),
+    scorers=(Scorer("published", 1, each(judge)), strict_scorer(gold)),
     prompt=prompt,
     extract=extract,
-    max_tokens=1024,
 )
