@@ -14,6 +14,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -98,22 +99,31 @@ class _Worker:
         if not line:
             self.stop()
             return None
-        return line == b"true\n"
+        return line == _RIGHT
 
     def _start(self) -> None:
         # The child finds the same modules as this process, wherever that was started.
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from training.evaluation import math_worker; math_worker.serve()"
+            f"import sys; sys.path[:] = {sys.path!r}\n"
+            f"from training.evaluation import math_worker\n"
+            f"math_worker.serve({CPU_SECONDS})"
         )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-        self._owner = os.getpid()
+        with tempfile.TemporaryFile() as errors:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+            self._owner = os.getpid()
+            assert process.stdout is not None
+            if process.stdout.readline() != _READY:
+                self.stop()
+                errors.seek(0)
+                reason = errors.read().decode(errors="replace").strip().split("\n")[-1]
+                raise WinnowError(f"the process that compares mathematics does not start: {reason}")
 
     def stop(self) -> None:
         """End the child."""
@@ -123,13 +133,15 @@ class _Worker:
         self._process = None
 
 
+_READY, _RIGHT, _WRONG = b"ready\n", b"true\n", b"false\n"
 _WORKER = _Worker()
 _LOCK = threading.Lock()
 atexit.register(_WORKER.stop)
 
 
-def serve() -> None:
+def serve(cpu_seconds: float) -> None:
     """The child: read comparisons from stdin, one JSON line each, and write `true` or `false` to stdout."""
+    import logging
     import resource
     import signal
 
@@ -137,10 +149,13 @@ def serve() -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.disable(logging.CRITICAL)
     _load()
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
         comparison = Comparison(*json.loads(line))
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
             result = _RULES[comparison.rule](comparison.gold, comparison.answer)
         except MemoryError:
@@ -148,8 +163,8 @@ def serve() -> None:
         except Exception:  # SymPy and its parser raise many kinds, for what is no mathematics
             result = False
         signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.write(json.dumps(bool(result)) + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(_RIGHT if result else _WRONG)
+        sys.stdout.buffer.flush()
 
 
 def _load() -> None:

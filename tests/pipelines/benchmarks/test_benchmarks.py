@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.benchmarks.bbh import parse as parse_bbh
+from pipelines.benchmarks.items import DETAILS
 from pipelines.benchmarks.multiple_choice import parse as parse_llm_adapters
 from pipelines.errors import InputError
 from pipelines.recipe import BenchmarkSpec, load
@@ -43,8 +44,9 @@ def read(name: str, *paths: Path) -> list[dict[str, Any]]:
     benchmark = BENCHMARKS[name]
     assert benchmark.read is not None
     table = benchmark.read([str(path) for path in paths])
-    assert table.schema.equals(ITEM)
-    assert all(column.null_count == 0 for column in table.columns)
+    assert table.select(ITEM.names).schema.equals(ITEM)
+    assert set(table.column_names) - set(ITEM.names) <= {DETAILS}
+    assert all(table[name].null_count == 0 for name in ITEM.names)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -63,6 +65,7 @@ CHOICE = adapter(
     ["answer1", "answer2", "answer3"],
     "answer2",
 )
+MMLU_PRO_ROW = {"question": "q", "options": ["a", "b", "c"], "answer": "B", "answer_index": 1, "category": "law"}
 SAMPLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "gsm8k": (
         "gsm8k_test.jsonl",
@@ -154,7 +157,13 @@ SAMPLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "humaneval": (
         "HumanEval.jsonl.gz",
         [{"task_id": "HumanEval/0", "prompt": "def f():\n", "canonical_solution": "    return 1\n", "test": "assert"}],
-        {"id": "humaneval/HumanEval/0", "split": "test", "question": "def f():\n", "answer": "    return 1\n"},
+        {
+            "id": "humaneval/HumanEval/0",
+            "split": "test",
+            "question": "def f():\n",
+            "answer": "    return 1\n",
+            "details": {"test": "assert"},
+        },
     ),
     "bbh": (
         "date.json",
@@ -165,6 +174,23 @@ SAMPLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "aime.json",
         [{"problem": "p", "solution": "s", "answer": "073", "year": 2024}],
         {"id": "aime/aime/0", "question": "p", "answer": "073"},
+    ),
+    "aime_2025": (
+        "aime25_test.jsonl",
+        [{"problem": "p", "answer": "73", "id": "0"}],
+        {"id": "aime_2025/aime25_test/0", "split": "test", "question": "p", "answer": "73"},
+    ),
+    "mmlu_pro": (
+        "mmlu_pro_test.jsonl",
+        [MMLU_PRO_ROW],
+        {
+            "id": "mmlu_pro/mmlu_pro_test/0",
+            "split": "test",
+            "question": "q",
+            "answer": "b",
+            "choices": ["a", "b", "c"],
+            "details": {"subject": "law"},
+        },
     ),
     "rephrased_mmlu": (
         "x_test_rephrase_english.jsonl",
@@ -209,7 +235,12 @@ ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "math": (
         "EleutherAI/hendrycks_math/algebra/test-00000-of-00001.parquet",
         {"problem": "p", "level": "Level 1", "type": "Algebra", "solution": r"so \boxed{2}"},
-        {"id": "math/algebra_test/0", "question": "p", "answer": "2"},
+        {
+            "id": "math/algebra_test/0",
+            "question": "p",
+            "answer": "2",
+            "details": {"level": "Level 1", "type": "Algebra"},
+        },
     ),
     "drop": (
         "ucinlp/drop/data/validation-00000-of-00001.parquet",
@@ -223,7 +254,13 @@ ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "mmlu": (
         "cais/mmlu/all/test-00000-of-00001.parquet",
         {"question": "q", "subject": "anatomy", "choices": ["0", "4", "2", "6"], "answer": 1},
-        {"id": "mmlu/all_test/0", "question": "q", "answer": "4", "choices": ["0", "4", "2", "6"]},
+        {
+            "id": "mmlu/all_test/0",
+            "question": "q",
+            "answer": "4",
+            "choices": ["0", "4", "2", "6"],
+            "details": {"subject": "anatomy"},
+        },
     ),
     "arc_challenge": (
         "allenai/ai2_arc/ARC-Challenge/test-00000-of-00001.parquet",
@@ -242,8 +279,20 @@ ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "hellaswag": (
         "Rowan/hellaswag/data/validation-00000-of-00001.parquet",
-        {"activity_label": "Roof", "ctx": "A man sits. he", "endings": ["skis.", "rips."], "label": "1"},
-        {"split": "validation", "question": "Roof: A man sits. he", "answer": "rips."},
+        {
+            "activity_label": "Roof",
+            "ctx": "A man sits. he",
+            "ctx_a": "A man sits.",
+            "ctx_b": "he",
+            "endings": ["skis.", "rips."],
+            "label": "1",
+        },
+        {
+            "split": "validation",
+            "question": "Roof: A man sits. he",
+            "answer": "rips.",
+            "details": {"ctx_a": "A man sits.", "ctx_b": "he"},
+        },
     ),
     "winogrande": (
         "allenai/winogrande/winogrande_debiased/validation/0000.parquet",
@@ -281,6 +330,68 @@ ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"id": "aime/data_train/0", "split": "test", "question": "p", "answer": "73"},
     ),
 }
+
+
+NONE = {"number": [], "date": [], "spans": []}
+OTHERS_ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "mmlu_pro": (
+        "TIGER-Lab/MMLU-Pro/data/test-00000-of-00001.parquet",
+        MMLU_PRO_ROW,
+        {"id": "mmlu_pro/data_test/0", "split": "test", "answer": "b", "details": {"subject": "law"}},
+    ),
+    "aime_2025": (
+        "math-ai/aime25/default/test/0000.parquet",
+        {"problem": "p", "answer": "73", "id": "0"},
+        {"id": "aime_2025/default_test/0", "split": "test", "question": "p", "answer": "73"},
+    ),
+    "drop": (
+        "EleutherAI/drop/default/validation/0000.parquet",
+        {
+            "passage": "P",
+            "question": "Who?",
+            "answer": {"number": "", "date": {"day": "", "month": "", "year": ""}, "spans": ["Ann", "Bo"]},
+            "validated_answers": {
+                "number": ["", "2", ""],
+                "date": [
+                    {"day": "", "month": "", "year": ""},
+                    {"day": "", "month": "", "year": ""},
+                    {"day": "3", "month": "May", "year": "1990"},
+                ],
+                "spans": [["Ann", "Bo"], [], []],
+            },
+        },
+        {
+            "id": "drop/default_validation/0",
+            "split": "validation",
+            "answer": "Ann and Bo|2|3 May 1990",
+            "details": {"answers": [["Ann", "Bo"], ["2"], ["3 May 1990"]]},
+        },
+    ),
+}
+"""Benchmarks, or layouts of them, that are for scoring, and that no recipe checks a corpus against."""
+
+
+@pytest.mark.parametrize("name", OTHERS_ON_THE_HUB)
+def test_a_sample_for_scoring_in_the_schema_on_the_hub(tmp_path: Path, name: str) -> None:
+    path, row, expected = OTHERS_ON_THE_HUB[name]
+    (tmp_path / path).parent.mkdir(parents=True)
+    (first,) = read(name, write(tmp_path / path, [row]))
+    assert {key: first[key] for key in expected} == expected
+
+
+def test_the_right_one_of_equal_choices_is_in_the_details(tmp_path: Path) -> None:
+    path = write(tmp_path / "anatomy_test.csv", "Which?,same,other,same,last,C\nWhich?,same,other,same,last,B\n")
+    first, second = read("mmlu", path)
+    assert (first["answer"], first[DETAILS]) == ("same", {"correct": 2})
+    assert (second["answer"], second[DETAILS]) == ("other", None)
+
+
+def test_files_with_and_without_details_are_one_table(tmp_path: Path) -> None:
+    plain = write(tmp_path / "anatomy_test.csv", "Which?,a,b,c,d,C\n")
+    hub = tmp_path / "all/test-00000-of-00001.parquet"
+    hub.parent.mkdir()
+    rows = read("mmlu", plain, write(hub, [ON_THE_HUB["mmlu"][1]]))
+    assert [row[DETAILS] for row in rows] == [None, {"subject": "anatomy"}]
 
 
 def mirror(folder: Path) -> Path:
