@@ -10,7 +10,19 @@ from typing import Any, NamedTuple
 
 from training.inference.answer import Answer, Call
 
-__all__ = ["Answer", "Call", "Item", "Judgement", "Scorer", "Task", "boxed", "each", "group_of_id", "no_shots"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Item",
+    "Judgement",
+    "Scorer",
+    "Task",
+    "boxed",
+    "detail",
+    "each",
+    "group_of_id",
+    "no_shots",
+]
 
 Item = Mapping[str, Any]
 """A row of the ITEM schema (pipelines/records.py): id, split, question, answer, choices, passage; and `details`, a
