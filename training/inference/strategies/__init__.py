@@ -5,8 +5,11 @@ from __future__ import annotations
 from filters.registry import Registry
 from pipelines.errors import WinnowError, nearest
 from pipelines.validation import validate
+from training.inference.strategies.adaptive_consistency import AdaptiveConsistency
 from training.inference.strategies.greedy import Greedy
 from training.inference.strategies.self_consistency import SelfConsistency
+from training.inference.strategies.self_refine import SelfRefine
+from training.inference.strategies.spiral import Spiral
 from training.inference.strategies.strategy import Question, Sampling, Strategy
 
 
@@ -16,7 +19,7 @@ def _problem(name: str, thing: object) -> str:
     return "" if thing.name == name else f"its name is {thing.name!r}, and must be that of the entry point"
 
 
-_ALL: tuple[type[Strategy], ...] = (Greedy, SelfConsistency)
+_ALL: tuple[type[Strategy], ...] = (Greedy, SelfConsistency, AdaptiveConsistency, SelfRefine, Spiral)
 
 STRATEGIES: Registry[type[Strategy]] = Registry(
     "winnow.strategies", {strategy.name: strategy for strategy in _ALL}, _problem

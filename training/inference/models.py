@@ -1,0 +1,64 @@
+"""Open a model for evaluation by what its target is: an HRM-Text folder, another transformers folder, or a URL."""
+
+from __future__ import annotations
+
+from pipelines.errors import WinnowError
+from pipelines.ledger import storage
+from training.configs import Precision
+from training.export import is_transformers
+from training.inference.language_model import LanguageModel
+
+BATCH = 32
+
+
+def is_endpoint(target: str) -> bool:
+    """Whether a target is the URL of an HTTP endpoint."""
+    return target.startswith(("http://", "https://"))
+
+
+def open_model(
+    target: str,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    batch: int = BATCH,
+    model: str | None = None,
+    average: bool = True,
+) -> LanguageModel:
+    """The model at a target.
+
+    Args:
+        target: a checkpoint, a training folder (its latest checkpoint), a transformers folder of HRM-Text or of any
+            other causal language model, or an OpenAI-compatible URL such as `http://localhost:8000/v1`. A URL that ends
+            with `/completions` asks for plain completions, without a chat template.
+        device, precision: as in `load_text_generator`. An endpoint chooses its own.
+        batch: largest number of sequences decoded together; of an endpoint, of requests at a time.
+        model: the name of the model on an endpoint; None if it has only one.
+        average: of a checkpoint, use the moving average of the weights, or else the last weights.
+
+    Raises:
+        CheckpointError, InputError: if a folder holds none of these.
+        WinnowError: if there is no such device, or an endpoint refuses.
+    """
+    if is_endpoint(target):
+        from training.inference.endpoint import Endpoint
+
+        url = target.rstrip("/")
+        if url.endswith("/chat/completions"):
+            return Endpoint(url.removesuffix("/chat/completions"), model, concurrency=batch)
+        if url.endswith("/completions"):
+            return Endpoint(url.removesuffix("/completions"), model, "completions", concurrency=batch)
+        return Endpoint(url, model, concurrency=batch)
+    if model is not None:
+        raise WinnowError(f"--model {model}: only for a URL, and {target} is none")
+    if is_transformers(target) and _model_type(target) != "hrm_text":
+        from training.inference.transformers_model import TransformersModel
+
+        return TransformersModel(target, device, precision, batch)
+    from training.inference.checkpoint_model import load_checkpoint_model
+
+    return load_checkpoint_model(target, average, device, precision, batch)
+
+
+def _model_type(folder: str) -> str:
+    config = storage.read_json(storage.join(folder, "config.json"))
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
