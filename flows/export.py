@@ -37,7 +37,7 @@ def export(name: str, form: str, out: str, root: str = "./winnow-data") -> Expor
         from training.export import to_transformers  # imports torch: seconds, which no other format needs
         from training.folders import find_checkpoint
 
-        return ExportAnswer(folder=str(to_transformers(find_checkpoint(name, root), out)))
+        return ExportAnswer(folder=str(to_transformers(find_checkpoint(name, root), out, root=root)))
     from pipelines.export import EXPORTS  # imports datasets: a second, which a checkpoint does not need
 
     if form not in EXPORTS:

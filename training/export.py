@@ -19,9 +19,12 @@ from torch import Tensor
 
 from pipelines.errors import InputError
 from pipelines.ledger import storage
+from pipelines.ledger.runs import run_that_made
+from pipelines.steps import chat_tokenizer
 from pipelines.steps.encoding import ENVELOPE, PADDING
 from training import checkpoint
 from training.folders import MANIFEST
+from training.inference.chat import CONDITIONS, chat_template
 from training.model import Block, HrmText, Matrix, ModelConfig
 
 TRANSFORMERS_MODULES = {"attn": "self_attn", "mlp": "mlp"}
@@ -31,20 +34,28 @@ CONTROL_TOKENS_FILE = "winnow.json"
 """In an exported folder: the ids of boq, eoq, eoa, pad and the conditions, and the context length."""
 
 
-def to_transformers(folder: str, out: str, average: bool = True) -> str:
+MAX_NEW_TOKENS = 256
+"""The longest response by default, as of `winnow generate`."""
+
+
+def to_transformers(folder: str, out: str, average: bool = True, root: str | None = None) -> str:
     """Export a checkpoint (or a training folder's latest) for transformers; returns `out`.
 
-    Writes model.safetensors, config.json and tokenizer files that `AutoModelForCausalLM.from_pretrained` and
-    `AutoTokenizer.from_pretrained` load. The logits are equal.
+    Writes model.safetensors, config.json, generation_config.json, the tokenizer with a chat template, and README.md, a
+    model card. `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load the folder. The logits
+    are equal. `apply_chat_template` gives the prompt of an instruction, with the prefix mask as `token_type_ids`.
 
     Args:
         out: a local folder or a URL.
         average: export the moving average of the weights, or else the last weights.
+        root: where the run that made the packs is recorded. The card describes the corpus if it is there.
 
     Raises:
         CheckpointError: if there is no checkpoint.
         InputError: if `out` is not empty, or transformers does not have the architecture.
     """
+    from training.model_card import model_card  # the facts of a run take half a second to import
+
     source = checkpoint.read(folder)
     config, special = source.state.config, source.state.special
     if config.model.architecture != "hrm" or config.model.norm != "magic":
@@ -54,27 +65,58 @@ def to_transformers(folder: str, out: str, average: bool = True) -> str:
         )
     if storage.files(out) or storage.folders(out):
         raise InputError(f"{out} is not empty; export into a new folder")
-    tokenizer = storage.read_bytes(storage.join(source.folder, "tokenizer.json"))
-    names = {token["id"]: token["content"] for token in json.loads(tokenizer)["added_tokens"]}
-    tokenizer_config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": source.state.context - 1,
-        "bos_token": names[special["boq"]],
-        "eos_token": names[special["eoa"]],
-        "pad_token": names[special["pad"]],
-    }
+    tokenizer = storage.read_json(storage.join(source.folder, "tokenizer.json"))
+    run = run_that_made(root, source.state.run_key) if root else None
+    card = model_card(source, average, run)
+    prefix_lm = config.objective == "prefix_lm"
     model = checkpoint.read_model(source, average)
     tensors = {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
     with storage.write_folder(out, last="config.json") as aside:
         save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
-        model_config = config_json(config.model, special, config.objective == "prefix_lm")
-        (aside / "config.json").write_text(json.dumps(model_config, indent=2) + "\n")
-        (aside / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
-        (aside / "tokenizer.json").write_bytes(tokenizer)
-        (aside / CONTROL_TOKENS_FILE).write_text(
-            json.dumps({"special": special, "context": source.state.context}) + "\n"
-        )
+        for name, value in {
+            "config.json": config_json(config.model, special, prefix_lm),
+            "generation_config.json": _generation_config(special),
+            "tokenizer_config.json": _tokenizer_config(tokenizer, special, source.state.context, prefix_lm),
+            "tokenizer.json": chat_tokenizer.with_chat(tokenizer),
+            CONTROL_TOKENS_FILE: {"special": special, "context": source.state.context},
+        }.items():
+            (aside / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        names = _names(tokenizer)
+        tokens = {role: names[special[role]] for role in ("boq", "eoq", *CONDITIONS)}
+        template = chat_template(tokens, chat_tokenizer.replacements(tokenizer))
+        (aside / "chat_template.jinja").write_text(template, encoding="utf-8")
+        (aside / "README.md").write_text(card, encoding="utf-8")
     return out
+
+
+def _names(tokenizer: Mapping[str, Any]) -> dict[int, str]:
+    return {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
+
+
+def _generation_config(special: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "bos_token_id": special["boq"],
+        "eos_token_id": special["eoa"],
+        "pad_token_id": special["pad"],
+        "do_sample": False,
+        "max_new_tokens": MAX_NEW_TOKENS,
+    }
+
+
+def _tokenizer_config(
+    tokenizer: Mapping[str, Any], special: Mapping[str, int], context: int, prefix_lm: bool
+) -> dict[str, Any]:
+    names = _names(tokenizer)
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context - 1,
+        "model_input_names": ["input_ids", *(["token_type_ids"] if prefix_lm else []), "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        "padding_side": "left",
+        "bos_token": names[special["boq"]],
+        "eos_token": names[special["eoa"]],
+        "pad_token": names[special["pad"]],
+    }
 
 
 def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool = True) -> dict[str, Any]:

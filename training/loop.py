@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
+from pipelines.steps.chat_tokenizer import without_chat
 from training import checkpoint, journal, parallel
 from training.attention import attend, flexible
 from training.batches import Batch, Layout, Packs, ShardError, batches, check_share, share_of_step
@@ -267,7 +268,9 @@ def _set_initial_weights(start: str, tokenizer: str, model: HrmText, weights: Lo
         advice = "use --set model.<key>=<value> to give the configuration the shape of the weights"
         raise InputError(f"start: {start} is another model: {', '.join(differences)}; {advice}")
     start_tokenizer = storage.join(start, "tokenizer.json")
-    if storage.exists(start_tokenizer) and storage.read_json(start_tokenizer) != storage.read_json(tokenizer):
+    if storage.exists(start_tokenizer) and without_chat(storage.read_json(start_tokenizer)) != without_chat(
+        storage.read_json(tokenizer)
+    ):
         advice = f"build the packs with `tokenizer: {{path: {start_tokenizer}}}` in the recipe"
         raise InputError(f"start: {start} was trained with another tokenizer; {advice}")
     tensors = initial.state_dict()

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from pipelines.errors import InputError
 from pipelines.ledger import storage
 from pipelines.ledger.storage import FileRef
+from pipelines.steps.chat_tokenizer import without_chat
 
 SPECIAL = (
     "<|PAD|>",
@@ -106,7 +107,7 @@ class Encoder:
 def encoder(data: bytes, path: str) -> Encoder:
     """The encoder of a `tokenizer.json`. Raises: InputError: naming `path` and what is missing or different in it."""
     try:
-        spec = json.loads(data)
+        spec = without_chat(json.loads(data))
         plain = Tokenizer.from_str(json.dumps(_without_special(spec)))
         added = {token["content"]: int(token["id"]) for token in spec["added_tokens"]}
         vocabulary = {token: int(index) for token, index in spec["model"]["vocab"].items() if token not in added}

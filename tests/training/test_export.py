@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from flows.cli.app import app
 from pipelines.errors import InputError, WinnowError
+from pipelines.steps.chat_tokenizer import ESCAPE, with_chat, without_chat
 from training import checkpoint, journal, loop
 from training.attention import attend, plan_attention
 from training.batches import Packs, batch_of_step
 from training.checkpoint import CheckpointError
 from training.configs import TrainConfig
 from training.export import from_transformers, is_transformers, to_transformers
+from training.inference.chat import read_messages
 from training.inference.generate import TextGenerator, load_text_generator
 from training.inference.prompt import token_ids
 from training.model import HrmText, ModelConfig
@@ -82,6 +90,121 @@ def test_the_tokenizer_loads_with_its_control_tokens(run: Path, exported: Path, 
     )  # fmt: skip
     text = "What is the sum of 3 and 4?"
     assert theirs(text, add_special_tokens=False)["input_ids"] == load(run).tokenizer.encode(text).ids
+
+
+# ------------------------------------------------------------------------------------------------------ chat template
+
+
+def chat(tokenizer: Any, *texts: str, **options: Any) -> Any:
+    conversations = [[{"role": "user", "content": text}] for text in texts]
+    return tokenizer.apply_chat_template(
+        conversations, add_generation_prompt=True, return_dict=True, padding=True, **options
+    )
+
+
+def test_the_chat_template_answers_like_the_checkpoint_alone_and_in_a_batch(run: Path, exported: Path) -> None:
+    questions = [f"What is the sum of {a} and {b}?" for a in range(6) for b in range(6)] + ["Why? é", "<|im_end|>"]
+    expected = load(run).answer(questions, max_new_tokens=8)
+    assert len(set(expected)) > 5
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    model = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
+
+    def answer(texts: list[str]) -> list[str]:
+        inputs = chat(tokenizer, *texts, return_tensors="pt")
+        made = model.generate(**inputs, max_new_tokens=8)[:, inputs["input_ids"].shape[1] :]
+        return [tokenizer.decode(row, skip_special_tokens=True) for row in made]
+
+    assert answer(questions) == expected
+    assert [answer([question])[0] for question in questions] == expected
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.sampled_from([*"<|> \n01é", "e\u0301", ESCAPE, "im_end", "<|im_end|>", "<|PAD|>", "sum"]), max_size=12),
+    st.sampled_from(["direct", "synth,cot"]),
+)
+def test_a_template_encodes_any_text_as_winnow_does(
+    loaded: tuple[TextGenerator, Any], parts: list[str], condition: str
+) -> None:
+    generator, tokenizer = loaded
+    (ids,), (types,) = (
+        chat(tokenizer, "".join(parts), condition=condition)[name] for name in ("input_ids", "token_type_ids")
+    )
+    assert ids == token_ids(generator.prompt(condition, "".join(parts)))
+    assert set(types) == {1}
+
+
+@pytest.fixture(scope="module")
+def loaded(run: Path, exported: Path) -> tuple[TextGenerator, Any]:
+    return load(run), AutoTokenizer.from_pretrained(exported)
+
+
+@pytest.mark.parametrize(
+    ("messages", "condition"),
+    [
+        ([("user", "Why?")], "direct"),
+        ([("system", "synth,cot"), ("user", "Why?")], "synth,cot"),
+        ([("developer", " cot "), ("user", "Why?")], "cot"),
+        ([("user", [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}])], "direct"),
+        ([("system", "You are helpful."), ("user", "Why?")], None),
+        ([("user", "Why?"), ("assistant", "So."), ("user", "And?")], None),
+        ([("system", "direct")], None),
+        ([("user", [{"type": "image_url", "image_url": {"url": "x"}}])], None),
+    ],
+)
+def test_template_and_server_read_the_same_messages(
+    loaded: tuple[TextGenerator, Any], messages: list[tuple[str, Any]], condition: str | None
+) -> None:
+    generator, tokenizer = loaded
+    chat = [{"role": role, "content": content} for role, content in messages]
+    if condition is None:
+        with pytest.raises(TemplateError) as theirs:
+            tokenizer.apply_chat_template(chat)
+        with pytest.raises(WinnowError) as ours:
+            read_messages(chat)
+        assert theirs.value.message and theirs.value.message in str(ours.value)
+        return
+    assert read_messages(chat) == (condition, "Why?")
+    assert tokenizer.apply_chat_template(chat)["input_ids"] == token_ids(generator.prompt(condition, "Why?"))
+
+
+def test_the_second_text_of_a_pair_is_a_response(loaded: tuple[TextGenerator, Any]) -> None:
+    encoded = loaded[1]("What is", " 7")
+    counts = [len(loaded[1](text)["input_ids"]) for text in ("What is", " 7")]
+    assert encoded["token_type_ids"] == [1] * counts[0] + [0] * counts[1]
+
+
+def test_packs_can_be_made_with_the_tokenizer_of_an_export(tokenizer: Path) -> None:
+    spec = json.loads(tokenizer.read_text())
+    for original in (spec, spec | {"normalizer": None, "post_processor": None}):
+        assert with_chat(original) != original
+        assert without_chat(with_chat(original)) == original == without_chat(original)
+
+
+# ----------------------------------------------------------------------------------------------------------------- card
+
+
+def test_two_exports_are_the_same_bytes_with_a_readable_card(run: Path, exported: Path, tmp_path: Path) -> None:
+    again = Path(to_transformers(str(run), str(tmp_path / "again")))
+    files = sorted(path.name for path in exported.iterdir())
+    assert [(again / name).read_bytes() for name in files] == [(exported / name).read_bytes() for name in files]
+    assert {path.stat().st_mode & 0o777 for path in exported.iterdir()} == {0o666 & ~umask()}
+    card = ModelCard((exported / "README.md").read_text())
+    assert (card.data.library_name, card.data.pipeline_tag, card.data.license) == (
+        "transformers", "text-generation", "other",
+    )  # fmt: skip
+    state = checkpoint.read(str(run)).state
+    assert all(digest in card.text for digest in state.digests.values())
+    assert f"at most {state.context} tokens" in card.text and "not at hand" in card.text
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# ---------------------------------------------------------------------------------------------------------- read it back
 
 
 def test_reading_an_export_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
