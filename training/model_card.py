@@ -101,8 +101,8 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_t
 ```
 
 The template writes the envelope of an instruction. `condition="synth,cot"` chooses the condition: `direct` (the
-default), `cot`, `noisy`, `synth`, or several joined by commas. Pass a list of conversations and `padding=True` for a batch.
-A conversation of several turns, or a system prompt, is refused, because training contains neither.
+default), `cot`, `noisy`, `synth`, or several joined by commas. For a batch, pass a list of conversations and
+`padding=True`. A conversation of several turns, or a system prompt, is refused, because training contains neither.
 
 `token_type_ids` is the prefix mask: 1 on the tokens of the prompt, 0 on those of a response. Without it the prompt is
 read causally, which the model was not trained for. The tokenizer gives 1 to all that it encodes; of a pair of texts it
@@ -141,8 +141,9 @@ def _training(source: Checkpoint) -> str:
     rows += [
         (
             "optimiser",
-            f"Adam-atan2, learning rate {config.lr:g}, {config.warmup_steps:,} warm-up steps, betas {config.betas[0]:g} "
-            f"and {config.betas[1]:g}, weight decay {config.weight_decay:g}, average {config.ema_decay:g}",
+            f"Adam-atan2, learning rate {config.lr:g}, {config.warmup_steps:,} warm-up steps, betas "
+            f"{config.betas[0]:g} and {config.betas[1]:g}, weight decay {config.weight_decay:g}, "
+            f"average {config.ema_decay:g}",
         ),
         ("precision, seed", f"{config.precision}, {config.seed}"),
         ("packs", f"`{state.run_key}`"),

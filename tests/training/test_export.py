@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -29,7 +30,7 @@ from training.export import from_transformers, is_transformers, to_transformers
 from training.inference.chat import read_messages
 from training.inference.generate import TextGenerator, load_text_generator
 from training.inference.prompt import token_ids
-from training.model import HrmText, ModelConfig
+from training.model import HrmText, ModelConfig, build
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +103,26 @@ def chat(tokenizer: Any, *texts: str, **options: Any) -> Any:
     )
 
 
-def test_the_chat_template_answers_like_the_checkpoint_alone_and_in_a_batch(run: Path, exported: Path) -> None:
+@pytest.fixture(scope="module")
+def varied(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export with random weights, so that answers vary and some of them end."""
+    folder = Path(shutil.copytree(exported, tmp_path_factory.mktemp("varied") / "hf"))
+    tensors = load_file(folder / "model.safetensors")
+    model = build(from_transformers(str(exported)).config, seed=5)
+    state = {
+        f"model.{name}" if f"model.{name}" in tensors else name: value for name, value in model.state_dict().items()
+    }
+    state["lm_head.weight"][load(exported).special["eoa"]] *= 2.5
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_the_chat_template_answers_like_the_checkpoint_alone_and_in_a_batch(varied: Path) -> None:
     questions = [f"What is the sum of {a} and {b}?" for a in range(6) for b in range(6)] + ["Why? é", "<|im_end|>"]
-    expected = load(run).answer(questions, max_new_tokens=8)
-    assert len(set(expected)) > 5
-    tokenizer = AutoTokenizer.from_pretrained(exported)
-    model = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
+    expected = load(varied).answer(questions, max_new_tokens=8)
+    assert len(set(expected)) > 20
+    tokenizer = AutoTokenizer.from_pretrained(varied)
+    model = AutoModelForCausalLM.from_pretrained(varied, dtype=torch.float32)
 
     def answer(texts: list[str]) -> list[str]:
         inputs = chat(tokenizer, *texts, return_tensors="pt")
@@ -174,7 +189,7 @@ def test_the_second_text_of_a_pair_is_a_response(loaded: tuple[TextGenerator, An
     assert encoded["token_type_ids"] == [1] * counts[0] + [0] * counts[1]
 
 
-def test_packs_can_be_made_with_the_tokenizer_of_an_export(tokenizer: Path) -> None:
+def test_what_an_export_adds_to_a_tokenizer_can_be_removed(tokenizer: Path) -> None:
     spec = json.loads(tokenizer.read_text())
     for original in (spec, spec | {"normalizer": None, "post_processor": None}):
         assert with_chat(original) != original
@@ -204,7 +219,7 @@ def umask() -> int:
     return mask
 
 
-# ---------------------------------------------------------------------------------------------------------- read it back
+# --------------------------------------------------------------------------------------------------------- read it back
 
 
 def test_reading_an_export_back_is_exact(run: Path, exported: Path, tmp_path: Path) -> None:
