@@ -12,6 +12,7 @@ from training.evaluation.tasks.drop import DROP
 from training.evaluation.tasks.generated import GENERATED
 from training.evaluation.tasks.gsm8k import GSM8K
 from training.evaluation.tasks.hellaswag import HELLASWAG
+from training.evaluation.tasks.humaneval import HUMANEVAL
 from training.evaluation.tasks.math import MATH
 from training.evaluation.tasks.mmlu import MMLU
 from training.evaluation.tasks.mmlu_pro import MMLU_PRO
@@ -27,6 +28,7 @@ _ALL: tuple[Task, ...] = (
     DROP,
     GSM8K,
     HELLASWAG,
+    HUMANEVAL,
     MATH,
     MMLU,
     MMLU_PRO,
