@@ -34,6 +34,7 @@ NAMES = (
     "rates",
     "dedup_state",
     "dedup_growth",
+    "scorers",
 )
 BY_NAME = ("comparison", "shuffle")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
