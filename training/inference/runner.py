@@ -30,11 +30,10 @@ from training.inference.cache import Cache
 from training.inference.cpu_pack import can_pack, pack
 from training.inference.language_model import Finish, LogLikelihood
 from training.inference.prompt import Prompt, Segment, attention_among, token_ids
+from training.inference.scheduler import Generation, Sampling, Scheduler, sample
 from training.model import HrmText
 
-REFILL_SHARE = 8
-"""Rows are refilled once an eighth of them is free. A prompt costs about a step of the whole batch, so refilling rows
-one by one would slow down the running sequences of a large batch."""
+__all__ = ["Generated", "Runner", "find_device", "sample"]
 
 LOGIT_TOKENS = 4096
 """Tokens in a forward pass of `log_likelihoods`. More would not be faster, and logits take much memory."""
@@ -176,73 +175,40 @@ class Runner:
         Raises:
             ValueError: if the temperature is negative.
         """
-        if temperature < 0:
-            raise ValueError(f"temperature {temperature} is negative")
-        answers: list[list[int]] = [[] for _ in prompts]
-        log_probs = [0.0] * len(prompts)
-        finish: list[Finish] = ["none"] * len(prompts)
-        lengths = [len(token_ids(prompt)) for prompt in prompts]
-        limits = [min(max_new_tokens, context - length) if length else 0 for length in lengths]
-        # Longest first: the first prompts then determine the size of the cache.
-        queue = deque(sorted((i for i, limit in enumerate(limits) if limit > 0), key=lambda i: -lengths[i]))
-        finished = reported = len(prompts) - len(queue)
-        if not queue:
-            return [Generated([], 0.0, "none") for _ in prompts]
-        cache = self._new_cache(min(batch, len(queue)), max(lengths[i] + limits[i] for i in queue))
-        active: dict[int, int] = {}  # cache row -> prompt
         numbers = range(len(prompts)) if streams is None else streams
-        random = (
-            {i: np.random.Generator(np.random.Philox(key=[seed, numbers[i]])) for i in queue} if temperature else {}
-        )
-
-        def choose(rows: Sequence[int], logits_BV: Tensor) -> None:
-            """Append a token to the answer in each of `rows`, and free the rows whose answers have ended."""
-            nonlocal finished, reported
-            logits_BV = logits_BV.float()
-            if temperature:
-                uniform = [random[active[row]].random() for row in rows]
-                tokens_B = sample(logits_BV, temperature, uniform)
-            else:
-                tokens_B = logits_BV.argmax(-1)
-            log_prob_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
-            for row, token, log_prob in zip(rows, tokens_B.tolist(), log_prob_B.tolist(), strict=True):
-                prompt = active[row]
-                answer = answers[prompt]
-                log_probs[prompt] += log_prob
-                finish[prompt] = "stop"
-                if token != end:
-                    answer.append(token)
-                    if not (stopped and stopped(answer)):
-                        if len(answer) < limits[prompt]:
-                            continue
-                        finish[prompt] = "length"
-                del active[row]
-                finished += 1
+        generations = [
+            Generation(
+                prompt, min(max_new_tokens, context - length) if (length := len(token_ids(prompt))) else 0,
+                Sampling(temperature, seed=seed, stream=number), stopped,
+            )
+            for prompt, number in zip(prompts, numbers, strict=True)
+        ]  # fmt: skip
+        # Longest first: the first prompts then determine the size of the cache.
+        queue = sorted((one for one in generations if one.limit > 0), key=lambda one: -one.length)
+        if queue:
+            positions = max(one.length + one.limit for one in queue)
+            scheduler = Scheduler(self, min(batch, len(queue)), positions, end)
+            for one in queue:
+                scheduler.submit(one)
+            finished = reported = len(prompts) - len(queue)
+            while scheduler.busy:
+                finished += sum(one.finish is not None for one in scheduler.step(last=True))
                 if on_done and (finished // batch > reported // batch or finished == len(prompts)):
                     reported = finished
                     on_done(finished)
+        return [Generated(one.ids, sum(one.log_probs), one.finish or "none") for one in generations]
 
-        while queue or active:
-            free = [row for row in range(cache.rows) if row not in active][: len(queue)]
-            if free and (len(free) * REFILL_SHARE >= cache.rows or len(free) == len(queue)):
-                chosen = [queue.popleft() for _ in free]
-                active |= dict(zip(free, chosen, strict=True))
-                choose(free, self._prefill(cache, free, [prompts[i] for i in chosen]))
-                continue  # an answer may have ended with its first token
-            if not queue and not self._packed and len(active) <= cache.rows // 2:
-                # torch computes idle rows too, so drop them once no prompt will fill them.
-                rows = sorted(active)
-                cache.keep(rows)
-                active = {new: active[old] for new, old in enumerate(rows)}
-            rows = sorted(active)
-            choose(rows, self._step(cache, rows, [answers[active[row]][-1] for row in rows]))
-        return [Generated(*parts) for parts in zip(answers, log_probs, finish, strict=True)]
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled CPU decoder runs decoding steps."""
+        return self._packed is not None
 
-    def _new_cache(self, rows: int, positions: int) -> Cache:
+    def new_cache(self, rows: int, positions: int) -> Cache:
+        """A cache for `rows` sequences of at most `positions` tokens."""
         return Cache(self.model.config, rows, positions, self.device, self.dtype, self._packed is not None)
 
     @torch.inference_mode()
-    def _prefill(self, cache: Cache, rows: Sequence[int], prompts: Sequence[Prompt]) -> Tensor:
+    def prefill(self, cache: Cache, rows: Sequence[int], prompts: Sequence[Prompt]) -> Tensor:
         """Logits [B, V] after each of B prompts, whose keys and values are stored in `rows` of the cache."""
         ids = [token_ids(prompt) for prompt in prompts]
         lengths = [len(tokens) for tokens in ids]
@@ -261,7 +227,7 @@ class Runner:
         return logits_BV
 
     @torch.inference_mode()
-    def _step(self, cache: Cache, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    def step(self, cache: Cache, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
         """Logits [B, V] after one more token in each of B `rows` of the cache."""
         if self._packed:
             positions = [cache.lengths[row] for row in rows]
@@ -277,14 +243,3 @@ class Runner:
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64).to(self.device)
-
-
-def sample(logits_BV: Tensor, temperature: float, uniform: Sequence[float]) -> Tensor:
-    """A token for each row, int64 [B], drawn from softmax(logits / temperature) by one number in [0, 1) per row.
-
-    Inverts the cumulative distribution, in float64.
-    """
-    cumulative_BV = (logits_BV.double() / temperature).softmax(-1).cumsum(-1)
-    threshold_B1 = torch.tensor(uniform, dtype=torch.float64).to(logits_BV.device)[:, None] * cumulative_BV[:, -1:]
-    # right=True: the first token whose cumulative probability exceeds the threshold has a probability above 0.
-    return torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0].clamp(max=logits_BV.shape[-1] - 1)

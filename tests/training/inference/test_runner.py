@@ -22,7 +22,8 @@ from training.inference.prompt import (
     token_ids,
     visible_positions,
 )
-from training.inference.runner import Runner, find_device, sample
+from training.inference.runner import Runner, find_device
+from training.inference.scheduler import sample
 from training.model import Architecture, Block, HrmText, ModelConfig, Norm, build
 
 SMALL = ModelConfig(vocab_size=512, hidden=64, heads=4, feed_forward=128, blocks=2, max_positions=48)
@@ -95,9 +96,9 @@ class CountingRunner(Runner):
 
     steps: list[int]
 
-    def _step(self, cache: Cache, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    def step(self, cache: Cache, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
         self.steps.append(len(rows))
-        return super()._step(cache, rows, tokens)
+        return super().step(cache, rows, tokens)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
