@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.ledger import input_files
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination
+from pipelines.steps.benchmark_index import benchmark_items
+from training.evaluation.evaluate import How, task_of
 from training.evaluation.tasks import TASKS
 
 GENERATED_ITEMS = 300
@@ -18,12 +25,27 @@ def checked_against(run: RecordedRun) -> dict[str, BenchmarkSpec]:
     return {spec.name: spec for spec in Contamination.model_validate(settings).benchmarks} if settings else {}
 
 
-def benchmarks_to_score(
-    names: tuple[str, ...], checkpoint: str, run: RecordedRun | None, paths: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """The names of the benchmarks to score: those given, or all that the corpus was checked against.
+class Scorable(NamedTuple):
+    """A benchmark with its task's name and its files. shots: files that hold the examples of its prompts."""
 
-    run: that made the packs of the checkpoint. paths: files of the benchmark, if the run's recipe does not name them.
+    spec: BenchmarkSpec
+    task: str
+    shots: tuple[str, ...]
+
+
+def benchmarks_to_score(
+    names: tuple[str, ...],
+    checkpoint: str,
+    run: RecordedRun | None,
+    how: How,
+    paths: tuple[str, ...] = (),
+    shots: tuple[str, ...] = (),
+    limit: int | None = None,
+) -> tuple[Scorable, ...]:
+    """The benchmarks to score: those named, or all that the corpus was checked against.
+
+    run: that made the packs of the checkpoint. paths, shots: files of the benchmark and of its examples, if the run's
+    recipe does not name them. limit: items that a generated one has at least.
 
     Raises: WinnowError: for an unknown name, or one without files. RunError: if there is none to score.
     """
@@ -34,31 +56,50 @@ def benchmarks_to_score(
         raise RunError(
             f"{checkpoint}: its run has no benchmark that can be scored; name one: --benchmark gsm8k --path FILE"
         )
-    for name in names:
-        for pattern in benchmark_to_score(name, run, paths).paths:
+    if len(names) > 1 and (paths or shots):
+        raise WinnowError("--path and --shots-path are for one benchmark; name it with --benchmark")
+    found = tuple(benchmark_to_score(name, run, how, paths, shots, limit) for name in names)
+    for benchmark in found:
+        for pattern in (*benchmark.spec.paths, *benchmark.shots):
             input_files.expand(pattern)
-    return names
+    return found
 
 
 def benchmark_to_score(
-    name: str, run: RecordedRun | None, paths: tuple[str, ...] = (), limit: int | None = None
-) -> BenchmarkSpec:
-    """The benchmark of that name. limit: items that a generated one has at least.
-
-    Raises: WinnowError: for an unknown name. RunError: for one without files.
-    """
+    name: str,
+    run: RecordedRun | None,
+    how: How,
+    paths: tuple[str, ...] = (),
+    shots: tuple[str, ...] = (),
+    limit: int | None = None,
+) -> Scorable:
+    """The benchmark of that name: see `benchmarks_to_score`."""
     specs = checked_against(run) if run else {}
-    if name in specs and not paths:
-        kind = specs[name].adapter or name
-        if kind not in TASKS:
-            raise WinnowError(f"benchmark {name}: {kind!r} cannot be scored; these can: {', '.join(TASKS)}")
-        return specs[name]
-    if name not in TASKS:
+    known = specs.get(name)
+    kind = (known.adapter or name) if known else name
+    if kind not in TASKS and known:
+        raise WinnowError(f"benchmark {name}: {kind!r} cannot be scored; these can: {', '.join(TASKS)}")
+    if kind not in TASKS:
         raise WinnowError(f"benchmark {name}: {nearest(name, {*TASKS, *specs})}")
-    if name == "generated":
-        return BenchmarkSpec(name=name, rows=max(limit or 0, GENERATED_ITEMS))
-    if paths:
-        return BenchmarkSpec(name=name, path=paths)
-    raise RunError(
-        f"benchmark {name}: the checkpoint's run was not checked against it; name its files: --path {name}.jsonl"
-    )
+    benchmark = BENCHMARKS[kind]
+    if benchmark.generate is not None:
+        rows = known.rows if known and known.rows else max(limit or 0, GENERATED_ITEMS)
+        return Scorable(BenchmarkSpec(name=name, adapter=kind, rows=rows), kind, ())
+    # The recipe's files are those to search for in a corpus. Some benchmarks are scored on more files.
+    addresses = paths or (known.paths if known else ()) or benchmark.scored or benchmark.path
+    if not addresses:
+        raise RunError(f"benchmark {name}: it has no published address; name its files: --path {name}.jsonl")
+    if not (shots or task_of(kind, how).shots == 0):
+        shots = benchmark.shots
+    return Scorable(BenchmarkSpec(name=name, adapter=kind, path=addresses), kind, shots)
+
+
+def read_items(benchmark: Scorable) -> tuple[pa.Table, pa.Table | None]:
+    """The items of a benchmark, and those that may be examples in its prompts; None if these are among the items.
+
+    Raises: InputError: for files that cannot be read.
+    """
+    items = benchmark_items(benchmark.spec)
+    if not benchmark.shots:
+        return items, None
+    return items, benchmark_items(benchmark.spec.model_copy(update={"path": benchmark.shots}))

@@ -45,6 +45,7 @@ for command in (
     corpus.export,
     model.train,
     model.evaluate,
+    model.rescore,
     model.generate,
     audit.trace,
     inventory.warm,

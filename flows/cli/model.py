@@ -1,13 +1,13 @@
-"""Which commands train a model and use it? train, evaluate, generate."""
+"""Which commands train a model and use it? train, evaluate, rescore, generate."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Device, Json, Root
+from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Root
 from flows.cli.session import announce, flow_session
 
 
@@ -80,8 +80,36 @@ def evaluate(
     path: Annotated[
         list[str] | None, typer.Option(help="Files of the benchmark, if the run's recipe does not name them.")
     ] = None,
+    shots_path: Annotated[
+        list[str] | None, typer.Option(help="Files of the examples in its prompts. Default: their published address.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only this many items, the first ones.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Examples in a prompt. Default: as published.")] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="`generate` an answer, or, of multiple choice, take the most likely `letter`, or the choice with the "
+            "highest `likelihood`."
+        ),
+    ] = "generate",
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="How an answer is found: `greedy`, `self-consistency:n=8` ... Repeatable."),
+    ] = None,
+    condition: Annotated[str | None, typer.Option(help="Condition tags of the prompts. Default: as published.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0 for greedy decoding.")] = 0.0,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of sampling. Repeatable. Default: 0.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Largest number of questions answered together.")] = 32,
     device: Device = "auto",
+    precision: Precision = "fp32",
+    weights: Annotated[str, typer.Option(help="Of a checkpoint: `ema`, the moving average, or `model`.")] = "ema",
+    model: Annotated[str | None, typer.Option(help="The name of an endpoint's model, if CHECKPOINT is a URL.")] = None,
+    engine: Engine = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="With `--engine ray`: actors. Default: one per GPU, or per node."),
+    ] = None,
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
@@ -93,31 +121,107 @@ def evaluate(
     four subsets deviate from the overall mean by more than two standard errors. With few dirty items this may be
     impossible at any outcome; the test then cannot be decided.
 
+    Answers are stored in ROOT/evaluations as they come. The same command carries on after it was stopped.
+
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
     announce(as_json, f"evaluating {checkpoint} in {root}")
+    _check_choice("--method", method, ("generate", "letter", "likelihood"))
+    _check_choice("--precision", precision, ("fp32", "bf16"))
+    _check_choice("--weights", weights, ("ema", "model"))
+    _check_choice("--engine", engine, ("ray", "local"))
     from flows.cli import render
     from training.folders import find_checkpoint
 
-    folder = find_checkpoint(checkpoint, root)
-    # Mistakes are found before a server is started.
+    folder = checkpoint if checkpoint.startswith(("http://", "https://")) else find_checkpoint(checkpoint, root)
+    # Mistakes are found before a server or a model is started.
     from flows.benchmarks import benchmarks_to_score
-    from training.provenance import run_of
+    from flows.evaluate import run_of_model
+    from flows.prefect.ephemeral import configured
+    from training.evaluation.evaluate import How
 
-    benchmarks_to_score(tuple(benchmark or ()), folder, run_of(folder, root), tuple(path or ()))
-    with flow_session(as_json) as session:
-        from flows.prefect.evaluate import evaluate_flow
-
-        answer = session.run(
-            evaluate_flow,
-            checkpoint=folder,
-            benchmarks=tuple(benchmark or ()),
-            root=root,
-            paths=tuple(path or ()),
-            limit=limit,
-            device=device,
+    strategies: list[str | None] = [*(strategy or [])] or [None]
+    hows = tuple(
+        How.model_validate(
+            {
+                "method": method,
+                "condition": condition,
+                "shots": shots,
+                "strategy": one,
+                "max_tokens": max_tokens,
+                "temperature": temperature,
+                "seed": number,
+            }
         )
+        for one in strategies
+        for number in seed or [0]
+    )
+    paths, shots_paths = tuple(path or ()), tuple(shots_path or ())
+    recorded = run_of_model(folder, root)
+    for how in hows:
+        benchmarks_to_score(tuple(benchmark or ()), folder, recorded, how, paths, shots_paths)
+    with flow_session(as_json, configured(), engine) as session:
+        from flows.evaluate import evaluate as run
+        from training.evaluation.evaluate import ModelSpec
+
+        arguments: dict[str, Any] = {
+            "benchmarks": tuple(benchmark or ()),
+            "hows": hows,
+            "root": root,
+            "paths": paths,
+            "shots": shots_paths,
+            "limit": limit,
+            "engine": engine,
+            "workers": workers,
+        }
+        spec: dict[str, Any] = {
+            "average": weights == "ema",
+            "device": device,
+            "precision": precision,
+            "batch": batch,
+        }
+        if session.tracked:
+            from functools import partial
+
+            from flows.prefect.evaluate import evaluate_flow
+
+            answer = session.run(partial(evaluate_flow, folder, model=model, **spec, **arguments))
+        else:
+            answer = run(ModelSpec(folder, name=model, **spec), **arguments)
     print_answer(answer, render.evaluate_lines(answer, checkpoint, root), as_json)
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises: WinnowError: if a value is none of the choices."""
+    if value not in choices:
+        from pipelines.errors import WinnowError, nearest
+
+        raise WinnowError(f"{option} {value!r}: {nearest(value, choices)}")
+
+
+def rescore(
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders below ROOT/evaluations, or names of benchmarks. Default: all."),
+    ] = None,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Judge the stored answers of evaluations again, with the scorers of this version. No model is run.
+
+    Each score is printed beside the former one, with the versions of the scorers.
+
+    Example: `winnow rescore`, `winnow rescore gsm8k math`
+    """
+    announce(as_json, f"scoring stored answers in {root}")
+    from flows.cli import render
+    from flows.cli.session import console_session
+
+    with console_session(as_json):
+        from flows.rescore import rescore as run
+
+        answer = run(tuple(evaluation or ()), root)
+    print_answer(answer, render.rescore_lines(answer), as_json)
 
 
 def generate(

@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from filters.describe import StageEntry
     from flows.build import BuildAnswer
     from flows.cost import TrainingCost
+    from flows.evaluate import EvaluateAnswer
     from flows.export import ExportAnswer
-    from flows.prefect.evaluate import EvaluateAnswer
     from flows.prefect.train import TrainAnswer
+    from flows.rescore import RescoreAnswer
     from flows.scan import ScanAnswer
     from flows.similar import SimilarAnswer
     from flows.why import WhyAnswer
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
     from training.evaluation.difference import Difference
+    from training.evaluation.scores import Score, Scores
     from training.evaluation.significance import Contrast
     from training.provenance import TracedStep
     from training.row_use import RowUse
@@ -437,12 +439,19 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
     """The scores of each benchmark with their intervals, and the tests of whether contamination raises them."""
     for scores in answer.scores:
         yield f"\n[bold]{scores.benchmark}[/bold]  {escape(scores.checkpoint)}"
+        if how := how_asked(scores):
+            yield f"  {escape(how)}"
         for name, score in (("all", scores.all), ("not found", scores.not_found), ("found", scores.found)):
             if score is not None and score.n and score.score is not None:
-                yield (
-                    f"  {name:<14}{score.correct:>6} of {score.n:<6}{score.score:>7.1%}   "
-                    f"95 % interval {score.low:.1%} to {score.high:.1%}"
-                )
+                yield f"  {score_line(name, score)}"
+        for name, score in list(scores.scorers.items())[1:]:
+            yield f"  {score_line(name, score)}"
+        if scores.all.clustered:
+            clustered = scores.all.clustered
+            yield (
+                f"  by clusters: 95 % interval {clustered.low:.1%} to {clustered.high:.1%}, as items share "
+                f"{clustered.clusters:,} passages or subjects"
+            )
         if scores.measured_on == "drawn_rows":
             yield "  found: items that the rows drawn for training hold"
         elif scores.measured_on == "checked_rows":
@@ -451,9 +460,50 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
         if scores.difference is not None:
             yield f"  {difference_line(scores.difference)}"
         yield from (f"  {line}" for line in overlap_lines(scores.overlap))
+        if scores.evaluation:
+            yield f"  items    {escape(scores.evaluation)}/items.parquet"
     if answer.report:
         yield f"\n  report   {escape(answer.report)}"
     yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"
+
+
+def how_asked(scores: Scores) -> str:
+    """How a benchmark was asked, where it is not by one greedy answer without examples."""
+    parts = []
+    if scores.method != "generate":
+        parts.append(f"by {scores.method}")
+    elif not scores.strategy.startswith("greedy") or scores.temperature:
+        parts.append(scores.strategy.rpartition(" v")[0])
+        parts.append(f"temperature {scores.temperature:g}, seed {scores.seed}")
+    if scores.shots:
+        parts.append(f"{quantity(scores.shots, 'example')} in the prompt")
+    return ", ".join(parts)
+
+
+def score_line(name: str, score: Score) -> str:
+    """A score with its interval; of multiple choice also with the credit for invalid answers."""
+    line = (
+        f"{name:<14}{score.correct:>6} of {score.n:<6}{score.score or 0:>7.1%}   "
+        f"95 % interval {score.low or 0:.1%} to {score.high or 0:.1%}"
+    )
+    if score.invalid:
+        line += f", {score.invalid} invalid"
+    if score.credit is not None:
+        line += f", {score.credit:.1%} with 1/n for each" if score.invalid else ""
+    return line
+
+
+def rescore_lines(answer: RescoreAnswer) -> Iterator[str]:
+    """The score of each evaluation before and now, with the versions of its scorers."""
+    for one in answer.evaluations:
+        yield f"\n[bold]{one.scores.benchmark}[/bold]  {escape(str(one.scores.evaluation))}"
+        for name, score in one.scores.scorers.items():
+            former = one.former.scorers.get(name) if one.former else None
+            was = "not scored before" if former is None else f"before {former.score or 0:.1%}"
+            yield f"  {score_line(name, score)}  ({was})"
+            version, before = one.scorers[name], one.former_scorers.get(name)
+            changed = f", before {before}" if before and before != version else ""
+            yield f"  {'':<14}version {escape(version + changed)}"
 
 
 def difference_line(difference: Difference) -> str:

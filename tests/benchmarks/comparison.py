@@ -28,7 +28,7 @@ from training import loop
 from training.batches import Packs
 from training.configs import Objective, TrainConfig, tiny
 from training.cost import mean_flops_per_token
-from training.evaluation.scores import evaluate
+from training.evaluation.evaluate import ModelSpec, evaluate
 from training.model import Architecture
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,7 @@ def one(made: Corpus, architecture: Architecture, objective: Objective, seed: in
     done = loop.train(shards, made.tokenizer.file("tokenizer").path, config, str(folder))
     assert done["steps"] == config.steps, "the corpus has too few epochs"
     items = benchmark_items(BenchmarkSpec(name="generated", rows=ITEMS))
-    score = evaluate(str(folder), items, "generated").all
+    score = evaluate(ModelSpec(str(folder)), "generated", items).all
     return {
         "right": score.correct / score.n,
         "steps": done["steps"],

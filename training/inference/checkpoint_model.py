@@ -67,7 +67,7 @@ class CheckpointModel:
         ]
         return [completions[at : at + samples] * (n // samples) for at in range(0, len(completions), samples)]
 
-    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """As `LanguageModel.log_likelihoods`."""
         return self.generator.log_likelihoods(pairs)
 

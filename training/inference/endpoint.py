@@ -152,7 +152,7 @@ class Endpoint:
                 raise
         return results
 
-    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """Raises: WinnowError: always; the interface has no likelihood of a given text."""
         raise WinnowError(f"{self.url}: an endpoint gives no likelihood of a given text; use --method generate")
 

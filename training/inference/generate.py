@@ -17,7 +17,7 @@ from training import checkpoint
 from training.configs import Precision
 from training.export import control_tokens, is_transformers, read_weights
 from training.inference.language_model import LogLikelihood, Request
-from training.inference.prompt import Prompt, instruction_prompt
+from training.inference.prompt import Prompt, instruction_prompt, token_ids
 from training.inference.runner import Generated, Runner, find_device
 
 ENVELOPE_ROLES = ("boq", "eoq", "eoa", "pad")
@@ -103,22 +103,18 @@ class TextGenerator(NamedTuple):
         answers = self.generate(prompts, max_new_tokens, batch, temperature, seed, stop, on_done)
         return [cut_at_stop(self.tokenizer.decode(ids), stop) for ids in answers]
 
-    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
-        """The log-likelihood of each continuation given its request.
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
+        """The log-likelihood of each continuation given its request; None for a pair longer than the context.
 
         The continuation is encoded separately from the instruction and has no EOA.
 
         Raises:
-            WinnowError: if a condition tag is unknown, or instruction and continuation do not fit the context.
+            WinnowError: if a condition tag is unknown.
         """
-        encoded = []
-        for request, continuation in pairs:
-            prompt, ids = self.prompt(*request), self._encode(continuation)
-            tokens = sum(len(segment.ids) for segment in prompt) + len(ids)
-            if tokens > self.context:
-                raise WinnowError(f"instruction and continuation have {tokens} tokens; the context is {self.context}")
-            encoded.append((prompt, ids))
-        return self.runner.log_likelihoods(encoded)
+        encoded = [(self.prompt(*request), self._encode(continuation)) for request, continuation in pairs]
+        fits = [len(token_ids(prompt)) + len(ids) <= self.context for prompt, ids in encoded]
+        found = iter(self.runner.log_likelihoods([pair for pair, one in zip(encoded, fits, strict=True) if one]))
+        return [next(found) if one else None for one in fits]
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids

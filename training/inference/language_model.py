@@ -86,11 +86,13 @@ class LanguageModel(Protocol):
         """
         ...
 
-    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """The log-likelihood of each continuation given its request, in the order of the pairs.
 
+        None for a pair that is longer than the context.
+
         Raises:
-            WinnowError: if the model gives none, or a pair is longer than the context.
+            WinnowError: if the model gives no likelihoods.
         """
         ...
 

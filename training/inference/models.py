@@ -59,6 +59,22 @@ def open_model(
     return load_checkpoint_model(target, average, device, precision, batch)
 
 
+def identity_of(target: str, model: str | None = None, average: bool = True) -> str:
+    """The identity of the model at a target (see `LanguageModel`), without loading the model of a folder.
+
+    The arguments and errors are those of `open_model`.
+    """
+    if is_endpoint(target):
+        return open_model(target, model=model).identity
+    if is_transformers(target) and _model_type(target) != "hrm_text":
+        from training.inference.transformers_model import folder_digest
+
+        return folder_digest(target)
+    from training.inference.checkpoint_model import model_identity
+
+    return model_identity(target, average)
+
+
 def _model_type(folder: str) -> str:
     config = storage.read_json(storage.join(folder, "config.json"))
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""

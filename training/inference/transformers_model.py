@@ -111,21 +111,17 @@ class TransformersModel:
         return [[completions[at, number] for number in range(samples)] * (n // samples) for at in range(len(requests))]
 
     @torch.inference_mode()
-    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood]:
+    def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """As `LanguageModel.log_likelihoods`. The continuation is encoded separately."""
-        encoded = []
-        for request, continuation in pairs:
-            prompt = self._encode(request)
-            ids = self._tokenizer.encode(continuation, add_special_tokens=False)
-            if len(prompt) + len(ids) > self._context:
-                raise WinnowError(
-                    f"instruction and continuation have {len(prompt) + len(ids)} tokens; the context is {self._context}"
-                )
-            if not prompt:
-                raise WinnowError("an empty instruction has no token that predicts the continuation")
-            encoded.append((prompt, ids))
-        results = [LogLikelihood(0.0, True)] * len(pairs)
-        order = sorted(range(len(pairs)), key=lambda i: len(encoded[i][0]) + len(encoded[i][1]))
+        encoded = [
+            (self._encode(request), self._tokenizer.encode(continuation, add_special_tokens=False))
+            for request, continuation in pairs
+        ]
+        if not all(prompt for prompt, _ in encoded):
+            raise WinnowError("an empty instruction has no token that predicts the continuation")
+        fits = [len(prompt) + len(ids) <= self._context for prompt, ids in encoded]
+        results: list[LogLikelihood | None] = [LogLikelihood(0.0, True) if one else None for one in fits]
+        order = sorted((i for i, one in enumerate(fits) if one), key=lambda i: sum(map(len, encoded[i])))
         for start in range(0, len(order), self.batch):
             chosen = order[start : start + self.batch]
             ids_B, mask_B = self._padded([[*encoded[i][0], *encoded[i][1]] for i in chosen], left=False)

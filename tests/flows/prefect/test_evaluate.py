@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ import torch
 
 from flows.benchmarks import checked_against
 from flows.configure import configure
-from flows.prefect.evaluate import evaluate_checkpoint, table, training_overlap
+from flows.evaluate import evaluate, training_overlap
+from flows.prefect.evaluate import table
 from pipelines.curate import curate
 from pipelines.errors import WinnowError
 from pipelines.ledger.engine import LocalEngine
@@ -19,6 +19,8 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
 from tests.steps import record_run
 from training import loop
+from training.evaluation.evaluate import ModelSpec
+from training.evaluation.store import read_items
 from training.provenance import find_packs, run_of
 
 RECIPE = """
@@ -62,16 +64,15 @@ def test_scores_are_split_by_what_the_training_rows_hold(built, tmp_path: Path) 
     assert overlap is not None and overlap.measured_on == "drawn_rows"
     found = overlap.found
     assert 0 < len(found) < 40  # the recipe leaves items that leaked in the rows
-    answers = tmp_path / "answers.jsonl"
-    scores = evaluate_checkpoint(out, "generated", root, answers=str(answers))
+    (scores,) = evaluate(ModelSpec(out), ("generated",), root=root).scores
     assert scores.all.n == 40 and scores.measured_on == "drawn_rows"
     assert scores.not_found is not None and scores.found is not None
     assert scores.found.n == len(found) and scores.not_found.n + scores.found.n == 40
     assert (scores.clean, scores.contaminated) == (scores.not_found, scores.found)  # the former names
     assert scores.difference is not None and scores.difference.found <= len(found)
-    lines = [json.loads(line) for line in answers.read_text().splitlines()]
-    assert {line["id"] for line in lines if line["found"]} == found
-    assert all(line["clean"] is not line["found"] for line in lines)
+    rows = read_items(str(scores.evaluation)).to_pylist()
+    assert {row["id"] for row in rows if row["class"] == "found"} == found
+    assert {row["class"] for row in rows} == {"found", "not_found"}
     assert [row["items"] for row in table(scores)][:3] == ["all", "not found", "found"]
     # The paper's four subsets are made of the same shares that the build wrote.
     assert [test.ngram for test in scores.overlap] == [13, 20]
@@ -91,7 +92,7 @@ def test_a_run_without_the_measure_has_what_the_contamination_step_found(built) 
 
 def test_without_its_run_a_checkpoint_is_scored_on_all_items(built, tmp_path: Path) -> None:
     _, out, _ = built
-    scores = evaluate_checkpoint(out, "generated", str(tmp_path), limit=12)
+    (scores,) = evaluate(ModelSpec(out), ("generated",), root=str(tmp_path), limit=12).scores
     assert (
         scores.all.n == 12 and scores.not_found is scores.found is scores.measured_on is None and scores.overlap == []
     )
@@ -100,13 +101,13 @@ def test_without_its_run_a_checkpoint_is_scored_on_all_items(built, tmp_path: Pa
 def test_mistakes_are_named(built) -> None:
     root, out, _ = built
     with pytest.raises(WinnowError, match="did you mean 'gsm8k'"):
-        evaluate_checkpoint(out, "gsm8", root)
-    with pytest.raises(WinnowError, match="was not checked against it"):
-        evaluate_checkpoint(out, "gsm8k", root)
+        evaluate(ModelSpec(out), ("gsm8",), root=root)
+    with pytest.raises(WinnowError, match="for one benchmark"):
+        evaluate(ModelSpec(out), ("gsm8k", "math"), root=root, paths=("x",))
 
 
 def test_gsm8k_from_its_file(built, shared_data: Path) -> None:
     root, out, _ = built
     file = str(shared_data / "benchmarks/gsm8k_test.jsonl")
-    scores = evaluate_checkpoint(out, "gsm8k", root, paths=(file,), limit=3)
+    (scores,) = evaluate(ModelSpec(out), ("gsm8k",), root=root, paths=(file,), limit=3).scores
     assert scores.all.n == 3 and scores.not_found is None

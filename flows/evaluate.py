@@ -1,0 +1,160 @@
+"""How well does a model answer benchmarks? Scores on all items, and on those found and not found in its training rows.
+
+A checkpoint has the key of the packs it was trained on. The run that made them is found by that key, and with it the
+benchmarks that the corpus was checked against and which of their items the packs hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.benchmarks import Scorable, benchmarks_to_score, checked_against, read_items
+from flows.console import current_console
+from pipelines.audit.report import write_report
+from pipelines.ledger.runs import RecordedRun, open_run, record_scores
+from pipelines.steps.contamination_report import read_clean_ids
+from pipelines.steps.decontaminate import CONTAMINATION
+from pipelines.steps.training_overlap import TRAINING_OVERLAP, read_trained_items
+from training.evaluation import evaluate as evaluation
+from training.evaluation.evaluate import How, ModelSpec, Overlap, RunChunks, make_asks, run_here, task_of
+from training.evaluation.scores import Scores
+from training.evaluation.statistics import detectable_line
+from training.inference.models import is_endpoint
+from training.provenance import run_of
+
+EngineName = Literal["ray", "local"]
+
+
+class EvaluateAnswer(BaseModel):
+    """An evaluation. `winnow evaluate --json` prints it.
+
+    checkpoint: folder. scores: of each benchmark. report: path of the run's report with these scores, None if the run
+    is not below the root.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    scores: tuple[Scores, ...]
+    report: str | None
+
+
+def run_of_model(target: str, root: str) -> RecordedRun | None:
+    """The run below `root` that made the packs of a checkpoint; None for another model, or if it is not there."""
+    return None if is_endpoint(target) else run_of(target, root)
+
+
+def training_overlap(run: RecordedRun, benchmark: str) -> Overlap | None:
+    """What the training rows of a run hold of a benchmark's items; None if they were not checked against it.
+
+    The step `training-overlap` measures the rows drawn. A run that was built without it has what the contamination step
+    found in all rows that it was given.
+    """
+    drawn, checked = run.step(TRAINING_OVERLAP.name), run.step(CONTAMINATION.name)
+    if drawn is not None and (value := read_trained_items(drawn, benchmark)):
+        return Overlap(frozenset(value["found"]), value["overlap"], "drawn_rows")
+    if checked is not None and (value := read_clean_ids(checked, benchmark)):
+        return Overlap(frozenset(value["contaminated"]), value["overlap"], "checked_rows")
+    return None
+
+
+def evaluate(
+    model: ModelSpec,
+    benchmarks: Sequence[str] = (),
+    hows: Sequence[How] = (How(),),
+    root: str = "./winnow-data",
+    run: str | None = None,
+    paths: tuple[str, ...] = (),
+    shots: tuple[str, ...] = (),
+    limit: int | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    on_scores: Callable[[Scores], None] | None = None,
+) -> EvaluateAnswer:
+    """Score a model on benchmarks, and write the scores into the report of its run.
+
+    Answers are stored below `root`/evaluations as they come. Those that are there already are not asked again.
+
+    Args:
+        model: a checkpoint's folder, or another model, and how it is run.
+        benchmarks: names that the recipe of the run gives to benchmarks, or names in `TASKS`. By default all that the
+            corpus was checked against and that can be scored.
+        hows: how they are asked; each benchmark is asked in each way.
+        run: the run that built the corpus; by default it is looked up below `root`.
+        paths, shots: files of one benchmark, and of the examples in its prompts, if the recipe does not name them.
+        limit: ask only the first items.
+        engine: `ray` runs `workers` actors that each load the model.
+        on_scores: called with the scores of each benchmark.
+
+    Raises:
+        WinnowError: if the run, a benchmark or its files cannot be found, or the model cannot be loaded.
+    """
+    recorded = open_run(root, run) if run else run_of_model(model.target, root)
+    todo = [
+        (how, benchmark)
+        for how in hows
+        for benchmark in benchmarks_to_score(tuple(benchmarks), model.target, recorded, how, paths, shots, limit)
+    ]
+    folder, step = _checkpoint(model.target)
+    found: list[Scores] = []
+    with current_console() as console:
+        for how, benchmark in todo:
+            items, candidates = read_items(benchmark)
+            name = benchmark.spec.name
+            checked = recorded is not None and name in checked_against(recorded) and not paths
+            task = task_of(benchmark.task, how)
+            asked = len(make_asks(task, items.to_pylist(), candidates.to_pylist() if candidates else (), limit))
+            console.print(f" {name}: {detectable_line(asked)}")
+
+            def move(done: int, total: int, text: str, name: str = name) -> None:
+                console.move_bar(f"evaluate: {name}", done, total, text)
+
+            def judged(done: int, total: int, text: str, name: str = name) -> None:
+                console.move_bar(f"score: {name}", done, total, text)
+
+            scores = evaluation.evaluate(
+                model,
+                benchmark.task,
+                items,
+                how,
+                candidates=candidates,
+                overlap=training_overlap(recorded, name) if recorded and checked else None,
+                limit=limit,
+                root=root,
+                name=name,
+                display=folder,
+                step=step,
+                run_chunks=_run_chunks(model, benchmark, how, engine, workers),
+                on_progress=move,
+                on_judged=judged,
+            )
+            found.append(scores)
+            if on_scores:
+                on_scores(scores)
+    report = None
+    if recorded is not None:
+        record_scores(recorded, [scores.model_dump(mode="json") for scores in found])
+        report = write_report(recorded)
+    return EvaluateAnswer(checkpoint=folder, scores=tuple(found), report=report)
+
+
+def _run_chunks(model: ModelSpec, benchmark: Scorable, how: How, engine: EngineName, workers: int | None) -> RunChunks:
+    if engine == "local":
+        return run_here(model, benchmark.task, how)
+    from flows.ray.evaluate import run_on_actors
+
+    return run_on_actors(model, benchmark.task, how, workers)
+
+
+def _checkpoint(target: str) -> tuple[str, int]:
+    """The folder of a model, which for a training folder is its latest checkpoint, and the step of a checkpoint."""
+    from training import checkpoint
+    from training.export import is_transformers
+
+    if ("://" in target and target.startswith("http")) or is_transformers(target):
+        return target, 0
+    found = checkpoint.read(target)
+    return found.folder, found.state.step
