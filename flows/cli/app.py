@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import audit, corpus, inventory, model, start
+from flows.cli import audit, corpus, inventory, model, scores, start
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -46,6 +46,7 @@ for command in (
     model.train,
     model.evaluate,
     model.rescore,
+    scores.compare,
     model.generate,
     audit.trace,
     inventory.warm,

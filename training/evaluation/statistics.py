@@ -44,6 +44,8 @@ _MAX_VALUES = 1 << 22
 
 _Floats = npt.NDArray[np.float64]
 
+Values = Sequence[float] | _Floats
+
 
 class Interval(BaseModel):
     """A 95 % interval `low`..`high` of a mean or a difference, and its standard error.
@@ -136,7 +138,7 @@ def make_sample(values: npt.ArrayLike, clusters: Sequence[str] | None, strata: S
 
 
 def mean_interval(
-    scores: Sequence[float], clusters: Sequence[str] | None = None, strata: Sequence[str] | None = None
+    scores: Values, clusters: Sequence[str] | None = None, strata: Sequence[str] | None = None
 ) -> Interval | None:
     """The interval of the mean of scores.
 
@@ -199,8 +201,8 @@ def _effective(sample: Sample, variance: float, error: float, clustered: bool) -
 
 
 def paired_difference(
-    first: Sequence[float],
-    second: Sequence[float],
+    first: Values,
+    second: Values,
     clusters: Sequence[str] | None = None,
     strata: Sequence[str] | None = None,
 ) -> PairedDifference:

@@ -1,0 +1,108 @@
+"""Which lines does a reader see of comparisons and perplexities? `flows.cli.answer` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from flows.cli.answer import Columns, Line
+from flows.cli.render import shorten
+from flows.console import count, quantity
+
+if TYPE_CHECKING:
+    from flows.compare import CompareAnswer
+    from training.evaluation.compare import Compared, Comparison, Flip
+    from training.evaluation.statistics import PairedDifference
+
+
+def compare_lines(answer: CompareAnswer) -> Iterator[Line]:
+    """The comparisons, those with the same B together."""
+    names = None
+    for comparison in answer.comparisons:
+        if comparison.names != names:
+            names = comparison.names
+            yield f"\nA  {escape(names[0])}"
+            yield f"B  {escape(names[1])}"
+        yield from _comparison_lines(comparison, len(answer.comparisons))
+    if answer.picture:
+        yield f"\n  picture  {escape(answer.picture)}"
+
+
+def _comparison_lines(comparison: Comparison, comparisons: int) -> Iterator[Line]:
+    difference = comparison.all.difference
+    version = f"{comparison.scorer} {comparison.version}"
+    yield f"\n[bold]{escape(comparison.benchmark)}[/bold]  {escape(comparison.verdict)}"
+    items = quantity(comparison.all.n, "item")
+    if any(comparison.left_out):
+        items += f" in common ({count(comparison.left_out[0])} only in A, {count(comparison.left_out[1])} only in B)"
+    clustered = difference.clustered
+    yield (
+        f"  items        {items}"
+        + (f" in {count(clustered.clusters or 0)} clusters" if clustered else "")
+        + f", scorer {escape(version)}"
+        + (", mean over subsets" if comparison.macro else "")
+    )
+    for name, (one, other) in comparison.settings.items():
+        yield escape(f"  {name:<11}  A {one}, B {other}")
+    for name, score, interval in zip("AB", comparison.all.scores, comparison.all.intervals, strict=True):
+        yield f"  {name}            {score:6.1%}   95 % interval {interval.low:.1%} to {interval.high:.1%}"
+    yield f"  B - A        {_difference(difference)}"
+    if clustered:
+        plain = difference.interval
+        yield f"               as if items were independent: {100 * plain.low:+.1f} to {100 * plain.high:+.1f}"
+    if difference.bootstrap_low is not None and difference.bootstrap_high is not None:
+        yield (
+            f"               paired bootstrap: {100 * difference.bootstrap_low:+.1f} to "
+            f"{100 * difference.bootstrap_high:+.1f}"
+        )
+    test = (
+        "McNemar, exact"
+        if difference.p_value == difference.mcnemar
+        else "signs of clusters flipped"
+        if clustered
+        else "signs flipped"
+    )
+    yield (
+        f"  p-value      {_p(difference.p_value)} ({test})"
+        + (f"; McNemar {_p(difference.mcnemar)}" if difference.mcnemar not in (None, difference.p_value) else "")
+        + (
+            f"; {_p(comparison.adjusted_p_value)} adjusted for {comparisons} comparisons (Holm)"
+            if comparisons > 1
+            else ""
+        )
+    )
+    words = ("wrong to right", "right to wrong") if difference.mcnemar is not None else ("higher in B", "lower in B")
+    yield f"  flips        {count(difference.improved)} {words[0]}, {count(difference.worsened)} {words[1]}"
+    if difference.minimum_detectable is None:
+        yield "  detectable   no difference, with so few items"
+    else:
+        yield f"  detectable   from {100 * difference.minimum_detectable:.1f} points on, with a power of 80 %"
+    for name, part in comparison.classes.items():
+        yield f"  {name.replace('_', ' '):<11}  {_class(part)}"
+    for flip in comparison.rows:
+        yield from _flip_lines(flip)
+
+
+def _difference(difference: PairedDifference) -> str:
+    interval = difference.best_interval
+    points = [f"{100 * value:+.1f}" for value in (difference.difference, interval.low, interval.high)]
+    return f"{points[0]} points, 95 % interval {points[1]} to {points[2]}"
+
+
+def _class(part: Compared) -> str:
+    return (
+        f"{quantity(part.n, 'item')}, A {part.scores[0]:.1%}, B {part.scores[1]:.1%}, "
+        f"B - A {_difference(part.difference)}, p {_p(part.difference.p_value)}"
+    )
+
+
+def _flip_lines(flip: Flip) -> Iterator[Line]:
+    yield f"\n  {escape(flip.id)}  A {flip.scores[0]:g}, B {flip.scores[1]:g}, expected {shorten(flip.expected, 200)}"
+    yield f"    {shorten(flip.prompt, 1000)}"
+    yield Columns(*((name, text or "(empty)") for name, text in zip("AB", flip.answers, strict=True)))
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
