@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,9 +11,8 @@ from flows.console import current_console
 from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.ledger import storage
 from training.evaluation.compare import SAME, VARIABLE, Comparison, Evaluation, adjusted, compare
+from training.evaluation.store import EVALUATIONS, ITEMS, SETTINGS, Settings, evaluations, read_items, read_settings
 from training.folders import find_checkpoint
-
-SETTINGS, ITEMS = "settings.json", "items.parquet"
 
 
 class CompareAnswer(BaseModel):
@@ -33,7 +32,7 @@ class _Stored(NamedTuple):
     """An evaluation folder that is complete, and the time of its items."""
 
     folder: str
-    settings: Mapping[str, Any]
+    settings: Settings
     modified: float
 
 
@@ -57,7 +56,7 @@ def compare_evaluations(
     if len(targets) < 2:
         raise WinnowError("name two evaluations or checkpoints to compare, such as `winnow compare latest FOLDER`")
     stored = [_evaluations_of(target, root) for target in targets]
-    names = {one.settings["benchmark"] for each in stored for one in each}
+    names = {one.settings.benchmark for each in stored for one in each}
     for name in benchmarks:
         if name not in names:
             raise WinnowError(f"--benchmark {name}: {nearest(name, names)}")
@@ -76,7 +75,7 @@ def compare_evaluations(
     problems: list[WinnowError] = []
     with current_console() as console:
         for number, (one, other) in enumerate(pairs):
-            console.move_bar("compare", number, len(pairs), one.settings["benchmark"])
+            console.move_bar("compare", number, len(pairs), one.settings.benchmark)
             try:
                 comparisons.append(compare(_load(one), _load(other), scorer, common, rows))
             except WinnowError as error:
@@ -96,15 +95,9 @@ def compare_evaluations(
 def _evaluations_of(target: str, root: str) -> list[_Stored]:
     """The evaluations that a target means, the newest first."""
     if storage.exists(storage.join(target, SETTINGS)):
-        if not storage.exists(storage.join(target, ITEMS)):
-            raise RunError(f"{target}: the evaluation is not finished; the same `winnow evaluate` carries on")
         return [_stored(target)]
-    folder = storage.join(root, "evaluations")
-    every = [
-        _stored(path)
-        for name in storage.folders(folder)
-        if storage.exists(storage.join(path := storage.join(folder, name), ITEMS))
-    ]
+    folder = storage.join(root, EVALUATIONS)
+    every = [_stored(path) for path in evaluations(root) if storage.exists(storage.join(path, ITEMS))]
     models = {target, target.rstrip("/")}
     if target == "latest" or storage.is_folder(target):
         place = find_checkpoint(target, root)
@@ -113,9 +106,9 @@ def _evaluations_of(target: str, root: str) -> list[_Stored]:
 
         if steps := checkpoints(place):
             models |= {steps[-1], storage.absolute(steps[-1])}
-    chosen = [one for one in every if {one.settings["model"], _absolute(one.settings["model"])} & models]
+    chosen = [one for one in every if {one.settings.model, _absolute(one.settings.model)} & models]
     if not chosen:
-        known = sorted({one.settings["model"] for one in every})
+        known = sorted({one.settings.model for one in every})
         raise RunError(
             f"{target}: no evaluation below {folder} is of this model"
             + (f"; evaluated: {', '.join(known)}" if known else "; `winnow evaluate` makes one")
@@ -128,9 +121,9 @@ def _absolute(model: str) -> str:
 
 
 def _stored(folder: str) -> _Stored:
-    return _Stored(
-        folder, storage.read_json(storage.join(folder, SETTINGS)), storage.modified(storage.join(folder, ITEMS))
-    )
+    settings = read_settings(folder)
+    path = storage.join(folder, ITEMS)
+    return _Stored(folder, settings, storage.modified(path) if storage.exists(path) else 0.0)
 
 
 def _pairs(
@@ -141,8 +134,8 @@ def _pairs(
     Appends a note if there was a choice.
     """
     pairs = []
-    for benchmark in sorted({one.settings["benchmark"] for one in first}):
-        ones, others = ([s for s in side if s.settings["benchmark"] == benchmark] for side in (first, second))
+    for benchmark in sorted({one.settings.benchmark for one in first}):
+        ones, others = ([s for s in side if s.settings.benchmark == benchmark] for side in (first, second))
         if not others or (benchmarks and benchmark not in benchmarks):
             continue
         candidates = [(one, other) for one in ones for other in others if one.folder != other.folder]
@@ -162,18 +155,13 @@ def _pairs(
 
 
 def _differences(one: _Stored, other: _Stored, names: Sequence[str]) -> int:
-    return sum(one.settings.get(name) != other.settings.get(name) for name in names)
+    return sum(getattr(one.settings, name) != getattr(other.settings, name) for name in names)
 
 
 def _load(stored: _Stored) -> Evaluation:
     from training.evaluation.tasks import TASKS
 
-    task = stored.settings.get("task", stored.settings["benchmark"])
+    task = stored.settings.task
     return Evaluation(
-        name=stored.settings["model"],
-        folder=stored.folder,
-        settings=stored.settings,
-        scorers={name: str(version) for name, version in stored.settings["scorers"].items()},
-        items=storage.read_parquet(storage.join(stored.folder, ITEMS)),
-        macro=task in TASKS and TASKS[task].macro,
+        stored.folder, stored.settings, read_items(stored.folder), macro=task in TASKS and TASKS[task].macro
     )

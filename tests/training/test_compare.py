@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from flows.cli.app import app
 from flows.compare import CompareAnswer, compare_evaluations
 from pipelines.errors import WinnowError
 from training.evaluation.statistics import mcnemar
+from training.evaluation.store import Settings, folder_of
 
 
 def write(
@@ -33,23 +33,24 @@ def write(
     """A stored evaluation: a row per item, as `winnow evaluate` writes it. Returns its folder."""
     n = len(scores)
     ids = [f"{benchmark}/test/{number}" for number in range(first, first + n)]
-    written = {"model": model, "benchmark": benchmark, "condition": "direct", "shots": 0, "method": "generate",
-               "context": 3072, "strategy": "greedy", "temperature": 0.0, "max_tokens": None, "seed": 0,
-               "precision": "fp32", "scorers": {"published": version, "strict": "2"}, **settings}  # fmt: skip
-    key = f"{len(list(root.glob('evaluations/*'))):08x}"
-    folder = root / "evaluations" / f"{benchmark}-{key}"
+    about = Settings(
+        benchmark=benchmark, task=benchmark, method="generate", model=model, identity=model, step=0, weights="ema",
+        device="cpu", precision="fp32", condition="direct", shots=0, strategy="greedy", temperature=0.0,
+        max_tokens=None, context=3072, stop=(), seed=0, scorers={"published": version, "strict": "2"},
+    ).model_copy(update=settings)  # fmt: skip
+    folder = Path(folder_of(str(root), about))
     folder.mkdir(parents=True)
-    (folder / "settings.json").write_text(json.dumps(written))
+    (folder / "settings.json").write_text(about.model_dump_json())
     columns = {
         "id": ids,
         "split": ["test"] * n,
         "subset": [["easy", "hard"][number % 2] for number in range(n)],
-        "cluster": list(cluster) if cluster else ids,
+        "cluster": list(cluster) if cluster is not None else ids,
         "condition": ["direct"] * n,
         "prompt": [f"What is {number} + 1?" for number in range(first, first + n)],
         "answer": [f"{model} says {score:g}" for score in scores],
         "expected": [str(number + 1) for number in range(first, first + n)],
-        "class": list(classes) if classes else ["unknown"] * n,
+        "class": list(classes) if classes is not None else ["unknown"] * n,
         "score_published": [float(score) for score in scores],
         "score_strict": [float(score == 1) for score in scores],
     }
@@ -144,7 +145,7 @@ def test_checkpoints_are_compared_on_all_benchmarks_of_both_with_equal_settings_
     ]  # fmt: skip
     assert any("1 and 2 evaluations; compared are" in note for note in answer.notes)
     only = compare_evaluations(["m/a", "m/b"], ["math"], root=str(tmp_path))
-    assert only.comparisons[0].verdict == "no difference found" and p[1] > 0.05
+    assert only.comparisons[0].verdict == "no difference found" and p[2] > 0.05
     with pytest.raises(WinnowError, match="--benchmark maths: did you mean 'math'"):
         compare_evaluations(["m/a", "m/b"], ["maths"], root=str(tmp_path))
     with pytest.raises(WinnowError, match=r"m/c: no evaluation below .* is of this model; evaluated: m/a, m/b"):
@@ -176,7 +177,8 @@ def test_the_command_prints_the_comparison_and_draws_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["compare", *folders, "--rows", "2", "--out", str(picture)])
     assert done.exit_code == 0, done.output
     for text in ("gsm8k  B scores higher", "B - A        +20.0 points, 95 % interval",
-                 "15 wrong to right, 3 right to wrong", "adjusted for 2 comparisons (Holm)", "gsm8k/test/15  A 1, B 0", "a says 1", "b says 0"):  # fmt: skip
+                 "15 wrong to right, 3 right to wrong", "adjusted for 2 comparisons (Holm)",
+                 "gsm8k/test/15  A 1, B 0", "a says 1", "b says 0"):  # fmt: skip
         assert text in done.stdout, done.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
     done = CliRunner().invoke(app, ["compare", *folders[:2], "--json"])

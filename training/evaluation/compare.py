@@ -6,7 +6,7 @@ them may differ: the checkpoint, the strategy, the temperature.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import WinnowError, nearest
+from training.evaluation.store import Settings
 from training.evaluation.statistics import ALPHA, Interval, PairedDifference, holm, mean_interval, paired_difference
 
 SAME = ("benchmark", "condition", "shots", "method", "context")
 """Settings that are part of the question. Evaluations that differ in one are not compared."""
 
-VARIABLE = ("strategy", "temperature", "max_tokens", "seed", "precision")
+VARIABLE = ("weights", "strategy", "temperature", "max_tokens", "seed", "precision")
 """Settings of the answer. Evaluations that differ in one are compared, and the difference is named."""
 
 SCORE = "score_"
@@ -32,23 +33,16 @@ NAMED_IDS = 3
 
 
 class Evaluation(NamedTuple):
-    """Stored answers to the items of a benchmark.
+    """Judged answers to the items of a benchmark.
 
-    name: for people. folder: of the evaluation. settings: of settings.json. scorers: name -> version. items: a row per
-    item. macro: the score is the mean over subsets.
+    folder: where they are stored. items: a row per item, as in `training.evaluation.store.ANSWERED`. macro: the score
+    is the mean over subsets.
     """
 
-    name: str
     folder: str
-    settings: Mapping[str, Any]
-    scorers: Mapping[str, str]
+    settings: Settings
     items: pa.Table
     macro: bool = False
-
-    @property
-    def benchmark(self) -> str:
-        benchmark: str = self.settings["benchmark"]
-        return benchmark
 
 
 class Flip(BaseModel):
@@ -79,7 +73,7 @@ class Comparison(BaseModel):
     """Evaluation B against A on one benchmark.
 
     names, folders: of A and B. scorer: whose scores are compared, and its version. macro: the scores are means over
-    subsets. left_out: items that only A, or only B, has. settings: of the answers, those that differ, setting -> values
+    subsets. left_out: items that only A, or only B, has. settings: those of the answers that differ, setting -> values
     of A and B. all: of all common items. classes: by contamination class: `found` or `not_found` in the training rows;
     empty if it is not known. adjusted_p_value: by Holm, over all comparisons that were made together. verdict: whether
     it is below 5 %, and who then scores higher. flips: ids of the items on which B scores higher and lower. rows: the
@@ -120,7 +114,7 @@ def compare(
     """
     where = f"{first.folder} and {second.folder}"
     for name in SAME:
-        values = [evaluation.settings.get(name) for evaluation in (first, second)]
+        values = [getattr(evaluation.settings, name) for evaluation in (first, second)]
         if values[0] != values[1]:
             raise WinnowError(
                 f"{where}: cannot be compared, because `{name}` differs: {_shown(values[0])} and {_shown(values[1])}; "
@@ -137,14 +131,14 @@ def compare(
     improved, worsened = ([a["id"][int(i)].as_py() for i in np.flatnonzero(mask)]
                           for mask in (scores[1] > scores[0], scores[1] < scores[0]))  # fmt: skip
     settings = {
-        name: (first.settings.get(name), second.settings.get(name))
+        name: (getattr(first.settings, name), getattr(second.settings, name))
         for name in VARIABLE
-        if first.settings.get(name) != second.settings.get(name)
+        if getattr(first.settings, name) != getattr(second.settings, name)
     }
     whole = _compared(scores, clusters, strata)
     return Comparison(
-        benchmark=first.benchmark,
-        names=(first.name, second.name),
+        benchmark=first.settings.benchmark,
+        names=(first.settings.model, second.settings.model),
         folders=(first.folder, second.folder),
         scorer=scorer,
         version=version,
@@ -242,14 +236,14 @@ def _rows(a: pa.Table, b: pa.Table, scores: Sequence[npt.NDArray[np.float64]], c
 
 def _scorer(first: Evaluation, second: Evaluation, scorer: str | None) -> tuple[str, str]:
     """The scorer to compare by, and its version."""
-    shared = [name for name in first.scorers if name in second.scorers]
+    shared = [name for name in first.settings.scorers if name in second.settings.scorers]
     where = f"{first.folder} and {second.folder}"
     if not shared:
         raise WinnowError(f"{where}: have no scorer in common; run `winnow rescore`")
     chosen = scorer or shared[0]
     if chosen not in shared:
-        raise WinnowError(f"{first.benchmark}: scorer {chosen!r}: {nearest(chosen, shared)}")
-    versions = first.scorers[chosen], second.scorers[chosen]
+        raise WinnowError(f"{first.settings.benchmark}: scorer {chosen!r}: {nearest(chosen, shared)}")
+    versions = first.settings.scorers[chosen], second.settings.scorers[chosen]
     if versions[0] != versions[1]:
         raise WinnowError(
             f"{where}: cannot be compared, because they were judged by version {versions[0]} and version {versions[1]} "
@@ -273,7 +267,7 @@ def _joined(first: Evaluation, second: Evaluation, common: bool) -> tuple[pa.Tab
             if count
         ]
         raise WinnowError(
-            f"{first.benchmark}: the evaluations have not the same items: {'; '.join(names)}; "
+            f"{first.settings.benchmark}: the evaluations have not the same items: {'; '.join(names)}; "
             "compare the common ones with --common, or evaluate both with the same --limit and --path"
         )
     a = first.items.filter(pc.invert(only[0]))
@@ -282,7 +276,7 @@ def _joined(first: Evaluation, second: Evaluation, common: bool) -> tuple[pa.Tab
     if different := int(pc.sum(changed).as_py() or 0):
         example = a["id"].filter(changed)[0].as_py()
         raise WinnowError(
-            f"{first.benchmark}: {different:,} of {len(a):,} items have another prompt in the other evaluation, "
+            f"{first.settings.benchmark}: {different:,} of {len(a):,} items have another prompt in the other evaluation, "
             f"such as {example}; evaluate both on the same files"
         )
     return a, b, (counts[0], counts[1])
