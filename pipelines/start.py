@@ -91,7 +91,7 @@ class Survey(BaseModel):
     skipped: tuple[str, ...]
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """How a file is read: part of a record -> columns, and the encoding."""
 
     columns: tuple[tuple[str, str | tuple[str, ...]], ...]
@@ -113,7 +113,7 @@ def survey(
     Raises: InputError: naming a file that is missing, that cannot be read or has no rows. RecipeError: naming a file
         whose columns cannot be told, with the option to write; or one that holds text, but no pairs.
     """
-    groups: dict[tuple[str, _Layout], list[str]] = {}
+    groups: dict[tuple[str, Layout], list[str]] = {}
     skipped: list[str] = []
     patterns = [_literal(argument) for argument in arguments]
     listed: set[str] = set()
@@ -128,7 +128,7 @@ def survey(
         problems: list[WinnowError] = []
         for path in files:
             try:
-                layout = _layout(path, columns)
+                layout = file_layout(path, columns)
             except WinnowError as error:
                 if single:
                     raise
@@ -159,7 +159,7 @@ def survey(
     return Survey(name=_recipe_name(arguments, sources), sources=tuple(sources), skipped=tuple(skipped))
 
 
-def _survey_source(name: str, paths: Sequence[str], files: Sequence[str], layout: _Layout) -> SurveyedSource:
+def _survey_source(name: str, paths: Sequence[str], files: Sequence[str], layout: Layout) -> SurveyedSource:
     columns = dict(layout.columns)
     condition = None if "condition" in columns else "direct"
     records: list[SampleRecord] = []
@@ -213,8 +213,12 @@ def _nothing_read(path: str, rows: int, unreadable: Mapping[str, int]) -> InputE
 # Layouts
 
 
-def _layout(path: str, given: Mapping[str, str | tuple[str, ...]] | None) -> _Layout:
+def file_layout(
+    path: str, given: Mapping[str, str | tuple[str, ...]] | None = None, allow_text: bool = False
+) -> Layout:
     """How a file is read.
+
+    given: columns; a file that lacks them is guessed. allow_text: accept a file of texts that are no pairs.
 
     Raises: InputError, RecipeError: as `survey`.
     """
@@ -233,13 +237,13 @@ def _layout(path: str, given: Mapping[str, str | tuple[str, ...]] | None) -> _La
         if not mend:
             raise
         raise InputError(f"{error}; {mend}") from error
-    if roles.is_text_only(columns):
+    if roles.is_text_only(columns) and not allow_text:
         raise RecipeError(
             f"{path}: has text ({columns['text']!r}) but no pairs of instruction and response, which a corpus is built "
             "of; if two columns are a pair, name them: --columns instruction=COLUMN,response=COLUMN; `winnow scan` "
             "checks text against benchmarks"
         )
-    return _Layout(tuple(columns.items()), encoding)
+    return Layout(tuple(columns.items()), encoding)
 
 
 def _columns(path: str, given: Mapping[str, str | tuple[str, ...]] | None, spelling: Spelling) -> roles.Guess:

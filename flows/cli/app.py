@@ -47,6 +47,7 @@ for command in (
     model.evaluate,
     model.rescore,
     scores.compare,
+    scores.perplexity,
     model.generate,
     audit.trace,
     inventory.warm,

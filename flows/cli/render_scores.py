@@ -13,7 +13,9 @@ from flows.console import count, quantity
 
 if TYPE_CHECKING:
     from flows.compare import CompareAnswer
+    from flows.perplexity import PerplexityAnswer
     from training.evaluation.compare import Compared, Comparison, Flip
+    from training.evaluation.perplexity import Rate
     from training.evaluation.statistics import PairedDifference
 
 
@@ -106,3 +108,32 @@ def _flip_lines(flip: Flip) -> Iterator[Line]:
 
 def _p(value: float | None) -> str:
     return "" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
+
+
+def perplexity_lines(answer: PerplexityAnswer) -> Iterator[Line]:
+    """What was read, and the perplexity of all of it."""
+    result = answer.result
+    yield f"\n[bold]{escape(answer.checkpoint)}[/bold]"
+    for path, columns in answer.columns.items():
+        read = ", ".join(f"{role} is {name}" for role, name in columns.items()) or "plain text"
+        yield f"  {escape(path)}: {escape(read)}"
+    sizes = [quantity(number, noun) for number, noun in ((result.rows, "row"), (result.tokens, "token"))]
+    yield f"  texts           {', '.join([*sizes, quantity(result.bytes, 'byte')])}"
+    if result.windowed:
+        longer = f"longer than the context of {count(answer.context)} tokens"
+        yield f"  windows         {quantity(result.windowed, 'row')} {longer}"
+    for reason, rows in result.skipped.items():
+        yield f"  not measured    {quantity(rows, 'row')}: {escape(reason)}"
+    yield f"  nats per token  {_rate(result.nats_per_token, 4)}"
+    yield f"  perplexity      {_rate(result.perplexity, 3)}"
+    if result.bits_per_byte is not None:
+        yield f"  bits per byte   {_rate(result.bits_per_byte, 4)}"
+    if answer.rows_file:
+        yield f"  rows            {escape(answer.rows_file)}"
+
+
+def _rate(rate: Rate, digits: int) -> str:
+    text = f"{rate.value:.{digits}f}"
+    if rate.low is not None and rate.high is not None:
+        text += f"   95 % interval {rate.low:.{digits}f} to {rate.high:.{digits}f}"
+    return text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Json, Root
-from flows.cli.session import console_session
+from flows.cli.options import ROOT, Checkpoint, Columns, Device, Json, Root
+from flows.cli.session import announce, console_session
 
 
 def compare(
@@ -49,3 +49,57 @@ def compare(
         for note in answer.notes:
             console.rich.print(note, markup=False, highlight=False, soft_wrap=True)
     print_answer(answer, compare_lines(answer), as_json)
+
+
+def perplexity(
+    checkpoint: Checkpoint,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, globs or URLs: rows as `winnow build` reads them; any other file is one plain text."
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Measure this text.")] = None,
+    columns: Columns = None,
+    condition: Annotated[
+        str, typer.Option(help="Condition tags of rows that have none: `direct`, `synth,cot` ...")
+    ] = "direct",
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure only this many rows, the first ones.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Write the likelihood of each row to this Parquet file.")
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="`fp32`, or `bf16`, which is faster.")] = "fp32",
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Measure how likely a checkpoint finds texts: nats per token, perplexity and bits per byte, with 95 % intervals.
+
+    Of rows with instruction and response, the response and its end are measured given the instruction, as in training.
+    Plain text is measured without an instruction. A text longer than the context is measured in windows that overlap by
+    half. Only bits per byte can be compared between models with different tokenizers.
+
+    Example: `winnow perplexity latest data.jsonl --limit 1000`
+    """
+    announce(as_json, f"perplexity of {' '.join(files or ['--text'])} by {checkpoint}")
+    from typing import get_args
+
+    from flows.cli.render_scores import perplexity_lines
+    from pipelines.errors import WinnowError, nearest
+    from pipelines.formats.roles import parse_columns
+    from training.folders import find_checkpoint
+
+    if not files and text is None:
+        raise WinnowError("name files, or give a text: --text 'Water boils at 100 degrees.'")
+    named = parse_columns(columns) if columns else None
+    find_checkpoint(checkpoint, root)
+    from flows.perplexity import perplexity as measure
+    from training.configs import Precision
+
+    if precision not in get_args(Precision):
+        raise WinnowError(f"--precision {precision}: {nearest(precision, get_args(Precision))}")
+    with console_session(as_json):
+        answer = measure(
+            checkpoint, files or (), text, named, condition, limit, out, root, device, cast(Precision, precision)
+        )
+    print_answer(answer, perplexity_lines(answer), as_json)

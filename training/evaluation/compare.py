@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import WinnowError, nearest
-from training.evaluation.store import Settings
 from training.evaluation.statistics import ALPHA, Interval, PairedDifference, holm, mean_interval, paired_difference
+from training.evaluation.store import Settings
 
 SAME = ("benchmark", "condition", "shots", "method", "context")
 """Settings that are part of the question. Evaluations that differ in one are not compared."""
@@ -276,8 +276,8 @@ def _joined(first: Evaluation, second: Evaluation, common: bool) -> tuple[pa.Tab
     if different := int(pc.sum(changed).as_py() or 0):
         example = a["id"].filter(changed)[0].as_py()
         raise WinnowError(
-            f"{first.settings.benchmark}: {different:,} of {len(a):,} items have another prompt in the other evaluation, "
-            f"such as {example}; evaluate both on the same files"
+            f"{first.settings.benchmark}: {different:,} of {len(a):,} items have another prompt in the other "
+            f"evaluation, such as {example}; evaluate both on the same files"
         )
     return a, b, (counts[0], counts[1])
 

@@ -170,6 +170,34 @@ def mean_interval(
     )
 
 
+def rate_interval(totals: Values, sizes: Values) -> Interval | None:
+    """The interval of a rate: the sum of `totals`, divided by the sum of `sizes`, over independent rows.
+
+    Args:
+        totals: of each row, such as nats; not negative.
+        sizes: of each row, such as tokens; positive.
+
+    Returns:
+        The interval, by Student's t; None with fewer than two rows.
+    """
+    # Imported here because it takes half a second to load.
+    from scipy.stats import t
+
+    if len(sizes) < 2:
+        return None
+    weights = np.asarray(sizes, np.float64)
+    sample = Sample(np.asarray(totals, np.float64) / weights, weights, np.arange(len(weights)))
+    error, rows = standard_error(sample), effective_number(weights)
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, max(rows - 1, 1.0))) * error
+    return Interval(
+        low=max(0.0, sample.mean - reach),
+        high=sample.mean + reach,
+        standard_error=error,
+        effective_items=rows,
+        clusters=len(weights),
+    )
+
+
 def standard_error(sample: Sample) -> float:
     """The standard error of a weighted mean, from the sums of the clusters (CRV1); 0 for a single item."""
     # Imported here because it takes a second to load.
