@@ -36,7 +36,7 @@ NAMES = (
     "dedup_growth",
     "scorers",
 )
-BY_NAME = ("comparison", "shuffle")
+BY_NAME = ("comparison", "shuffle", "statistics")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]
