@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +18,7 @@ from pipelines.formats.read import FORMATS
 from pipelines.ledger import input_files, storage
 from pipelines.records import CONDITIONS, conform
 from pipelines.start import file_layout
-from pipelines.steps.source_files import file_names
+from pipelines.steps.source_files import file_names, row_files
 from training.configs import Precision
 from training.evaluation.perplexity import Likelihood, Passage, Perplexity, likelihoods, summary
 from training.folders import find_checkpoint
@@ -68,7 +70,10 @@ def perplexity(
     read: dict[str, dict[str, str | tuple[str, ...]]] = {}
     skipped: Counter[str] = Counter()
     passages = [] if text is None else [Passage(SOURCE, condition, "", text, False)]
-    paths = list(dict.fromkeys(path for pattern in files for path in input_files.expand(pattern)))
+    for path in files:
+        if storage.is_local(path) and not glob.has_magic(path) and not Path(path).exists():
+            raise InputError(f"{path}: no such file")
+    paths = list(dict.fromkeys(path for pattern in files for path in _files(pattern)))
     for path, name in zip(paths, file_names(paths), strict=True):
         room = None if limit is None else limit - len(passages)
         if room is not None and room <= 0:
@@ -98,6 +103,11 @@ def perplexity(
     return PerplexityAnswer(checkpoint=folder, context=generator.context, columns=read, result=result, rows_file=out)
 
 
+def _files(pattern: str) -> list[str]:
+    """The files of a pattern; of a folder those with rows."""
+    return row_files(pattern) if storage.is_folder(pattern) else input_files.expand(pattern)
+
+
 def _passages(
     path: str,
     name: str,
@@ -112,7 +122,7 @@ def _passages(
         read[path] = {}
         return [Passage(name, condition, "", _plain_text(path), False)]
     layout = file_layout(path, given, allow_text=True)
-    columns = dict(layout.columns)
+    columns = dict(given or layout.columns)
     read[path] = columns
     is_text = roles.is_text_only(columns)
     passages: list[Passage] = []

@@ -6,7 +6,8 @@ paired evaluations is known too: each item has a chance to be right in A, and B 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,17 @@ from training.evaluation.difference import stratified_difference
 from training.evaluation.statistics import (
     CONFIDENCE,
     Interval,
+    bootstrap_interval,
     make_sample,
     mcnemar,
     mean_interval,
     minimum_detectable_difference,
-    paired_difference,
     sign_flip_test,
     standard_error,
+    tango_interval,
 )
 
 Row = dict[str, object]
-Draw = Callable[[np.random.Generator], tuple[np.ndarray, list[str] | None]]
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
@@ -63,20 +64,21 @@ class Coverage:
 def one_score() -> list[Row]:
     """Few and many items, shares and fractional scores."""
     rows: list[Row] = []
+    exact = functools.cache(lambda right, n, method: binomtest(right, n).proportion_ci(method=method))
     for n, share in ((10, 0.5), (10, 0.9), (30, 0.9), (30, 0.99), (100, 0.8), (1319, 0.85)):
         rng, coverage = np.random.default_rng(n), Coverage(share)
         for _ in range(4000):
             right = int(rng.binomial(n, share))
-            test, mean = binomtest(right, n), right / n
+            mean = right / n
             for method in ("wilson", "exact"):
-                ends = test.proportion_ci(method=method)
+                ends = exact(right, n, method)
                 coverage.add({"wilson": "Wilson (used)", "exact": "Clopper-Pearson"}[method], ends.low, ends.high)
             reach = Z * (mean * (1 - mean) / max(n - 1, 1)) ** 0.5
             coverage.add("mean ± 1.96 standard errors", mean - reach, mean + reach)
         rows.append({"items": n, "truth": share, "scores": "0 and 1", **coverage.cells()})
     for n in (20, 200):
         rng, coverage = np.random.default_rng(n), Coverage(0.7 + 0.1 * 0.5)
-        for _ in range(1500):
+        for _ in range(1000):
             # Like an F1: 70 % right, 20 % wrong, 10 % between.
             scores = rng.choice([1.0, 0.0, 0.5], n, p=[0.7, 0.2, 0.1])
             interval = mean_interval(list(scores))
@@ -116,7 +118,7 @@ def clusters() -> list[Row]:
     for name, sizes in SHAPES.items():
         for share, correlation in ((0.7, 0.0), (0.7, 0.2), (0.95, 0.2)):
             rng, coverage = np.random.default_rng(len(sizes)), Coverage(share)
-            for _ in range(1500):
+            for _ in range(800):
                 scores, cluster = draw_clusters(rng, sizes, share, correlation)
                 ours, plain = mean_interval(list(scores), cluster), mean_interval(list(scores))
                 assert ours is not None and plain is not None
@@ -151,24 +153,25 @@ def draw_pair(
 def paired() -> list[Row]:
     """Differences of two evaluations."""
     rows: list[Row] = []
-    cases: list[tuple[str, list[int], float, float, float, int]] = [
-        ("20 items", [1] * 20, 0.1, 0.1, 0.0, 600),
-        ("50 items", [1] * 50, 0.05, 0.02, 0.0, 600),
-        ("50 items", [1] * 50, 0.25, 0.05, 0.0, 600),
-        ("300 items", [1] * 300, 0.1, 0.06, 0.0, 400),
-        ("10 of 5", [5] * 10, 0.15, 0.1, 0.2, 600),
-        ("60 of 16 (DROP, a tenth)", [16] * 60, 0.12, 0.08, 0.1, 400),
-        ("57, unequal (MMLU, a tenth)", SHAPES["57, unequal (MMLU, a tenth)"], 0.12, 0.08, 0.1, 400),
+    cases: list[tuple[str, list[int], float, float, float]] = [
+        ("20 items", [1] * 20, 0.1, 0.1, 0.0),
+        ("50 items", [1] * 50, 0.05, 0.02, 0.0),
+        ("50 items", [1] * 50, 0.25, 0.05, 0.0),
+        ("300 items", [1] * 300, 0.1, 0.06, 0.0),
+        ("10 of 5", [5] * 10, 0.15, 0.1, 0.2),
+        ("60 of 16 (DROP, a tenth)", [16] * 60, 0.12, 0.08, 0.1),
+        ("57, unequal (MMLU, a tenth)", SHAPES["57, unequal (MMLU, a tenth)"], 0.12, 0.08, 0.1),
     ]
-    for name, sizes, gain, loss, correlation, repeats in cases:
+    for name, sizes, gain, loss, correlation in cases:
         rng, coverage = np.random.default_rng(len(sizes)), Coverage(gain - loss)
-        for _ in range(repeats):
+        for _ in range(400):
             a, b, cluster = draw_pair(rng, sizes, 0.6, gain, loss, correlation)
-            made = paired_difference(a, b, cluster if correlation else None)
-            coverage.add("Tango (used)", made.best_interval.low, made.best_interval.high)
-            low, high = made.bootstrap_low or 0.0, made.bootstrap_high or 0.0
-            coverage.add("paired bootstrap", low, high)
-            coverage.add("Tango, as independent", made.interval.low, made.interval.high)
+            each = make_sample(b - a, None, None)
+            grouped = make_sample(b - a, cluster, None) if correlation else each
+            used, plain = tango_interval(grouped, bool(correlation)), tango_interval(each, False)
+            coverage.add("Tango (used)", used.low, used.high)
+            coverage.add("paired bootstrap", *(bootstrap_interval(grouped) if (b != a).any() else (0.0, 0.0)))
+            coverage.add("Tango, as independent", plain.low, plain.high)
             unpaired = [mean_interval(part) for part in (a, b)]
             coverage.add("two Wilson errors, as unpaired", *_unpaired(a, b, unpaired))
         rows.append({"items": name, "gain": gain, "loss": loss, "correlation": correlation, **coverage.cells()})
@@ -192,7 +195,7 @@ def found() -> list[Row]:
     ):
         rng = np.random.default_rng(passages)
         coverage = Coverage(-effect)
-        for _ in range(500):
+        for _ in range(400):
             held = rng.random(passages) < share
             if held.all() or not held.any():
                 continue
@@ -255,9 +258,7 @@ def power() -> list[Row]:
             differ = int(rng.binomial(n, flips))
             up = int(rng.binomial(differ, (1 + difference / flips) / 2))
             hits.append(mcnemar(up, differ - up) <= 0.05)
-        rows.append(
-            {"items": n, "difference": f"{difference:.1%}", "pairs": "same items", "found": f"{np.mean(hits):.1%}"}
-        )
+        rows.append(_power_row(n, difference, "same items", hits))
     for n in (30, 300, 1319):
         difference = minimum_detectable_difference(n, paired=False)
         assert difference is not None
@@ -265,9 +266,7 @@ def power() -> list[Row]:
         low, high = rng.binomial(n, [[0.5 - difference / 2], [0.5 + difference / 2]], (2, 3000)) / n
         error = ((low * (1 - low) + high * (1 - high)) / n) ** 0.5
         hits = list(np.abs(high - low) > Z * error)
-        rows.append(
-            {"items": n, "difference": f"{difference:.1%}", "pairs": "other items", "found": f"{np.mean(hits):.1%}"}
-        )
+        rows.append(_power_row(n, difference, "other items", hits))
     for n, effect in ((960, 2.5),):
         # 60 passages of 16 items, with the variance of the flips that the correlation gives.
         difference = minimum_detectable_difference(n, design_effect=effect)
@@ -277,12 +276,9 @@ def power() -> list[Row]:
         for _ in range(400):
             a, b, cluster = draw_pair(rng, [16] * 60, 0.6, gain, loss, (effect - 1) / 15)
             hits.append(sign_flip_test(make_sample(b - a, cluster, None)) <= 0.05)
-        rows.append(
-            {
-                "items": "60 of 16",
-                "difference": f"{difference:.1%}",
-                "pairs": "same items",
-                "found": f"{np.mean(hits):.1%}",
-            }
-        )
+        rows.append(_power_row("60 of 16", difference, "same items", hits))
     return rows
+
+
+def _power_row(items: object, difference: float, pairs: str, hits: Sequence[bool]) -> Row:
+    return {"items": items, "difference": f"{difference:.1%}", "pairs": pairs, "found": f"{np.mean(hits):.1%}"}

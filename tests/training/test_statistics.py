@@ -160,6 +160,7 @@ def test_the_sign_flip_test_of_independent_items_is_mcnemars_and_of_clusters_cou
              for signs in itertools.product((1, -1), repeat=5)]  # fmt: skip
     made = sign_flip_test(make_sample(changed, names(cluster), None))
     assert made == pytest.approx(np.mean([value >= abs(sum(sums)) for value in every]))
+    assert sign_flip_test(make_sample([1, 1, 1, 0, 0], names(np.array([0, 0, 0, 1, 1])), None)) == 1.0  # one cluster
 
 
 def test_clusters_widen_the_paired_interval_and_raise_the_p_value() -> None:

@@ -339,7 +339,7 @@ def sign_flip_test(sample: Sample) -> float:
 
     sums = sample.cluster_sums
     sums = sums[np.abs(sums) > 1e-12]  # a sum of 0 has no sign
-    if not len(sums):
+    if len(sums) < 2:
         return 1.0
 
     def total(sums: _Floats, axis: int = -1) -> _Floats:
