@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import audit, corpus, inventory, model, scores, start
+from flows.cli import audit, corpus, inventory, model, scores, serve, start
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -49,6 +49,7 @@ for command in (
     scores.compare,
     scores.perplexity,
     model.generate,
+    serve.serve,
     audit.trace,
     inventory.warm,
 ):

@@ -171,7 +171,7 @@ def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> dict[
 
     Raises: InputError: if it does not hold, or a byte has no token.
     """
-    to_byte = {character: byte for byte, character in _byte_characters().items()}
+    to_byte = {character: byte for byte, character in byte_characters().items()}
     try:
         ranks = {bytes(to_byte[character] for character in token): index for token, index in vocabulary.items()}
     except KeyError as error:
@@ -188,7 +188,7 @@ def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> dict[
     return ranks
 
 
-def _byte_characters() -> dict[int, str]:
+def byte_characters() -> dict[int, str]:
     """Byte -> its character in byte-level BPE (GPT-2): printable Latin-1 as itself, the others from U+0100, in
     order."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}

@@ -81,7 +81,7 @@ class TextGenerator(NamedTuple):
         """
         return self.runner.complete(
             prompts, self.special["eoa"], max_new_tokens, context or self.context, batch, temperature, seed,
-            self._stop_condition(stop), on_done, streams,
+            self.stop_condition(stop), on_done, streams,
         )  # fmt: skip
 
     def answer(
@@ -120,7 +120,7 @@ class TextGenerator(NamedTuple):
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    def _stop_condition(self, stop: Sequence[str]) -> Callable[[list[int]], bool] | None:
+    def stop_condition(self, stop: Sequence[str]) -> Callable[[list[int]], bool] | None:
         """Whether token ids end an answer; None without stop strings."""
         if not stop:
             return None

@@ -69,13 +69,13 @@ def test_an_answer_ends_before_the_first_stop_string_and_is_not_decoded_further(
 
 def test_a_stop_string_may_span_tokens_and_share_characters_with_them(generator: TextGenerator) -> None:
     ids = generator.tokenizer.encode("naïve — 12 €").ids
-    condition = generator._stop_condition(["ve — 1"])
+    condition = generator.stop_condition(["ve — 1"])
     assert condition is not None
     ended = [condition(ids[:count]) for count in range(1, len(ids) + 1)]
     text = [generator.tokenizer.decode(ids[:count]) for count in range(1, len(ids) + 1)]
     first = next(count for count, part in enumerate(text) if "ve — 1" in part)
     assert ended.index(True) == first
-    assert generator._stop_condition([]) is None
+    assert generator.stop_condition([]) is None
 
 
 def test_cutting_takes_the_earliest_stop_string() -> None:

@@ -1,0 +1,1 @@
+"""How is a model served over HTTP? `api` has the protocol, `engine` the thread that generates, `server` the process."""
