@@ -23,6 +23,7 @@ from training.evaluation.task import Answer, Call, Item
 from training.evaluation.tasks.generated import GENERATED
 from training.inference.models import open_model
 from training.inference.strategies import Question, Sampling, parse
+from training.inference.strategies.adaptive_consistency import lead_over_second
 
 LEAKED = 300
 """The first items of the generated benchmark, some of which are in the training rows."""
@@ -128,14 +129,29 @@ def by_checkpoint(curves: list[Curve]) -> list[Row]:
     ]
 
 
+def difference_from_its_hub() -> float:
+    """The largest difference of the stopping probabilities, for all votes up to 40 against 40."""
+    from its_hub.core.algorithms.beta_self_consistency import BetaSelfConsistency
+
+    return max(
+        abs(BetaSelfConsistency.beta_stopping_probability(first, second) - lead_over_second((first, second)))
+        for first in range(41)
+        for second in range(first + 1)
+    )
+
+
 def main() -> None:
     """Measure, and write the report and its pictures."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.strategies")
-    parser.add_argument("checkpoints", nargs="+")
+    parser.add_argument("checkpoints", nargs="*")
+    parser.add_argument("--oracle", action="store_true", help="compare the stopping rule with its-hub's, if installed")
     parser.add_argument("--items", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("strategies"))
     parser.add_argument("--traces", action="store_true", help="print traces that flipped, and write nothing")
     arguments = parser.parse_args()
+    if arguments.oracle:
+        print(f"largest difference from its-hub's stopping probability: {difference_from_its_hub():.2g}")
+        return
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = generated_items(LEAKED + arguments.items, 0).slice(LEAKED).to_pylist()
     name = f"strategies-{hardware()}-{datetime.date.today()}"

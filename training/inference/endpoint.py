@@ -5,9 +5,9 @@ that fail for a reason that may pass (429, 5xx, timeouts) are repeated with grow
 
 Conditions have no meaning here and are dropped. `systems` gives a condition a system message.
 
-Servers differ, so the first refusals are answered: without log-probabilities if a server gives none, and with
-`max_completion_tokens` where it asks for that name. Log-probabilities are those of the server, which may leave out the
-end token. Tokens are counted as in the server's `usage`.
+Servers differ. One that refuses `logprobs`, `seed` or several samples is asked again without them, and one that wants
+`max_completion_tokens` gets that name. Log-probabilities are those of the server, which may leave out the end token.
+Tokens are counted as in the server's `usage`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Status codes of failures that may pass."""
 
 TOO_LONG = re.compile(r"(?i)context.length|maximum context|context window|too (?:long|many tokens)|no room")
+
+OPTIONAL = {"logprobs": r"(?i)log.?probs?", "seed": r"(?i)\bseed\b"}
+"""Keys that a server may refuse -> a pattern of such a message."""
 
 Api = Literal["chat", "completions"]
 
@@ -91,7 +94,8 @@ class Endpoint:
             limits=httpx.Limits(max_connections=concurrency),
         )
         self._lock = threading.Lock()
-        self._wants_log_probs = True
+        self._refused_keys: set[str] = set()
+        self._one_sample = False
         self._limit_key = "max_tokens"
         self.model = self._find_model(model)
 
@@ -124,7 +128,7 @@ class Endpoint:
         def ask(request: Request) -> list[Completion]:
             completions: list[Completion] = []
             while len(completions) < n:  # a server may return fewer than were asked for
-                count = 1 if temperature == 0 else n - len(completions)
+                count = 1 if temperature == 0 or self._one_sample else n - len(completions)
                 key = f"{seed}\0{request.condition}\0{request.instruction}\0{len(completions)}"
                 body: dict[str, Any] = {
                     "model": self.model,
@@ -146,7 +150,7 @@ class Endpoint:
                 for done, future in enumerate(as_completed(futures), 1):
                     results[futures[future]] = future.result()
                     if on_done:
-                        on_done(done)
+                        on_done(done * n)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -173,25 +177,37 @@ class Endpoint:
         path = "chat/completions" if self._api == "chat" else "completions"
         while True:
             with self._lock:
-                limit_key, wants_log_probs = self._limit_key, self._wants_log_probs
+                limit_key, refused_keys = self._limit_key, set(self._refused_keys)
+                if self._one_sample:
+                    body["n"] = 1
             sent = dict(body)
             if max_tokens is not None:
                 sent[limit_key] = max_tokens
-            if wants_log_probs:
-                sent["logprobs"] = True if self._api == "chat" else 1
+            sent["logprobs"] = True if self._api == "chat" else 1
+            for key in refused_keys:
+                del sent[key]
             status, value, message = self._send("POST", path, sent)
             if status == 200:
                 return self._read(value)
             if status in (400, 413, 422) and TOO_LONG.search(message):
                 return [Completion("", 0, None, "none")] * body["n"]
-            with self._lock:
-                if status in (400, 422) and limit_key == "max_tokens" and "max_completion_tokens" in message:
-                    self._limit_key = "max_completion_tokens"
-                    continue
-                if status in (400, 403, 422, 501) and wants_log_probs and re.search(r"(?i)log.?probs?", message):
-                    self._wants_log_probs = False
-                    continue
-            raise self._refused(path, status, message)
+            if status not in (400, 403, 422, 501) or not self._adapt(sent, message):
+                raise self._refused(path, status, message)
+
+    def _adapt(self, sent: Mapping[str, Any], message: str) -> bool:
+        """Change what is sent from now on as a refusal asks; false if it asks for nothing that can be changed."""
+        with self._lock:
+            if "max_tokens" in sent and "max_completion_tokens" in message:
+                self._limit_key = "max_completion_tokens"
+                return True
+            for key, pattern in OPTIONAL.items():
+                if key in sent and re.search(pattern, message):
+                    self._refused_keys.add(key)
+                    return True
+            if sent["n"] > 1 and re.search(r"\bn\b", message):
+                self._one_sample = True
+                return True
+            return False
 
     def _read(self, value: Any) -> list[Completion]:
         try:

@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
         self.key = ""
         self.most_choices = 100
         self.log_probs = True
+        self.one_sample = False
         self.bodies: list[dict[str, Any]] = []
 
     @property
@@ -75,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
             if key in body:
                 self.reply(400, {"error": {"message": message}})
                 return
+        if self.server.one_sample and body["n"] > 1:
+            self.reply(400, {"error": {"message": "'n' must be at most 1"}})
+            return
         chat = self.path.endswith("/chat/completions")
         words = (body["messages"][-1]["content"] if chat else body["prompt"]).split()
         if len(words) > 500:
@@ -82,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         choices = []
         for index in range(min(body.get("n", 1), self.server.most_choices)):
-            text = " ".join([*words, str(body["seed"] % 1000 + index)] if body["temperature"] else words)
+            text = " ".join([*words, str(body.get("seed", 0) % 1000 + index)] if body["temperature"] else words)
             log_probs = [-0.25] * len(text.split())
             given = body.get("logprobs") and self.server.log_probs
             if chat:
@@ -169,12 +173,20 @@ def test_a_server_that_asks_for_other_names_gets_them(server: Server) -> None:
     server.refuses = {
         "max_tokens": "Unsupported parameter: use 'max_completion_tokens' instead.",
         "logprobs": "logprobs are not supported",
+        "seed": "extra key: seed",
     }
     model = Endpoint(server.url)
     for _ in range(2):
         ((completion,),) = model.generate([ONE], max_tokens=7)
         assert (completion.text, completion.tokens, completion.log_prob) == ("one two three", 3, None)
-    assert server.bodies[-1]["max_completion_tokens"] == 7 and len(server.bodies) == 4
+    assert server.bodies[-1]["max_completion_tokens"] == 7 and len(server.bodies) == 5
+
+
+def test_a_server_with_one_sample_per_request_is_asked_for_each(server: Server) -> None:
+    server.one_sample = True
+    model = Endpoint(server.url)
+    (samples,) = model.generate([ONE], 3, temperature=1.0)
+    assert len({sample.text for sample in samples}) == 3 and [body["n"] for body in server.bodies] == [3, 1, 1, 1]
 
 
 def test_a_refusal_names_the_url_and_repeats_the_message(server: Server) -> None:
