@@ -6,6 +6,7 @@ benchmarks that the corpus was checked against and which of their items the pack
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -14,11 +15,22 @@ from pydantic import BaseModel, ConfigDict
 from flows.benchmarks import Scorable, benchmarks_to_score, checked_against, read_items
 from flows.console import current_console
 from pipelines.audit.report import write_report
+from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun, open_run, record_scores
 from pipelines.steps.contamination_report import read_clean_ids
 from pipelines.steps.decontaminate import CONTAMINATION
 from pipelines.steps.training_overlap import TRAINING_OVERLAP, read_trained_items
 from training.evaluation import evaluate as evaluation
+from training.evaluation import store
+from training.evaluation.curve import (
+    Curve,
+    StrategyRun,
+    draw,
+    make_curve,
+    most_samples,
+    read_run,
+    samples_for_equal_tokens,
+)
 from training.evaluation.evaluate import How, ModelSpec, Overlap, RunChunks, make_asks, run_here, task_of
 from training.evaluation.scores import Scores
 from training.evaluation.statistics import detectable_line
@@ -28,11 +40,20 @@ from training.provenance import run_of
 EngineName = Literal["ray", "local"]
 
 
+class DrawnCurve(BaseModel):
+    """Accuracy against generated tokens, and its picture, a PNG."""
+
+    model_config = ConfigDict(frozen=True)
+
+    curve: Curve
+    picture: str
+
+
 class EvaluateAnswer(BaseModel):
     """An evaluation. `winnow evaluate --json` prints it.
 
     checkpoint: folder. scores: of each benchmark. report: path of the run's report with these scores, None if the run
-    is not below the root.
+    is not below the root. curves: of strategies, accuracy against generated tokens.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +61,7 @@ class EvaluateAnswer(BaseModel):
     checkpoint: str
     scores: tuple[Scores, ...]
     report: str | None
+    curves: tuple[DrawnCurve, ...] = ()
 
 
 def run_of_model(target: str, root: str) -> RecordedRun | None:
@@ -78,6 +100,8 @@ def evaluate(
 
     Answers are stored below `root`/evaluations as they come. Those that are there already are not asked again.
 
+    Strategies that are named are compared with one answer and with votes at equal tokens, which are asked as well.
+
     Args:
         model: a checkpoint's folder, or another model, and how it is run.
         benchmarks: names that the recipe of the run gives to benchmarks, or names in `TASKS`. By default all that the
@@ -100,8 +124,10 @@ def evaluate(
     ]
     folder, step = _checkpoint(model.target)
     found: list[Scores] = []
+    curves: list[DrawnCurve] = []
     with current_console() as console:
-        for how, benchmark in todo:
+
+        def ask(how: How, benchmark: Scorable) -> Scores:
             items, candidates = read_items(benchmark)
             name = benchmark.spec.name
             checked = recorded is not None and name in checked_against(recorded) and not paths
@@ -134,11 +160,50 @@ def evaluate(
             found.append(scores)
             if on_scores:
                 on_scores(scores)
+            return scores
+
+        compared: dict[tuple[str, str], tuple[How, Scorable, list[Scores]]] = {}
+        for how, benchmark in todo:
+            scores = ask(how, benchmark)
+            if how.strategy is not None and how.method == "generate":
+                alike = how.model_copy(update={"strategy": None}).model_dump_json()
+                compared.setdefault((benchmark.spec.name, alike), (how, benchmark, []))[2].append(scores)
+        for how, benchmark, of_strategies in compared.values():
+            if any(not scores.strategy.startswith("greedy ") for scores in of_strategies):
+                curves.append(_compare(how, benchmark, of_strategies, ask))
     report = None
     if recorded is not None:
         record_scores(recorded, [scores.model_dump(mode="json") for scores in found])
         report = write_report(recorded)
-    return EvaluateAnswer(checkpoint=folder, scores=tuple(found), report=report)
+    return EvaluateAnswer(checkpoint=folder, scores=tuple(found), report=report, curves=tuple(curves))
+
+
+def _compare(
+    how: How, benchmark: Scorable, of_strategies: list[Scores], ask: Callable[[How, Scorable], Scores]
+) -> DrawnCurve:
+    """The curve of strategies on one benchmark. A greedy answer, and votes at equal tokens, are asked if missing."""
+    task = task_of(benchmark.task, how)
+
+    def run_of_scores(scores: Scores) -> StrategyRun:
+        assert scores.evaluation is not None
+        strategy = scores.strategy.rpartition(" v")[0]
+        return read_run(strategy, store.read_items(scores.evaluation), task.scorers[0].name)
+
+    greedy = next((scores for scores in of_strategies if scores.strategy.startswith("greedy ")), None)
+    greedy = greedy or ask(how.model_copy(update={"strategy": "greedy"}), benchmark)
+    others = [scores for scores in of_strategies if not scores.strategy.startswith("greedy ")]
+    runs = [run_of_scores(scores) for scores in (greedy, *others)]
+    samples = samples_for_equal_tokens(runs)
+    if samples > most_samples(runs):
+        votes = ask(how.model_copy(update={"strategy": f"self-consistency:n={samples}"}), benchmark)
+        runs.append(run_of_scores(votes))
+    assert greedy.evaluation is not None
+    items = [json.loads(item) for item in store.read_items(greedy.evaluation)["item"].to_pylist()]
+    curve = make_curve(task, items, runs, greedy.checkpoint)
+    picture = storage.join(greedy.evaluation, "curve.png")
+    storage.write_json(storage.join(greedy.evaluation, "curve.json"), curve.model_dump(mode="json"))
+    draw(curve, picture)
+    return DrawnCurve(curve=curve, picture=picture)
 
 
 def _run_chunks(model: ModelSpec, benchmark: Scorable, how: How, engine: EngineName, workers: int | None) -> RunChunks:

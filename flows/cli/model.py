@@ -94,7 +94,10 @@ def evaluate(
     ] = "generate",
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="How an answer is found: `greedy`, `self-consistency:n=8` ... Repeatable."),
+        typer.Option(
+            help="How an answer is found: `greedy`, `self-consistency:n=8`, `adaptive-consistency`, `self-refine`, "
+            "`spiral`. Repeatable."
+        ),
     ] = None,
     condition: Annotated[str | None, typer.Option(help="Condition tags of the prompts. Default: as published.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")] = None,
@@ -122,6 +125,9 @@ def evaluate(
     impossible at any outcome; the test then cannot be decided.
 
     Answers are stored in ROOT/evaluations as they come. The same command carries on after it was stopped.
+
+    With `--strategy`, accuracy is printed against all tokens generated, and drawn. One greedy answer, and votes over as
+    many samples as generate as many tokens, are asked as well. Strategies are compared with both, item by item.
 
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """

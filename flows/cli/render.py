@@ -462,6 +462,12 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
         yield from (f"  {line}" for line in overlap_lines(scores.overlap))
         if scores.evaluation:
             yield f"  items    {escape(scores.evaluation)}/items.parquet"
+    for drawn in answer.curves:
+        from training.evaluation.curve import curve_lines
+
+        yield ""
+        yield from map(escape, curve_lines(drawn.curve))
+        yield f"  curve    {escape(drawn.picture)}"
     if answer.report:
         yield f"\n  report   {escape(answer.report)}"
     yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from training.evaluation.statistics import PairedDifference, mean_interval, paired_difference
+from training.evaluation.store import answer_of
 from training.evaluation.task import Answer, Item, Task
 from training.inference.language_model import Completion
 from training.inference.strategies import parse
@@ -24,10 +26,14 @@ from training.inference.strategies.self_consistency import SelfConsistency, vote
 
 
 class StrategyRun(NamedTuple):
-    """The answers of a strategy, in the order of the items. strategy: its canonical form."""
+    """The answers of a strategy, in the order of the items.
+
+    strategy: its canonical form. scores: of the answers by the task's first scorer; None if they are not judged yet.
+    """
 
     strategy: str
     answers: Sequence[Answer]
+    scores: Sequence[float] | None = None
 
 
 class Point(BaseModel):
@@ -35,9 +41,9 @@ class Point(BaseModel):
 
     tokens: generated per item, in all calls. prompt_tokens: of the prompts of these calls; null if not known. score,
     low, high: mean over the items and its 95 % interval. against_greedy: the strategy minus greedy decoding.
-    equal_tokens: the self-consistency whose tokens are nearest; null without a run of it. against_equal_tokens: the
-    strategy minus that one. In both, `improved` are the flips from wrong to right, `worsened` those from right to
-    wrong.
+    equal_tokens: the self-consistency whose tokens are nearest; null without a run of it, and for greedy decoding.
+    against_equal_tokens: the strategy minus that one. In both, `improved` are the flips from wrong to right, `worsened`
+    those from right to wrong.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,9 +96,9 @@ def make_curve(task: Task, items: Sequence[Item], runs: Sequence[StrategyRun], m
             n: _score(task, items, first_samples(task, items, longest, n)) for n in range(1, _samples(longest) + 1)
         }
 
-    def point(each: _Scored, is_vote: bool) -> Point:
+    def point(each: _Scored, is_plain: bool) -> Point:
         interval = mean_interval(each.scores, clusters)
-        nearest = None if is_vote else min(votes.values(), key=lambda vote: abs(vote.total - each.total), default=None)
+        nearest = None if is_plain else min(votes.values(), key=lambda vote: abs(vote.total - each.total), default=None)
         prompts = [tokens for tokens in each.prompt_tokens if tokens is not None]
         return Point(
             strategy=each.strategy,
@@ -113,7 +119,7 @@ def make_curve(task: Task, items: Sequence[Item], runs: Sequence[StrategyRun], m
         benchmark=task.name,
         model=model,
         items=len(items),
-        points=[point(each, isinstance(parse(each.strategy), SelfConsistency)) for each in scored],
+        points=[point(each, isinstance(parse(each.strategy), Greedy | SelfConsistency)) for each in scored],
         votes=[point(each, True) for n, each in votes.items() if n & (n - 1) == 0 or n == max(votes)],
     )
 
@@ -128,6 +134,11 @@ def samples_for_equal_tokens(runs: Sequence[StrategyRun], most: int = 64) -> int
     if not single or not totals or max(totals) <= single[0]:
         return 0
     return min(most, -(-max(totals) // max(single[0], 1)) + 1)
+
+
+def most_samples(runs: Sequence[StrategyRun]) -> int:
+    """The largest number of samples of self-consistency among runs; 0 if there is none."""
+    return max(map(_samples, runs), default=0)
 
 
 def first_samples(task: Task, items: Sequence[Item], run: StrategyRun, n: int) -> StrategyRun:
@@ -147,6 +158,12 @@ def first_samples(task: Task, items: Sequence[Item], run: StrategyRun, n: int) -
     return StrategyRun(str(strategy.model_copy(update={"n": n})), answers)
 
 
+def read_run(strategy: str, judged: pa.Table, scorer: str) -> StrategyRun:
+    """The answers in the judged items of an evaluation, with the scores of a scorer."""
+    answers = [answer_of({**row, "text": row["answer"]}) for row in judged.drop_columns(["item"]).to_pylist()]
+    return StrategyRun(strategy, answers, judged[f"score_{scorer}"].to_pylist())
+
+
 def _samples(run: StrategyRun) -> int:
     """The samples of a run of self-consistency; 0 for another strategy."""
     strategy = parse(run.strategy)
@@ -154,12 +171,14 @@ def _samples(run: StrategyRun) -> int:
 
 
 def _score(task: Task, items: Sequence[Item], run: StrategyRun) -> _Scored:
-    judgements = task.scorers[0].judge(run.answers, items)
+    scores = run.scores
+    if scores is None:
+        scores = [judgement.score for judgement in task.scorers[0].judge(run.answers, items)]
     return _Scored(
         run.strategy,
         [answer.tokens for answer in run.answers],
         [answer.prompt_tokens for answer in run.answers],
-        [judgement.score for judgement in judgements],
+        list(scores),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flows.benchmarks import checked_against
+from flows.cli.render import evaluate_lines
 from flows.configure import configure
 from flows.evaluate import evaluate, training_overlap
 from flows.prefect.evaluate import table
@@ -19,7 +20,7 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
 from tests.steps import record_run
 from training import loop
-from training.evaluation.evaluate import ModelSpec
+from training.evaluation.evaluate import How, ModelSpec
 from training.evaluation.store import read_items
 from training.provenance import find_packs, run_of
 
@@ -111,3 +112,17 @@ def test_gsm8k_from_its_file(built, shared_data: Path) -> None:
     file = str(shared_data / "benchmarks/gsm8k_test.jsonl")
     (scores,) = evaluate(ModelSpec(out), ("gsm8k",), root=root, paths=(file,), limit=3).scores
     assert scores.all.n == 3 and scores.not_found is None
+
+
+def test_a_strategy_is_compared_with_a_greedy_answer_and_with_votes_at_equal_tokens(built, tmp_path: Path) -> None:
+    _, out, _ = built
+    how = How(strategy="spiral:max_rounds=3", max_tokens=8)
+    answer = evaluate(ModelSpec(out), ("generated",), (how,), root=str(tmp_path), limit=4)
+    (drawn,) = answer.curves
+    greedy, spiral, votes = drawn.curve.points
+    assert (greedy.strategy, votes.strategy.partition(":")[0]) == ("greedy", "self-consistency")
+    assert greedy.tokens <= spiral.tokens and spiral.against_equal_tokens is not None
+    assert Path(drawn.picture).read_bytes().startswith(b"\x89PNG")
+    again = evaluate(ModelSpec(out), ("generated",), (how,), root=str(tmp_path), limit=4)
+    assert again.curves == answer.curves
+    assert any("against self-consistency" in line for line in evaluate_lines(answer, out, str(tmp_path)))
