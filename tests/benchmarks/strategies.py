@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from pipelines.benchmarks.generated import items as generated_items
-from tests.benchmarks.__main__ import ROOT, Row, hardware, table
+from tests.benchmarks.__main__ import ROOT, Row, table
 from training.evaluation.curve import Curve, Point, StrategyRun, draw, make_curve
 from training.evaluation.task import Answer, Call, Item
 from training.evaluation.tasks.generated import GENERATED
@@ -66,9 +66,9 @@ def answers_of(
 def joined(out: Path, checkpoints: list[str], condition: str, rows: list[Item]) -> tuple[list[Item], list[StrategyRun]]:
     """The items of all checkpoints, one after another, and the answers of each strategy to them."""
     runs: dict[str, list[Answer]] = {}
-    for of, strategy in RUNS:
-        if of == condition:
-            for number, checkpoint in enumerate(checkpoints):
+    for number, checkpoint in enumerate(checkpoints):
+        for of, strategy in RUNS:
+            if of == condition:
                 runs.setdefault(str(parse(strategy)), []).extend(
                     answers_of(out, number, checkpoint, condition, strategy, rows)
                 )
@@ -154,7 +154,7 @@ def main() -> None:
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = generated_items(LEAKED + arguments.items, 0).slice(LEAKED).to_pylist()
-    name = f"strategies-{hardware()}-{datetime.date.today()}"
+    name = f"strategies-2core-{datetime.date.today()}"
     folder = ROOT / "docs/benchmarks"
     parts = []
     for condition in dict.fromkeys(condition for condition, _ in RUNS):
