@@ -470,7 +470,8 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
         yield f"  curve    {escape(drawn.picture)}"
     if answer.report:
         yield f"\n  report   {escape(answer.report)}"
-    yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"
+    if not checkpoint.startswith(("http://", "https://")):
+        yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"
 
 
 def how_asked(scores: Scores) -> str:
