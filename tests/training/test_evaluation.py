@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.ray.evaluate import run_on_actors
 from flows.rescore import rescore
 from pipelines.errors import RunError, WinnowError
 from pipelines.records import ITEM
@@ -240,6 +243,30 @@ def test_a_killed_evaluation_carries_on_to_the_same_items(trained: Path, items: 
     assert carried_on.model_dump(exclude=ignored) == whole.model_dump(exclude=ignored)
     first, second = (read_items(str(scores.evaluation)).drop_columns(["seconds"]) for scores in (carried_on, whole))
     assert first.equals(second) and list((folder / "answers").iterdir()) == []
+
+
+def test_actors_answer_as_one_process_does_also_if_one_is_killed(
+    trained: Path, items: pa.Table, tmp_path: Path
+) -> None:
+    model, killed = ModelSpec(str(trained), device="cpu", batch=2), []
+
+    def kill_one(done: int, total: int, text: str) -> None:
+        if done and not killed:
+            actors = [process for process in psutil.process_iter() if process.name().startswith("ray::_Actor")]
+            mine = [process for process in actors if os.getpid() in {parent.pid for parent in process.parents()}]
+            killed.append(mine[0])
+            mine[0].kill()
+
+    on_actors = run_on_actors(model, "generated", How(), workers=2)
+    scores = evaluate(
+        model, "generated", items, root=str(tmp_path), run_chunks=on_actors, on_progress=kill_one
+    )  # fmt: skip
+    assert len(killed) == 1
+    alone = evaluate(model, "generated", items, root=str(tmp_path / "alone"))
+    ignored = {"evaluation", "seconds"}
+    assert scores.model_dump(exclude=ignored) == alone.model_dump(exclude=ignored)
+    first, second = (read_items(str(one.evaluation)).drop_columns(["seconds"]) for one in (scores, alone))
+    assert first.equals(second)
 
 
 def test_stored_answers_are_judged_again_without_a_model(trained: Path, items: pa.Table, tmp_path: Path) -> None:
