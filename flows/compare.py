@@ -64,6 +64,8 @@ def compare_evaluations(
     pairs: list[tuple[_Stored, _Stored]] = []
     for target, others in zip(targets[1:], stored[1:], strict=True):
         found = _pairs(stored[0], others, benchmarks, notes)
+        if not found and {one.folder for one in stored[0]} == {one.folder for one in others}:
+            raise RunError(f"{targets[0]} and {target}: are the same evaluations; name two different ones")
         if not found:
             raise RunError(
                 f"{targets[0]} and {target}: have no evaluation of the same benchmark"

@@ -148,6 +148,8 @@ def test_checkpoints_are_compared_on_all_benchmarks_of_both_with_equal_settings_
     assert only.comparisons[0].verdict == "no difference found" and p[2] > 0.05
     with pytest.raises(WinnowError, match="--benchmark maths: did you mean 'math'"):
         compare_evaluations(["m/a", "m/b"], ["maths"], root=str(tmp_path))
+    with pytest.raises(WinnowError, match="are the same evaluations"):
+        compare_evaluations(["m/a", "m/a"], root=str(tmp_path))
     with pytest.raises(WinnowError, match=r"m/c: no evaluation below .* is of this model; evaluated: m/a, m/b"):
         compare_evaluations(["m/a", "m/c"], root=str(tmp_path))
 
