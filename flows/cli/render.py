@@ -517,9 +517,12 @@ def difference_line(difference: Difference) -> str:
     """How much items that were not found score above those found, within the subsets of the benchmark."""
     if difference.difference is None:
         return "not found minus found: no subset has items of both"
+    interval = difference.clustered
+    low, high = (difference.low or 0, difference.high or 0) if interval is None else (interval.low, interval.high)
+    clusters = "" if interval is None else f" by {count(interval.clusters or 0)} clusters"
     return (
-        f"not found minus found {100 * difference.difference:+.1f} points, 95 % interval "
-        f"{100 * (difference.low or 0):+.1f} to {100 * (difference.high or 0):+.1f}"
+        f"not found minus found {100 * difference.difference:+.1f} points, 95 % interval{clusters} "
+        f"{100 * low:+.1f} to {100 * high:+.1f}"
         f" ({difference.not_found} and {difference.found} items in {quantity(difference.subsets, 'subset')})"
     )
 

@@ -12,6 +12,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom, norm, t
 
+from flows.cli.render import difference_line
 from training.evaluation.difference import stratified_difference
 from training.evaluation.statistics import (
     POWER,
@@ -281,6 +282,7 @@ def test_clusters_widen_the_difference_of_found_and_not_found() -> None:
     assert made.low is not None and made.high is not None and made.clustered is not None
     ratio = (made.clustered.high - made.clustered.low) / (made.high - made.low)
     assert 6**0.5 < ratio < 1.3 * 6**0.5 and made.clustered.clusters == 30
+    assert "95 % interval by 30 clusters" in difference_line(made)
     alone = stratified_difference(scores, found, ["a"] * 180, ["one"] * 180)
     assert alone.clustered is None and alone.low == made.low
     equal = stratified_difference([1.0] * 180, found, ["a"] * 180, names(cluster))
