@@ -20,11 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pipelines.errors import Unreachable, WinnowError, nearest
 from training.inference.language_model import Completion, LogLikelihood, Request
+
+if TYPE_CHECKING:
+    import httpx
 
 KEY_VARIABLE = "WINNOW_API_KEY"
 """The environment variable with the API key. It has a name of its own, so that a key for one provider is never sent to
@@ -73,8 +76,6 @@ class Endpoint:
             Unreachable: if there is no server.
             WinnowError: if the URL has no form of one, or the server has no such model.
         """
-        import httpx
-
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise WinnowError(f"{url}: expected a URL such as http://localhost:8000/v1")
@@ -88,16 +89,13 @@ class Endpoint:
         self._systems = dict(systems or {})
         self._key_variable = key_variable
         self._key = os.environ.get(key_variable, "")
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            limits=httpx.Limits(max_connections=concurrency),
-        )
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._refused_keys: set[str] = set()
         self._one_sample = False
         self._limit_key = "max_tokens"
-        self.model = self._find_model(model)
+        with self._connect() as client:
+            self.model = self._find_model(client, model)
 
     @property
     def name(self) -> str:
@@ -138,13 +136,13 @@ class Endpoint:
                 }
                 if stop:
                     body["stop"] = list(stop)
-                got = self._complete(request, body, max_tokens)
+                got = self._complete(client, request, body, max_tokens)
                 # A greedy completion is the same each time. It is asked for once, and the others cost nothing.
                 completions += [got[0]] + [got[0]._replace(tokens=0)] * (n - 1) if temperature == 0 else got[:count]
             return completions
 
         results: list[list[Completion]] = [[] for _ in requests]
-        with ThreadPoolExecutor(self._concurrency) as pool:
+        with self._connect() as client, ThreadPoolExecutor(self._concurrency) as pool:
             futures = {pool.submit(ask, request): at for at, request in enumerate(requests)}
             try:
                 for done, future in enumerate(as_completed(futures), 1):
@@ -166,7 +164,19 @@ class Endpoint:
 
     # ------------------------------------------------------------------------------------------------------- requests
 
-    def _complete(self, request: Request, body: dict[str, Any], max_tokens: int | None) -> list[Completion]:
+    def _connect(self) -> httpx.Client:
+        """A pool of connections, which the caller closes."""
+        import httpx
+
+        return httpx.Client(
+            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            limits=httpx.Limits(max_connections=self._concurrency),
+        )
+
+    def _complete(
+        self, client: httpx.Client, request: Request, body: dict[str, Any], max_tokens: int | None
+    ) -> list[Completion]:
         """The completions of one request."""
         if self._api == "chat":
             system = self._systems.get(request.condition)
@@ -186,7 +196,7 @@ class Endpoint:
             sent["logprobs"] = True if self._api == "chat" else 1
             for key in refused_keys:
                 del sent[key]
-            status, value, message = self._send("POST", path, sent)
+            status, value, message = self._send(client, "POST", path, sent)
             if status == 200:
                 return self._read(value)
             if status in (400, 413, 422) and TOO_LONG.search(message):
@@ -247,7 +257,7 @@ class Endpoint:
         tokens = value.get("token_logprobs")
         return None if tokens is None else [log_prob for log_prob in tokens if log_prob is not None]
 
-    def _send(self, method: str, path: str, body: Any = None) -> tuple[int, Any, str]:
+    def _send(self, client: httpx.Client, method: str, path: str, body: Any = None) -> tuple[int, Any, str]:
         """(status, JSON value, the server's message), after as many attempts as it takes."""
         import httpx
 
@@ -256,7 +266,7 @@ class Endpoint:
             time.sleep(wait)
             wait = self._pause * 2**attempt
             try:
-                response = self._client.request(method, f"{self.url}/{path}", json=body)
+                response = client.request(method, f"{self.url}/{path}", json=body)
             except (httpx.TimeoutException, httpx.TransportError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 continue
@@ -285,8 +295,8 @@ class Endpoint:
             hint = f"; the API key is read from the environment variable {self._key_variable}, which {state}"
         return WinnowError(f"{self.url}/{path}: the server answers {status}: {message}{hint}")
 
-    def _find_model(self, name: str | None) -> str:
-        status, value, message = self._send("GET", "models")
+    def _find_model(self, client: httpx.Client, name: str | None) -> str:
+        status, value, message = self._send(client, "GET", "models")
         if status in (401, 403):
             raise self._refused("models", status, message)
         listed = value.get("data") if status == 200 and isinstance(value, dict) else None

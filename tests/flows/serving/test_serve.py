@@ -24,8 +24,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from flows.generate import generate
 from training.export import config_json
 from training.inference.checkpoint_model import CheckpointModel, load_checkpoint_model
+from training.inference.endpoint import Endpoint
 from training.inference.generate import cut_at_stop
 from training.inference.language_model import Request
+from training.inference.models import open_model
+from training.inference.strategies import Question, Sampling, parse
 from training.model import ModelConfig, build
 
 ROLES = ("pad", "boq", "eoq", "eoa", "direct", "cot", "noisy", "synth")
@@ -204,6 +207,22 @@ def test_log_probabilities_are_those_of_the_tokens(client: openai.OpenAI, model:
     for choice in completion.choices:
         assert choice.logprobs is not None
         assert choice.logprobs.token_logprobs == [token.logprob for token in content]
+
+
+def test_as_a_language_model_of_evaluation_it_is_the_checkpoint(server: Server, model: CheckpointModel) -> None:
+    systems = {condition: condition for condition in ("direct", "synth,cot")}
+    endpoint = Endpoint(server.url, systems=systems)
+    requests = [Request(condition, question) for condition in systems for question in QUESTIONS[:4]]
+    answers, expected = (one.generate(requests, max_tokens=30) for one in (endpoint, model))
+    for (answer,), (right,) in zip(answers, expected, strict=True):
+        assert (answer.text, answer.tokens, answer.finish) == (right.text, right.tokens, right.finish)
+        assert answer.log_prob == pytest.approx(right.log_prob, rel=0.2)  # without the end token
+    plain = open_model(f"{server.url}/completions").generate(requests[:1], max_tokens=30)
+    assert plain[0][0].text == expected[0][0].text
+    (spiral,) = parse("spiral:max_rounds=3").run(
+        [Question("direct", QUESTIONS[0], lambda text: text[:2] or None)], endpoint, Sampling(max_tokens=8)
+    )
+    assert spiral.tokens == sum(call.tokens for call in spiral.trace) > 0
 
 
 # -------------------------------------------------------------------------------------------------------------- limits
