@@ -48,6 +48,7 @@ RIGHT = {
         ("\\sqrt{2}", "\\sqrt2"),
         ("\\frac{\\sqrt{3}}{3}", "\\frac{1}{\\sqrt{3}}"),
         ("2", "\\sqrt{4}"),
+        ("0.\\overline{3}", "\\frac{1}{3}"),
     ),
     "percentages": in_a_box(
         ("50", "50\\%"), ("50\\%", "50"), ("50", "50 percent"), ("0.5", "50\\%"), ("50\\%", "0.5"), ("1", "100\\%")
@@ -58,6 +59,8 @@ RIGHT = {
         ("18", "18 apples"),
         ("18", "18 \\text{ cm}^2"),
         ("18", "\\text{Janet makes } 18 \\text{ dollars}"),
+        ("18", "\\text{18 dollars}"),
+        ("18", "\\text{Janet makes 18 dollars}"),
         ("10\\text{ cm}", "10"),
         ("10\\text{ inches}", "10\\,\\mathrm{in}"),
         ("90", "90^\\circ"),
@@ -66,7 +69,13 @@ RIGHT = {
         ("2\\pi", "2\\pi\\text{ cm}"),
     ),
     "equations": in_a_box(
-        ("5", "x=5"), ("x=5", "5"), ("2x+3", "y = 3 + 2x"), ("18", "36/2 = 18"), ("2", "x \\approx 2")
+        ("5", "x=5"),
+        ("x=5", "5"),
+        ("2x+3", "y = 3 + 2x"),
+        ("18", "36/2 = 18"),
+        ("2", "x \\approx 2"),
+        ("5", "5 = x"),
+        ("5", "|AB| = 5"),
     ),
     "several values": in_a_box(
         ("(1,2)", "\\left(1, \\frac{4}{2}\\right)"),
@@ -77,6 +86,11 @@ RIGHT = {
         ("3 \\pm \\sqrt{2}", "3-\\sqrt{2}, 3+\\sqrt{2}"),
         ("(-\\infty,1)\\cup(2,3)", "(2,3)\\cup(-\\infty,1)"),
         ("(-\\infty, 2)", "x<2"),
+        ("(-\\infty,-2]\\cup[2,\\infty)", "x \\le -2 \\text{ or } x \\ge 2"),
+        ("(3,4)", "(x, y) = (3, 4)"),
+        ("(3,4)", "x = 3, y = 4"),
+        ("\\emptyset", "\\varnothing"),
+        ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\left(\\begin{array}{cc}1&2\\\\3&4\\end{array}\\right)"),
         ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{bmatrix}1\\\\2\\end{bmatrix}"),
     ),
     "words and expressions": in_a_box(
@@ -117,6 +131,7 @@ WRONG = {
         ("\\sqrt{2}", "1.414"),
         ("18", "18!"),
         ("18", "9 9"),
+        ("18", "1 8"),
         ("18", "18x"),
     ),
     "percentages, units, names and bases": in_a_box(
@@ -143,10 +158,19 @@ WRONG = {
         ("C", "C, D"),
         ("\\text{Evelyn}", "\\text{Evelyn or Bob}"),
     ),
+    "qualified numbers": in_a_box(
+        ("18", "\\text{not } 18"),
+        ("18", "\\text{at least } 18"),
+        ("18", "18 \\text{ or more}"),
+        ("18", "\\text{less than 18 dollars}"),
+        ("18", "\\ge 18"),
+        ("18", "\\ne 18"),
+    ),
     "other things": in_a_box(
         ("(1,2)", "(2,1)"),
         ("(1,2)", "[1,2]"),
         ("(1,2)", "1,2"),
+        ("(3,4)", "x = 3, x = 4"),
         ("3:2", "2:3"),
         ("18", ""),
         ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 & 2 \\end{pmatrix}"),
@@ -156,6 +180,7 @@ WRONG = {
         ("18", "\\boxed{18"),
         ("18", "18 or 20"),
         ("18", "It is 17 or 18 dollars"),
+        ("18", "It is more than 18 dollars"),
         ("18", "\\boxed{18} or \\boxed{20}"),
         ("18", "The answer is 18. No, it is 20."),
     ],

@@ -45,6 +45,11 @@ MAX_PROSE_CHARS = 300
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _BETWEEN_BOXES = re.compile(r"(?:[\s$,;.&{}]|\\[()\[\],;! ]|\\q?quad|\\text|\\mbox|\\mathrm|and|or)*")
 _STATED = re.compile(r"(?i)(?:\banswer(?:\s+(?:is|to\s[^.:?]{1,80}\sis))?\s*(?:is|:)|^\s*A:)\s*:?")
+_QUALIFIER = re.compile(
+    r"(?i)\b(?:not|no|never|neither|nor|except|without|(?:more|less|fewer|greater|other) than|at (?:least|most)|between"
+    r"|or (?:more|less|fewer|so)|up to|under|almost|nearly|either)\b|n't\b"
+)
+"""Words that make a number something else."""
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _NUMBER_IN_PROSE = re.compile(
     r"(?<![\w.,])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:\s*/\s*\d+)?(?:\s*\\?%)?(?![\w/])"
@@ -55,6 +60,13 @@ def final_answer(text: str) -> str | None:
     """What a text gives as its answer; None if it gives none."""
     answer = _find_final_answer(text)
     return answer if answer and len(answer) <= MAX_ANSWER_CHARS else None
+
+
+def _prose(text: str) -> str:
+    """The number of a sentence that has exactly one; the text itself if it is anything else."""
+    numbers = [match[0] for match in _NUMBER_IN_PROSE.finditer(text)]
+    is_prose = len(re.findall(r"(?<!\w)[A-Za-z]{2,}", text)) > 1 and "\\" not in text
+    return numbers[0] if is_prose and len(numbers) == 1 and not _QUALIFIER.search(text) else text
 
 
 def _find_final_answer(text: str) -> str | None:
@@ -73,9 +85,7 @@ def _find_final_answer(text: str) -> str | None:
     text = text.strip().replace("\\$", "$")
     if "\n" in text or len(text) > MAX_PROSE_CHARS:
         return None
-    numbers = [match[0] for match in _NUMBER_IN_PROSE.finditer(text)]
-    is_prose = len(re.findall(r"(?<![\\\w])[A-Za-z]{2,}", text)) > 1 and "\\" not in text
-    return numbers[0] if is_prose and len(numbers) == 1 else text
+    return _prose(text)
 
 
 def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
@@ -141,7 +151,9 @@ _REPLACED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\\\(?=\s*(?:\[|$))", " "),
-        (r"\\\$|\$", ""),
+        (r"\\\$|\$|\\(?:pounds|euro|yen)(?![A-Za-z])", ""),
+        (r"\\textdegree(?![A-Za-z])", r"^\\circ"),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
         (r"(?<!\\)\\[()\[\]]", " "),
         (r"\*\*|__", ""),
         (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|phantom\{[^{}]*\})(?![A-Za-z])\.?", ""),
@@ -176,10 +188,10 @@ def normal(answer: str) -> str:
     # Braces around the whole.
     while text.startswith("{") and text.endswith("}") and _closing(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
-    return text
-
-
-_CLOSES = {"(": ")", "[": "]", "{": "}"}
+    # A whole that is text, or a sentence.
+    if match := re.fullmatch(r"\\text\{([^{}]*\d[^{}]*)\}", text):
+        text = match[1].strip()
+    return _prose(text)
 
 
 def _closing(text: str, start: int) -> int:
@@ -220,6 +232,7 @@ _SCIENTIFIC = re.compile(
     r"([-+]?(?:\d+\.?\d*|\.\d+))(?:[eE]([-+]?\d{1,3})|\s*\\(?:times|cdot)\s*10\s*\^\s*\{?\s*([-+]?\d{1,3})\s*\}?)"
 )
 _QUOTIENT = re.compile(r"([-+]?)\\frac\{\s*([^{}]+?)\s*\}\{\s*([^{}]+?)\s*\}|([-+]?[\d.]+)\s*/\s*([-+]?[\d.]+)")
+_REPEATING = re.compile(r"([-+]?\d*)\.(\d*)\\overline\s*\{(\d+)\}")
 _MIXED = re.compile(r"([-+]?)(\d+)\s*(?:\\frac\{(\d+)\}\{(\d+)\}|\s(\d+)/(\d+))")
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:[, ]\d{3})+(?:\.\d+)?")
 _MAX_DIGITS = 60
@@ -234,6 +247,8 @@ def number(text: str) -> Fraction | None:
         text = re.sub("[, ]", "", text)
     if _PLAIN.fullmatch(text):
         return Fraction(text)
+    if match := _REPEATING.fullmatch(text):
+        return _repeating(match[1], match[2], match[3])
     if match := _SCIENTIFIC.fullmatch(text):
         return Fraction(match[1]) * Fraction(10) ** int(match[2] or match[3])
     if match := _MIXED.fullmatch(text):
@@ -246,6 +261,13 @@ def number(text: str) -> Fraction | None:
         value = _divide(above, below)
         return -value if value is not None and match[1] == "-" else value
     return None
+
+
+def _repeating(before: str, once: str, repeated: str) -> Fraction:
+    """The value of a decimal with digits that repeat: before.once, then `repeated` for ever."""
+    whole = Fraction(f"{before or '0'}.{once or '0'}")
+    part = Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(once))
+    return whole - part if before.startswith("-") else whole + part
 
 
 def _divide(above: Fraction, below: Fraction) -> Fraction | None:
@@ -307,6 +329,8 @@ def _value(text: str) -> _Value:
     unit, percent = "", False
     if match := _PERCENT.fullmatch(text):
         text, percent = match[1], True
+    if _QUALIFIER.search(text):
+        return _Value(text, percent, "")
     if match := _LEADING.fullmatch(text):
         text = match[2]
     match = _TRAILING.fullmatch(text)
@@ -347,12 +371,16 @@ _LIST = re.compile(r"\s*[,;]\s*(?:and|or)?(?![A-Za-z])\s*|\s+(?:and|or)\s+")
 _COMMA = re.compile(r"\s*[,;]\s*")
 _UNION = re.compile(r"\s*(?:\\cup(?![A-Za-z])|(?<![A-Za-z])U(?![A-Za-z]))\s*")
 _EQUALS = re.compile(r"(?<![<>!\\])=(?!=)")
-_APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\\sim(?:eq)?(?![A-Za-z])")
+_APPROXIMATELY = re.compile(r"\\(?:approx|simeq)(?![A-Za-z])")
 _RELATION = re.compile(r"<|>|\\l[et](?![A-Za-z])|\\g[et](?![A-Za-z])|\\ne(?![A-Za-z])")
 _MEMBER = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?\s*\\in(?![A-Za-z])\s*")
-_NAME = re.compile(r"(?:\\text\{[^{}]*\}|\\?[A-Za-z]+(?:_\{?\w+\}?)?'*)(?:\s*\([\w\s,]*\))?|[A-Z]{2,3}|\\angle\s*\w+")
+_NAME = re.compile(
+    r"(?:\\text\{[^{}]*\}|\\?[A-Za-z]+(?:_\{?\w+\}?)?'*)(?:\s*\([\w\s,]*\))?"
+    r"|m?\s*\\angle\s*\w+|\|\s*[A-Z]{1,3}\s*\||\\overline\s*\{\s*[A-Z]+\s*\}|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)"
+)
 _MATRIX = re.compile(
-    r"\\begin\{([pbv]?)(?:small)?(?:matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{[pbv]?(?:small)?(?:matrix|array)\}",
+    r"[(\[]?\s*\\begin\{([pbv]?)(?:small)?(?:matrix|array)\}(?:\{[^{}]*\})?(.*)"
+    r"\\end\{[pbv]?(?:small)?(?:matrix|array)\}\s*[)\]]?",
     re.DOTALL,
 )
 _ADJACENT_NUMBERS = re.compile(r"\d\s+[\d.]")
@@ -379,23 +407,34 @@ def _same(gold: str, answer: str, equal: Equal) -> bool:
     if _compact(gold) == _compact(answer) and gold:
         return True
     gold, answer = (_MEMBER.sub("", text, count=1) if _MEMBER.match(text) else text for text in (gold, answer))
-    for elements in (_set, functools.partial(_sequence, kind="interval"), _union, _matrix):
+    sides = [[text] if _set(text) else _sides(text) for text in (gold, answer)]
+    if any(len(parts) > 1 for parts in sides):
+        return _same_equation(gold, answer, sides[0], sides[1], equal)
+    (gold,), (answer,) = sides
+    for elements in (_set, _sequence, _union, _matrix):
         left, right = elements(gold), elements(answer)
-        if left is None and right is None:
-            continue
-        if left is None or right is None:
-            return _set_and_relation(gold, answer, equal)
-        ordered = elements not in (_set, _union)
-        return _same_elements(left, right, ordered, equal)
-    return _same_value(gold, answer, equal)
+        if left is not None and right is not None:
+            return _same_elements(left, right, elements in (_sequence, _matrix), equal)
+        if left is not None or right is not None:
+            return _same_kind(gold, answer, equal)
+    return _same_single(_value(gold), _value(answer), gold, answer, equal)
 
 
 def _compact(text: str) -> str:
-    return re.sub(r"\s", "", _COMMANDS.sub(r"\1", text)).rstrip(".")
+    text = re.sub(r"(?<=[\d.])\s+(?=[\d.])", "_", _COMMANDS.sub(r"\1", text).strip())
+    return re.sub(r"\s", "", text).rstrip(".")
 
 
-def _set_and_relation(gold: str, answer: str, equal: Equal) -> bool:
-    """An interval may be written as an inequality; nothing else is equal to a different kind of thing."""
+def _same_kind(gold: str, answer: str, equal: Equal) -> bool:
+    """Two spellings of a thing of several values: an interval and an inequality, a pair and its named values."""
+    values = _set(answer) or []
+    if parts := _union(gold):
+        return all(_RELATION.search(value) for value in values) and _same_elements(parts, values, False, equal)
+    if parts := _sequence(gold):
+        named = [_split(value, _EQUALS) for value in values]
+        names = {name for name, *_ in named}
+        if values and all(len(sides) == 2 and _NAME.fullmatch(sides[0]) for sides in named):
+            return len(names) == len(named) and _same_elements(parts[1:-1], [side for _, side in named], True, equal)
     relations = [bool(_RELATION.search(text)) and not _set(text) for text in (gold, answer)]
     return relations[0] != relations[1] and equal(gold, answer)
 
@@ -418,7 +457,7 @@ def _set(text: str) -> list[str] | None:
     return values
 
 
-def _sequence(text: str, kind: str) -> list[str] | None:
+def _sequence(text: str) -> list[str] | None:
     """The brackets and elements of a tuple or an interval."""
     if not text or text[0] not in "([" or text[-1] not in ")]" or _closing(text, 0) != len(text) - 1:
         return None
@@ -461,8 +500,10 @@ def _same_element(gold: str, answer: str, equal: Equal) -> bool:
     return _same(gold, answer, equal)
 
 
-def _same_value(gold: str, answer: str, equal: Equal) -> bool:
-    gold_sides, answer_sides = _sides(gold), _sides(answer)
+def _same_equation(
+    gold: str, answer: str, gold_sides: Sequence[str], answer_sides: Sequence[str], equal: Equal
+) -> bool:
+    """Are they the same if at least one is an equation?"""
     if len(gold_sides) > 1 and len(answer_sides) > 1:
         if _NAME.fullmatch(gold_sides[0]) and _NAME.fullmatch(answer_sides[0]):
             is_same_name = _compact(gold_sides[0]) == _compact(answer_sides[0])
@@ -470,9 +511,7 @@ def _same_value(gold: str, answer: str, equal: Equal) -> bool:
         return equal(gold, answer)
     if len(answer_sides) > 1:
         return _is_result(answer_sides, equal) and _same(gold, answer_sides[-1], equal)
-    if len(gold_sides) > 1:
-        return bool(_NAME.fullmatch(gold_sides[0])) and _same(gold_sides[-1], answer, equal)
-    return _same_single(_value(gold), _value(answer), gold, answer, equal)
+    return bool(_NAME.fullmatch(gold_sides[0])) and _same(gold_sides[-1], answer, equal)
 
 
 def _sides(text: str) -> list[str]:
@@ -480,7 +519,9 @@ def _sides(text: str) -> list[str]:
     exact = _split(text, _APPROXIMATELY)
     if len(exact) > 1:
         text = exact[0] if exact[0] and not _NAME.fullmatch(exact[0]) else exact[-1]
-    return _split(text, _EQUALS)
+    sides = _split(text, _EQUALS)
+    is_reversed = len(sides) == 2 and _NAME.fullmatch(sides[1]) and not _NAME.fullmatch(sides[0])
+    return sides[::-1] if is_reversed else sides
 
 
 def _is_result(sides: Sequence[str], equal: Equal) -> bool:
