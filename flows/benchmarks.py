@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipelines.benchmarks import BENCHMARKS
-from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.errors import InputError, RunError, WinnowError, nearest
 from pipelines.ledger import input_files
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import BenchmarkSpec, Contamination
@@ -60,8 +60,14 @@ def benchmarks_to_score(
         raise WinnowError("--path and --shots-path are for one benchmark; name it with --benchmark")
     found = tuple(benchmark_to_score(name, run, how, paths, shots, limit) for name in names)
     for benchmark in found:
-        for pattern in (*benchmark.spec.paths, *benchmark.shots):
+        for pattern in benchmark.spec.paths:
             input_files.expand(pattern)
+        for pattern in benchmark.shots:
+            try:
+                input_files.expand(pattern)
+            except InputError as error:
+                hint = "give the files of the examples in its prompts (--shots-path), or ask without any (--shots 0)"
+                raise InputError(f"benchmark {benchmark.spec.name}: {error}; {hint}") from error
     return found
 
 
@@ -89,7 +95,8 @@ def benchmark_to_score(
     addresses = paths or (known.paths if known else ()) or benchmark.scored or benchmark.path
     if not addresses:
         raise RunError(f"benchmark {name}: it has no published address; name its files: --path {name}.jsonl")
-    if not (shots or task_of(kind, how).shots == 0):
+    # MMLU has its examples among its own files.
+    if not shots and task_of(kind, how).shots and not set(benchmark.shots) <= set(benchmark.path):
         shots = benchmark.shots
     return Scorable(BenchmarkSpec(name=name, adapter=kind, path=addresses), kind, shots)
 
