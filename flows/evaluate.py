@@ -132,8 +132,9 @@ def evaluate(
             name = benchmark.spec.name
             checked = recorded is not None and name in checked_against(recorded) and not paths
             task = task_of(benchmark.task, how)
-            asked = len(make_asks(task, items.to_pylist(), candidates.to_pylist() if candidates else (), limit))
-            console.print(f" {name}: {detectable_line(asked)}")
+            asks = make_asks(task, items.to_pylist(), candidates.to_pylist() if candidates else (), limit)
+            clusters = len({task.cluster(ask.item) for ask in asks}) if task.cluster else None
+            console.print(f" {name}: {detectable_line(len(asks), clusters)}")
 
             def move(done: int, total: int, text: str, name: str = name) -> None:
                 console.move_bar(f"evaluate: {name}", done, total, text)

@@ -255,9 +255,16 @@ def test_five_items_find_no_difference() -> None:
     assert minimum_detectable_difference(5) is None and minimum_detectable_difference(0, paired=False) is None
     assert detectable(5, 1.0) is None and detectable(6, 1.0) is not None
     assert detectable_line(5) == "5 items: too few to find any difference between two checkpoints"
-    assert detectable_line(1319) == (
-        "1,319 items: differences from 3.9 points on are found between two checkpoints on the same items, "
-        "from 5.5 against a score on other items"
+    assert detectable_line(9536, 588).endswith(
+        "they share 588 passages or subjects, so only from more on if these are answered alike"
+    )
+    assert (
+        detectable_line(1319, 1319)
+        == detectable_line(1319)
+        == (
+            "1,319 items: differences from 3.9 points on are found between two checkpoints on the same items, "
+            "from 5.5 against a score on other items"
+        )
     )
 
 

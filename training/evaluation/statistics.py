@@ -435,11 +435,17 @@ def mcnemar_power(items: int, discordant: float, difference: float) -> float:
     return float(binom.pmf(flips, items, discordant) @ rejects)
 
 
-def detectable_line(n: int, design_effect: float = 1.0) -> str:
-    """What an evaluation of n items can show, as a sentence. It is printed before the evaluation runs."""
-    same, other = (minimum_detectable_difference(n, paired, design_effect=design_effect) for paired in (True, False))
+def detectable_line(n: int, clusters: int | None = None) -> str:
+    """What an evaluation of n items can show, as a sentence. It is printed before the evaluation runs.
+
+    clusters: of the items, None if they are independent. How alike the items of a cluster are is not known before.
+    """
+    same, other = (minimum_detectable_difference(n, paired) for paired in (True, False))
     noun = "1 item" if n == 1 else f"{n:,} items"
     if same is None:
         return f"{noun}: too few to find any difference between two checkpoints"
     found = f"{noun}: differences from {100 * same:.1f} points on are found between two checkpoints on the same items"
-    return found + (f", from {100 * other:.1f} against a score on other items" if other is not None else "")
+    found += f", from {100 * other:.1f} against a score on other items" if other is not None else ""
+    if clusters is not None and clusters < n:
+        found += f"; they share {clusters:,} passages or subjects, so only from more on if these are answered alike"
+    return found
