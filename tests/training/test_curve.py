@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from training.evaluation.curve import (
     StrategyRun,
     curve_lines,
@@ -53,6 +55,13 @@ def test_a_strategy_is_paired_with_the_votes_of_nearest_tokens_and_with_greedy()
     assert [point.tokens for point in curve.votes] == [2.0, 4.0, 6.0]
     text = "\n".join(curve_lines(curve))
     assert "flips: 2 wrong to right, 1 right to wrong" in text and "score 75.0%" in text
+
+
+def test_the_score_of_a_task_by_subsets_is_their_mean() -> None:
+    task = TASK._replace(macro=True, subset=lambda item: "a" if item["id"] == ITEMS[0]["id"] else "b")
+    greedy, spiral = make_curve(task, ITEMS, [GREEDY, SPIRAL], "model").points
+    assert greedy.score == pytest.approx(2 / 3) and spiral.score == 0.5
+    assert spiral.against_greedy is not None and abs(spiral.against_greedy.difference + 1 / 6) < 1e-9
 
 
 def test_without_votes_there_is_no_comparison_at_equal_tokens() -> None:

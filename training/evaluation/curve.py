@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from training.evaluation.statistics import PairedDifference, mean_interval, paired_difference
+from training.evaluation.statistics import PairedDifference, make_sample, mean_interval, paired_difference
 from training.evaluation.store import answer_of
 from training.evaluation.task import Answer, Item, Task
 from training.inference.language_model import Completion
@@ -40,10 +40,10 @@ class Point(BaseModel):
     """A strategy's score and cost.
 
     tokens: generated per item, in all calls. prompt_tokens: of the prompts of these calls; null if not known. score,
-    low, high: mean over the items and its 95 % interval. against_greedy: the strategy minus greedy decoding.
-    equal_tokens: the self-consistency whose tokens are nearest; null without a run of it, and for greedy decoding.
-    against_equal_tokens: the strategy minus that one. In both, `improved` are the flips from wrong to right, `worsened`
-    those from right to wrong.
+    low, high: mean over the items, or over subsets where the task says so, and its 95 % interval. against_greedy: the
+    strategy minus greedy decoding. equal_tokens: the self-consistency whose tokens are nearest; null without a run of
+    it, and for greedy decoding. against_equal_tokens: the strategy minus that one. In both, `improved` are the flips
+    from wrong to right, `worsened` those from right to wrong.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +87,7 @@ def make_curve(task: Task, items: Sequence[Item], runs: Sequence[StrategyRun], m
     """Score the answers of several strategies to the same items with the task's first scorer, and compare them."""
     assert items and all(len(run.answers) == len(items) for run in runs)
     clusters = [task.cluster(item) for item in items] if task.cluster else None
+    subsets = [task.subset(item) for item in items] if task.macro else None
     scored = [_score(task, items, run) for run in runs]
     greedy = next((each for each in scored if isinstance(parse(each.strategy), Greedy)), None)
     votes: dict[int, _Scored] = {}
@@ -97,22 +98,22 @@ def make_curve(task: Task, items: Sequence[Item], runs: Sequence[StrategyRun], m
         }
 
     def point(each: _Scored, is_plain: bool) -> Point:
-        interval = mean_interval(each.scores, clusters)
+        interval = mean_interval(each.scores, clusters, subsets)
         nearest = None if is_plain else min(votes.values(), key=lambda vote: abs(vote.total - each.total), default=None)
         prompts = [tokens for tokens in each.prompt_tokens if tokens is not None]
         return Point(
             strategy=each.strategy,
             tokens=each.total / len(items),
             prompt_tokens=sum(prompts) / len(items) if len(prompts) == len(items) else None,
-            score=sum(each.scores) / len(items),
+            score=make_sample(each.scores, None, subsets).mean,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
-            against_greedy=paired_difference(greedy.scores, each.scores, clusters)
+            against_greedy=paired_difference(greedy.scores, each.scores, clusters, subsets)
             if greedy is not None and greedy is not each
             else None,
             equal_tokens=nearest.strategy if nearest else None,
             equal_tokens_tokens=nearest.total / len(items) if nearest else None,
-            against_equal_tokens=paired_difference(nearest.scores, each.scores, clusters) if nearest else None,
+            against_equal_tokens=paired_difference(nearest.scores, each.scores, clusters, subsets) if nearest else None,
         )
 
     return Curve(
