@@ -60,7 +60,7 @@ def test_a_strategy_is_paired_with_the_votes_of_nearest_tokens_and_with_greedy()
 def test_the_score_of_a_task_by_subsets_is_their_mean() -> None:
     task = TASK._replace(macro=True, subset=lambda item: "a" if item["id"] == ITEMS[0]["id"] else "b")
     greedy, spiral = make_curve(task, ITEMS, [GREEDY, SPIRAL], "model").points
-    assert greedy.score == pytest.approx(2 / 3) and spiral.score == 0.5
+    assert (greedy.score, spiral.score) == pytest.approx((2 / 3, 0.5))
     assert spiral.against_greedy is not None and abs(spiral.against_greedy.difference + 1 / 6) < 1e-9
 
 
