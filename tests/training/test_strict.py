@@ -246,7 +246,7 @@ def test_the_published_rule_of_math_verify_has_the_same_process() -> None:
 
 def test_a_missing_library_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(math_worker, "LIBRARIES", (*math_worker.LIBRARIES, "no-such-distribution"))
-    with pytest.raises(WinnowError, match=r"no-such-distribution.*winnow\[eval\]"):
+    with pytest.raises(WinnowError, match=r"no-such-distribution.*winnow-corpus\[eval\]"):
         judge([("18", "18")])
 
 

@@ -51,7 +51,7 @@ def require_math_verify() -> None:
             version(name)
         except PackageNotFoundError as error:
             raise WinnowError(
-                f'scoring mathematics needs {name}, which is not installed: pip install "winnow[eval]"'
+                f'scoring mathematics needs {name}, which is not installed: pip install "winnow-corpus[eval]"'
             ) from error
 
 
