@@ -310,3 +310,31 @@ def test_items_that_share_a_passage_or_a_subject_are_in_one_cluster(items: Calla
     assert boolq.cluster and math.cluster is None
     assert boolq.cluster(item(passage="P")) == boolq.cluster(item(passage="P", id="other"))
     assert len({math.subset(row) for row in items("math")}) == 7
+
+
+def test_the_page_on_tasks_says_how_each_is_asked() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.split("\n") if line.startswith("| `")]
+    told = {name: row[1:] for row in rows if len(row) == 6 for name in re.findall(r"`(\w+)`", row[0])}
+    for task in TASKS.values():
+        if task.name == "generated":
+            continue
+        shots, condition, context, scorers, cluster = told[task.name]
+        assert (shots, condition, context) == (str(task.shots), task.condition, str(task.context))
+        assert re.sub(r" \(.*?\)", "", scorers).split(", ") == [one.name for one in task.scorers]
+        assert bool(cluster) == bool(task.cluster)
+
+
+def test_the_page_on_tasks_has_examples_of_the_strict_score_that_hold() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    rows = [[re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:-1]] for line in page.split("\n")]
+    cases = [
+        (gold[0], text, expected)
+        for gold, right, wrong in (row for row in rows if len(row) == 3 and row[0])
+        for texts, expected in ((right, 1.0), (wrong, 0.0))
+        for text in texts
+    ]
+    assert len(cases) > 30
+    texts = [f"\\boxed{{{text}}}" for _, text, _ in cases]
+    judged = scores(scorer("math", "strict"), texts, [item(answer=gold) for gold, _, _ in cases])
+    assert [case for case, one in zip(cases, judged, strict=True) if one.score != case[2]] == []
