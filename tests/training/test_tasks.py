@@ -325,3 +325,13 @@ def test_the_examples_on_the_page_of_the_strict_score_hold() -> None:
     texts = [f"\\boxed{{{text}}}" for _, text, _ in cases]
     judged = scores(scorer("math", "strict"), texts, [item(answer=gold) for gold, _, _ in cases])
     assert [case for case, one in zip(cases, judged, strict=True) if one.score != case[2]] == []
+
+
+def test_the_page_on_evaluations_says_how_each_benchmark_is_asked() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.split("\n") if line.startswith("| `")]
+    told = {name: row[1:] for row in rows if len(row) == 5 for name in re.findall(r"`(\w+)`", row[0])}
+    for task in TASKS.values():
+        condition, shots, _, scorers = told[task.name]
+        assert (condition, re.findall(r"\d+", shots)[0]) == (task.condition, str(task.shots))
+        assert re.findall(r"`(\w+)`", scorers) == [one.name for one in task.scorers]
