@@ -54,7 +54,7 @@ def to_transformers(folder: str, out: str, average: bool = True, root: str | Non
         CheckpointError: if there is no checkpoint.
         InputError: if `out` is not empty, or transformers does not have the architecture.
     """
-    from training.model_card import model_card  # the facts of a run take half a second to import
+    from training.model_card import model_card, read_scores  # the facts of a run take half a second to import
 
     source = checkpoint.read(folder)
     config, special = source.state.config, source.state.special
@@ -67,7 +67,7 @@ def to_transformers(folder: str, out: str, average: bool = True, root: str | Non
         raise InputError(f"{out} is not empty; export into a new folder")
     tokenizer = storage.read_json(storage.join(source.folder, "tokenizer.json"))
     run = run_that_made(root, source.state.run_key) if root else None
-    card = model_card(source, average, run)
+    card = model_card(source, average, run, read_scores(source, average, root) if root else ())
     prefix_lm = config.objective == "prefix_lm"
     model = checkpoint.read_model(source, average)
     tensors = {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}

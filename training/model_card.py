@@ -12,21 +12,46 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipelines.audit.report import facts
+from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun
 from training import journal
 from training.checkpoint import Checkpoint
 from training.cost import parameters
+from training.evaluation import store
 
 
 class CardScore(NamedTuple):
-    """A score of the checkpoint: shares from 0 to 1, with the ends of its 95 % interval."""
+    """A score of the checkpoint: shares from 0 to 1, with the ends of its 95 % interval.
+
+    asked: how the items were asked, in words.
+    """
 
     benchmark: str
+    asked: str
     scorer: str
     items: int
     score: float
     low: float
     high: float
+
+
+def read_scores(source: Checkpoint, average: bool, root: str) -> list[CardScore]:
+    """The scores in the finished evaluations below `root` of exactly these weights, by each scorer."""
+    from training.inference.checkpoint_model import model_identity  # it imports the exporter
+
+    identity = model_identity(source.folder, average)
+    scores: list[CardScore] = []
+    for folder in store.evaluations(root):
+        settings, path = store.read_settings(folder), storage.join(folder, store.SCORES)
+        if settings.identity != identity or not storage.exists(path):
+            continue
+        asked = f"{settings.condition}, {settings.shots} shots, {settings.method}, {settings.strategy}"
+        for scorer, score in storage.read_json(path)["scorers"].items():
+            interval = score.get("clustered") or score
+            if score["n"]:
+                ends = interval["low"], interval["high"]
+                scores.append(CardScore(settings.benchmark, asked, scorer, score["n"], score["score"], *ends))
+    return scores
 
 
 def model_card(source: Checkpoint, average: bool, run: RecordedRun | None, scores: Sequence[CardScore] = ()) -> str:
@@ -176,7 +201,7 @@ def _corpus(known: Mapping[str, Any]) -> list[str]:
         f"{known['rows_kept']:,} kept, {known['tokens']:,} tokens drawn. The run has the reason and evidence of every "
         "dropped row.\n\n"
         + _table(("source", "licence", "rows read", "rows kept", "tokens drawn"), sources)
-        + "\n\nThe licences are those of the sources' pages. The weights carry the conditions of all of them.\n\n"
+        + "\n\nThe licences are those that the pages of the sources name.\n\n"
         + _table(("step", "rows in", "rows kept", "rows dropped"), steps)
     )
     return [corpus, _contamination(known["contamination"])]
@@ -210,10 +235,9 @@ def _evaluation(scores: Sequence[CardScore]) -> str:
     if not scores:
         return "## Evaluation\n\nNo score of this checkpoint is recorded."
     rows = [
-        (line.benchmark, line.scorer, f"{line.items:,}", f"{line.score:.1%}", f"{line.low:.1%} to {line.high:.1%}")
-        for line in scores
+        (*line[:3], f"{line.items:,}", f"{line.score:.1%}", f"{line.low:.1%} to {line.high:.1%}") for line in scores
     ]
-    return "## Evaluation\n\n" + _table(("benchmark", "scorer", "items", "score", "95 % interval"), rows)
+    return "## Evaluation\n\n" + _table(("benchmark", "asked", "scorer", "items", "score", "95 % interval"), rows)
 
 
 def _limits(context: int) -> str:

@@ -25,6 +25,9 @@ def serve(
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The longest answer that a request may ask for. Default: the context.")
     ] = None,
+    condition: Annotated[
+        str, typer.Option(help="Condition tags of requests that name none: `direct`, `cot`, `synth,cot` ...")
+    ] = "direct",
     model_name: Annotated[
         str | None, typer.Option(help="The name that requests give. Default: the end of the checkpoint's path.")
     ] = None,
@@ -57,7 +60,18 @@ def serve(
         print_answer(answer, _lines(answer), as_json)
 
     serve_checkpoint(
-        folder, host, port, device, precision, slots, max_queue, max_tokens, model_name, read_key(api_key_file), started
+        folder,
+        host,
+        port,
+        device,
+        precision,
+        slots,
+        max_queue,
+        max_tokens,
+        condition,
+        model_name,
+        read_key(api_key_file),
+        started,
     )
 
 

@@ -47,13 +47,16 @@ DEFAULT_MAX_TOKENS = 256
 
 
 class Served(NamedTuple):
-    """What is served. max_tokens: the most that a request may ask for. key: that clients must send. None for none."""
+    """What is served. max_tokens: the most that a request may ask for, None for any. condition: of requests
+    that name none. key: that clients must send, None for none.
+    """
 
     name: str
     engine: Engine
     fingerprint: str
     started: int  # Unix time, seconds
     max_tokens: int | None
+    condition: str
     key: str | None
 
 
@@ -235,7 +238,7 @@ class Work:
             raise ApiError(400, message, param="max_tokens")
         limit = asked.limit or min(DEFAULT_MAX_TOKENS, served.max_tokens or DEFAULT_MAX_TOKENS)
         try:
-            requests = asked.requests()
+            requests = asked.requests(served.condition)
             if len(requests) * asked.n > room:
                 message = f"{len(requests) * asked.n} answers in one request; this server holds at most {room}"
                 raise ApiError(400, message, param="n")

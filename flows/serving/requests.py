@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from training.inference.chat import DEFAULT_CONDITION, read_messages
+from training.inference.chat import read_messages
 from training.inference.language_model import Request
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -112,8 +112,8 @@ class GenerationRequest(BaseModel):
         """How many alternatives of each token are asked for; None if no log-probabilities are."""
         raise NotImplementedError
 
-    def requests(self) -> list[Request]:
-        """What is to be answered, `n` times each."""
+    def requests(self, condition: str) -> list[Request]:
+        """What is to be answered, `n` times each. condition: if the request names none."""
         raise NotImplementedError
 
 
@@ -127,8 +127,8 @@ class CompletionRequest(GenerationRequest):
     def top(self) -> int | None:
         return self.logprobs
 
-    def requests(self) -> list[Request]:
-        return [Request(self.condition or DEFAULT_CONDITION, prompt) for prompt in self.prompt]
+    def requests(self, condition: str) -> list[Request]:
+        return [Request(self.condition or condition, prompt) for prompt in self.prompt]
 
 
 class Message(BaseModel):
@@ -156,8 +156,8 @@ class ChatRequest(GenerationRequest):
     def top(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
-    def requests(self) -> list[Request]:
-        return [read_messages([message.model_dump() for message in self.messages], self.condition)]
+    def requests(self, condition: str) -> list[Request]:
+        return [read_messages([message.model_dump() for message in self.messages], self.condition, condition)]
 
 
 def read_request(kind: type[GenerationRequest], body: Any) -> GenerationRequest:

@@ -47,6 +47,7 @@ class ServeAnswer(BaseModel):
     slots: int
     max_queue: int
     cache_bytes: int
+    condition: str
     key: bool
 
 
@@ -145,6 +146,7 @@ def serve(
     slots: int = 16,
     max_queue: int = 64,
     max_tokens: int | None = None,
+    condition: str = "direct",
     model_name: str | None = None,
     key: str | None = None,
     on_start: object = None,
@@ -152,8 +154,8 @@ def serve(
     """Serve a checkpoint until a signal comes.
 
     checkpoint: a folder of a checkpoint, a training or a transformers model. slots: sequences generated together.
-    max_queue: sequences that may wait. max_tokens: the most that a request may ask for, None for any. key: that clients
-    must send. on_start: called with a ServeAnswer when the server answers.
+    max_queue: sequences that may wait. max_tokens: the most that a request may ask for, None for any. condition: of
+    requests that name none. key: that clients must send. on_start: called with a ServeAnswer when the server answers.
 
     Raises: WinnowError: if the address cannot be used, or the folder holds no model.
     """
@@ -166,9 +168,11 @@ def serve(
 
         generator = load_text_generator(checkpoint, device=device, precision=precision)  # type: ignore[arg-type]
         folder = str(generator.folder)
+        generator.prompt(condition, "")  # refuses an unknown condition
         name = model_name or default_name(folder)
         engine = Engine(generator, slots, max_queue)
-        app = make_app(Served(name, engine, f"winnow-{model_identity(folder)[:12]}", int(time.time()), max_tokens, key))
+        fingerprint = f"winnow-{model_identity(folder)[:12]}"
+        app = make_app(Served(name, engine, fingerprint, int(time.time()), max_tokens, condition, key))
         if callable(on_start):
             on_start(
                 ServeAnswer(
@@ -182,6 +186,7 @@ def serve(
                     slots=slots,
                     max_queue=max_queue,
                     cache_bytes=engine.cache_bytes,
+                    condition=condition,
                     key=key is not None,
                 )
             )

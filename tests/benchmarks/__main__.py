@@ -35,6 +35,7 @@ NAMES = (
     "dedup_state",
     "dedup_growth",
     "scorers",
+    "serving",
 )
 BY_NAME = ("comparison", "shuffle", "statistics")
 """Those that take long: they run when they are named, `make bench` leaves them out."""

@@ -30,8 +30,10 @@ NO_SYSTEM_PROMPT = (
 TEXT_ONLY = "the content of a message must be text"
 
 
-def read_messages(messages: Sequence[Mapping[str, Any]], condition: str | None = None) -> Request:
-    """The request of a chat. condition: overrides the system message; the default is `direct`.
+def read_messages(
+    messages: Sequence[Mapping[str, Any]], condition: str | None = None, default: str = DEFAULT_CONDITION
+) -> Request:
+    """The request of a chat. condition: overrides the system message. default: if neither names one.
 
     Raises:
         WinnowError: if the messages are anything but an optional condition and one instruction.
@@ -45,7 +47,7 @@ def read_messages(messages: Sequence[Mapping[str, Any]], condition: str | None =
     if roles != ["user"]:
         given = ", ".join(str(role) for role in roles) or "none"
         raise WinnowError(f"messages: {ONE_TURN}; roles given: {given}")
-    return Request(condition or named or DEFAULT_CONDITION, text_of(messages[0]))
+    return Request(condition or named or default, text_of(messages[0]))
 
 
 def text_of(message: Mapping[str, Any]) -> str:
