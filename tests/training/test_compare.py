@@ -36,7 +36,7 @@ def write(
     about = Settings(
         benchmark=benchmark, task=benchmark, method="generate", model=model, identity=model, step=0, weights="ema",
         device="cpu", precision="fp32", condition="direct", shots=0, strategy="greedy", temperature=0.0,
-        max_tokens=None, context=3072, stop=(), seed=0, scorers={"published": version, "strict": "2"},
+        max_tokens=None, context=3072, stop=(), seed=0, scorers={"exact": "2", "published": version},
     ).model_copy(update=settings)  # fmt: skip
     folder = Path(folder_of(str(root), about))
     folder.mkdir(parents=True)
@@ -52,7 +52,7 @@ def write(
         "expected": [str(number + 1) for number in range(first, first + n)],
         "class": list(classes) if classes is not None else ["unknown"] * n,
         "score_published": [float(score) for score in scores],
-        "score_strict": [float(score == 1) for score in scores],
+        "score_exact": [float(score == 1) for score in scores],
     }
     pq.write_table(pa.table(columns), folder / "items.parquet")
     return str(folder)
@@ -75,7 +75,7 @@ def test_evaluations_are_compared_by_id_and_the_flips_are_named(tmp_path: Path) 
     assert (made.all.n, made.all.difference.difference) == (200, pytest.approx(0.1))
     assert (len(made.improved), len(made.worsened)) == (30, 10) and made.improved[0] == "gsm8k/test/0"
     assert made.all.difference.p_value == mcnemar(30, 10) == made.adjusted_p_value
-    assert made.verdict == "B scores higher" and made.classes == {}
+    assert made.verdict == "B scores higher" and made.classes == {} and made.scorer == "published"
     assert [row.improved for row in made.rows] == [False, True, False]
     assert made.rows[0].answers == ("a says 1", "b says 0") and made.rows[0].expected == "31"
     (mirrored,) = compare_evaluations([other, one]).comparisons
@@ -166,10 +166,10 @@ def test_clusters_subsets_and_contamination_classes_are_used(tmp_path: Path) -> 
     assert made.all.difference.mcnemar == pytest.approx(2 * 0.5**24)
     assert {name: part.n for name, part in made.classes.items()} == {"not_found": 90, "found": 30}
     assert made.classes["not_found"].difference.difference == 0
-    (strict,) = compare_evaluations([one, other], scorer="strict").comparisons
-    assert (strict.scorer, strict.version) == ("strict", "2")
-    with pytest.raises(WinnowError, match="scorer 'strikt': did you mean 'strict'"):
-        compare_evaluations([one, other], scorer="strikt")
+    (exact,) = compare_evaluations([one, other], scorer="exact").comparisons
+    assert (exact.scorer, exact.version) == ("exact", "2")
+    with pytest.raises(WinnowError, match="scorer 'exakt': did you mean 'exact'"):
+        compare_evaluations([one, other], scorer="exakt")
 
 
 def test_the_command_prints_the_comparison_and_draws_it(tmp_path: Path) -> None:

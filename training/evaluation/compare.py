@@ -105,7 +105,7 @@ def compare(
     """Compare B (`second`) with A (`first`). The p-value is not adjusted yet: see `adjusted`.
 
     Args:
-        scorer: whose scores to compare; by default the first of A's.
+        scorer: whose scores to compare; by default the published one.
         common: compare the items that both have, if they have not the same.
         rows: items that differ to show.
 
@@ -236,7 +236,9 @@ def _rows(a: pa.Table, b: pa.Table, scores: Sequence[npt.NDArray[np.float64]], c
 
 def _scorer(first: Evaluation, second: Evaluation, scorer: str | None) -> tuple[str, str]:
     """The scorer to compare by, and its version."""
-    shared = [name for name in first.settings.scorers if name in second.settings.scorers]
+    # The columns are in the order of the task's scorers: the published one is first.
+    columns = [name.removeprefix(SCORE) for name in first.items.column_names if name.startswith(SCORE)]
+    shared = [name for name in columns if name in first.settings.scorers and name in second.settings.scorers]
     where = f"{first.folder} and {second.folder}"
     if not shared:
         raise WinnowError(f"{where}: have no scorer in common; run `winnow rescore`")
