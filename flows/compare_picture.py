@@ -46,7 +46,8 @@ def write_picture(comparisons: Sequence[Comparison], path: str) -> str:
     axes.set_ylim(len(comparisons) - 0.5, -0.5)
     axes.set_xlabel("difference in points, with 95 % interval; grey: within chance (Holm, 5 %)")
     first, others = comparisons[0].names[0], list(dict.fromkeys(short(one.names[1]) for one in comparisons))
-    axes.set_title(f"{others[0] if len(others) == 1 else f'{len(others)} models'} minus {short(first)}", fontsize=10, wrap=True)
+    title = others[0] if len(others) == 1 else f"{len(others)} models"
+    axes.set_title(f"{title} minus {short(first)}", fontsize=10, wrap=True)
     axes.grid(axis="x", alpha=0.3)
     with storage.write_file(path) as file:
         figure.savefig(file, format="png", dpi=120)
