@@ -213,6 +213,7 @@ def draw(curve: Curve, path: str) -> None:
     # Imported here because they take half a second to load.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     from pipelines.ledger import storage
 
@@ -236,6 +237,9 @@ def draw(curve: Curve, path: str) -> None:
             point.tokens, 100 * point.score, [[below], [above]], fmt="sD^v<>P*"[number % 8], capsize=3, label=label
         )
     axes.set_xscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(plain)
+    axes.xaxis.set_minor_formatter(plain)
     axes.set_xlabel("generated tokens per item, all calls")
     axes.set_ylabel("score, %")
     axes.set_title(f"{curve.benchmark}, {curve.items:,} items (95 % intervals)")
