@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -60,15 +61,22 @@ def benchmarks_to_score(
         raise WinnowError("--path and --shots-path are for one benchmark; name it with --benchmark")
     found = tuple(benchmark_to_score(name, run, how, paths, shots, limit) for name in names)
     for benchmark in found:
-        for pattern in benchmark.spec.paths:
-            input_files.expand(pattern)
-        for pattern in benchmark.shots:
-            try:
-                input_files.expand(pattern)
-            except InputError as error:
-                hint = "give the files of the examples in its prompts (--shots-path), or ask without any (--shots 0)"
-                raise InputError(f"benchmark {benchmark.spec.name}: {error}; {hint}") from error
+        _check_files(benchmark.spec.name, benchmark.spec.paths, "give copies of its files: --path FILE")
+        _check_files(
+            benchmark.spec.name,
+            benchmark.shots,
+            "give the files of the examples in its prompts (--shots-path), or ask without any (--shots 0)",
+        )
     return found
+
+
+def _check_files(name: str, patterns: Sequence[str], mend: str) -> None:
+    """Raises: InputError: if a pattern names no file, or its place cannot be reached. mend: what to do then."""
+    for pattern in patterns:
+        try:
+            input_files.expand(pattern)
+        except InputError as error:
+            raise InputError(f"benchmark {name}: {error}; {mend}") from error
 
 
 def benchmark_to_score(

@@ -13,7 +13,7 @@ from flows.configure import configure
 from flows.evaluate import evaluate, training_overlap
 from flows.prefect.evaluate import table
 from pipelines.curate import curate
-from pipelines.errors import WinnowError
+from pipelines.errors import InputError, WinnowError
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
@@ -99,12 +99,20 @@ def test_without_its_run_a_checkpoint_is_scored_on_all_items(built, tmp_path: Pa
     )
 
 
-def test_mistakes_are_named(built) -> None:
+def test_mistakes_are_named(built, tmp_path: Path) -> None:
     root, out, _ = built
     with pytest.raises(WinnowError, match="did you mean 'gsm8k'"):
         evaluate(ModelSpec(out), ("gsm8",), root=root)
     with pytest.raises(WinnowError, match="for one benchmark"):
         evaluate(ModelSpec(out), ("gsm8k", "math"), root=root, paths=("x",))
+    with pytest.raises(InputError, match=r"benchmark gsm8k: .*nowhere.*: --path FILE"):
+        evaluate(ModelSpec(out), ("gsm8k",), root=root, paths=("nowhere.jsonl",))
+    items = tmp_path / "arc_test.jsonl"
+    items.write_text('{"question": "Q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}\n')
+    with pytest.raises(InputError, match=r"--shots-path.*--shots 0"):
+        evaluate(ModelSpec(out), ("arc_easy",), root=root, paths=(str(items),), shots=("nowhere.jsonl",))
+    (scores,) = evaluate(ModelSpec(out), ("arc_easy",), (How(shots=0),), root, paths=(str(items),)).scores
+    assert scores.all.n == 1 and scores.shots == 0
 
 
 def test_gsm8k_from_its_file(built, shared_data: Path) -> None:
