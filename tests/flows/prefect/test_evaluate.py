@@ -108,11 +108,11 @@ def test_mistakes_are_named(built, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"benchmark gsm8k: .*nowhere.*: --path FILE"):
         evaluate(ModelSpec(out), ("gsm8k",), root=root, paths=("nowhere.jsonl",))
     items = tmp_path / "arc_test.jsonl"
-    items.write_text('{"question": "Q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}\n')
+    items.write_text('{"question": "Q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}\n' * 2)
     with pytest.raises(InputError, match=r"--shots-path.*--shots 0"):
         evaluate(ModelSpec(out), ("arc_easy",), root=root, paths=(str(items),), shots=("nowhere.jsonl",))
     (scores,) = evaluate(ModelSpec(out), ("arc_easy",), (How(shots=0),), root, paths=(str(items),)).scores
-    assert scores.all.n == 1 and scores.shots == 0
+    assert scores.all.n == 2 and scores.shots == 0
 
 
 def test_gsm8k_from_its_file(built, shared_data: Path) -> None:
