@@ -16,7 +16,7 @@ from training import loop
 from training.provenance import find_packs
 
 
-def train_on(root: Path, text: str) -> str:
+def train_on(root: Path, text: str, steps: int = 3, checkpoint_steps: int = 2) -> str:
     """Build the recipe `text` in `root` and train `tiny` on its packs: three steps, checkpoints after 2 and 3.
 
     Returns the training folder, `<root>/training/one`.
@@ -27,7 +27,7 @@ def train_on(root: Path, text: str) -> str:
     run = Run(str(root), LocalEngine(1))
     record_run(run, recipe, curate(run, recipe), text)
     packs = find_packs("latest", str(root))
-    config = configure("tiny", packs.shards, 3, ["checkpoint_steps=2"])
+    config = configure("tiny", packs.shards, steps, [f"checkpoint_steps={checkpoint_steps}"])
     out = str(root / "training" / "one")
     loop.train(packs.shards, packs.tokenizer, config, out, packs.key)
     return out

@@ -37,7 +37,7 @@ NAMES = (
     "scorers",
     "serving",
 )
-BY_NAME = ("comparison", "shuffle", "statistics")
+BY_NAME = ("comparison", "shuffle", "statistics", "lm_eval_parity")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # of the libraries that lm-e
 TASK = """\
 task: {name}
 dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
+dataset_kwargs: {{cache_dir: {cache}, data_files: {{test: {data}}}}}
 test_split: test
 doc_to_text: "{{{{question}}}}"
 doc_to_target: {target}
@@ -72,14 +69,6 @@ def model(generator: TextGenerator) -> Any:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
-    yield
-
-
-@pytest.fixture
 def tasks(tmp_path: Path) -> Path:
     """Tasks of sums: the right one of four choices, a written answer, and the likelihood of a text."""
     rows = [
@@ -94,7 +83,7 @@ def tasks(tmp_path: Path) -> Path:
     for name, target, more in (
         ("sums_choice", "label", CHOICE), ("sums_written", "answer", WRITTEN), ("sums_text", '"{{question}}"', ROLLING),
     ):  # fmt: skip
-        text = TASK.format(name=name, data=data, target=target, more=more)
+        text = TASK.format(name=name, cache=tmp_path / "cache", data=data, target=target, more=more)
         (folder / f"{name}.yaml").write_text(text.replace('doc_to_text: "{{question}}"', 'doc_to_text: ""')
                                              if name == "sums_text" else text)  # fmt: skip
     return folder
@@ -204,7 +193,7 @@ def test_a_rolling_likelihood_is_that_of_the_text_as_a_response_and_windows_pred
 
 
 def test_tasks_of_local_files_run_and_score_as_the_answers_say(
-    generator: TextGenerator, model: Any, tasks: Path, offline: None
+    generator: TextGenerator, model: Any, tasks: Path
 ) -> None:
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -231,17 +220,19 @@ def test_tasks_of_local_files_run_and_score_as_the_answers_say(
     assert found["config"]["winnow_condition"] == "direct"
 
 
-def test_the_command_of_lm_eval_runs_with_the_model(checkpoint: str, tasks: Path, tmp_path: Path) -> None:
+def test_the_command_of_lm_eval_runs_with_the_model(
+    checkpoint: str, tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from training.evaluation.lm_eval import main
+
     out = tmp_path / "results"
-    command = [
-        sys.executable, "-m", "training.evaluation.lm_eval", "run", "--model", "winnow", "--model_args",
-        f"pretrained={checkpoint},condition=direct,precision=fp32", "--device", "cpu", "--batch_size", "4",
-        "--include_path", str(tasks), "--tasks", "sums_written", "--output_path", str(out), "--limit", "3",
-    ]  # fmt: skip
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert result.returncode == 0, result.stderr
-    assert "|sums_written|" in result.stdout
+    monkeypatch.setattr(sys, "argv", ["restored afterwards"])
+    main([
+        "run", "--model", "winnow", "--model_args", f"pretrained={checkpoint},condition=direct,precision=fp32",
+        "--device", "cpu", "--batch_size", "4", "--include_path", str(tasks), "--tasks", "sums_written",
+        "--output_path", str(out), "--limit", "3",
+    ])  # fmt: skip
+    assert "|sums_written|" in capsys.readouterr().out
     (written,) = out.rglob("results_*.json")
     stored = json.loads(written.read_text())
     assert stored["config"]["model"] == "winnow"

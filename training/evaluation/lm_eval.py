@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from pipelines.errors import WinnowError
 from training.configs import Precision
+from training.folders import find_checkpoint
 from training.inference.checkpoint_model import BATCH, stream
 from training.inference.generate import TextGenerator, cut_at_stop, load_text_generator
 from training.inference.language_model import Request
@@ -55,10 +56,11 @@ class WinnowLM(TemplateLM):  # type: ignore[misc]
         max_gen_toks: int = 256,
         seed: int = 0,
         weights: Literal["ema", "model"] = "ema",
+        root: str = "winnow-data",
     ) -> None:
         """
         Args:
-            pretrained: the folder, or a loaded model.
+            pretrained: the folder, or a loaded model. `latest`: the newest checkpoint below `root`.
             condition: tags of the prompts, joined by `,` or, in `--model_args`, by `+`: `direct`, `synth+cot`.
             device, precision: as in `load_text_generator`.
             batch_size: sequences decoded together. `auto` is 32. It does not change results.
@@ -67,6 +69,7 @@ class WinnowLM(TemplateLM):  # type: ignore[misc]
             max_gen_toks: most tokens of an answer, of tasks that do not say.
             seed: of samples.
             weights: the moving average of a checkpoint's weights, or the last ones.
+            root: the folder of Winnow's trainings, for `latest`.
 
         Raises:
             WinnowError, CheckpointError: if an argument is wrong, or the folder has no model.
@@ -77,6 +80,7 @@ class WinnowLM(TemplateLM):  # type: ignore[misc]
         if isinstance(pretrained, TextGenerator):
             self.generator = pretrained
         else:
+            pretrained = find_checkpoint(pretrained, root) if pretrained == "latest" else pretrained
             self.generator = load_text_generator(pretrained, weights == "ema", device or "auto", precision)
         self.condition = condition.replace("+", ",")
         self.batch_size = _batch(batch_size)

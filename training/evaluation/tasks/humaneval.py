@@ -1,7 +1,7 @@
 """HumanEval: write the body of a function that has a signature and a docstring (Chen et al., arXiv 2107.03374).
 
 HRM-Text does not report HumanEval; the protocol is that of the paper and of lm-eval. The prompt is the beginning of the
-program as it is, condition `direct`, because the program continues at once. An answer is right if the program passes
+program, condition `direct`, because the program continues at once. An answer is right if the program passes
 the benchmark's tests in a sandbox (`sandbox.py`), within 5 s of CPU time where the paper allows 3 s of wall time.
 
 - `published`, pass@1: prompt and answer are concatenated. The answer is cut before the first of `STOP`, lm-eval's stop
@@ -27,10 +27,15 @@ _FENCED = re.compile(r"^[ \t]*```[ \t]*(?:\w+)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", 
 _INDENT = "    "
 
 
-def prompt(item: Item, shots: Sequence[Item]) -> str:
+def beginning(item: Item) -> str:
     """The beginning of the program: imports, signature and docstring."""
     question: str = item["question"]
     return question
+
+
+def prompt(item: Item, shots: Sequence[Item]) -> str:
+    """The beginning of the program without white space around it, as all prompts of HRM-Text."""
+    return beginning(item).strip()
 
 
 def cut(text: str) -> str:
@@ -40,7 +45,7 @@ def cut(text: str) -> str:
 
 def concatenated(text: str, item: Item) -> str:
     """The program without tests: prompt and answer."""
-    return prompt(item, ()) + cut(text)
+    return beginning(item) + cut(text)
 
 
 def extracted(text: str, item: Item) -> str:
@@ -53,8 +58,8 @@ def extracted(text: str, item: Item) -> str:
     blocks = [match[1] for match in _FENCED.finditer(text)]
     code = next((block for block in reversed(blocks) if whole.search(block)), blocks[0] if blocks else text)
     if whole.search(code):
-        return f"{prompt(item, ())}{_INDENT}pass\n\n{code}"
-    return prompt(item, ()) + _indented(cut(code.strip("\n")))
+        return f"{beginning(item)}{_INDENT}pass\n\n{code}"
+    return beginning(item) + _indented(cut(code.strip("\n")))
 
 
 def _indented(body: str) -> str:
