@@ -54,7 +54,7 @@ for command in (
     inventory.warm,
 ):
     app.command()(command)
-app.command(context_settings=harness.PASS_ON)(harness.lm_eval)
+app.command(name="lm-eval", context_settings=harness.PASS_ON)(harness.lm_eval)
 
 
 def _print_version(wanted: bool) -> None:
