@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 
 from flows.configure import configure
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import open_run
 from tests.trainings import train_on
-from training import loop
+from training import checkpoint, loop
 from training.batches import Packs, batch_of_step, packs_of_step
+from training.model_card import CardScore, model_card, read_scores
 from training.provenance import find_packs, trace
 from training.row_use import steps_of_packs, trainings_that_read
 
@@ -154,3 +157,23 @@ class TestSettings:
     def test_a_wrong_setting_is_named(self, trained: tuple[str, str], setting: str, told: str) -> None:
         with pytest.raises(WinnowError, match=told):
             configure("tiny", find_packs("latest", trained[0]).shards, None, [setting])
+
+
+def test_the_card_of_an_export_describes_the_corpus(trained: tuple[str, str]) -> None:
+    root, out = trained
+    run = open_run(root, "latest")
+    card = model_card(checkpoint.read(out), True, run, [CardScore("gsm8k", "direct", "strict", 8, 0.5, 0.2, 0.8)])
+    assert card == model_card(
+        checkpoint.read(out), True, run, [CardScore("gsm8k", "direct", "strict", 8, 0.5, 0.2, 0.8)]
+    )
+    for name in ("generated_arithmetic", "generated_conversations"):
+        assert re.search(rf"\| {name}: .* \| Apache-2.0 \| 300 \|", card)
+    for step in run.steps:
+        if step.kept:
+            assert f"| {step.step} | {step.rows_in:,} | {step.rows_kept:,} | {step.rows_dropped:,} |" in card
+    assert "checked against no benchmark" in card
+    assert "| gsm8k | direct | strict | 8 | 50.0% | 20.0% to 80.0% |" in card
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.5
+    assert read_scores(checkpoint.read(out), True, root) == []
+    assert root not in card
