@@ -168,10 +168,13 @@ def read_request(kind: type[GenerationRequest], body: Any) -> GenerationRequest:
     """
     if not isinstance(body, dict):
         raise ApiError(400, "the body must be a JSON object")
-    supported = {name: value for name, value in body.items() if name not in NEUTRAL and name not in WITHOUT_EFFECT}
-    for off, values in NEUTRAL.items():
-        if body.get(off) is not None and body[off] not in values:
-            raise ApiError(400, f"{off} is not supported: leave it out", param=off, code="unsupported_parameter")
+    # Null means that a parameter is left out.
+    off = (*NEUTRAL, *WITHOUT_EFFECT)
+    supported = {name: value for name, value in body.items() if value is not None and name not in off}
+    for parameter, values in NEUTRAL.items():
+        if body.get(parameter) is not None and body[parameter] not in values:
+            text = f"{parameter} is not supported: leave it out"
+            raise ApiError(400, text, param=parameter, code="unsupported_parameter")
     try:
         return kind.model_validate(supported)
     except ValidationError as error:

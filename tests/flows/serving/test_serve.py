@@ -275,7 +275,11 @@ def test_what_cannot_be_answered_is_refused_by_name(server: Server, options: dic
         ("/completions", b'{"prompt": "a", "model": "other"}', 404),
         ("/embeddings", b"{}", 404),
         ("/completions", b'{"prompt": "' + b"a" * (1 << 20) + b'"}', 413),
-        ("/completions", b'{"prompt": "a", "best_of": 1, "user": "u", "suffix": null, "max_tokens": 2}', 200),
+        (
+            "/completions",
+            b'{"prompt": "a", "best_of": 1, "user": "u", "suffix": null, "n": null, "stop": null, "max_tokens": 2}',
+            200,
+        ),
     ],
     ids=range(8),
 )
