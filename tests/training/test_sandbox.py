@@ -245,7 +245,7 @@ def test_an_interrupt_ends_the_programs_that_run() -> None:
     timer = threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        sandbox.run_all([f"import time; time.sleep(300); '{mark}'"] * 3, Limits(wall=300), workers=2)
+        sandbox.run_all([f"import time; time.sleep(300); '{mark}'"] * 3, Limits(wall=100), workers=2)
     timer.join()
 
 

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
@@ -33,6 +34,9 @@ from training.inference.checkpoint_model import BATCH, stream
 from training.inference.generate import TextGenerator, cut_at_stop, load_text_generator
 from training.inference.language_model import Request
 from training.inference.prompt import Prompt, Segment, token_ids
+
+LM_EVAL_DEVICE = "cuda:0"
+"""What lm-eval's command gives if the user names no device."""
 
 UNSUPPORTED = ("top_p", "top_k", "min_p", "repetition_penalty", "num_beams")
 """Arguments of generation that are ignored, with a warning, if they are not at the value that changes nothing."""
@@ -62,7 +66,7 @@ class WinnowLM(TemplateLM):  # type: ignore[misc]
         Args:
             pretrained: the folder, or a loaded model. `latest`: the newest checkpoint below `root`.
             condition: tags of the prompts, joined by `,` or, in `--model_args`, by `+`: `direct`, `synth+cot`.
-            device, precision: as in `load_text_generator`.
+            device, precision: as in `load_text_generator`; `cuda:0` is `auto` where there is no GPU.
             batch_size: sequences decoded together. `auto` is 32. It does not change results.
             max_batch_size: not used.
             max_length: most tokens of prompt and continuation; by default those of the model.
@@ -81,6 +85,8 @@ class WinnowLM(TemplateLM):  # type: ignore[misc]
             self.generator = pretrained
         else:
             pretrained = find_checkpoint(pretrained, root) if pretrained == "latest" else pretrained
+            if device == LM_EVAL_DEVICE and not torch.cuda.is_available():
+                device = "auto"
             self.generator = load_text_generator(pretrained, weights == "ema", device or "auto", precision)
         self.condition = condition.replace("+", ",")
         self.batch_size = _batch(batch_size)

@@ -117,17 +117,17 @@ def run_all(
     """
     bubblewrap = find_bubblewrap()
     stop = threading.Event()
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    outcomes = []
+    try:
         futures = [pool.submit(_run, bubblewrap, program, limits, stop.is_set) for program in programs]
-        outcomes = []
-        try:
-            for future in futures:
-                outcomes.append(future.result())
-                if on_done:
-                    on_done(len(outcomes))
-        finally:  # also on an interrupt: kill what runs, and start no more
-            stop.set()
-            pool.shutdown(cancel_futures=True)
+        for future in futures:
+            outcomes.append(future.result())
+            if on_done:
+                on_done(len(outcomes))
+    finally:  # also on an interrupt: kill what runs, and start no more
+        stop.set()
+        pool.shutdown(cancel_futures=True)
     return outcomes
 
 
@@ -204,12 +204,12 @@ STARTED = b"started:"
 """What the bootstrap reports before it compiles the program."""
 
 
-class _NotStarted(Exception):
+class NotStarted(WinnowError):
     """The sandbox did not come to run the program."""
 
 
 def _run(bubblewrap: Bubblewrap, program: str, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> Outcome:
-    """Run a program under a bwrap. Raises: _NotStarted."""
+    """Run a program under a bwrap. Raises: NotStarted."""
     nonce = secrets.token_hex(16).encode()
     with contextlib.ExitStack() as stack:
         # Files that are closed by hand before the stack ends stay closed: closing a file twice does nothing.
@@ -233,7 +233,7 @@ def _run(bubblewrap: Bubblewrap, program: str, limits: Limits, stopped: Callable
                 start_new_session=True,
             )
         except OSError as error:
-            raise _NotStarted(f"cannot be executed: {error}") from error
+            raise NotStarted(f"the sandbox did not start: {bubblewrap.path} cannot be executed: {error}") from error
         try:
             report_write.close()
             output_write.close()
@@ -247,7 +247,7 @@ def _run(bubblewrap: Bubblewrap, program: str, limits: Limits, stopped: Callable
             report = (report + chunk)[:4096]
     output = tail.decode(errors="replace")
     if not report.startswith(STARTED):
-        raise _NotStarted(output.strip() or "bwrap ended before the program began")
+        raise NotStarted(f"the sandbox did not start: {output.strip() or 'bwrap ended before the program began'}")
     return Outcome(
         completed=report == STARTED + nonce,
         ended=limit or _end(process.returncode, output),
@@ -518,8 +518,8 @@ def leak(bubblewrap: Bubblewrap) -> str | None:
         Path(secret.name).chmod(0o644)
         try:
             outcome = _run(bubblewrap, PROBE % {"secret": secret.name}, Limits(disk=8 << 20, processes=4))
-        except (_NotStarted, WinnowError) as error:
-            return f"it does not start a program ({error})"
+        except WinnowError as error:
+            return str(error)
     if outcome.completed:
         return None
     return outcome.output.strip().rpartition("\n")[2] or f"the probe ended by {outcome.ended}"
