@@ -444,8 +444,9 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
         for name, score in (("all", scores.all), ("not found", scores.not_found), ("found", scores.found)):
             if score is not None and score.n and score.score is not None:
                 yield f"  {score_line(name, score)}"
-        for name, score in list(scores.scorers.items())[1:]:
-            yield f"  {score_line(name, score)}"
+        for name, score in scores.scorers.items():
+            if name != scores.scorer:
+                yield f"  {score_line(name, score)}"
         if scores.all.clustered:
             clustered = scores.all.clustered
             yield (

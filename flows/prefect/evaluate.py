@@ -60,7 +60,7 @@ def table(scores: Scores) -> list[dict[str, Any]]:
         "not found": scores.not_found,
         "found": scores.found,
         **(scores.splits if len(scores.splits) > 1 else {}),
-        **{f"all, {name}": score for name, score in list(scores.scorers.items())[1:]},
+        **{f"all, {name}": score for name, score in scores.scorers.items() if name != scores.scorer},
     }
     return [
         {

@@ -159,8 +159,18 @@ def _event(root: str, run: str, result: StepResult) -> str:
 
 
 def record_scores(run: RecordedRun, scores: Sequence[Mapping[str, Any]]) -> None:
-    """Add a checkpoint's scores to the run whose packs it was trained on; a later score replaces an earlier one."""
-    lines = {(line["benchmark"], line["checkpoint"]): dict(line) for line in [*read_scores(run), *scores]}
+    """Add a checkpoint's scores to the run whose packs it was trained on.
+
+    A later score replaces an earlier one of the same evaluation (the benchmark asked in the same way), and one that was
+    recorded before evaluations were stored.
+    """
+    stored = {(line["benchmark"], line["checkpoint"]) for line in scores if line.get("evaluation")}
+    former = [
+        line
+        for line in read_scores(run)
+        if line.get("evaluation") or (line["benchmark"], line["checkpoint"]) not in stored
+    ]
+    lines = {(line["benchmark"], line["checkpoint"], line.get("evaluation")): dict(line) for line in [*former, *scores]}
     storage.write_json(storage.join(run.folder, EVALUATIONS), list(lines.values()))
     update_checksum(run, EVALUATIONS)
 

@@ -35,7 +35,7 @@ contamination step was given, those that it dropped included."""
 class Score(BaseModel):
     """The mean score of `n` items with its 95 % interval `low`..`high`, as shares of 1; null without items.
 
-    correct: items with the full score. invalid: items whose answer could not be read; their score is 0. credit: the
+    correct: items with the full score. invalid: items whose answer could not be read. credit: the
     mean if an invalid answer to a multiple-choice item counts 1 / choices, as in HRM-Text; null for other items.
     clustered: the interval by clusters of items that share a passage or a subject, which are not independent; null
     where items share nothing.
@@ -56,12 +56,12 @@ class Score(BaseModel):
 class Scores(BaseModel):
     """The scores of a model on a benchmark. `winnow evaluate --json` prints `model_dump(mode="json")`.
 
-    evaluation: folder of the judged items; null if they were not stored. all: all items, by the published scorer.
-    scorers: all items, by each scorer. not_found, found: of items that the rule does not find, or finds, in the rows of
-    `measured_on`; null if that is not known. difference: between these two. overlap: HRM-Text's test, by 13-grams and
-    by 20-grams; empty if not known. splits: all items, by the benchmark's splits. subsets: by subject, type or level;
-    empty if there is one. tokens: generated. seconds: for generating them. clean, contaminated: former names of
-    `not_found` and `found`.
+    evaluation: folder of the judged items; null if they were not stored. scorer: the published one. all: all items, by
+    this scorer. scorers: all items, by each scorer. not_found, found: of items that the rule does not find, or finds,
+    in the rows of `measured_on`; null if that is not known. difference: between these two. overlap: HRM-Text's test, by
+    13-grams and by 20-grams; empty if not known. splits: all items, by the benchmark's splits. subsets: by subject,
+    type or level; empty if there is one. tokens: generated. seconds: for generating them. clean, contaminated: former
+    names of `not_found` and `found`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,6 +77,7 @@ class Scores(BaseModel):
     strategy: str = "greedy"
     temperature: float = 0.0
     seed: int = 0
+    scorer: str = "published"
     all: Score
     not_found: Score | None
     found: Score | None
@@ -154,6 +155,7 @@ def scores_of(
         strategy=settings.strategy,
         temperature=settings.temperature,
         seed=settings.seed,
+        scorer=task.scorers[0].name,
         all=_score(main, whole, task),
         not_found=parts["not_found"],
         found=parts["found"],

@@ -32,7 +32,8 @@ mapping of whatever else a scorer needs, if the benchmark has any."""
 class Judgement(NamedTuple):
     """Of an answer by one scorer.
 
-    score: 0 to 1. valid: an answer could be extracted. An invalid answer has score 0. extracted: what was compared.
+    score: 0 to 1. valid: an answer could be extracted. An invalid answer has score 0, but for the published score of
+    MATH, which tries texts without a box. extracted: what was compared.
     """
 
     score: float
