@@ -132,7 +132,7 @@ class Scheduler:
         generations = [self.active[row] for row in rows]
         logits_BV = logits_BV.float()
         tokens_B = choose_tokens(logits_BV, [generation.sampling for generation in generations])
-        normalizer_B = logits_BV.logsumexp(-1)
+        normalizer_B = log_normalizers(logits_BV)
         log_prob_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0] - normalizer_B
         for index, (row, generation, token, log_prob) in enumerate(
             zip(rows, generations, tokens_B.tolist(), log_prob_B.tolist(), strict=True)
@@ -149,6 +149,19 @@ class Scheduler:
             if generation.finish:
                 del self.active[row]
         return generations
+
+
+def log_normalizers(logits_BV: Tensor) -> Tensor:
+    """Log of the sum of the exponentials of each row, float32 [B].
+
+    On a CPU numpy computes it in one thread. torch would wake its threads for a few rows in every step, and these would
+    take the cores from the compiled decoder.
+    """
+    if logits_BV.device.type != "cpu":
+        return logits_BV.logsumexp(-1)
+    values_BV = logits_BV.numpy()
+    largest_B = values_BV.max(-1)
+    return torch.from_numpy(largest_B + np.log(np.exp(values_BV - largest_B[:, None]).sum(-1)))
 
 
 def choose_tokens(logits_BV: Tensor, samplings: Sequence[Sampling]) -> Tensor:

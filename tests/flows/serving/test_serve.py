@@ -113,8 +113,9 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> openai.OpenAI:
-    return server.client()
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with server.client() as client:
+        yield client
 
 
 def ask(client: openai.OpenAI, text: str, **options: Any) -> Any:
@@ -326,16 +327,17 @@ def wait_until_idle(server: Server) -> None:
 def test_a_key_is_asked_for_and_sigterm_ends_a_server_that_is_generating(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("secret\n")
     options = ("--host", "0.0.0.0", "--api-key-file", str(tmp_path / "key"))
-    with serving(folder, tmp_path / "log", *options) as server:
+    with contextlib.ExitStack() as opened, serving(folder, tmp_path / "log", *options) as server:
         server = server._replace(url=server.url.replace("0.0.0.0", "127.0.0.1"))
         assert server.started["key"] and server.started["model"] == "small"
-        with pytest.raises(openai.AuthenticationError, match="API key"):
-            server.client("wrong").models.list()
-        client = server.client("secret")
+        with server.client("wrong") as client, pytest.raises(openai.AuthenticationError, match="API key"):
+            client.models.list()
+        client = opened.enter_context(server.client("secret"))
         assert [model.id for model in client.models.list()] == ["small"]
         assert client.models.retrieve("small").id == "small"
         assert server.health()["status"] == "ok"
         stream = ask(client, QUESTIONS[0], n=16, temperature=1.0, max_tokens=550, stream=True)
+        opened.callback(stream.close)
         next(iter(stream))
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=20) == 143
