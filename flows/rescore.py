@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
+from rich.markup import escape
 
 from flows.console import current_console
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from training.evaluation.evaluate import How, Method, judge_items, scorer_version, task_of
 from training.evaluation.scores import Scores, scores_of
-from training.evaluation.store import SCORES, AnswerStore, evaluations, read_items, read_settings
+from training.evaluation.store import ITEMS, SCORES, AnswerStore, evaluations, read_items, read_settings
 
 
 class Rescored(BaseModel):
@@ -36,12 +37,18 @@ class RescoreAnswer(BaseModel):
 def rescore(names: tuple[str, ...] = (), root: str = "./winnow-data") -> RescoreAnswer:
     """Judge stored answers again, and write the judgements and scores.
 
-    names: folders of evaluations, or names of benchmarks; by default all evaluations below the root.
+    names: folders of evaluations, or names of benchmarks; by default all finished evaluations below the root.
 
     Raises: RunError: if there is no such evaluation, or one is not finished.
     """
-    with current_console():
-        return RescoreAnswer(evaluations=tuple(_rescore(folder) for folder in find_evaluations(names, root)))
+    with current_console() as console:
+        folders = find_evaluations(names, root)
+        if not names:
+            unfinished = [folder for folder in folders if not storage.exists(storage.join(folder, ITEMS))]
+            for folder in unfinished:
+                console.print(f" [yellow]! {escape(folder)}: not finished, so not scored[/yellow]")
+            folders = [folder for folder in folders if folder not in unfinished]
+        return RescoreAnswer(evaluations=tuple(_rescore(folder) for folder in folders))
 
 
 def find_evaluations(names: tuple[str, ...], root: str) -> list[str]:

@@ -103,7 +103,9 @@ def tiny(vocab_size: int, context: int) -> TrainConfig:
     A short run needs other settings than a long one. Upstream's average (decay 0.9999) spans 10,000 steps: after 500
     steps it would still be close to the random initial weights. Decay 0.98 spans 50 steps. Batches are small (about 512
     tokens), because many small steps reach a lower loss here than few large ones. Learning rates tried: 0.5, 1, 2 and
-    4e-3 gave a mean loss of 1.60, 1.41, 1.51 and 2.02 over the last fifth of 480 steps on generated problems.
+    4e-3 gave a mean loss of 1.60, 1.41, 1.51 and 2.02 over the last fifth of 480 steps on generated problems. All
+    recurrent calls are differentiated from the first step (`bp_warmup` 0): in the mean of three seeds this was a little
+    better than HRM-Text's warm-up (docs/log.md).
     """
     return TrainConfig(
         name="tiny",
@@ -113,6 +115,7 @@ def tiny(vocab_size: int, context: int) -> TrainConfig:
         lr=1e-3,
         warmup_steps=30,
         ema_decay=0.98,
+        bp_warmup=0,
         precision="fp32",
         checkpoint_steps=100,
         keep=2,

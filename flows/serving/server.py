@@ -105,7 +105,7 @@ def url_of(bound: socket.socket) -> str:
 
 
 def run(app: object, bound: socket.socket) -> None:
-    """Answer requests until a signal comes."""
+    """Answer the requests to a listening socket until a signal comes."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -118,7 +118,6 @@ def run(app: object, bound: socket.socket) -> None:
     )
     server = uvicorn.Server(config)
     with interrupting(server):
-        bound.listen(BACKLOG)
         server.run(sockets=[bound])
 
 
@@ -173,6 +172,7 @@ def serve(
         engine = Engine(generator, slots, max_queue)
         fingerprint = f"winnow-{model_identity(folder)[:12]}"
         app = make_app(Served(name, engine, fingerprint, int(time.time()), max_tokens, condition, key))
+        bound.listen(BACKLOG)  # who connects from now on is answered
         if callable(on_start):
             on_start(
                 ServeAnswer(

@@ -201,6 +201,39 @@ def test_other_answers_are_wrong(kind: str) -> None:
     assert [case for case, one in zip(cases, judge(cases), strict=True) if one.score != 0] == []
 
 
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        (
+            "18",
+            ["1.5 dozen", "The answer is 18 (not 19).", "So \\boxed{18}!", "\\boxed{18}^\\circ"],
+            [
+                "18 thousand",
+                "18 million dollars",
+                "\\boxed{18\\text{ million}}",
+                "\\boxed{18} hundred",
+                "\\boxed{18}^2",
+                "$\\boxed{18}$ thousand",
+                "half of 18",
+                "18 and a half",
+            ],
+        ),
+        (
+            "1000000",
+            ["1 million", "1_000_000", "It costs 1.0 million dollars", "\\boxed{1} million", "1,000 thousand"],
+            ["1 billion", "1.1 million", "1"],
+        ),
+        ("3\\text{ PM}", ["3 p.m.", "3"], ["3 AM", "3 a.m."]),
+        ("\\{1, 2\\}", ["\\{2, 1, 2\\}"], ["\\{1\\}"]),
+    ],
+)
+def test_words_that_scale_a_number_count(gold: str, right: list[str], wrong: list[str]) -> None:
+    texts = [*right, *wrong]
+    item = {"id": "x/1", "question": "", "answer": gold}
+    judged = strict_scorer().judge([Answer(text, 1, "stop") for text in texts], [item] * len(texts))
+    assert [text for text, one in zip(texts, judged, strict=True) if one.score == 1] == right
+
+
 def test_a_text_that_gives_no_answer_is_invalid() -> None:
     cases = [("18", text) for text in ("", "\\boxed{}", "\\boxed{18", "First 9.\nThen 9 more.", "9" * 5000)]
     assert judge(cases) == [Judgement(0.0, False)] * len(cases)

@@ -136,7 +136,8 @@ def run_all(
 BOOTSTRAP = """
 import json, os, resource, sys, types
 
-def bootstrap(read=os.read, write=os.write, leave=os._exit):
+def bootstrap(read=os.read, write=os.write, leave=os._exit, process=os.getpid):
+    first = process()
     nonce, report, user = map(int, sys.argv[2:])
     for name, value in json.loads(sys.argv[1]).items():
         resource.setrlimit(getattr(resource, name), value)
@@ -151,6 +152,8 @@ def bootstrap(read=os.read, write=os.write, leave=os._exit):
     with open("/program.py", encoding="utf-8") as file:
         code = compile(file.read(), "/program.py", "exec")
     exec(code, module.__dict__)
+    if process() != first:
+        leave(0)
     write(report, read(nonce, 64))
     try:
         sys.stdout.flush()
@@ -160,8 +163,8 @@ def bootstrap(read=os.read, write=os.write, leave=os._exit):
 
 bootstrap()
 """
-"""Runs the program and then, if it reached its end, sends the random number back. What the program may replace is kept
-in local variables."""
+"""Runs the program and then, if it reached its end, sends the random number back. A process that the program forked
+does not. What the program may replace is kept in local variables."""
 
 
 def _rlimits(limits: Limits, as_root: bool) -> dict[str, tuple[int, int]]:

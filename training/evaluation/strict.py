@@ -16,6 +16,7 @@ Two answers are the same under these rules.
 - Tuples, intervals and matrices are compared by brackets and by element. `1, 2`, `1 or 2`, `\{2, 1\}` and
   `x = 1, x = 2` are one set, which is not the pair `(1, 2)`. `a \pm b` is two values. A set is never equal to one of
   its elements: an answer that lists several candidates is wrong.
+- `1.5 million` is 1500000 and `2 dozen` is 24. Words such as `half` and `at least` make a number something else.
 - Words are compared without case; `(C)` is `\text{C}`.
 - Everything else is compared by math-verify.
 """
@@ -47,13 +48,19 @@ _BETWEEN_BOXES = re.compile(r"(?:[\s$,;.&{}]|\\[()\[\],;! ]|\\q?quad|\\text|\\mb
 _STATED = re.compile(r"(?i)(?:\banswer(?:\s+(?:is|to\s[^.:?]{1,80}\sis))?\s*(?:is|:)|^\s*A:)\s*:?")
 _QUALIFIER = re.compile(
     r"(?i)\b(?:not|no|never|neither|nor|except|without|(?:more|less|fewer|greater|other) than|at (?:least|most)|between"
-    r"|or (?:more|less|fewer|so)|up to|under|almost|nearly|either)\b|n't\b"
+    r"|or (?:more|less|fewer|so)|up to|under|almost|nearly|either|half|quarter|twice|thrice|double|triple)\b|n't\b"
 )
 """Words that make a number something else."""
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _NUMBER_IN_PROSE = re.compile(
     r"(?<![\w.,])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:\s*/\s*\d+)?(?:\s*\\?%)?(?![\w/])"
 )
+
+
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = r"\s*(?:\\text\{\s*)?(hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z])"
+_AFTER_BOX = re.compile(rf"(?i)\$?(?:{_SCALE}|\s*\^\s*(?:\d|\{{\s*\d+\s*\}}))")
+"""What follows a box and changes its value: a scale or a power."""
 
 
 def final_answer(text: str) -> str | None:
@@ -64,6 +71,7 @@ def final_answer(text: str) -> str | None:
 
 def _prose(text: str) -> str:
     """The number of a sentence that has exactly one; the text itself if it is anything else."""
+    text = _SCALED.sub(_multiplied, text)
     numbers = [match[0] for match in _NUMBER_IN_PROSE.finditer(text)]
     is_prose = len(re.findall(r"(?<!\w)[A-Za-z]{2,}", text)) > 1 and "\\" not in text
     return numbers[0] if is_prose and len(numbers) == 1 and not _QUALIFIER.search(text) else text
@@ -110,6 +118,8 @@ def _joined(text: str, boxes: Sequence[tuple[int, int, str]]) -> str | None:
     start, end, content = boxes[-1]
     if "\\boxed" in text[end:]:
         return None
+    if match := _AFTER_BOX.match(text, end):
+        return f"{content}{match[0].lstrip('$')}" + ("}" if "\\text" in match[0] else "")
     contents = [content]
     for previous_start, previous_end, content in reversed(boxes[:-1]):
         if not _BETWEEN_BOXES.fullmatch(text, previous_end, start):
@@ -174,6 +184,9 @@ _REPLACED = tuple(
         (r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}"),
         (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
         (r"\\text\s*\{\s*(and|or)\s*\}", r" \1 "),
+        (r"(?i)\(\s*(?:and )?(?:not|rather than|instead of)\s[^()]*\)", ""),
+        (r"(?i)\b([ap])\.\s?m(?:\.|\b)", r"\1m"),
+        (r"(?<![\w.])(\d{1,3})\\?_(\d{3})(?:\\?_(\d{3}))?(?:\\?_(\d{3}))?(?!\w)", r"\1\2\3\4"),
         (r"\s+", " "),
     )
 )
@@ -184,7 +197,7 @@ def normal(answer: str) -> str:
     text = answer.translate(_UNICODE)
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
-    text = text.strip().rstrip(".,;:").strip()
+    text = _SCALED.sub(_multiplied, text).strip().rstrip(".,;:").strip()
     # Braces around the whole.
     while text.startswith("{") and text.endswith("}") and _closing(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
@@ -192,6 +205,17 @@ def normal(answer: str) -> str:
     if match := re.fullmatch(r"\\text\{([^{}]*\d[^{}]*)\}", text):
         text = match[1].strip()
     return _prose(text)
+
+
+def _multiplied(match: re.Match[str]) -> str:
+    """A number and the word that scales it, as one number in digits."""
+    value = number(match[1])
+    if value is None:
+        return match[0]
+    scale = match[2].lower()
+    value *= 12 if scale == "dozen" else 10 ** _SCALES[scale]
+    # What is left of `\\text{ million dollars}` is text again.
+    return str(value) + ("\\text{" if "\\text" in match[0] and not match[0].endswith("}") else "")
 
 
 def _closing(text: str, start: int) -> int:
@@ -228,6 +252,7 @@ def _split(text: str, separator: re.Pattern[str]) -> list[str]:
 # A value: a number, a word or an expression, with what is written around it.
 
 _PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)")
+_SCALED = re.compile(rf"(?i)(?<![\w.,])((?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?){_SCALE}(?:\s*\}})?")
 _SCIENTIFIC = re.compile(
     r"([-+]?(?:\d+\.?\d*|\.\d+))(?:[eE]([-+]?\d{1,3})|\s*\\(?:times|cdot)\s*10\s*\^\s*\{?\s*([-+]?\d{1,3})\s*\}?)"
 )
@@ -310,6 +335,8 @@ _UNITS = {
         "radian": "radian rad",
         "cent": "cent",
         "dollar": "dollar",
+        "am": "am",
+        "pm": "pm",
     }.items()
     for alias in aliases.split()
 }
@@ -442,7 +469,7 @@ def _same_kind(gold: str, answer: str, equal: Equal) -> bool:
 def _set(text: str) -> list[str] | None:
     """The elements of a set, a list or a double sign; None for a single value."""
     if text.startswith("\\{") and text.endswith("\\}") and _closing(text, 1) == len(text) - 1:
-        return _split(text[2:-2].strip(), _COMMA)
+        return list(dict.fromkeys(_split(text[2:-2].strip(), _COMMA)))
     parts = _split(text, _LIST)
     if len(parts) == 1 and "\\pm" not in text:
         return None
@@ -572,7 +599,7 @@ def canonical(answer: str) -> str:
 
 def strict_scorer(gold: Callable[[Item], str] = lambda item: str(item["answer"])) -> Scorer:
     """The scorer `strict`. gold: of an item, its expected answer in LaTeX."""
-    return Scorer("strict", 1, functools.partial(_judge, gold), LIBRARIES)
+    return Scorer("strict", 2, functools.partial(_judge, gold), LIBRARIES)
 
 
 def _judge(gold: Callable[[Item], str], answers: Sequence[Answer], items: Sequence[Item]) -> list[Judgement]:

@@ -222,6 +222,8 @@ class Endpoint:
     def _read(self, value: Any) -> list[Completion]:
         try:
             choices = value["choices"]
+            if not choices:
+                raise KeyError("choices")
             texts = [(c["message"]["content"] if self._api == "chat" else c["text"]) or "" for c in choices]
             log_probs = [self._log_probs(choice.get("logprobs")) for choice in choices]
             usage = value.get("usage") or {}

@@ -30,10 +30,8 @@ from training.inference.cache import Cache
 from training.inference.cpu_pack import can_pack, pack
 from training.inference.language_model import Finish, LogLikelihood
 from training.inference.prompt import Prompt, Segment, attention_among, token_ids
-from training.inference.scheduler import Generation, Sampling, Scheduler, sample
+from training.inference.scheduler import Generation, Sampling, Scheduler
 from training.model import HrmText
-
-__all__ = ["Generated", "Runner", "find_device", "sample"]
 
 LOGIT_TOKENS = 4096
 """Tokens in a forward pass of `log_likelihoods`. More would not be faster, and logits take much memory."""

@@ -26,7 +26,8 @@ from training.configs import DTYPES, Precision
 from training.inference.checkpoint_model import BATCH, stream
 from training.inference.generate import cut_at_stop
 from training.inference.language_model import Completion, Finish, LogLikelihood, Request
-from training.inference.runner import find_device, sample
+from training.inference.runner import find_device
+from training.inference.scheduler import sample
 
 DIGESTED = frozenset({".safetensors", ".bin", ".json", ".model", ".txt", ".jinja"})
 """Endings of the files that determine completions: weights, configuration, tokenizer, chat template."""
