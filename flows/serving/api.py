@@ -36,6 +36,9 @@ from training.inference.text_stream import TextStream
 MAX_BODY_BYTES = 1 << 20
 """A longer request is refused with status 413."""
 
+READ_BODY_BYTES = 16 << 20
+"""Of a longer body no more is read, and its client may see a closed connection instead of the answer."""
+
 BODY_SECONDS = 30.0
 """A request must have arrived after this time."""
 
@@ -448,18 +451,19 @@ async def read_json(request: Request) -> Any:
     Raises:
         ApiError: if it is too long, too slow or not JSON.
     """
-    body = b""
-    too_long = ApiError(413, f"the body is longer than {MAX_BODY_BYTES:,} bytes", code="request_too_large")
-    if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
-        raise too_long
+    body, size = b"", 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
+            # A client reads the answer after it has sent its body. A body that is too long is read, but not kept.
             async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_long
+                size += len(part)
+                body = body + part if size <= MAX_BODY_BYTES else b""
+                if size > READ_BODY_BYTES:
+                    break
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    if size > MAX_BODY_BYTES:
+        raise ApiError(413, f"the body is longer than {MAX_BODY_BYTES:,} bytes", code="request_too_large")
     try:
         value = json.loads(body)
         json.dumps(value, ensure_ascii=False).encode()  # an escape may stand for half a character
