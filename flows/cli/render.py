@@ -435,6 +435,10 @@ def train_lines(answer: TrainAnswer, root: str) -> Iterator[str]:
     yield f"  next        winnow evaluate latest --root {escape(root)}"
 
 
+GENERATED_QUESTION = "In the kitchen, Anna talked with Ben about a rose. Is it an animal, a plant, a tool or a food?"
+"""A question of a kind that the demo's model answers. It has not learnt sums in 500 steps."""
+
+
 def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterator[str]:
     """The scores of each benchmark with their intervals, and the tests of whether contamination raises them."""
     for scores in answer.scores:
@@ -472,7 +476,9 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
     if answer.report:
         yield f"\n  report   {escape(answer.report)}"
     if not checkpoint.startswith(("http://", "https://")):
-        yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} 'What is 7 + 5?'"
+        generated = any(scores.benchmark == "generated" for scores in answer.scores)
+    question = GENERATED_QUESTION if generated else "YOUR INSTRUCTION"
+    yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} '{question}'"
 
 
 def how_asked(scores: Scores) -> str:
