@@ -245,6 +245,15 @@ def test_a_killed_evaluation_carries_on_to_the_same_items(trained: Path, items: 
     assert first.equals(second) and list((folder / "answers").iterdir()) == []
 
 
+def test_a_damaged_file_of_answers_is_named(trained: Path, items: pa.Table, tmp_path: Path) -> None:
+    whole = evaluate(ModelSpec(str(trained)), "generated", items, limit=4, root=str(tmp_path))
+    part = Path(str(whole.evaluation)) / "answers" / "part.jsonl"
+    for content in ('{"key": "a', "[]", '{"key": "a"}'):
+        part.write_text(content)
+        with pytest.raises(RunError, match=r"part\.jsonl: damaged .* remove it"):
+            evaluate(ModelSpec(str(trained)), "generated", items, limit=4, root=str(tmp_path))
+
+
 def test_actors_answer_as_one_process_does_also_if_one_is_killed(
     trained: Path, items: pa.Table, tmp_path: Path
 ) -> None:

@@ -169,7 +169,7 @@ class AnswerStore:
         self._parts = storage.join(folder, ANSWERS)
 
     def read(self) -> dict[str, Answered]:
-        """All answers that are stored."""
+        """All answers that are stored. Raises: RunError: naming a file that is damaged."""
         known: dict[str, Answered] = {}
         path = storage.join(self.folder, ITEMS)
         if storage.exists(path):
@@ -177,9 +177,12 @@ class AnswerStore:
             for row in storage.read_parquet(path, columns).to_pylist():
                 known[row["key"]] = Answered(answer_of({**row, "text": row["answer"]}), row["seconds"])
         for part in self._part_files():
-            for line in storage.read_bytes(part).splitlines():
-                row = json.loads(line)
-                known[row["key"]] = Answered(answer_of(row), row["seconds"])
+            try:
+                for line in storage.read_bytes(part).splitlines():
+                    row = json.loads(line)
+                    known[row["key"]] = Answered(answer_of(row), row["seconds"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{part}: damaged ({error!r}); remove it, and its items are asked again") from None
         return known
 
     def add(self, answers: Mapping[str, Answered]) -> str:
