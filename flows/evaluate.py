@@ -31,7 +31,7 @@ from training.evaluation.curve import (
     read_run,
     samples_for_equal_tokens,
 )
-from training.evaluation.evaluate import How, ModelSpec, Overlap, RunChunks, make_asks, run_here, task_of
+from training.evaluation.evaluate import How, ModelSpec, Overlap, RunChunks, run_here, task_of
 from training.evaluation.scores import Scores
 from training.evaluation.statistics import detectable_line
 from training.inference.models import is_endpoint
@@ -131,17 +131,6 @@ def evaluate(
             items, candidates = read_items(benchmark)
             name = benchmark.spec.name
             checked = recorded is not None and name in checked_against(recorded) and not paths
-            task = task_of(benchmark.task, how)
-            asks = make_asks(task, items.to_pylist(), candidates.to_pylist() if candidates else (), limit)
-            clusters = len({task.cluster(ask.item) for ask in asks}) if task.cluster else None
-            console.print(f" {name}: {detectable_line(len(asks), clusters)}")
-
-            def move(done: int, total: int, text: str, name: str = name) -> None:
-                console.move_bar(f"evaluate: {name}", done, total, text)
-
-            def judged(done: int, total: int, text: str, name: str = name) -> None:
-                console.move_bar(f"score: {name}", done, total, text)
-
             scores = evaluation.evaluate(
                 model,
                 benchmark.task,
@@ -155,8 +144,9 @@ def evaluate(
                 display=folder,
                 step=step,
                 run_chunks=_run_chunks(model, benchmark, how, engine, workers),
-                on_progress=move,
-                on_judged=judged,
+                on_start=lambda asked, clusters: console.print(f" {name}: {detectable_line(asked, clusters)}"),
+                on_progress=lambda *progress: console.move_bar(f"evaluate: {name}", *progress),
+                on_judged=lambda *progress: console.move_bar(f"score: {name}", *progress),
             )
             found.append(scores)
             if on_scores:
@@ -220,7 +210,7 @@ def _checkpoint(target: str) -> tuple[str, int]:
     from training import checkpoint
     from training.export import is_transformers
 
-    if ("://" in target and target.startswith("http")) or is_transformers(target):
+    if is_endpoint(target) or is_transformers(target):
         return target, 0
     found = checkpoint.read(target)
     return found.folder, found.state.step

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from pydantic import BaseModel, ConfigDict
 from rich.markup import escape
 
 from flows.console import current_console
 from pipelines.errors import RunError
 from pipelines.ledger import storage
-from training.evaluation.evaluate import How, Method, judge_items, scorer_version, task_of
+from training.evaluation.evaluate import How, judge_items, scorer_version, task_of
 from training.evaluation.scores import Scores, scores_of
 from training.evaluation.store import ITEMS, SCORES, AnswerStore, evaluations, read_items, read_settings
 
@@ -71,14 +69,8 @@ def find_evaluations(names: tuple[str, ...], root: str) -> list[str]:
 
 def _rescore(folder: str) -> Rescored:
     settings, items = read_settings(folder), read_items(folder)
-    method: Method = next(one for one in get_args(Method) if one == settings.method)
-    how = How(
-        method=method,
-        condition=settings.condition,
-        shots=settings.shots,
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        seed=settings.seed,
+    how = How.model_validate(
+        settings.model_dump(include={"method", "condition", "shots", "max_tokens", "temperature", "seed"})
     )
     task = task_of(settings.task, how)
     scorers = {scorer.name: scorer_version(scorer) for scorer in task.scorers}

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from training.evaluation.statistics import PairedDifference, make_sample, mean_interval, paired_difference
-from training.evaluation.store import answer_of
+from training.evaluation.store import answers_of
 from training.evaluation.task import Answer, Item, Task
 from training.inference.language_model import Completion
 from training.inference.strategies import parse
@@ -161,8 +161,7 @@ def first_samples(task: Task, items: Sequence[Item], run: StrategyRun, n: int) -
 
 def read_run(strategy: str, judged: pa.Table, scorer: str) -> StrategyRun:
     """The answers in the judged items of an evaluation, with the scores of a scorer."""
-    answers = [answer_of({**row, "text": row["answer"]}) for row in judged.drop_columns(["item"]).to_pylist()]
-    return StrategyRun(strategy, answers, judged[f"score_{scorer}"].to_pylist())
+    return StrategyRun(strategy, answers_of(judged), judged[f"score_{scorer}"].to_pylist())
 
 
 def _samples(run: StrategyRun) -> int:

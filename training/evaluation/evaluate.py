@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -26,10 +26,10 @@ from pipelines.errors import WinnowError, nearest
 from training.configs import Precision
 from training.evaluation.choices import by_letter, by_likelihood
 from training.evaluation.scores import MeasuredOn, Scores, scores_of
-from training.evaluation.store import ANSWERED, Answered, AnswerStore, Settings, add_judgements, answer_of, folder_of
+from training.evaluation.store import ANSWERED, Answered, AnswerStore, Settings, add_judgements, answers_of, folder_of
 from training.evaluation.task import Answer, Item, Scorer, Task
 from training.evaluation.tasks import TASKS
-from training.inference.language_model import LanguageModel, Request
+from training.inference.language_model import BATCH, LanguageModel, Request
 from training.inference.models import identity_of, open_model
 from training.inference.strategies import Question, Sampling, Strategy, parse
 
@@ -41,16 +41,14 @@ JUDGED_AT_ONCE = 512
 """Answers judged between two reports of progress."""
 
 Method = Literal["generate", "letter", "likelihood"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class How(BaseModel):
     """How a benchmark is asked. None: as the task says.
 
     method: `generate` an answer, or, of multiple choice, take the most likely `letter`, or the choice whose text has
-    the highest `likelihood`. condition: tags of the prompt. shots:
-    examples in the prompt. strategy: how an answer is found, such as `self-consistency:n=8`. max_tokens: of one
-    completion. temperature, seed: of sampling.
+    the highest `likelihood`. condition: tags of the prompt. shots: examples in the prompt. strategy: how an answer is
+    found, such as `self-consistency:n=8`. max_tokens: of one completion. temperature, seed: of sampling.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +70,7 @@ class ModelSpec:
     average: bool = True
     device: str = "auto"
     precision: Precision = "fp32"
-    batch: int = 32
+    batch: int = BATCH
     name: str | None = None
 
     def load(self) -> LanguageModel:
@@ -359,7 +357,7 @@ def answered_table(
 def judge_items(items: pa.Table, task: Task, on_progress: Progress | None = None) -> pa.Table:
     """The items with the columns of the task's scorers, in place of former ones."""
     originals = [json.loads(item) for item in items["item"].to_pylist()]
-    answers = [answer_of({**row, "text": row["answer"]}) for row in items.drop_columns(["item"]).to_pylist()]
+    answers = answers_of(items)
     total = len(task.scorers) * len(answers)
     for number, scorer in enumerate(task.scorers):
         judgements = []
@@ -394,6 +392,7 @@ def evaluate(
     display: str | None = None,
     step: int = 0,
     run_chunks: RunChunks | None = None,
+    on_start: Callable[[int, int | None], None] | None = None,
     on_progress: Progress | None = None,
     on_judged: Progress | None = None,
 ) -> Scores:
@@ -411,6 +410,7 @@ def evaluate(
         name: of the benchmark in the recipe.
         display: name of the model; by default its target. step: of a checkpoint.
         run_chunks: who answers; by default this process.
+        on_start: called with the number of items, and of their clusters, None if they are independent.
         on_progress, on_judged: called while items are answered, and judged.
 
     Raises:
@@ -419,6 +419,8 @@ def evaluate(
     """
     task = task_of(benchmark, how)
     asks = make_asks(task, items.to_pylist(), candidates.to_pylist() if candidates else (), limit)
+    if on_start:
+        on_start(len(asks), len({task.cluster(ask.item) for ask in asks}) if task.cluster else None)
     settings = settings_of(
         name or benchmark, benchmark, task, how, model, model.identity(), display or model.target, step
     )

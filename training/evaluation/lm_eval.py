@@ -30,9 +30,9 @@ from tqdm import tqdm
 from pipelines.errors import WinnowError
 from training.configs import Precision
 from training.folders import find_checkpoint
-from training.inference.checkpoint_model import BATCH, stream
+from training.inference.checkpoint_model import stream
 from training.inference.generate import TextGenerator, cut_at_stop, load_text_generator
-from training.inference.language_model import Request
+from training.inference.language_model import BATCH, Request
 from training.inference.prompt import Prompt, Segment, token_ids
 
 LM_EVAL_DEVICE = "cuda:0"

@@ -122,7 +122,8 @@ def scores_of(
 
     task: as it was asked. measured_on: where the column `class` is from. folder: of the evaluation.
     """
-    judged = {scorer.name: _judged(items, scorer.name) for scorer in task.scorers}
+    choices = np.array([len(json.loads(item).get("choices") or ()) for item in items["item"].to_pylist()], np.int64)
+    judged = {scorer.name: _judged(items, scorer.name, choices) for scorer in task.scorers}
     main = judged[task.scorers[0].name]
     whole = np.ones(len(items), np.bool_)
     classes = items["class"].to_numpy(zero_copy_only=False)
@@ -174,11 +175,11 @@ def scores_of(
     )
 
 
-def _judged(items: pa.Table, scorer: str) -> _Judged:
+def _judged(items: pa.Table, scorer: str, choices: npt.NDArray[np.int64]) -> _Judged:
     return _Judged(
         items[f"score_{scorer}"].to_numpy(),
         items[f"valid_{scorer}"].to_numpy(zero_copy_only=False),
-        np.array([len(json.loads(item).get("choices") or ()) for item in items["item"].to_pylist()], np.int64),
+        choices,
         np.array(items["cluster"].to_pylist(), np.str_),
         np.array(items["subset"].to_pylist(), np.str_),
     )

@@ -173,9 +173,9 @@ class AnswerStore:
         known: dict[str, Answered] = {}
         path = storage.join(self.folder, ITEMS)
         if storage.exists(path):
-            columns = [name for name in ANSWERED.names if name != "item"]
-            for row in storage.read_parquet(path, columns).to_pylist():
-                known[row["key"]] = Answered(answer_of({**row, "text": row["answer"]}), row["seconds"])
+            items = storage.read_parquet(path, [name for name in ANSWERED.names if name != "item"])
+            answered = map(Answered, answers_of(items), items["seconds"].to_pylist())
+            known = dict(zip(items["key"].to_pylist(), answered, strict=True))
         for part in self._part_files():
             try:
                 for line in storage.read_bytes(part).splitlines():
@@ -232,6 +232,12 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
         trace=tuple(Call(**call) for call in row["trace"]),
         prompt_tokens=row["prompt_tokens"],
     )
+
+
+def answers_of(items: pa.Table) -> list[Answer]:
+    """The answers in a table of items, in order."""
+    columns = ["answer", *(name for name in Answer._fields if name != "text")]
+    return [answer_of({**row, "text": row["answer"]}) for row in items.select(columns).to_pylist()]
 
 
 def add_judgements(items: pa.Table, scorer: str, columns: Sequence[pa.Array]) -> pa.Table:

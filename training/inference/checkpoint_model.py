@@ -12,11 +12,8 @@ from training import checkpoint
 from training.configs import Precision
 from training.export import is_transformers
 from training.inference.generate import TextGenerator, cut_at_stop, load_text_generator
-from training.inference.language_model import Completion, LogLikelihood, Request
+from training.inference.language_model import BATCH, Completion, LogLikelihood, Request
 from training.inference.prompt import token_ids
-
-BATCH = 32
-"""Sequences decoded together by default."""
 
 
 class CheckpointModel:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+BATCH = 32
+"""Sequences decoded together by default."""
+
 Finish = Literal["stop", "length", "none"]
 """Why a completion ended: its end token or a stop string; the limit on tokens; or it had no room to begin."""
 

@@ -6,9 +6,7 @@ from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from training.configs import Precision
 from training.export import is_transformers
-from training.inference.language_model import LanguageModel
-
-BATCH = 32
+from training.inference.language_model import BATCH, LanguageModel
 
 
 def is_endpoint(target: str) -> bool:

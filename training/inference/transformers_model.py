@@ -23,9 +23,9 @@ from torch import Tensor
 
 from pipelines.errors import InputError, WinnowError
 from training.configs import DTYPES, Precision
-from training.inference.checkpoint_model import BATCH, stream
+from training.inference.checkpoint_model import stream
 from training.inference.generate import cut_at_stop
-from training.inference.language_model import Completion, Finish, LogLikelihood, Request
+from training.inference.language_model import BATCH, Completion, Finish, LogLikelihood, Request
 from training.inference.runner import find_device
 from training.inference.scheduler import sample
 
