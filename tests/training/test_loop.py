@@ -202,5 +202,9 @@ def test_every_configuration_is_complete(name: str) -> None:
     config = CONFIGS[name](65_536, 4097)
     assert config.name == name and config.model.max_positions == 4096
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
-    assert bp_steps(config, 1, 1000) == 2 and bp_steps(config, 200, 1000) == bp_steps(config, 1000, 1000) == 5
-    assert [bp_steps(config, step, 1000) for step in (66, 67, 133, 134)] == [2, 3, 3, 4]
+    steps = [bp_steps(config, step, 1000) for step in (1, 66, 67, 133, 134, 200, 1000)]
+    assert steps == ([5] * 7 if config.bp_warmup == 0 else [2, 2, 3, 3, 4, 5, 5])
+
+
+def test_the_smallest_configuration_differentiates_all_recurrent_calls_from_the_first_step() -> None:
+    assert {name for name in CONFIGS if CONFIGS[name](65_536, 4097).bp_warmup == 0} == {"tiny"}
