@@ -1,0 +1,127 @@
+"""What a score is: a measure of each record, some by a model that is trained on the recipe's own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+PREFIX = "score_"
+"""How the columns of scores begin. A score that names groups of rows (`subject`) has a column without it."""
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""One name, or a list of them."""
+
+
+class Rows(BaseModel):
+    """A choice of rows to train on: those for which everything that is given holds.
+
+    source: the name of a source, or a list of them. dropped: rows that a stage or step dropped, by `stage` or
+    `stage/reason`; without it the rows are those still kept. column: a column of the records, one of `extra` of a
+    source. min, max: limits of its values as numbers. equals: one of its values, as text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Names = ()
+    dropped: Names = ()
+    column: str | None = None
+    min: float | None = None
+    max: float | None = None
+    equals: Names = ()
+
+    MAIN_KEY: ClassVar = "source"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        limits = self.min is not None or self.max is not None or bool(self.equals)
+        if limits and self.column is None:
+            raise ValueError("`min`, `max` and `equals` are limits of a `column`; name it")
+        if self.column is not None and not limits:
+            raise ValueError(f"`column: {self.column}` needs `min`, `max` or `equals`")
+        if not (self.source or self.dropped or self.column):
+            raise ValueError("no rows are chosen; give `source`, `dropped` or `column`")
+        return self
+
+
+def _choice(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+def _choices(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+Choices = Annotated[
+    tuple[Annotated[Rows, BeforeValidator(_choice, json_schema_input_type=str | Rows)], ...],
+    BeforeValidator(_choices, json_schema_input_type=str | Rows | list[str | Rows]),
+    Field(min_length=1),
+]
+"""Choices of rows, any of which may hold. A recipe may write one, and the name of a source for all of its rows."""
+
+
+class Score(BaseModel):
+    """A measure of each record.
+
+    kind: how it is measured. name: of the score; its column is `score_<name>`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    VERSION: ClassVar[int] = 1
+    """Raise it when the code measures otherwise."""
+
+    kind: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+
+    @property
+    def columns(self) -> tuple[pa.Field, ...]:
+        """What it adds to a record: float32 columns named `score_...`, or a string column that names a group."""
+        return (pa.field(PREFIX + self.name, pa.float32()),)
+
+    def check(self) -> None:
+        """Raises: ValueError, FileNotFoundError, ImportError: if the score cannot be made, or lacks a file or package."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that `measure` depends on beside the model, as JSON values. It is hashed into step keys."""
+        return {**self.model_dump(mode="json"), "version": self.VERSION}
+
+    def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
+        """A table [rows] of `columns`, null where a record cannot be measured.
+
+        A measure depends on the record alone: shards are cut anywhere. model: path of the file that `train` wrote.
+        """
+        raise TypeError(f"{type(self).__name__} does not implement measure")
+
+
+class TrainedScore(Score):
+    """A score with a model, which a step of its own trains on rows of the recipe.
+
+    max_rows: at most so many rows of each label, chosen by their digests. Equal rows count once.
+    """
+
+    max_rows: int = Field(default=50_000, ge=1)
+
+    @property
+    def training(self) -> dict[str, tuple[Rows, ...]]:
+        """Label -> the rows that have it."""
+        raise TypeError(f"{type(self).__name__} does not implement training")
+
+    def train_parameters(self) -> dict[str, Any]:
+        """Everything that the model depends on beside its rows. By default all parameters but the name."""
+        return {name: value for name, value in self.parameters().items() if name != "name"}
+
+    def train(self, rows: pa.Table, path: str) -> dict[str, float]:
+        """Train the model and write it to one file, whose bytes depend on the rows alone.
+
+        rows: columns of records and `label` (string), in order of their digests. path: a local file.
+        Returns: what is worth knowing, measured on rows that were held out, for the manifest: `{"auc": 0.91}`.
+        """
+        raise TypeError(f"{type(self).__name__} does not implement train")
