@@ -8,6 +8,7 @@ from pydantic import Field
 
 from filters.c4 import C4
 from filters.control import Control
+from filters.cut import ScoreCut
 from filters.echo import Echo
 from filters.fineweb import FineWeb
 from filters.gopher_quality import GopherQuality
@@ -22,7 +23,7 @@ from filters.registry import Registry
 from filters.repair import Repair
 from filters.script import WrongScript
 from filters.signature import StripSignature
-from filters.stage import Filter, Stage, Transform
+from filters.stage import CorpusStage, Filter, Stage, Transform
 from filters.thinking.strip import StripThinking, Thinking
 from filters.truncated import Truncated
 from filters.urls import Urls
@@ -88,6 +89,14 @@ AnyStage = Annotated[
     Field(discriminator="kind"),
 ]
 """One of Winnow's own stages as a recipe writes it; `kind` selects its class."""
+
+CORPUS_STAGES: dict[str, type[CorpusStage]] = {
+    "score": ScoreCut,
+}
+"""Stages that are not applied record by record: each has a step of its own (`pipelines/steps/stages.py`)."""
+
+AnyCorpusStage = ScoreCut
+"""One of CORPUS_STAGES as a recipe writes it."""
 
 
 def parameters(stage: Stage) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from filters.catalogue import STAGES
+from filters.catalogue import CORPUS_STAGES, STAGES
+from filters.registry import Registry
+from filters.scores.catalogue import SCORES
 from filters.stage import Filter, Stage
 
 UNITS = {
@@ -42,6 +44,9 @@ class Parameter(BaseModel):
     meaning: str
 
 
+Role = Literal["filter", "transform", "cut", "score"]
+
+
 class StageEntry(BaseModel):
     """A stage: what it does in one line, its parameters, and the reasons for which it drops rows.
 
@@ -51,22 +56,32 @@ class StageEntry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: str
-    role: Literal["filter", "transform"]
+    role: Role
     summary: str
     parameters: tuple[Parameter, ...]
     reasons: tuple[str, ...]
     package: str
 
 
-def describe(kind: str, stage: type[Stage]) -> StageEntry:
-    """The description of a stage."""
+def entries() -> list[StageEntry]:
+    """Every stage and every score that a recipe can use."""
+    found = [_describe(kind, stage, _role(stage), STAGES) for kind, stage in STAGES.items()]
+    found += [_describe(kind, stage, "cut", None) for kind, stage in CORPUS_STAGES.items()]
+    return found + [_describe(kind, score, "score", SCORES) for kind, score in SCORES.items()]
+
+
+def _role(stage: type[Stage]) -> Role:
+    return "filter" if issubclass(stage, Filter) else "transform"
+
+
+def _describe(kind: str, stage: type[BaseModel], role: Role, registry: Registry[Any] | None) -> StageEntry:
     first, _, rest = inspect.cleandoc(stage.__doc__ or "").partition("\n\n")
     fields = {name: field for name, field in stage.model_fields.items() if name != "kind"}
     meanings = _meanings(" ".join(rest.split()), tuple(fields))
-    package = STAGES.package(kind)
+    package = None if registry is None else registry.package(kind)
     return StageEntry(
         kind=kind,
-        role="filter" if issubclass(stage, Filter) else "transform",
+        role=role,
         summary=" ".join(first.split()),
         parameters=tuple(
             Parameter(
@@ -99,7 +114,7 @@ def _meanings(text: str, names: tuple[str, ...]) -> Mapping[str, str]:
     }
 
 
-def _reasons(stage: type[Stage]) -> Iterator[str]:
+def _reasons(stage: type[BaseModel]) -> Iterator[str]:
     for method in ("judge", "rewrite", "reject"):
         text = " ".join((inspect.getdoc(stage.__dict__.get(method)) or "").split())
         listed = re.match(r"Reasons?: (.*?)(?:\. |\.$|$)", re.sub(r" ?\([^()]*\)", "", text))

@@ -128,6 +128,10 @@ class Transform(Stage):
         return None
 
 
+class CorpusStage(Stage):
+    """A stage that is not applied record by record: a step of its own makes it (`pipelines/steps/stages.py`)."""
+
+
 def with_texts(records: pa.Table, texts: Mapping[str, tuple[npt.NDArray[np.int64], Sequence[str]]]) -> pa.Table:
     """`records` with some texts replaced, and the digests of their rows where there is such a column.
 

@@ -24,7 +24,7 @@ from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
 from pipelines.recipe import Recipe
 from pipelines.steps.ingest import unread_by_source
-from pipelines.steps.step import RecipeStep
+from pipelines.steps.step import Steps
 
 EngineName = Literal["ray", "local"]
 
@@ -62,7 +62,7 @@ def execute_recipe(
     root: str,
     engine: EngineName,
     workers: int | None,
-    steps: Sequence[RecipeStep] = STEPS,
+    steps: Steps = STEPS,
     tracker: Tracker | None = None,
 ) -> Execution:
     """Make the steps of a recipe, and record the run with its report.
@@ -89,7 +89,7 @@ def execute_recipe(
     return Execution(recorded, run.results, report)
 
 
-def is_executed(recipe: Recipe, root: str, steps: Sequence[RecipeStep] = STEPS) -> bool:
+def is_executed(recipe: Recipe, root: str, steps: Steps = STEPS) -> bool:
     """Whether `execute_recipe` will reuse every step."""
     return is_finished(absolute(root), recipe, sentence_model_of(recipe), steps)
 

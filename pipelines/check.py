@@ -23,8 +23,9 @@ from pipelines.steps.duplicates.exact import EXACT_DUPLICATES
 from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.encoding import encoder
 from pipelines.steps.sampling import matches
+from pipelines.steps.scores import score_problems
 from pipelines.steps.source_files import Input, check_source
-from pipelines.steps.step import RecipeStep
+from pipelines.steps.step import Steps
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.validation import Key, dotted
 
@@ -44,9 +45,7 @@ class Finding(NamedTuple):
     error: Exception
 
 
-def load_checked(
-    path: str, overrides: Sequence[str] = (), root: str | None = None, steps: Sequence[RecipeStep] = STEPS
-) -> Recipe:
+def load_checked(path: str, overrides: Sequence[str] = (), root: str | None = None, steps: Steps = STEPS) -> Recipe:
     """Read a recipe and check it. The arguments are those of `recipe.load` and of `check`.
 
     Raises: WinnowError: with every problem on a line of its own, of the file and of what it names.
@@ -60,7 +59,7 @@ def load_checked(
     return draft.recipe
 
 
-def check(recipe: Recipe, root: str | None = None, steps: Sequence[RecipeStep] = STEPS, files: bool = True) -> None:
+def check(recipe: Recipe, root: str | None = None, steps: Steps = STEPS, files: bool = True) -> None:
     """Check a recipe before anything is computed: its names, the files that it names, earlier runs, room for the build.
 
     root: where the build would write; without one, runs of `against` and free space are not checked. steps: of the
@@ -76,9 +75,7 @@ def check(recipe: Recipe, root: str | None = None, steps: Sequence[RecipeStep] =
         _warn(recipe, root, steps)
 
 
-def findings(
-    recipe: Recipe, root: str | None, steps: Sequence[RecipeStep] = STEPS, files: bool = True
-) -> Iterator[Finding]:
+def findings(recipe: Recipe, root: str | None, steps: Steps = STEPS, files: bool = True) -> Iterator[Finding]:
     """Every problem of a recipe. The arguments are those of `check`."""
     unreachable: dict[str, str] = {}
     for index, spec in enumerate(recipe.sources):
@@ -86,11 +83,14 @@ def findings(
             check_source(spec, unreachable, files)
         except WinnowError as error:
             yield Finding(("sources", index), error)
-    for index, stage in enumerate(recipe.stages):
-        try:
-            stage.check()
-        except (ValueError, FileNotFoundError) as error:
-            yield Finding(("stages", index), RecipeError(str(error)))
+    for name, parts in (("scores", recipe.scores), ("stages", recipe.stages)):
+        for index, part in enumerate(parts):
+            try:
+                part.check()
+            except (ValueError, FileNotFoundError, ImportError) as error:
+                yield Finding((name, index), RecipeError(str(error)))
+    for key, message in score_problems(recipe):
+        yield Finding(key, RecipeError(message))
     if recipe.contamination:
         for key, problem in contamination_problems(recipe.contamination, files):
             yield Finding(("contamination", *key), problem)
@@ -131,8 +131,8 @@ def _with_place(draft: Draft, finding: Finding) -> str:
 
 
 def _line(key: Key, finding: Finding) -> str:
-    """The message; a stage's is preceded by its key."""
-    return f"{dotted(key)}: {finding.error}" if key[:1] == ("stages",) else str(finding.error)
+    """The message; that of a stage or a score is preceded by its key."""
+    return f"{dotted(key)}: {finding.error}" if key[0] in ("stages", "scores") else str(finding.error)
 
 
 def _raise(found: Sequence[Finding], lines: Sequence[str]) -> None:
@@ -141,7 +141,7 @@ def _raise(found: Sequence[Finding], lines: Sequence[str]) -> None:
         raise kind("\n".join(dict.fromkeys(lines)))
 
 
-def _warn(recipe: Recipe, root: str | None, steps: Sequence[RecipeStep]) -> None:
+def _warn(recipe: Recipe, root: str | None, steps: Steps) -> None:
     """Warn of rules without files and of too little room. Raises: InputError: if a first build cannot fit."""
     unreachable: dict[str, str] = {}
     inputs = [file for spec in recipe.sources for file in check_source(spec, unreachable, columns=False)]
@@ -162,7 +162,7 @@ def _may_be_task(recipe: Recipe, prefix: str) -> bool:
     return any(spec.adapter and prefix.startswith(spec.name) for spec in recipe.sources)
 
 
-def _check_room(recipe: Recipe, root: str, steps: Sequence[RecipeStep], inputs: Sequence[Input]) -> None:
+def _check_room(recipe: Recipe, root: str, steps: Steps, inputs: Sequence[Input]) -> None:
     needed, free = disk_needed(recipe, inputs, steps), shutil.disk_usage(Path(storage.absolute(root))).free
     if free >= needed:
         return

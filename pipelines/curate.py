@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from filters.contamination.paraphrase import SentenceModel
@@ -19,15 +19,15 @@ from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.item_vectors import ITEM_VECTORS
 from pipelines.steps.pack import PACK
-from pipelines.steps.refine import REFINE
-from pipelines.steps.step import Build, RecipeStep
+from pipelines.steps.stages import STAGE_STEPS
+from pipelines.steps.step import Build, RecipeStep, Steps
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.steps.training_overlap import TRAINING_OVERLAP
 
-STEPS: tuple[RecipeStep, ...] = (
+STEPS: Steps = (
     INGEST,
-    REFINE,
+    STAGE_STEPS,
     EXACT_DUPLICATES,
     NEAR_DUPLICATES,
     ITEM_VECTORS,
@@ -40,7 +40,7 @@ STEPS: tuple[RecipeStep, ...] = (
 )
 """The steps of a build, in order. Adding one is one file and one line here."""
 
-SCAN_STEPS: tuple[RecipeStep, ...] = (INGEST, ITEM_VECTORS, BENCHMARK_INDEX, CONTAMINATION)
+SCAN_STEPS: Steps = (INGEST, ITEM_VECTORS, BENCHMARK_INDEX, CONTAMINATION)
 """The steps of a contamination check by itself."""
 
 
@@ -63,7 +63,7 @@ class Corpus(NamedTuple):
         return {name: manifest for name, manifest in named.items() if manifest is not None}
 
 
-def curate(run: Run, recipe: Recipe, model: SentenceModel | None = None, steps: Sequence[RecipeStep] = STEPS) -> Corpus:
+def curate(run: Run, recipe: Recipe, model: SentenceModel | None = None, steps: Steps = STEPS) -> Corpus:
     """Make, or find, every step of a recipe. model: for `contamination: {semantic: true}`."""
     build = Build(run, recipe, model)
     for step in wanted(recipe, steps):
@@ -72,18 +72,16 @@ def curate(run: Run, recipe: Recipe, model: SentenceModel | None = None, steps: 
     return Corpus(made, build.records, made.get(TOKENIZER.name), made.get(TOKENS.name), made.get(PACK.name))
 
 
-def wanted(recipe: Recipe, steps: Sequence[RecipeStep] = STEPS) -> list[RecipeStep]:
+def wanted(recipe: Recipe, steps: Steps = STEPS) -> list[RecipeStep]:
     """The steps that a recipe asks for, in order."""
-    return [step for step in steps if step.wanted(recipe)]
+    return [step for entry in steps for step in entry.of(recipe)]
 
 
 class _Unfinished(Exception):
     """A step has no manifest."""
 
 
-def is_finished(
-    root: str, recipe: Recipe, model: SentenceModel | None = None, steps: Sequence[RecipeStep] = STEPS
-) -> bool:
+def is_finished(root: str, recipe: Recipe, model: SentenceModel | None = None, steps: Steps = STEPS) -> bool:
     """Whether every step of a recipe is finished, so that `curate` makes none. The arguments are those of `curate`."""
 
     def perform(step: Step, work: Callable[[], StepResult]) -> StepResult:

@@ -25,7 +25,7 @@ from pipelines.sources.source import EPOCH_SHARES, EPOCH_TOKENS, PARTS, RAW_ROWS
 from pipelines.steps.duplicates.near import banding_of
 from pipelines.steps.sampling import rows_per_epoch, rule_of
 from pipelines.steps.source_files import Input, plan_inputs, raw_rows, unread_text
-from pipelines.steps.step import Rate, RecipeStep, Workload
+from pipelines.steps.step import Rate, Steps, Workload
 
 RATES_FILE = Path(__file__).with_name("rates.json")
 """The measured rates, with date and hardware. `python -m tests.benchmarks rates` measures them again."""
@@ -157,7 +157,7 @@ class Plan(BaseModel):
     near_duplicates: Recall | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
-def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
+def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
     """Estimate what a build of the recipe would read and cost. Reads the sizes of its inputs, and the first rows
     of sources whose columns the recipe names.
 
@@ -199,7 +199,7 @@ def plan(recipe: Recipe, pipeline: Sequence[RecipeStep] = STEPS) -> Plan:
     )
 
 
-def disk_needed(recipe: Recipe, inputs: Sequence[Input], pipeline: Sequence[RecipeStep] = STEPS) -> int:
+def disk_needed(recipe: Recipe, inputs: Sequence[Input], pipeline: Steps = STEPS) -> int:
     """Bytes that a build writes, estimated from its inputs, as if no step dropped anything."""
     rates = json.loads(RATES_FILE.read_bytes())
     text = sum(_text_present(recipe, inputs, rates).values())
@@ -306,16 +306,17 @@ def _drawn_missing(recipe: Recipe, parts: Mapping[str, float]) -> float:
     return sum(EPOCH_TOKENS * EPOCH_SHARES[part] * tokens / PARTS[part] for part, tokens in parts.items())
 
 
-def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Sequence[RecipeStep]) -> tuple[StepCost, ...]:
+def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Steps) -> tuple[StepCost, ...]:
     """The cost of each step. A step whose cost does not grow with the corpus is left out."""
     costs: list[StepCost] = []
     for step in wanted(workload.recipe, pipeline):
         if step.estimate is None:
             continue
-        if step.name not in rates:
+        rate = step.rate or step.name
+        if rate not in rates:
             costs.append(StepCost(name=step.name, core_hours=None, memory_gb=None, disk_bytes=None))
             continue
-        estimate = step.estimate(step.name, workload, rates)
+        estimate = step.estimate(rate, workload, rates)
         if estimate is None:
             continue
         seconds, memory, disk = estimate

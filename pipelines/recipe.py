@@ -5,6 +5,7 @@ An unknown key is an error that names the nearest known one. Relative paths are 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,12 +23,17 @@ from pydantic import (
     model_validator,
 )
 
-from filters.catalogue import STAGES, AnyStage
-from filters.stage import RenamedKeyWarning, Stage
+from filters.catalogue import CORPUS_STAGES, STAGES, AnyCorpusStage, AnyStage
+from filters.registry import Registry
+from filters.scores.catalogue import SCORES, AnyScore
+from filters.scores.score import PREFIX, Score
+from filters.scores.table import TableScore
+from filters.stage import DROP_FIELDS, RenamedKeyWarning, Stage
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import RecipeError, WinnowError, near
 from pipelines.formats.read import FORMATS
 from pipelines.ledger import input_files, storage
+from pipelines.records import RECORD
 from pipelines.settings import assign, parse_document
 from pipelines.sources import SOURCES
 from pipelines.validation import Key, Problem, dotted, validate
@@ -42,6 +48,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _extra_columns(value: Any) -> Any:
+    if isinstance(value, str):
+        return {value: value}
+    return {name: name for name in value} if isinstance(value, list | tuple) else value
+
+
 class SourceSpec(Section):
     """Files of rows, and how they are read.
 
@@ -54,7 +66,8 @@ class SourceSpec(Section):
     among duplicates, a row of the source with the highest survives. rows: at most this many rows are read; a generated
     source has exactly this many. encoding: of text files, if it is not UTF-8 and no byte order mark shows it. quoted:
     whether double quotes enclose fields of CSV and TSV files, or are text; by default they enclose in CSV, and the file
-    decides in TSV.
+    decides in TSV. extra: further columns of the files that the records keep as text, such as ratings or addresses: a
+    list of columns, or name -> column.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -66,6 +79,9 @@ class SourceSpec(Section):
     rows: int | None = Field(default=None, ge=1)
     encoding: str | None = None
     quoted: bool | None = None
+    extra: Annotated[
+        dict[str, str], BeforeValidator(_extra_columns, json_schema_input_type=str | list[str] | dict[str, str])
+    ] = {}
 
     MAIN_KEY: ClassVar = "path"
     OTHER_NAMES: ClassVar[Mapping[str, str]] = {
@@ -75,8 +91,21 @@ class SourceSpec(Section):
         **dict.fromkeys(("format", "type", "kind", "loader", "dataset"), "adapter"),
         **dict.fromkeys(("tag", "tags", "conditions"), "condition"),
         **dict.fromkeys(("instruction", "response", "messages", "text"), "columns"),
+        **dict.fromkeys(("metadata", "meta", "extras", "keep_columns", "ratings", "labels"), "extra"),
     }
     """Words for keys in other tools, for the message about an unknown key."""
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_names(cls, extra: dict[str, str]) -> dict[str, str]:
+        taken = {*RECORD.names, *(field.name for field in DROP_FIELDS)}
+        for name, column in extra.items():
+            if name in taken or name.startswith(PREFIX):
+                raise ValueError(f"{name!r} is a column that records have; write {{my_{name}: {column}}}")
+            if not name.isidentifier():
+                plain = re.sub(r"\W+", "_", name).strip("_").lower() or "column"
+                raise ValueError(f"{name!r} is no name for a column of records; write {{{plain}: {column!r}}}")
+        return extra
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -240,31 +269,45 @@ def _named(stage: Any) -> Any:
     return {"kind": stage} if isinstance(stage, str) else stage
 
 
-def _of_plugin(stage: Any, validate_own: ValidatorFunctionWrapHandler) -> Any:
-    """A stage of a plugin by its own model, every other by the union of Winnow's own."""
-    kind = stage.get("kind") if isinstance(stage, Mapping) else None
-    if not isinstance(kind, str) or kind in STAGES.own or kind not in STAGES:
-        return stage if isinstance(stage, Stage) else validate_own(stage)
-    made, wrong = validate(STAGES[kind], dict(stage))
-    if made is None:
-        raise ValueError("; ".join(problem.message for problem in wrong))
-    return made
+def _of_plugin(registry: Registry[type[Any]], base: type[BaseModel]) -> Any:
+    """Validates an item of a plugin by its own model, every other by the union of Winnow's own."""
+
+    def validated(item: Any, validate_own: ValidatorFunctionWrapHandler) -> Any:
+        kind = item.get("kind") if isinstance(item, Mapping) else None
+        if not isinstance(kind, str) or kind in registry.own or kind not in registry:
+            return item if isinstance(item, base) else validate_own(item)
+        made, wrong = validate(registry[kind], dict(item))
+        if made is None:
+            raise ValueError("; ".join(problem.message for problem in wrong))
+        return made
+
+    return WrapValidator(validated)
 
 
-StageName = Literal[tuple(STAGES.own)]  # type: ignore[valid-type]
+StageName = Literal[(*STAGES.own, *CORPUS_STAGES)]  # type: ignore[valid-type]
+_AnyStage = Annotated[AnyStage | AnyCorpusStage, Field(discriminator="kind")]
 RecipeStage = Annotated[
-    SerializeAsAny[AnyStage],
-    WrapValidator(_of_plugin),
-    BeforeValidator(_named, json_schema_input_type=StageName | AnyStage),
+    SerializeAsAny[_AnyStage],
+    _of_plugin(STAGES, Stage),
+    BeforeValidator(_named, json_schema_input_type=StageName | _AnyStage),
 ]
 """A stage as a recipe writes it: a mapping with a `kind`, or the name alone for the defaults."""
+
+ScoreName = Literal[tuple(SCORES.own)]  # type: ignore[valid-type]
+RecipeScore = Annotated[
+    SerializeAsAny[AnyScore],
+    _of_plugin(SCORES, Score),
+    BeforeValidator(_named, json_schema_input_type=ScoreName | AnyScore),
+]
+"""A score as a recipe writes it: a mapping with a `kind`, or the name alone for the defaults."""
 
 
 class Recipe(Section):
     """Everything that a corpus depends on.
 
     name: the first part of a run's id. sources: where rows come from. seed: of every draw and order. on_bad_row: `drop`
-    drops rows that cannot be read with a reason, `fail` stops at the first. stages: filters and transforms, in order.
+    drops rows that cannot be read with a reason, `fail` stops at the first. scores: what is measured of each row,
+    before the first stage `score`, or after all stages. stages: filters, transforms and cuts at scores, in order.
     exact_duplicates: how equal rows are found; false keeps them. near_duplicates: how nearly equal rows are found;
     false keeps them. contamination: the evaluation sets that the rows are checked against; false checks none.
     tokenizer: which tokenizer encodes the corpus. sampling: what training reads.
@@ -277,6 +320,7 @@ class Recipe(Section):
     mirror: str | None = None
     seed: int = 0
     on_bad_row: Literal["drop", "fail"] = "drop"
+    scores: tuple[RecipeScore, ...] = ()
     stages: tuple[RecipeStage, ...] = ()
     against: tuple[str, ...] = ()
     exact_duplicates: ExactDuplicates | Literal[False] = ExactDuplicates()
@@ -311,6 +355,11 @@ class Recipe(Section):
                 f"two sources are called {repeated[0]!r}; a name is part of every row's id, so it must be unique"
             )
         return sources
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """The further columns of the records, of all sources."""
+        return tuple(dict.fromkeys(name for source in self.sources for name in source.extra))
 
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -444,7 +493,7 @@ def _without(
     bad: dict[str, set[int] | None] = {}
     for key, _ in problems:
         name = str(key[0]) if key else ""
-        if name in ("sources", "stages") and len(key) > 1 and isinstance(key[1], int):
+        if name in ("sources", "stages", "scores") and len(key) > 1 and isinstance(key[1], int):
             if (indices := bad.setdefault(name, set())) is not None:
                 indices.add(key[1])
         else:
@@ -484,6 +533,7 @@ def _with_locations(recipe: Recipe, path: str) -> Recipe:
         "mirror": mirror,
         "sources": tuple(with_location(_with_address(source)) for source in recipe.sources),
         "tokenizer": with_location(recipe.tokenizer),
+        "scores": tuple(with_location(score) if isinstance(score, TableScore) else score for score in recipe.scores),
     }
     if recipe.contamination:
         benchmarks = tuple(with_location(_with_home(benchmark)) for benchmark in recipe.contamination.benchmarks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -73,12 +74,31 @@ TASK = pa.field("task", pa.string())
 FLAN has hundreds of tasks; the task is `all` for a set that HRM-Text merges into one file. In ids it replaces the
 file."""
 
+EXTRA = "extra/"
+"""Prefix of further columns of RAW: those that a source declares as `extra`, by their names in records."""
+
 RULE = "source/"
 """Prefix of the fault of a row that was read but is left out by a rule of its source."""
 
 
-def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "fail"] = "drop") -> Outcome:
-    """Turn RAW rows of one file into records: `kept` is RECORD, `dropped` is DROPPED.
+def record_schema(extra: Sequence[str] = ()) -> pa.Schema:
+    """RECORD with further columns of text. A row whose source has no such column, or no value in it, has ""."""
+    return pa.schema([*RECORD, *(pa.field(name, pa.string(), False) for name in extra)])
+
+
+def dropped_schema(extra: Sequence[str] = ()) -> pa.Schema:
+    """DROPPED with further columns of text."""
+    return pa.schema([*record_schema(extra), *DROP_FIELDS])
+
+
+def conform(
+    raw: pa.Table,
+    source: str,
+    file: str,
+    on_bad_row: Literal["drop", "fail"] = "drop",
+    extra: Sequence[str] = (),
+) -> Outcome:
+    """Turn RAW rows of one file into records: `kept` is `record_schema(extra)`, `dropped` is `dropped_schema(extra)`.
 
     The stage of a dropped row is `conform`, or `source` for a rule of the source. The reason is the first that holds:
     the fault of the reader or the rule, `null_instruction`, `null_response`, `unknown_condition`, `oversize`. The id is
@@ -115,9 +135,9 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
             f"{source}: {file}: row {raw['row'][first].as_py()}: {reasons[first].as_py()} "
             "(fix the row, or set `on_bad_row: drop` in the recipe to drop and count such rows)"
         )
-    records = _records(raw, source, file)
+    records = _records(raw, source, file, extra)
     if reasons.null_count == len(reasons):
-        return Outcome(records, DROPPED.empty_table())
+        return Outcome(records, dropped_schema(extra).empty_table())
     drop = reasons.is_valid()
     details = raw.filter(drop)
     evidence = [
@@ -137,7 +157,7 @@ def conform(raw: pa.Table, source: str, file: str, on_bad_row: Literal["drop", "
     return outcome
 
 
-def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
+def _records(raw: pa.Table, source: str, file: str, extra: Sequence[str]) -> pa.Table:
     variant = raw["variant"].fill_null("")
     is_first, number = pc.equal(variant, ""), raw["row"].cast(pa.string())
     if TASK.name in raw.column_names:
@@ -158,7 +178,12 @@ def _records(raw: pa.Table, source: str, file: str) -> pa.Table:
         response,
         digest128(condition, instruction, response),
     ]
-    return pa.table(columns, schema=RECORD)
+    for name in extra:
+        given = EXTRA + name in raw.column_names
+        columns.append(
+            as_array(raw[EXTRA + name].fill_null("")) if given else pa.array([""] * raw.num_rows, pa.string())
+        )
+    return pa.table(columns, schema=record_schema(extra))
 
 
 def _bytes(column: pa.ChunkedArray) -> np.ndarray:

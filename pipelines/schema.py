@@ -16,16 +16,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from filters.catalogue import STAGES
+from filters.catalogue import CORPUS_STAGES, STAGES
+from filters.scores.catalogue import SCORES
+from filters.scores.score import Score
 from pipelines.recipe import Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
+_KINDS: tuple[type[BaseModel], ...] = (*STAGES.own.values(), *CORPUS_STAGES.values(), *SCORES.own.values())
+"""What recipes name by `kind`."""
+
+
 def recipe_schema() -> dict[str, Any]:
     """The schema. An unknown key does not match it; a former name of a key does, and is marked as deprecated."""
     schema = Recipe.model_json_schema()
-    models = {model.__name__: model for model in (*_models(Recipe), *STAGES.own.values())}
+    models = {model.__name__: model for model in (*_models(Recipe), *_KINDS)}
     for name, section in [(Recipe.__name__, schema), *schema["$defs"].items()]:
         if name in models:
             _describe(section, models[name])
@@ -76,8 +82,10 @@ def _describe(section: dict[str, Any], model: type[BaseModel]) -> None:
         if name in said:
             key["description"] = said[name]
     section.pop("title", None)
-    if model in STAGES.own.values():
-        section["required"] = ["kind"]
+    if model in _KINDS:
+        given_by_kind = {"name"} if issubclass(model, Score) else set()
+        needed = {name for name, field in model.model_fields.items() if field.is_required()} - given_by_kind
+        section["required"] = ["kind", *sorted(needed)]
     for former, name in getattr(model, "RENAMED_KEYS", {}).items():
         section["properties"][former] = {"deprecated": True, "description": f"Former name: use {name}."}
 

@@ -70,7 +70,7 @@ Choices = Annotated[
 class Score(BaseModel):
     """A measure of each record.
 
-    kind: how it is measured. name: of the score; its column is `score_<name>`.
+    kind: how it is measured. name: of the score, by default its kind; its column is `score_<name>`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,13 +81,20 @@ class Score(BaseModel):
     kind: str
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_kind(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "name" not in values:
+            return {**values, "name": cls.model_fields["kind"].default}
+        return values
+
     @property
     def columns(self) -> tuple[pa.Field, ...]:
         """What it adds to a record: float32 columns named `score_...`, or a string column that names a group."""
         return (pa.field(PREFIX + self.name, pa.float32()),)
 
     def check(self) -> None:
-        """Raises: ValueError, FileNotFoundError, ImportError: if the score cannot be made, or lacks a file or package."""
+        """Raises: ValueError, FileNotFoundError, ImportError: if the score lacks a file or a package, or cannot be."""
 
     def parameters(self) -> dict[str, Any]:
         """Everything that `measure` depends on beside the model, as JSON values. It is hashed into step keys."""

@@ -14,9 +14,9 @@ from flows.cli.session import console_session
 
 def complete_stage(incomplete: str) -> list[str]:
     """The kinds of stages that begin like this, for the shell's completion."""
-    from filters.catalogue import STAGES
+    from filters.describe import entries
 
-    return [kind for kind in STAGES if kind.startswith(incomplete)]
+    return [entry.kind for entry in entries() if entry.kind.startswith(incomplete)]
 
 
 def stages(
@@ -26,19 +26,22 @@ def stages(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the stages that a recipe can use, with parameters and reasons; or show one in full.
+    """List the stages and scores that a recipe can use, with parameters and reasons; or show one in full.
 
     Example: `winnow stages language`
     """
-    from filters.catalogue import STAGES
-    from filters.describe import describe
+    from filters import describe
     from flows.cli import render
     from pipelines.errors import WinnowError, nearest
 
-    if name is not None and name not in STAGES:
-        raise WinnowError(f"{name}: no such stage; {nearest(name, STAGES)}")
-    entries = [describe(kind, stage) for kind, stage in STAGES.items() if name in (None, kind)]
-    lines = render.stage_lines(entries) if name is None else render.full_stage_lines(entries[0])
+    entries = [entry for entry in describe.entries() if name in (None, entry.kind)]
+    if not entries:
+        raise WinnowError(f"{name}: no such stage; {nearest(str(name), [one.kind for one in describe.entries()])}")
+    lines = (
+        render.stage_lines(entries)
+        if name is None
+        else [line for one in entries for line in render.full_stage_lines(one)]
+    )
     print_answer({"stages": [entry.model_dump(mode="json") for entry in entries]}, lines, as_json)
 
 

@@ -6,14 +6,14 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
 from flows.console import CONSOLE, Console
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
-    from pipelines.steps.step import RecipeStep
+    from pipelines.steps.step import Steps
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,7 +113,7 @@ def flow_session(as_json: bool, tracked: bool = True, engine: str = "local") -> 
         yield Session(console, tracked, wait_for_server)
 
 
-def needs_prefect(engine: str, recipe: Recipe, root: str, steps: Sequence[RecipeStep] | None = None) -> bool:
+def needs_prefect(engine: str, recipe: Recipe, root: str, steps: Steps | None = None) -> bool:
     """Whether Prefect tracks the execution of a recipe. steps: as in `execute_recipe`, None for those of a build.
 
     A server that the user has configured sees every run. Without one, a server is started for the engine `ray`, unless

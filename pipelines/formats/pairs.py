@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipelines.formats.faults import FAULT
 from pipelines.formats.read import Spelling, read, text_columns_of
 from pipelines.formats.values import thinking_block
-from pipelines.records import RAW, RULE, TASK
+from pipelines.records import EXTRA, RAW, RULE, TASK
 
 MESSAGES = pa.list_(pa.struct([pa.field(name, pa.string()) for name in ("role", "content", "from", "value")]))
 """A conversation: a list of turns with `role` and `content`, or with `from` and `value` (ShareGPT)."""
@@ -172,12 +172,14 @@ def further_columns(columns: Columns) -> list[str]:
     return further + ([] if "messages" in columns else columns_read(columns, "thinking"))
 
 
-def unread_text(path: str, columns: Columns, spelling: Spelling | None = None) -> list[str]:
+def unread_text(
+    path: str, columns: Columns, spelling: Spelling | None = None, extra: Mapping[str, str] = {}
+) -> list[str]:
     """The columns of a file that hold text in its first rows and are not read.
 
     Raises: InputError: as `read`.
     """
-    names = [name for role in columns for name in columns_read(columns, role)]
+    names = [*(name for role in columns for name in columns_read(columns, role)), *extra.values()]
     further = further_columns(columns)
     required = [
         pa.field(name, MESSAGES if role == "messages" else pa.string())
@@ -193,7 +195,11 @@ def unread_text(path: str, columns: Columns, spelling: Spelling | None = None) -
 
 
 def read_pairs(
-    path: str, columns: Columns, condition: str | None, spelling: Spelling | None = None
+    path: str,
+    columns: Columns,
+    condition: str | None,
+    spelling: Spelling | None = None,
+    extra: Mapping[str, str] = {},
 ) -> Iterator[pa.Table]:
     """RAW rows of a file without a source.
 
@@ -206,7 +212,8 @@ def read_pairs(
     Several columns of one part are joined (`join_texts`): `instruction: [instruction, input]`. `thinking` -> the
     column, or the field of a turn, that holds a model's reasoning apart from its answer (`reasoning_content`). It is
     put before the response as a block that the stages `thinking` and `strip_thinking` find, so that it is counted, kept
-    or dropped like other thinking. condition: the tags of every row, if no column holds them.
+    or dropped like other thinking. condition: the tags of every row, if no column holds them. extra: name -> further
+    column, which the RAW rows have as `EXTRA + name`, null where a row has none.
 
     Raises: InputError: as `read`. The `further_columns` may be missing.
     """
@@ -215,19 +222,26 @@ def read_pairs(
     if "messages" in columns:
         (name,) = columns_read(columns, "messages")
         turns = MESSAGES if thinking is None else _with_field(thinking)
-        for rows in read(path, pa.schema([pa.field(name, turns), *_text_fields(tags)]), spelling=spelling):
+        fields = [pa.field(name, turns), *_text_fields([*tags, *extra.values()])]
+        for rows in read(path, pa.schema(fields), spelling=spelling):
             instruction, response, faults = first_exchange(rows[name], thinking)
             rows = with_exchange_faults(rows, faults)
-            yield raw(rows, instruction, response, _tags(rows, tags, condition))
+            yield _with_extra(raw(rows, instruction, response, _tags(rows, tags, condition)), rows, extra)
         return
     parts = [columns_read(columns, role) for role in (("text",) if "text" in columns else ("instruction", "response"))]
-    names = [*(name for part in parts for name in part), *([thinking] if thinking else []), *tags]
+    names = [*(name for part in parts for name in part), *([thinking] if thinking else []), *tags, *extra.values()]
     for rows in read(path, pa.schema(_text_fields(names)), further_columns(columns), spelling=spelling):
         texts = [join_texts(*(rows[name] for name in part)) for part in parts]
         response = texts[1] if len(texts) > 1 else _repeat("", rows.num_rows)
         if thinking is not None:
             response = prepend_thinking(rows[thinking], response)
-        yield raw(rows, texts[0], response, _tags(rows, tags, condition))
+        yield _with_extra(raw(rows, texts[0], response, _tags(rows, tags, condition)), rows, extra)
+
+
+def _with_extra(table: pa.Table, rows: pa.Table, extra: Mapping[str, str]) -> pa.Table:
+    for name, column in extra.items():
+        table = table.append_column(pa.field(EXTRA + name, pa.string()), rows[column])
+    return table
 
 
 def _text_fields(names: Iterable[str]) -> list[pa.Field]:

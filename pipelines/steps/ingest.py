@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.recipe import Recipe, SourceSpec
-from pipelines.records import DROPPED, RECORD, conform
+from pipelines.records import conform, dropped_schema, record_schema
 from pipelines.sources import SOURCES
 from pipelines.steps.products import RECORDS
 from pipelines.steps.source_files import Input, check_inputs, columns_of, raw_rows, unread_text
@@ -37,12 +37,16 @@ GENERATED_SHARD_ROWS = 5_000
 
 
 class Work(NamedTuple):
-    """One work item: files of one source, in order. Without files, the source is computed from the seed."""
+    """One work item: files of one source, in order. Without files, the source is computed from the seed.
+
+    extra: the further columns of the records of all sources.
+    """
 
     spec: SourceSpec
     files: tuple[Input, ...]
     seed: int
     on_bad_row: Literal["drop", "fail"]
+    extra: tuple[str, ...]
 
 
 def ingest(run: Run, recipe: Recipe) -> Manifest:
@@ -64,7 +68,8 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
         work = _works(spec, own, recipe)
         sources.append(_describe(spec, own, digests, recipe.seed) | {"items": len(work)})
         items += work
-    step = INGEST.step({"sources": sources, "on_bad_row": recipe.on_bad_row})
+    extra = {"extra": list(recipe.extra_columns)} if recipe.extra_columns else {}
+    step = INGEST.step({"sources": sources, "on_bad_row": recipe.on_bad_row, **extra})
     return run.do(step, lambda context: context.map(ingest_files, items))
 
 
@@ -102,7 +107,7 @@ def _digest(file: Input) -> str:
 def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[Work]:
     # A limit of rows runs over a source's files in order, so they are one item. Reading ends at the limit.
     groups = [files] if spec.rows is not None else [(file,) for file in files]
-    return [Work(spec, group, recipe.seed, recipe.on_bad_row) for group in groups]
+    return [Work(spec, group, recipe.seed, recipe.on_bad_row, recipe.extra_columns) for group in groups]
 
 
 def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, str], seed: int) -> dict[str, Any]:
@@ -118,6 +123,7 @@ def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, s
         "encoding": spec.encoding,
         "quoted": spec.quoted,
         "condition": spec.condition,
+        **({"extra": spec.extra} if spec.extra else {}),
         "rows": spec.rows,
         "seed": seed if computed else None,
         "files": [] if computed else [[file.file, input_files.suffix(file.path), digests[file]] for file in files],
@@ -126,7 +132,7 @@ def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, s
 
 def ingest_files(work: Work, target: Target) -> Part:
     """Read the files of one work item and write its shards."""
-    shards = _Shards(target, SHARD_ROWS if work.spec.paths else GENERATED_SHARD_ROWS)
+    shards = _Shards(target, SHARD_ROWS if work.spec.paths else GENERATED_SHARD_ROWS, work.extra)
     remaining = work.spec.rows
     for file in work.files:
         for table in _batches(work, file):
@@ -135,9 +141,8 @@ def ingest_files(work: Work, target: Target) -> Part:
                 remaining -= table.num_rows
             if work.spec.condition is not None:
                 table = _with_condition(table, work.spec.condition)
-            shards.add(
-                table, functools.partial(conform, source=work.spec.name, file=file.file, on_bad_row=work.on_bad_row)
-            )
+            source, bad, extra = work.spec.name, work.on_bad_row, work.extra
+            shards.add(table, functools.partial(conform, source=source, file=file.file, on_bad_row=bad, extra=extra))
             if remaining == 0:
                 return shards.part()
     return shards.part()
@@ -161,15 +166,16 @@ def _with_condition(table: pa.Table, condition: str) -> pa.Table:
 class _Shards:
     """Collects records, and writes a shard when there are enough."""
 
-    def __init__(self, target: Target, rows: int) -> None:
+    def __init__(self, target: Target, rows: int, extra: Sequence[str]) -> None:
         self.target, self.limit = target, rows
+        self.empty = record_schema(extra).empty_table(), dropped_schema(extra).empty_table()
         self.rows_in = self.pieces = 0
         self.counts: Counter[str] = Counter()
         self.written: dict[str, list[storage.TableRef]] = {RECORDS: [], DROPPED_ROWS: []}
         self._start()
 
     def _start(self) -> None:
-        self.kept, self.dropped, self.rows, self.bytes = [RECORD.empty_table()], [DROPPED.empty_table()], 0, 0
+        self.kept, self.dropped, self.rows, self.bytes = [self.empty[0]], [self.empty[1]], 0, 0
 
     def add(self, table: pa.Table, conforming: Any) -> None:
         """Conform RAW rows and add them."""

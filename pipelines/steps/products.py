@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 RECORDS = "records"
-"""Text records that a step keeps: Parquet files of RECORD and `score_*` columns."""
+"""Text records that a step keeps: Parquet files of RECORD, `extra` columns and the columns of scores."""
+
+MODEL, TRAINING_ROWS, MEASURES = "model", "training_rows", "measures"
+"""Of `train-<score>`: the model; the rows it was trained on, with their labels; what was measured while training."""
+
+SCORES = "scores"
+"""Of `score-<score>`: ids and the columns of the score, a file for each shard of records, in the same order."""
 
 THINKING = "thinking"
 """Of `refine`: thinking that came in, counted by source and family of tags."""

@@ -25,7 +25,7 @@ from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target, commit
-from pipelines.ledger.step import DROPPED_ROWS
+from pipelines.ledger.step import DROPPED_ROWS, StepType
 from pipelines.ledger.storage import TableRef
 from pipelines.steps.products import RECORDS, THINKING
 from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, Workload, always, by_text
@@ -33,12 +33,12 @@ from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, W
 _THINKING, _STRIP = (stage.model_fields["kind"].default for stage in (Thinking, StripThinking))
 
 
-def refine(run: Run, records: Manifest, stages: Sequence[Stage]) -> Manifest:
-    """Apply `stages`, in order, to the records.
+def refine(run: Run, records: Manifest, stages: Sequence[Stage], step_type: StepType | None = None) -> Manifest:
+    """Apply `stages`, in order, to the records. step_type: REFINE, or one like it for stages that come later.
 
     Raises: CheckFailed: naming a row whose response holds thinking although the recipe strips it.
     """
-    step = REFINE.step({"stages": [parameters(stage) for stage in stages]}, (records.key,))
+    step = (step_type or REFINE).step({"stages": [parameters(stage) for stage in stages]}, (records.key,))
     work = functools.partial(_refine_shard, tuple(stages))
     return run.do(step, lambda context: context.map(work, records.shards), records)
 

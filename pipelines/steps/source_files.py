@@ -152,6 +152,8 @@ def _check(spec: SourceSpec) -> None:
         return
     if spec.adapter not in SOURCES:
         raise RecipeError(f"{where}: unknown adapter {spec.adapter!r}; {nearest(spec.adapter, SOURCES)}")
+    if spec.extra:
+        raise RecipeError(f"{where}: the adapter {spec.adapter!r} decides what is read; give `columns` to read `extra`")
     for key in ("columns", "encoding", "quoted"):
         if getattr(spec, key) is not None:
             raise RecipeError(f"{where}: the adapter {spec.adapter!r} knows its {key}; leave out `{key}`, or `adapter`")
@@ -221,13 +223,13 @@ def unread_text(spec: SourceSpec, files: Sequence[Input]) -> tuple[str, ...]:
     present = [file for file in files if file.source == spec.name and file.path and not file.missing]
     if spec.adapter is not None or not present:
         return ()
-    return tuple(pairs.unread_text(present[0].path, columns_of(spec), spelling_of(spec)))
+    return tuple(pairs.unread_text(present[0].path, columns_of(spec), spelling_of(spec), spec.extra))
 
 
 def raw_rows(spec: SourceSpec, path: str) -> Iterator[pa.Table]:
     """RAW tables of one file of a source that has files."""
     if spec.adapter is None:
-        return pairs.read_pairs(path, columns_of(spec), spec.condition, spelling_of(spec))
+        return pairs.read_pairs(path, columns_of(spec), spec.condition, spelling_of(spec), spec.extra)
     source = SOURCES[spec.adapter]
     assert source.read is not None, "checked in plan_inputs"
     return source.read(path)
@@ -264,7 +266,7 @@ def _check_columns(spec: SourceSpec, files: Sequence[Input]) -> None:
         return
     columns, spelling = columns_of(spec), spelling_of(spec)
     for file in files:
-        next(pairs.read_pairs(file.path, columns, spec.condition, spelling), None)
+        next(pairs.read_pairs(file.path, columns, spec.condition, spelling, spec.extra), None)
     for name in pairs.further_columns(columns):
         problem = None
         for file in files:

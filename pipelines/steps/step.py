@@ -6,7 +6,7 @@ the flows count them; none of these names a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -85,11 +85,32 @@ class RecipeStep(StepType):
 
     wanted: whether a recipe has this step. make: makes or reuses it. estimate: what it will take, given its name, the
     workload and the measured rates; None (for all recipes, or for this one) if its cost does not grow with the corpus.
+    rate: the name of its measured rate, if it is not that of the step.
     """
 
     wanted: Callable[[Recipe], bool]
     make: Callable[[Build], Manifest]
     estimate: Callable[[str, Workload, Rates], Estimate | None] | None = by_text
+    rate: str | None = None
+
+    def of(self, recipe: Recipe) -> tuple[RecipeStep, ...]:
+        """This step, if the recipe has it."""
+        return (self,) if self.wanted(recipe) else ()
+
+
+@dataclass(frozen=True)
+class StepGroup:
+    """Steps of which a recipe has as many as it names. steps: those of a recipe, in order."""
+
+    steps: Callable[[Recipe], Sequence[RecipeStep]]
+
+    def of(self, recipe: Recipe) -> tuple[RecipeStep, ...]:
+        """The steps that the recipe has."""
+        return tuple(self.steps(recipe))
+
+
+Steps = Sequence[RecipeStep | StepGroup]
+"""What `wanted` chooses the steps of a recipe from."""
 
 
 def always(recipe: Recipe) -> bool:

@@ -1,0 +1,36 @@
+"""Which scores can a recipe use? One class per file, listed here by kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from filters.registry import Registry
+from filters.scores.length import LengthScore
+from filters.scores.score import Score
+from filters.scores.table import TableScore
+
+
+def _problem(name: str, thing: object) -> str:
+    if not (isinstance(thing, type) and issubclass(thing, Score)):
+        return "expected a class derived from Score"
+    kind = thing.model_fields["kind"].default
+    return "" if kind == name else f"its kind is {kind!r}, and must be the name of the entry point"
+
+
+_OWN: dict[str, type[Score]] = {
+    "length": LengthScore,
+    "table": TableScore,
+}
+
+SCORES: Registry[type[Score]] = Registry("winnow.scores", _OWN, _problem)
+"""Every kind of score. Those of plugins are last."""
+
+AnyScore = Annotated[LengthScore | TableScore, Field(discriminator="kind")]
+"""One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
+
+
+def parameters(score: Score) -> dict[str, Any]:
+    """What a score's columns depend on beside its model: its settings and version, and those of its plugin."""
+    return score.parameters() | SCORES.origin(score.kind)

@@ -1,0 +1,366 @@
+"""What is measured of each record? Each score is a step, and so is each model that a score trains.
+
+A score step writes its columns beside the records, with ids and in the same order; `select` joins them. A model is
+trained on rows of the recipe, those still kept or those that an earlier step dropped, chosen by their digests: the
+sample depends neither on the order of rows nor on the shards.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup.columns import as_array
+from filters.cut import ScoreCut, column_of
+from filters.scores.catalogue import SCORES as KINDS
+from filters.scores.catalogue import parameters
+from filters.scores.score import PREFIX, Rows, Score, TrainedScore
+from filters.stage import CorpusStage, Transform
+from pipelines.errors import CheckFailed, nearest
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest, Part, part
+from pipelines.ledger.run import StepContext, Target
+from pipelines.ledger.storage import FileRef, TableRef
+from pipelines.recipe import Recipe
+from pipelines.steps.products import MEASURES, MODEL, RECORDS, SCORES, TRAINING_ROWS
+from pipelines.steps.step import Build, RecipeStep
+from pipelines.validation import Key
+
+TRAIN, MEASURE = "train-", "score-"
+"""How the names of the steps of a score begin."""
+
+BINS = 1 << 16
+"""Bins of digests, by their first two bytes."""
+
+
+def score_steps(recipe: Recipe) -> list[RecipeStep]:
+    """The steps of all scores of a recipe, in order: `train-<name>` where there is a model, and `score-<name>`."""
+    steps = []
+    for score in recipe.scores:
+        if isinstance(score, TrainedScore):
+            steps.append(_train_step(score))
+        steps.append(_measure_step(score))
+    return steps
+
+
+def score_problems(recipe: Recipe) -> Iterator[tuple[Key, str]]:
+    """What does not fit together in the scores of a recipe and the stages that read them: key, message."""
+    known = ["source", "condition", *recipe.extra_columns]
+    sources = [spec.name for spec in recipe.sources]
+    columns: list[str] = []
+    for index, score in enumerate(recipe.scores):
+        key: Key = ("scores", index)
+        for rows in _choices_of(score):
+            if rows.column is not None and rows.column not in (there := [*known, *columns]):
+                hint = f"{nearest(rows.column, there)}; `extra` of a source declares one"
+                yield key, f"no record has a column {rows.column!r}; {hint}"
+            for name in rows.source:
+                if name not in sources:
+                    yield key, f"no source is called {name!r}; {nearest(name, sources)}"
+        own = [field.name for field in score.columns]
+        for name in own:
+            if name in known or name in columns:
+                yield key, f"there is already a column {name!r}; give this score another `name`"
+        columns += own
+    groups = [
+        *known,
+        *(field.name for score in recipe.scores for field in score.columns if not field.name.startswith(PREFIX)),
+    ]
+    earlier: CorpusStage | None = None
+    for index, stage in enumerate(recipe.stages):
+        if isinstance(stage, ScoreCut):
+            earlier = earlier or stage
+            yield from ((("stages", index), message) for message in _cut_problems(stage, columns, groups))
+        elif earlier is not None and isinstance(stage, Transform | CorpusStage):
+            message = f"{stage.kind} rewrites what the scores have measured; put it before the first stage `score`"
+            yield ("stages", index), message
+
+
+def _choices_of(score: Score) -> Iterator[Rows]:
+    if isinstance(score, TrainedScore):
+        for chosen in score.training.values():
+            yield from chosen
+
+
+def _cut_problems(cut: ScoreCut, columns: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
+    column = column_of(cut.name, tuple(columns))
+    if column is None:
+        names = [name.removeprefix(PREFIX) for name in columns]
+        yield f"no score is called {cut.name!r}; " + (nearest(cut.name, names) if names else "add it to `scores`")
+    elif column in groups and not cut.drop:
+        yield f"the values of {cut.name!r} are names; write `drop: <name>`"
+    elif column not in groups and cut.drop:
+        yield f"the values of {cut.name!r} are numbers; write `min`, `max` or `top`"
+    for name in cut.within:
+        if name not in groups:
+            yield f"within: no column {name!r} names groups; {nearest(name, groups)}"
+
+
+# The model of a score
+
+
+def _train_step(score: TrainedScore) -> RecipeStep:
+    return RecipeStep(
+        name=f"{TRAIN}{score.name}",
+        version=1,
+        products={
+            MODEL: "the model, one file",
+            TRAINING_ROWS: "id, digest and label of each row that the model was trained on",
+            MEASURES: "what was measured on rows that were held out, JSON",
+        },
+        wanted=lambda recipe: True,
+        make=lambda build: train_score(build, score),
+        estimate=None,
+    )
+
+
+def train_score(build: Build, score: TrainedScore) -> Manifest:
+    """Train, or find, the model of a score on the records made so far.
+
+    Raises: CheckFailed: if a label has no row. ValueError: as the score's `train`.
+    """
+    records = build.records
+    choices = {label: tuple(chosen) for label, chosen in score.training.items()}
+    uses_dropped = any(rows.dropped for chosen in choices.values() for rows in chosen)
+    earlier = [manifest for manifest in build.made.values() if manifest.kept == RECORDS] if uses_dropped else []
+    measured = {rows.column for chosen in choices.values() for rows in chosen if rows.column}
+    beside = [manifest for manifest in _score_manifests(build) if measured & set(_columns_of(manifest))]
+    settings = {
+        "score": {**score.train_parameters(), **KINDS.origin(score.kind)},
+        "training": {label: [rows.model_dump(mode="json") for rows in chosen] for label, chosen in choices.items()},
+    }
+    dropped_by = [manifest.key for manifest in earlier if manifest.key != records.key]
+    step = _train_step(score).step(settings, (records.key, *dropped_by, *(manifest.key for manifest in beside)))
+
+    def work(context: StepContext) -> Sequence[Part]:
+        items = [
+            Candidates(shard, tuple(tables), "")
+            for shard, *tables in zip(records.shards, *(manifest.tables(SCORES) for manifest in beside), strict=True)
+        ]
+        items += [Candidates(shard, (), manifest.step) for manifest in earlier for shard in manifest.dropped]
+        tallies = context.map(functools.partial(_tally_labels, choices), items, "tally")
+        last = _last_bins([storage.map_arrow(one.file("tally").path) for one in tallies], choices, score)
+        drawn = context.map(functools.partial(_draw_rows, choices, last), items, "rows")
+        paths = tuple(one.file("rows").path for one in drawn if one.rows("rows"))
+        return context.map(functools.partial(_train, score), [paths])
+
+    return build.run.do(step, work)
+
+
+class Candidates(NamedTuple):
+    """Records that may be trained on. tables: columns of earlier scores for them. step: that dropped them, or ""."""
+
+    shard: TableRef
+    tables: tuple[TableRef, ...]
+    step: str
+
+
+def _read(candidates: Candidates) -> pa.Table:
+    records = storage.read_parquet(candidates.shard.path).combine_chunks()
+    return joined(records, candidates.tables)
+
+
+def labels_of(records: pa.Table, choices: Mapping[str, Sequence[Rows]], step: str) -> npt.NDArray[np.int64]:
+    """The number of the label of each record [rows], -1 for none: the first label of which a choice holds."""
+    labels = np.full(records.num_rows, -1, np.int64)
+    for number, chosen in enumerate(choices.values()):
+        for rows in chosen:
+            labels[(labels < 0) & _holds(records, rows, step)] = number
+    return labels
+
+
+def _holds(records: pa.Table, rows: Rows, step: str) -> npt.NDArray[np.bool_]:
+    holds = np.full(records.num_rows, bool(rows.dropped) == bool(step))
+    if rows.source:
+        holds &= _is_in(records["source"], rows.source)
+    if rows.dropped and step:
+        reasons = pc.binary_join_element_wise(records["stage"], records["reason"], "/")
+        by_step = np.full(records.num_rows, step in rows.dropped)
+        holds &= by_step | _is_in(records["stage"], rows.dropped) | _is_in(reasons, rows.dropped)
+    if rows.column is not None:
+        if rows.column not in records.column_names:  # a score, which rows dropped before have not
+            return np.zeros(records.num_rows, np.bool_)
+        column = records[rows.column]
+        if rows.equals:
+            holds &= _is_in(column.cast(pa.string()), rows.equals)
+        if rows.min is not None or rows.max is not None:
+            values = numbers_of(column)
+            with np.errstate(invalid="ignore"):
+                holds &= ~np.isnan(values)
+                holds &= values >= (-np.inf if rows.min is None else rows.min)
+                holds &= values <= (np.inf if rows.max is None else rows.max)
+    return holds
+
+
+def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.is_in(column, value_set=pa.array(values, pa.string())).to_numpy(), np.bool_)
+
+
+def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """The values of a column as numbers, float64 [rows]; NaN for texts that are none."""
+    if pa.types.is_floating(column.type):
+        return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy())
+    text = pc.utf8_trim_whitespace(column)
+    number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+    return np.asarray(pc.fill_null(pc.if_else(number, text, None).cast(pa.float64()), np.nan).to_numpy())
+
+
+def _bins(records: pa.Table) -> npt.NDArray[np.int64]:
+    """The first two bytes of the digests [rows]."""
+    digests = as_array(records["digest"])
+    return np.frombuffer(digests.buffers()[1] or b"", ">u2")[8 * digests.offset :: 8][: len(digests)].astype(np.int64)
+
+
+def _tally_labels(choices: Mapping[str, Sequence[Rows]], candidates: Candidates, target: Target) -> Part:
+    records = _read(candidates)
+    labels = labels_of(records, choices, candidates.step)
+    chosen = labels >= 0
+    pairs, rows = np.unique(labels[chosen] * BINS + _bins(records)[chosen], return_counts=True)
+    tally = pa.table({"label": pairs // BINS, "bin": pairs % BINS, "rows": rows.astype(np.int64)})
+    return part(tally=storage.write_arrow(target.path(suffix=".arrow"), tally))
+
+
+def _last_bins(tallies: Sequence[pa.Table], choices: Mapping[str, Sequence[Rows]], score: TrainedScore) -> list[int]:
+    """For each label the last bin of digests that is needed for `max_rows` rows.
+
+    Raises: CheckFailed: naming a label without rows.
+    """
+    counts = np.zeros((len(choices), BINS), np.int64)
+    for tally in tallies:
+        np.add.at(counts, (tally["label"].to_numpy(), tally["bin"].to_numpy()), tally["rows"].to_numpy())
+    for label, own in zip(choices, counts, strict=True):
+        if not own.any():
+            raise CheckFailed(
+                f"score {score.name!r}: no row is left for the label {label!r}: "
+                f"{', '.join(map(_said, choices[label]))}; choose other rows"
+            )
+    # Some rows are equal, so more are drawn than are asked for; `_train` takes the first.
+    return [min(int(np.searchsorted(np.cumsum(own), 2 * score.max_rows)), BINS - 1) for own in counts]
+
+
+def _said(rows: Rows) -> str:
+    given = rows.model_dump(exclude_defaults=True)
+    return ", ".join(
+        f"{key}: {', '.join(value) if isinstance(value, tuple) else value}" for key, value in given.items()
+    )
+
+
+def _draw_rows(
+    choices: Mapping[str, Sequence[Rows]], last: Sequence[int], candidates: Candidates, target: Target
+) -> Part:
+    records = _read(candidates)
+    labels = labels_of(records, choices, candidates.step)
+    drawn = (labels >= 0) & (_bins(records) <= np.array(last, np.int64)[labels])
+    rows = records.filter(pa.array(drawn))
+    columns = ["id", "source", "condition", "instruction", "response", "digest"]
+    columns += [field.name for field in rows.schema if field.type == pa.string() and field.name not in columns]
+    columns = [name for name in columns if name not in ("stage", "reason", "evidence")]
+    numbered = rows.select(columns).append_column("number", pa.array(labels[drawn]))
+    return part(rows=storage.write_parquet(target.path(), numbered))
+
+
+def _train(score: TrainedScore, paths: tuple[str, ...], target: Target) -> Part:
+    tables = [storage.read_parquet(path) for path in paths]
+    rows = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    # Equal digests are the same text. The label that comes first counts.
+    rows = rows.sort_by([("digest", "ascending"), ("number", "ascending"), ("id", "ascending")])
+    digests = as_array(rows["digest"])
+    first = np.ones(rows.num_rows, np.bool_)
+    first[1:] = np.asarray(pc.not_equal(digests.slice(1), digests.slice(0, len(digests) - 1)))
+    numbers = np.asarray(rows["number"].to_numpy())
+    for number in range(len(score.training)):
+        own = np.flatnonzero(first & (numbers == number))
+        first[own[score.max_rows :]] = False
+    labels = pa.array(list(score.training), pa.string())
+    rows = rows.filter(pa.array(first))
+    rows = rows.append_column("label", labels.take(rows["number"].combine_chunks())).drop_columns(["number"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model")
+        try:
+            measures = score.train(rows, str(path))
+        except ValueError as error:
+            raise CheckFailed(f"score {score.name!r}: {error}") from error
+        model = storage.write_bytes(storage.join(target.folder, MODEL, f"{score.name}.bin"), path.read_bytes())
+    counts = {one["values"]: one["counts"] for one in pc.value_counts(rows["label"]).to_pylist()}
+    return part(
+        counts={f"trained/{label}": counts.get(label, 0) for label in score.training},
+        model=model,
+        training_rows=storage.write_parquet(target.path(TRAINING_ROWS), rows.select(["id", "digest", "label"])),
+        measures=storage.write_json(storage.join(target.folder, MEASURES, "measures.json"), measures),
+    )
+
+
+# The columns of a score
+
+
+def _measure_step(score: Score) -> RecipeStep:
+    return RecipeStep(
+        name=f"{MEASURE}{score.name}",
+        version=1,
+        products={SCORES: "id and the columns of the score, one file a shard of records"},
+        wanted=lambda recipe: True,
+        make=lambda build: measure_score(build, score),
+        rate=f"{MEASURE}{score.kind}",
+    )
+
+
+def measure_score(build: Build, score: Score) -> Manifest:
+    """Measure, or find, a score of the records made so far."""
+    records = build.records
+    model = build.made[f"{TRAIN}{score.name}"].file(MODEL) if isinstance(score, TrainedScore) else None
+    fields = [{"name": field.name, "type": str(field.type)} for field in score.columns]
+    settings = {"score": parameters(score), "columns": fields, "model": model.digest if model else None}
+    step = _measure_step(score).step(settings, (records.key,))
+    work = functools.partial(_measure_shard, score, model)
+    return build.run.do(step, lambda context: context.map(work, records.shards))
+
+
+def _measure_shard(score: Score, model: FileRef | None, shard: TableRef, target: Target) -> Part:
+    records = storage.read_parquet(shard.path).combine_chunks()
+    table = measure(score, records, model).add_column(0, "id", records["id"])
+    return part(scores=storage.write_parquet(target.path(), table))
+
+
+def measure(score: Score, records: pa.Table, model: FileRef | None) -> pa.Table:
+    """The columns of a score for records [rows]."""
+    if model is None:
+        table = score.measure(records)
+    else:
+        with storage.local_copy(model.path) as path:
+            table = score.measure(records, path)
+    expected = pa.schema(score.columns)
+    assert table.num_rows == records.num_rows, f"{score.kind} measured {table.num_rows} of {records.num_rows} rows"
+    assert table.schema.equals(expected), f"{score.kind} gave {table.schema}, not {expected}"
+    return table
+
+
+def _score_manifests(build: Build) -> list[Manifest]:
+    """The scores that are measured of the records that the build now has."""
+    key = build.records.key
+    return [made for made in build.made.values() if made.step.startswith(MEASURE) and key in made.parents]
+
+
+def _columns_of(manifest: Manifest) -> list[str]:
+    return [column["name"] for column in manifest.parameters["columns"]]
+
+
+def joined(records: pa.Table, tables: Sequence[TableRef]) -> pa.Table:
+    """Records [rows] with the columns of scores measured of them.
+
+    Raises: CheckFailed: if a file holds other rows.
+    """
+    for file in tables:
+        table = storage.read_parquet(file.path).combine_chunks()
+        if not table["id"].equals(records["id"]):
+            raise CheckFailed(f"{file.path}: these are scores of other rows; remove its step and build again")
+        for name in table.column_names[1:]:
+            records = records.append_column(table.schema.field(name), table[name])
+    return records
