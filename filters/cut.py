@@ -60,6 +60,8 @@ class ScoreCut(CorpusStage):
     def _check(self) -> Self:
         if self.min is None and self.max is None and self.top is None and not self.drop and self.missing == "keep":
             raise ValueError("a cut needs `min`, `max`, `top` or `drop`")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"`min` ({self.min:g}) is above `max` ({self.max:g}); change one")
         if self.within and self.top is None:
             raise ValueError("`within` names the groups of a share; give `top` as well")
         if self.drop and (self.top is not None or self.min is not None or self.max is not None):

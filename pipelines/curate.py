@@ -19,7 +19,7 @@ from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.item_vectors import ITEM_VECTORS
 from pipelines.steps.pack import PACK
-from pipelines.steps.stages import STAGE_STEPS
+from pipelines.steps.stages import STAGE_STEPS, STEPS_TO_SCORES
 from pipelines.steps.step import Build, RecipeStep, Steps
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
@@ -42,6 +42,9 @@ STEPS: Steps = (
 
 SCAN_STEPS: Steps = (INGEST, ITEM_VECTORS, BENCHMARK_INDEX, CONTAMINATION)
 """The steps of a contamination check by itself."""
+
+SCORE_STEPS: Steps = (INGEST, STEPS_TO_SCORES)
+"""The steps that measure a recipe's scores, without its cuts: to choose thresholds, and to compare with ratings."""
 
 
 class Corpus(NamedTuple):

@@ -31,6 +31,11 @@ AnyScore = Annotated[LengthScore | TableScore, Field(discriminator="kind")]
 """One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
 
 
+def origin(score: Score) -> dict[str, str]:
+    """The plugin that a score comes from, for keys; empty for Winnow's own, and for an object of no catalogue."""
+    return SCORES.origin(score.kind) if score.kind in SCORES else {}
+
+
 def parameters(score: Score) -> dict[str, Any]:
     """What a score's columns depend on beside its model: its settings and version, and those of its plugin."""
-    return score.parameters() | SCORES.origin(score.kind)
+    return score.parameters() | origin(score)

@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from filters.cut import ScoreCut, column_of
-from filters.scores.catalogue import SCORES as KINDS
-from filters.scores.catalogue import parameters
+from filters.scores.catalogue import origin, parameters
 from filters.scores.score import PREFIX, Rows, Score, TrainedScore
 from filters.stage import CorpusStage, Transform
 from pipelines.errors import CheckFailed, nearest
@@ -134,7 +133,7 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
     measured = {rows.column for chosen in choices.values() for rows in chosen if rows.column}
     beside = [manifest for manifest in _score_manifests(build) if measured & set(_columns_of(manifest))]
     settings = {
-        "score": {**score.train_parameters(), **KINDS.origin(score.kind)},
+        "score": {**score.train_parameters(), **origin(score)},
         "training": {label: [rows.model_dump(mode="json") for rows in chosen] for label, chosen in choices.items()},
     }
     dropped_by = [manifest.key for manifest in earlier if manifest.key != records.key]

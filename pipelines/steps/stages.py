@@ -45,6 +45,15 @@ def stage_steps(recipe: Recipe) -> list[RecipeStep]:
 STAGE_STEPS = StepGroup(stage_steps)
 
 
+def steps_to_scores(recipe: Recipe) -> list[RecipeStep]:
+    """The steps of a recipe's stages up to its scores, which become columns of the records; without cuts."""
+    first = next((at for at, stage in enumerate(recipe.stages) if isinstance(stage, ScoreCut)), len(recipe.stages))
+    return stage_steps(recipe.model_copy(update={"stages": recipe.stages[:first]}))
+
+
+STEPS_TO_SCORES = StepGroup(steps_to_scores)
+
+
 def _kind(stage: Stage) -> str:
     """The kind of a stage that has a step of its own; "" for the others."""
     return stage.kind if isinstance(stage, CorpusStage) else ""

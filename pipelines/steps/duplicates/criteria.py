@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from dedup import exact
 from dedup.buckets import Rows
 from dedup.columns import as_array
+from filters.scores.score import PREFIX
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -22,8 +23,8 @@ from pipelines.recipe import Recipe, TextField
 from pipelines.steps.duplicates.ranges import Keys
 
 PREFERENCES = ("priority", "score", "length", "id")
-"""The deciding columns, most important first: the higher priority of the source, the higher mean of the `score_*`
-columns, the longer text, the lesser id."""
+"""The deciding columns, most important first: the higher priority of the source, the higher score (the first
+that the recipe measures), the longer text, the lesser id."""
 
 
 class Criteria(NamedTuple):
@@ -73,10 +74,10 @@ def previous_runs(root: str, runs: Sequence[str], step: StepType) -> list[Manife
 
 
 def read_records(criteria: Criteria, shard: TableRef) -> pa.Table:
-    """The columns of a shard that the criteria need."""
+    """The columns of a shard that the criteria need. Of several scores it is the first: their units differ."""
     columns = ["id", "source", *criteria.fields]
     if "score" in criteria.keep:
-        columns += [name for name in storage.columns(shard.path) if name.startswith("score_")]
+        columns += [name for name in storage.columns(shard.path) if name.startswith(PREFIX)][:1]
     return storage.read_parquet(shard.path, columns).combine_chunks()
 
 
@@ -96,10 +97,9 @@ def preference_columns(records: pa.Table, criteria: Criteria) -> dict[str, pa.Ar
     sources = list(criteria.priorities)
     priorities = pa.array([criteria.priorities[name] for name in sources], pa.int64())
     positions = pc.index_in(records["source"], value_set=pa.array(sources, pa.string()))
-    scores = [
-        np.asarray(records[name].to_numpy(), np.float64) for name in records.column_names if name.startswith("score_")
-    ]
-    score = np.nan_to_num(np.mean(scores, axis=0), nan=-np.inf) if scores else np.zeros(records.num_rows)
+    column = next((name for name in records.column_names if name.startswith(PREFIX)), None)
+    score = np.zeros(records.num_rows) if column is None else np.asarray(records[column].to_numpy(), np.float64)
+    score = np.nan_to_num(score, nan=-np.inf)
     length = sum(
         (pc.binary_length(records[field]).to_numpy().astype(np.int64) for field in criteria.fields),
         np.zeros(records.num_rows, np.int64),

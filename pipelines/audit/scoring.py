@@ -1,0 +1,56 @@
+"""What does a run's recipe measure of other rows? Its scores, by the models that the run trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pyarrow as pa
+
+from filters.scores.score import Score, TrainedScore
+from filters.scores.table import TableScore
+from pipelines.errors import RunError, nearest
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.runs import RecordedRun
+from pipelines.recipe import Recipe
+from pipelines.steps.products import MODEL
+from pipelines.steps.scores import TRAIN, measure
+
+
+def scores_of(run: RecordedRun) -> tuple[Score, ...]:
+    """The scores of a run's recipe, in order."""
+    return Recipe.model_validate(run.info["settings"]).scores
+
+
+def model_of(run: RecordedRun, score: Score) -> Manifest | None:
+    """The step that trained a score's model; None for a score without a model."""
+    return run.step(TRAIN + score.name) if isinstance(score, TrainedScore) else None
+
+
+def score_table(run: RecordedRun, records: pa.Table, names: Collection[str] = ()) -> pa.Table:
+    """`id` and the columns of the run's scores for records [rows] that need not be the run's.
+
+    records: `id`, `instruction` and `response`; `source` and `condition` are empty where there are no such columns.
+    names: of scores, all by default. Scores that come from a table by id are left out.
+
+    Raises: RunError: if the recipe has no scores, or none of that name.
+    """
+    scores = scores_of(run)
+    if not scores:
+        raise RunError(f"run {run.id}: its recipe has no `scores`; add some and build again")
+    known = [score.name for score in scores]
+    for name in names:
+        if name not in known:
+            raise RunError(f"run {run.id}: no score is called {name!r}; {nearest(name, known)}")
+    records = records.combine_chunks()
+    for name in ("source", "condition"):
+        if name not in records.column_names:
+            records = records.append_column(name, pa.array([""] * records.num_rows, pa.string()))
+    table = records.select(["id"])
+    for score in scores:
+        if isinstance(score, TableScore) or (names and score.name not in names):
+            continue
+        trained = model_of(run, score)
+        columns = measure(score, records, None if trained is None else trained.file(MODEL))
+        for field in columns.schema:
+            table = table.append_column(field, columns[field.name])
+    return table

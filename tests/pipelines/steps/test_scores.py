@@ -1,0 +1,339 @@
+"""Scores, their models and cuts at them, as steps of a recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from filters.cut import ScoreCut
+from filters.length import Length
+from filters.scores.length import LengthScore
+from filters.scores.score import Choices, Rows, Score, TrainedScore
+from pipelines.audit.scoring import score_table
+from pipelines.audit.verify import verify
+from pipelines.audit.why import why
+from pipelines.check import check, load_checked
+from pipelines.curate import SCORE_STEPS, Corpus, curate, wanted
+from pipelines.errors import CheckFailed, RecipeError, RunError
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
+from pipelines.ledger.run import Run
+from pipelines.recipe import NearDuplicates, Recipe, Sampling, of_values
+from pipelines.steps import ingest
+from pipelines.steps.products import MEASURES, MODEL, TRAINING_ROWS
+from tests.steps import record_run
+
+
+class Marks(TrainedScore):
+    """The share of bytes that are more frequent among the good rows, by a table of 256 log ratios."""
+
+    kind: Literal["marks"] = "marks"
+    good: Choices
+    bad: Choices
+
+    @property
+    def training(self) -> dict[str, tuple[Rows, ...]]:
+        return {"good": self.good, "bad": self.bad}
+
+    def train(self, rows: pa.Table, path: str) -> dict[str, float]:
+        counts = {}
+        for label in self.training:
+            text = "".join(rows.filter(pc.equal(rows["label"], label))["response"].to_pylist())
+            counts[label] = 1 + np.bincount(np.frombuffer(text.encode(), np.uint8), minlength=256)
+        ratio = np.log(counts["good"] / counts["good"].sum()) - np.log(counts["bad"] / counts["bad"].sum())
+        Path(path).write_bytes(ratio.astype(np.float32).tobytes())
+        return {"rows": float(rows.num_rows)}
+
+    def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
+        assert model is not None
+        ratio = np.fromfile(model, np.float32)
+        values = [
+            float(np.mean(ratio[np.frombuffer(text.encode(), np.uint8)])) if text else None
+            for text in records["response"].to_pylist()
+        ]
+        return pa.table([pa.array(values, pa.float32())], schema=pa.schema(self.columns))
+
+
+class Topic(Score):
+    """Whether a row has digits."""
+
+    kind: Literal["topic"] = "topic"
+
+    @property
+    def columns(self) -> tuple[pa.Field, ...]:
+        return (pa.field(self.name, pa.string()),)
+
+    def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
+        digits = pc.match_substring_regex(records["response"], r"\d")
+        return pa.table([pc.if_else(digits, "numbers", "words")], schema=pa.schema(self.columns))
+
+
+MARKS = Marks(
+    name="marks", good=(Rows(column="stars", min=4),), bad=(Rows(column="stars", max=2), Rows(dropped=("length",)))
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 rated rows: good ones of vowels, bad ones of consonants; 10 short ones; two equal texts; 20 rows unrated."""
+    folder = tmp_path_factory.mktemp("rated")
+    random = np.random.default_rng(3)
+    lines = []
+    for number in range(300):
+        stars = number % 5 + 1
+        letters = "aeiou" if stars >= 4 else "xzqwk" if stars <= 2 else "aexzk"
+        answer = "".join(random.choice(list(letters), 20)) + (f" {number}" if number % 3 else "")
+        lines.append({"q": f"What is thing {number}?", "a": answer, "stars": stars, "url": f"u{number}"})
+    lines += [{"q": f"Short {number}?", "a": "zz", "stars": 5, "url": ""} for number in range(10)]
+    lines += [{**lines[3], "url": "again"}]
+    (folder / "rated.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    plain = [{"q": f"Plain {number}?", "a": "aeiou and more words here"} for number in range(20)]
+    (folder / "plain.jsonl").write_text("\n".join(map(json.dumps, plain)) + "\n")
+    return folder
+
+
+def recipe_of(folder: Path, *cuts: ScoreCut, **changes: object) -> Recipe:
+    columns = {"instruction": "q", "response": "a"}
+    recipe = of_values(
+        {
+            "name": "scored",
+            "sources": [
+                {"name": "rated", "path": str(folder / "rated.jsonl"), "columns": columns, "condition": "direct",
+                 "extra": ["stars", "url"]},
+                {"name": "plain", "path": str(folder / "plain.jsonl"), "columns": columns, "condition": "direct"},
+            ],
+            "exact_duplicates": {"fields": ["instruction", "response"]},
+            "near_duplicates": False,
+            "tokenizer": {"vocab_size": 512},
+            "sampling": {"epochs": 1, "context": 65},
+        }
+    )  # fmt: skip
+    stages = (Length(min_chars=20), *cuts)
+    return recipe.model_copy(update={"scores": (Topic(name="topic"), MARKS), "stages": stages, **changes})
+
+
+TOP = ScoreCut(name="marks", top=0.25, within=("source", "topic"))
+
+
+def built(root: Path, recipe: Recipe, workers: int = 1) -> Corpus:
+    with LocalEngine(workers) as engine:
+        return curate(Run(str(root), engine), recipe)
+
+
+def table_of(corpus: Corpus, step: str) -> pa.Table:
+    return pa.concat_tables([storage.read_parquet(shard.path) for shard in corpus.steps[step].shards])
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, Corpus]:
+    root = tmp_path_factory.mktemp("root")
+    recipe = recipe_of(folder, TOP)
+    return root, recipe, built(root, recipe)
+
+
+def test_stages_scores_and_cuts_are_steps_in_the_order_written(folder: Path) -> None:
+    names = [step.name for step in wanted(recipe_of(folder, TOP))]
+    assert names[:6] == ["ingest", "refine", "score-topic", "train-marks", "score-marks", "select"]
+    later = recipe_of(folder, TOP).model_copy(update={"stages": (TOP, Length(), ScoreCut(name="marks", min=0))})
+    names = [step.name for step in wanted(later)]
+    assert names[:8] == [
+        "ingest",
+        "refine",
+        "score-topic",
+        "train-marks",
+        "score-marks",
+        "select",
+        "refine-2",
+        "select-2",
+    ]
+    assert "select" in [step.name for step in wanted(recipe_of(folder))], "without a cut the scores become columns"
+    assert not {"select"} & {step.name for step in wanted(recipe_of(folder, scores=()))}
+
+
+def test_records_carry_the_declared_columns_and_rows_without_one_an_empty_text(
+    made: tuple[Path, Recipe, Corpus],
+) -> None:
+    rows = pl.DataFrame(table_of(made[2], "ingest"))
+    assert rows.filter(source="plain")["stars"].unique().to_list() == [""]
+    assert set(rows.filter(source="rated")["stars"]) == set("12345")
+    assert {"score_marks", "topic"} <= set(table_of(made[2], "exact-duplicates").column_names)
+
+
+def test_the_rows_that_stay_are_the_highest_of_their_group(made: tuple[Path, Recipe, Corpus]) -> None:
+    kept = pl.DataFrame(table_of(made[2], "select"))
+    dropped = pl.concat([pl.DataFrame(storage.read_parquet(file.path)) for file in made[2].steps["select"].dropped])
+    rows = pl.concat([kept, dropped.select(kept.columns)])
+    assert sorted(rows["id"]) == sorted(pl.DataFrame(table_of(made[2], "refine"))["id"])
+    for (source, topic), own in rows.group_by("source", "topic"):
+        ordered = own["score_marks"].sort(descending=True)
+        limit = ordered[-(-len(ordered) // 4) - 1]
+        stay = kept.filter((pl.col("source") == source) & (pl.col("topic") == topic))
+        assert sorted(stay["id"]) == sorted(own.filter(pl.col("score_marks") >= limit)["id"])
+
+
+def test_a_dropped_row_carries_score_threshold_group_and_the_digest_of_the_model(
+    made: tuple[Path, Recipe, Corpus],
+) -> None:
+    root, recipe, corpus = made
+    digest = corpus.steps["train-marks"].file(MODEL).digest
+    file = corpus.steps["select"].dropped[0]
+    row = storage.read_parquet(file.path).to_pylist()[0]
+    evidence = json.loads(row["evidence"])
+    assert (row["stage"], row["reason"]) == ("score", "marks_not_in_top")
+    assert evidence["model"] == digest and evidence["value"] < evidence["threshold"]
+    assert evidence["value"] == pytest.approx(row["score_marks"], abs=1e-5)
+    assert evidence["group"] == {"source": row["source"], "topic": row["topic"]} and evidence["top"] == 0.25
+    with LocalEngine() as engine:
+        run = Run(str(root), engine)
+        recorded = record_run(run, recipe, curate(run, recipe))
+    fate = why(recorded, row["id"])
+    assert fate.history[-1].step == "select" and fate.history[-1].evidence == evidence
+    verify(recorded)
+
+
+def test_a_model_is_trained_on_the_rows_that_are_named_each_text_once(made: tuple[Path, Recipe, Corpus]) -> None:
+    step = made[2].steps["train-marks"]
+    rows = pl.DataFrame(storage.read_parquet(step.file(TRAINING_ROWS).path))
+    records = pl.concat(
+        [pl.DataFrame(table_of(made[2], "refine")).select("id", "stars", "digest")]
+        + [pl.DataFrame(storage.read_parquet(file.path)).select("id", "stars", "digest")
+           for file in made[2].steps["refine"].dropped]
+    )  # fmt: skip
+    joined = rows.join(records, "id")
+    assert set(joined.filter(label="good")["stars"]) == {"4", "5"}
+    short = joined.filter(pl.col("id").is_in([f"rated/rated/{number}" for number in range(300, 310)]))
+    assert short["label"].unique().to_list() == ["bad"], "rows that a stage dropped"
+    assert rows["digest"].n_unique() == rows.height
+    assert step.counts == {"trained/good": 120, "trained/bad": 130}
+    assert storage.read_json(step.file(MEASURES).path) == {"rows": 250.0}
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_bytes_do_not_depend_on_workers_or_shards(
+    made: tuple[Path, Recipe, Corpus], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    parallel = built(tmp_path / "parallel", recipe_of(folder, TOP), workers)
+    for name, step in made[2].steps.items():
+        other = parallel.steps[name]
+        assert [file.digest for file in step.all_files] == [file.digest for file in other.all_files], name
+    monkeypatch.setattr(ingest, "SHARD_ROWS", 37)
+    small = built(tmp_path / "small", recipe_of(folder, TOP))
+    assert len(small.steps["select"].shards) > 5
+    assert small.steps["train-marks"].file(MODEL).digest == made[2].steps["train-marks"].file(MODEL).digest
+    assert table_of(small, "select").equals(table_of(made[2], "select"))
+
+
+def test_cuts_in_a_row_each_take_their_share_of_what_the_one_before_left(folder: Path, tmp_path: Path) -> None:
+    half = ScoreCut(name="marks", top=0.5)
+    corpus = built(tmp_path, recipe_of(folder, half, half))
+    rows, once = table_of(corpus, "refine").num_rows, built(tmp_path, recipe_of(folder, half))
+    first = table_of(once, "select").num_rows
+    assert rows / 2 <= first < rows / 2 + 5
+    assert first / 2 <= table_of(corpus, "select").num_rows < first / 2 + 5
+
+
+def test_of_duplicates_the_one_with_the_highest_first_score_stays(folder: Path, tmp_path: Path) -> None:
+    asked = "Describe the town, its river, its people and the work that they did in the last hundred years."
+    lines = [json.dumps({"q": asked, "a": "A town of this kind. " * number}) for number in (2, 5, 9, 4, 1)]
+    (tmp_path / "same.jsonl").write_text("\n".join(lines))
+    near = NearDuplicates(instruction=0.8, response=None, keep=("score", "id"))
+    scores = (LengthScore(name="length"), LengthScore(name="asked", on="instruction"))
+    recipe = recipe_of(folder, scores=scores, near_duplicates=near, exact_duplicates=False)
+    spec = recipe.sources[1].model_copy(update={"path": str(tmp_path / "same.jsonl")})
+    corpus = built(
+        tmp_path / "root", recipe.model_copy(update={"sources": (spec,), "sampling": Sampling(epochs=1, context=257)})
+    )
+    assert table_of(corpus, "near-duplicates")["id"].to_pylist() == ["plain/same/2"]
+
+
+def test_a_run_measures_rows_that_are_not_its_own(folder: Path, tmp_path: Path) -> None:
+    others = pa.table({"id": ["a", "b"], "instruction": ["x", "y"], "response": ["four", "seven77"]})
+    for scores in ((LengthScore(name="length"), LengthScore(name="asked", on="instruction")), ()):
+        recipe = recipe_of(folder, scores=scores)
+        with LocalEngine() as engine:
+            run = Run(str(tmp_path), engine)
+            recorded = record_run(run, recipe, curate(run, recipe))
+        if not scores:
+            with pytest.raises(RunError, match="has no `scores`"):
+                score_table(recorded, others)
+            continue
+        assert score_table(recorded, others).to_pydict() == {
+            "id": ["a", "b"],
+            "score_length": [4, 7],
+            "score_asked": [1, 1],
+        }
+        assert score_table(recorded, others, ["length"]).column_names == ["id", "score_length"]
+        with pytest.raises(RunError, match="no score is called 'lenght'; did you mean 'length'"):
+            score_table(recorded, others, ["lenght"])
+
+
+def test_a_label_without_rows_is_named(folder: Path, tmp_path: Path) -> None:
+    lost = MARKS.model_copy(update={"good": (Rows(column="stars", min=9),)})
+    with pytest.raises(CheckFailed, match="score 'marks': no row is left for the label 'good': column: stars, min: 9"):
+        built(tmp_path, recipe_of(folder, scores=(lost,)))
+
+
+def test_at_most_so_many_rows_of_a_label_are_taken_by_their_digests(folder: Path, tmp_path: Path) -> None:
+    few = MARKS.model_copy(update={"max_rows": 25})
+    corpus = built(tmp_path, recipe_of(folder, scores=(few,)))
+    assert corpus.steps["train-marks"].counts == {"trained/good": 25, "trained/bad": 25}
+    rows = pl.DataFrame(storage.read_parquet(corpus.steps["train-marks"].file(TRAINING_ROWS).path))
+    records = pl.DataFrame(table_of(corpus, "refine"))
+    good = records.filter(pl.col("stars").is_in(["4", "5"]))["digest"].unique().sort()[:25]
+    assert sorted(rows.filter(label="good")["digest"]) == good.to_list()
+
+
+WRITTEN = """
+name: written
+sources:
+  - {name: rated, path: FOLDER/rated.jsonl, columns: {instruction: q, response: a}, condition: direct, extra: [stars]}
+scores:
+  - length
+stages:
+  - {kind: score, name: length, min: 5}
+"""
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("name: length, min", "name: lenght, min"), r"stages\.0: no score is called 'lenght'; did you mean 'length'"),
+        (("min: 5}", "drop: code}"), r"stages\.0: the values of 'length' are numbers"),
+        (("min: 5}", "top: 5 %, within: subject}"), r"stages\.0: within: no column 'subject' names groups"),
+        (("  - length", "  - length\n  - length"), r"scores\.1: there is already a column 'score_length'"),
+        (
+            ("min: 5}", "min: 5}\n  - strip_thinking"),
+            r"stages\.1: strip_thinking rewrites what the scores have measured",
+        ),
+        (("scores:\n  - length\n", ""), r"no score is called 'length'; add it to `scores`"),
+        (("extra: [stars]", "extra: [digest]"), r"'digest' is a column that records have"),
+        (("extra: [stars]", "extra: [Star Rating]"), r"write {star_rating: 'Star Rating'}"),
+        (("extra: [stars]", "extra: [starz]"), r"starz"),
+    ],
+)
+def test_mistakes_name_the_line_and_the_mend(
+    folder: Path, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_text(WRITTEN.replace("FOLDER", str(folder)).replace(*change))
+    with pytest.raises((RecipeError, Exception), match=message) as caught:
+        load_checked(str(path))
+    assert "written.yaml" in str(caught.value)
+
+
+def test_the_steps_to_the_scores_make_no_cut(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_text(WRITTEN.replace("FOLDER", str(folder)))
+    recipe = load_checked(str(path))
+    check(recipe)
+    assert [step.name for step in wanted(recipe, SCORE_STEPS)] == ["ingest", "refine", "score-length", "select"]
+    with LocalEngine() as engine:
+        corpus = curate(Run(str(tmp_path / "root"), engine), recipe, steps=SCORE_STEPS)
+    assert table_of(corpus, "select").num_rows == 311 and "score_length" in table_of(corpus, "select").column_names
