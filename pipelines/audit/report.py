@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.contamination.rules import CLASSES, RULES
+from pipelines.audit.quality import quality
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import REPORT, RecordedRun, read_scores
@@ -65,6 +66,7 @@ def facts(run: RecordedRun) -> dict[str, Any]:
         "tokens": coverage[0]["drawn_tokens"] if coverage else 0,
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
+        "quality": quality(run),
         "thinking": _thinking(run),
         "stripped": any(stage["kind"] == "strip_thinking" for stage in run.info["settings"]["stages"]),
         "contamination": _contamination(run),

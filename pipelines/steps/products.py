@@ -11,6 +11,9 @@ MODEL, TRAINING_ROWS, MEASURES = "model", "training_rows", "measures"
 SCORES = "scores"
 """Of `score-<score>`: ids and the columns of the score, a file for each shard of records, in the same order."""
 
+LIMITS = "limits"
+"""Of `select`: for each cut the least score that stays, by group, JSON."""
+
 THINKING = "thinking"
 """Of `refine`: thinking that came in, counted by source and family of tags."""
 

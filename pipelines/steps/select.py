@@ -25,9 +25,12 @@ from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
-from pipelines.steps.products import MODEL, RECORDS, SCORES
+from pipelines.steps.products import LIMITS, MODEL, RECORDS, SCORES
 from pipelines.steps.scores import MEASURE, TRAIN, joined
 from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always
+
+SELECT = "select"
+"""How the names of these steps begin."""
 
 Thresholds = tuple[Mapping[str, float], ...]
 """For each cut: group -> the least score that stays."""
@@ -48,6 +51,7 @@ def select_step(name: str, chosen: Sequence[ScoreCut]) -> RecipeStep:
         products={
             RECORDS: "the records that pass every cut, with the columns of scores",
             DROPPED_ROWS: DROPPED_RECORDS,
+            LIMITS: "for each cut at a share the least score that stays, by group, JSON",
         },
         kept=RECORDS,
         wanted=always,
@@ -69,8 +73,9 @@ def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
         found: Thresholds = ()
         for number in range(len(chosen)):
             found = (*found, _thresholds(context, tuple(chosen[: number + 1]), found, items))
-        shares = functools.partial(_select_shard, tuple(chosen), found, models)
-        return context.map(shares, items)
+        parts = context.map(functools.partial(_select_shard, tuple(chosen), found, models), items)
+        limits = storage.write_json(storage.join(context.folder, LIMITS, "limits.json"), found)
+        return [parts[0].model_copy(update={"files": {**parts[0].files, LIMITS: (limits,)}}), *parts[1:]]
 
     return build.run.do(step, work, records)
 

@@ -17,7 +17,7 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.recipe import Recipe
 from pipelines.steps.refine import REFINE, refine
 from pipelines.steps.scores import score_steps
-from pipelines.steps.select import select_step
+from pipelines.steps.select import SELECT, select_step
 from pipelines.steps.step import Build, RecipeStep, StepGroup
 
 
@@ -38,7 +38,7 @@ def stage_steps(recipe: Recipe) -> list[RecipeStep]:
             assert kind == "score", f"{kind}: no step makes this stage"
             steps += score_steps(recipe) if seen[kind] == 1 else []
             cuts = [stage for stage in stages if isinstance(stage, ScoreCut)]
-            steps.append(select_step(_numbered("select", seen[kind]), cuts))
+            steps.append(select_step(_numbered(SELECT, seen[kind]), cuts))
     return steps
 
 

@@ -16,6 +16,7 @@ from filters.cut import ScoreCut
 from filters.length import Length
 from filters.scores.length import LengthScore
 from filters.scores.score import Choices, Rows, Score, TrainedScore
+from pipelines.audit.report import facts, render
 from pipelines.audit.scoring import score_table
 from pipelines.audit.verify import verify
 from pipelines.audit.why import why
@@ -196,6 +197,29 @@ def test_a_dropped_row_carries_score_threshold_group_and_the_digest_of_the_model
     fate = why(recorded, row["id"])
     assert fate.history[-1].step == "select" and fate.history[-1].evidence == evidence
     verify(recorded)
+
+
+def test_the_report_counts_every_measured_row_and_names_the_limit_of_each_group(
+    made: tuple[Path, Recipe, Corpus],
+) -> None:
+    root, recipe, corpus = made
+    with LocalEngine() as engine:
+        run = Run(str(root), engine)
+        recorded = record_run(run, recipe, curate(run, recipe))
+    topic, marks = facts(recorded)["quality"]
+    rows = table_of(corpus, "refine").num_rows
+    assert sum(line["kept"] + line["gone"] for line in topic["columns"][0]["groups"]) == rows
+    (column,) = marks["columns"]
+    assert column["rows"] == rows and column["missing"] == 0
+    assert (
+        marks["trained"] == {"good": 120, "bad": 130}
+        and marks["model"] == corpus.steps["train-marks"].file(MODEL).digest
+    )
+    kept = pl.DataFrame(table_of(corpus, "select"))
+    least = kept.group_by("source", "topic").agg(pl.col("score_marks").min())
+    expected = {f"{source} · {topic}": value for source, topic, value in least.iter_rows()}
+    assert dict(column["cuts"][0]["limits"]) == pytest.approx(expected)
+    assert "score_marks" in render(facts(recorded))
 
 
 def test_a_model_is_trained_on_the_rows_that_are_named_each_text_once(made: tuple[Path, Recipe, Corpus]) -> None:

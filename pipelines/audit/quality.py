@@ -1,0 +1,155 @@
+"""How are the scores of a run distributed, and where are its cuts? For the report.
+
+Values are counted by the upper half of their order-preserving keys (`filters.cut`), which keep two to three digits: one
+pass over the shards, and little memory for any number of rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.cut import HALF, Counts, column_of, measured, order_keys, value_of_key
+from filters.scores.score import PREFIX
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.runs import RecordedRun
+from pipelines.steps.products import LIMITS, MEASURES, MODEL
+from pipelines.steps.scores import MEASURE, TRAIN
+from pipelines.steps.select import SELECT
+
+BARS = 48
+SHOWN = (0.002, 0.998)
+"""The quantiles between which a histogram is drawn."""
+EXAMPLES = 3
+
+
+def quality(run: RecordedRun) -> list[dict[str, Any]]:
+    """Each score of a run: its columns with their histograms and cuts, and what is known of its model."""
+    selects = [step for step in run.steps if step.step.startswith(SELECT) and step.kept]
+    if not selects:
+        return []
+    found = []
+    for step in run.steps:
+        if step.step.startswith(MEASURE):
+            name = step.step.removeprefix(MEASURE)
+            trained = run.step(TRAIN + name)
+            found.append(
+                {
+                    "name": name,
+                    "kind": step.parameters["score"]["kind"],
+                    "columns": [_column(column["name"], selects) for column in step.parameters["columns"]],
+                    "model": trained.file(MODEL).digest if trained else None,
+                    "trained": {key.removeprefix("trained/"): rows for key, rows in trained.counts.items()}
+                    if trained
+                    else {},
+                    "measures": storage.read_json(trained.file(MEASURES).path) if trained else {},
+                }
+            )
+    return found
+
+
+def _column(name: str, selects: list[Manifest]) -> dict[str, Any]:
+    cuts = [
+        {"step": step.step, **cut, "limits": storage.read_json(step.file(LIMITS).path)[number]}
+        for step in selects
+        for number, cut in enumerate(step.parameters["cuts"])
+        if column_of(cut["name"], (name,)) == name
+    ]
+    facts: dict[str, Any] = {"name": name, "cuts": [_said(cut) for cut in cuts]}
+    # The first `select` has the rows before any cut; the rows kept at the end are those of the last one.
+    kept = _tables(selects[-1], name, dropped=False)
+    gone = [table for step in selects for table in _tables(step, name, dropped=True)]
+    if not name.startswith(PREFIX):
+        return {**facts, "groups": _groups(kept, gone)}
+    kept_counts, kept_missing = _count(kept)
+    gone_counts, gone_missing = _count(gone)
+    bars, low, high = _bars(kept_counts, gone_counts)
+    values = sorted({limit for cut in cuts for limit in _values(cut)})
+    marks = [(value - low) / (high - low) for value in values if high > low and low <= value <= high]
+    return {
+        **facts,
+        "rows": int(kept_counts.sum() + gone_counts.sum()),
+        "missing": kept_missing + gone_missing,
+        "bars": bars,
+        "low": low,
+        "high": high,
+        "marks": marks if len(marks) <= EXAMPLES else [],
+        "median": _quantile(kept_counts + gone_counts, 0.5),
+    }
+
+
+def _values(cut: dict[str, Any]) -> list[float]:
+    given = [cut[name] for name in ("min", "max") if cut[name] is not None]
+    return [*given, *cut["limits"].values()]
+
+
+def _said(cut: dict[str, Any]) -> dict[str, Any]:
+    """A cut in words, with its limit in each group."""
+    parts = [f"{name} {cut[name]:g}" for name in ("min", "max") if cut[name] is not None]
+    if cut["top"] is not None:
+        within = f" within {', '.join(cut['within'])}" if cut["within"] else ""
+        parts.append(f"the highest {100 * cut['top']:g} %{within}")
+    if cut["drop"]:
+        parts.append(f"without {', '.join(cut['drop'])}")
+    groups = sorted(cut["limits"].items(), key=lambda one: one[1])
+    limits = [(group.replace("\n", " · ") or "all rows", limit) for group, limit in groups]
+    return {"step": cut["step"], "text": ", ".join(parts), "limits": limits}
+
+
+def _tables(step: Manifest, name: str, dropped: bool) -> list[pa.ChunkedArray]:
+    files = step.dropped if dropped else step.shards
+    return [storage.read_parquet(file.path, [name])[name] for file in files]
+
+
+def _count(columns: list[pa.ChunkedArray]) -> tuple[Counts, int]:
+    """Rows by the upper half of the key, int64 [HALF], and rows without a value."""
+    counts, missing = np.zeros(HALF, np.int64), 0
+    for column in columns:
+        values = measured(column)
+        known = ~np.isnan(values)
+        missing += int((~known).sum())
+        counts += np.bincount(order_keys(values[known]) >> 16, minlength=HALF)
+    return counts, missing
+
+
+def _middles() -> npt.NDArray[np.float64]:
+    return np.array([value_of_key(half * HALF + HALF // 2) for half in range(HALF)], np.float64)
+
+
+def _quantile(counts: Counts, share: float) -> float:
+    if not counts.sum():
+        return 0.0
+    place = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
+    return value_of_key(min(place, HALF - 1) * HALF + HALF // 2)
+
+
+def _bars(kept: Counts, gone: Counts) -> tuple[list[tuple[float, float]], float, float]:
+    """(kept, dropped) rows of each bar as shares of the highest bar, and the values at both ends."""
+    total = kept + gone
+    low, high = (_quantile(total, share) for share in SHOWN)
+    if not total.sum() or low >= high:
+        return [(1.0, 0.0)] if total.sum() else [], low, high
+    edges = np.linspace(low, high, BARS + 1)
+    middles = _middles()
+    inside = np.isfinite(middles)
+    heights = [np.histogram(np.clip(middles[inside], low, high), edges, weights=one[inside])[0] for one in (kept, gone)]
+    top = (heights[0] + heights[1]).max()
+    return [(float(k / top), float(g / top)) for k, g in zip(*heights, strict=True)], low, high
+
+
+def _groups(kept: list[pa.ChunkedArray], gone: list[pa.ChunkedArray]) -> list[dict[str, Any]]:
+    """Rows by value of a score that names groups, the most frequent first."""
+    counts: dict[str, dict[str, int]] = {}
+    for which, columns in (("kept", kept), ("gone", gone)):
+        for column in columns:
+            for one in pc.value_counts(column).to_pylist():
+                value = counts.setdefault(one["values"] or "(none)", {"kept": 0, "gone": 0})
+                value[which] += one["counts"]
+    most = max((value["kept"] + value["gone"] for value in counts.values()), default=1)
+    ordered = sorted(counts.items(), key=lambda one: -(one[1]["kept"] + one[1]["gone"]))
+    return [{"value": value, **rows, "most": most} for value, rows in ordered]
