@@ -13,7 +13,8 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import Recipe
 from pipelines.steps.products import MODEL
-from pipelines.steps.scores import TRAIN, measure
+from pipelines.steps.scores import TRAIN, Model, measure
+from pipelines.steps.scores_by_id import find_table
 
 
 def scores_of(run: RecordedRun) -> tuple[Score, ...]:
@@ -26,11 +27,18 @@ def model_of(run: RecordedRun, score: Score) -> Manifest | None:
     return run.step(TRAIN + score.name) if isinstance(score, TrainedScore) else None
 
 
+def _model(run: RecordedRun, score: Score) -> Model:
+    if isinstance(score, TableScore):
+        return find_table(score)
+    trained = model_of(run, score)
+    return None if trained is None else trained.file(MODEL)
+
+
 def score_table(run: RecordedRun, records: pa.Table, names: Collection[str] = ()) -> pa.Table:
     """`id` and the columns of the run's scores for records [rows] that need not be the run's.
 
     records: `id`, `instruction` and `response`; `source` and `condition` are empty where there are no such columns.
-    names: of scores, all by default. Scores that come from a table by id are left out.
+    names: of scores, all by default. A score from a table is null for records whose id the table lacks.
 
     Raises: RunError: if the recipe has no scores, or none of that name.
     """
@@ -47,10 +55,9 @@ def score_table(run: RecordedRun, records: pa.Table, names: Collection[str] = ()
             records = records.append_column(name, pa.array([""] * records.num_rows, pa.string()))
     table = records.select(["id"])
     for score in scores:
-        if isinstance(score, TableScore) or (names and score.name not in names):
+        if names and score.name not in names:
             continue
-        trained = model_of(run, score)
-        columns = measure(score, records, None if trained is None else trained.file(MODEL))
+        columns = measure(score, records, _model(run, score))
         for field in columns.schema:
             table = table.append_column(field, columns[field.name])
     return table

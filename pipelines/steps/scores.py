@@ -22,16 +22,21 @@ from dedup.columns import as_array
 from filters.cut import ScoreCut, column_of
 from filters.scores.catalogue import origin, parameters
 from filters.scores.score import PREFIX, Rows, Score, TrainedScore
+from filters.scores.table import TableScore
 from filters.stage import CorpusStage, Transform
-from pipelines.errors import CheckFailed, nearest
+from pipelines.errors import CheckFailed, WinnowError, nearest
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import StepContext, Target
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import Recipe
 from pipelines.steps.products import MEASURES, MODEL, RECORDS, SCORES, TRAINING_ROWS
+from pipelines.steps.scores_by_id import FoundTable, find_table, numbers_of
 from pipelines.steps.step import Build, RecipeStep
 from pipelines.validation import Key
+
+Model = FileRef | FoundTable | None
+"""What a score measures by: the file of its model, a table, or nothing but its settings."""
 
 TRAIN, MEASURE = "train-", "score-"
 """How the names of the steps of a score begin."""
@@ -64,6 +69,11 @@ def score_problems(recipe: Recipe) -> Iterator[tuple[Key, str]]:
             for name in rows.source:
                 if name not in sources:
                     yield key, f"no source is called {name!r}; {nearest(name, sources)}"
+        if isinstance(score, TableScore):
+            try:
+                find_table(score)
+            except WinnowError as error:
+                yield key, str(error)
         own = [field.name for field in score.columns]
         for name in own:
             if name in known or name in columns:
@@ -203,15 +213,6 @@ def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> npt.NDArray[np.boo
     return np.asarray(pc.is_in(column, value_set=pa.array(values, pa.string())).to_numpy(), np.bool_)
 
 
-def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """The values of a column as numbers, float64 [rows]; NaN for texts that are none."""
-    if pa.types.is_floating(column.type):
-        return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy())
-    text = pc.utf8_trim_whitespace(column)
-    number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
-    return np.asarray(pc.fill_null(pc.if_else(number, text, None).cast(pa.float64()), np.nan).to_numpy())
-
-
 def _bins(records: pa.Table) -> npt.NDArray[np.int64]:
     """The first two bytes of the digests [rows]."""
     digests = as_array(records["digest"])
@@ -314,7 +315,11 @@ def _measure_step(score: Score) -> RecipeStep:
 def measure_score(build: Build, score: Score) -> Manifest:
     """Measure, or find, a score of the records made so far."""
     records = build.records
-    model = build.made[f"{TRAIN}{score.name}"].file(MODEL) if isinstance(score, TrainedScore) else None
+    model: Model = None
+    if isinstance(score, TrainedScore):
+        model = build.made[f"{TRAIN}{score.name}"].file(MODEL)
+    elif isinstance(score, TableScore):
+        model = find_table(score)
     fields = [{"name": field.name, "type": str(field.type)} for field in score.columns]
     settings = {"score": parameters(score), "columns": fields, "model": model.digest if model else None}
     step = _measure_step(score).step(settings, (records.key,))
@@ -322,16 +327,18 @@ def measure_score(build: Build, score: Score) -> Manifest:
     return build.run.do(step, lambda context: context.map(work, records.shards))
 
 
-def _measure_shard(score: Score, model: FileRef | None, shard: TableRef, target: Target) -> Part:
+def _measure_shard(score: Score, model: Model, shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path).combine_chunks()
     table = measure(score, records, model).add_column(0, "id", records["id"])
     return part(scores=storage.write_parquet(target.path(), table))
 
 
-def measure(score: Score, records: pa.Table, model: FileRef | None) -> pa.Table:
+def measure(score: Score, records: pa.Table, model: Model) -> pa.Table:
     """The columns of a score for records [rows]."""
     if model is None:
         table = score.measure(records)
+    elif isinstance(model, FoundTable):
+        table = model.lookup(records["id"], score.columns[0])
     else:
         with storage.local_copy(model.path) as path:
             table = score.measure(records, path)

@@ -25,8 +25,8 @@ from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
-from pipelines.steps.products import LIMITS, MODEL, RECORDS, SCORES
-from pipelines.steps.scores import MEASURE, TRAIN, joined
+from pipelines.steps.products import LIMITS, RECORDS, SCORES
+from pipelines.steps.scores import MEASURE, joined
 from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always
 
 SELECT = "select"
@@ -85,9 +85,7 @@ def _models(build: Build) -> dict[str, str]:
     models: dict[str, str] = {}
     for made in build.made.values():
         if made.step.startswith(MEASURE):
-            trained = build.made.get(TRAIN + made.step.removeprefix(MEASURE))
-            digest = trained.file(MODEL).digest if trained else made.key
-            models |= {column["name"]: digest for column in made.parameters["columns"]}
+            models |= {column["name"]: made.parameters["model"] or made.key for column in made.parameters["columns"]}
     return models
 
 

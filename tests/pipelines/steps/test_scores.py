@@ -16,16 +16,18 @@ from filters.cut import ScoreCut
 from filters.length import Length
 from filters.scores.length import LengthScore
 from filters.scores.score import Choices, Rows, Score, TrainedScore
+from filters.scores.table import TableScore
 from pipelines.audit.report import facts, render
 from pipelines.audit.scoring import score_table
 from pipelines.audit.verify import verify
 from pipelines.audit.why import why
 from pipelines.check import check, load_checked
 from pipelines.curate import SCORE_STEPS, Corpus, curate, wanted
-from pipelines.errors import CheckFailed, RecipeError, RunError
+from pipelines.errors import CheckFailed, RecipeError, RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
+from pipelines.ledger.score_tables import ScoreWriter
 from pipelines.recipe import NearDuplicates, Recipe, Sampling, of_values
 from pipelines.steps import ingest
 from pipelines.steps.products import MEASURES, MODEL, TRAINING_ROWS
@@ -296,6 +298,63 @@ def test_a_run_measures_rows_that_are_not_its_own(folder: Path, tmp_path: Path) 
         assert score_table(recorded, others, ["length"]).column_names == ["id", "score_length"]
         with pytest.raises(RunError, match="no score is called 'lenght'; did you mean 'length'"):
             score_table(recorded, others, ["lenght"])
+
+
+TABLES = {
+    "csv": "id,score_liking\nrated/rated/0,0.5\nrated/rated/7,-3\nrated/rated/9,\nelsewhere,9\n",
+    "jsonl": '{"id": "rated/rated/0", "score_liking": 0.5}\n{"id": "rated/rated/7", "score_liking": -3}\n',
+}
+
+
+@pytest.mark.parametrize("kind", [*TABLES, "folder"])
+def test_scores_of_a_table_are_joined_by_id(folder: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        writer = ScoreWriter(str(tmp_path), "liking", {"by": "hand"})
+        ids, values = ["rated/rated/7", "elsewhere", "rated/rated/0"], pa.array([-3, 9, 0.5], pa.float32())
+        path = writer.finish(pa.table({"id": ids, "score_liking": values})).path
+    else:
+        path = str(tmp_path / f"liking.{kind}")
+        Path(path).write_text(TABLES[kind])
+    recipe = recipe_of(folder, ScoreCut(name="liking", min=0), scores=(TableScore(name="liking", path=path),))
+    check(recipe)
+    corpus = built(tmp_path / "root", recipe)
+    scores = {row["id"]: row["score_liking"] for row in table_of(corpus, "select").to_pylist()}
+    assert {row: score for row, score in scores.items() if score is not None} == {"rated/rated/0": 0.5}
+    (file,) = corpus.steps["select"].dropped
+    (dropped,) = storage.read_parquet(file.path).to_pylist()
+    assert (dropped["id"], dropped["reason"]) == ("rated/rated/7", "liking_below_min")
+
+
+@pytest.mark.parametrize(
+    "text, name, message",
+    [
+        ("id,likes\na,1\n", "scores.csv", "no column 'liking'; .*likes"),
+        ("row,liking\na,1\n", "scores.csv", "no column 'id'"),
+        ("id,liking\na,1\na,2\n", "scores.csv", "the id 'a' stands there more than once"),
+        (None, "scores.csv", "scores.csv"),
+        (None, "folder", "no table of scores"),
+    ],
+)
+def test_a_table_that_cannot_be_joined_is_named(
+    folder: Path, tmp_path: Path, text: str | None, name: str, message: str
+) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    recipe = recipe_of(folder, scores=(TableScore(name="liking", path=str(path)),))
+    with pytest.raises(WinnowError, match=message):
+        check(recipe)
+
+
+def test_a_table_that_changes_makes_its_score_again(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "liking.csv"
+    path.write_text(TABLES["csv"])
+    recipe = recipe_of(folder, scores=(TableScore(name="liking", path=str(path)),))
+    before = built(tmp_path / "root", recipe)
+    path.write_text(TABLES["csv"].replace("0.5", "0.75"))
+    after = built(tmp_path / "root", recipe)
+    assert before.steps["score-liking"].key != after.steps["score-liking"].key
+    assert before.steps["refine"].key == after.steps["refine"].key
 
 
 def test_a_label_without_rows_is_named(folder: Path, tmp_path: Path) -> None:
