@@ -1,4 +1,4 @@
-"""How likely does a checkpoint find the texts of files? Rows are read as a build reads them."""
+"""How likely does a model find the texts of files? Rows are read as a build reads them."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def perplexity(
     device: str = "auto",
     precision: Precision = "fp32",
 ) -> PerplexityAnswer:
-    """Measure a checkpoint's perplexity on the rows of files, on whole text files, or on one text.
+    """Measure the perplexity of a model on the rows of files, on whole text files, or on one text.
 
+    checkpoint: a checkpoint, a training folder, `latest`, or a transformers folder.
     files: paths, globs, folders or URLs. A file of a format that `winnow build` reads has rows: responses are measured
     given their instructions, and texts without. Any other file is one plain text in UTF-8. columns: as for `winnow
     build`, guessed by default. condition: tags of rows without a column of their own. limit: measure only the first
@@ -82,9 +83,9 @@ def perplexity(
     if not passages:
         raise InputError(f"{where}: no text to measure" + _because(skipped))
     # Imported here because it loads torch; mistakes in the files are told before.
-    from training.inference.generate import load_text_generator
+    from training.inference.models import open_token_model
 
-    generator = load_text_generator(folder, device=device, precision=precision)
+    model = open_token_model(folder, device, precision)
     begun = time.monotonic()
     with current_console() as console:
 
@@ -94,13 +95,13 @@ def perplexity(
             console.move_bar("perplexity", done, len(passages), speed)
 
         console.move_bar("perplexity", 0, len(passages))
-        measured = list(likelihoods(generator, passages, move))
+        measured = list(likelihoods(model, passages, move))
     result = summary(measured, dict(skipped))
     if result is None:
         raise InputError(f"{where}: no text can be measured" + _because(Counter(map(str, measured))))
     if out is not None:
         storage.write_parquet(out, _table(passages, measured))
-    return PerplexityAnswer(checkpoint=folder, context=generator.context, columns=read, result=result, rows_file=out)
+    return PerplexityAnswer(checkpoint=folder, context=model.context, columns=read, result=result, rows_file=out)
 
 
 def _files(pattern: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import audit, corpus, harness, inventory, model, scores, serve, start
+from flows.cli import audit, corpus, harness, inventory, model, score, scores, serve, start
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -54,6 +54,7 @@ for command in (
     inventory.warm,
 ):
     app.command()(command)
+app.add_typer(score.GROUP)
 app.command(name="lm-eval", context_settings=harness.PASS_ON)(harness.lm_eval)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Root
+from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Root, check_choice
 from flows.cli.session import announce, flow_session
 
 
@@ -132,10 +132,10 @@ def evaluate(
     Example: `winnow evaluate latest --benchmark gsm8k --limit 200`
     """
     announce(as_json, f"evaluating {checkpoint} in {root}")
-    _check_choice("--method", method, ("generate", "letter", "likelihood"))
-    _check_choice("--precision", precision, ("fp32", "bf16"))
-    _check_choice("--weights", weights, ("ema", "model"))
-    _check_choice("--engine", engine, ("ray", "local"))
+    check_choice("--method", method, ("generate", "letter", "likelihood"))
+    check_choice("--precision", precision, ("fp32", "bf16"))
+    check_choice("--weights", weights, ("ema", "model"))
+    check_choice("--engine", engine, ("ray", "local"))
     from flows.cli import render
     from training.folders import find_checkpoint
 
@@ -195,14 +195,6 @@ def evaluate(
         else:
             answer = run(ModelSpec(folder, name=model, **spec), **arguments)
     print_answer(answer, render.evaluate_lines(answer, checkpoint, root), as_json)
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises: WinnowError: if a value is none of the choices."""
-    if value not in choices:
-        from pipelines.errors import WinnowError, nearest
-
-        raise WinnowError(f"{option} {value!r}: {nearest(value, choices)}")
 
 
 def rescore(

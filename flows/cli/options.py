@@ -43,3 +43,11 @@ Settings = Annotated[
 Device = Annotated[str, typer.Option(help="`auto` (a GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.")]
 Precision = Annotated[str, typer.Option(help="`fp32`, or `bf16`: faster, and now and then another token.")]
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")]
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises: WinnowError: if a value is none of the choices."""
+    if value not in choices:
+        from pipelines.errors import WinnowError, nearest
+
+        raise WinnowError(f"{option} {value!r}: {nearest(value, choices)}")

@@ -14,6 +14,7 @@ from flows.console import count, quantity
 if TYPE_CHECKING:
     from flows.compare import CompareAnswer
     from flows.perplexity import PerplexityAnswer
+    from flows.score import ScoreAnswer
     from training.evaluation.compare import Compared, Comparison, Flip
     from training.evaluation.perplexity import Rate
     from training.evaluation.statistics import PairedDifference
@@ -130,6 +131,21 @@ def perplexity_lines(answer: PerplexityAnswer) -> Iterator[Line]:
         yield f"  bits per byte   {_rate(result.bits_per_byte, 4)}"
     if answer.rows_file:
         yield f"  rows            {escape(answer.rows_file)}"
+
+
+def score_lines(answer: ScoreAnswer) -> Iterator[Line]:
+    """Where the table of losses is, the mean losses under each model, and the classes."""
+    yield f"\n[bold]{escape(answer.path)}[/bold]" + ("  (was there)" if answer.reused else "")
+    yield f"  rows            {count(answer.rows)} of {escape(answer.run)}, step {escape(answer.records)}"
+    for reason, rows in answer.skipped.items():
+        yield f"  not measured    {quantity(rows, 'row')}: {escape(reason)}"
+    for model in answer.models:
+        yield f"  {escape(model.model)}"
+        if model.loss is not None and model.alone is not None:
+            yield f"    loss          {model.loss:.4f} nats per token; without the instruction {model.alone:.4f}"
+    yield f"  columns         {escape(', '.join(answer.columns))}"
+    if not answer.reused:
+        yield f"  speed           {count(answer.tokens / answer.seconds)} response tokens per second"
 
 
 def _rate(rate: Rate, digits: int) -> str:

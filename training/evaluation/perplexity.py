@@ -1,6 +1,6 @@
 """How likely does a model find a text? Its perplexity: of responses given their instructions, or of plain text.
 
-A response is measured as in training: every token, and EOA at its end, given the instruction. The mean is the
+A response is measured as in training: every token, and the end of a response, given the instruction. The mean is the
 validation loss. Plain text is measured as a response to an empty instruction, without EOA, because a part of a document
 does not end an answer.
 
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from training.evaluation.statistics import rate_interval
+from training.inference.language_model import TokenModel
 
-if TYPE_CHECKING:  # these load torch
-    from training.inference.generate import TextGenerator
+if TYPE_CHECKING:  # it loads torch
     from training.inference.prompt import Prompt
 
 BATCH_TOKENS = 1 << 14
@@ -27,7 +27,7 @@ BATCH_TOKENS = 1 << 14
 
 
 class Passage(NamedTuple):
-    """A text to measure. ends: EOA is measured too."""
+    """A text to measure. ends: the end of a response is measured too."""
 
     id: str
     condition: str
@@ -79,7 +79,7 @@ class Perplexity(BaseModel):
     bits_per_byte: Rate | None
 
 
-def windows(generator: TextGenerator, passage: Passage) -> list[tuple[Prompt, list[int]]] | str:
+def windows(model: TokenModel, passage: Passage) -> list[tuple[Prompt, list[int]]] | str:
     """The prompts and continuations whose log-likelihoods add up to the passage's; or why it cannot be measured.
 
     Raises:
@@ -87,10 +87,9 @@ def windows(generator: TextGenerator, passage: Passage) -> list[tuple[Prompt, li
     """
     from training.inference.prompt import Segment, token_ids
 
-    prompt = generator.prompt(passage.condition, passage.instruction)
-    ids: list[int] = generator.tokenizer.encode(passage.text, add_special_tokens=False).ids
-    ids += [generator.special["eoa"]] if passage.ends else []
-    room = generator.context - len(token_ids(prompt))
+    prompt = model.prompt(passage.condition, passage.instruction)
+    ids = model.response_ids(passage.text, passage.ends)
+    room = model.context - len(token_ids(prompt))
     if not ids:
         return "empty"
     if room < 2:
@@ -105,23 +104,26 @@ def windows(generator: TextGenerator, passage: Passage) -> list[tuple[Prompt, li
 
 
 def likelihoods(
-    generator: TextGenerator, passages: Sequence[Passage], on_progress: Callable[[int, int], None] | None = None
+    model: TokenModel,
+    passages: Sequence[Passage],
+    on_progress: Callable[[int, int], None] | None = None,
+    sequences: int | None = None,
 ) -> Iterator[Likelihood | str]:
     """The likelihood of each passage, in order, or why it cannot be measured.
 
-    on_progress: called with (passages, tokens) measured.
+    on_progress: called with (passages, tokens) measured. sequences: most in a forward pass.
     """
     batch: list[list[tuple[Prompt, list[int]]] | str] = []
     waiting = done = tokens = 0
     for index, passage in enumerate(passages):
-        pieces = windows(generator, passage)
+        pieces = windows(model, passage)
         batch.append(pieces)
         waiting += 0 if isinstance(pieces, str) else sum(len(ids) for _, ids in pieces)
         if waiting < BATCH_TOKENS and index + 1 < len(passages):
             continue
         # Sorted by length over the whole batch, so that little is padded.
         readable = [pieces for pieces in batch if not isinstance(pieces, str)]
-        results = iter(generator.runner.log_likelihoods([piece for pieces in readable for piece in pieces]))
+        results = iter(model.token_log_likelihoods([piece for pieces in readable for piece in pieces], sequences))
         for measured, pieces in zip(passages[done : index + 1], batch, strict=True):
             if isinstance(pieces, str):
                 yield pieces

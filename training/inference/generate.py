@@ -6,9 +6,11 @@ Prompts are built from ids. Text is encoded with the control tokens switched off
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import xxhash
 from tokenizers import Tokenizer
 
 from pipelines.errors import WinnowError
@@ -116,6 +118,21 @@ class TextGenerator(NamedTuple):
         found = iter(self.runner.log_likelihoods([pair for pair, one in zip(encoded, fits, strict=True) if one]))
         return [next(found) if one else None for one in fits]
 
+    def response_ids(self, text: str, ends: bool) -> list[int]:
+        """The tokens of a response. ends: with EOA."""
+        return [*self._encode(text), self.special["eoa"]] if ends else self._encode(text)
+
+    def token_log_likelihoods(
+        self, requests: Sequence[tuple[Prompt, Sequence[int]]], batch: int | None = None
+    ) -> list[LogLikelihood]:
+        """As `Runner.log_likelihoods`."""
+        return self.runner.log_likelihoods(requests, batch)
+
+    @property
+    def vocabulary(self) -> str:
+        """A digest of the tokens and their ids, 32 hex digits."""
+        return vocabulary_digest(self.tokenizer.get_vocab())
+
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
@@ -133,6 +150,11 @@ class TextGenerator(NamedTuple):
             return any(string in text for string in stop)
 
         return stopped
+
+
+def vocabulary_digest(ids: Mapping[str, int]) -> str:
+    """A digest of tokens and their ids, 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(sorted(ids.items())).encode())
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

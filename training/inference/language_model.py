@@ -1,12 +1,16 @@
 """What evaluation needs of a model, whoever runs it: text in, text out, with counts of tokens and log-probabilities.
 
-A checkpoint, a transformers folder and an HTTP endpoint each implement `LanguageModel`. This module loads none of them.
+A checkpoint, a transformers folder and an HTTP endpoint each implement `LanguageModel`. A `TokenModel` measures texts
+token by token: a checkpoint or a transformers folder. This module loads none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # it loads torch
+    from training.inference.prompt import Prompt
 
 BATCH = 32
 """Sequences decoded together by default."""
@@ -101,4 +105,40 @@ class LanguageModel(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a text."""
+        ...
+
+
+class TokenModel(Protocol):
+    """A model that gives the likelihood of tokens, with its tokenizer.
+
+    context: most tokens of prompt and continuation together. vocabulary: digest of the tokens and their ids; losses per
+    token of two models can be compared only if it is equal.
+    """
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def vocabulary(self) -> str: ...
+
+    def prompt(self, condition: str, instruction: str) -> Prompt:
+        """The prompt of an instruction, at least one token. The instruction may be empty.
+
+        Raises:
+            WinnowError: if a condition tag is unknown, or the model has no token that may begin a text.
+        """
+        ...
+
+    def response_ids(self, text: str, ends: bool) -> list[int]:
+        """The tokens of a response. ends: with the token that ends a response, if the model has one."""
+        ...
+
+    def token_log_likelihoods(
+        self, requests: Sequence[tuple[Prompt, Sequence[int]]], batch: int | None = None
+    ) -> list[LogLikelihood]:
+        """The log-likelihood of each continuation given its prompt, in the order of the requests.
+
+        An empty continuation has log-probability 0. batch: most sequences in a forward pass; None for the model's
+        choice. It changes results by rounding alone.
+        """
         ...

@@ -6,7 +6,7 @@ from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from training.configs import Precision
 from training.export import is_transformers
-from training.inference.language_model import BATCH, LanguageModel
+from training.inference.language_model import BATCH, LanguageModel, TokenModel
 
 
 def is_endpoint(target: str) -> bool:
@@ -55,6 +55,36 @@ def open_model(
     from training.inference.checkpoint_model import load_checkpoint_model
 
     return load_checkpoint_model(target, average, device, precision, batch)
+
+
+def open_token_model(
+    target: str, device: str = "auto", precision: Precision = "fp32", average: bool = True
+) -> TokenModel:
+    """The model of a folder, to measure texts with. The arguments and errors are those of `open_model`."""
+    if is_transformers(target) and _model_type(target) != "hrm_text":
+        from training.inference.transformers_model import TransformersModel
+
+        return TransformersModel(target, device, precision)
+    from training.inference.generate import load_text_generator
+
+    return load_text_generator(target, average, device, precision)
+
+
+def vocabulary_of(target: str) -> str:
+    """The digest of the tokens of the model in a folder (see `TokenModel`), without loading the model.
+
+    Raises:
+        CheckpointError, InputError: if a folder holds no model.
+    """
+    if is_transformers(target) and _model_type(target) != "hrm_text":
+        from training.inference.transformers_model import folder_vocabulary
+
+        return folder_vocabulary(target)
+    from training import checkpoint
+    from training.inference.generate import read_tokenizer, vocabulary_digest
+
+    folder = target if is_transformers(target) else checkpoint.read(target).folder
+    return vocabulary_digest(read_tokenizer(storage.join(folder, "tokenizer.json")).get_vocab())
 
 
 def identity_of(target: str, model: str | None = None, average: bool = True) -> str:

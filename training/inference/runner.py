@@ -14,8 +14,7 @@ Shape suffixes: B sequences, N packed tokens, M tokens to predict, V vocabulary.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ from training.inference.scheduler import Generation, Sampling, Scheduler
 from training.model import HrmText
 
 LOGIT_TOKENS = 4096
-"""Tokens in a forward pass of `log_likelihoods`. More would not be faster, and logits take much memory."""
+"""Tokens in a forward pass that gives logits. More would not be faster, and logits take much memory."""
 
 
 class Generated(NamedTuple):
@@ -62,6 +61,21 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise WinnowError(f"device {name!r}: torch sees {torch.cuda.device_count()} GPUs; use cpu")
     return device
+
+
+def batches_by_length(lengths: Sequence[int], batch: int | None = None) -> Iterator[list[int]]:
+    """The numbers of sequences, in batches of similar length, the shortest first. Those of length 0 are left out.
+
+    A batch has at most LOGIT_TOKENS tokens, padded to its longest sequence, or one sequence. batch: most sequences.
+    """
+    chosen: list[int] = []
+    for i in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: lengths[i]):
+        if chosen and ((len(chosen) + 1) * lengths[i] > LOGIT_TOKENS or len(chosen) == batch):
+            yield chosen
+            chosen = []
+        chosen.append(i)
+    if chosen:
+        yield chosen
 
 
 class Runner:
@@ -101,23 +115,18 @@ class Runner:
         )
         return list(logits_MV.split(counts))
 
-    def log_likelihoods(self, requests: Sequence[tuple[Prompt, Sequence[int]]]) -> list[LogLikelihood]:
+    def log_likelihoods(
+        self, requests: Sequence[tuple[Prompt, Sequence[int]]], batch: int | None = None
+    ) -> list[LogLikelihood]:
         """Log-likelihood of each continuation given its prompt, in the order of the requests.
 
         An empty continuation has log-probability 0. A prompt may not be empty, because nothing would predict the first
-        token.
+        token. batch: most sequences in a forward pass; None for as many as LOGIT_TOKENS allow.
         """
         results = [LogLikelihood(0.0, True)] * len(requests)
-        lengths = [len(token_ids(prompt)) + len(continuation) for prompt, continuation in requests]
-        # Sequences of similar length together: attention pads within a batch.
-        waiting = deque(sorted((i for i, (_, c) in enumerate(requests) if len(c)), key=lambda i: lengths[i]))
-        while waiting:
-            batch = [waiting.popleft()]
-            tokens = lengths[batch[0]]
-            while waiting and tokens + lengths[waiting[0]] <= LOGIT_TOKENS:
-                tokens += lengths[waiting[0]]
-                batch.append(waiting.popleft())
-            for i, logits_MV in zip(batch, self.logits([requests[i] for i in batch]), strict=True):
+        lengths = [len(token_ids(prompt)) + len(c) if len(c) else 0 for prompt, c in requests]
+        for chosen in batches_by_length(lengths, batch):
+            for i, logits_MV in zip(chosen, self.logits([requests[i] for i in chosen]), strict=True):
                 target_M = self._tensor(requests[i][1])
                 log_prob_M = F.log_softmax(logits_MV.float(), -1).gather(-1, target_M[:, None])
                 is_greedy = bool((logits_MV.argmax(-1) == target_M).all())

@@ -24,9 +24,10 @@ from torch import Tensor
 from pipelines.errors import InputError, WinnowError
 from training.configs import DTYPES, Precision
 from training.inference.checkpoint_model import stream
-from training.inference.generate import cut_at_stop
+from training.inference.generate import cut_at_stop, vocabulary_digest
 from training.inference.language_model import BATCH, Completion, Finish, LogLikelihood, Request
-from training.inference.runner import find_device
+from training.inference.prompt import Prompt, Segment, token_ids
+from training.inference.runner import batches_by_length, find_device
 from training.inference.scheduler import sample
 
 DIGESTED = frozenset({".safetensors", ".bin", ".json", ".model", ".txt", ".jinja"})
@@ -61,7 +62,7 @@ class TransformersModel:
         self._ends: list[int] = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
         pad = self._tokenizer.pad_token_id
         self._pad: int = pad if pad is not None else (self._ends or [0])[0]
-        self._context = int(
+        self.context = int(
             getattr(self._model.config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         )
         self.identity = folder_digest(folder)
@@ -82,7 +83,7 @@ class TransformersModel:
         if temperature < 0:
             raise WinnowError(f"temperature {temperature} is negative")
         samples = n if temperature else 1  # greedy samples are equal, so one is made
-        most = min(context or self._context, self._context)
+        most = min(context or self.context, self.context)
         prompts = [self._encode(request) for request in requests]
         jobs = [(at, number) for at in range(len(requests)) for number in range(samples)]
         limits = [max(min(max_tokens or most, most - len(prompt)), 0) for prompt in prompts]
@@ -111,20 +112,44 @@ class TransformersModel:
                 on_done(done)
         return [[completions[at, number] for number in range(samples)] * (n // samples) for at in range(len(requests))]
 
-    @torch.inference_mode()
     def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """As `LanguageModel.log_likelihoods`. The continuation is encoded separately."""
-        encoded = [
-            (self._encode(request), self._tokenizer.encode(continuation, add_special_tokens=False))
-            for request, continuation in pairs
-        ]
-        if not all(prompt for prompt, _ in encoded):
-            raise WinnowError("an empty instruction has no token that predicts the continuation")
-        fits = [len(prompt) + len(ids) <= self._context for prompt, ids in encoded]
-        results: list[LogLikelihood | None] = [LogLikelihood(0.0, True) if one else None for one in fits]
-        order = sorted((i for i, one in enumerate(fits) if one), key=lambda i: sum(map(len, encoded[i])))
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
+        encoded = [(self.prompt(*request), self.response_ids(text, False)) for request, text in pairs]
+        fits = [len(token_ids(prompt)) + len(ids) <= self.context for prompt, ids in encoded]
+        found = iter(self.token_log_likelihoods([pair for pair, one in zip(encoded, fits, strict=True) if one]))
+        return [next(found) if one else None for one in fits]
+
+    def prompt(self, condition: str, instruction: str) -> Prompt:
+        """As `TokenModel.prompt`. Where a template or tokenizer gives no token for an empty instruction, the prompt is
+        the token that begins a text, or else the one that ends it."""
+        ids = self._encode(Request(condition, instruction))
+        if not ids:
+            begin = self._tokenizer.bos_token_id
+            ids = self._ends[:1] if begin is None else [begin]
+        if not ids:
+            raise WinnowError(f"{self.name}: an empty instruction has no token that predicts the continuation")
+        return (Segment(tuple(ids), False),)
+
+    def response_ids(self, text: str, ends: bool) -> list[int]:
+        """As `TokenModel.response_ids`. The end is the tokenizer's end token, or else the first of the model's."""
+        last = self._tokenizer.eos_token_id
+        end = self._ends[:1] if last is None else [last]
+        return [*self._tokenizer.encode(text, add_special_tokens=False), *(end if ends else ())]
+
+    @property
+    def vocabulary(self) -> str:
+        """A digest of the tokens and their ids, 32 hex digits."""
+        return vocabulary_digest(self._tokenizer.get_vocab())
+
+    @torch.inference_mode()
+    def token_log_likelihoods(
+        self, requests: Sequence[tuple[Prompt, Sequence[int]]], batch: int | None = None
+    ) -> list[LogLikelihood]:
+        """As `TokenModel.token_log_likelihoods`."""
+        encoded = [(token_ids(prompt), ids) for prompt, ids in requests]
+        results = [LogLikelihood(0.0, True)] * len(encoded)
+        lengths = [len(prompt) + len(ids) if len(ids) else 0 for prompt, ids in encoded]
+        for chosen in batches_by_length(lengths, batch or self.batch):
             ids_B, mask_B = self._padded([[*encoded[i][0], *encoded[i][1]] for i in chosen], left=False)
             logits = self._model(input_ids=ids_B, attention_mask=mask_B).logits
             for row, i in enumerate(chosen):
@@ -213,6 +238,16 @@ class TransformersModel:
             (answer, log_prob, reason or "length")
             for answer, log_prob, reason in zip(answers, log_probs, finish, strict=True)
         ]
+
+
+def folder_vocabulary(folder: str) -> str:
+    """The digest of the tokens of a folder (see `TokenModel`). Raises: InputError: if it has no tokenizer."""
+    from transformers import AutoTokenizer
+
+    try:
+        return vocabulary_digest(AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab())
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"{folder}: transformers cannot load its tokenizer: {error}") from None
 
 
 def folder_digest(folder: str) -> str:

@@ -1,0 +1,90 @@
+"""Which commands make scores? Those of the group `winnow score`; without the name of one, `winnow score RUN`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from flows.cli.answer import print_answer
+from flows.cli.options import ROOT, Device, Json, Precision, Root, Run, check_choice
+from flows.cli.session import announce, console_session
+
+if TYPE_CHECKING:
+    from training.configs import Precision as PrecisionName
+
+DEFAULT = "run"
+
+
+class DefaultGroup(TyperGroup):
+    """A group with a default command: `winnow score latest ...` is `winnow score run latest ...`.
+
+    A first argument that is neither a command of the group nor `--help` belongs to the default command.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the default command where the arguments name none."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+GROUP = typer.Typer(
+    name="score",
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    help="""Score the rows of a corpus outside a build: `winnow score RUN` measures their losses under a model.
+
+    Example: `winnow score latest --checkpoint EARLY --checkpoint LATER`, which is short for `winnow score run latest
+    ...`. Its options: `winnow score run --help`.
+    """,
+)
+
+
+@GROUP.command(DEFAULT)
+def losses(
+    run: Run = "latest",
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A checkpoint's folder, a training folder, `latest`, or a transformers folder. Repeatable, the "
+            "earliest first."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A transformers folder to score with, instead of checkpoints.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the score. Its first column is `score_<name>`.")] = "loss",
+    records: Annotated[
+        str | None, typer.Option(help="Score the records of this step, such as `ingest`. Default: the corpus.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only this many rows, the first ones.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Most responses in a forward pass.")] = 64,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Measure the loss of each row of a run under checkpoints or another model, and write them as a table of scores.
+
+    Columns: `score_loss` is the mean loss of the response's tokens given its instruction, in nats; `score_loss_alone`
+    that of the response without it; `score_loss_ifd` the ratio of the two perplexities. With several checkpoints these
+    are of the last one, `score_loss_1` ... are of each, and `score_loss_fall` is the first minus the last. A recipe
+    reads the table as `{kind: table, name: loss, path: ROOT/scores/...}`.
+
+    Rows are written as they are measured. The same command carries on after it was stopped.
+
+    Example: `winnow score latest --checkpoint winnow-data/training/tiny-1/step-00000200 --checkpoint latest`
+    """
+    announce(as_json, f"scoring {run} in {root}")
+    from flows.cli.render_scores import score_lines
+
+    check_choice("--precision", precision, ("fp32", "bf16"))
+    from flows.score import score
+
+    with console_session(as_json):
+        answer = score(
+            run, checkpoint or (), model, name, records, limit, root, device, batch, cast("PrecisionName", precision)
+        )
+    print_answer(answer, score_lines(answer), as_json)
