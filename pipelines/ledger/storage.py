@@ -180,6 +180,12 @@ def read_bytes(path: str) -> bytes:
     return cast(bytes, fs.cat_file(name))
 
 
+def read_range(path: str, start: int, end: int) -> bytes:
+    """The bytes of a file from `start` up to `end`."""
+    fs, name = file_system(path)
+    return cast(bytes, fs.cat_file(name, start=start, end=end))
+
+
 def read_tail(path: str, count: int) -> bytes:
     """The last `count` bytes of a file, or all of them if it has fewer; empty if there is no file."""
     fs, name = file_system(path)

@@ -17,6 +17,12 @@ LIMITS = "limits"
 THINKING = "thinking"
 """Of `refine`: thinking that came in, counted by source and family of tags."""
 
+ANSWERS = "answers"
+"""Of `rewrite-answers`: what was asked for each record, and every answer that the model gave."""
+
+REWRITES = "rewrites"
+"""Of `rewrite`: what became of the answer to each record that was asked."""
+
 INDEX = "index"
 """Of `benchmark-index`: the n-grams of all items."""
 

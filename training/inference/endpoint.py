@@ -18,8 +18,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -120,8 +120,26 @@ class Endpoint:
     ) -> list[list[Completion]]:
         """As in `LanguageModel`. The server enforces its own context; `context` is not used. The server is asked with a
         seed of each request; whether it keeps to that is the server's business."""
-        if not requests:
-            return []
+        results: list[list[Completion]] = [[] for _ in requests]
+        stream = self.stream(requests, n, temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed)
+        for done, (at, completions) in enumerate(stream, 1):
+            results[at] = completions
+            if on_done:
+                on_done(done * n)
+        return results
+
+    def stream(
+        self,
+        requests: Iterable[Request],
+        n: int = 1,
+        *,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """As `generate`: the number of a request with its completions, as they come. A request is drawn from
+        `requests` when it can be sent at once. If one fails, those that are under way are finished first."""
 
         def ask(request: Request) -> list[Completion]:
             completions: list[Completion] = []
@@ -141,18 +159,23 @@ class Endpoint:
                 completions += [got[0]] + [got[0]._replace(tokens=0)] * (n - 1) if temperature == 0 else got[:count]
             return completions
 
-        results: list[list[Completion]] = [[] for _ in requests]
+        numbered, failure = enumerate(requests), None
         with self._connect() as client, ThreadPoolExecutor(self._concurrency) as pool:
-            futures = {pool.submit(ask, request): at for at, request in enumerate(requests)}
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    results[futures[future]] = future.result()
-                    if on_done:
-                        on_done(done * n)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return results
+            waiting: dict[Future[list[Completion]], int] = {}
+            while True:
+                if failure is None:
+                    for at, request in itertools.islice(numbered, self._concurrency - len(waiting)):
+                        waiting[pool.submit(ask, request)] = at
+                if not waiting:
+                    break
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    at, error = waiting.pop(future), future.exception()
+                    if error is None:
+                        yield at, future.result()
+                    else:
+                        failure = failure or error
+        if failure is not None:
+            raise failure
 
     def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """Raises: WinnowError: always; the interface has no likelihood of a given text."""
@@ -295,6 +318,8 @@ class Endpoint:
         if status in (401, 403):
             state = "is refused" if self._key else "is not set"
             hint = f"; the API key is read from the environment variable {self._key_variable}, which {state}"
+        elif status == 404:
+            hint = f"; is the URL complete up to its version (http://localhost:8000/v1), and the model {self.model!r}?"
         return WinnowError(f"{self.url}/{path}: the server answers {status}: {message}{hint}")
 
     def _find_model(self, client: httpx.Client, name: str | None) -> str:
