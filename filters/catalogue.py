@@ -21,6 +21,7 @@ from filters.placeholder import Placeholder
 from filters.refusal import Refusal
 from filters.registry import Registry
 from filters.repair import Repair
+from filters.rewrite import Rewrite
 from filters.script import WrongScript
 from filters.signature import StripSignature
 from filters.stage import CorpusStage, Filter, Stage, Transform
@@ -91,11 +92,12 @@ AnyStage = Annotated[
 """One of Winnow's own stages as a recipe writes it; `kind` selects its class."""
 
 CORPUS_STAGES: dict[str, type[CorpusStage]] = {
+    "rewrite": Rewrite,
     "score": ScoreCut,
 }
 """Stages that are not applied record by record: each has a step of its own (`pipelines/steps/stages.py`)."""
 
-AnyCorpusStage = ScoreCut
+AnyCorpusStage = Rewrite | ScoreCut
 """One of CORPUS_STAGES as a recipe writes it."""
 
 

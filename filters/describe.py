@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from filters.catalogue import CORPUS_STAGES, STAGES
+from filters.cut import ScoreCut
 from filters.registry import Registry
 from filters.scores.catalogue import SCORES
 from filters.stage import Filter, Stage
@@ -28,6 +29,7 @@ UNITS = {
     "_bytes": "bytes",
     "_words": "words",
     "_lines": "lines",
+    "_seconds": "seconds",
 }
 """End of a parameter's name -> its unit."""
 
@@ -66,12 +68,12 @@ class StageEntry(BaseModel):
 def entries() -> list[StageEntry]:
     """Every stage and every score that a recipe can use."""
     found = [_describe(kind, stage, _role(stage), STAGES) for kind, stage in STAGES.items()]
-    found += [_describe(kind, stage, "cut", None) for kind, stage in CORPUS_STAGES.items()]
+    found += [_describe(kind, stage, _role(stage), None) for kind, stage in CORPUS_STAGES.items()]
     return found + [_describe(kind, score, "score", SCORES) for kind, score in SCORES.items()]
 
 
 def _role(stage: type[Stage]) -> Role:
-    return "filter" if issubclass(stage, Filter) else "transform"
+    return "filter" if issubclass(stage, Filter) else "cut" if issubclass(stage, ScoreCut) else "transform"
 
 
 def _describe(kind: str, stage: type[BaseModel], role: Role, registry: Registry[Any] | None) -> StageEntry:

@@ -1,12 +1,13 @@
 """Have responses written again by a model behind an endpoint, and keep those whose final answer is verified.
 
-The model, its strategy and the check are in `training`. This is the stage as a recipe writes it; a step of its own makes
-it (`pipelines/steps/rewrite.py`), because what an endpoint answers is recorded, not computed.
+This is the stage as a recipe writes it. A step of its own makes it (`pipelines/steps/rewrite.py`), because what an
+endpoint answers is recorded, not computed. The model, its strategy and the check are in `training`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -90,13 +91,24 @@ class Rewrite(CorpusStage):
         """Everything of the stage that the answers depend on, as JSON values. The URL is not: a server may move."""
         verify = None if self.keep == "all" else self.verify
         check = {"verify": verify, "votes": self.votes if verify == "majority" else None}
-        plain = self.endpoint.endswith("/completions") and not self.endpoint.endswith("/chat/completions")
         names = ("model", "strategy", "prompt", "source", "max_tokens", "temperature", "seed")
         fields = self.model_dump(mode="json", include=set(names))
-        return {**fields, **check, "api": "completions" if plain else "chat"}
+        return {**fields, **check}
 
     @property
     def kept(self) -> dict[str, Any]:
         """Everything of the stage that decides what becomes of an answer, as JSON values."""
         return self.model_dump(mode="json", include={"keep", "unverified", "condition"})
 
+    def reject(self, answer: Mapping[str, Any]) -> str | None:
+        """Reasons: `not_verified` (the final answer is another than expected, or missing), `no_answer` (the model gave
+        no text, or the prompt was too long for it), `cut_off` (the answer is longer than `max_tokens`).
+
+        answer: `answer`, the text; `finish`, why it ended: `stop`, `length` or `none`; `verified`, a bool.
+        Returns: the reason for which an answer is not kept; None if it is kept.
+        """
+        if answer["finish"] == "length":
+            return "cut_off"
+        if not answer["answer"].strip():
+            return "no_answer"
+        return None if self.keep == "all" or answer["verified"] else "not_verified"

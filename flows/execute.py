@@ -13,18 +13,20 @@ from pydantic import BaseModel, ConfigDict
 from rich.markup import escape
 
 from filters.contamination.paraphrase import SentenceModel
+from filters.rewrite import Rewrite
 from flows.console import unread_line
 from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
 from pipelines.curate import STEPS, curate, is_finished, wanted
+from pipelines.errors import RecipeError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
 from pipelines.recipe import Recipe
 from pipelines.steps.ingest import unread_by_source
-from pipelines.steps.step import Steps
+from pipelines.steps.step import MakeRewriter, Steps
 
 EngineName = Literal["ray", "local"]
 
@@ -74,11 +76,11 @@ def execute_recipe(
     """
     root, tracker = absolute(root), tracker or Tracker()
     check(recipe, root, steps)
-    console, model = tracker.console, sentence_model_of(recipe)
+    console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
         tracker.start(len(wanted(recipe, steps)))
         run = Run(root, running, tracker.perform, tracker.watch)
-        corpus = curate(run, recipe, model, steps)
+        corpus = curate(run, recipe, model, steps, rewriter)
     recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
     report = write_report(recorded)
     for name, columns in unread_by_source(recorded.steps[0]).items():
@@ -91,7 +93,7 @@ def execute_recipe(
 
 def is_executed(recipe: Recipe, root: str, steps: Steps = STEPS) -> bool:
     """Whether `execute_recipe` will reuse every step."""
-    return is_finished(absolute(root), recipe, sentence_model_of(recipe), steps)
+    return is_finished(absolute(root), recipe, sentence_model_of(recipe), steps, rewriter_of(recipe))
 
 
 def step_answers(results: Sequence[StepResult]) -> tuple[StepAnswer, ...]:
@@ -150,3 +152,21 @@ def sentence_model_of(recipe: Recipe) -> SentenceModel | None:
     from training.embedding import sentence_model
 
     return sentence_model()
+
+
+def rewriter_of(recipe: Recipe) -> MakeRewriter | None:
+    """What answers for the stages `rewrite`; None for a recipe without one.
+
+    Raises: WinnowError: naming a stage whose strategy is unknown, or the package that verifying lacks.
+    """
+    stages = {f"stages.{index}": stage for index, stage in enumerate(recipe.stages) if isinstance(stage, Rewrite)}
+    if not stages:
+        return None
+    from training.rewriting import EndpointRewriter
+
+    for key, stage in stages.items():
+        try:
+            EndpointRewriter(stage)
+        except WinnowError as error:
+            raise RecipeError(f"{key}: {error}") from None
+    return EndpointRewriter

@@ -22,6 +22,7 @@ from pipelines.steps.duplicates.criteria import previous_runs
 from pipelines.steps.duplicates.exact import EXACT_DUPLICATES
 from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.encoding import encoder
+from pipelines.steps.rewrite import any_rewrite, rewrite_problems
 from pipelines.steps.sampling import matches
 from pipelines.steps.scores import score_problems
 from pipelines.steps.source_files import Input, check_source
@@ -89,7 +90,7 @@ def findings(recipe: Recipe, root: str | None, steps: Steps = STEPS, files: bool
                 part.check()
             except (ValueError, FileNotFoundError, ImportError) as error:
                 yield Finding((name, index), RecipeError(str(error)))
-    for key, message in score_problems(recipe):
+    for key, message in (*score_problems(recipe), *rewrite_problems(recipe)):
         yield Finding(key, RecipeError(message))
     if recipe.contamination:
         for key, problem in contamination_problems(recipe.contamination, files):
@@ -170,8 +171,8 @@ def _check_room(recipe: Recipe, root: str, steps: Steps, inputs: Sequence[Input]
     first = not storage.folders(storage.join(root, "steps"))
     if first and free < LEAST_DISK * needed:
         raise InputError(f"{said}; free some space, name another place with --root, or read fewer `rows`")
-    semantic = bool(recipe.contamination and recipe.contamination.semantic)
-    if semantic or not is_finished(storage.absolute(root), recipe, None, steps):
+    needs_model = (recipe.contamination and recipe.contamination.semantic) or any_rewrite(recipe)
+    if needs_model or not is_finished(storage.absolute(root), recipe, None, steps):
         _say(said)
 
 

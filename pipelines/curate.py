@@ -20,7 +20,7 @@ from pipelines.steps.ingest import INGEST
 from pipelines.steps.item_vectors import ITEM_VECTORS
 from pipelines.steps.pack import PACK
 from pipelines.steps.stages import STAGE_STEPS, STEPS_TO_SCORES
-from pipelines.steps.step import Build, RecipeStep, Steps
+from pipelines.steps.step import Build, MakeRewriter, RecipeStep, Steps
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.steps.training_overlap import TRAINING_OVERLAP
@@ -66,9 +66,18 @@ class Corpus(NamedTuple):
         return {name: manifest for name, manifest in named.items() if manifest is not None}
 
 
-def curate(run: Run, recipe: Recipe, model: SentenceModel | None = None, steps: Steps = STEPS) -> Corpus:
-    """Make, or find, every step of a recipe. model: for `contamination: {semantic: true}`."""
-    build = Build(run, recipe, model)
+def curate(
+    run: Run,
+    recipe: Recipe,
+    model: SentenceModel | None = None,
+    steps: Steps = STEPS,
+    rewriter: MakeRewriter | None = None,
+) -> Corpus:
+    """Make, or find, every step of a recipe.
+
+    model: for `contamination: {semantic: true}`. rewriter: for the stage `rewrite`.
+    """
+    build = Build(run, recipe, model, rewriter)
     for step in wanted(recipe, steps):
         build.made[step.name] = step.make(build)
     made = build.made
@@ -84,7 +93,13 @@ class _Unfinished(Exception):
     """A step has no manifest."""
 
 
-def is_finished(root: str, recipe: Recipe, model: SentenceModel | None = None, steps: Steps = STEPS) -> bool:
+def is_finished(
+    root: str,
+    recipe: Recipe,
+    model: SentenceModel | None = None,
+    steps: Steps = STEPS,
+    rewriter: MakeRewriter | None = None,
+) -> bool:
     """Whether every step of a recipe is finished, so that `curate` makes none. The arguments are those of `curate`."""
 
     def perform(step: Step, work: Callable[[], StepResult]) -> StepResult:
@@ -93,7 +108,7 @@ def is_finished(root: str, recipe: Recipe, model: SentenceModel | None = None, s
         return work()
 
     try:
-        curate(Run(root, LocalEngine(), perform), recipe, model, steps)
+        curate(Run(root, LocalEngine(), perform), recipe, model, steps, rewriter)
     except _Unfinished:
         return False
     return True

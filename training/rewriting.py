@@ -5,7 +5,6 @@ It is what a build passes to the step `rewrite-answers` (`pipelines/steps/rewrit
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from training.evaluation.evaluate import scorer_version
 from training.evaluation.math_worker import Comparison, compare
 from training.evaluation.strict import canonical, final_answer, strict_scorer
 from training.inference.answer import Answer, Call
-from training.inference.endpoint import Endpoint
+from training.inference.endpoint import api_of
 from training.inference.language_model import Request
 from training.inference.recorded import Budget, CompletionStore, RecordedEndpoint
 from training.inference.strategies import Question, Sampling, parse
@@ -53,29 +52,34 @@ class EndpointRewriter:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"strategy": self.strategy.identity, "scorer": self._checked_by}
+        _, api = api_of(self.stage.endpoint)
+        return {"strategy": self.strategy.identity, "scorer": self._checked_by, "api": api}
 
     def answers(
         self, tables: Iterable[pa.Table], root: str, owner: str, on_done: Callable[[int], None]
     ) -> Iterator[pa.Table]:
-        stage, asked = self.stage, self.stage.asked
+        stage = self.stage
         model = RecordedEndpoint(
-            functools.partial(open_endpoint, stage.endpoint, stage.model, stage.concurrency, stage.timeout_seconds),
+            stage.endpoint,
             stage.model,
-            asked["api"],
             CompletionStore(root, stage.model),
             owner,
-            Budget(stage.budget.requests, stage.budget.tokens),
+            Budget(**stage.budget.model_dump()),
             "`budget` of the stage `rewrite`",
+            stage.concurrency,
+            stage.timeout_seconds,
         )
         done = 0
+
+        def on_more(more: int) -> None:
+            on_done(done + more)
+
         for table in tables:
             rows: list[dict[str, Any]] = []
             for at in range(0, table.num_rows, CHUNK):
                 chunk = table.slice(at, CHUNK).to_pylist()
-                rows += self._answer(chunk, model, lambda more, before=done: on_done(before + more))
+                rows += self._answer(chunk, model, on_more)
                 done += len(chunk)
-                on_done(done)
             yield pa.Table.from_pylist(rows, ANSWER)
 
     def _answer(
@@ -114,7 +118,8 @@ class EndpointRewriter:
         results = compare([Comparison("strict", expected[at], finals[at] or "") for at in compared])
         verified = dict(zip(compared, results, strict=True))
         return [
-            Check(final, expected.get(at), verified.get(at, False), calls.get(at, ())) for at, final in enumerate(finals)
+            Check(final, expected.get(at), verified.get(at, False), calls.get(at, ()))
+            for at, final in enumerate(finals)
         ]
 
 
@@ -122,17 +127,6 @@ def extract(text: str) -> str | None:
     """The final answer of a text in one spelling, by which a strategy compares answers; None if it has none."""
     final = final_answer(text)
     return None if final is None else canonical(final)
-
-
-def open_endpoint(url: str, model: str, concurrency: int, timeout: float) -> Endpoint:
-    """The endpoint at a URL, which may end with `/completions` or `/chat/completions`. timeout: seconds.
-
-    Raises: WinnowError: as `Endpoint`.
-    """
-    plain = url.removesuffix("/completions")
-    chat = plain.removesuffix("/chat")
-    api: Any = "completions" if url != plain and chat == plain else "chat"
-    return Endpoint(chat, model, api, concurrency, attempts=4, timeout=timeout)
 
 
 def _row(record: Mapping[str, Any], answer: Answer, check: Check) -> dict[str, Any]:

@@ -290,6 +290,9 @@ def fate_text(entry: StepFate) -> str:
         return f"unused  [red]{escape(str(entry.reason))}[/red]"
     if entry.verdict == "not_drawn":
         return "not drawn: usable, but the sampling rules leave it out of every epoch"
+    if entry.reason is not None:
+        evidence = json.dumps(entry.evidence, ensure_ascii=False)
+        return f"{entry.verdict}  {shorten(f'{entry.reason}  {evidence}')}"
     return entry.verdict
 
 

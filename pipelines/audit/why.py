@@ -20,7 +20,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun, open_run
 from pipelines.ledger.storage import FileRef
-from pipelines.steps.products import PACKS, RECORDS, ROW_FATES, VALIDATION_PACKS
+from pipelines.steps.products import PACKS, RECORDS, REWRITES, ROW_FATES, VALIDATION_PACKS
 
 
 class Place(BaseModel):
@@ -39,8 +39,9 @@ class StepFate(BaseModel):
 
     verdict: `kept` or `dropped`; of the pack step `trained` (drawn for training), `held_out` (for validation),
     `not_drawn` (usable, but in no epoch) or `unused` (no epoch can draw it, `reason` says why). shard: the file that
-    holds the row. stage, reason, evidence: of a dropped row. draws: how often the epochs draw the row for training.
-    truncated: whether its response is cut to fit the context. places: the packs that hold it.
+    holds the row. stage, reason, evidence: of a dropped row. A row that a model was asked about has reason and evidence
+    too: `rewritten`, or why its response stayed. draws: how often the epochs draw the row for training. truncated:
+    whether its response is cut to fit the context. places: the packs that hold it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -208,7 +209,13 @@ def _in_step(row: str, step: Manifest) -> tuple[StepFate, dict[str, Any]] | None
         return None
     file, index = step.shards[at[0]], at[1]
     record = storage.read_parquet(file.path).slice(index, 1).to_pylist()[0]
-    return StepFate(step=step.step, verdict="kept", shard=file.path), record
+    kept = StepFate(step=step.step, verdict="kept", shard=file.path)
+    rewrites = step.tables(REWRITES)
+    if rewrites and (at := _find(row, rewrites)) is not None:
+        found = storage.read_parquet(rewrites[at[0]].path).slice(at[1], 1).to_pylist()[0]
+        evidence = json.loads(found["evidence"])
+        kept = kept.model_copy(update={"reason": found["outcome"], "evidence": evidence})
+    return kept, record
 
 
 def _dropped(step: Manifest, file: FileRef, record: dict[str, Any]) -> StepFate:

@@ -9,22 +9,29 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from filters.rewrite import Rewrite
 from filters.stage import Outcome, mark, with_texts
+from pipelines.errors import nearest
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Progress, StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
+from pipelines.recipe import Recipe
+from pipelines.records import CONDITIONS
 from pipelines.steps.products import ANSWERS, RECORDS, REWRITES
 from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always
+from pipelines.validation import Key
 
 CALL = pa.struct(
     [
@@ -61,42 +68,6 @@ ASKED = pa.schema(
 )
 """A record that is asked about."""
 
-OUTCOMES = {
-    "rewritten": "the response is the model's",
-    "unchanged": "the model gave the response that the record has",
-    "not_verified": "the final answer is another one than was expected, or there is none",
-    "no_answer": "the model gave no text, or the prompt was too long for it",
-    "cut_off": "the answer was longer than `max_tokens`",
-}
-"""What becomes of an answer. The last three are reasons for which a record is dropped, with `unverified: drop`."""
-
-KEPT_ANSWERS = ("rewritten", "unchanged")
-
-
-class Rewriter(Protocol):
-    """What answers for one stage. The caller of a build passes the function that makes it, since no model is loaded
-    here.
-
-    parameters: what the answers depend on beside the stage, as JSON values.
-    """
-
-    @property
-    def parameters(self) -> dict[str, Any]: ...
-
-    def answers(
-        self, tables: Iterable[pa.Table], root: str, owner: str, on_done: Callable[[int], None]
-    ) -> Iterator[pa.Table]:
-        """A table ANSWER [rows] for each table ASKED [rows].
-
-        root: where completions are recorded. owner: for which step. on_done: called with the records answered so far.
-
-        Raises: CheckFailed: if the budget is spent. WinnowError: if the endpoint refuses or cannot be reached.
-        """
-        ...
-
-
-MakeRewriter = Callable[[Rewrite], Rewriter]
-
 
 def rewrite_steps(stage: Rewrite, name: str = "rewrite") -> list[RecipeStep]:
     """The two steps of a stage. name: of the second, numbered if a recipe has several stages of this kind."""
@@ -122,6 +93,25 @@ def rewrite_steps(stage: Rewrite, name: str = "rewrite") -> list[RecipeStep]:
         estimate=None,
     )
     return [asking, applying]
+
+
+def any_rewrite(recipe: Recipe) -> bool:
+    """Whether a recipe has a stage `rewrite`."""
+    return any(isinstance(stage, Rewrite) for stage in recipe.stages)
+
+
+def rewrite_problems(recipe: Recipe) -> Iterator[tuple[Key, str]]:
+    """What is wrong with the stages `rewrite` of a recipe: its key, and the message."""
+    sources = [source.name for source in recipe.sources]
+    for index, stage in enumerate(recipe.stages):
+        if not isinstance(stage, Rewrite):
+            continue
+        for name in stage.source:
+            if name not in sources:
+                yield ("stages", index), f"no source is called {name!r}; {nearest(name, sources)}"
+        for tag in (stage.condition or CONDITIONS[0]).split(","):
+            if tag not in CONDITIONS:
+                yield ("stages", index), f"condition: {tag!r} is no tag; {nearest(tag, CONDITIONS)}"
 
 
 # Asking
@@ -154,7 +144,7 @@ def ask(build: Build, stage: Rewrite, of: RecipeStep) -> Manifest:
     return build.run.do(step, work)
 
 
-def _is_asked(shard: TableRef, stage: Rewrite) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _is_asked(shard: TableRef, stage: Rewrite) -> npt.NDArray[np.bool_]:
     sources = storage.read_parquet(shard.path, ["source"])["source"]
     if not stage.source:
         return np.ones(len(sources), np.bool_)
@@ -171,22 +161,13 @@ def _asked(shard: TableRef, stage: Rewrite) -> pa.Table:
 
 
 def _counts(answers: pa.Table, stage: Rewrite) -> dict[str, int]:
-    outcomes = [outcome_of(row, stage) for row in _small(answers).to_pylist()]
-    counts = {outcome: outcomes.count(outcome) for outcome in ("answered", *OUTCOMES) if outcome in outcomes}
-    return {**counts, "tokens": pc.sum(answers["tokens"]).as_py() or 0}
+    """`answered` and each reason -> records; and the tokens."""
+    outcomes = Counter(stage.reject(row) or "answered" for row in _small(answers).to_pylist())
+    return {**outcomes, "tokens": pc.sum(answers["tokens"]).as_py() or 0}
 
 
 def _small(answers: pa.Table) -> pa.Table:
     return answers.select([name for name in answers.column_names if name not in ("prompt", "calls")])
-
-
-def outcome_of(answer: Mapping[str, Any], stage: Rewrite) -> str:
-    """What becomes of an answer, a row of ANSWER: `answered` or one of the last three OUTCOMES."""
-    if answer["finish"] == "length":
-        return "cut_off"
-    if not answer["answer"].strip():
-        return "no_answer"
-    return "answered" if stage.keep == "all" or answer["verified"] else "not_verified"
 
 
 # Keeping
@@ -214,33 +195,27 @@ def _rewrite_shard(stage: Rewrite, item: Item, target: Target) -> Part:
     records = storage.read_parquet(item.shard.path).combine_chunks()
     answers = _small(storage.read_parquet(item.answers.path)).to_pylist()
     ids = pa.array([answer["id"] for answer in answers], pa.string())
-    rows = np.asarray(pc.index_in(ids, value_set=records["id"].combine_chunks()).to_numpy(zero_copy_only=False))
-    before = records.take(pa.array(rows, pa.int64())).select(["response", "condition"]).to_pylist()
-    outcomes, evidence = [], []
-    for answer, old in zip(answers, before, strict=True):
-        outcome = outcome_of(answer, stage)
-        if outcome == "answered":
-            same = answer["answer"].strip() == old["response"] and stage.condition in (None, old["condition"])
-            outcome = "unchanged" if same else "rewritten"
-        outcomes.append(outcome)
-        evidence.append(_evidence(answer, stage))
-    accepted = np.array([outcome in KEPT_ANSWERS for outcome in outcomes], np.bool_)
-    texts = {"response": (rows[accepted], [answers[at]["answer"].strip() for at in np.flatnonzero(accepted)])}
+    rows = np.asarray(pc.index_in(ids, value_set=as_array(records["id"])).to_numpy(), np.int64)
+    reasons = [stage.reject(answer) for answer in answers]
+    evidence = [_evidence(answer, stage) for answer in answers]
+    accepted = np.array([reason is None for reason in reasons], np.bool_)
+    texts = [answers[at]["answer"].strip() for at in np.flatnonzero(accepted)]
+    changes: dict[str, tuple[npt.NDArray[np.int64], list[str]]] = {"response": (rows[accepted], texts)}
     if stage.condition is not None:
-        texts["condition"] = (rows[accepted], [stage.condition] * int(accepted.sum()))
-    lost = rows[~accepted] if stage.unverified == "drop" else rows[:0]
+        changes["condition"] = (rows[accepted], [stage.condition] * len(texts))
     left = np.ones(records.num_rows, np.bool_)
-    left[lost] = False
-    refused = np.flatnonzero(~accepted)[: len(lost)]
+    refused = np.flatnonzero(~accepted) if stage.unverified == "drop" else np.zeros(0, np.int64)
+    left[rows[refused]] = False
     dropped = mark(
-        records.take(pa.array(lost, pa.int64())),
+        records.take(pa.array(rows[refused])),
         stage.kind,
-        pa.array([outcomes[at] for at in refused], pa.string()),
+        pa.array([reasons[at] for at in refused], pa.string()),
         [evidence[at] for at in refused],
     )
-    kept = with_texts(records, texts).filter(pa.array(left))
+    kept = with_texts(records, changes).filter(pa.array(left))
     part = commit(Outcome(kept, dropped), item.shard.rows, target)
-    table = pa.table({"id": ids, "outcome": pa.array(outcomes, pa.string()), "evidence": pa.array(evidence, pa.string())})
+    outcomes = pa.array([reason or "rewritten" for reason in reasons], pa.string())
+    table = pa.table({"id": ids, "outcome": outcomes, "evidence": pa.array(evidence, pa.string())})
     file = storage.write_parquet(target.path(REWRITES), table)
     return part.model_copy(update={"files": {**part.files, REWRITES: (file,)}})
 

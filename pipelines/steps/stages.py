@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from filters.cut import ScoreCut
+from filters.rewrite import Rewrite
 from filters.stage import CorpusStage, Stage
 from pipelines.ledger.manifest import Manifest
 from pipelines.recipe import Recipe
 from pipelines.steps.refine import REFINE, refine
+from pipelines.steps.rewrite import rewrite_steps
 from pipelines.steps.scores import score_steps
 from pipelines.steps.select import SELECT, select_step
 from pipelines.steps.step import Build, RecipeStep, StepGroup
@@ -34,6 +36,11 @@ def stage_steps(recipe: Recipe) -> list[RecipeStep]:
         seen[kind] = seen.get(kind, 0) + 1
         if kind == "":
             steps.append(_refine_step(_numbered(REFINE.name, seen[kind]), stages))
+        elif kind == "rewrite":
+            for number, stage in enumerate(stages, seen[kind]):
+                assert isinstance(stage, Rewrite)
+                steps += rewrite_steps(stage, _numbered("rewrite", number))
+            seen[kind] += len(stages) - 1
         else:
             assert kind == "score", f"{kind}: no step makes this stage"
             steps += score_steps(recipe) if seen[kind] == 1 else []

@@ -6,11 +6,14 @@ the flows count them; none of these names a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
 
 from filters.contamination.paraphrase import SentenceModel
+from filters.rewrite import Rewrite
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.step import StepType
@@ -21,16 +24,43 @@ DROPPED_RECORDS = "the records dropped, as they were judged, with stage, reason 
 """What every record step's product `dropped` holds."""
 
 
+class Rewriter(Protocol):
+    """What answers for one stage. The caller of a build passes the function that makes it, since no model is loaded
+    here.
+
+    parameters: what the answers depend on beside the stage, as JSON values.
+    """
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+
+    def answers(
+        self, tables: Iterable[pa.Table], root: str, owner: str, on_done: Callable[[int], None]
+    ) -> Iterator[pa.Table]:
+        """A table ANSWER [rows] for each table ASKED [rows] (`pipelines/steps/rewrite.py`).
+
+        root: where completions are recorded. owner: for which step. on_done: called with the records answered so far.
+
+        Raises: CheckFailed: if the budget is spent. WinnowError: if the endpoint refuses or cannot be reached.
+        """
+        ...
+
+
+MakeRewriter = Callable[[Rewrite], Rewriter]
+
+
 @dataclass
 class Build:
     """A recipe that is being made: where, and what its steps have left so far.
 
-    model: sentence vectors, for `contamination: {semantic: true}`. made: step name -> manifest, in order.
+    model: sentence vectors, for `contamination: {semantic: true}`. rewriter: makes what answers for a stage `rewrite`.
+    made: step name -> manifest, in order.
     """
 
     run: Run
     recipe: Recipe
     model: SentenceModel | None = None
+    rewriter: MakeRewriter | None = None
     made: dict[str, Manifest] = field(default_factory=dict)
 
     @property

@@ -44,6 +44,17 @@ OPTIONAL = {"logprobs": r"(?i)log.?probs?", "seed": r"(?i)\bseed\b"}
 Api = Literal["chat", "completions"]
 
 
+def api_of(url: str) -> tuple[str, Api]:
+    """The address of an endpoint up to its version, and its interface: a URL that ends with `/completions` has plain
+    completions, without a chat template."""
+    base = url.rstrip("/")
+    if base.endswith("/chat/completions"):
+        return base.removesuffix("/chat/completions"), "chat"
+    if base.endswith("/completions"):
+        return base.removesuffix("/completions"), "completions"
+    return base, "chat"
+
+
 class Endpoint:
     """`LanguageModel` over HTTP."""
 

@@ -38,14 +38,10 @@ def open_model(
         WinnowError: if there is no such device, or an endpoint refuses.
     """
     if is_endpoint(target):
-        from training.inference.endpoint import Endpoint
+        from training.inference.endpoint import Endpoint, api_of
 
-        url = target.rstrip("/")
-        if url.endswith("/chat/completions"):
-            return Endpoint(url.removesuffix("/chat/completions"), model, concurrency=batch)
-        if url.endswith("/completions"):
-            return Endpoint(url.removesuffix("/completions"), model, "completions", concurrency=batch)
-        return Endpoint(url, model, concurrency=batch)
+        url, api = api_of(target)
+        return Endpoint(url, model, api, concurrency=batch)
     if model is not None:
         raise WinnowError(f"--model {model}: only for a URL, and {target} is none")
     if is_transformers(target) and _model_type(target) != "hrm_text":

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger import storage
-from training.inference.endpoint import Endpoint
+from training.inference.endpoint import Endpoint, api_of
 from training.inference.language_model import Completion, LogLikelihood, Request
 
 COMPLETIONS = "completions"
@@ -28,6 +28,9 @@ COMPLETIONS = "completions"
 
 FLUSH_SECONDS, FLUSH_RECORDS = 1.0, 256
 """Records are written after this time, or when there are so many. A killed run loses those of the last second."""
+
+ATTEMPTS = 4
+"""At a request. What was answered before stays recorded, so giving up costs nothing."""
 
 MAX_FILES = 64
 """With more files, they are joined before a store is used."""
@@ -42,6 +45,9 @@ class Budget(NamedTuple):
 
     requests: int | None = None
     tokens: int | None = None
+
+
+UNLIMITED = Budget()
 
 
 class Spent(NamedTuple):
@@ -166,25 +172,28 @@ class RecordedEndpoint:
 
     def __init__(
         self,
-        open_endpoint: Callable[[], Endpoint],
+        url: str,
         model: str,
-        api: str,
         store: CompletionStore,
         owner: str,
-        budget: Budget = Budget(),
+        budget: Budget = UNLIMITED,
         budget_key: str = "the budget",
+        concurrency: int = 8,
+        timeout: float = 120.0,
     ) -> None:
         """
         Args:
-            open_endpoint: called when there is something to ask.
+            url: as in `open_model`. It is connected to when there is something to ask.
             model: its name on the server.
-            api: `chat` or `completions`.
             owner: for whose purpose requests are sent; the budget is theirs.
             budget_key: where the budget is given, for the message when it is spent.
+            concurrency: most requests at a time.
+            timeout: of one attempt, in seconds.
         """
-        self._open, self._endpoint = open_endpoint, None
-        self._model, self._api = model, api
+        self._url, self._api = api_of(url)
+        self._model, self._concurrency, self._timeout = model, concurrency, timeout
         self._store, self._owner, self._budget, self._budget_key = store, owner, budget, budget_key
+        self._endpoint: Endpoint | None = None
         self.asked = 0
 
     @property
@@ -232,49 +241,51 @@ class RecordedEndpoint:
         done = len(requests) - len(waiting)
         if on_done and done:
             on_done(done * n)
-        if waiting:
-            under_way = 0
+        if not waiting:
+            return [self._store.read(key) for key in keys]
+        under_way = answered = 0
 
-            def drawn() -> Iterator[Request]:
-                nonlocal under_way
-                for at in waiting:
-                    if self._is_spent(under_way):
-                        return
-                    under_way += 1
-                    yield requests[at]
+        def drawn() -> Iterator[Request]:
+            nonlocal under_way
+            for at in waiting:
+                if self._is_spent(under_way):
+                    return
+                under_way += 1
+                yield requests[at]
 
-            if self._endpoint is None and not self._is_spent(0):
-                self._endpoint = self._open()
+        if not self._is_spent(0):
+            stream = self._connected().stream(
+                drawn(), n, temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed
+            )
             try:
-                stream = (
-                    self._endpoint.stream(
-                        drawn(), n, temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed
-                    )
-                    if self._endpoint
-                    else ()
-                )
-                answered = 0
                 for number, completions in stream:
                     at = waiting[number]
                     self._store.add(keys[at], self._owner, asked[at], completions)
-                    self.asked += 1
                     under_way -= 1
                     answered += 1
+                    self.asked += 1
                     if on_done:
                         on_done((done + answered) * n)
             finally:
                 self._store.flush()
-            if answered < len(waiting):
-                raise BudgetSpent(self._message(len(waiting) - answered))
+        if answered < len(waiting):
+            raise BudgetSpent(self._message(len(waiting) - answered))
         return [self._store.read(key) for key in keys]
 
     def log_likelihoods(self, pairs: Sequence[tuple[Request, str]]) -> list[LogLikelihood | None]:
         """Raises: WinnowError: as an endpoint."""
-        return self._open().log_likelihoods(pairs)
+        return self._connected().log_likelihoods(pairs)
 
     def count_tokens(self, text: str) -> int:
         """Raises: WinnowError: as an endpoint."""
-        return self._open().count_tokens(text)
+        return self._connected().count_tokens(text)
+
+    def _connected(self) -> Endpoint:
+        if self._endpoint is None:
+            self._endpoint = Endpoint(
+                self._url, self._model, self._api, self._concurrency, attempts=ATTEMPTS, timeout=self._timeout
+            )
+        return self._endpoint
 
     def _is_spent(self, under_way: int) -> bool:
         requests, tokens = self._budget
