@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Device, Json, Precision, Root, Run, check_choice
 from flows.cli.session import announce, console_session
+from flows.cli.train_scores import train
 
 if TYPE_CHECKING:
     from training.configs import Precision as PrecisionName
@@ -34,12 +35,15 @@ GROUP = typer.Typer(
     name="score",
     cls=DefaultGroup,
     no_args_is_help=True,
-    help="""Score the rows of a corpus outside a build: `winnow score RUN` measures their losses under a model.
+    help="""Measure the scores of a recipe (`winnow score train RECIPE`), or losses under a model (`winnow score RUN`).
 
     Example: `winnow score latest --checkpoint EARLY --checkpoint LATER`, which is short for `winnow score run latest
     ...`. Its options: `winnow score run --help`.
     """,
 )
+
+
+GROUP.command("train")(train)
 
 
 @GROUP.command(DEFAULT)

@@ -1,0 +1,80 @@
+"""The command `winnow score train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.cli.answer import print_answer
+from flows.cli.options import ROOT, Engine, Json, Root, Settings, Workers, check_choice
+from flows.cli.session import announce, flow_session
+from flows.console import count
+
+if TYPE_CHECKING:
+    from flows.train_scores import ScoreAnswer, ScoresAnswer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe with `scores`.")],
+    root: Root = ROOT,
+    engine: Engine = "local",
+    workers: Workers = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train the models of a recipe's scores and measure its rows, without any cut: to choose limits, or to calibrate.
+
+    `winnow build` reuses these steps.
+
+    Example: `winnow score train rated.yaml --set scores.0.max_rows=10000`
+    """
+    announce(as_json, f"training the scores of {recipe} in {root}, engine {engine}")
+    check_choice("--engine", engine, ("ray", "local"))
+    from pipelines.check import load_checked
+    from pipelines.curate import SCORE_STEPS
+
+    load_checked(recipe, tuple(settings or ()), root, SCORE_STEPS)
+    with flow_session(as_json, False, engine) as session:
+        from flows.train_scores import train_scores
+
+        run: Callable[..., ScoresAnswer] = train_scores
+        answer = session.run(
+            run,
+            recipe=recipe,
+            root=root,
+            engine=engine,
+            workers=workers,
+            settings=tuple(settings or ()),
+        )
+    print_answer(answer, lines(answer, root), as_json)
+
+
+def lines(answer: ScoresAnswer, root: str) -> Iterator[str]:
+    """The scores: how they were trained, and how their values are distributed."""
+    yield f"\n[bold]{answer.run}[/bold]: {count(answer.rows)} rows measured"
+    for score in answer.scores:
+        yield f"\n[bold]{escape(score.name)}[/bold] {escape(score.kind)}"
+        yield from _score_lines(score, answer)
+    yield ""
+    yield f"  report   {escape(answer.report)}"
+    yield f"  next     winnow calibrate {answer.run} --ratings FILE --root {escape(root)}"
+
+
+def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str]:
+    if score.trained:
+        rows = ", ".join(f"{count(rows)} {escape(label)}" for label, rows in score.trained.items())
+        yield f"  trained on {rows} rows"
+    if score.measures:
+        yield f"  held out   {', '.join(f'{escape(name)} {value:,.4g}' for name, value in score.measures.items())}"
+    for column, values in score.quantiles.items():
+        shares = ", ".join(
+            f"{100 * share:.0f} % {value:.4g}" for share, value in zip(answer.shares, values, strict=True)
+        )
+        yield f"  {escape(column)}: quantiles {shares}"
+    if score.groups:
+        yield f"  rows       {', '.join(f'{escape(name)} {count(rows)}' for name, rows in score.groups.items())}"
+    if score.measured < answer.rows:
+        yield f"  [yellow]! {count(answer.rows - score.measured)} rows could not be measured[/yellow]"
