@@ -129,7 +129,7 @@ def _reasons(stage: type[BaseModel]) -> Iterator[str]:
 
 
 def _type_name(annotation: Any) -> str:
-    """A type in words: `whole number`, `list of text`, `"a" or "b"`."""
+    """A type in words: `whole number`, `list of text`, `"a" or "b"`, `text -> text`."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return " or ".join(f'"{value}"' for value in parts)
@@ -138,6 +138,8 @@ def _type_name(annotation: Any) -> str:
     if origin in (tuple, list):
         inner = _type_name(parts[0])
         return f"list of ({inner})" if " or " in inner else f"list of {inner}"
+    if origin is Mapping:
+        return f"{_type_name(parts[0])} -> {_type_name(parts[1])}"
     if origin is typing.Annotated:
         return _type_name(parts[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -37,7 +37,8 @@ class Rewrite(CorpusStage):
 
     endpoint: URL of an OpenAI-compatible server, up to its version. model: its name there. strategy: how an answer is
     found, as in `winnow evaluate --strategy`. prompt: what is asked; `{instruction}` and `{response}` stand for the
-    texts of the record. keep: `verified` keeps a new response only where its final answer is verified, `all` wherever
+    texts of the record. systems: condition -> system message; a strategy asks for short answers as `direct` and for
+    work as `synth,cot`. keep: `verified` keeps a new response only where its final answer is verified, `all` wherever
     there is one. verify: `answer` compares the final answer with that of the original response, `majority` with the
     one that most of `votes` sampled answers have. votes: how many are sampled. unverified: a record whose new
     response is not kept has its `original` response, or is a `drop`. condition: tags of records with a new response,
@@ -51,6 +52,7 @@ class Rewrite(CorpusStage):
     model: str = Field(min_length=1)
     strategy: str = "spiral"
     prompt: str = INSTRUCTION
+    systems: Mapping[str, str] = Field(default_factory=dict)
     keep: Literal["verified", "all"] = "verified"
     verify: Literal["answer", "majority"] = "answer"
     votes: Annotated[int, Field(ge=1, le=256)] = 8
@@ -91,7 +93,7 @@ class Rewrite(CorpusStage):
         """Everything of the stage that the answers depend on, as JSON values. The URL is not: a server may move."""
         verify = None if self.keep == "all" else self.verify
         check = {"verify": verify, "votes": self.votes if verify == "majority" else None}
-        names = ("model", "strategy", "prompt", "source", "max_tokens", "temperature", "seed")
+        names = ("model", "strategy", "prompt", "systems", "source", "max_tokens", "temperature", "seed")
         fields = self.model_dump(mode="json", include=set(names))
         return {**fields, **check}
 

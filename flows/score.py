@@ -102,7 +102,7 @@ def score(
     if bool(checkpoints) == (model is not None):
         raise WinnowError("name what to score with: `--checkpoint FOLDER`, which may be repeated, or `--model FOLDER`")
     recorded = open_run(root, run)
-    manifest = _records_of(recorded, records)
+    manifest = records_of(recorded, records)
     folders = [find_checkpoint(one, root) for one in checkpoints] if model is None else [_folder(model)]
     # Imported here because it loads torch; mistakes in the names are told before.
     from training.inference.models import identity_of
@@ -136,7 +136,8 @@ def score(
     )
 
 
-def _records_of(run: RecordedRun, step: str | None) -> Manifest:
+def records_of(run: RecordedRun, step: str | None) -> Manifest:
+    """The step of a run whose records are scored. Raises: RunError: if it has no such step that keeps records."""
     if step is None:
         return run.records
     with_records = [manifest.step for manifest in run.steps if manifest.kept == run.records.kept]

@@ -68,6 +68,7 @@ class EndpointRewriter:
             "`budget` of the stage `rewrite`",
             stage.concurrency,
             stage.timeout_seconds,
+            stage.systems,
         )
         done = 0
 

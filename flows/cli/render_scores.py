@@ -13,6 +13,7 @@ from flows.console import count, quantity
 
 if TYPE_CHECKING:
     from flows.compare import CompareAnswer
+    from flows.oracle import OracleAnswer
     from flows.perplexity import PerplexityAnswer
     from flows.score import ScoreAnswer
     from training.evaluation.compare import Compared, Comparison, Flip
@@ -146,6 +147,26 @@ def score_lines(answer: ScoreAnswer) -> Iterator[Line]:
     yield f"  columns         {escape(', '.join(answer.columns))}"
     if not answer.reused:
         yield f"  speed           {count(answer.tokens / answer.seconds)} response tokens per second"
+
+
+def oracle_lines(answer: OracleAnswer) -> Iterator[Line]:
+    """Where the table of labels is, how they are distributed, and what they cost."""
+    from training.inference.rubric import PROBLEMS
+
+    yield f"\n[bold]{escape(answer.path)}[/bold]" + ("  (was there)" if answer.reused else "")
+    yield f"  rows            {count(answer.rows)} of {escape(answer.run)}, step {escape(answer.records)}"
+    for value, rows in answer.values.items():
+        yield f"  score {value:<10}{quantity(rows, 'row')}  ({rows / answer.rows:.1%})"
+    for problem, rows in answer.problems.items():
+        yield f"  no label        {quantity(rows, 'row')}: {PROBLEMS[problem]}"
+    for source, (rows, mean) in answer.sources.items():
+        said = "no label" if mean is None else f"mean {mean:.2f}"
+        yield f"  {escape(source):<16}{quantity(rows, 'row')}, {said}"
+    yield f"  columns         {escape(', '.join(answer.columns))}"
+    yield f"  spent           {quantity(answer.requests, 'request')}, {count(answer.tokens)} tokens"
+    yield f"  asked now       {quantity(answer.asked, 'request')}"
+    name = answer.columns[0].removeprefix("score_")
+    yield f"  in a recipe     {{kind: table, name: {name}, path: {escape(answer.path)}}}"
 
 
 def _rate(rate: Rate, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -92,3 +93,61 @@ def losses(
             run, checkpoint or (), model, name, records, limit, root, device, batch, cast("PrecisionName", precision)
         )
     print_answer(answer, score_lines(answer), as_json)
+
+
+@GROUP.command("oracle")
+def oracle(
+    endpoint: Annotated[
+        str,
+        typer.Option(help="URL of an OpenAI-compatible server up to its version, such as http://localhost:8000/v1."),
+    ],
+    model: Annotated[str, typer.Option(help="The name of the model on the server.")],
+    rubric: Annotated[str, typer.Option(help="What is judged: a file, or the rubric itself in words.")],
+    run: Run = "latest",
+    rows: Annotated[int, typer.Option(min=1, help="Rows to label, of each source its share.")] = 1000,
+    low: Annotated[float, typer.Option(help="The lowest score.")] = 0,
+    high: Annotated[float, typer.Option(help="The highest score.")] = 5,
+    name: Annotated[str, typer.Option(help="Of the score. Its column is `score_<name>`.")] = "oracle",
+    records: Annotated[
+        str | None, typer.Option(help="Label the records of this step, such as `ingest`. Default: the corpus.")
+    ] = None,
+    budget_requests: Annotated[int | None, typer.Option(min=0, help="Most answers, earlier attempts included.")] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Most tokens of prompts and answers, earlier attempts included.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 512,
+    concurrency: Annotated[int, typer.Option(min=1, help="Most requests at a time.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Of one attempt at a request, in seconds.")] = 120.0,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Have a model label a sample of the rows of a run by a rubric, and write the labels as a table of scores.
+
+    The model is asked for a reason and a score from `--low` to `--high`. An answer that does not end with `Score: N` is
+    no label: it is counted, and the row has no score. The table has prompts, answers and reasons beside the labels. A
+    recipe reads it as `{kind: table, name: oracle, path: ROOT/scores/...}`, and can train a classifier on it.
+
+    Each distinct prompt is asked once, and answers are recorded as they come: the same command carries on after it was
+    stopped. The API key is read from the environment variable WINNOW_API_KEY.
+
+    Example: `winnow score oracle latest --endpoint http://localhost:8000/v1 --model qwen --rubric rubric.txt`
+    """
+    announce(as_json, f"asking {model} about {run} in {root}")
+    from flows.cli.render_scores import oracle_lines
+    from pipelines.errors import WinnowError
+
+    if not low < high:
+        raise WinnowError(f"--low {low:g} is not below --high {high:g}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise WinnowError(f"--name {name}: small letters, digits and _ only, since a column is named `score_<name>`")
+    from flows.oracle import label, read_rubric
+    from training.inference.recorded import Budget
+    from training.inference.rubric import Rubric
+
+    judged = Rubric(read_rubric(rubric), low, high)
+    budget = Budget(budget_requests, budget_tokens)
+    with console_session(as_json):
+        answer = label(
+            run, endpoint, model, judged, rows, name, records, budget, max_tokens, concurrency, timeout, root
+        )
+    print_answer(answer, oracle_lines(answer), as_json)

@@ -180,6 +180,7 @@ class RecordedEndpoint:
         budget_key: str = "the budget",
         concurrency: int = 8,
         timeout: float = 120.0,
+        systems: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -189,10 +190,12 @@ class RecordedEndpoint:
             budget_key: where the budget is given, for the message when it is spent.
             concurrency: most requests at a time.
             timeout: of one attempt, in seconds.
+            systems: condition -> system message.
         """
         self._url, self._api = api_of(url)
         self._model, self._concurrency, self._timeout = model, concurrency, timeout
         self._store, self._owner, self._budget, self._budget_key = store, owner, budget, budget_key
+        self._systems = dict(systems or {})
         self._endpoint: Endpoint | None = None
         self.asked = 0
 
@@ -234,7 +237,7 @@ class RecordedEndpoint:
             "stop": list(stop),
             "seed": seed if temperature else 0,  # without meaning for a greedy completion
         }
-        asked = [{**settings, "prompt": request.instruction} for request in requests]
+        asked = [{**settings, **self._messages(request)} for request in requests]
         keys = [_key(one) for one in asked]
         missing = {key: at for at, key in reversed(list(enumerate(keys))) if key not in self._store}
         waiting = sorted(missing.values())
@@ -280,10 +283,20 @@ class RecordedEndpoint:
         """Raises: WinnowError: as an endpoint."""
         return self._connected().count_tokens(text)
 
+    def _messages(self, request: Request) -> dict[str, str]:
+        system = self._systems.get(request.condition)
+        return {"prompt": request.instruction} | ({"system": system} if system else {})
+
     def _connected(self) -> Endpoint:
         if self._endpoint is None:
             self._endpoint = Endpoint(
-                self._url, self._model, self._api, self._concurrency, attempts=ATTEMPTS, timeout=self._timeout
+                self._url,
+                self._model,
+                self._api,
+                self._concurrency,
+                attempts=ATTEMPTS,
+                timeout=self._timeout,
+                systems=self._systems,
             )
         return self._endpoint
 

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import openai
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from filters.rewrite import Rewrite
 from flows.generate import generate
+from pipelines.steps.rewrite import ASKED
 from training.export import config_json
 from training.inference.checkpoint_model import CheckpointModel, load_checkpoint_model
 from training.inference.endpoint import Endpoint
@@ -30,6 +33,7 @@ from training.inference.language_model import Request
 from training.inference.models import open_model
 from training.inference.strategies import Question, Sampling, parse
 from training.model import ModelConfig, build
+from training.rewriting import EndpointRewriter
 
 ROLES = ("pad", "boq", "eoq", "eoa", "direct", "cot", "noisy", "synth")
 CONTEXT = 601
@@ -208,6 +212,28 @@ def test_log_probabilities_are_those_of_the_tokens(client: openai.OpenAI, model:
     for choice in completion.choices:
         assert choice.logprobs is not None
         assert choice.logprobs.token_logprobs == [token.logprob for token in content]
+
+
+def test_a_stage_that_rewrites_asks_it_once_and_then_needs_no_server(
+    server: Server, model: CheckpointModel, tmp_path: Path
+) -> None:
+    systems = {"direct": "direct", "synth,cot": "synth,cot"}
+    stage = Rewrite(
+        endpoint=server.url, model="small", strategy="spiral:min_rounds=2,max_rounds=2", systems=systems, max_tokens=12
+    )
+    rows = [{"id": q, "condition": "direct", "instruction": q, "response": "7", "prompt": q} for q in QUESTIONS[:3]]
+    table = pa.Table.from_pylist(rows, ASKED)
+    (first,) = EndpointRewriter(stage).answers([table], str(tmp_path), "me", lambda done: None)
+    assert first["tokens"].to_pylist() == [
+        sum(call["tokens"] for call in calls) for calls in first["calls"].to_pylist()
+    ]
+    reasoned = {"role": "integrate", "prompt": QUESTIONS[0]}
+    (expected,) = model.generate([Request("synth,cot", QUESTIONS[0])], max_tokens=12)
+    (called,) = [call for call in first["calls"][0].as_py() if reasoned.items() <= call.items()]
+    assert called["text"] == expected[0].text
+    elsewhere = stage.model_copy(update={"endpoint": "http://127.0.0.1:9/v1"})
+    (again,) = EndpointRewriter(elsewhere).answers([table], str(tmp_path), "another", lambda done: None)
+    assert again.equals(first)
 
 
 def test_as_a_language_model_of_evaluation_it_is_the_checkpoint(server: Server, model: CheckpointModel) -> None:
