@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import audit, corpus, harness, inventory, model, score, scores, serve, start
+from flows.cli import audit, calibrate, corpus, harness, inventory, model, score, scores, serve, start
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -41,6 +41,7 @@ for command in (
     audit.clusters,
     audit.diff,
     audit.report,
+    calibrate.calibrate,
     audit.verify,
     corpus.export,
     model.train,

@@ -5,6 +5,7 @@ Everything on the page is read from the run's files, so a report can be written 
 
 from __future__ import annotations
 
+import base64
 import difflib
 import importlib.resources
 import json
@@ -18,10 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.contamination.rules import CLASSES, RULES
+from pipelines.audit.calibration import KEPT_SHARES, Calibration, threshold_words
+from pipelines.audit.calibration_picture import panel_rows, picture
 from pipelines.audit.quality import quality
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.runs import REPORT, RecordedRun, read_scores
+from pipelines.ledger.runs import REPORT, RecordedRun, read_calibration, read_scores
 from pipelines.sources import SOURCES
 from pipelines.steps.contamination_report import semantic_quality
 from pipelines.steps.decontaminate import CONTAMINATION
@@ -36,6 +39,9 @@ EXAMPLES = 3
 
 EXCERPT = 400
 """Characters shown of a text."""
+
+PANEL_HEIGHT = 270
+"""Pixels of a row of panels in a picture of a calibration."""
 
 SUSPECT_ROWS, SUSPECT_SHARE = 3, 0.01
 """An unknown mark is shown if it begins this many responses of a source, and this share of them."""
@@ -71,6 +77,7 @@ def facts(run: RecordedRun) -> dict[str, Any]:
         "stripped": any(stage["kind"] == "strip_thinking" for stage in run.info["settings"]["stages"]),
         "contamination": _contamination(run),
         "results": _results(run),
+        "calibration": _calibration(run),
         "settings": json.dumps(run.info["settings"], indent=2, ensure_ascii=False),
         "keys": [(step.step, step.key) for step in run.steps],
     }
@@ -350,3 +357,27 @@ def _results(run: RecordedRun) -> list[dict[str, Any]]:
         }
         for line in read_scores(run)
     ]
+
+
+def _calibration(run: RecordedRun) -> list[dict[str, Any]]:
+    """How the scores of the run agree with people's ratings, with a picture of each as a data address."""
+    lines = []
+    for line in read_calibration(run):
+        names = Calibration.model_fields
+        one = Calibration.model_validate({name: value for name, value in line.items() if name in names})
+        png = base64.b64encode(picture(one)).decode() if one.curves else ""
+        words = {
+            cut: ("" if cut.subject == "all" else f"within {cut.subject}, ") + threshold_words(cut, one)
+            for cut in one.thresholds
+        }
+        lines.append(
+            {
+                "line": line,
+                "one": one,
+                "picture": png,
+                "height": PANEL_HEIGHT * panel_rows(len(one.curves)),
+                "cuts": [text for cut, text in words.items() if cut.kept == KEPT_SHARES[0]],
+                "further": [text for cut, text in words.items() if cut.kept != KEPT_SHARES[0]],
+            }
+        )
+    return lines

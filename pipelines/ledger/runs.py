@@ -4,6 +4,7 @@
                     recipe.yaml       the recipe as the user wrote it
                     lineage.jsonl     one OpenLineage event for each step made
                     evaluations.json  scores of checkpoints trained on this run
+                    calibration.json  agreement of the recipe's scores with people's ratings
                     report.html
                     checksums.json    digest of each file above but the report, and of each step's manifest
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 NAMESPACE = uuid.UUID("8d7c1e5a-52b4-5b6c-9f0e-77696e6e6f77")
 """Name space of the run ids in lineage events, which must be UUIDs."""
 
+CALIBRATION = "calibration.json"
 CHECKSUMS = "checksums.json"
 EVALUATIONS = "evaluations.json"
 LINEAGE = "lineage.jsonl"
@@ -181,6 +183,22 @@ def read_scores(run: RecordedRun) -> list[dict[str, Any]]:
     return list(storage.read_json(path)) if storage.exists(path) else []
 
 
+def record_calibration(run: RecordedRun, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add to the run how scores agree with ratings: a line for each score, with the digest `ratings` of the ratings.
+
+    A later line replaces an earlier one of the same score and ratings.
+    """
+    known = {(line["ratings"], line["score"]): dict(line) for line in [*read_calibration(run), *lines]}
+    storage.write_json(storage.join(run.folder, CALIBRATION), list(known.values()))
+    update_checksum(run, CALIBRATION)
+
+
+def read_calibration(run: RecordedRun) -> list[dict[str, Any]]:
+    """How the scores of the run agree with people's ratings."""
+    path = storage.join(run.folder, CALIBRATION)
+    return list(storage.read_json(path)) if storage.exists(path) else []
+
+
 def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage_written: bool) -> None:
     """Write `checksums.json`: path relative to the root -> digest, of the run's files and its steps' manifests.
 
@@ -192,6 +210,7 @@ def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage
     recorded = storage.read_json(path) if storage.exists(path) else {}
     written = {storage.join(folder, RUN): True, storage.join(folder, RECIPE): True}
     written |= {storage.join(folder, LINEAGE): lineage_written, storage.join(folder, EVALUATIONS): False}
+    written |= {storage.join(folder, CALIBRATION): False}
     written |= {manifests.path_of(root, result.step.folder): not result.reused for result in results}
     digests = {}
     for file, is_new in written.items():

@@ -1,0 +1,367 @@
+"""Do the scores of a run agree with people? Ratings are joined to scores, and each score is compared with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import xxhash
+from pydantic import BaseModel, ConfigDict
+
+from filters.scores.score import PREFIX
+from filters.scores.table import TableScore
+from flows.console import current_console, quantity
+from pipelines.audit.calibration import MIN_RATINGS, Calibration, Floats, Raters, Ratings, calibrate, rater_agreement
+from pipelines.audit.calibration_picture import write_picture
+from pipelines.audit.ratings import RatedRows, read_ratings, score_columns
+from pipelines.audit.report import write_report
+from pipelines.audit.scoring import score_table, scores_of
+from pipelines.errors import InputError, WinnowError, nearest
+from pipelines.formats.read import column_names, read
+from pipelines.ledger import input_files, score_tables, storage
+from pipelines.ledger.runs import CALIBRATION, RecordedRun, open_run, record_calibration
+
+SUBJECT = "subject"
+MEASURE_ROWS = 2_000
+"""Rows measured between two movements of the progress bar."""
+
+NAMED = 5
+"""Ids that a note names."""
+
+TEXTS = ("instruction", "response", "source", "condition")
+
+
+class CalibrateAnswer(BaseModel):
+    """How scores agree with ratings. `winnow calibrate --json` prints it.
+
+    run: None if only `scores` files were given. columns: file -> what was read from which column. ratings: rated rows,
+    or pairs. not_found: of those, the ones that the run does not hold. subject: where the subjects came from. raters:
+    None with one rating for each row. pictures: of `--out`. recorded: the file in the run's folder, or None.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str | None
+    columns: dict[str, dict[str, str]]
+    pairs: bool
+    ratings: int
+    not_found: int
+    subject: str
+    raters: Raters | None
+    calibrations: tuple[Calibration, ...]
+    notes: tuple[str, ...]
+    pictures: tuple[str, ...]
+    recorded: str | None
+
+
+def calibrate_scores(
+    run: str | None,
+    ratings: Sequence[str],
+    root: str = "./winnow-data",
+    scores: Sequence[str] = (),
+    names: Sequence[str] = (),
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    subject: str | None = None,
+    cut: float | None = None,
+    min_ratings: int = MIN_RATINGS,
+    out: str | None = None,
+) -> CalibrateAnswer:
+    """Compare scores with people's ratings.
+
+    Args:
+        run: whose rows are rated, and whose scores measure rows that are rated by their texts.
+        ratings: files, folders or globs (`pipelines.audit.ratings`).
+        scores: files with `id` and columns of scores, or folders of score tables; by row id.
+        names: of the scores to compare. Default: all.
+        columns: role -> column of the ratings.
+        subject: a column of the ratings, or of the run's records. Default: a column `subject` of either.
+        cut: a row is good from this rating on.
+        min_ratings: of a subject to be taken as a result.
+        out: folder for pictures, the joined table and the answer as JSON.
+
+    Raises: WinnowError: for a mistake in the arguments. InputError: if a file cannot be read, or no rating fits a row.
+    """
+    if run is None and not scores:
+        raise WinnowError("name a run whose scores are compared, or files of scores: --scores FILE")
+    recorded = open_run(root, run) if run is not None else None
+    files = list(dict.fromkeys(path for pattern in ratings for path in input_files.expand(pattern)))
+    # A column of the ratings comes first: they may be of rows that the run does not hold.
+    of_run = recorded is not None and subject in _text_columns(recorded)
+    of_ratings = subject is not None and (not of_run or all(subject in column_names(path) for path in files))
+    roles = dict(columns or {}) | ({SUBJECT: subject} if subject is not None and of_ratings else {})
+    rated = read_ratings(files, roles)
+    notes = [f"{quantity(rated.ignored, 'line')} without any rating"] if rated.ignored else []
+    with current_console() as console:
+        rated, sides, missing = _find_rows(recorded, rated, bool(scores), notes)
+        tables = []
+        for number, side in enumerate(sides):
+            console.move_bar("measure", number, len(sides), quantity(len(side), "row"))
+            tables.append(_measure(recorded, side, scores, names, rated.pairs, "ab"[number], notes))
+        values, groups = _values(tables, names)
+        joined, where = _ratings(rated, sides, groups, subject or SUBJECT, cut)
+        if len(np.unique(joined.mean)) < 2:
+            raise InputError(f"{', '.join(files)}: all ratings are {joined.mean[0]:g}; nothing can be compared")
+        calibrations = []
+        for number, (name, series) in enumerate(values.items()):
+            console.move_bar("calibrate", number, len(values), name)
+            if np.isnan(series).all():
+                notes.append(f"{name}: no rated row has this score; left out")
+            else:
+                calibrations.append(calibrate(name, series, joined, min_ratings))
+    if not calibrations:
+        raise InputError("no rated row has a score; " + "; ".join(notes))
+    answer = CalibrateAnswer(
+        run=recorded.id if recorded else None,
+        columns=rated.columns,
+        pairs=rated.pairs,
+        ratings=len(rated.rows),
+        not_found=missing,
+        subject=where,
+        raters=rater_agreement(joined) if joined.values.shape[1] > 1 else None,
+        calibrations=tuple(calibrations),
+        notes=tuple(dict.fromkeys(notes)),
+        pictures=(),
+        recorded=storage.join(recorded.folder, CALIBRATION) if recorded else None,
+    )
+    if out is not None:
+        pictures = tuple(write_picture(one, storage.join(out, f"{one.score}.png")) for one in calibrations)
+        answer = answer.model_copy(update={"pictures": pictures})
+        storage.write_bytes(storage.join(out, CALIBRATION), answer.model_dump_json(indent=2).encode())
+        storage.write_parquet(storage.join(out, "ratings.parquet"), _joined_table(rated, joined, values))
+    if recorded is not None:
+        record_calibration(recorded, list(_lines(answer, files)))
+        write_report(recorded)
+    return answer
+
+
+def _lines(answer: CalibrateAnswer, files: Sequence[str]) -> Iterator[dict[str, object]]:
+    """The lines of `calibration.json`."""
+    digests = [storage.digest(path) if storage.is_local(path) else path for path in files]
+    key = xxhash.xxh3_64_hexdigest(json.dumps([digests, answer.columns], sort_keys=True).encode())
+    for one in answer.calibrations:
+        yield {
+            "ratings": key,
+            "files": [path.rsplit("/", 1)[-1] for path in files],
+            "rows": answer.ratings,
+            "raters": answer.raters.model_dump(mode="json") if answer.raters else None,
+            **one.model_dump(mode="json"),
+        }
+
+
+def _joined_table(rated: RatedRows, joined: Ratings, values: Mapping[str, Floats]) -> pa.Table:
+    table = rated.rows.drop("key").with_columns(
+        rating=pl.Series(joined.mean),
+        length=pl.Series(joined.length),
+        subject=pl.Series(joined.subject.tolist(), dtype=pl.String),
+        **{PREFIX + name: pl.Series(series) for name, series in values.items()},
+    )
+    return table.to_arrow()
+
+
+# ----------------------------------------------------------------------------------------------------------------- rows
+
+
+def _text_columns(run: RecordedRun) -> set[str]:
+    """The columns of a run's records that name groups of rows, and those that its scores give."""
+    names = {name for shard in run.records.shards[:1] for name in storage.columns(shard.path)}
+    return {name for name in names if not name.startswith(PREFIX)} - {"id", "digest", "instruction", "response"}
+
+
+def _find_rows(
+    run: RecordedRun | None, rated: RatedRows, scored: bool, notes: list[str]
+) -> tuple[RatedRows, list[pl.DataFrame], int]:
+    """The rated rows that can be measured, and their records (`id` and TEXTS, null where unknown) for each side.
+
+    Rows rated by id are looked up in the corpus, and among the rows that the run dropped. scored: whether scores are
+    given by id, so that the rows need no texts.
+    """
+    names = [("response_a", "source_a"), ("response_b", "source_b")] if rated.pairs else [("response", "source")]
+    sides = [
+        rated.rows.select(
+            "id",
+            "instruction",
+            response=pl.col(response),
+            source=pl.col(source),
+            condition=pl.lit(None, pl.String),
+        )
+        for response, source in names
+    ]
+    missing = 0
+    unknown = rated.rows["id"].is_not_null() & sides[0]["response"].is_null()
+    if run is not None and not rated.pairs and unknown.any():
+        wanted = rated.rows["id"].filter(unknown).unique().to_list()
+        found = rows_of(run, wanted)
+        side = sides[0].join(found, on="id", how="left", suffix="_run", maintain_order="left")
+        side = side.with_columns(pl.coalesce(f"{name}_run", name).alias(name) for name in TEXTS)
+        absent = unknown & side["response"].is_null()
+        missing = int(absent.sum())
+        if missing:
+            shown = ", ".join(rated.rows["id"].filter(absent).head(NAMED).to_list())
+            notes.append(
+                f"{quantity(missing, 'rating')} of ids that run {run.id} does not hold, left out: {shown}"
+                + (" ..." if missing > NAMED else "")
+            )
+        further = [name for name in side.columns if name not in sides[0].columns and not name.endswith("_run")]
+        sides = [side.select(*sides[0].columns, *further)]
+        if not scored:
+            rated = rated._replace(rows=rated.rows.filter(~absent), values=rated.values[~absent.to_numpy()])
+            sides = [sides[0].filter(~absent)]
+        if not len(rated.rows):
+            raise InputError(f"none of the ratings is of a row of run {run.id}: {shown}; ids are those of `winnow why`")
+    return rated, sides, missing
+
+
+def rows_of(run: RecordedRun, ids: Sequence[str]) -> pl.DataFrame:
+    """Rows of a run by id, kept or dropped: `id`, TEXTS and further columns of text; no line for an unknown id."""
+    wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
+    shards = [*run.records.shards, *(shard for step in reversed(run.steps) for shard in step.dropped)]
+    parts = [wanted.clear().with_columns(pl.lit(None, pl.String).alias(name) for name in TEXTS)]
+    for shard in shards:
+        if not len(wanted):
+            break
+        left_out = ("digest", "stage", "reason", "evidence")
+        names = [name for name in storage.columns(shard.path) if name not in left_out and not name.startswith(PREFIX)]
+        found = pl.DataFrame(storage.read_parquet(shard.path, names)).join(wanted, on="id", how="semi")
+        parts.append(found.select(pl.col(name) for name, kind in found.schema.items() if kind == pl.String))
+        wanted = wanted.join(found, on="id", how="anti")
+    return pl.concat(parts, how="diagonal").unique("id", keep="first", maintain_order=True)
+
+
+def _measure(
+    run: RecordedRun | None,
+    rows: pl.DataFrame,
+    scores: Sequence[str],
+    names: Sequence[str],
+    pairs: bool,
+    side: str,
+    notes: list[str],
+) -> pl.DataFrame:
+    """The columns of scores of rows: numbers `score_...`, and strings that name groups."""
+    columns: dict[str, pl.Series] = {name: rows[name] for name in rows.columns if name not in ("id", *TEXTS)}
+    for path in scores:
+        columns |= _given_scores(path, rows["id"], f"_{side}" if pairs else "")
+    if run is not None and scores_of(run):
+        tables = [score for score in scores_of(run) if isinstance(score, TableScore)]
+        for score in tables:
+            if _wanted(score.name, names):
+                columns |= {PREFIX + score.name: _table_score(score, rows["id"])}
+        wanted = {score.name for score in scores_of(run)} - {score.name for score in tables}
+        wanted = {name for name in wanted if _wanted(name, names) or any(one.startswith(name) for one in names)}
+        groups = {score.name for score in scores_of(run) if any(pa.types.is_string(one.type) for one in score.columns)}
+        columns |= _by_models(run, rows, sorted(wanted | groups), notes)
+    elif run is not None and not scores:
+        notes.append(f"run {run.id}: its recipe has no `scores`")
+    return pl.DataFrame(columns)
+
+
+def _wanted(name: str, names: Sequence[str]) -> bool:
+    """Whether a score, or the score that a column belongs to, was asked for."""
+    plain = name.removeprefix(PREFIX)
+    return not names or any(plain == one or plain.startswith(f"{one}_") for one in names)
+
+
+def _by_models(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str], notes: list[str]) -> dict[str, pl.Series]:
+    """What the scores of the run measure of rows with texts."""
+    there = rows["response"].is_not_null()
+    records = rows.with_row_index("place").filter(there)
+    if not len(records) or not wanted:
+        return {}
+    texts = {name: records[name].fill_null("") for name in TEXTS}
+    table = pl.DataFrame({"id": records["place"].cast(pl.String), **texts}).to_arrow()
+    table = table.cast(pa.schema([pa.field(name, pa.string()) for name in table.column_names]))
+    parts = []
+    with current_console() as console:
+        for start in range(0, table.num_rows, MEASURE_ROWS):
+            console.move_bar("measure", start, table.num_rows, ", ".join(wanted))
+            parts.append(pl.DataFrame(score_table(run, table.slice(start, MEASURE_ROWS), wanted)))
+    measured = pl.concat(parts).with_columns(records["place"])
+    every = rows.with_row_index("place").select("place")
+    full = every.join(measured, on="place", how="left", maintain_order="left")
+    return {name: full[name] for name in full.columns if name not in ("place", "id")}
+
+
+def _table_score(score: TableScore, ids: pl.Series) -> pl.Series:
+    given = _given_scores(score.path, ids, "")
+    column = score.column or next((name for name in (PREFIX + score.name, score.name) if name in given), None)
+    if column is None or column not in given:
+        raise InputError(f"{score.path}: no column {column or score.name!r}; it has {', '.join(given)}")
+    return given[column].rename(PREFIX + score.name)
+
+
+def _given_scores(path: str, ids: pl.Series, suffix: str) -> dict[str, pl.Series]:
+    """The scores of rows from a file, or the folder of a score table. suffix: of the columns that are meant."""
+    if ids.null_count() == len(ids):
+        raise InputError(f"{path}: scores are joined by id, and the ratings have no column `id`")
+    if storage.exists(storage.join(path, score_tables.MANIFEST)):
+        found = pl.DataFrame(score_tables.open_scores(path).lookup(ids.fill_null("").to_arrow().cast(pa.string())))
+        return {name: found[name] for name in found.columns}
+    names = [name for name in score_columns(path) if name.endswith(suffix)]
+    if "id" not in column_names(path) or not names:
+        raise InputError(
+            f"{path}: needs a column `id` and columns of scores{f' that end in {suffix}' if suffix else ''} "
+            f"(columns: {', '.join(column_names(path))})"
+        )
+    schema = pa.schema([pa.field(name, pa.string()) for name in ("id", *names)])
+    table = pl.concat([pl.DataFrame(part.select(["id", *names])) for part in read(path, schema)])
+    try:
+        table = table.with_columns(pl.col(name).replace({"": None}).cast(pl.Float64) for name in names)
+    except pl.exceptions.InvalidOperationError as error:
+        raise InputError(f"{path}: a score is no number: {str(error).splitlines()[0]}") from None
+    twice = table["id"].is_duplicated()
+    if twice.any():
+        raise InputError(f"{path}: id {table['id'].filter(twice)[0]!r} has scores on several lines")
+    found = pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")
+    plain = {name: name.removesuffix(suffix) for name in names}
+    return {
+        (one if one.startswith(PREFIX) else PREFIX + one): found[name].cast(pl.Float64) for name, one in plain.items()
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------- numbers
+
+
+def _values(tables: Sequence[pl.DataFrame], names: Sequence[str]) -> tuple[dict[str, Floats], pl.DataFrame]:
+    """The scores that were asked for, of pairs the differences; and the columns that name groups."""
+    groups = tables[0].select(pl.col(name) for name, kind in tables[0].schema.items() if kind == pl.String)
+    numbers = [name for name, kind in tables[0].schema.items() if kind.is_numeric()]
+    known = [name.removeprefix(PREFIX) for name in numbers]
+    for name in names:
+        if not any(_wanted(one, [name]) for one in known):
+            raise WinnowError(f"--score {name}: no such score; {nearest(name, known)}")
+    found = {}
+    for column, name in zip(numbers, known, strict=True):
+        if _wanted(name, names):
+            sides = [table[column].cast(pl.Float64).to_numpy() for table in tables]
+            series = sides[0] if len(sides) == 1 else sides[0] - sides[1]
+            found[name] = np.where(np.isfinite(series), series, np.nan)
+    return found, groups
+
+
+def _ratings(
+    rated: RatedRows, sides: Sequence[pl.DataFrame], groups: pl.DataFrame, subject: str, cut: float | None
+) -> tuple[Ratings, str]:
+    """The ratings as numbers, and where the subjects came from."""
+    rows = rated.rows
+    own = rows["subject"]
+    if own.null_count() < len(own):
+        subjects, where = own, "the ratings"
+    elif subject in groups.columns:
+        subjects, where = groups[subject], f"column {subject} of the run"
+    else:
+        subjects, where = own, ""
+    place = pl.Series([f"\x1f{number}" for number in range(len(rows))])
+    cluster = pl.select(pl.coalesce(rows["question"], sides[0]["instruction"], place)).to_series()
+    lengths = [side["response"].fill_null("").str.len_chars().cast(pl.Float64).to_numpy() for side in sides]
+    sources = np.stack([side["source"].fill_null("").to_numpy().astype(np.str_) for side in sides], axis=1)
+    return Ratings(
+        rated.values,
+        rated.pairs,
+        subjects.fill_null("").to_numpy().astype(np.str_),
+        cluster.to_numpy().astype(np.str_),
+        lengths[0] if len(lengths) == 1 else lengths[0] - lengths[1],
+        sources,
+        cut,
+    ), where
