@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,9 +21,11 @@ from pipelines.audit.ratings import RatedRows, read_ratings, score_columns
 from pipelines.audit.report import write_report
 from pipelines.audit.scoring import score_table, scores_of
 from pipelines.errors import InputError, WinnowError, nearest
-from pipelines.formats.read import column_names, read
-from pipelines.ledger import input_files, score_tables, storage
+from pipelines.formats.read import column_names, text_columns
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.runs import CALIBRATION, RecordedRun, open_run, record_calibration
+from pipelines.ledger.score_tables import MANIFEST, open_scores
+from pipelines.steps.scores_by_id import find_table
 
 SUBJECT = "subject"
 MEASURE_ROWS = 2_000
@@ -87,6 +90,10 @@ def calibrate_scores(
     if run is None and not scores:
         raise WinnowError("name a run whose scores are compared, or files of scores: --scores FILE")
     recorded = open_run(root, run) if run is not None else None
+    _check_names(recorded, scores, names)
+    for path in [*ratings, *scores]:
+        if storage.is_local(path) and not glob.has_magic(path) and not storage.exists(path):
+            raise InputError(f"{path}: no such file")
     files = list(dict.fromkeys(path for pattern in ratings for path in input_files.expand(pattern)))
     # A column of the ratings comes first: they may be of rows that the run does not hold.
     of_run = recorded is not None and subject in _text_columns(recorded)
@@ -135,6 +142,14 @@ def calibrate_scores(
         record_calibration(recorded, list(_lines(answer, files)))
         write_report(recorded)
     return answer
+
+
+def _check_names(run: RecordedRun | None, scores: Sequence[str], names: Sequence[str]) -> None:
+    """Raises: WinnowError: if a score is named that neither the run nor a file has."""
+    known = [column.name.removeprefix(PREFIX) for score in (scores_of(run) if run else ()) for column in score.columns]
+    for name in () if scores else names:
+        if not any(_wanted(one, [name]) for one in known):
+            raise WinnowError(f"--score {name}: no such score; {nearest(name, known)}")
 
 
 def _lines(answer: CalibrateAnswer, files: Sequence[str]) -> Iterator[dict[str, object]]:
@@ -242,16 +257,15 @@ def _measure(
     """The columns of scores of rows: numbers `score_...`, and strings that name groups."""
     columns: dict[str, pl.Series] = {name: rows[name] for name in rows.columns if name not in ("id", *TEXTS)}
     for path in scores:
-        columns |= _given_scores(path, rows["id"], f"_{side}" if pairs else "")
+        columns |= _given(path, rows["id"], f"_{side}" if pairs else "")
     if run is not None and scores_of(run):
-        tables = [score for score in scores_of(run) if isinstance(score, TableScore)]
-        for score in tables:
-            if _wanted(score.name, names):
-                columns |= {PREFIX + score.name: _table_score(score, rows["id"])}
-        wanted = {score.name for score in scores_of(run)} - {score.name for score in tables}
-        wanted = {name for name in wanted if _wanted(name, names) or any(one.startswith(name) for one in names)}
-        groups = {score.name for score in scores_of(run) if any(pa.types.is_string(one.type) for one in score.columns)}
-        columns |= _by_models(run, rows, sorted(wanted | groups), notes)
+        wanted = [
+            score.name
+            for score in scores_of(run)
+            if any(pa.types.is_string(column.type) for column in score.columns)
+            or any(_wanted(column.name, names) for column in score.columns)
+        ]
+        columns |= _of_run(run, rows, wanted)
     elif run is not None and not scores:
         notes.append(f"run {run.id}: its recipe has no `scores`")
     return pl.DataFrame(columns)
@@ -263,61 +277,42 @@ def _wanted(name: str, names: Sequence[str]) -> bool:
     return not names or any(plain == one or plain.startswith(f"{one}_") for one in names)
 
 
-def _by_models(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str], notes: list[str]) -> dict[str, pl.Series]:
-    """What the scores of the run measure of rows with texts."""
-    there = rows["response"].is_not_null()
-    records = rows.with_row_index("place").filter(there)
+def _of_run(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str]) -> dict[str, pl.Series]:
+    """What the scores of the run say of rows with texts."""
+    records = rows.with_row_index("place").filter(pl.col("response").is_not_null())
     if not len(records) or not wanted:
         return {}
     texts = {name: records[name].fill_null("") for name in TEXTS}
-    table = pl.DataFrame({"id": records["place"].cast(pl.String), **texts}).to_arrow()
-    table = table.cast(pa.schema([pa.field(name, pa.string()) for name in table.column_names]))
+    ids = records.select(pl.coalesce("id", pl.lit("row ") + pl.col("place").cast(pl.String))).to_series()
+    table = pl.DataFrame({"id": ids, **texts}).to_arrow()
+    table = table.cast(text_columns(*table.column_names))
     parts = []
     with current_console() as console:
         for start in range(0, table.num_rows, MEASURE_ROWS):
             console.move_bar("measure", start, table.num_rows, ", ".join(wanted))
-            parts.append(pl.DataFrame(score_table(run, table.slice(start, MEASURE_ROWS), wanted)))
+            parts.append(pl.DataFrame(score_table(run, table.slice(start, MEASURE_ROWS), wanted)).drop("id"))
     measured = pl.concat(parts).with_columns(records["place"])
-    every = rows.with_row_index("place").select("place")
-    full = every.join(measured, on="place", how="left", maintain_order="left")
-    return {name: full[name] for name in full.columns if name not in ("place", "id")}
+    full = rows.with_row_index("place").select("place").join(measured, on="place", how="left", maintain_order="left")
+    return {name: full[name] for name in full.columns if name != "place"}
 
 
-def _table_score(score: TableScore, ids: pl.Series) -> pl.Series:
-    given = _given_scores(score.path, ids, "")
-    column = score.column or next((name for name in (PREFIX + score.name, score.name) if name in given), None)
-    if column is None or column not in given:
-        raise InputError(f"{score.path}: no column {column or score.name!r}; it has {', '.join(given)}")
-    return given[column].rename(PREFIX + score.name)
-
-
-def _given_scores(path: str, ids: pl.Series, suffix: str) -> dict[str, pl.Series]:
+def _given(path: str, ids: pl.Series, suffix: str) -> dict[str, pl.Series]:
     """The scores of rows from a file, or the folder of a score table. suffix: of the columns that are meant."""
     if ids.null_count() == len(ids):
         raise InputError(f"{path}: scores are joined by id, and the ratings have no column `id`")
-    if storage.exists(storage.join(path, score_tables.MANIFEST)):
-        found = pl.DataFrame(score_tables.open_scores(path).lookup(ids.fill_null("").to_arrow().cast(pa.string())))
-        return {name: found[name] for name in found.columns}
-    names = [name for name in score_columns(path) if name.endswith(suffix)]
-    if "id" not in column_names(path) or not names:
-        raise InputError(
-            f"{path}: needs a column `id` and columns of scores{f' that end in {suffix}' if suffix else ''} "
-            f"(columns: {', '.join(column_names(path))})"
-        )
-    schema = pa.schema([pa.field(name, pa.string()) for name in ("id", *names)])
-    table = pl.concat([pl.DataFrame(part.select(["id", *names])) for part in read(path, schema)])
-    try:
-        table = table.with_columns(pl.col(name).replace({"": None}).cast(pl.Float64) for name in names)
-    except pl.exceptions.InvalidOperationError as error:
-        raise InputError(f"{path}: a score is no number: {str(error).splitlines()[0]}") from None
-    twice = table["id"].is_duplicated()
-    if twice.any():
-        raise InputError(f"{path}: id {table['id'].filter(twice)[0]!r} has scores on several lines")
-    found = pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")
-    plain = {name: name.removesuffix(suffix) for name in names}
-    return {
-        (one if one.startswith(PREFIX) else PREFIX + one): found[name].cast(pl.Float64) for name, one in plain.items()
-    }
+    folder = storage.exists(storage.join(path, MANIFEST))
+    names = open_scores(path).columns.names if folder else list(score_columns(path))
+    names = [name for name in names if name.endswith(suffix)]
+    if not names:
+        ending = f" that end in {suffix}" if suffix else ""
+        raise InputError(f"{path}: no columns of scores{ending} (columns: {', '.join(column_names(path))})")
+    wanted = pa.chunked_array([ids.fill_null("").to_arrow().cast(pa.string())])
+    found = {}
+    for name in names:
+        plain = PREFIX + name.removesuffix(suffix).removeprefix(PREFIX)
+        table = find_table(TableScore(name="given", path=path, column=name))
+        found[plain] = pl.DataFrame(table.lookup(wanted, pa.field(plain, pa.float32()))).to_series()
+    return found
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers

@@ -11,8 +11,8 @@ Measures of agreement, both with a percentile interval of a bootstrap over clust
   accuracy: the share of pairs with a preference in which the preferred response has the higher score, ties half.
 
 The two baselines are measured on the same rows. Length is the number of characters of the response, in the direction
-that agrees best within the group. The source is the mean rating of the row's source less that of all rows, both over
-the other folds of the questions, so that no row predicts itself.
+that agrees best within the group. The source is the rank of the row's source among all by mean rating, over the other
+folds of the questions, so that no row predicts itself.
 """
 
 from __future__ import annotations
@@ -279,11 +279,12 @@ def _prepare(values: Floats, rating: Floats, pairs: bool, good: float) -> _Serie
     return _Series(lambda weights: spearman(x, y, weights), lambda weights: auc(x, positive, weights))
 
 
-def source_means(ratings: Ratings) -> Floats | None:
+def source_ranks(ratings: Ratings) -> Floats | None:
     """What the source alone says: [n]. None where all rows have the same source.
 
-    The rows are divided into FOLDS by cluster. A row gets the mean rating of its source in the other folds, less the
-    mean of all rows there; 0 for a source that the other folds lack. For pairs, that of the first less that of the
+    The rows are divided into FOLDS by cluster. A row gets the rank of its source among the sources, from -0.5 to 0.5,
+    by their mean ratings in the other folds; 0 for a source that the other folds lack. Ranks, because means differ a
+    little from fold to fold, always against the rows held out. For pairs, the rank of the first less that of the
     second, where a source's rating is how often it was preferred.
     """
     names, codes = np.unique(ratings.source, return_inverse=True)
@@ -293,17 +294,20 @@ def source_means(ratings: Ratings) -> Floats | None:
     fold = folds(ratings.cluster)
     signs = np.asarray([1.0, -1.0] if ratings.pairs else [1.0])
     rating = ratings.mean[:, None] * signs
-    means = np.zeros(len(fold))
+    ranks = np.zeros(len(fold))
     for number in np.unique(fold):
         train, test = fold != number, fold == number
-        if not train.any():
-            continue
-        seen = np.bincount(codes[train].ravel(), minlength=len(names))
+        rows = np.bincount(codes[train].ravel(), minlength=len(names))
+        seen = rows > 0
         total = np.bincount(codes[train].ravel(), rating[train].ravel(), len(names))
-        grand = total.sum() / seen.sum()
-        mean = np.where(seen > 0, total / np.maximum(seen, 1) - grand, 0.0)
-        means[test] = mean[codes[test]] @ signs
-    return means
+        mean = total[seen] / rows[seen]
+        rank = np.zeros(len(names))
+        if len(mean) > 1:
+            below = (mean[:, None] > mean[None, :]).mean(axis=1)
+            above = (mean[:, None] < mean[None, :]).mean(axis=1)
+            rank[seen] = (below - above) / 2
+        ranks[test] = rank[codes[test]] @ signs
+    return ranks
 
 
 def folds(cluster: Names) -> npt.NDArray[np.int64]:
@@ -339,8 +343,8 @@ def measure_group(scores: Floats, ratings: Ratings, subject: str, good: float, h
     if len(values) < _MIN_ROWS:
         return None
     rating = rows.mean
-    means = source_means(rows)
-    series = {"score": values, "length": rows.length} | ({} if means is None else {"source": means})
+    ranks = source_ranks(rows)
+    series = {"score": values, "length": rows.length} | ({} if ranks is None else {"source": ranks})
     prepared = {name: _prepare(one, rating, rows.pairs, good) for name, one in series.items()}
     ones = np.ones(len(values))
     names = [(name, kind) for name in prepared for kind in ("spearman", "auc")]

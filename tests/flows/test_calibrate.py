@@ -1,0 +1,177 @@
+"""`winnow calibrate`: ratings are joined to the rows and scores of a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from filters.cut import ScoreCut
+from filters.scores.length import LengthScore
+from filters.scores.table import TableScore
+from flows.calibrate import CalibrateAnswer, calibrate_scores
+from flows.cli.app import app
+from pipelines.audit import calibration
+from pipelines.audit.report import facts, render
+from pipelines.curate import curate
+from pipelines.errors import InputError, WinnowError
+from pipelines.ledger import storage
+from pipelines.ledger.engine import LocalEngine
+from pipelines.ledger.run import Run
+from pipelines.ledger.runs import RecordedRun, open_run, read_calibration
+from pipelines.recipe import of_values
+from tests.steps import record_run
+
+WORDS = ("river", "stone", "quiet", "lamp", "winter", "bridge", "yellow", "seven", "market", "window")
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "RESAMPLES", 100)
+    monkeypatch.setattr(calibration, "ISOTONIC_RESAMPLES", 20)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """A run of 240 rows with a subject column and two scores, of which a cut has dropped some."""
+    folder = tmp_path_factory.mktemp("rated")
+    rng = np.random.default_rng(0)
+    rows = [
+        {"q": f"Tell me about {rng.choice(WORDS)} number {n}.", "a": " ".join(rng.choice(WORDS, rng.integers(8, 60))),
+         "kind": ("maths", "code")[n % 2]}
+        for n in range(240)
+    ]  # fmt: skip
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    columns = {"instruction": "q", "response": "a"}
+    source = {"name": "own", "path": str(folder / "rows.jsonl"), "columns": columns, "condition": "direct"}
+    recipe = of_values(
+        {"name": "rated", "sources": [{**source, "extra": ["kind"]}], "exact_duplicates": False,
+         "near_duplicates": False, "tokenizer": {"vocab_size": 512}, "sampling": {"epochs": 1, "context": 65}}
+    )  # fmt: skip
+    with (folder / "table.csv").open("w") as file:
+        csv.writer(file).writerows([("id", "score_by_hand"), *((f"own/rows/{n}", n) for n in range(240))])
+    scores = (LengthScore(name="length"), TableScore(name="by_hand", path=str(folder / "table.csv")))
+    recipe = recipe.model_copy(update={"scores": scores, "stages": (ScoreCut(name="length", top=0.7),)})
+    with LocalEngine(1) as engine:
+        work = Run(str(folder / "root"), engine)
+        return record_run(work, recipe, curate(work, recipe))
+
+
+def rows_of(run: RecordedRun) -> pl.DataFrame:
+    shards = [*run.records.shards, *(shard for step in run.steps for shard in step.dropped)]
+    columns = ["id", "instruction", "response", "kind"]
+    return pl.DataFrame(pa.concat_tables([storage.read_parquet(shard.path, columns) for shard in shards])).sort("id")
+
+
+def ratings_file(path: Path, rows: Sequence[dict[str, Any]]) -> str:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def by_length(row: dict[str, Any]) -> int:
+    return min(5, 1 + len(row["response"]) // 70)
+
+
+def answer_of(run: RecordedRun, ratings: str, **options: Any) -> CalibrateAnswer:
+    return calibrate_scores(run.id, [ratings], run.root, **options)
+
+
+def test_ratings_by_id_reach_rows_that_were_kept_and_rows_that_were_dropped(run: RecordedRun, tmp_path: Path) -> None:
+    rows = rows_of(run).to_dicts()
+    assert len(rows) == 240 and run.records.rows_kept is not None and run.records.rows_kept < 200
+    rated = [{"id": row["id"], "stars": by_length(row)} for row in rows] + [{"id": "own/rows/none", "stars": 3}]
+    answer = answer_of(run, ratings_file(tmp_path / "r.jsonl", rated), subject="kind", out=str(tmp_path / "out"))
+    assert (answer.ratings, answer.not_found) == (240, 1)
+    assert any("own/rows/none" in note for note in answer.notes)
+    length = next(one for one in answer.calibrations if one.score == "length")
+    assert [group.subject for group in length.groups] == ["all", "code", "maths"]
+    assert length.groups[0].score.spearman is not None and length.groups[0].score.spearman.value > 0.9
+    assert any("length alone agrees as well" in warning for warning in length.warnings)
+    joined = pl.read_parquet(tmp_path / "out" / "ratings.parquet")
+    assert dict(zip(joined["id"], joined["score_length"], strict=True)) == {r["id"]: len(r["response"]) for r in rows}
+    assert (tmp_path / "out" / "length.png").exists()
+
+
+def test_the_same_rows_by_their_texts_have_the_same_agreement(run: RecordedRun, tmp_path: Path) -> None:
+    rows = rows_of(run).to_dicts()
+    by_id = [{"id": row["id"], "rating": by_length(row)} for row in rows]
+    texts = [{"instruction": r["instruction"], "response": r["response"], "rating": by_length(r)} for r in rows]
+    one = answer_of(run, ratings_file(tmp_path / "ids.jsonl", by_id), names=["length"])
+    other = answer_of(run, ratings_file(tmp_path / "texts.jsonl", texts), names=["length"])
+    # The table by id says nothing about texts.
+    assert [group.score for group in one.calibrations[0].groups] == [g.score for g in other.calibrations[0].groups]
+    with pytest.raises(InputError, match="by_hand: no rated row has this score"):
+        answer_of(run, str(tmp_path / "texts.jsonl"), names=["by_hand"])
+
+
+def test_pairs_are_measured_on_both_sides(run: RecordedRun, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for n in range(220):
+        a, b = (" ".join(rng.choice(WORDS, rng.integers(5, 60))) for _ in "ab")
+        sure = rng.random() < 0.8
+        longer = "a" if len(a) > len(b) else "b"
+        rows.append({"instruction": f"Write text {n}.", "response_a": a, "response_b": b,
+                     "winner": longer if sure else "tie"})  # fmt: skip
+    answer = answer_of(run, ratings_file(tmp_path / "pairs.jsonl", rows), names=["length"])
+    group = answer.calibrations[0].groups[0]
+    assert answer.pairs and group.ratings == 220
+    assert group.score.auc is not None and group.score.auc.value > 0.99
+
+
+def test_results_are_recorded_replaced_and_shown_in_the_report(run: RecordedRun, tmp_path: Path) -> None:
+    rated = [{"id": row["id"], "a": by_length(row), "b": 3} for row in rows_of(run).to_dicts()]
+    path = ratings_file(tmp_path / "two.jsonl", rated)
+    before = len(read_calibration(run))
+    for _ in range(2):
+        answer_of(run, path, columns={"rating": ("a", "b")}, names=["length"])
+    lines = read_calibration(run)
+    assert len(lines) == before + 1
+    page = render(facts(open_run(run.root, run.id)))
+    assert "Agreement with people" in page and "two.jsonl" in page and "data:image/png;base64," in page
+    assert "Krippendorff" in page and "length alone agrees as well" in page
+
+
+def test_scores_in_a_file_need_no_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    rated = [{"id": f"r{n}", "instruction": f"q {n}", "response": "x" * int(rng.integers(1, 90)), "stars": n % 5 + 1,
+              "source": f"s{n % 3}"} for n in range(250)]  # fmt: skip
+    with (tmp_path / "scores.csv").open("w") as file:
+        lines = [(row["id"], row["stars"] + rng.normal(), "" if n % 2 else 1.5 * n) for n, row in enumerate(rated)]
+        csv.writer(file).writerows([("id", "score_good", "score_half"), *lines])
+    path = ratings_file(tmp_path / "rated.jsonl", rated)
+    answer = calibrate_scores(None, [path], scores=[str(tmp_path / "scores.csv")])
+    good, half = answer.calibrations
+    assert (good.score, half.score, half.groups[0].missing) == ("good", "half", 125)
+    assert good.groups[0].beats_length and good.groups[0].beats_source and not good.warnings
+    assert answer.recorded is None
+    result = CliRunner().invoke(app, ["calibrate", "--ratings", path, "--scores", str(tmp_path / "scores.csv")])
+    assert result.exit_code == 0
+    assert "keeps 95 % of the rows that people rate 4 or more" in result.stdout
+    as_json = CliRunner().invoke(
+        app, ["calibrate", "--ratings", path, "--scores", str(tmp_path / "scores.csv"), "--json"]
+    )
+    assert json.loads(as_json.stdout)["calibrations"][0]["score"] == "good"
+
+
+def test_mistakes_are_named(run: RecordedRun, tmp_path: Path) -> None:
+    path = ratings_file(tmp_path / "r.jsonl", [{"id": f"own/rows/{n}", "stars": 3} for n in range(20)])
+    with pytest.raises(InputError, match="all ratings are 3"):
+        answer_of(run, path)
+    with pytest.raises(WinnowError, match="--score lenght: no such score; did you mean 'length'"):
+        answer_of(run, path, names=["lenght"])
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        answer_of(run, str(tmp_path / "none.csv"))
+    stranger = ratings_file(tmp_path / "s.jsonl", [{"id": f"other:{n}", "stars": n % 5} for n in range(20)])
+    with pytest.raises(InputError, match=r"none of the ratings is of a row of run rated-\w+: other:0, other:1"):
+        answer_of(run, stranger)
+    with pytest.raises(WinnowError, match="name a run"):
+        calibrate_scores(None, [path])

@@ -1,0 +1,137 @@
+"""Files of ratings: whose columns are told, in the spellings of published sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.audit.ratings import read_ratings
+from pipelines.errors import InputError, WinnowError
+
+TEXTS = {"instruction": "What is the largest lake?", "response": "It is the Caspian Sea."}
+PAIR = {"instruction": "Name a tall tree, please.", "response_a": "The coast redwood.", "response_b": "It is grass."}
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> str:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".csv":
+        lines = [",".join(rows[0]), *(",".join("" if v is None else str(v) for v in row.values()) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)) if path.suffix == ".jsonl" else json.dumps(rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".csv"])
+def test_ratings_by_id_or_text_are_read_from_any_format(tmp_path: Path, suffix: str) -> None:
+    rows = [{"id": f"r{n}", "stars": n % 5 + 1} for n in range(7)]
+    read = read_ratings([written(tmp_path / f"ids{suffix}", rows)])
+    assert read.by_id and not read.pairs
+    assert read.rows["id"].to_list() == [row["id"] for row in rows]
+    assert read.values[:, 0].tolist() == [row["stars"] for row in rows]
+    rows = [{**TEXTS, "rating": 2.5, "model": "m"}, {**TEXTS, "response": "It is a small pond.", "rating": 1}]
+    rows[1]["model"] = "n"
+    read = read_ratings([written(tmp_path / f"texts{suffix}", rows)])
+    assert read.rows["response"].to_list() == [row["response"] for row in rows]
+    assert read.rows["source"].to_list() == ["m", "n"] and read.values[:, 0].tolist() == [2.5, 1]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_several_raters_may_be_columns_a_list_or_lines(tmp_path: Path, suffix: str) -> None:
+    wide = [{"id": "a", "annotator_1": 1, "annotator_2": 2}, {"id": "b", "annotator_1": 4, "annotator_2": None}]
+    listed = [{"id": "a", "ratings": [1, 2]}, {"id": "b", "ratings": [4]}]
+    long = [
+        {"id": "a", "rater": "x", "rating": 1},
+        {"id": "b", "rater": "x", "rating": 4},
+        {"id": "a", "rater": "y", "rating": 2},
+    ]
+    for name, rows in (("wide", wide), ("listed", listed), ("long", long)):
+        read = read_ratings([written(tmp_path / f"{name}{suffix}", rows)])
+        assert read.rows["id"].to_list() == ["a", "b"]
+        np.testing.assert_array_equal(read.values, [[1, 2], [4, np.nan]])
+    long = [{key: value for key, value in row.items() if key != "rater"} for row in long]
+    np.testing.assert_array_equal(
+        read_ratings([written(tmp_path / f"unnamed{suffix}", long)]).values, [[1, 2], [4, np.nan]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("preference", [1, 2, 0]),
+        ("preference", ["a", "b", "tie"]),
+        ("winner", ["model_a", "model_b", "tie (bothbad)"]),
+        ("winner", ["A", "B", "Tie"]),
+        ("preference", [1, -1, 0]),
+        ("label", ["response_a", "response_b", "neither"]),
+        ("annotator1", ["1", "2", "0"]),
+    ],
+)
+def test_preferences_are_read_in_every_spelling(tmp_path: Path, column: str, values: list[Any]) -> None:
+    rows = [{**PAIR, "instruction": f"Name {n} trees, please.", column: value} for n, value in enumerate(values)]
+    if column == "annotator1":
+        rows = [{**row, "annotator2": row[column]} for row in rows]
+    read = read_ratings([written(tmp_path / "pairs.jsonl", rows)])
+    assert read.pairs
+    assert read.values[:, 0].tolist() == [1, -1, 0]
+    assert read.rows["response_a"].to_list() == [PAIR["response_a"]] * 3
+
+
+@pytest.mark.parametrize(("a", "b"), [("output_1", "output_2"), ("answer_a", "answer_b"), ("response1", "response2")])
+def test_two_responses_are_told_by_their_names(tmp_path: Path, a: str, b: str) -> None:
+    rows = [
+        {"input": "Name a tall tree, please.", a: "The coast redwood.", b: "It is grass.", "label": n} for n in (1, 2)
+    ]
+    read = read_ratings([written(tmp_path / "pairs.json", rows)])
+    assert read.rows["response_b"].to_list() == ["It is grass."] * 2
+
+
+def test_a_column_of_faults_is_turned(tmp_path: Path) -> None:
+    rows = [{**TEXTS, "hallucination": "no"}, {**TEXTS, "response": "It is the Moon.", "hallucination": "yes"}]
+    path = written(tmp_path / "faults.jsonl", rows)
+    assert read_ratings([path], {"rating": "-hallucination"}).values[:, 0].tolist() == [1, 0]
+    with pytest.raises(
+        WinnowError, match=r"holds the rating cannot be told \(columns: .*hallucination.*rating=-COLUMN"
+    ):
+        read_ratings([path])
+
+
+def test_mistakes_name_the_file_the_row_and_what_to_write(tmp_path: Path) -> None:
+    bad = written(tmp_path / "bad.jsonl", [{"id": "a", "stars": 3}, {"id": "b", "stars": "many"}])
+    with pytest.raises(InputError, match=r"bad\.jsonl: row 2, column stars: 'many' is no rating"):
+        read_ratings([bad])
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text('{"id": "a", "stars": 3}\n{"id": "b", "sta\n')
+    with pytest.raises(InputError, match=r"torn\.jsonl: row 2 cannot be read \(broken_json\)"):
+        read_ratings([str(torn)])
+    with pytest.raises(InputError, match="no line has a rating"):
+        read_ratings([written(tmp_path / "empty.csv", [{"id": "a", "stars": ""}])])
+    with pytest.raises(WinnowError, match="no such column; did you mean 'stars'"):
+        read_ratings([bad], {"rating": "star"})
+    with pytest.raises(WinnowError, match="did you mean 'rating'"):
+        read_ratings([bad], {"ratng": "stars"})
+    with pytest.raises(InputError, match="0 and 1 can be read in two ways"):
+        rows = [{**PAIR, "preference": n} for n in (0, 1)]
+        read_ratings([written(tmp_path / "zero.jsonl", rows)])
+    with pytest.raises(WinnowError, match="which rows are rated cannot be told"):
+        read_ratings([written(tmp_path / "what.jsonl", [{"place": 3, "stars": 4}])])
+    pairs = written(tmp_path / "pairs.jsonl", [{**PAIR, "preference": "a"}])
+    with pytest.raises(WinnowError, match="others preferences"):
+        read_ratings([pairs, written(tmp_path / "one.jsonl", [{"id": "a", "stars": 3}])])
+
+
+def test_published_sets_are_read_without_naming_columns(shared_data: Path) -> None:
+    folder = shared_data / "ratings"
+    read = read_ratings([str(folder / "pandalm_human.json")])
+    assert (read.pairs, read.values.shape) == (True, (999, 3))
+    assert set(np.unique(read.values)) == {-1, 0, 1}
+    solutions = read_ratings([str(folder / "gsm8k_model_solutions.jsonl")])
+    assert solutions.values.shape == (2640, 1) and solutions.rows["source"].n_unique() == 4
+    assert read_ratings([str(folder / "mt_bench_human.json")]).values.shape == (200, 1)
