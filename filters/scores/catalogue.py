@@ -8,6 +8,7 @@ from pydantic import Field
 
 from filters.registry import Registry
 from filters.scores.length import LengthScore
+from filters.scores.perplexity import Perplexity
 from filters.scores.score import Score
 from filters.scores.table import TableScore
 
@@ -21,13 +22,14 @@ def _problem(name: str, thing: object) -> str:
 
 _OWN: dict[str, type[Score]] = {
     "length": LengthScore,
+    "perplexity": Perplexity,
     "table": TableScore,
 }
 
 SCORES: Registry[type[Score]] = Registry("winnow.scores", _OWN, _problem)
 """Every kind of score. Those of plugins are last."""
 
-AnyScore = Annotated[LengthScore | TableScore, Field(discriminator="kind")]
+AnyScore = Annotated[LengthScore | Perplexity | TableScore, Field(discriminator="kind")]
 """One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
 
 

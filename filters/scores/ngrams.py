@@ -100,7 +100,7 @@ class Likelihoods(NamedTuple):
 
 def train(instructions: pa.StringArray, responses: pa.StringArray, order: int) -> Ngrams:
     """A model of rows, without weights of the instruction (`fit_weights`)."""
-    hashes, lengths, rows = _stream(*buffers(instructions), *buffers(responses), CLASSES)
+    hashes, since = _stream(*buffers(instructions), *buffers(responses), CLASSES)
     # The vocabulary: tokens seen twice.
     distinct, counts = np.unique(hashes[hashes >= SPECIAL], return_counts=True)
     known = distinct[counts > 1]
@@ -109,65 +109,68 @@ def train(instructions: pa.StringArray, responses: pa.StringArray, order: int) -
     spelling = _spelling(*buffers(instructions), *buffers(responses), CLASSES, vocabulary)
     size = SPECIAL + len(known)
 
-    # positions[n - 1], of the distinct n-grams: where one ends. number[n - 1], of each position: its n-gram.
-    grams = _hash_ngrams(ids, rows, order)
-    keys, where, number, raw = [], [], [], []
-    for n in range(1, order + 1):
-        ends = np.arange(len(ids)) if n == 1 else np.flatnonzero(grams[n - 1])
-        key, first, inverse, count = np.unique(
-            ids.astype(np.uint64) if n == 1 else grams[n - 1][ends],
-            return_index=True, return_inverse=True, return_counts=True,
-        )  # fmt: skip
-        numbers = np.full(len(ids), -1, np.int64)
-        numbers[ends] = inverse
-        keys.append(key), where.append(ends[first]), number.append(numbers), raw.append(count)
-    del grams
-
-    probability = np.zeros(0)
-    entries: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.float64]]] = []
-    probabilities: list[npt.NDArray[np.float64]] = []
-    kept: list[npt.NDArray[np.bool_]] = []
-    backoffs: list[npt.NDArray[np.float64]] = []
-    for n in range(1, order + 1):
-        at = where[n - 1]
-        count = raw[n - 1].astype(np.float64)
+    probability = np.zeros(size)
+    lower = np.zeros(0)  # the probabilities of the n-grams one token shorter
+    table: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.float64]]] = []
+    counted = _count(ids, since, order)
+    for n, grams in enumerate(counted, 1):
+        starts = ids[grams.end - (n - 1)] == START
+        count: npt.NDArray[np.float64] = grams.times
         if n < order:
             # Lower orders count the different tokens before an n-gram. Nothing stands before <s>.
-            before = np.bincount(number[n - 1][where[n]], minlength=len(at)).astype(np.float64)
-            starts = ids[at - (n - 1)] == START
-            count = np.where(starts, count, before)
+            suffix = grams.number[counted[n].end]
+            count = np.where(starts, count, np.bincount(suffix, minlength=len(count)))
         if n == 1:
-            count[ids[at] == START] = 0
-        keep = np.ones(len(at), np.bool_) if n < PRUNED_ORDER else raw[n - 1] > 1
-        discount = _discounts(count)[np.minimum(count, 3).astype(np.int64)]
-        context = np.zeros(len(at), np.int64) if n == 1 else number[n - 2][at - 1]
-        contexts = 1 if n == 1 else len(where[n - 2])
+            count = np.where(starts, 0, count)  # <s> is never predicted
+        kept = (grams.times > 1) | (n < PRUNED_ORDER)
+        context = counted[n - 2].number[grams.end - 1] if n > 1 else np.zeros(len(count), np.int32)
+        contexts = len(counted[n - 2].end) if n > 1 else 1
         total = np.bincount(context, weights=count, minlength=contexts)
-        share = np.where(keep, (count - discount) / total[context], 0)
+        share = np.where(kept, (count - _discounts(count)[np.minimum(count, 3).astype(np.int64)]) / total[context], 0)
         backoff = np.where(total > 0, 1 - np.bincount(context, weights=share, minlength=contexts), 1)
         if n == 1:
-            probability = np.full(size, backoff[0] / (size - 1))
-            probability[keys[0].astype(np.int64)] += share
+            probability[:] = backoff[0] / (size - 1)
+            probability[ids[grams.end]] += share
             probability[START] = 0
-            probabilities.append(probability[keys[0].astype(np.int64)])
+            lower = probability[ids[grams.end]]
         else:
-            backoffs.append(backoff)
-            probabilities.append(share + backoff[context] * probabilities[-1][number[n - 2][at]])
-        kept.append(keep)
-    backoffs.append(np.ones(len(where[-1])))
+            table[-1][2][:] = backoff
+            lower = share + backoff[context] * lower[counted[n - 2].number[grams.end]]
+        table.append((grams.hash, np.where(kept, lower, -1), np.ones(len(lower))))
     unigrams = np.ones((size, 2))
     unigrams[:, 0] = probability
-    unigrams[keys[0].astype(np.int64), 1] = backoffs[0]
-    for n in range(1, order):
-        entries.append((keys[n][kept[n]], probabilities[n][kept[n]], backoffs[n][kept[n]]))
-    all_keys = np.concatenate([entry[0] for entry in entries]) if entries else np.zeros(0, np.uint64)
-    values = np.stack([np.concatenate([entry[i] for entry in entries]) for i in (1, 2)], axis=1) if entries else np.zeros((0, 2))
-    packed = np.ascontiguousarray(values.astype(np.float32)).view(np.uint64).ravel()
+    unigrams[ids[counted[0].end], 1] = table[0][2]
+    hashes, *values = (np.concatenate(column) for column in zip(*table[1:], strict=True))
+    kept = values[0] >= 0
+    pairs = np.stack(values, axis=1)[kept].astype(np.float32).view(np.uint64).ravel()
     weights = np.zeros((2 * order, COMPONENTS))
     weights[:, 0] = 1
-    return Ngrams(
-        vocabulary, unigrams.astype(np.float32), _hash_table(all_keys, packed, MAX_LOAD), spelling, weights
-    )
+    ngrams = _hash_table(hashes[kept], pairs, MAX_LOAD)
+    return Ngrams(vocabulary, unigrams.astype(np.float32), ngrams, spelling, weights)
+
+
+class _Counted(NamedTuple):
+    """The distinct n-grams of one order. hash: uint64 [G]. end: int64 [G], a position where it ends. times: float64
+    [G]. number: int32 [positions], the n-gram that ends at each position, or -1."""
+
+    hash: npt.NDArray[np.uint64]
+    end: npt.NDArray[np.int64]
+    times: npt.NDArray[np.float64]
+    number: npt.NDArray[np.int32]
+
+
+def _count(ids: npt.NDArray[np.int64], since: npt.NDArray[np.int32], order: int) -> list[_Counted]:
+    """The n-grams of each order. ids, since: of each position, the token and its distance from <s>."""
+    counted = []
+    for grams in _hash_ngrams(ids, since, order):
+        ends = np.flatnonzero(grams)
+        hashes, first, inverse, count = np.unique(
+            grams[ends], return_index=True, return_inverse=True, return_counts=True
+        )
+        number = np.full(len(ids), -1, np.int32)
+        number[ends] = inverse
+        counted.append(_Counted(hashes, ends[first], count.astype(np.float64), number))
+    return counted
 
 
 def _discounts(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -251,10 +254,9 @@ def _token_end(data, at, end, classes):  # type: ignore[no-untyped-def]
     if kind == _OTHER:
         return at
     end = min(end, start + MAX_TOKEN_BYTES)
-    if kind == _SPACE or kind == _BLANK:
+    if kind in (_SPACE, _BLANK):
         while at < end and data[at] == first:
             at += 1
-        # The last space of a run belongs to the word after it.
         return at
     while at < end and classes[data[at]] == kind:
         at += 1
@@ -314,33 +316,33 @@ def _token_id(vocabulary, key):  # type: ignore[no-untyped-def]
 @kernel
 def _prepend(state, token):  # type: ignore[no-untyped-def]
     """The hash of an n-gram with one more token before it. The state of no token is 0."""
-    state = fmix64((state + np.uint64(token) + np.uint64(1)) * _GOLDEN)
+    state = fmix64(state * _GOLDEN + np.uint64(token) + np.uint64(1))
     return state if state != _0 else np.uint64(1)
 
 
 @kernel
 def _stream(instruction, instruction_offsets, response, response_offsets, classes):  # type: ignore[no-untyped-def]
-    """All rows as one sequence: token hashes (special tokens by id), their bytes, and the position since <s>."""
+    """All rows as one sequence: token hashes (special tokens by id), and the distance from <s>."""
     rows = len(instruction_offsets) - 1
     total = 3 * rows + instruction_offsets[rows] - instruction_offsets[0] + response_offsets[rows] - response_offsets[0]
-    hashes, lengths, since = np.empty(total, np.uint64), np.empty(total, np.uint8), np.empty(total, np.int32)
+    hashes, since = np.empty(total, np.uint64), np.empty(total, np.int32)
     n = 0
     for row in range(rows):
         first = n
         for part in range(2):
             data = instruction if part == 0 else response
             offsets = instruction_offsets if part == 0 else response_offsets
-            hashes[n], lengths[n], since[n] = np.uint64(START if part == 0 else SEPARATOR), 0, n - first
+            hashes[n], since[n] = np.uint64(START if part == 0 else SEPARATOR), n - first
             n += 1
             at, end = offsets[row], offsets[row + 1]
             while at < end:
                 stop = _token_end(data, at, end, classes)
-                hashes[n], lengths[n], since[n] = _token_hash(data, at, stop), stop - at, n - first
+                hashes[n], since[n] = _token_hash(data, at, stop), n - first
                 n += 1
                 at = stop
-        hashes[n], lengths[n], since[n] = np.uint64(END), 0, n - first
+        hashes[n], since[n] = np.uint64(END), n - first
         n += 1
-    return hashes[:n].copy(), lengths[:n].copy(), since[:n].copy()
+    return hashes[:n], since[:n]
 
 
 @kernel
@@ -392,7 +394,7 @@ def _spelling(instruction, instruction_offsets, response, response_offsets, clas
 @kernel
 def _spell(data, at, end, spelling):  # type: ignore[no-untyped-def]
     """The probability of an unknown token's bytes."""
-    probability, before = 1.0, 256
+    probability, before = 1.0, np.int64(256)
     for i in range(at, end):
         probability *= spelling[before, data[i]]
         before = np.int64(data[i])
@@ -450,7 +452,7 @@ def _advance(history, count, known, order, table, values, unigrams, backoff):  #
 
 
 @kernel
-def _count(keys, counts, key):  # type: ignore[no-untyped-def]
+def _add(keys, counts, key):  # type: ignore[no-untyped-def]
     """Count a key in a small hash table (a power of two of slots)."""
     slot = np.int64(key & np.uint64(len(keys) - 1))
     while keys[slot] != _0 and keys[slot] != key:
@@ -508,8 +510,8 @@ def _measure(  # type: ignore[no-untyped-def]
         keys[:] = _0
         counts[:] = 0
         for k in range(size):
-            _count(keys, counts, asked[k])
-            _count(keys, counts, _prepend(asked[k + 1] if k + 1 < size else np.uint64(END), asked[k]))
+            _add(keys, counts, asked[k])
+            _add(keys, counts, _prepend(asked[k + 1] if k + 1 < size else np.uint64(END), asked[k]))
         kept = min(size + 1, order - 2)
         for k in range(kept):
             place = size - kept + k

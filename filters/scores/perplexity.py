@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -33,6 +34,8 @@ class Perplexity(TrainedScore):
     instruction are likelier. It does not understand a question: a response that repeats its words is likely.
 
     The end of the response is predicted too. Blank responses are null.
+
+    rows: the rows to train on. order: tokens of the longest n-grams, 2 to 5.
     """
 
     VERSION: ClassVar[int] = 1
@@ -89,7 +92,8 @@ class Perplexity(TrainedScore):
         if model is None:
             raise ValueError(f"score {self.name}: no model")
         instructions, responses = (as_array(records[name]) for name in ("instruction", "response"))
-        found = ngrams.measure(_read(model), instructions, responses)
+        state = Path(model).stat()
+        found = ngrams.measure(_read(model, state.st_mtime_ns, state.st_size), instructions, responses)
         blank = blank_responses(records)
         size = np.maximum(found.bytes, 1)
         values = (found.given / size, found.alone / size, ifd(found))
@@ -112,5 +116,6 @@ def shuffle_words(texts: pa.StringArray) -> pa.StringArray:
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path: str) -> ngrams.Ngrams:
+def _read(path: str, changed: int, size: int) -> ngrams.Ngrams:
+    """The model, mapped once per process; again if the file has changed."""
     return ngrams.read(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from collections import Counter, defaultdict
@@ -16,7 +15,7 @@ import pytest
 from filters.scores import ngrams
 from filters.scores.perplexity import Perplexity
 
-WORDS = "the cat dog sees eats a fish and runs 12 7 + = big old \n".split(" ")
+WORDS = ["the", "cat", "dog", "sees", "eats", "a", "fish", "and", "runs", "12", "7", "+", "=", "big", "old", "\n"]
 
 
 def _texts(seed: int, rows: int) -> list[tuple[str, str]]:
@@ -114,25 +113,36 @@ def test_probabilities_are_those_of_the_formulas(order: int) -> None:
         assert found.tokens[row] == len(reference.ids(response)) + 1
 
 
-def test_probabilities_of_all_tokens_add_up_to_one_after_any_context() -> None:
-    texts = _texts(2, 300)
-    model, reference = ngrams.train(*_arrays(texts), 4), Reference(texts, 4)
-    model = ngrams.fit_weights(model, *_arrays(_texts(3, 100)))
-    known = sorted(reference.known)
-    rng = random.Random(0)
-    ids = {token: i for i, token in enumerate(reference.vocabulary)}
-    for _ in range(30):
-        context = ["<sep>", *rng.choices(reference.vocabulary, k=3)]
-        assert sum(reference.probability(tuple(context), token) for token in ids) == pytest.approx(1)
-    # The same of the kernels, with the words of an instruction: the first token of a response, any known token or an
-    # end. What is missing is that of unknown tokens.
-    instruction = "the cat\nsees a big fish"
-    asked = [(instruction, token) for token in [*known, ""]]
+def test_an_instruction_mixes_in_its_words_and_pairs_of_words() -> None:
+    texts = _texts(2, 400)
+    reference = Reference(texts, 3)
+    model = ngrams.fit_weights(ngrams.train(*_arrays(texts), 3), *_arrays(_texts(3, 200)))
+    assert np.allclose(model.weights.sum(axis=1), 1)
+    asked = [(a, b) for a, b in _texts(5, 100) if a and set(_tokens(b)) <= reference.known]
     found = ngrams.measure(model, *_arrays(asked))
-    # One token more has its own probability; compare with the response that goes on.
-    first = {token: 2.0 ** found.given[i] for i, token in enumerate([*known, ""])}
-    assert 0 < sum(first.values()) < 1
-    del first
+    for row, (instruction, response) in enumerate(asked):
+        words = _tokens(instruction)
+        counts, pairs = Counter(words), Counter(itertools.pairwise([*words, "</s>"]))
+
+        def mixed(context: list[str], before: str, counts=counts, pairs=pairs) -> dict[str, float]:  # type: ignore[no-untyped-def]
+            known = next(n for n in (2, 1, 0) if n == 0 or tuple(context[-n:]) in reference.backoffs[n])
+            after = sum(count for (first, _), count in pairs.items() if first == before)
+            weights = model.weights[2 * known + (after > 0)]
+            return {
+                token: (1 - weights[1] - weights[2] * (after > 0)) * reference.probability(tuple(context), token)
+                + weights[1] * counts[token] / sum(counts.values())
+                + (weights[2] * pairs[before, token] / after if after else 0)
+                for token in reference.vocabulary
+            }
+
+        tokens = ["<s>", *reference.ids(instruction), "<sep>", *reference.ids(response), "</s>"]
+        start = len(reference.ids(instruction)) + 2
+        each = [mixed(tokens[:i], tokens[i - 1]) for i in range(start, len(tokens))]
+        unknown = sum(count for token, count in counts.items() if token not in reference.known) / sum(counts.values())
+        if not unknown:
+            assert all(sum(row.values()) == pytest.approx(1) for row in each)
+        expected = sum(math.log2(row[token]) for row, token in zip(each, tokens[start:], strict=True))
+        assert found.given[row] == pytest.approx(expected, abs=1e-5)
 
 
 def test_known_contexts_sum_to_one_in_the_kernels() -> None:
@@ -152,6 +162,96 @@ def test_known_contexts_sum_to_one_in_the_kernels() -> None:
         assert total == pytest.approx(1, abs=1e-5)
 
 
-def _records(texts: list[tuple[str, str]]) -> pa.Table:
+@pytest.fixture(scope="module")
+def perplexity() -> Perplexity:
+    return Perplexity(name="perplexity", rows="good")  # type: ignore[arg-type]
+
+
+def _sums(seed: int, rows: int) -> pa.Table:
+    rng = random.Random(seed)
+    names = [
+        "Anna",
+        "Ben",
+        "Carl",
+        "Dora",
+        "Emil",
+        "Fay",
+        "Gus",
+        "Hana",
+        "Ivo",
+        "Jo",
+        "Kim",
+        "Leo",
+        "Mia",
+        "Noa",
+        "Otto",
+    ]
+    things = ["apples", "pears", "books", "pens", "coins", "stamps", "shells", "cards", "stones", "eggs"]
+    texts = []
+    for _ in range(rows):
+        name, thing, a, b = rng.choice(names), rng.choice(things), rng.randint(2, 99), rng.randint(2, 99)
+        texts.append(
+            (
+                f"{name} has {a} {thing} and finds {b} more. How many {thing} does {name} have?",
+                f"{name} had {a} {thing}. With {b} more, {name} has {a} + {b} = {a + b} {thing}.",
+            )
+        )
     instructions, responses = _arrays(texts)
     return pa.table({"instruction": instructions, "response": responses})
+
+
+@pytest.fixture(scope="module")
+def model(perplexity: Perplexity, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("model") / "model")
+    measured = perplexity.train(_sums(0, 2000), path)
+    assert measured["bits_per_byte"] < measured["bits_per_byte_alone"] < measured["bits_per_byte_shuffled"]
+    assert measured["ifd"] < 1 < measured["ifd_other"]
+    return path
+
+
+def test_a_model_has_the_same_bytes_each_time(perplexity: Perplexity, model: str, tmp_path: Path) -> None:
+    perplexity.train(_sums(0, 2000), str(tmp_path / "again"))
+    assert Path(model).read_bytes() == (tmp_path / "again").read_bytes()
+
+
+def test_the_three_columns_order_rows_as_documented(perplexity: Perplexity, model: str) -> None:
+    table = _sums(1, 50)
+    good = perplexity.measure(table, model)
+    assert good.schema.names == [field.name for field in perplexity.columns]
+    texts = table["response"].to_pylist()
+    strange = table.set_column(1, "response", pa.array([text[::-1] for text in texts]))
+    other = table.set_column(1, "response", pa.array(texts[1:] + texts[:1]))
+    low, wrong = perplexity.measure(strange, model), perplexity.measure(other, model)
+    assert np.all(low["score_perplexity"].to_numpy() < good["score_perplexity"].to_numpy())
+    assert np.all(good["score_perplexity_ifd"].to_numpy() < 1)
+    assert np.mean(wrong["score_perplexity_ifd"].to_numpy() > 1) > 0.9
+    assert wrong["score_perplexity_alone"].to_pylist() == (lambda v: v[1:] + v[:1])(
+        good["score_perplexity_alone"].to_pylist()
+    )
+
+
+def test_a_measure_depends_on_its_row_alone_and_blank_rows_have_none(perplexity: Perplexity, model: str) -> None:
+    rows = pa.table(
+        {
+            "instruction": ["", "Why?", "", "é" * 5000, "x", "\x00"],
+            "response": ["", " \n", "Because.", "z" * 20_000, "日本語 🎉" * 10, "a\x00b"],
+        }
+    )
+    whole = perplexity.measure(rows, model)
+    assert [value is None for value in whole["score_perplexity"].to_pylist()] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    single = pa.concat_tables(perplexity.measure(rows.slice(row, 1), model) for row in range(rows.num_rows))
+    assert single.equals(whole)
+    assert all(math.isfinite(value) for column in whole.columns for value in column.to_pylist() if value is not None)
+    assert perplexity.measure(rows.slice(0, 0), model).num_rows == 0
+
+
+def test_few_rows_are_refused_with_what_to_do(perplexity: Perplexity, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="19 rows to train on; choose at least 100"):
+        perplexity.train(_sums(0, 19), str(tmp_path / "model"))
