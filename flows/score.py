@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from flows.console import MIN_RATE_SECONDS, count, current_console
+from flows.console import MIN_RATE_SECONDS, Console, count, current_console
 from pipelines.errors import RunError, WinnowError, nearest
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -19,6 +20,7 @@ from pipelines.ledger.runs import RecordedRun, open_run
 from pipelines.ledger.score_tables import ScoreTable, ScoreWriter
 from pipelines.ledger.storage import TableRef
 from training.configs import Precision
+from training.evaluation.hard_examples import NoiseFit
 from training.folders import find_checkpoint
 
 VERSION = 1
@@ -47,8 +49,9 @@ class ModelLoss(BaseModel):
 class ScoreAnswer(BaseModel):
     """A table of losses. `winnow score --json` prints it.
 
-    path: folder of the table. rows: with those that were not measured. skipped: reason -> rows. tokens: of responses,
-    measured now: under each model with the instruction and without. reused: the table was there.
+    path: folder of the table. rows: with those that were not measured. skipped: reason -> rows. classes: class -> rows.
+    noise: source -> how well its noise can be told; "" for the small sources together. tokens: of responses measured
+    now; each response is measured several times. reused: the table was there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +63,8 @@ class ScoreAnswer(BaseModel):
     skipped: dict[str, int]
     columns: tuple[str, ...]
     models: tuple[ModelLoss, ...]
+    classes: dict[str, int]
+    noise: dict[str, NoiseFit]
     tokens: int
     seconds: float
     reused: bool
@@ -171,7 +176,7 @@ def _measure(
 
     Raises: WinnowError: if two models have different tokens.
     """
-    from training.evaluation.losses import row_losses
+    from training.evaluation.losses import response_tokens, row_losses
     from training.inference.models import open_token_model, vocabulary_of
 
     vocabularies = [vocabulary_of(folder) for folder in folders] if len(folders) > 1 else []
@@ -184,7 +189,7 @@ def _measure(
     written = writer.chunks()
     waiting = [[chunk for chunk in chunks if _name(number, chunk) not in written] for number in range(len(folders))]
     total = len(folders) * sum(chunk.rows for chunk in chunks)
-    done = first = total - sum(chunk.rows for each in waiting for chunk in each)
+    done = total - sum(chunk.rows for each in waiting for chunk in each)
     tokens = 0
     with current_console() as console:
         console.move_bar("score", done, total)
@@ -195,19 +200,22 @@ def _measure(
             begun, of_model = time.monotonic(), 0
             for chunk in waiting[number]:
                 records = storage.read_parquet(chunk.shard.path, COLUMNS).slice(chunk.start, chunk.rows)
-
-                def move(rows: int, now: int, done: int = done, before: int = of_model, begun: float = begun) -> None:
-                    seconds = time.monotonic() - begun
-                    speed = f"{count((before + now) / seconds)} tokens/s" if seconds > MIN_RATE_SECONDS else ""
-                    console.move_bar("score", done + rows, total, speed)
-
-                losses = row_losses(model, records, batch, move)
+                move = functools.partial(_move, console, done, chunk.rows, total, of_model, begun)
+                losses = row_losses(model, records, batch, number == len(folders) - 1, move)
                 writer.append(_name(number, chunk), losses)
-                of_model += 2 * (pc.sum(losses["tokens"]).as_py() or 0)
+                of_model += response_tokens(losses)
                 done += chunk.rows
             tokens += of_model
-    assert done == total or first == total
     return tokens
+
+
+def _move(
+    console: Console, done: int, rows: int, total: int, before: int, begun: float, share: float, tokens: int
+) -> None:
+    """Move the bar by a share of a chunk's rows. before, tokens: of the chunks of this model before it, and of it."""
+    seconds = time.monotonic() - begun
+    speed = f"{count((before + tokens) / seconds)} tokens/s" if seconds > MIN_RATE_SECONDS else ""
+    console.move_bar("score", done + int(share * rows), total, speed)
 
 
 def _name(number: int, chunk: Chunk) -> str:
@@ -217,7 +225,9 @@ def _name(number: int, chunk: Chunk) -> str:
 def _finish(
     writer: ScoreWriter, chunks: Sequence[Chunk], folders: Sequence[str], identities: Sequence[str], name: str
 ) -> ScoreTable:
-    """Put the chunks together: the losses under each model, by id."""
+    """Put the chunks together: the losses under each model, by id, and the classes."""
+    from training.evaluation.hard_examples import classify
+
     each = [
         pa.concat_tables([writer.read(_name(number, chunk)) for chunk in chunks]).combine_chunks()
         for number in range(len(folders))
@@ -227,8 +237,17 @@ def _finish(
         ModelLoss(model=folder, identity=identity, loss=_mean(one["loss"]), alone=_mean(one["alone"]))
         for folder, identity, one in zip(folders, identities, each, strict=True)
     ]
-    facts: dict[str, Any] = {"skipped": dict(sorted(skipped.items())), "models": [one.model_dump() for one in models]}
-    return writer.finish(_columns(each, name), facts)
+    classes = classify(each[-1], each[0] if len(each) > 1 else None)
+    facts: dict[str, Any] = {
+        "skipped": dict(sorted(skipped.items())),
+        "models": [one.model_dump() for one in models],
+        "classes": classes.counts,
+        "noise": {source: fit.model_dump() for source, fit in classes.fits.items()},
+    }
+    table = _columns(each, name)
+    for column, values in (("noise", classes.noise), ("class", classes.number)):
+        table = table.append_column(f"score_{name}_{column}", values)
+    return writer.finish(table.append_column(f"{name}_class", classes.name), facts)
 
 
 def _columns(each: Sequence[pa.Table], name: str) -> pa.Table:

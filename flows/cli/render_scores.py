@@ -144,6 +144,11 @@ def score_lines(answer: ScoreAnswer) -> Iterator[Line]:
         yield f"  {escape(model.model)}"
         if model.loss is not None and model.alone is not None:
             yield f"    loss          {model.loss:.4f} nats per token; without the instruction {model.alone:.4f}"
+    yield "  classes         " + ", ".join(f"{name} {count(rows)}" for name, rows in answer.classes.items())
+    for source, fit in answer.noise.items():
+        found = f"about {fit.recall:.0%} of it found, {fit.precision:.0%} of what is called noise is"
+        told = f"{count(fit.called)} rows; {found} (estimated)" if fit.called else "cannot be told with this model"
+        yield f"  noise           {escape(source or 'small sources')}: {told}"
     yield f"  columns         {escape(', '.join(answer.columns))}"
     if not answer.reused:
         yield f"  speed           {count(answer.tokens / answer.seconds)} response tokens per second"

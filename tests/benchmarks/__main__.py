@@ -37,7 +37,7 @@ NAMES = (
     "scorers",
     "serving",
 )
-BY_NAME = ("comparison", "shuffle", "statistics", "lm_eval_parity")
+BY_NAME = ("comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]

@@ -32,7 +32,7 @@ from training.inference.prompt import token_ids
 RECIPE = """
 name: sums
 sources:
-  - {name: sums, adapter: generated_arithmetic, rows: 30}
+  - {name: sums, adapter: generated_arithmetic, rows: 60}
   - {name: mine, path: mine.jsonl, columns: {instruction: q, response: a}, condition: direct}
 exact_duplicates: false
 near_duplicates: false
@@ -92,6 +92,9 @@ def test_losses_are_those_of_torch_with_and_without_the_instruction(
                 assert (own, alone) == pytest.approx(expected, abs=2e-5)
                 assert ifd == pytest.approx(np.exp(own - alone), rel=1e-5)
     assert table["score_loss"].equals(table["score_loss_2"])
+    names, numbers = table["loss_class"].to_pylist(), table["score_loss_class"].to_pylist()
+    assert all((name is None) == (number is None) for name, number in zip(names, numbers, strict=True))
+    assert sum(made.classes.values()) == len(names) - names.count(None) and made.noise[""].rows < len(names)
     fall = pc.subtract(table["score_loss_1"], table["score_loss_2"])
     assert table["score_loss_fall"].equals(fall)
 

@@ -3,6 +3,9 @@
 Both are means over the response's tokens and its end, in nats. The response alone is measured as a response to an empty
 instruction with the row's condition. Their difference is what the instruction tells of the response; its exponential is
 IFD (instruction-following difficulty, Li et al. 2023, arXiv 2308.12032), the ratio of the two perplexities.
+
+On request the response is also measured after the instructions of other rows of its source. That is what noise is told
+from (`hard_examples.py`).
 """
 
 from __future__ import annotations
@@ -10,12 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from training.evaluation.perplexity import Likelihood, Passage, likelihoods
 from training.inference.language_model import TokenModel
 
 EMPTY = "empty response"
+
+OTHERS = ("other_1", "other_2", "other_3")
+"""Columns of the losses after instructions of other rows."""
 
 LOSSES = pa.schema(
     [
@@ -24,49 +32,84 @@ LOSSES = pa.schema(
         pa.field("tokens", pa.int32()),
         pa.field("loss", pa.float32()),
         pa.field("alone", pa.float32()),
+        *(pa.field(name, pa.float32()) for name in OTHERS),
         pa.field("problem", pa.string()),
     ]
 )
-"""The losses of a row. tokens: of the response, with its end. loss, alone: nats per token, given the instruction and
-without it. problem: why a row was not measured; its losses are null."""
+"""The losses of a row. tokens: of the response, with its end. loss, alone, other_1 ...: nats per token, given the
+instruction, without it, and given those of other rows; the last are null where they were not asked for, or the row has
+no others. problem: why a row was not measured; its losses are null."""
 
 
 def row_losses(
     model: TokenModel,
     rows: pa.Table,
     batch: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    others: bool = False,
+    on_progress: Callable[[float, int], None] | None = None,
 ) -> pa.Table:
     """The losses of records [rows] as LOSSES, in their order.
 
-    rows: id, source, condition, instruction, response. batch: most sequences in a forward pass. on_progress: called
-    with (rows, response tokens) measured.
+    rows: id, source, condition, instruction, response. batch: most sequences in a forward pass. others: measure the
+    responses after instructions of other rows among these as well. on_progress: called with the share of the work that
+    is done, and the response tokens measured.
 
     Raises:
         WinnowError: if the model does not know a condition tag.
     """
     records = rows.select(["id", "condition", "instruction", "response"]).to_pylist()
+    asked: list[dict[str, str]] = [{"loss": row["instruction"], "alone": ""} for row in records]
+    if others:
+        for name, partners in zip(OTHERS, other_rows(rows), strict=True):
+            for row, partner in enumerate(partners.tolist()):
+                if partner >= 0:
+                    asked[row][name] = records[partner]["instruction"]
     passages = [
         Passage(row["id"], row["condition"], instruction, row["response"], True)
-        for row in records
+        for row, instructions in zip(records, asked, strict=True)
         if row["response"]
-        for instruction in (row["instruction"], "")
+        for instruction in instructions.values()
     ]
 
     def move(done: int, tokens: int) -> None:
         if on_progress:
-            on_progress(done // 2, tokens)
+            on_progress(done / len(passages), tokens)
 
     measured = iter(list(likelihoods(model, passages, move, batch)))
-    columns: dict[str, list[object]] = {name: [] for name in ("tokens", "loss", "alone", "problem")}
-    for row in records:
-        given, alone = (next(measured), next(measured)) if row["response"] else (EMPTY, EMPTY)
-        told = next((one for one in (given, alone) if isinstance(one, str)), None)
-        both = [one for one in (given, alone) if isinstance(one, Likelihood)]
-        values = [np.float32(one.nats / one.tokens) for one in both] if told is None else [None, None]
-        tokens = both[0].tokens if told is None else None
-        for name, value in zip(columns, (tokens, *values, told), strict=True):
-            columns[name].append(value)
-    arrays = [pa.array(columns[name], LOSSES.field(name).type) for name in columns]
-    names = [rows[name].cast(pa.string()).combine_chunks() for name in ("id", "source")]
-    return pa.table([*names, *arrays], schema=LOSSES)
+    columns: dict[str, list[object]] = {name: [] for name in ("tokens", "loss", "alone", *OTHERS, "problem")}
+    for row, instructions in zip(records, asked, strict=True):
+        found = {name: next(measured) if row["response"] else EMPTY for name in instructions}
+        own, alone = found["loss"], found["alone"]
+        problem = next((one for one in (own, alone) if isinstance(one, str)), None)
+        columns["problem"].append(problem)
+        columns["tokens"].append(own.tokens if isinstance(own, Likelihood) and not problem else None)
+        for name in ("loss", "alone", *OTHERS):
+            one = found.get(name)
+            columns[name].append(
+                np.float32(one.nats / one.tokens) if isinstance(one, Likelihood) and not problem else None
+            )
+    arrays = [pa.array(values, LOSSES.field(name).type) for name, values in columns.items()]
+    texts = [rows[name].cast(pa.string()).combine_chunks() for name in ("id", "source")]
+    return pa.table([*texts, *arrays], schema=LOSSES)
+
+
+def other_rows(rows: pa.Table) -> list[npt.NDArray[np.int64]]:
+    """For each of OTHERS another row of the same source for each row [rows]; -1 in sources with too few rows.
+
+    Neighbours in a file are often alike, so the others are a quarter, half and three quarters of the source away.
+    """
+    source = np.asarray(rows["source"].to_pylist(), object)
+    result = [np.full(len(source), -1, np.int64) for _ in OTHERS]
+    for name in sorted(set(source)):
+        own = np.flatnonzero(source == name)
+        if len(own) > len(OTHERS):
+            for place, partners in enumerate(result, 1):
+                partners[own] = np.roll(own, -(len(own) * place // (len(OTHERS) + 1)))
+    return result
+
+
+def response_tokens(losses: pa.Table) -> int:
+    """Response tokens that were measured for a table of LOSSES, each as often as it was measured."""
+    tokens = losses["tokens"]
+    each = (pc.if_else(pc.is_valid(losses[name]), tokens, 0) for name in ("loss", "alone", *OTHERS))
+    return sum(int(pc.sum(column).as_py() or 0) for column in each)
