@@ -20,7 +20,7 @@ from pipelines.ledger.runs import RecordedRun, open_run
 from pipelines.ledger.score_tables import ScoreTable, ScoreWriter
 from pipelines.ledger.storage import TableRef
 from training.configs import Precision
-from training.evaluation.hard_examples import NoiseFit
+from training.evaluation.hard_examples import NAMES, NoiseFit
 from training.folders import find_checkpoint
 
 VERSION = 1
@@ -137,7 +137,7 @@ def score(
         tokens=tokens,
         seconds=time.monotonic() - begun,
         reused=reused,
-        **table.facts,
+        **{**table.facts, "classes": {name: table.facts["classes"][name] for name in NAMES}},
     )
 
 
