@@ -36,6 +36,7 @@ NAMES = (
     "dedup_growth",
     "scorers",
     "serving",
+    "rewrite",
 )
 BY_NAME = ("comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""

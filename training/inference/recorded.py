@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipelines.errors import RESUME, CheckFailed
+from pipelines.errors import RESUME, CheckFailed, WinnowError
 from pipelines.ledger import storage
 from training.inference.endpoint import Endpoint, api_of
 from training.inference.language_model import Completion, LogLikelihood, Request
@@ -269,6 +269,8 @@ class RecordedEndpoint:
                     self.asked += 1
                     if on_done:
                         on_done((done + answered) * n)
+            except WinnowError as error:
+                raise type(error)(f"{error}; what was answered is recorded, and {RESUME}") from error
             finally:
                 self._store.flush()
         if answered < len(waiting):
