@@ -35,6 +35,7 @@ from training.evaluation.evaluate import How, ModelSpec, Overlap, RunChunks, run
 from training.evaluation.scores import Scores
 from training.evaluation.statistics import detectable_line
 from training.inference.models import is_endpoint
+from training.inference.strategies import Strategy
 from training.provenance import run_of
 
 EngineName = Literal["ray", "local"]
@@ -164,7 +165,7 @@ def evaluate(
                 curves.append(_compare(how, benchmark, of_strategies, ask))
     report = None
     if recorded is not None:
-        record_scores(recorded, [scores.model_dump(mode="json") for scores in found])
+        record_scores(recorded, [{**scores.model_dump(mode="json"), "how": scores.how} for scores in found])
         report = write_report(recorded)
     return EvaluateAnswer(checkpoint=folder, scores=tuple(found), report=report, curves=tuple(curves))
 
@@ -177,7 +178,7 @@ def _compare(
 
     def run_of_scores(scores: Scores) -> StrategyRun:
         assert scores.evaluation is not None
-        strategy = scores.strategy.rpartition(" v")[0]
+        strategy = Strategy.without_version(scores.strategy)
         return read_run(strategy, store.read_items(scores.evaluation), task.scorers[0].name)
 
     greedy = next((scores for scores in of_strategies if scores.strategy.startswith("greedy ")), None)

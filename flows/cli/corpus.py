@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers
+from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers, check_choice
 from flows.cli.session import announce, flow_session, needs_prefect
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def build(
     from flows.cli.start import recipe_of
     from pipelines.check import load_checked
 
-    _check_engine(engine)
+    check_choice("--engine", engine, ("ray", "local"))
     # Mistakes are found before a server is started.
     with console_session(as_json) as console:
         recipe = recipe_of(inputs, columns, root, console)
@@ -110,7 +110,7 @@ def scan(
     from pipelines.scan import find_benchmarks, scan_recipe
     from pipelines.steps.benchmark_index import check_contamination
 
-    _check_engine(engine)
+    check_choice("--engine", engine, ("ray", "local"))
     # Mistakes are found before a server is started.
     mapped = parse_columns(columns) if columns else None
     sets = find_benchmarks(benchmarks)
@@ -273,11 +273,3 @@ def _check_semantic(recipe: Recipe) -> None:
         from training.embedding import check_installed
 
         check_installed()
-
-
-def _check_engine(name: str) -> None:
-    """Raises: WinnowError: if `name` is not a known engine."""
-    from pipelines.errors import WinnowError, nearest
-
-    if name not in ("ray", "local"):
-        raise WinnowError(f"--engine {name}: {nearest(name, ['ray', 'local'])}")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
     from training.evaluation.difference import Difference
-    from training.evaluation.scores import Score, Scores
+    from training.evaluation.scores import Score
     from training.evaluation.significance import Contrast
     from training.provenance import TracedStep
     from training.row_use import RowUse
@@ -446,8 +446,8 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
     """The scores of each benchmark with their intervals, and the tests of whether contamination raises them."""
     for scores in answer.scores:
         yield f"\n[bold]{scores.benchmark}[/bold]  {escape(scores.checkpoint)}"
-        if how := how_asked(scores):
-            yield f"  {escape(how)}"
+        if scores.how:
+            yield f"  {escape(scores.how)}"
         for name, score in (("all", scores.all), ("not found", scores.not_found), ("found", scores.found)):
             if score is not None and score.n and score.score is not None:
                 yield f"  {score_line(name, score)}"
@@ -482,19 +482,6 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
         generated = any(scores.benchmark == "generated" for scores in answer.scores)
     question = GENERATED_QUESTION if generated else "YOUR INSTRUCTION"
     yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} '{question}'"
-
-
-def how_asked(scores: Scores) -> str:
-    """How a benchmark was asked, where it is not by one greedy answer without examples."""
-    parts = []
-    if scores.method != "generate":
-        parts.append(f"by {scores.method}")
-    elif not scores.strategy.startswith("greedy") or scores.temperature:
-        parts.append(scores.strategy.rpartition(" v")[0])
-        parts.append(f"temperature {scores.temperature:g}, seed {scores.seed}")
-    if scores.shots:
-        parts.append(f"{quantity(scores.shots, 'example')} in the prompt")
-    return ", ".join(parts)
 
 
 def score_line(name: str, score: Score) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Columns, Device, Json, Root
+from flows.cli.options import ROOT, Checkpoint, Columns, Device, Json, Root, check_choice
 from flows.cli.session import announce, console_session
 
 
@@ -82,10 +82,8 @@ def perplexity(
     Example: `winnow perplexity latest data.jsonl --limit 1000`
     """
     announce(as_json, f"perplexity of {' '.join(files or ['--text'])} by {checkpoint}")
-    from typing import get_args
-
     from flows.cli.render_scores import perplexity_lines
-    from pipelines.errors import WinnowError, nearest
+    from pipelines.errors import WinnowError
     from pipelines.formats.roles import parse_columns
     from training.folders import find_checkpoint
 
@@ -96,8 +94,7 @@ def perplexity(
     from flows.perplexity import perplexity as measure
     from training.configs import Precision
 
-    if precision not in get_args(Precision):
-        raise WinnowError(f"--precision {precision}: {nearest(precision, get_args(Precision))}")
+    check_choice("--precision", precision, ("fp32", "bf16"))
     with console_session(as_json):
         answer = measure(
             checkpoint, files or (), text, named, condition, limit, out, root, device, cast(Precision, precision)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Device, Json, Root
+from flows.cli.options import ROOT, Checkpoint, Device, Json, Root, check_choice
 from flows.cli.session import announce
 
 if TYPE_CHECKING:
@@ -51,10 +51,8 @@ def serve(
     folder = find_checkpoint(checkpoint, root)
     from flows.serving.server import read_key
     from flows.serving.server import serve as serve_checkpoint
-    from pipelines.errors import WinnowError
 
-    if precision not in ("fp32", "bf16"):
-        raise WinnowError(f"--precision {precision}: use fp32 or bf16")
+    check_choice("--precision", precision, ("fp32", "bf16"))
 
     def started(answer: ServeAnswer) -> None:
         print_answer(answer, _lines(answer), as_json)

@@ -328,20 +328,6 @@ def _side_by_side(hit: dict[str, Any]) -> dict[str, Any]:
     return {**hit, "item_words": shared, "span_words": marked}
 
 
-def _how_asked(line: dict[str, Any]) -> str:
-    """How a benchmark was asked, where it is not by one greedy answer without examples."""
-    strategy = str(line.get("strategy", "greedy")).rpartition(" v")[0] or "greedy"
-    sampled = line.get("temperature") or strategy != "greedy"
-    parts = [
-        f"by {line['method']}" if line.get("method", "generate") != "generate" else "",
-        strategy if strategy != "greedy" else "",
-        f"temperature {line['temperature']:g}" if line.get("temperature") else "",
-        f"seed {line['seed']}" if sampled and "seed" in line else "",
-        f"{line['shots']} examples" if line.get("shots") else "",
-    ]
-    return ", ".join(filter(None, parts))
-
-
 def _results(run: RecordedRun) -> list[dict[str, Any]]:
     """The scores of checkpoints that were trained on this run. Scores that were written before a key existed have its
     former name, or null."""
@@ -351,7 +337,7 @@ def _results(run: RecordedRun) -> list[dict[str, Any]]:
             "not_found": line.get("not_found", line.get("clean")),
             "found": line.get("found", line.get("contaminated")),
             "difference": line.get("difference"),
-            "how": _how_asked(line),
+            "how": line.get("how", ""),
             "others": {k: v for k, v in line.get("scorers", {}).items() if k != line.get("scorer")},
             "overlap": [{"power": None, "verdict": None, **test} for test in line.get("overlap") or ()],
         }

@@ -26,6 +26,7 @@ from training.evaluation.significance import Contrast, contrast
 from training.evaluation.statistics import Interval, mean_interval
 from training.evaluation.store import Settings
 from training.evaluation.task import Task
+from training.inference.strategies.strategy import Strategy
 
 MeasuredOn = Literal["drawn_rows", "checked_rows"]
 """The rows in which items are found: those drawn for training, or, of a run without that measure, all that the
@@ -91,6 +92,19 @@ class Scores(BaseModel):
     scorers: dict[str, Score] = {}
     tokens: int = 0
     seconds: float = 0.0
+
+    @property
+    def how(self) -> str:
+        """How the benchmark was asked, in words; empty for one greedy answer without examples."""
+        parts = []
+        strategy = Strategy.without_version(self.strategy)
+        if self.method != "generate":
+            parts.append(f"by {self.method}")
+        elif strategy != "greedy" or self.temperature:
+            parts += [strategy, f"temperature {self.temperature:g}", f"seed {self.seed}"]
+        if self.shots:
+            parts.append(f"{self.shots} example{'' if self.shots == 1 else 's'} in the prompt")
+        return ", ".join(parts)
 
 
 def wilson(correct: float, n: int) -> tuple[float, float]:

@@ -375,7 +375,7 @@ def test_a_key_is_asked_for_and_sigterm_ends_a_server_that_is_generating(folder:
     [
         (["--host", "0.0.0.0"], "other machines could connect"),
         (["--api-key-file", "/nonexistent"], "cannot be read"),
-        (["--precision", "int8"], "use fp32 or bf16"),
+        (["--precision", "int8"], "known: bf16, fp32"),
         (["--port", "PORT"], "choose another"),
     ],
 )

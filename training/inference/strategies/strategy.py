@@ -75,6 +75,11 @@ class Strategy(BaseModel, ABC):
         """What determines the calls: the canonical form and the version. It is part of the key of stored answers."""
         return f"{self} v{self.version}"
 
+    @staticmethod
+    def without_version(identity: str) -> str:
+        """The canonical form in an identity."""
+        return identity.rpartition(" v")[0] or identity
+
     def __str__(self) -> str:
         parameters = ",".join(f"{key}={value}" for key, value in self.model_dump(mode="json").items())
         return f"{self.name}:{parameters}" if parameters else self.name
