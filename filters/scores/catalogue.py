@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from filters.registry import Registry
+from filters.scores.classifier import Classifier
 from filters.scores.length import LengthScore
 from filters.scores.perplexity import Perplexity
 from filters.scores.score import Score
+from filters.scores.subject import Subject
 from filters.scores.table import TableScore
 
 
@@ -21,15 +23,17 @@ def _problem(name: str, thing: object) -> str:
 
 
 _OWN: dict[str, type[Score]] = {
+    "classifier": Classifier,
     "length": LengthScore,
     "perplexity": Perplexity,
+    "subject": Subject,
     "table": TableScore,
 }
 
 SCORES: Registry[type[Score]] = Registry("winnow.scores", _OWN, _problem)
 """Every kind of score. Those of plugins are last."""
 
-AnyScore = Annotated[LengthScore | Perplexity | TableScore, Field(discriminator="kind")]
+AnyScore = Annotated[Classifier | LengthScore | Perplexity | Subject | TableScore, Field(discriminator="kind")]
 """One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
 
 

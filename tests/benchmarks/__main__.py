@@ -37,6 +37,7 @@ NAMES = (
     "scorers",
     "serving",
     "rewrite",
+    "classifiers",
 )
 BY_NAME = ("comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
