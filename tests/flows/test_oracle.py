@@ -6,7 +6,7 @@ The endpoint is a process on loopback with answers of this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from training.inference.recorded import Budget
 from training.inference.rubric import Label, Rubric
 
 RUBRIC = Rubric("5: a text that teaches. 0: noise.", 0, 5)
+ROWS = {"web": 90, "books": 9, "notes": 1}
 GOOD, BAD = "A prism splits light because glass bends each colour by another angle, number", "buy buy buy now now now"
 
 
@@ -37,8 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuildAnswer:
     return build(write_recipe(folder), str(folder / "root"), "local", 1)
 
 
-def write_recipe(folder: Path, **recipe: Any) -> str:
-    rows = {"web": 90, "books": 9, "notes": 1}
+def write_recipe(folder: Path, rows: Mapping[str, int] = ROWS, **recipe: Any) -> str:
     for source, number in rows.items():
         lines = [
             json.dumps({"q": f"Write text {n} of {source}.", "a": f"{GOOD} {n}." if n % 3 == 0 else f"{BAD} {n}"})
@@ -175,3 +175,26 @@ def test_a_recipe_cuts_at_labels(stub: Stub, built: BuildAnswer, tmp_path: Path)
     cut = build(recipe, str(tmp_path / "root"), "local", 1)
     kept = pa.concat_tables([storage.read_parquet(path) for path in cut.corpus])
     assert set(kept["score_oracle"].to_pylist()) == {4.5} and kept.num_rows == 33
+
+
+def test_a_model_that_is_trained_on_labels_scores_all_rows(stub: Stub, tmp_path: Path) -> None:
+    rows = {"web": 360}
+    first = build(write_recipe(tmp_path, rows), str(tmp_path / "root"), "local", 1)
+    answer = ask(stub, first.root, rows=330, concurrency=16)
+    recipe = write_recipe(
+        tmp_path,
+        rows,
+        scores=[
+            {"kind": "table", "name": "oracle", "path": answer.path},
+            {"kind": "perplexity", "name": "liked", "rows": {"column": "score_oracle", "min": 4}},
+        ],
+        stages=[{"kind": "score", "name": "liked_alone", "top": "33.3 %"}],
+    )
+    trained = build(recipe, first.root, "local", 1)
+    kept = pa.concat_tables([storage.read_parquet(path) for path in trained.corpus])
+    assert kept.num_rows == 120 and all(text.startswith(GOOD) for text in kept["response"].to_pylist())
+    assert kept["score_oracle"].null_count > 0  # rows without a label are scored too
+    steps = {one.name: one for one in trained.steps}
+    (path,) = steps["train-liked"].files["training_rows"]
+    good = {row["id"] for row in open_scores(answer.path).read().to_pylist() if (row["score_oracle"] or 0) >= 4}
+    assert set(storage.read_parquet(path)["id"].to_pylist()) == good and len(good) < 120
