@@ -149,8 +149,10 @@ def _noise(own: Floats, alone: Floats, others: Floats, tokens: Floats) -> tuple[
     limits = np.quantile(null, np.arange(0.02, 1, 0.02))
     recall = np.array([(null >= limit).mean() for limit in limits])
     flagged = np.array([(probability >= limit).mean() for limit in limits])
-    # Right pairings above a limit only add to the rows there, so no more than this share is noise.
-    share = float(np.min((flagged / recall)[(recall >= 0.2) & (recall <= 0.9)]))
+    # Right pairings above a limit only add to the rows there, so no more than this share is noise. A standard error
+    # is added to the rows, because the least of many ratios is too low by chance.
+    bound = (flagged + np.sqrt(flagged / len(own))) / recall
+    share = float(np.min(bound[(recall >= 0.2) & (recall <= 0.9)]))
     precision = np.minimum(share * recall / np.maximum(flagged, 1e-12), 1.0)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(np.argmax(f1))
