@@ -110,9 +110,11 @@ def _fasttext(texts: Sequence[pa.Array], labels: npt.NDArray[np.int64], count: i
     words = features.word_keys(trained.get_words())
     numbers, _ = features.number(texts, LONGEST, buckets, words)
     model = Linear(words, _seen((vectors @ outputs.T).astype(np.float32), numbers), {"trainer": "fasttext"})
-    if count == 2:  # weight zero lies between the labels, so that PRIOR draws to the middle
-        means = logits(model, texts)[:, 0]
-        model.weights[:] -= np.mean([np.nanmean(means[labels == label]) for label in (0, 1)])
+    if count == 2:  # weight zero is made the middle between the labels, to which PRIOR draws
+        known = model._replace(weights=np.where(np.isnan(model.weights), np.float32(np.nan), np.float32(1)))
+        sums, shares = logits(model, texts)[:, 0], logits(known, texts)[:, 0]
+        means = [[np.nanmean(values[labels == label]) for label in (0, 1)] for values in (sums, shares)]
+        model.weights[:] -= sum(means[0]) / sum(means[1])
     return model
 
 
@@ -121,8 +123,11 @@ def _logistic(texts: Sequence[pa.Array], labels: npt.NDArray[np.int64], count: i
     from sklearn.linear_model import LogisticRegression
 
     numbers, ends = features.number(texts, LONGEST, buckets)
-    used, columns = np.unique(numbers, return_inverse=True)
-    counts = scipy.sparse.csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(ends) - 1, len(used)))
+    used = np.flatnonzero(np.bincount(numbers, minlength=buckets))
+    columns = np.zeros(buckets, np.int32)
+    columns[used] = np.arange(len(used))
+    shape = (len(ends) - 1, len(used))
+    counts = scipy.sparse.csr_matrix((np.ones(len(numbers)), columns[numbers], ends), shape=shape)
     counts.sum_duplicates()
     norms = np.sqrt(np.maximum(counts.multiply(counts).sum(axis=1), 1))
     fitted = LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", class_weight="balanced", fit_intercept=False)

@@ -263,7 +263,11 @@ def _marked(data: Path) -> list[Row]:
         questions = np.array(records["instruction"].to_pylist(), np.str_)
         baseline: Row = {"ratings": name, "answers": len(rows), "right": float(positive.mean())}
         by_length = auc(positive, length)
-        table.append({**baseline, "by": "length alone", "auc": max(by_length, 1 - by_length)})
+        signed = -length if by_length < 0.5 else length
+        alone: Row = {"auc": auc(positive, signed)}
+        if name == "GSM8K":
+            alone["auc within a question"] = auc_within(positive, signed, questions)
+        table.append({**baseline, "by": "length alone", **alone})
         fits: list[tuple[str, str, Callable[..., npt.NDArray[np.float64]]]] = [
             ("fasttext", "instruction", _fit_linear("fasttext")),
             ("fasttext", "response", _fit_linear("fasttext")),
