@@ -98,6 +98,9 @@ def findings(recipe: Recipe, root: str | None, steps: Steps = STEPS, files: bool
     made = {step.name for step in wanted(recipe, steps)}
     if recipe.tokenizer.path is not None and TOKENIZER.name in made:
         yield from _tokenizer(recipe.tokenizer.path)
+    if recipe.subset is not None and recipe.tokenizer.path is None:
+        message = "subset: tokens are counted before a tokenizer could be trained; name one as `tokenizer.path`"
+        yield Finding(("subset",), RecipeError(message))
     if root is None:
         return
     for index, run in enumerate(recipe.against):

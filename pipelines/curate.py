@@ -21,6 +21,7 @@ from pipelines.steps.item_vectors import ITEM_VECTORS
 from pipelines.steps.pack import PACK
 from pipelines.steps.stages import STAGE_STEPS, STEPS_TO_SCORES
 from pipelines.steps.step import Build, MakeRewriter, RecipeStep, Steps
+from pipelines.steps.subset import SUBSET
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.steps.training_overlap import TRAINING_OVERLAP
@@ -33,6 +34,7 @@ STEPS: Steps = (
     ITEM_VECTORS,
     BENCHMARK_INDEX,
     CONTAMINATION,
+    SUBSET,
     TOKENIZER,
     TOKENS,
     PACK,

@@ -222,6 +222,20 @@ class Contamination(Section):
     similarity: float = Field(default=0.75, gt=0, le=1)
 
 
+class Subset(Section):
+    """A part of the corpus: at most so many tokens, the last of which would be exceeded by one more row.
+
+    tokens: with envelopes, of each row as many as the context holds. keep: which rows, a `random` set or the `longest`.
+    seed: of the random set.
+    """
+
+    tokens: int = Field(ge=1)
+    keep: Literal["random", "longest"] = "random"
+    seed: int = Field(default=0, ge=0)
+
+    MAIN_KEY: ClassVar = "tokens"
+
+
 class TokenizerSpec(Section):
     """The tokenizer that the corpus is encoded with.
 
@@ -310,6 +324,7 @@ class Recipe(Section):
     before the first stage `score`, or after all stages. stages: filters, transforms and cuts at scores, in order.
     exact_duplicates: how equal rows are found; false keeps them. near_duplicates: how nearly equal rows are found;
     false keeps them. contamination: the evaluation sets that the rows are checked against; false checks none.
+    subset: how many tokens of the corpus are kept, all by default; it needs `tokenizer.path`.
     tokenizer: which tokenizer encodes the corpus. sampling: what training reads.
     mirror: a folder with copies of remote files. `hf://datasets/openai/gsm8k/...` is then read from
     `<mirror>/datasets/openai/gsm8k/...`. against: earlier runs whose rows count as already present.
@@ -326,6 +341,7 @@ class Recipe(Section):
     exact_duplicates: ExactDuplicates | Literal[False] = ExactDuplicates()
     near_duplicates: NearDuplicates | Literal[False] = NearDuplicates()
     contamination: Contamination | Literal[False] = False
+    subset: Subset | None = None
     tokenizer: TokenizerSpec = TokenizerSpec()
     sampling: Sampling = Sampling()
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import audit, calibrate, corpus, harness, inventory, model, score, scores, serve, start
+from flows.cli import ablate, audit, calibrate, corpus, harness, inventory, model, score, scores, serve, start
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -49,6 +49,7 @@ for command in (
     model.rescore,
     scores.compare,
     scores.perplexity,
+    ablate.ablate,
     model.generate,
     serve.serve,
     audit.trace,
