@@ -256,8 +256,8 @@ def _sentence(one: Effect) -> str:
         "not shown to differ from" if one.verdict == "not shown to help" else "better than" if better else "worse than"
     )
     return (
-        f"{word} {one.against} ({one.difference:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}; "
-        f"differences from {one.minimum_detectable:.4f} on would be found)"
+        f"{word} {one.against} ({one.difference:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}, "
+        f"detectable from {one.minimum_detectable:.4f} on)"
     )
 
 

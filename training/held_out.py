@@ -68,7 +68,7 @@ def held_out(corpora: Sequence[Corpus], rows: int) -> HeldOut:
     union = union.append_column("kept", pc.is_in(union["id"], value_set=kept))
     union = union.append_column("cluster", pa.array([f"{one:016x}" for one in digests.tolist()], pa.string()))
     union = union.filter(pa.array(clean, pa.bool_()))
-    taken = union.take(pa.array(_spread(union, named, rows))).sort_by("id")
+    taken = union.take(pa.array(_spread(union, named, rows), pa.int64())).sort_by("id")
     table = pa.table(
         {
             "id": taken["id"],
