@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 
 from dedup.columns import as_array
 from flows.console import MIN_RATE_SECONDS, current_console
-from flows.score import records_of
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -86,7 +85,7 @@ def label(
     """
     began = time.monotonic()
     recorded = open_run(root, run)
-    manifest = records_of(recorded, records)
+    manifest = recorded.records_of(records)
     _, api = api_of(endpoint)
     settings = {
         "kind": "oracle",

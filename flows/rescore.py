@@ -8,9 +8,10 @@ from rich.markup import escape
 from flows.console import current_console
 from pipelines.errors import RunError
 from pipelines.ledger import storage
-from training.evaluation.evaluate import How, judge_items, scorer_version, task_of
+from training.evaluation.evaluate import How, judge_items, task_of
 from training.evaluation.scores import Scores, scores_of
 from training.evaluation.store import ITEMS, SCORES, AnswerStore, evaluations, read_items, read_settings
+from training.evaluation.task import scorer_version
 
 
 class Rescored(BaseModel):

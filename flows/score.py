@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from flows.console import MIN_RATE_SECONDS, Console, count, current_console
-from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.runs import RecordedRun, open_run
+from pipelines.ledger.runs import open_run
 from pipelines.ledger.score_tables import ScoreTable, ScoreWriter
 from pipelines.ledger.storage import TableRef
 from training.configs import Precision
@@ -107,7 +107,7 @@ def score(
     if bool(checkpoints) == (model is not None):
         raise WinnowError("name what to score with: `--checkpoint FOLDER`, which may be repeated, or `--model FOLDER`")
     recorded = open_run(root, run)
-    manifest = records_of(recorded, records)
+    manifest = recorded.records_of(records)
     folders = [find_checkpoint(one, root) for one in checkpoints] if model is None else [_folder(model)]
     # Imported here because it loads torch; mistakes in the names are told before.
     from training.inference.models import identity_of
@@ -139,17 +139,6 @@ def score(
         reused=reused,
         **{**table.facts, "classes": {name: table.facts["classes"][name] for name in NAMES}},
     )
-
-
-def records_of(run: RecordedRun, step: str | None) -> Manifest:
-    """The step of a run whose records are scored. Raises: RunError: if it has no such step that keeps records."""
-    if step is None:
-        return run.records
-    with_records = [manifest.step for manifest in run.steps if manifest.kept == run.records.kept]
-    manifest = run.step(step)
-    if manifest is None or step not in with_records:
-        raise RunError(f"--records {step}: no step of run {run.id} that keeps records; {nearest(step, with_records)}")
-    return manifest
 
 
 def _folder(model: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dedup.probability import Banding, curve, strictness
 from dedup.shingles import Unit
+from filters.rewrite import RequestBudget, Rewrite
 from pipelines.curate import STEPS, wanted
 from pipelines.errors import InputError
 from pipelines.ledger import input_files, storage
@@ -125,6 +126,18 @@ class Recall(BaseModel):
         return Banding(self.bands, self.rows, self.ngram, self.unit)
 
 
+class Asked(BaseModel):
+    """What a model behind an endpoint is asked. rows: about how many, if no stage before dropped any."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    endpoint: str
+    strategy: str
+    rows: int
+    budget: RequestBudget
+
+
 class Plan(BaseModel):
     """What a build would read and cost.
 
@@ -132,7 +145,8 @@ class Plan(BaseModel):
     size, which are in no number here. rows, text_bytes, tokens: of all inputs, estimated. steps: core-hours, memory and
     disk of each. memory_gb: of the largest worker of all steps. overlaps: source -> splits of evaluation sets that it
     contains by construction. unread_columns: source without adapter -> columns with text that the recipe does not name.
-    semantic: whether sentence vectors are computed, whose cost is in no number here.
+    semantic: whether sentence vectors are computed, whose cost is in no number here. asked: what models behind
+    endpoints are asked, for each stage `rewrite`; their time and price are in no number here.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -154,6 +168,7 @@ class Plan(BaseModel):
     overlaps: dict[str, tuple[str, ...]]
     unread_columns: dict[str, tuple[str, ...]]
     semantic: bool
+    asked: tuple[Asked, ...] = Field(default=(), exclude_if=lambda value: not value)
     near_duplicates: Recall | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
@@ -172,7 +187,8 @@ def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
     text = sum(present.values()) + sum(parts.values()) / rates["tokens_per_byte"]
     tokens = sum(present.values()) * rates["tokens_per_byte"] + sum(parts.values())
     counted = _rows_counted(recipe, inputs)
-    rows = sum(counted.get(name, size / rates["text_bytes_per_row"]) for name, size in present.items())
+    by_source = {name: counted.get(name, size / rates["text_bytes_per_row"]) for name, size in present.items()}
+    rows = sum(by_source.values())
     rows += sum(parts.values()) * RAW_ROWS / RAW_TOKENS
     drawn = _drawn_present(recipe, inputs, rates) + _drawn_missing(recipe, parts)
     workload = Workload(recipe, text, rows, rows * drawn / max(tokens, 1), drawn)
@@ -195,8 +211,15 @@ def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
         overlaps=_overlaps(recipe),
         unread_columns=_unread_columns(recipe, inputs),
         semantic=bool(recipe.contamination and recipe.contamination.semantic),
+        asked=tuple(_asked(stage, by_source) for stage in recipe.stages if isinstance(stage, Rewrite)),
         near_duplicates=_recall(recipe.near_duplicates) if recipe.near_duplicates else None,
     )
+
+
+def _asked(stage: Rewrite, rows: Mapping[str, float]) -> Asked:
+    asked = sum(number for source, number in rows.items() if not stage.source or source in stage.source)
+    fields = {name: getattr(stage, name) for name in ("model", "endpoint", "strategy", "budget")}
+    return Asked(rows=int(asked), **fields)
 
 
 def disk_needed(recipe: Recipe, inputs: Sequence[Input], pipeline: Steps = STEPS) -> int:

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from filters.rewrite import Rewrite
 from pipelines.steps.rewrite import ANSWER
-from training.evaluation.evaluate import scorer_version
 from training.evaluation.math_worker import Comparison, compare
 from training.evaluation.strict import canonical, final_answer, strict_scorer
+from training.evaluation.task import scorer_version
 from training.inference.answer import Answer, Call
 from training.inference.endpoint import api_of
 from training.inference.language_model import Request

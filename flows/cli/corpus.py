@@ -46,7 +46,7 @@ def build(
     with console_session(as_json) as console:
         recipe = recipe_of(inputs, columns, root, console)
     loaded = load_checked(recipe, tuple(settings or ()), root)
-    _check_semantic(loaded)
+    _check_models(loaded)
     with flow_session(as_json, needs_prefect(engine, loaded, root), engine) as session:
         from flows.build import BuildAnswer, build
 
@@ -118,7 +118,7 @@ def scan(
     check_contamination(settings)
     recipe = scan_recipe(corpus, mapped, settings)
     check_recipe(recipe, root, SCAN_STEPS)
-    _check_semantic(recipe)
+    _check_models(recipe)
     with flow_session(as_json, needs_prefect(engine, recipe, root, SCAN_STEPS), engine) as session:
         from flows.scan import ScanAnswer, scan
 
@@ -215,7 +215,7 @@ def check(
     from pipelines.check import load_checked
 
     loaded = load_checked(recipe, tuple(settings or ()), root)
-    _check_semantic(loaded)
+    _check_models(loaded)
     print(f"{recipe}: nothing wrong; `winnow build {recipe}` builds it")
 
 
@@ -267,8 +267,12 @@ def export(
     print_answer(answer, [render.export_line(answer)], as_json)
 
 
-def _check_semantic(recipe: Recipe) -> None:
-    """Raises: WinnowError: if the recipe needs a sentence model that is not installed."""
+def _check_models(recipe: Recipe) -> None:
+    """Raises: WinnowError: if the recipe needs a sentence model or a package that is not installed, or names a strategy
+    that there is not."""
+    from flows.execute import rewriter_of
+
+    rewriter_of(recipe)
     if recipe.contamination and recipe.contamination.semantic:
         from training.embedding import check_installed
 

@@ -140,6 +140,13 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"missing benchmarks: {', '.join(plan.missing_benchmarks)}"
     if plan.semantic:
         yield "Not included: sentence vectors (`semantic: true`), tens of rows per second and core, or a GPU."
+    for asked in plan.asked:
+        limits = ", ".join(f"{limit:,} {name}" for name, limit in asked.budget if limit is not None)
+        yield (
+            f"Not included: {escape(asked.model)} at {escape(asked.endpoint)} is asked about up to "
+            f"{_short(asked.rows).strip()} rows with {escape(asked.strategy)}; "
+            + (f"budget: {limits}" if limits else "without a budget: set `budget: {requests: ..., tokens: ...}`")
+        )
     if plan.unpriced:
         yield f"Not included (size unknown): {', '.join(plan.unpriced)}"
 

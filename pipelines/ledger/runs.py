@@ -68,6 +68,19 @@ class RecordedRun(NamedTuple):
         assert corpus is not None, "every run has a corpus"
         return corpus
 
+    def records_of(self, step: str | None) -> Manifest:
+        """The step of that name that keeps text records; the corpus for None.
+
+        Raises: RunError: if there is no such step.
+        """
+        if step is None:
+            return self.records
+        manifest = self.step(step)
+        names = [one.step for one in self.steps if one.kept == self.records.kept]
+        if manifest is None or step not in names:
+            raise RunError(f"--records {step}: no step of run {self.id} that keeps records; {nearest(step, names)}")
+        return manifest
+
 
 def run_folder(root: str, run: str) -> str:
     """The folder of a run."""

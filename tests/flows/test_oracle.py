@@ -6,7 +6,7 @@ The endpoint is a process on loopback with answers of this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +27,28 @@ from training.inference.recorded import Budget
 from training.inference.rubric import Label, Rubric
 
 RUBRIC = Rubric("5: a text that teaches. 0: noise.", 0, 5)
-ROWS = {"web": 90, "books": 9, "notes": 1}
+ROWS = {"web": 130, "books": 9, "notes": 1}
 GOOD, BAD = "A prism splits light because glass bends each colour by another angle, number", "buy buy buy now now now"
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> BuildAnswer:
-    """A corpus of 90 rows of `web`, every third of them good, 9 of `books` and one of `notes`."""
+    """A corpus of 130 rows of `web`, 9 of `books` and one of `notes`. Every other row is good."""
     folder = tmp_path_factory.mktemp("corpus")
     return build(write_recipe(folder), str(folder / "root"), "local", 1)
 
 
-def write_recipe(folder: Path, rows: Mapping[str, int] = ROWS, **recipe: Any) -> str:
-    for source, number in rows.items():
+def write_recipe(folder: Path, **recipe: Any) -> str:
+    for source, number in ROWS.items():
         lines = [
-            json.dumps({"q": f"Write text {n} of {source}.", "a": f"{GOOD} {n}." if n % 3 == 0 else f"{BAD} {n}"})
+            json.dumps({"q": f"Write text {n} of {source}.", "a": f"{GOOD} {n}." if n % 2 == 0 else f"{BAD} {n}"})
             + "\n"
             for n in range(number)
         ]
         (folder / f"{source}.jsonl").write_text("".join(lines), encoding="utf-8")
     columns = {"instruction": "q", "response": "a"}
     sources = [
-        {"name": source, "path": f"{source}.jsonl", "columns": columns, "condition": "direct"} for source in rows
+        {"name": source, "path": f"{source}.jsonl", "columns": columns, "condition": "direct"} for source in ROWS
     ]
     path = folder / "recipe.yaml"
     value = {"name": "texts", "sources": sources, "near_duplicates": False, "tokenizer": {"vocab_size": 512}, **recipe}
@@ -77,7 +77,7 @@ def stub(process: Stub) -> Stub:
     return process
 
 
-def ask(stub: Stub, root: Path | str, rows: int = 100, **more: Any) -> OracleAnswer:
+def ask(stub: Stub, root: Path | str, rows: int = 140, **more: Any) -> OracleAnswer:
     return label("latest", more.pop("url", stub.url), "stub", RUBRIC, rows, root=str(root), **more)
 
 
@@ -110,10 +110,10 @@ def test_a_prompt_has_the_texts_as_they_are() -> None:
 def test_labels_answers_and_prompts_are_in_the_table_and_nothing_is_asked_twice(stub: Stub, built: BuildAnswer) -> None:
     with pytest.raises(CheckFailed, match=r"budget of 30 requests is spent.*raise --budget-requests"):
         ask(stub, built.root, budget=Budget(requests=30))
-    answer = ask(stub, built.root, budget=Budget(requests=100))
-    assert len(stub.prompts) == len(set(stub.prompts)) == 100 and answer.asked == 70 and answer.requests == 100
-    assert answer.problems == {"no_score": 1, "out_of_range": 1} and answer.values == {"1": 65, "4.5": 33}
-    assert answer.sources["notes"] == (1, 4.5) and answer.sources["web"][0] == 90
+    answer = ask(stub, built.root, budget=Budget(requests=140))
+    assert len(stub.prompts) == len(set(stub.prompts)) == 140 and answer.asked == 110 and answer.requests == 140
+    assert answer.problems == {"no_score": 1, "out_of_range": 1} and answer.values == {"1": 67, "4.5": 71}
+    assert answer.sources["notes"] == (1, 4.5) and answer.sources["web"][0] == 130
     table = {row["id"]: row for row in open_scores(answer.path).read().to_pylist()}
     row = table["web/web/6"]
     assert (row["score_oracle"], row["reason"]) == (4.5, "It explains why light splits.")
@@ -127,14 +127,14 @@ def test_labels_answers_and_prompts_are_in_the_table_and_nothing_is_asked_twice(
     storage.remove(answer.path)
     ask(stub, built.root)
     assert before == {name: storage.read_bytes(f"{answer.path}/{name}") for name in storage.files(answer.path)}
-    assert len(stub.log) == 100
+    assert len(stub.log) == 140
 
 
 def test_a_sample_is_stratified_and_a_larger_one_contains_a_smaller(built: BuildAnswer) -> None:
     records = open_run(built.root, "latest").records
-    ids = {size: set(sample(records, size)["id"].to_pylist()) for size in (10, 20, 100, 500)}
-    assert ids[10] < ids[20] < ids[100] == ids[500]
-    assert [sum(one.startswith(source) for one in ids[20]) for source in ("web", "books", "notes")] == [17, 2, 1]
+    ids = {size: set(sample(records, size)["id"].to_pylist()) for size in (10, 20, 140, 500)}
+    assert ids[10] < ids[20] < ids[140] == ids[500]
+    assert [sum(one.startswith(source) for one in ids[20]) for source in ("web", "books", "notes")] == [18, 1, 1]
     counts = {"a": 90, "b": 9, "c": 1, "d": 7}
     smaller = dict.fromkeys(counts, 0)
     for rows in range(1, 120):
@@ -174,27 +174,31 @@ def test_a_recipe_cuts_at_labels(stub: Stub, built: BuildAnswer, tmp_path: Path)
     )
     cut = build(recipe, str(tmp_path / "root"), "local", 1)
     kept = pa.concat_tables([storage.read_parquet(path) for path in cut.corpus])
-    assert set(kept["score_oracle"].to_pylist()) == {4.5} and kept.num_rows == 33
+    assert set(kept["score_oracle"].to_pylist()) == {4.5} and kept.num_rows == 71
 
 
-def test_a_model_that_is_trained_on_labels_scores_all_rows(stub: Stub, tmp_path: Path) -> None:
-    rows = {"web": 360}
-    first = build(write_recipe(tmp_path, rows), str(tmp_path / "root"), "local", 1)
-    answer = ask(stub, first.root, rows=330, concurrency=16)
+def test_a_model_that_is_trained_on_labels_scores_all_rows(stub: Stub, built: BuildAnswer, tmp_path: Path) -> None:
+    answer = ask(stub, built.root, rows=120)
     recipe = write_recipe(
         tmp_path,
-        rows,
         scores=[
             {"kind": "table", "name": "oracle", "path": answer.path},
-            {"kind": "perplexity", "name": "liked", "rows": {"column": "score_oracle", "min": 4}},
+            {
+                "kind": "classifier",
+                "name": "liked",
+                "positives": {"column": "score_oracle", "min": 4},
+                "negatives": {"column": "score_oracle", "max": 2},
+            },
         ],
-        stages=[{"kind": "score", "name": "liked_alone", "top": "33.3 %"}],
+        stages=[{"kind": "score", "name": "liked", "top": "50 %"}],
     )
-    trained = build(recipe, first.root, "local", 1)
+    trained = build(recipe, str(tmp_path / "root"), "local", 1)
     kept = pa.concat_tables([storage.read_parquet(path) for path in trained.corpus])
-    assert kept.num_rows == 120 and all(text.startswith(GOOD) for text in kept["response"].to_pylist())
+    assert kept.num_rows == 71 and all(text.startswith(GOOD) for text in kept["response"].to_pylist())
     assert kept["score_oracle"].null_count > 0  # rows without a label are scored too
     steps = {one.name: one for one in trained.steps}
     (path,) = steps["train-liked"].files["training_rows"]
-    good = {row["id"] for row in open_scores(answer.path).read().to_pylist() if (row["score_oracle"] or 0) >= 4}
-    assert set(storage.read_parquet(path)["id"].to_pylist()) == good and len(good) < 120
+    trained_on = {row["id"]: row["label"] for row in storage.read_parquet(path).to_pylist()}
+    labels = {row["id"]: row["score_oracle"] for row in open_scores(answer.path).read().to_pylist()}
+    positives = {row for row, score in labels.items() if score is not None and score >= 4}
+    assert {row for row, label in trained_on.items() if label == "positive"} == positives and 50 <= len(positives) < 71

@@ -16,7 +16,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -27,7 +26,7 @@ from training.configs import Precision
 from training.evaluation.choices import by_letter, by_likelihood
 from training.evaluation.scores import MeasuredOn, Scores, scores_of
 from training.evaluation.store import ANSWERED, Answered, AnswerStore, Settings, add_judgements, answers_of, folder_of
-from training.evaluation.task import Answer, Item, Scorer, Task
+from training.evaluation.task import Answer, Item, Task, scorer_version
 from training.evaluation.tasks import TASKS
 from training.inference.language_model import BATCH, LanguageModel, Request
 from training.inference.models import identity_of, open_model
@@ -159,23 +158,6 @@ def make_asks(
         key = hashlib.sha256(value.encode()).hexdigest()[:32]
         asks.append(Ask(item, task.condition, instruction, continuations, key))
     return asks
-
-
-def scorer_version(scorer: Scorer) -> str:
-    """The version of a scorer, with those of the libraries that judge too.
-
-    Raises:
-        WinnowError: if such a library is not installed.
-    """
-    parts = [str(scorer.version)]
-    for library in scorer.libraries:
-        try:
-            parts.append(f"{library} {metadata.version(library)}")
-        except metadata.PackageNotFoundError:
-            raise WinnowError(
-                f"scorer {scorer.name!r} needs {library}, which is not installed: pip install 'winnow-corpus[eval]'"
-            ) from None
-    return ", ".join(parts)
 
 
 def settings_of(

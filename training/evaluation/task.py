@@ -6,8 +6,10 @@ Judging needs no model. Answers are stored as text, so another version of a scor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any, NamedTuple
 
+from pipelines.errors import WinnowError
 from training.inference.answer import Answer, Call
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "each",
     "group_of_id",
     "no_shots",
+    "scorer_version",
 ]
 
 Item = Mapping[str, Any]
@@ -52,6 +55,23 @@ class Scorer(NamedTuple):
     version: int
     judge: Callable[[Sequence[Answer], Sequence[Item]], list[Judgement]]
     libraries: tuple[str, ...] = ()
+
+
+def scorer_version(scorer: Scorer) -> str:
+    """The version of a scorer, with those of the libraries that judge too.
+
+    Raises:
+        WinnowError: if such a library is not installed.
+    """
+    parts = [str(scorer.version)]
+    for library in scorer.libraries:
+        try:
+            parts.append(f"{library} {metadata.version(library)}")
+        except metadata.PackageNotFoundError:
+            raise WinnowError(
+                f"scorer {scorer.name!r} needs {library}, which is not installed: pip install 'winnow-corpus[eval]'"
+            ) from None
+    return ", ".join(parts)
 
 
 def each(judge: Callable[[str, Item], Judgement]) -> Callable[[Sequence[Answer], Sequence[Item]], list[Judgement]]:

@@ -257,10 +257,10 @@ class RecordedEndpoint:
                 yield requests[at]
 
         if not self._is_spent(0):
-            stream = self._connected().stream(
-                drawn(), n, temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed
-            )
             try:
+                stream = self._connected().stream(
+                    drawn(), n, temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed
+                )
                 for number, completions in stream:
                     at = waiting[number]
                     self._store.add(keys[at], self._owner, asked[at], completions)
