@@ -39,7 +39,7 @@ NAMES = (
     "rewrite",
     "classifiers",
 )
-BY_NAME = ("comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
+BY_NAME = ("agreement", "comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]
