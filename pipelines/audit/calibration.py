@@ -223,40 +223,6 @@ class Raters(BaseModel):
 # ------------------------------------------------------------------------------------------------------------- measures
 
 
-def weighted_ranks(codes: npt.NDArray[np.int64], weights: Floats) -> Floats:
-    """Mid-ranks of values given by their dense codes, where a row of weight 2 counts as two rows; [n]."""
-    mass = np.bincount(codes, weights)
-    middle = np.cumsum(mass) - mass / 2
-    return np.asarray(middle[codes], np.float64)
-
-
-def spearman(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64], weights: Floats) -> float:
-    """The rank correlation of two series given by dense codes; NaN if one of them is constant."""
-    a, b = weighted_ranks(x, weights), weighted_ranks(y, weights)
-    total = weights.sum()
-    a, b = a - a @ weights / total, b - b @ weights / total
-    scale = math.sqrt((a * a) @ weights) * math.sqrt((b * b) @ weights)
-    return float((a * b) @ weights / scale) if scale > 1e-9 else math.nan
-
-
-def auc(x: npt.NDArray[np.int64], good: npt.NDArray[np.bool_], weights: Floats) -> float:
-    """The area under the ROC curve of a series given by dense codes; NaN if all rows are good, or none."""
-    size = int(x.max()) + 1 if len(x) else 0
-    positive = np.bincount(x[good], weights[good], size)
-    negative = np.bincount(x[~good], weights[~good], size)
-    pairs = positive.sum() * negative.sum()
-    below = np.cumsum(negative) - negative / 2
-    return float(positive @ below / pairs) if pairs else math.nan
-
-
-def accuracy(difference: Floats, preference: Floats, weights: Floats) -> float:
-    """The share of pairs with a preference whose difference has its sign, differences of 0 half; NaN without any."""
-    chosen = weights * (preference != 0)
-    total = chosen.sum()
-    right = (np.sign(difference) * np.sign(preference) + 1) / 2
-    return float(right @ chosen / total) if total else math.nan
-
-
 class _Series(NamedTuple):
     """Numbers of a group's rows, prepared to be measured under any weights of the rows."""
 
@@ -269,6 +235,9 @@ def _codes(values: Floats) -> npt.NDArray[np.int64]:
 
 
 def _prepare(values: Floats, rating: Floats, pairs: bool, good: float) -> _Series:
+    # Imported here, so that the report of a build loads no kernels that it does not run.
+    from pipelines.audit.ranks import accuracy, auc, spearman
+
     if pairs:
         both, preferences = _codes(np.concatenate([values, -values])), _codes(np.concatenate([rating, -rating]))
         return _Series(
@@ -636,6 +605,8 @@ def rater_agreement(ratings: Ratings) -> Raters:
     """How well do several raters agree with each other?"""
     # Imported here because it takes half a second to load.
     import krippendorff
+
+    from pipelines.audit.ranks import accuracy, spearman
 
     values = ratings.values
     given = ~np.isnan(values)

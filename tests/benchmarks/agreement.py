@@ -6,9 +6,15 @@ themselves, by cross-validation over questions: a row's value is from a fit that
 
 from __future__ import annotations
 
+import ast
+import builtins
+import contextlib
+import math
+import re
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,36 +118,86 @@ def _numbers(sides: Sequence[pa.Table], column: str) -> Floats:
 
 
 def blend(columns: Mapping[str, Floats], one: RatedSet) -> Floats:
-    """A logistic regression of whether a row is good on its scores and its length, cross-validated by question.
+    """A ridge regression of the rating on the scores, their squares and the length, cross-validated by question.
 
-    A score that is missing counts as the median, with a column that says so. Of pairs it is fitted on differences.
+    A score that is missing counts as the median, with a column that says so. Of pairs it is a logistic regression of
+    the preference on differences.
     """
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LogisticRegression, Ridge
 
+    pairs, mean = one.ratings.pairs, one.ratings.mean
     features = []
     for values in [*columns.values(), _log_length(one)]:
         gone = np.isnan(values)
-        middle = 0.0 if one.ratings.pairs or gone.all() else float(np.median(values[~gone]))
-        filled = np.where(gone, middle, values)
-        low, high = np.quantile(filled, [0.01, 0.99])
-        filled = np.clip(filled, low, high)
-        scale = filled.std() or 1.0
-        centre = 0.0 if one.ratings.pairs else filled.mean()
-        scaled = (filled - centre) / scale
-        features.append(scaled)
-        if not one.ratings.pairs:
-            features += [scaled**2, gone.astype(np.float64)]
+        if gone.all():
+            continue
+        filled = np.where(gone, 0.0 if pairs else np.median(values[~gone]), values)
+        filled = np.clip(filled, *np.quantile(filled, [0.01, 0.99]))
+        scaled = (filled - (0.0 if pairs else filled.mean())) / (filled.std() or 1.0)
+        features += [scaled] if pairs else [scaled, scaled**2, gone.astype(np.float64)]
     x = np.stack(features, axis=1)
-    mean = one.ratings.mean
-    good = mean > 0 if one.ratings.pairs else mean >= (np.nanmin(mean) + np.nanmax(mean)) / 2
-    used = mean != 0 if one.ratings.pairs else np.ones(len(mean), np.bool_)
     fold = folds(one.ratings.cluster)
-    values = np.zeros(len(x))
+    found = np.zeros(len(x))
     for number in np.unique(fold):
-        train = (fold != number) & used
-        model = LogisticRegression(C=0.5, fit_intercept=not one.ratings.pairs, max_iter=500).fit(x[train], good[train])
-        values[fold == number] = model.decision_function(x[fold == number])
-    return values
+        train, test = (fold != number) & ((mean != 0) | (not pairs)), fold == number
+        if pairs:
+            chosen = LogisticRegression(C=0.5, fit_intercept=False, max_iter=500).fit(x[train], mean[train] > 0)
+            found[test] = chosen.decision_function(x[test])
+        else:
+            found[test] = Ridge(10.0).fit(x[train], mean[train]).predict(x[test])
+    return found
+
+
+def verifiers(one: RatedSet) -> dict[str, Floats]:
+    """Checks that are no scores of Winnow, to know what they would add: of pairs nothing.
+
+    `follows`: whether the final answer is the last number before it (2), occurs before it (1.5) or not (1); 0 without a
+    final answer. `parses`: whether the response is Python; `undefined`: names in it that nothing defines.
+    """
+    if one.ratings.pairs:
+        return {}
+    texts = one.sides[0]["response"].to_pylist()
+    trees = [_tree(text) for text in texts]
+    return {
+        "follows": np.array([_follows(text) for text in texts]),
+        "parses": np.array([float(tree is not None) for tree in trees]),
+        "undefined": np.array([math.nan if tree is None else float(_undefined(tree)) for tree in trees]),
+    }
+
+
+def _follows(text: str) -> float:
+    start = max(text.rfind("####"), text.rfind("\\boxed"), text.rfind("\nA: "))
+    if start < 0:
+        return 0.0
+    before, after = (re.findall(r"\d+(?:\.\d+)?", part.replace(",", "")) for part in (text[:start], text[start:]))
+    return 1.0 if not (before and after) or after[0] not in before else 2.0 if after[0] == before[-1] else 1.5
+
+
+def _tree(text: str) -> ast.Module | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for code in (text, f"def f():\n{text}"):
+            with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                return ast.parse(code)
+    return None
+
+
+def _undefined(tree: ast.Module) -> int:
+    known = set(dir(builtins))
+    used = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load):
+                used.append(node.id)
+            else:
+                known.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            known.add(node.name)
+        elif isinstance(node, ast.arg):
+            known.add(node.arg)
+        elif isinstance(node, ast.alias):
+            known.add((node.asname or node.name).partition(".")[0])
+    return sum(name not in known for name in used)
 
 
 def _log_length(one: RatedSet) -> Floats:
@@ -160,7 +216,13 @@ def calibrations(data: Path) -> tuple[dict[str, RatedSet], dict[str, list[Calibr
         print(f"  {score.name}: {time.process_time() - start:.1f} s of CPU", file=sys.stderr, flush=True)
     results: dict[str, list[Calibration]] = {}
     for name, one in sets.items():
-        columns[name] = {**columns[name], "blend": blend(columns[name], one)}
+        checks = {
+            check: values for check, values in verifiers(one).items() if len(np.unique(values[~np.isnan(values)])) > 1
+        }
+        blends = {"blend": blend(columns[name], one)}
+        if checks:
+            blends["blend_verifiers"] = blend({**columns[name], **checks}, one)
+        columns[name] = {**columns[name], **checks, **blends}
         results[name] = [calibrate(column, values, one.ratings) for column, values in columns[name].items()]
         print(f"  {name}: calibrated", file=sys.stderr, flush=True)
     return sets, results, columns
@@ -198,10 +260,12 @@ def _line(one: Calibration, group: Group) -> dict[str, object]:
         share: _estimate(group.score.auc),
         "length alone": _main(group.length, one.pairs),
         "source alone": "one source" if group.source is None else _main(group.source, one.pairs),
-        "better than": " and ".join(
-            name for name, wins in (("length", group.beats_length), ("source", group.beats_source)) if wins
-        ),
+        "better than": " and ".join(name for name, wins in _wins(group).items() if wins),
     }
+
+
+def _wins(group: Group) -> dict[str, bool]:
+    return {"length": group.beats_length, "source": group.source is not None and group.beats_source}
 
 
 def _main(measures: Measures, pairs: bool) -> str:
@@ -216,25 +280,27 @@ def _estimate(one: Estimate | None) -> str:
 def _bars(sets: Mapping[str, RatedSet], results: Mapping[str, list[Calibration]]) -> Iterator[dict[str, object]]:
     """For each subject of each set: the best single score, the blend, and what they miss."""
     for name, found in results.items():
+        others = ("blend", "blend_verifiers", *verifiers(sets[name]))
         subjects = list(dict.fromkeys(group.subject for one in found for group in one.groups if not group.small))
         for subject in subjects:
             groups = {
                 one.score: (one, group) for one in found for group in one.groups
                 if group.subject == subject and not group.small
             }  # fmt: skip
-            single = {score: pair for score, pair in groups.items() if score != "blend"}
+            single = {score: pair for score, pair in groups.items() if score not in others}
             best = max(single, key=lambda score: _strength(*single[score]))
             line: dict[str, object] = {
                 "set": name,
                 "subject": subject,
                 "rows": max(g.ratings for _, g in groups.values()),
             }
-            for what, score in (("best score", best), ("blend", "blend")):
+            for what, score in (("best score", best), ("blend", "blend"), ("blend with verifiers", "blend_verifiers")):
                 if score not in groups:
                     continue
                 one, group = groups[score]
                 line[what] = f"{score} {_shown(one, group)}" if what == "best score" else _shown(one, group)
-                line[f"{what} is better than"] = _line(one, group)["better than"] or "neither"
+                if what != "blend with verifiers":
+                    line[f"{what} is better than"] = _line(one, group)["better than"] or "neither"
             one, group = groups[best]
             line["length alone"] = _main(group.length, one.pairs)
             line["source alone"] = "one source" if group.source is None else _main(group.source, one.pairs)

@@ -15,15 +15,13 @@ from pipelines.audit.calibration import (
     Calibration,
     Group,
     Ratings,
-    accuracy,
-    auc,
     calibrate,
     rater_agreement,
     source_ranks,
-    spearman,
     threshold_words,
 )
 from pipelines.audit.calibration_picture import picture
+from pipelines.audit.ranks import accuracy, auc, spearman
 
 
 @pytest.fixture(autouse=True)
