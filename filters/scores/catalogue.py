@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from filters.registry import Registry
+from filters.scores.arithmetic import Arithmetic
 from filters.scores.classifier import Classifier
 from filters.scores.length import LengthScore
 from filters.scores.perplexity import Perplexity
@@ -23,6 +24,7 @@ def _problem(name: str, thing: object) -> str:
 
 
 _OWN: dict[str, type[Score]] = {
+    "arithmetic": Arithmetic,
     "classifier": Classifier,
     "length": LengthScore,
     "perplexity": Perplexity,
@@ -33,7 +35,9 @@ _OWN: dict[str, type[Score]] = {
 SCORES: Registry[type[Score]] = Registry("winnow.scores", _OWN, _problem)
 """Every kind of score. Those of plugins are last."""
 
-AnyScore = Annotated[Classifier | LengthScore | Perplexity | Subject | TableScore, Field(discriminator="kind")]
+AnyScore = Annotated[
+    Arithmetic | Classifier | LengthScore | Perplexity | Subject | TableScore, Field(discriminator="kind")
+]
 """One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
 
 

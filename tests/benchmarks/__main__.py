@@ -38,6 +38,8 @@ NAMES = (
     "serving",
     "rewrite",
     "classifiers",
+    "arithmetic",
+    "perplexity",
 )
 BY_NAME = ("agreement", "comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""

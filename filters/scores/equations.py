@@ -1,0 +1,785 @@
+"""Equations between numbers in text: found, read and evaluated exactly.
+
+An equation is checked if both sides are numbers, at least one has an operator, and nothing else could be meant. What is
+read: `16 - 3 = 13`, `<<16-3=13>>`, `12 x $2 = $24`, `50% of 80 = 40`, `\\frac{1}{2} + 1 = \\frac{3}{2}`, `2^3 = 8`,
+`5! = 120`, units (`3 apples + 4 apples = 7 apples`), chains (`2 * 3 + 1 = 6 + 1 = 7`), thousands separators, Unicode
+operators.
+
+What is not checked: sides with unknowns, functions or unbalanced brackets; definitions (`1 hour = 60 minutes`);
+remainders and congruences; an equation that does not hold and converts units, or mixes per cent with sums.
+
+Numbers are fractions. Nothing is evaluated as code; the sizes of numbers and expressions are limited.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+MAX_TOKENS = 60
+"""Tokens of one side."""
+MAX_DIGITS = 30
+MAX_EXPONENT = 64
+MAX_BITS = 4096
+"""Of the numerator or the denominator of a power."""
+MAX_FACTORIAL = 30
+EXACT_DECIMALS = 9
+"""More decimals than these are those of a floating-point number."""
+APPROXIMATE = Fraction(1, 20)
+"""Relative error that `≈` allows."""
+WINDOW = 200
+"""Characters on each side of an equals sign that are looked at."""
+
+
+class Equation(NamedTuple):
+    """A checked equation. start, end: characters of the text. left, right: the sides as written. holds: whether they
+    are equal, or one is the other rounded."""
+
+    start: int
+    end: int
+    left: str
+    right: str
+    holds: bool
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class _Unreadable(Exception):
+    """The side is no arithmetic."""
+
+
+_ANNOTATION = re.compile(r"<<([^<>\n]{1,200})>>")
+_CANDIDATE = re.compile(r"(?<![<>!=:~+*/-])(?:=|≈|\\approx(?![a-z]))(?![=>])(?=[\s&$]*(?:[\d(\\£€.{½¼¾⅓⅔−-]))")
+CANDIDATE_ROW = r"\d[^\n]*(?:=|≈|\\approx)|\d\s*(?:\\\\)?\s*&?\s*="
+"""A regular expression (RE2) that every text with an equation matches."""
+
+_TOKEN = re.compile(
+    r"""
+    (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+  | (?P<glyph>[½¼¾⅓⅔⅛])
+  | (?P<equals>(?<![<>!=:~])(?:=|≈|\\approx(?![a-z]))(?![=>]))
+  | (?P<gap>\\q?quad(?![a-z])|\$\$)
+  | (?P<skip>\\?\$|[£€&~]|\ |\t|\u00a0|\u202f|\\[,;:!\ ]
+      |\\(?:left|right|displaystyle|bigl?|bigr?|Bigl?|Bigr?|hphantom)(?![a-zA-Z]))
+  | (?P<frac>\\[dtc]?frac(?![a-zA-Z]))
+  | (?P<binom>\\[dt]?binom(?![a-zA-Z]))
+  | (?P<sqrt>\\sqrt(?![a-zA-Z])|√)
+  | (?P<boxed>\\(?:boxed|fbox)(?=\{))
+  | (?P<unit>\\(?:text|mbox|mathrm|textrm)\{[^{}=]*\}(?:\^\{?[23]\}?)?|\^\{?\\circ\}?|°)
+  | (?P<times>\\times(?![a-z])|\\cdot(?![a-z])|[×·∙⋅✕∗])
+  | (?P<over>\\div(?![a-z])|÷|/|⁄)
+  | (?P<power>\*\*|\^)
+  | (?P<star>\*)
+  | (?P<plus>\+)
+  | (?P<minus>[-−–])
+  | (?P<percent>\\?%|percent\b|per\ cent\b)
+  | (?P<bang>!(?!=))
+  | (?P<square>²)
+  | (?P<cube>³)
+  | (?P<open>\()
+  | (?P<close>\))
+  | (?P<brace>\{)
+  | (?P<unbrace>\})
+  | (?P<line>\\\\|\n)
+  | (?P<command>\\[a-zA-Z]+|\\[&#])
+  | (?P<word>[A-Za-z]+(?:['’][a-z]+)?)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_GLYPHS = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅛": (1, 8)}
+_SKIPPED = " \t$£€&~\\\u00a0\u202f"
+_OPERATORS = frozenset({"times", "over", "power", "star", "plus", "minus", "of"})
+_WORD_OPERATORS = {"times": "times", "plus": "plus", "minus": "minus", "x": "times", "X": "times"}
+_OPERAND_START = frozenset({"number", "glyph", "open", "frac", "binom", "sqrt", "brace", "boxed"})
+_OPERAND_END = frozenset({"number", "glyph", "close", "unbrace", "percent", "bang", "square", "cube", "unit"})
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\S+", text))
+
+
+_SHORT_UNITS = _words(
+    "cm mm km kg mg ml lb lbs ft in mph hr hrs min mins sec secs oz yd yds g m s h L l kWh GB MB pm am kph yrs"
+)
+_CONVERTED = re.compile(
+    r"(?i)^(?:dozens?|hours?|hrs?|minutes?|mins?|seconds?|secs?|days?|weeks?|months?|years?|yrs?|decades?|foot|feet|ft|inch"
+    r"|inches|in|yards?|yds?|miles?|meters?|metres?|m|cm|mm|km|centimeters?|kilometers?|kg|mg|g|grams?|kilograms?|pounds?|lbs?"
+    r"|ounces?|oz|tons?|gallons?|quarts?|pints?|cups?|liters?|litres?|l|ml|milliliters?|cents?|dollars?|pennies|penny|nickels?"
+    r"|dimes?|quarters?|pairs?|scores?|h|s|thousand|thousands|hundred|hundreds|million|millions|billion|billions|k|degrees?"
+    r"|teaspoons?|tablespoons?|am|pm|half|halves|thirds?|sets?|packs?|boxes|box|mph|kph|ppm|rows?|teams?)$"
+)
+_DOUBTFUL_BEFORE = _words(
+    "of per by than times twice thrice double triple half square root cube from over sin cos tan log ln lim gcd "
+    "lcm max min mod plus minus divided multiplied subtract add multiply divide difference sum product ratio "
+    "average negative first next last every each another a an base"
+)
+"""Words before a side that may belong to it: `half of 80 + 5 = 45`."""
+_NO_UNITS = _words(
+    "of and or so is are was then if which because than less more fewer would cost already up when where we have "
+    "has had get gives since thus but with before after appear for in at on to as this that it he she they i you"
+)
+_LABELS = _words(
+    "week weeks day days step steps page pages chapter chapters question problem part year years grade grades "
+    "month months number numbers equation lesson section case room row group team level hour hours exercise "
+    "figure table item"
+)
+_DOUBTFUL_AFTER = _words(
+    "remainder r R rem mod modulo million thousand hundred billion dozen k factorial squared cubed to over"
+)
+
+
+def equations(text: str) -> list[Equation]:
+    """The equations of a text that can be checked, in order."""
+    annotations = list(_ANNOTATION.finditer(text))
+    found: list[Equation] = []
+    if annotations:
+        for match in annotations:
+            found += _equations(match[1], match.start(1), annotation=True)
+        text = _ANNOTATION.sub(lambda match: " " * len(match[0]), text)
+    found += _equations(text, 0, annotation=False)
+    return sorted(set(found))
+
+
+def _equations(text: str, shift: int, annotation: bool) -> Iterator[Equation]:
+    regions: list[list[int]] = []
+    for match in _CANDIDATE.finditer(text):
+        start, end = max(0, match.start() - WINDOW), min(len(text), match.end() + WINDOW)
+        if regions and start <= regions[-1][1]:
+            regions[-1][1] = end
+        else:
+            regions.append([start, end])
+    for start, end in regions:
+        tokens = _tokens(text, start, end)
+        for at, token in enumerate(tokens):
+            if token.kind == "equals" and 0 < at < len(tokens) - 1:
+                equation = _check(text, tokens, at, annotation)
+                if equation is not None:
+                    yield equation._replace(start=equation.start + shift, end=equation.end + shift)
+
+
+def _tokens(text: str, start: int, end: int) -> list[_Token]:
+    tokens = [
+        _Token(match.lastgroup or "", match[0], match.start(), match.end())
+        for match in _TOKEN.finditer(text, start, end)
+    ]
+    tokens = [token for token in tokens if token.kind != "skip"]
+    kept: list[_Token] = []
+    for i, token in enumerate(tokens):
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        before = kept[-1] if kept else None
+        if token.kind == "line":
+            # A line that begins with an equals sign goes on with the line before.
+            j = i
+            while j < len(tokens) and tokens[j].kind == "line":
+                j += 1
+            if j < len(tokens) and tokens[j].kind == "equals":
+                continue
+        elif token.kind == "word" and following is not None:
+            operator = _WORD_OPERATORS.get(token.text)
+            spaced = before is not None and before.end < token.start
+            operand = following.kind in _OPERAND_START or (following.kind == "minus" and spaced)
+            named = before is not None and before.kind == "word" and len(before.text) > 1 and token.text != "times"
+            if operator and operand and before is not None and (before.kind in _OPERAND_END or named):
+                token = token._replace(kind=operator)
+            elif token.text == "of" and following.kind == "number" and before is not None:
+                fraction = len(kept) > 2 and kept[-2].kind == "over" and before.kind == "number"
+                if before.kind == "percent" or fraction:
+                    token = token._replace(kind="of")
+        elif token.kind == "power" and token.text == "**":
+            operand = following is not None and following.kind in _OPERAND_START | {"minus"}
+            if not (operand and before is not None and before.kind in _OPERAND_END):
+                token = token._replace(kind="other")
+        kept.append(token)
+    return kept
+
+
+def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equation | None:
+    """The equation around the equals sign tokens[at], or None if it cannot be checked."""
+    try:
+        first = _left_start(text, tokens, at, annotation)
+        last = _right_end(text, tokens, at)
+    except _Unreadable:
+        return None
+    left, right = tokens[first:at], tokens[at + 1 : last]
+    if not left or not right or len(left) > MAX_TOKENS or len(right) > MAX_TOKENS:
+        return None
+    if not any(token.kind in _WORK for token in (*left, *right)) and not (_factors(left) or _factors(right)):
+        return None
+    approximate = tokens[at].text != "="
+    holds = readable = False
+    doubt = False
+    for percent in (True, False):
+        for mixed in (True, False):
+            try:
+                one, other = _Side(left, percent, mixed), _Side(right, percent, mixed)
+                value, result = one.value(), other.value()
+            except _Unreadable:
+                continue
+            readable = True
+            doubt |= _runs_on(value, right)
+            holds |= _equal(value, result, one, other, approximate)
+            doubt |= one.doubt or other.doubt
+        if holds or not any(token.kind == "percent" for token in (*left, *right)):
+            break
+    if not readable:
+        return None
+    if not holds:
+        after = text[right[-1].end : right[-1].end + 50]
+        if doubt or _converts(left, right, tokens[last:]) or _AFTER.match(after) or _goes_on(tokens[last:]):
+            return None
+    return Equation(
+        left[0].start, right[-1].end, text[left[0].start : left[-1].end], text[right[0].start : right[-1].end], holds
+    )
+
+
+_WORK = frozenset(
+    {"times", "over", "power", "star", "plus", "minus", "of", "frac", "binom", "sqrt", "bang", "square", "cube"}
+)
+
+
+def _factors(side: list[_Token]) -> bool:
+    """Whether a side is a product without a sign: `(2)(3)`."""
+    return sum(token.kind == "number" for token in side) > 1
+
+
+def _converts(left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
+    """Whether a side that does not equal the other has a unit that is converted, or per cent of a sum."""
+    percent = any(token.kind == "percent" for token in (*left, *right))
+    if percent:
+        return True
+    units = [token.text for token in (*left, *right) if token.kind in ("word", "unit")]
+    for token in after[:2]:
+        if token.kind not in ("word", "unit"):
+            break
+        units.append(token.text)
+    named = [frozenset(re.sub(r"\W|s\b", "", t.text) for t in side if t.kind == "unit") for side in (left, right)]
+    if len(named[0]) > 1 or (named[0] and named[0] != named[1]):
+        return True
+    return any(_CONVERTED.match(re.sub(r"\\[a-z]+\{|[{}^\s\d]", "", unit)) for unit in units) or any(
+        "°" in u for u in units
+    )
+
+
+_AFTER = re.compile(
+    r"!|[\s$]*(?:\\[a-z]+\{)?\s*(?:remainder|rem|[rR]|mod|of|times|and\s*\(?[\d\\])\b"  # 5 remainder 2; 5 and 2/3
+    r"|[\s$}]*,?\s*to\ the\ nearest"
+    r"|[^.;!\n]*?\b(?:\d+|one|some)\b[^.;!\n]*\b(?:left|remain\w*|over)\b"  # 16 each, with 2 left
+)
+"""After a result that is not the whole value of the other side."""
+
+
+def _runs_on(value: Fraction, right: list[_Token]) -> bool:
+    """Whether the next calculation begins with the result of this one: `70 + 50 = 120 * 5/18`."""
+    return right[0].kind == "number" and Fraction(re.sub(r"[^\d.]", "", right[0].text)) == value
+
+
+def _goes_on(after: list[_Token]) -> bool:
+    """Whether a side goes on in the next line."""
+    rest = [token.kind for token in after[:6] if token.kind not in ("line", "gap")]
+    return bool(rest) and len(rest) < len(after[:6]) and after[0].kind in ("line", "gap") and rest[0] in _OPERATORS
+
+
+def _left_start(text: str, tokens: list[_Token], at: int, annotation: bool) -> int:
+    """Where the side before the equals sign tokens[at] begins. Raises: _Unreadable: if it has unknowns."""
+    i = at
+    depth = 0
+    operand = True  # whether an operand, or the end of one, is expected before tokens[i]
+    while i > 0:
+        kind = tokens[i - 1].kind
+        if kind in ("word", "unit") and operand:
+            j = i - 1
+            while j > 0 and i - j < 4 and _in_unit(tokens[j - 1], tokens[j]):
+                j -= 1
+            if j == 0 or tokens[j - 1].kind not in _OPERAND_END or not _is_unit(tokens[j:i]):
+                raise _Unreadable
+            _check_unit(tokens, j)
+            i, operand = j, True
+        elif kind in ("close", "unbrace"):
+            depth += 1
+            i, operand = i - 1, True
+        elif kind in ("open", "brace"):
+            if depth == 0:
+                break
+            depth -= 1
+            i, operand = i - 1, False
+        elif kind in _OPERAND_START:
+            i, operand = i - 1, False
+        elif kind in ("percent", "bang", "square", "cube"):
+            i, operand = i - 1, True
+        elif kind in _OPERATORS:
+            if operand and kind not in ("minus", "plus"):
+                raise _Unreadable
+            i, operand = i - 1, True
+        elif depth:
+            raise _Unreadable
+        else:
+            break
+        if at - i > MAX_TOKENS:
+            raise _Unreadable
+    if i < at and tokens[i].kind in _OPERATORS:
+        i = _after_sign(text, tokens, i)
+    if i >= at or depth or (annotation and i):
+        raise _Unreadable
+    side = tokens[i:at]
+    works = any(token.kind in _WORK for token in side)
+    if not works and any(token.kind in ("word", "unit") for token in side):
+        raise _Unreadable  # `5 friends = 250 / 5`
+    if (i and _belongs_before(text, tokens, i, works)) or (not i and text[: tokens[0].start].strip(_SKIPPED)):
+        raise _Unreadable
+    return i
+
+
+def _after_sign(text: str, tokens: list[_Token], i: int) -> int:
+    """Where a side that begins with the operator tokens[i] begins: there if it is a sign, after it if it is a bullet.
+
+    Raises: _Unreadable: if something unknown is before it.
+    """
+    kind, end = tokens[i].kind, tokens[i].end
+    before = tokens[i - 1] if i else None
+    starts = before is None or before.kind == "line"
+    if kind == "star" and (before is None or before.kind != "word"):
+        return i + 1
+    if kind == "minus" and starts and text[end : end + 1].isspace():
+        return i + 1
+    if kind != "minus" or tokens[i + 1].kind not in _OPERAND_START:
+        raise _Unreadable
+    if before is not None:
+        touching = before.end == tokens[i].start
+        if before.kind in ("word", "command", "unit") and text[end] == " ":
+            raise _Unreadable
+        if touching and before.kind not in ("line", "other", "equals", "open"):
+            raise _Unreadable
+    return i
+
+
+def _belongs_before(text: str, tokens: list[_Token], i: int, works: bool) -> bool:
+    """Whether what is before the side that begins with tokens[i] may belong to it. works: whether it has operators."""
+    before, earlier = tokens[i - 1], tokens[i - 2] if i > 1 else None
+    touching = before.end == tokens[i].start
+    joined = earlier is not None and earlier.end == before.start
+    kind = earlier.kind if earlier is not None else ""
+    if before.kind == "word":
+        word = before.text.lower()
+        return (
+            touching
+            or word in _DOUBTFUL_BEFORE
+            or word in _LABELS
+            or (len(word) == 1 and before.text not in "aI")
+            or (word == "and" and kind == "number")
+            or not works  # the last word of a name: `Week 2 = 35 + 35`
+        )
+    if before.kind in ("open", "brace"):
+        return touching and (earlier is None or (joined and kind in ("word", "command", "other", "power", "number")))
+    if before.kind == "line":
+        return kind in _OPERATORS or kind in ("unbrace", "command")
+    if before.kind == "other":
+        if before.text in "_|[]<>#@≤≥≠±∓≡→…":
+            return True
+        if before.text in ".,:" and touching and joined and kind in ("number", "word"):
+            return True
+        if before.text in ".," and earlier is not None and earlier.text in (".", ","):
+            return True
+        if before.text == "," and kind == "number" and len(tokens[i].text) == 3:
+            return True  # 14, 400
+        return before.text == "." and text[before.start - 1 : before.start].isspace()
+    return before.kind in ("command", "unit")
+
+
+def _right_end(text: str, tokens: list[_Token], at: int) -> int:
+    """Where the side after the equals sign tokens[at] ends. Raises: _Unreadable: if it has unknowns."""
+    i, n = at + 1, len(tokens)
+    depth = 0
+    operand = True
+    while i < n:
+        kind = tokens[i].kind
+        following = tokens[i + 1] if i + 1 < n else None
+        if kind in ("number", "glyph"):
+            if not operand and tokens[i - 1].kind == "number" and not _is_mixed(tokens, i):
+                break
+            i, operand = i + 1, False
+        elif kind in _OPERAND_START:
+            if kind == "open" and not operand and depth == 0 and following is not None and following.kind == "word":
+                if len(following.text) < 3 or following.text.isupper():
+                    raise _Unreadable
+                break  # a remark in brackets
+            if kind == "boxed" and not operand:
+                raise _Unreadable
+            depth += kind in ("open", "brace")
+            i, operand = i + 1, True
+        elif kind in ("close", "unbrace"):
+            if depth == 0:
+                break
+            depth -= 1
+            i, operand = i + 1, False
+        elif kind in ("percent", "square", "cube") and not operand:
+            i += 1
+        elif kind == "bang" and not operand:
+            if depth == 0 and (following is None or following.kind in ("line", "word")):
+                break  # an exclamation mark
+            i += 1
+        elif kind in _OPERATORS:
+            if operand and kind not in ("minus", "plus"):
+                raise _Unreadable
+            if kind == "times" and tokens[i].text == "times" and tokens[i - 1].end < tokens[i].start - 1:
+                raise _Unreadable
+            j = i + 1
+            while j < n and tokens[j].kind in ("minus", "plus"):
+                j += 1
+            if j < n and tokens[j].kind in _OPERAND_START:
+                i, operand = j, True
+            elif not operand and depth == 0 and _ends_at_operator(kind, tokens[j] if j < n else None):
+                break
+            else:
+                raise _Unreadable
+        elif kind in ("word", "unit") and not operand:
+            j = i
+            while j < n and j - i < 3 and (j == i or _in_unit(tokens[j - 1], tokens[j])):
+                j += 1
+            _check_unit(tokens, i)
+            follows = j + 1 < n and tokens[j].kind in _OPERATORS and tokens[j + 1].kind in _OPERAND_START
+            inside = depth > 0 and j < n and tokens[j].kind in ("close", "unbrace")
+            ends = j < n and tokens[j].kind == "equals"
+            if not (follows or inside or ends) or not _is_unit(tokens[i:j]):
+                if tokens[i].text == "and" and following is not None and following.kind in ("number", "frac"):
+                    raise _Unreadable  # 5 and 2/3
+                if tokens[i].text in _DOUBTFUL_AFTER or depth:
+                    raise _Unreadable
+                break
+            i = j
+        else:
+            break
+        if i - at > MAX_TOKENS:
+            raise _Unreadable
+    if operand or depth:
+        raise _Unreadable
+    if (i < n and _belongs_after(text, tokens, i)) or (i == n and text[tokens[-1].end :].strip(_SKIPPED)):
+        raise _Unreadable
+    return i
+
+
+def _in_unit(token: _Token, following: _Token) -> bool:
+    """Whether two tokens can be neighbours in a unit: `minutes per hour`, `minutes/hour`."""
+    words = ("word", "unit")
+    return (
+        (token.kind in words or token.kind == "over")
+        and (following.kind in words or following.kind == "over")
+        and (token.kind != "over" or following.kind == "word")
+    )
+
+
+def _ends_at_operator(kind: str, following: _Token | None) -> bool:
+    """Whether a side ends before an operator without an operand: a dash, the end of bold text, or `/hour`."""
+    if kind == "over":
+        return following is not None and following.kind in ("word", "unit") and len(following.text) > 1
+    if kind not in ("star", "minus", "power"):
+        return False
+    if following is None or (following.kind in ("line", "star") and kind != "minus"):
+        return True
+    return following.kind == "other" and following.text not in "([|"
+
+
+_ENDS = frozenset({"\\end", "\\implies", "\\Rightarrow", "\\rightarrow", "\\blacksquare"})
+"""LaTeX commands that may follow a side."""
+
+
+def _belongs_after(text: str, tokens: list[_Token], i: int) -> bool:
+    """Whether tokens[i], after a side, may be a part of it."""
+    after = tokens[i]
+    if after.kind == "command":
+        return after.text not in _ENDS
+    if after.kind == "other":
+        beyond = text[after.end : after.end + 2]
+        if after.text in "_|[≤≥≠±∓≡…<>" or (after.text == "." and beyond == ".."):
+            return True
+        if after.text in ".,:" and after.start == tokens[i - 1].end and beyond[:1].isdigit():
+            return True
+        return after.text == "," and i + 1 < len(tokens) and tokens[i + 1].kind == "other"
+    return after.kind == "number"
+
+
+def _is_unit(words: list[_Token]) -> bool:
+    """Whether words between a number and an operator can be its unit."""
+    return all(
+        word.kind != "word"
+        or ((len(word.text) > 2 or word.text in _SHORT_UNITS) and word.text.lower() not in _NO_UNITS)
+        for word in words
+    )
+
+
+def _is_mixed(tokens: list[_Token], i: int) -> bool:
+    """Whether tokens[i] begins the fraction of a mixed number: `1 1/2`."""
+    return i + 2 < len(tokens) and tokens[i + 1].kind == "over" and tokens[i + 2].kind == "number"
+
+
+def _check_unit(tokens: list[_Token], i: int) -> None:
+    """Raises: _Unreadable: if the word tokens[i] after a number is an unknown (`3x`) and not a unit."""
+    word, before = tokens[i], tokens[i - 1]
+    if word.kind == "unit":
+        return
+    touching = word.start == before.end
+    if word.text.lower() in _NO_UNITS and not touching:
+        return  # prose
+    if (touching or len(word.text) < 3) and word.text not in _SHORT_UNITS and not (word.text in "aAI" and not touching):
+        raise _Unreadable
+    if word.text in ("pi", "mod", "sin", "cos", "tan", "log", "ln", "sqrt", "choose"):
+        raise _Unreadable
+
+
+class _Side:
+    """One side: a recursive-descent reader of its tokens.
+
+    percent: whether `%` is a hundredth, or only a unit. mixed: whether `1 1/2` is a sum, or a product.
+    """
+
+    def __init__(self, tokens: list[_Token], percent: bool, mixed: bool) -> None:
+        self.tokens = tokens
+        self.at = 0
+        self.percent = percent
+        self.mixed = mixed
+        self.doubt = False
+        self.literals = 0
+        self.decimals = 0
+
+    def value(self) -> Fraction:
+        """The exact value. Raises: _Unreadable."""
+        value = self._sum()
+        if self.at < len(self.tokens):
+            raise _Unreadable
+        return value
+
+    @property
+    def literal(self) -> bool:
+        """Whether the side is one number, and may be rounded."""
+        return not any(token.kind in _WORK - {"minus"} for token in self.tokens) and self.literals == 1
+
+    def _kind(self, ahead: int = 0) -> str:
+        at = self.at + ahead
+        return self.tokens[at].kind if at < len(self.tokens) else ""
+
+    def _sum(self) -> Fraction:
+        sign = 1
+        while self._kind() in ("minus", "plus"):
+            sign = -sign if self._kind() == "minus" else sign
+            self.at += 1
+        value = sign * self._product()
+        while (kind := self._kind()) in ("plus", "minus"):
+            self.at += 1
+            term = self._product()
+            value = value + term if kind == "plus" else value - term
+        return value
+
+    def _product(self) -> Fraction:
+        value = self._power()
+        divided = False
+        while True:
+            kind = self._kind()
+            if kind in ("times", "star", "of"):
+                self.at += 1
+                value *= self._signed()
+            elif kind == "over":
+                if self._kind(1) in ("word", "unit"):
+                    self.at += 2  # per hour
+                    continue
+                self.at += 1
+                divisor = self._signed()
+                if divisor == 0:
+                    raise _Unreadable
+                value /= divisor
+                self.doubt |= divided  # 3 / 1/4
+                divided = True
+            elif kind in ("open", "frac", "sqrt", "binom", "brace", "boxed"):
+                self.doubt |= divided
+                value *= self._power()
+            elif kind in ("number", "glyph") and self.tokens[self.at - 1].kind in ("close", "unbrace"):
+                self.doubt = True  # (72)2 may have been a power
+                value *= self._power()
+            else:
+                return value
+
+    def _signed(self) -> Fraction:
+        sign = 1
+        while self._kind() in ("minus", "plus"):
+            sign = -sign if self._kind() == "minus" else sign
+            self.at += 1
+        return sign * self._power()
+
+    def _power(self) -> Fraction:
+        value = self._primary()
+        while True:
+            kind = self._kind()
+            if kind == "percent":
+                self.at += 1
+                if self.percent:
+                    value /= 100
+                    self.decimals += 2
+            elif kind == "bang":
+                self.at += 1
+                if value.denominator != 1 or not 0 <= value <= MAX_FACTORIAL:
+                    raise _Unreadable
+                value = Fraction(math.factorial(int(value)))
+            elif kind in ("square", "cube"):
+                self.at += 1
+                value = _raised(value, Fraction(2 if kind == "square" else 3))
+            elif kind in ("word", "unit"):
+                self.at += 1
+            elif kind == "power":
+                if self.at > 1 and self.tokens[self.at - 2].kind == "power":
+                    raise _Unreadable
+                self.at += 1
+                braced = self._kind() == "brace"
+                exponent = self._braced() if braced else self._signed()
+                value = _raised(value, exponent)
+            else:
+                return value
+
+    def _primary(self) -> Fraction:
+        kind = self._kind()
+        if kind == "number":
+            value = self._number()
+            return value + self._fraction_part() if value.denominator == 1 and self.mixed else value
+        if kind == "glyph":
+            value = Fraction(*_GLYPHS[self.tokens[self.at].text])
+            self.at += 1
+            self.literals += 2
+            return value
+        if kind == "open":
+            self.at += 1
+            value = self._sum()
+            self._take("close")
+            return value
+        if kind == "brace":
+            return self._braced()
+        if kind == "boxed":
+            self.at += 1
+            return self._braced()
+        if kind == "frac":
+            self.at += 1
+            top, bottom = self._argument(), self._argument()
+            if bottom == 0:
+                raise _Unreadable
+            return top / bottom
+        if kind == "binom":
+            self.at += 1
+            top, bottom = self._argument(), self._argument()
+            if top.denominator != 1 or bottom.denominator != 1 or not 0 <= bottom <= top <= 200:
+                raise _Unreadable
+            return Fraction(math.comb(int(top), int(bottom)))
+        if kind == "sqrt":
+            self.at += 1
+            self.doubt |= self._kind() != "brace"  # √25×36
+            value = self._argument() if self._kind() == "brace" else self._primary()
+            if value < 0:
+                raise _Unreadable
+            root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+            if root * root != value:
+                raise _Unreadable
+            return root
+        raise _Unreadable
+
+    def _fraction_part(self) -> Fraction:
+        r"""What follows a whole number and makes it a mixed one: `1 1/2`, `1½`, `1\frac{1}{2}`; else 0."""
+        kind = self._kind()
+        if kind == "glyph":
+            return self._primary()
+        if kind == "number" and self._kind(1) == "over" and self._kind(2) == "number":
+            top = self._number()
+            self.at += 1
+            bottom = self._number()
+            if not 0 < top < bottom:
+                raise _Unreadable
+            return top / bottom
+        if kind == "frac":
+            before = self.at
+            value = self._primary()
+            if 0 < value < 1:
+                return value
+            self.at = before
+        return Fraction(0)
+
+    def _argument(self) -> Fraction:
+        r"""An argument of a LaTeX command: in braces, or one digit (`\frac12`)."""
+        if self._kind() == "brace":
+            return self._braced()
+        if self._kind() != "number":
+            raise _Unreadable
+        token = self.tokens[self.at]
+        if len(token.text) > 2 or not token.text.isdigit():
+            raise _Unreadable
+        if len(token.text) == 2:
+            self.tokens = [*self.tokens]
+            self.tokens[self.at] = token._replace(text=token.text[1], start=token.start + 1)
+        else:
+            self.at += 1
+        self.literals += 1
+        return Fraction(int(token.text[0]))
+
+    def _braced(self) -> Fraction:
+        self._take("brace")
+        value = self._sum()
+        self._take("unbrace")
+        return value
+
+    def _take(self, kind: str) -> None:
+        if self._kind() != kind:
+            raise _Unreadable
+        self.at += 1
+
+    def _number(self) -> Fraction:
+        text = re.sub(r"[^\d.]", "", self.tokens[self.at].text)
+        self.at += 1
+        if len(text) > MAX_DIGITS:
+            raise _Unreadable
+        self.literals += 1
+        self.decimals = max(self.decimals, len(text.partition(".")[2]))
+        return Fraction(text)
+
+
+def _raised(value: Fraction, exponent: Fraction) -> Fraction:
+    """A power with a whole exponent. Raises: _Unreadable: for others, and for large results."""
+    if exponent.denominator != 1 or abs(exponent) > MAX_EXPONENT or (value == 0 and exponent < 0):
+        raise _Unreadable
+    bits = max(value.numerator.bit_length(), value.denominator.bit_length())
+    if bits * abs(int(exponent)) > MAX_BITS:
+        raise _Unreadable
+    return value ** int(exponent)
+
+
+def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximate: bool) -> bool:
+    """Whether two sides are equal, or one of them is a number that the other rounds to."""
+    if left == right:
+        return True
+    difference = abs(left - right)
+    if approximate and difference <= APPROXIMATE * max(abs(left), abs(right)):
+        return True
+    for exact, side in ((left, other), (right, one)):
+        if not side.literal:
+            continue
+        step = Fraction(1, 10 ** min(side.decimals, EXACT_DECIMALS))
+        if side.decimals > EXACT_DECIMALS and difference < step * max(Fraction(1), abs(exact)):
+            return True  # a binary floating-point number: 99.00000000000001
+        if (exact / step).denominator == 1:
+            continue
+        if approximate or side.decimals:
+            if difference < step:
+                return True
+        elif difference * 2 <= 1 and not _terminates(exact):
+            return True
+    return False
+
+
+def _terminates(value: Fraction) -> bool:
+    """Whether the decimals of a number end."""
+    rest = value.denominator
+    for factor in (2, 5):
+        while rest % factor == 0:
+            rest //= factor
+    return rest == 1

@@ -1,0 +1,182 @@
+"""Which equations are checked, and which of them hold."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from filters.scores.arithmetic import Arithmetic, find
+from filters.scores.equations import equations
+
+HOLD = r"""
+3 + 4 = 7
+16 - 3 = <<16-3=13>>13 ducks
+12 x 2 = 24
+3 boxes x 4 = 12
+$1,200 / 4 = $300
+Total cost: 5*$3=$15.
+50% of 80 = 40
+1/2 of 80 = 40
+20% + 30% = 50%
+0.25*100 = 25%
+2/3 = 67%
+1/3 = 0.33
+2/3 = 0.66
+1/3 ≈ 0.3333
+100/3 = 33
+99 * 1.1 = 108.90000000000001
+10 ÷ 4 = 2.5
+3 × 4 = 12
+2·5 = 10
+7 − 9 = −2
+y = -5 + 3 = -2
+3 apples + 4 apples = 7 apples
+2 hours * 60 minutes/hour = 120 minutes
+4 * 5 minutes = 20 minutes
+3 plus 4 = 7
+2(3+4) = 14
+(2)(3) = 6
+1 1/2 + 1/2 = 2
+14 * 1 1/2 = 21
+12 * .5 = 6
+2,500 + 2,500 = 5,000
+2^3 = 8
+5! = 120
+50 + 50 = 100!
+- 3 + 4 = 7
+**3 + 4 = 7**
+1. 3 + 4 = 7
+\frac{1}{2} + \frac{1}{4} = \frac{3}{4}
+$$\frac12 + \frac13 = \frac56$$
+3\frac{1}{2} = 3.5
+1{,}000 + 1 = 1001
+\binom{5}{2} = 10
+\sqrt{16} + 1 = 5
+$3+4=\boxed{7}$
+2 \times 3 \cdot 4 = 24
+P(A) = 1/2 * 1/3 = 1/6
+2 * 3 + 1 = 6 + 1 = 7
+""".strip().split("\n")
+
+FAIL = r"""
+3 + 4 = 8
+16 - 3 = <<16-3=14>>14 ducks
+12 x 2 = 26
+3 apples + 4 apples = 8 apples
+$1,200 / 4 = $30
+10 ÷ 4 = 2
+7/2 = 3
+1/3 = 0.35
+1. 3 + 4 = 8
+\frac{1}{2} + \frac{1}{4} = \frac{2}{6}
+2^3 = 6
+Total cost: 5*$3=$16.
+so 10-3 = 6 apples
+3 times 4 = 13
+x = 3 + 4 = 8
+""".strip().split("\n")
+
+NOT_CHECKED = r"""
+x + 3 = 7
+2x = 4
+x = 3
+3x + 2 = 11
+1 hour = 60 minutes
+1/2 hour = 20 minutes
+3 feet = 3 * 10 inches
+f(2) + 1 = 9
+a_1 + 2 = 5
+101_2 + 1 = 7
+17 / 5 = 3 remainder 2
+5 mod 3 + 1 = 3
+half of 80 + 5 = 80
+Week 1 + Week 2 = 35 + 36
+5 friends = 250 / 50
+\sin 30 + 1 = 2
+3+4i = 5
+12/25/2020 = x
+9^{9^{9^9}} = 1
+1 / 0 = 1
+pages 3-5 = 9
+$x = 3$ and $y = -2$
+if (a[3] == 4) b = 2 != 1
+<a href="x?y=3+4">
+755=2x-175
+6!/6 = 5!$ ways
+(72)2 = 5184
+70 + 50 = 120 * 5/18
+""".strip().split("\n")
+
+
+@pytest.mark.parametrize("text", HOLD)
+def test_these_hold(text: str) -> None:
+    found = equations(text)
+    assert found and all(equation.holds for equation in found)
+
+
+@pytest.mark.parametrize("text", FAIL)
+def test_these_do_not(text: str) -> None:
+    assert not equations(text)[-1].holds
+
+
+@pytest.mark.parametrize("text", NOT_CHECKED)
+def test_these_are_not_checked_or_hold(text: str) -> None:
+    assert all(equation.holds for equation in equations(text))
+
+
+def test_a_chain_over_lines_is_checked_link_by_link() -> None:
+    found = equations("\\begin{align*}\nx &= 3+4 \\\\\n&= 8 - 1 \\\\\n&= 6\n\\end{align*}")
+    assert [(equation.left, equation.right, equation.holds) for equation in found] == [
+        ("3+4", "8 - 1", True),
+        ("8 - 1", "6", False),
+    ]
+
+
+def test_a_generated_sum_is_right_if_and_only_if_it_was_made_right() -> None:
+    rng = random.Random(0)
+    for _ in range(500):
+        a, b = rng.randint(2, 9999), rng.randint(2, 9999)
+        sign, value = rng.choice([("+", a + b), ("-", a - b), ("*", a * b), ("×", a * b), ("x", a * b)])
+        result = value + rng.choice([0, 0, 1, -1, 10])
+        space, currency, unit = rng.choice(["", " "]), rng.choice(["", "$", "£"]), rng.choice(["", " apples"])
+        if sign == "x" and not space:
+            sign = "*"
+        text = f"So she has {currency}{a:,}{space}{sign}{space}{b}{space}={space}{currency}{result:,}{unit}."
+        (found,) = equations(text)
+        assert found.holds == (result == value), text
+
+
+def test_any_text_is_read_in_bounded_time_and_spans_are_in_it() -> None:
+    rng = random.Random(1)
+    pieces = [*"0123456789+-*/^=().,% $x{}!<>\\\n&~≈×÷", "\\frac", "\\sqrt", "\\binom", " of ", "<<", ">>", "**"]
+    texts = ["".join(rng.choices(pieces, k=rng.randint(1, 60))) for _ in range(3000)]
+    texts += ["9" * 5000 + "+1=5", "(" * 5000 + "1" + ")" * 5000 + "=1", "2^" * 50 + "2=4", "9^64^64=1", "1=" * 3000]
+    for text in texts:
+        for equation in equations(text):
+            assert text[equation.start : equation.end].startswith(equation.left)
+
+
+def test_the_share_is_null_where_nothing_can_be_checked() -> None:
+    texts = ["3 + 4 = 7. Then 7 * 2 = 15.", "no sums here", "x = 5", "", "1 + 1 = 2"]
+    records = pa.table({"response": texts})
+    assert Arithmetic(name="arithmetic").measure(records)["score_arithmetic"].to_pylist() == [0.5, None, None, None, 1]
+    found = find(records)
+    assert found["equation"].to_pylist() == ["3 + 4 = 7", "7 * 2 = 15", "1 + 1 = 2"]
+    assert found["row"].to_pylist() == [0, 0, 4]
+    assert [found["holds"][1].as_py(), found["right"][1].as_py()] == [False, "15"]
+    assert find(records.slice(1, 2)).num_rows == 0
+
+
+def test_few_equations_of_gold_solutions_are_wrong(shared_data: Path) -> None:
+    with (shared_data / "sources/gsm8k_train.jsonl").open(encoding="utf-8") as file:
+        answers = [json.loads(line)["answer"] for line in file][:1500]
+    table = pq.read_table(shared_data / "sources/math_train.parquet", columns=["reward_model"])
+    answers += [row["reward_model"]["ground_truth"]["solution"] for row in table.slice(0, 1500).to_pylist()]
+    holds = find(pa.table({"response": answers}))["holds"].to_pylist()
+    assert len(holds) > 8000
+    assert holds.count(False) / len(holds) < 0.001
