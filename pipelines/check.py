@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ def load_checked(path: str, overrides: Sequence[str] = (), root: str | None = No
     Raises: WinnowError: with every problem on a line of its own, of the file and of what it names.
     """
     draft = read(path, overrides)
-    found = [] if draft.recipe is None else list(findings(draft.recipe, root, steps))
+    found = [] if draft.recipe is None else list(findings(draft.recipe, root, steps, partial=tuple(draft.kept)))
     if draft.problems or draft.recipe is None:
         raise RecipeError("\n".join([*draft.problems, *(_with_place(draft, finding) for finding in found)]))
     _raise(found, [_with_place(draft, finding) for finding in found])
@@ -76,8 +76,10 @@ def check(recipe: Recipe, root: str | None = None, steps: Steps = STEPS, files: 
         _warn(recipe, root, steps)
 
 
-def findings(recipe: Recipe, root: str | None, steps: Steps = STEPS, files: bool = True) -> Iterator[Finding]:
-    """Every problem of a recipe. The arguments are those of `check`."""
+def findings(
+    recipe: Recipe, root: str | None, steps: Steps = STEPS, files: bool = True, partial: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Every problem of a recipe. The arguments are those of `check`. partial: sections of which a part was left out."""
     unreachable: dict[str, str] = {}
     for index, spec in enumerate(recipe.sources):
         try:
@@ -90,7 +92,8 @@ def findings(recipe: Recipe, root: str | None, steps: Steps = STEPS, files: bool
                 part.check()
             except (ValueError, FileNotFoundError, ImportError) as error:
                 yield Finding((name, index), RecipeError(str(error)))
-    for key, message in (*score_problems(recipe), *rewrite_problems(recipe)):
+    in_scores = score_problems(recipe) if "scores" not in partial else ()  # a cut may be at one that was left out
+    for key, message in (*in_scores, *rewrite_problems(recipe)):
         yield Finding(key, RecipeError(message))
     if recipe.contamination:
         for key, problem in contamination_problems(recipe.contamination, files):

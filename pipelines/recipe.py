@@ -505,7 +505,7 @@ def _without(
     values: dict[str, Any], problems: Sequence[Problem]
 ) -> tuple[dict[str, Any], Mapping[str, tuple[int, ...]]]:
     """The values without the items of lists, and the sections, that have a problem; and the indices of what is left of
-    each such list."""
+    each such list, none of such a section."""
     bad: dict[str, set[int] | None] = {}
     for key, _ in problems:
         name = str(key[0]) if key else ""
@@ -521,6 +521,7 @@ def _without(
         if indices
     }
     kept |= {name: [values[name][index] for index in indices] for name, indices in left.items()}
+    left |= {name: () for name, indices in bad.items() if indices is None}
     return {"name": "recipe", **kept}, left
 
 

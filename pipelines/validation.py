@@ -57,6 +57,8 @@ def _key_in(problem: Any, model: type[BaseModel], values: Any) -> Key:
     key: list[str | int] = []
     at = values
     for part in problem["loc"]:
+        if isinstance(part, int) and isinstance(at, Mapping):
+            continue  # one value in place of a list of them
         if isinstance(part, int):
             key.append(part)
             at = at[part] if isinstance(at, list | tuple) and part < len(at) else None
@@ -90,10 +92,11 @@ def _sentence(key: Key, problems: Sequence[Any], model: type[BaseModel], values:
         case "value_error":
             return f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"])
         case "union_tag_not_found":
-            return f"{name}: {_without_kind(given, first, model)}"
+            return f"{name}: {_without_kind(given, str(key[0]), model)}"
         case "union_tag_invalid":
             tags = re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
-            return f"{name}: unknown stage {first['ctx']['tag']!r}; {nearest(str(first['ctx']['tag']), tags)}"
+            what = _ITEMS.get(str(key[0]), "kind")
+            return f"{name}: unknown {what} {first['ctx']['tag']!r}; {nearest(str(first['ctx']['tag']), tags)}"
     inner = _sections_at(model, key, values)
     expected = list(dict.fromkeys(map(_expected, problems)))
     hint = next((hint for problem in problems if (hint := _hint(problem, given, inner, problems))), "")
@@ -115,7 +118,10 @@ _KINDS = {
 }
 """The first word of a type of pydantic's errors -> what is expected."""
 
-_PATTERNS = {r"^[A-Za-z0-9_.\-]+$": "a name of letters, digits, `_`, `.` and `-`"}
+_PATTERNS = {
+    r"^[A-Za-z0-9_.\-]+$": "a name of letters, digits, `_`, `.` and `-`",
+    r"^[a-z][a-z0-9_]*$": "a name of small letters, digits and `_`, which begins with a letter",
+}
 
 
 def _expected(problem: Any) -> str:
@@ -265,10 +271,14 @@ def _all_sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[st
             yield from _all_sections(inner[0], f"{prefix}{name}.")
 
 
-def _without_kind(given: Any, problem: Any, model: type[BaseModel]) -> str:
-    """What to write for a stage without `kind`."""
-    stages = sections(model.model_fields["stages"].annotation) if "stages" in model.model_fields else []
-    kinds = [str(stage.model_fields["kind"].default) for stage in stages]
+_ITEMS = {"stages": "stage", "scores": "score"}
+"""Section of a recipe whose items have a `kind` -> what an item is."""
+
+
+def _without_kind(given: Any, section: str, model: type[BaseModel]) -> str:
+    """What to write for an item without `kind`."""
+    items = sections(model.model_fields[section].annotation) if section in model.model_fields else []
+    kinds, what = [str(item.model_fields["kind"].default) for item in items], _ITEMS.get(section, "value")
     if isinstance(given, Mapping) and len(given) == 1:
         ((name, inner),) = given.items()
         if name in kinds:
@@ -277,5 +287,5 @@ def _without_kind(given: Any, problem: Any, model: type[BaseModel]) -> str:
                 if isinstance(inner, Mapping)
                 else ""
             )
-            return f"a stage has its name as `kind`: write `- {{kind: {name}{keys}}}`"
-    return f"a stage is a name or a mapping with a `kind`, got {shown(given)}; {nearest('', kinds)}"
+            return f"a {what} has its name as `kind`: write `- {{kind: {name}{keys}}}`"
+    return f"a {what} is a name or a mapping with a `kind`, got {shown(given)}; {nearest('', kinds)}"

@@ -68,7 +68,11 @@ def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str]:
         rows = ", ".join(f"{count(rows)} {escape(label)}" for label, rows in score.trained.items())
         yield f"  trained on {rows} rows"
     if score.measures:
-        yield f"  held out   {', '.join(f'{escape(name)} {value:,.4g}' for name, value in score.measures.items())}"
+        measures = (
+            f"{escape(name)} {value:,.0f}" if value.is_integer() else f"{escape(name)} {value:.4g}"
+            for name, value in score.measures.items()
+        )
+        yield f"  held out   {', '.join(measures)}"
     for column, values in score.quantiles.items():
         shares = ", ".join(
             f"{100 * share:.0f} % {value:.4g}" for share, value in zip(answer.shares, values, strict=True)

@@ -30,7 +30,7 @@ EXAMPLES = 3
 
 def quality(run: RecordedRun) -> list[dict[str, Any]]:
     """Each score of a run: its columns with their histograms and cuts, and what is known of its model."""
-    selects = [step for step in run.steps if step.step.startswith(SELECT) and step.kept]
+    selects = [step for step in run.steps if step.step.startswith(SELECT) and step.files(LIMITS)]
     if not selects:
         return []
     found = []

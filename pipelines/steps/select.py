@@ -74,6 +74,8 @@ def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
         for number in range(len(chosen)):
             found = (*found, _thresholds(context, tuple(chosen[: number + 1]), found, items))
         parts = context.map(functools.partial(_select_shard, tuple(chosen), found, models), items)
+        if not parts:  # no row is left
+            return []
         limits = storage.write_json(storage.join(context.folder, LIMITS, "limits.json"), found)
         return [parts[0].model_copy(update={"files": {**parts[0].files, LIMITS: (limits,)}}), *parts[1:]]
 

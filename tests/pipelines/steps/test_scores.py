@@ -420,3 +420,29 @@ def test_the_steps_to_the_scores_make_no_cut(folder: Path, tmp_path: Path) -> No
     with LocalEngine() as engine:
         corpus = curate(Run(str(tmp_path / "root"), engine), recipe, steps=SCORE_STEPS)
     assert table_of(corpus, "select").num_rows == 311 and "score_length" in table_of(corpus, "select").column_names
+
+
+@pytest.mark.parametrize(
+    "scores, message",
+    [
+        ("grammar", r"scores: expected a list"),
+        ("[lenght]", r"scores\.0: unknown score 'lenght'; did you mean 'length'"),
+        ("[{length: {}}]", r"scores\.0: a score has its name as `kind`"),
+        ("[{kind: length, name: My-Score}]", r"scores\.0\.name: expected a name of small letters"),
+    ],
+)
+def test_a_mistake_in_a_score_is_told_once_and_not_by_its_consequences(
+    folder: Path, tmp_path: Path, scores: str, message: str
+) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_text(WRITTEN.replace("FOLDER", str(folder)).replace("scores:\n  - length", f"scores: {scores}"))
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_checked(str(path))
+    assert "no score is called" not in str(caught.value)
+
+
+def test_a_recipe_that_loses_every_row_before_its_scores_says_where(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, ScoreCut(name="length", min=1), scores=(LengthScore(name="length"),))
+    lost = recipe.model_copy(update={"stages": (Length(min_chars=10_000), *recipe.stages[1:])})
+    with pytest.raises(CheckFailed, match=r"no row is left of 331: length/\w+ 331"):
+        built(tmp_path, lost)
