@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import yaml
 from pydantic import BaseModel, ConfigDict
 
 from flows.benchmarks import Scorable, benchmark_to_score, read_items
@@ -30,9 +31,10 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import Resources
-from pipelines.recipe import Recipe, Sampling, Subset, TokenizerSpec, load
+from pipelines.recipe import Group, Recipe, Sampling, Subset, TokenizerSpec, load
 from pipelines.steps.pack import PACK, pack, pack_files
 from pipelines.steps.products import TOKENIZER_JSON
+from pipelines.steps.sampling import measure, pool
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.steps.training_overlap import TRAINING_OVERLAP
@@ -42,12 +44,16 @@ from training.evaluation.evaluate import How, make_asks, task_of
 from training.evaluation.perplexity import Passage
 from training.evaluation.task import Task
 from training.held_out import Corpus, held_out
+from training.mixtures import Search, draw_mixtures, groups_of, rules_for, search, weights_of
 from training.proxies import Measured, Proxy, Questions, Texts, is_measured, measure_proxy, passages_table, proxy_key
 
 FOLDER = "ablations"
 
 SHARE, ROWS, ITEMS, SEEDS = 0.05, 1500, 300, 3
 """Defaults: share of the instructions held out, rows measured, items of a benchmark, and trainings of an arm."""
+
+MIXTURES, MIN_MIXTURES = 24, 8
+"""Of a search: mixtures trained by default, and the fewest."""
 
 KEPT = "held-out rows kept by every recipe, bits per byte"
 NOT_KEPT = "held-out rows dropped by a recipe, bits per byte"
@@ -103,6 +109,21 @@ class AblateAnswer(BaseModel):
     effects: tuple[Effect, ...]
     conclusions: tuple[Conclusion, ...]
     seconds: float
+
+
+class SearchAnswer(BaseModel):
+    """A search over mixtures. `winnow ablate --search --json` prints it.
+
+    recipe: path of a file with the proposed `sampling.groups`; null without a proposal. verification: the proposal
+    against the present weights, with seeds that the search did not use; null without a proposal.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: str
+    search: Search
+    recipe: str | None
+    verification: AblateAnswer | None
 
 
 class Design(NamedTuple):
@@ -245,6 +266,70 @@ def compare_arms(
         conclusions=tuple(conclude(found[0], arms)),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def search_mixture(
+    recipe: str,
+    mixtures: int = MIXTURES,
+    root: str = "./winnow-data",
+    design: Design = Design(),  # noqa: B008  (frozen)
+    engine: EngineName = "local",
+    workers: int | None = None,
+    confirm: Callable[[Cost], bool] | None = None,
+    out: str | None = None,
+) -> SearchAnswer:
+    """Search better weights of a recipe's `sampling.groups`, and compare the proposal with the present ones.
+
+    mixtures: how many are trained, the present one among them, each once. The other arguments are those of `ablate`.
+
+    Raises: WinnowError: for a mistake in the arguments, or if the cost is not confirmed.
+    """
+    _check(design)
+    if mixtures < MIN_MIXTURES:
+        raise WinnowError(f"--mixtures {mixtures}: a regression needs at least {MIN_MIXTURES}")
+    loaded = load(recipe)
+    root, workers, started = absolute(root), workers or cpus(), time.monotonic()
+    (current,) = build_recipes([loaded], [loaded.name], [recipe], root, design, engine, workers)
+    settings = current.recipe.sampling
+    measures = [measure(storage.map_arrow(shard.path)) for shard in current.step(TOKENS.name).shards]
+    found = groups_of(pool(measures, settings), settings.groups)
+    weights, tokens = weights_of(found, [one.group for one in found])
+    asked = np.concatenate([weights[None], draw_mixtures(weights, mixtures - 1)])
+    rules = [[one.group for one in found], *(rules_for(found, one, tokens) for one in asked[1:])]
+    made = np.stack([weights_of(found, one)[0] for one in rules])
+    arms = [_with_groups(current, one, f"mixture {number}") for number, one in enumerate(rules)]
+    config, steps = configuration(current, root, design)
+    with make_engine(engine, workers) as running, current_console() as console:
+        packed = [pack_arm(arm, root, running, config, [0], console) for arm in arms]
+        texts, _, _ = _held_out_texts(packed, root, design)
+        proxies = [_proxy(arm, arm.packs[0], config, 0, root, (texts,), ()) for arm in packed]
+        cost = estimate(proxies, mixtures, 1, steps, config, workers)
+        if confirm is not None and not confirm(cost):
+            raise RunError("not started; the corpora are built, and the same command carries on")
+        measured = run_proxies(proxies, running, console)
+    losses = _held_out_metrics(texts, measured, (mixtures, 1))[0].means[:, 0]
+    result = search([one.group.prefix for one in found], weights, made, losses)
+    key = hashlib.blake2b(json.dumps([proxy.folder for proxy in proxies]).encode(), digest_size=8).hexdigest()
+    folder = storage.join(root, FOLDER, f"search-{key}")
+    verification = path = None
+    if result.proposal is not None:
+        proposed = rules_for(found, result.proposal, tokens)
+        fragment = {"sampling": {"groups": [one.model_dump(exclude_defaults=True) for one in proposed]}}
+        path = storage.join(folder, "proposal.yaml")
+        storage.write_bytes(path, yaml.safe_dump(fragment, sort_keys=False).encode())
+        pair = [current, _with_groups(current, proposed, "proposal")]
+        # Seed 0 chose the proposal; other seeds judge it.
+        verification = compare_arms(pair, root, design, engine, workers, confirm, started, first_seed=1)
+        verification = _write(verification, out)
+    answer = SearchAnswer(folder=folder, search=result, recipe=path, verification=verification)
+    storage.write_json(storage.join(folder, "search.json"), answer.model_dump(mode="json"))
+    return answer
+
+
+def _with_groups(arm: Built, groups: Sequence[Group], name: str) -> Built:
+    """An arm of the same corpus with other rules of sampling."""
+    sampling = arm.recipe.sampling.model_copy(update={"groups": tuple(groups)})
+    return arm._replace(name=name, recipe=arm.recipe.model_copy(update={"sampling": sampling}))
 
 
 def _write(answer: AblateAnswer, out: str | None) -> AblateAnswer:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from flows.ablate import AblateAnswer
+    from flows.ablate import AblateAnswer, SearchAnswer
     from training.ablation import Effect
 
 STYLE = """
@@ -195,3 +195,20 @@ def lines(answer: AblateAnswer) -> Iterator[str]:
             text = escape("  " + "  ".join(cells).rstrip())
             yield f"[dim]{text}[/dim]" if not number else text
     yield f"\n  report   {escape(answer.report)}"
+
+
+def search_lines(answer: SearchAnswer) -> Iterator[str]:
+    """A search on a terminal."""
+    from rich.markup import escape
+
+    found = answer.search
+    fits = ", ".join(f"{fit.name} {fit.r2:+.2f}" for fit in found.fits)
+    yield f"\n{len(found.losses)} mixtures trained; R2 in cross-validation: {fits}"
+    for index, group in enumerate(found.groups):
+        proposed = "" if found.proposal is None else f" -> {found.proposal[index]:6.1%}"
+        yield escape(f"  {group:<28} {found.current[index]:6.1%}{proposed}")
+    if answer.verification is None:
+        yield "no proposal: no regression predicts the loss better than its mean; train more --mixtures or --tokens"
+        return
+    yield from lines(answer.verification)
+    yield f"  proposal {escape(answer.recipe or '')}"

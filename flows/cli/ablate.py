@@ -27,6 +27,10 @@ def ablate(
     length: Annotated[
         bool, typer.Option("--length", help="Also train on as many tokens of the first corpus, its longest rows.")
     ] = False,
+    search: Annotated[
+        bool, typer.Option("--search", help="Of one recipe: search better weights of its `sampling.groups`.")
+    ] = False,
+    mixtures: Annotated[int, typer.Option(min=1, help="With --search: mixtures that are trained.")] = 24,
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each arm.")] = 3,
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of each training. Default: the steps of the configuration.")
@@ -65,6 +69,9 @@ def ablate(
     The cost is printed before the trainings start. The same command carries on after it was stopped, and trainings are
     shared between ablations.
 
+    With `--search` and one recipe: models are trained on mixtures around the weights of `sampling.groups`, a
+    regression proposes weights, and the proposal is compared with the present ones.
+
     Example: `winnow ablate base.yaml filtered.yaml --random --length`
     """
     announce(as_json, f"comparing {' '.join(recipes)} in {root}")
@@ -95,6 +102,24 @@ def ablate(
         paths=tuple(path or ()),
         limit=limit,
     )
+    if search:
+        if len(recipes) != 1 or random or length:
+            raise WinnowError("--search takes one recipe, without --random and --length")
+        from flows.ablate import search_mixture
+        from flows.ablation_report import search_lines
+
+        with console_session(as_json) as console:
+            found = search_mixture(
+                recipes[0],
+                mixtures,
+                root=root,
+                design=design,
+                engine=cast(EngineName, engine),
+                workers=workers,
+                confirm=lambda cost: _confirm(cost, console, yes or as_json),
+                out=out,
+            )
+        return print_answer(found, search_lines(found), as_json)
     with console_session(as_json) as console:
         answer = run(
             recipes,

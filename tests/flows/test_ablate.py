@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.ablate import AblateAnswer, Cost, Design, ablate
+from flows.ablate import AblateAnswer, Cost, Design, ablate, search_mixture
 from flows.ablation_report import html, markdown
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
@@ -54,6 +54,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, stages in recipes.items():
         (place / f"{name}.yaml").write_text(RECIPE.format(name=name, stages=stages, context=65))
     (place / "wide.yaml").write_text(RECIPE.format(name="wide", stages="[urls]", context=129))
+    groups = RECIPE.format(name="groups", stages="[]", context=65).replace(
+        "epochs: 1", "epochs: 1, groups: [{prefix: sums}, {prefix: lists}]"
+    )
+    (place / "groups.yaml").write_text(groups)
     (place / "again.yaml").write_text(RECIPE.format(name="again", stages="[]", context=65))
     return place
 
@@ -152,6 +156,18 @@ def test_a_killed_ablation_carries_on_and_workers_do_not_change_a_number(folder:
     again = run(folder, "killed", 1)
     assert {path: path.stat().st_mtime_ns for path in finished} == before
     assert again.means == answer.means and again.effects == answer.effects and again.key == answer.key
+
+
+def test_a_search_trains_mixtures_and_verifies_its_proposal_with_other_seeds(folder: Path) -> None:
+    found = search_mixture(str(folder / "groups.yaml"), 8, root=str(folder / "root"), design=DESIGN, workers=1)
+    assert found.search.groups == ("sums", "lists") and len(found.search.losses) == 8
+    assert np.allclose([sum(mixture) for mixture in found.search.mixtures], 1)
+    assert len(set(found.search.losses)) > 1
+    if found.verification is None:
+        assert found.search.proposal is None and max(fit.r2 for fit in found.search.fits) <= 0
+    else:
+        assert [arm.name for arm in found.verification.arms] == ["groups", "proposal"]
+        assert found.recipe is not None and "max_per_file" in Path(found.recipe).read_text()
 
 
 def test_the_cost_is_told_before_and_nothing_is_trained_without_consent(folder: Path, answer: AblateAnswer) -> None:
