@@ -298,13 +298,17 @@ def _bars(sets: Mapping[str, RatedSet], results: Mapping[str, list[Calibration]]
                 if score not in groups:
                     continue
                 one, group = groups[score]
-                line[what] = f"{score} {_shown(one, group)}" if what == "best score" else _shown(one, group)
+                line[what] = f"{score}{_way(one)} {_shown(one, group)}" if what == "best score" else _shown(one, group)
                 if what != "blend with verifiers":
                     line[f"{what} is better than"] = _line(one, group)["better than"] or "neither"
             one, group = groups[best]
             line["length alone"] = _main(group.length, one.pairs)
             line["source alone"] = "one source" if group.source is None else _main(group.source, one.pairs)
             yield line
+
+
+def _way(one: Calibration) -> str:
+    return "" if one.higher_is_better else " (lower is better)"
 
 
 def _strength(one: Calibration, group: Group) -> float:
