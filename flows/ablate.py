@@ -88,7 +88,7 @@ class AblateAnswer(BaseModel):
     folder: with ablation.json and report.html. tokenizer: with which all arms are encoded. tokens: that each training
     reads, in `steps` steps. held_out_rows: rows measured, and how many of them all recipes keep. trained_on: held-out
     rows left out because an arm was trained on their instruction. means: metric -> arm -> a value for each seed.
-    conclusions: by the first metric.
+    conclusions: by the first metric. notes: what could not be measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,6 +108,7 @@ class AblateAnswer(BaseModel):
     means: dict[str, dict[str, tuple[float, ...]]]
     effects: tuple[Effect, ...]
     conclusions: tuple[Conclusion, ...]
+    notes: tuple[str, ...] = ()
     seconds: float
 
 
@@ -239,6 +240,13 @@ def compare_arms(
     shape = (len(packed), design.seeds)
     metrics = [*_held_out_metrics(texts, measured, shape), *_benchmark_metrics(gold, questions, measured, shape)]
     found = [effects(metric, arms) for metric in metrics]
+    names = {metric.name for metric in metrics}
+    notes = [
+        f"{name}: left out, because fewer than {MIN_ITEMS} items fit into the context"
+        for one in questions
+        for name in (_gold_name(one.name), _accuracy_name(one.name))
+        if name not in names
+    ]
     key = hashlib.blake2b(
         json.dumps([[proxy.folder.rpartition("/")[2] for proxy in proxies], texts.digest, [one.digest for one in gold],
                     [one.items for one in questions]]).encode(),
@@ -264,6 +272,7 @@ def compare_arms(
         },
         effects=tuple(one for part in found for one in part),
         conclusions=tuple(conclude(found[0], arms)),
+        notes=tuple(notes),
         seconds=round(time.monotonic() - started, 1),
     )
 
@@ -727,13 +736,21 @@ def _bits_per_byte(
     )
 
 
+def _gold_name(benchmark: str) -> str:
+    return f"{benchmark}: right answers, bits per byte"
+
+
+def _accuracy_name(benchmark: str) -> str:
+    return f"{benchmark}: accuracy"
+
+
 def _benchmark_metrics(
     gold: Sequence[Texts], questions: Sequence[Questions], measured: Sequence[Measured], shape: tuple[int, int]
 ) -> list[Metric]:
     metrics = []
     for index, texts in enumerate(gold):
         table = storage.read_parquet(texts.path)
-        name = f"{questions[index].name}: right answers, bits per byte"
+        name = _gold_name(questions[index].name)
         every = np.ones(len(table), np.bool_)
         files = [one.likelihoods[1 + index] for one in measured]
         metric = _bits_per_byte(name, table, every, files, shape, by_group=False)
@@ -744,7 +761,7 @@ def _benchmark_metrics(
         items = scores.shape[2]
         if items >= MIN_ITEMS:
             weights, clusters = np.full(items, 1 / items), tuple(read[0]["cluster"].to_pylist())
-            metrics.append(Metric(f"{one.name}: accuracy", False, scores, weights, clusters, ("",) * items))
+            metrics.append(Metric(_accuracy_name(one.name), False, scores, weights, clusters, ("",) * items))
     return metrics
 
 

@@ -98,7 +98,7 @@ def _effects_table(found: Sequence[Effect], title: str) -> Table:
                 f"{one.difference:+.4f}",
                 f"{one.low:+.4f} to {one.high:+.4f}",
                 _p(one),
-                f"{one.minimum_detectable:.4f}",
+                "-" if one.minimum_detectable is None else f"{one.minimum_detectable:.4f}",
                 one.verdict,
             )
             for one in found
@@ -127,6 +127,7 @@ NOTES = (
 def markdown(answer: AblateAnswer) -> str:
     """The tables as Markdown."""
     lines = ["# Ablation", "", summary(answer), ""]
+    lines += [f"{note}\n" for note in answer.notes]
     lines += [f"- **{arm}: {verdict}.** {reason}" for arm, verdict, reason in conclusions(answer)]
     for table in tables(answer):
         lines += ["", *([f"## {table.title}", ""] if table.title else [])]
@@ -146,6 +147,7 @@ def html(answer: AblateAnswer) -> str:
         f"<title>Winnow · ablation of {name}</title><style>{STYLE}</style></head><body><main>",
         f"<h1>Ablation of {name}</h1><p class=soft>{markup.escape(summary(answer))}</p>",
     ]
+    parts += [f"<p>{markup.escape(note)}</p>" for note in answer.notes]
     for arm, verdict, reason in conclusions(answer):
         word = f"<span class={_class(verdict)}>{verdict}</span>"
         parts.append(f"<p><b>{markup.escape(arm)}: {word}.</b> {markup.escape(reason)}</p>")
@@ -177,6 +179,7 @@ def lines(answer: AblateAnswer) -> Iterator[str]:
     from rich.markup import escape
 
     yield f"\n{escape(summary(answer))}"
+    yield from (f"[yellow]! {escape(note)}[/yellow]" for note in answer.notes)
     for arm, verdict, reason in conclusions(answer):
         colour = {"shown to help": "green", "shown to hurt": "red"}.get(verdict, "yellow")
         yield f"[bold]{escape(arm)}: [{colour}]{verdict}[/{colour}][/bold]"

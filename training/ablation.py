@@ -98,7 +98,8 @@ class Effect(BaseModel):
     standard_error: of the difference; of which items and trainings. degrees_of_freedom: Satterthwaite's. p_value: of
     Student's t test. adjusted_p_value: by Holm, over the comparisons of arms on this metric; null for a group and for
     comparisons of controls with the first arm, which are only described. minimum_detectable: the smallest true
-    difference that this design finds with a power of 80 %. verdict: by the adjusted p-value, if there is one.
+    difference that this design finds with a power of 80 %; null if no value differs, which tells nothing of it.
+    verdict: by the adjusted p-value, if there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,7 +119,7 @@ class Effect(BaseModel):
     degrees_of_freedom: float
     p_value: float
     adjusted_p_value: float | None = None
-    minimum_detectable: float
+    minimum_detectable: float | None
     verdict: Verdict
 
 
@@ -174,7 +175,7 @@ def effect(metric: Metric, arms: Sequence[str], arm: str, against: str, group: s
         standard_error_of_trainings=of_trainings.standard_error,
         degrees_of_freedom=freedom,
         p_value=p_value,
-        minimum_detectable=float(t.ppf(1 - ALPHA / 2, freedom) + t.ppf(POWER, freedom)) * error,
+        minimum_detectable=float(t.ppf(1 - ALPHA / 2, freedom) + t.ppf(POWER, freedom)) * error if error > 0 else None,
         verdict=verdict(difference, p_value, metric.lower),
     )
 
@@ -255,10 +256,9 @@ def _sentence(one: Effect) -> str:
     word = (
         "not shown to differ from" if one.verdict == "not shown to help" else "better than" if better else "worse than"
     )
-    return (
-        f"{word} {one.against} ({one.difference:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}, "
-        f"detectable from {one.minimum_detectable:.4f} on)"
-    )
+    interval = f"{one.difference:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}"
+    found = "" if one.minimum_detectable is None else f", detectable from {one.minimum_detectable:.4f} on"
+    return f"{word} {one.against} ({interval}{found})"
 
 
 def changes(first: Mapping[str, object], other: Mapping[str, object]) -> tuple[str, ...]:

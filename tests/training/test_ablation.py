@@ -106,3 +106,9 @@ def test_changes_name_the_stages_that_differ() -> None:
     first = {"name": "a", "stages": [{"kind": "loop"}, {"kind": "echo"}], "seed": 0}
     other = {"name": "b", "stages": [{"kind": "loop"}, {"kind": "score", "name": "education"}], "seed": 1}
     assert changes(first, other) == ("+ score education", "- echo", "seed: 1")
+
+
+def test_equal_values_do_not_claim_that_any_difference_could_be_found() -> None:
+    nothing = metric(np.random.default_rng(7))._replace(values=np.zeros((3, SEEDS, ITEMS)))
+    found = effect(nothing, NAMES, "second", "first")
+    assert found.minimum_detectable is None and found.verdict == "not shown to help"
