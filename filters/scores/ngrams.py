@@ -15,6 +15,7 @@ pruned. Their probability goes to the backoff weight, so the probabilities after
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -213,32 +214,33 @@ def _arrays(model: Ngrams) -> tuple[npt.NDArray[np.generic], ...]:
     )  # fmt: skip
 
 
-def write(model: Ngrams, path: str, about: dict[str, object]) -> None:
-    """Write the model as an Arrow IPC file of one row: the bytes of each array, shapes and `about` as metadata."""
-    shapes = {name: list(array.shape) for name, array in model._asdict().items()}
-    types = {name: array.dtype.str for name, array in model._asdict().items()}
-    head = json.dumps({"shapes": shapes, "types": types, **about}, sort_keys=True)
-    schema = pa.schema([(name, pa.large_binary()) for name in model._fields], metadata={"ngrams": head})
-    columns = []
-    for array in model:
-        data = np.ascontiguousarray(array)
-        ends = pa.py_buffer(np.array([0, data.nbytes], np.int64))
-        columns.append(pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(data)]))
+def write(models: Sequence[Ngrams], path: str) -> None:
+    """Write models as an Arrow IPC file: one batch of one row for each, of the bytes of its arrays."""
+    head = json.dumps([{name: [array.dtype.str, *array.shape] for name, array in m._asdict().items()} for m in models])
+    schema = pa.schema([(name, pa.large_binary()) for name in Ngrams._fields], metadata={"ngrams": head})
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=schema))
+        for model in models:
+            columns = []
+            for array in model:
+                data = np.ascontiguousarray(array)
+                ends = pa.py_buffer(np.array([0, data.nbytes], np.int64))
+                columns.append(pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(data)]))
+            writer.write_batch(pa.record_batch(columns, schema=schema))
 
 
-def read(path: str) -> Ngrams:
-    """The model in a file that `write` wrote, mapped into memory."""
+def read(path: str) -> tuple[Ngrams, ...]:
+    """The models in a file that `write` wrote, mapped into memory."""
     with pa.memory_map(path) as source:
-        batch = pa.ipc.open_file(source).get_batch(0)
-    head = json.loads(batch.schema.metadata[b"ngrams"])
-    arrays = {}
-    for name in Ngrams._fields:
-        data = np.frombuffer(batch.column(name).buffers()[2], np.dtype(head["types"][name]))
-        shape = head["shapes"][name]
-        arrays[name] = data[: int(np.prod(shape))].reshape(shape)
-    return Ngrams(**arrays)
+        file = pa.ipc.open_file(source)
+        batches = [file.get_batch(i) for i in range(file.num_record_batches)]
+    models = []
+    for batch, head in zip(batches, json.loads(file.schema.metadata[b"ngrams"]), strict=True):
+        arrays = {}
+        for name, (kind, *shape) in head.items():
+            data = np.frombuffer(batch.column(name).buffers()[2], np.dtype(kind))
+            arrays[name] = data[: int(np.prod(shape))].reshape(shape)
+        models.append(Ngrams(**arrays))
+    return tuple(models)
 
 
 @kernel

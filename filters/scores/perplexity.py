@@ -13,12 +13,16 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from dedup.columns import as_array
+from dedup.exact import digest128, halves
 from filters.scores import ngrams
 from filters.scores.score import PREFIX, Choices, Rows, TrainedScore
 from filters.stage import blank_responses
 
-HELD_OUT = 20
-"""One row of so many is not trained on. Half of them fit the weights of the instruction, half are measured."""
+FOLDS = 2
+"""Models. Each is trained on the rows that the others measure, so that no row is measured by a model that saw it."""
+SAMPLE = 10
+"""One row of so many, of those that a model measures, fits its weights of the instruction. One other is measured."""
+MIN_ROWS = 100
 
 
 class Perplexity(TrainedScore):
@@ -33,12 +37,13 @@ class Perplexity(TrainedScore):
     Given means: the model sees the end of the instruction as context, and words and pairs of words that occur in the
     instruction are likelier. It does not understand a question: a response that repeats its words is likely.
 
+    A row is measured by a model that was trained without it and its copies: there are two, each of half of the rows.
     The end of the response is predicted too. Blank responses are null.
 
     rows: the rows to train on. order: tokens of the longest n-grams, 2 to 5.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     kind: Literal["perplexity"] = "perplexity"
     rows: Choices
@@ -55,50 +60,71 @@ class Perplexity(TrainedScore):
         return {"good": self.rows}
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
-        """Train on 19 of 20 rows and measure the rest.
+        """Train two models, each on the half of the rows that the other measures.
 
-        Returns, of rows that were held out: bits per byte given the instruction and alone, with the words of each
-        response shuffled (`bits_per_byte_shuffled`), and under an instruction of another row (`ifd_other`, a median, as
-        `ifd`); the share of tokens that are unknown.
+        Returns, of rows that the models were not trained on: bits per byte given the instruction and alone, with the
+        words of each response shuffled (`bits_per_byte_shuffled`), the median `ifd`, and the same under the
+        instruction of another row (`ifd_other`).
 
         Raises: ValueError: if there are fewer than 100 rows.
         """
-        if rows.num_rows < 5 * HELD_OUT:
-            raise ValueError(f"score {self.name}: {rows.num_rows} rows to train on; choose at least {5 * HELD_OUT}")
-        place = np.arange(rows.num_rows) % (2 * HELD_OUT)
-        instructions, responses = (as_array(rows[name]) for name in ("instruction", "response"))
-        parts = [pa.array(mask) for mask in (place % HELD_OUT != 0, place == 0, place == HELD_OUT)]
-        trained, fitted, held_out = ((instructions.filter(part), responses.filter(part)) for part in parts)
-        model = ngrams.fit_weights(ngrams.train(*trained, self.order), *fitted)
-        ngrams.write(model, path, {"order": self.order})
-
-        asked, answers = held_out
-        likelihoods = ngrams.measure(model, asked, answers)
-        shuffled = ngrams.measure(model, asked, shuffle_words(answers))
-        other = ngrams.measure(model, asked.take(pa.array(np.roll(np.arange(len(asked)), 1))), answers)
-        size = max(int(likelihoods.bytes.sum()), 1)
+        if rows.num_rows < MIN_ROWS:
+            raise ValueError(f"score {self.name}: {rows.num_rows} rows to train on; choose at least {MIN_ROWS}")
+        instructions, responses = _texts(rows)
+        fold = _folds(instructions, responses)
+        place = np.arange(rows.num_rows) // FOLDS % SAMPLE
+        models: list[ngrams.Ngrams] = []
+        found: list[tuple[ngrams.Likelihoods, ...]] = []
+        for k in range(FOLDS):
+            parts = (fold != k, (fold == k) & (place == 0), (fold == k) & (place == 1))
+            trained, fitted, (asked, answers) = (
+                (instructions.filter(pa.array(part)), responses.filter(pa.array(part))) for part in parts
+            )
+            model = ngrams.fit_weights(ngrams.train(*trained, self.order), *fitted)
+            models.append(model)
+            other = asked.take(pa.array(np.roll(np.arange(len(asked)), 1)))
+            pairs = ((asked, answers), (asked, shuffle_words(answers)), (other, answers))
+            found.append(tuple(ngrams.measure(model, *pair) for pair in pairs))
+        ngrams.write(models, path)
+        held_out, shuffled, swapped = (
+            ngrams.Likelihoods(*map(np.concatenate, zip(*each, strict=True))) for each in zip(*found, strict=True)
+        )
+        size = max(int(held_out.bytes.sum()), 1)
         return {
-            "rows_held_out": float(len(answers)),
-            "bits_per_byte": -float(likelihoods.given.sum()) / size,
-            "bits_per_byte_alone": -float(likelihoods.alone.sum()) / size,
+            "rows_held_out": float(len(held_out.bytes)),
+            "bits_per_byte": -float(held_out.given.sum()) / size,
+            "bits_per_byte_alone": -float(held_out.alone.sum()) / size,
             "bits_per_byte_shuffled": -float(shuffled.given.sum()) / size,
-            "ifd": float(np.median(ifd(likelihoods))),
-            "ifd_other": float(np.median(ifd(other))),
-            "ngrams": float((model.table[::2] != 0).sum() + len(model.unigrams)),
+            "ifd": float(np.median(ifd(held_out))),
+            "ifd_other": float(np.median(ifd(swapped))),
+            "ngrams": float(sum((model.table[::2] != 0).sum() + len(model.unigrams) for model in models)),
         }
 
     def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
         """The three columns; null where the response is blank."""
         if model is None:
             raise ValueError(f"score {self.name}: no model")
-        instructions, responses = (as_array(records[name]) for name in ("instruction", "response"))
+        instructions, responses = _texts(records)
         state = Path(model).stat()
-        found = ngrams.measure(_read(model, state.st_mtime_ns, state.st_size), instructions, responses)
+        fold = _folds(instructions, responses)
+        values = np.zeros((3, records.num_rows))
+        for k, each in enumerate(_read(model, state.st_mtime_ns, state.st_size)):
+            mask = pa.array(fold == k)
+            found = ngrams.measure(each, instructions.filter(mask), responses.filter(mask))
+            size = np.maximum(found.bytes, 1)
+            values[:, fold == k] = found.given / size, found.alone / size, ifd(found)
         blank = blank_responses(records)
-        size = np.maximum(found.bytes, 1)
-        values = (found.given / size, found.alone / size, ifd(found))
         arrays = [pa.array(value.astype(np.float32), mask=blank) for value in values]
         return pa.table(arrays, schema=pa.schema(self.columns))
+
+
+def _texts(records: pa.Table) -> tuple[pa.StringArray, pa.StringArray]:
+    return as_array(records["instruction"]), as_array(records["response"])
+
+
+def _folds(instructions: pa.StringArray, responses: pa.StringArray) -> npt.NDArray[np.int64]:
+    """By which model each row is measured, int64 [rows]. Equal rows have the same."""
+    return (halves(digest128(instructions, responses))[:, 0] % np.uint64(FOLDS)).astype(np.int64)
 
 
 def ifd(likelihoods: ngrams.Likelihoods) -> npt.NDArray[np.float64]:
@@ -116,6 +142,6 @@ def shuffle_words(texts: pa.StringArray) -> pa.StringArray:
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path: str, changed: int, size: int) -> ngrams.Ngrams:
-    """The model, mapped once per process; again if the file has changed."""
+def _read(path: str, changed: int, size: int) -> tuple[ngrams.Ngrams, ...]:
+    """The models, mapped once per process; again if the file has changed."""
     return ngrams.read(path)

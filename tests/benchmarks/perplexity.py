@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from filters.scores import ngrams
-from filters.scores.perplexity import Perplexity, ifd, shuffle_words
+from filters.scores.perplexity import Perplexity, shuffle_words
 from tests.benchmarks.__main__ import Row
 
 Pairs = list[tuple[str, str]]
@@ -111,8 +111,7 @@ def _ranks(sources: dict[str, Pairs]) -> list[Row]:
     table: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model"
-        score.train(pa.table(dict(zip(("instruction", "response"), columns(good), strict=True))), path)
-        model = ngrams.read(path)
+        score.train(_table(good), path)
         base = drawn["gsm8k"]
         others = [response for _, response in base]
         rng.shuffle(others)
@@ -125,10 +124,11 @@ def _ranks(sources: dict[str, Pairs]) -> list[Row]:
             "gsm8k, cut in half": [(row[0], row[1][: len(row[1]) // 2]) for row in base],
             "gsm8k, one line repeated": [(row[0], (row[1].partition("\n")[0] + "\n") * 6) for row in base],
         }
-        reference = _columns(model, base)
-        for name, rows in (drawn | damaged).items():
+        reference = _columns(score, path, base)
+        trained = {"gsm8k and others, trained on": good[:ROWS]}
+        for name, rows in (drawn | trained | damaged).items():
             rows = [row for row in rows if row[1].strip()]
-            values = _columns(model, rows)
+            values = _columns(score, path, rows)
             lengths = np.array([len(row[1]) for row in rows])
             line: Row = {"rows": name, "number": len(rows)}
             for label, value in values.items():
@@ -140,10 +140,13 @@ def _ranks(sources: dict[str, Pairs]) -> list[Row]:
     return table
 
 
-def _columns(model: ngrams.Ngrams, rows: Pairs) -> dict[str, npt.NDArray[np.float64]]:
-    found = ngrams.measure(model, *columns(rows))
-    size = np.maximum(found.bytes, 1)
-    return {"given": found.given / size, "alone": found.alone / size, "ifd": ifd(found)}
+def _table(rows: Pairs) -> pa.Table:
+    return pa.table(dict(zip(("instruction", "response"), columns(rows), strict=True)))
+
+
+def _columns(score: Perplexity, path: str, rows: Pairs) -> dict[str, npt.NDArray[np.float64]]:
+    measured = score.measure(_table(rows), path)
+    return {name: measured[i].to_numpy() for i, name in enumerate(("given", "alone", "ifd"))}
 
 
 def _misspelt(rng: random.Random, text: str) -> str:
