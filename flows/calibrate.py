@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -85,8 +86,12 @@ def calibrate_scores(
         min_ratings: of a subject to be taken as a result.
         out: folder for pictures, the joined table and the answer as JSON.
 
-    Raises: WinnowError: for a mistake in the arguments. InputError: if a file cannot be read, or no rating fits a row.
+    Raises: WinnowError: for a mistake in the arguments, or a package that is not installed. InputError: if a file cannot
+        be read, or no rating fits a row.
     """
+    for package in ("sklearn", "krippendorff"):
+        if importlib.util.find_spec(package) is None:
+            raise WinnowError(f"{package} is not installed; run `pip install 'winnow-corpus[quality]'`")
     if run is None and not scores:
         raise WinnowError("name a run whose scores are compared, or files of scores: --scores FILE")
     recorded = open_run(root, run) if run is not None else None
