@@ -16,7 +16,16 @@ from pydantic import BaseModel, ConfigDict
 from filters.scores.score import PREFIX
 from filters.scores.table import TableScore
 from flows.console import current_console, quantity
-from pipelines.audit.calibration import MIN_RATINGS, Calibration, Floats, Raters, Ratings, calibrate, rater_agreement
+from pipelines.audit.calibration import (
+    MIN_RATINGS,
+    MIN_ROWS,
+    Calibration,
+    Floats,
+    Raters,
+    Ratings,
+    calibrate,
+    rater_agreement,
+)
 from pipelines.audit.calibration_picture import write_picture
 from pipelines.audit.ratings import RatedRows, read_ratings, score_columns
 from pipelines.audit.report import write_report
@@ -86,8 +95,8 @@ def calibrate_scores(
         min_ratings: of a subject to be taken as a result.
         out: folder for pictures, the joined table and the answer as JSON.
 
-    Raises: WinnowError: for a mistake in the arguments, or a package that is not installed. InputError: if a file cannot
-        be read, or no rating fits a row.
+    Raises: WinnowError: for a mistake in the arguments, or a package that is not installed. InputError: if a file
+        cannot be read, or too few ratings fit a row.
     """
     for package in ("sklearn", "krippendorff"):
         if importlib.util.find_spec(package) is None:
@@ -119,12 +128,14 @@ def calibrate_scores(
         calibrations = []
         for number, (name, series) in enumerate(values.items()):
             console.move_bar("calibrate", number, len(values), name)
-            if np.isnan(series).all():
-                notes.append(f"{name}: no rated row has this score; left out")
+            measured = int((~np.isnan(series)).sum())
+            if measured < MIN_ROWS:
+                shown = quantity(measured, "rated row") if measured else "no rated row"
+                notes.append(f"{name}: {shown} {'have' if measured > 1 else 'has'} this score, {MIN_ROWS} are needed")
             else:
                 calibrations.append(calibrate(name, series, joined, min_ratings))
     if not calibrations:
-        raise InputError("no rated row has a score; " + "; ".join(notes))
+        raise InputError("; ".join(["nothing can be compared", *notes]))
     answer = CalibrateAnswer(
         run=recorded.id if recorded else None,
         columns=rated.columns,

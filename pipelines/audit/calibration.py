@@ -52,7 +52,7 @@ Names = npt.NDArray[np.str_]
 TINY = 1e-9
 """Differences that are rounding errors."""
 
-_MIN_ROWS = 10
+MIN_ROWS = 10
 """Rows in a group of which anything is computed."""
 
 
@@ -309,7 +309,7 @@ def measure_group(scores: Floats, ratings: Ratings, subject: str, good: float, h
     """
     there = ~np.isnan(scores)
     rows, values = ratings.of(there), scores[there]
-    if len(values) < _MIN_ROWS:
+    if len(values) < MIN_ROWS:
         return None
     rating = rows.mean
     ranks = source_ranks(rows)
@@ -530,7 +530,7 @@ def thresholds(
     rows, x = ratings.of(there), scores[there] if higher else -scores[there]
     rating = rows.mean
     is_good, is_poor = rating >= good, rating <= poor
-    if min(is_good.sum(), is_poor.sum()) < _MIN_ROWS:
+    if min(is_good.sum(), is_poor.sum()) < MIN_ROWS:
         return []
     _, code = np.unique(rows.cluster, return_inverse=True)
     clusters = int(code.max()) + 1
@@ -629,7 +629,7 @@ def rater_agreement(ratings: Ratings) -> Raters:
                 if ratings.pairs
                 else spearman(_codes(values[rows, rater]), _codes(mean), weights)
             )
-            if rows.sum() >= _MIN_ROWS and not math.isnan(one):
+            if rows.sum() >= MIN_ROWS and not math.isnan(one):
                 ones.append(one)
         ceiling = float(np.mean(ones)) if ones else None
     return Raters(

@@ -168,6 +168,9 @@ def test_mistakes_are_named(run: RecordedRun, tmp_path: Path) -> None:
         answer_of(run, path)
     with pytest.raises(WinnowError, match="--score lenght: no such score; did you mean 'length'"):
         answer_of(run, path, names=["lenght"])
+    few = ratings_file(tmp_path / "few.jsonl", [{"id": f"own/rows/{n}", "stars": n} for n in range(1, 4)])
+    with pytest.raises(InputError, match="length: 3 rated rows have this score, 10 are needed"):
+        answer_of(run, few)
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         answer_of(run, str(tmp_path / "none.csv"))
     stranger = ratings_file(tmp_path / "s.jsonl", [{"id": f"other:{n}", "stars": n % 5} for n in range(20)])
