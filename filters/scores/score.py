@@ -70,7 +70,8 @@ Choices = Annotated[
 class Score(BaseModel):
     """A measure of each record.
 
-    kind: how it is measured. name: of the score, by default its kind; its column is `score_<name>`.
+    kind: how it is measured. name: of the score, by default its kind; its column is `score_<name>`. min_chars: a row
+    whose response has fewer characters is not measured: one word says little about a style.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +81,7 @@ class Score(BaseModel):
 
     kind: str
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    min_chars: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -122,8 +124,8 @@ class TrainedScore(Score):
         raise TypeError(f"{type(self).__name__} does not implement training")
 
     def train_parameters(self) -> dict[str, Any]:
-        """Everything that the model depends on beside its rows. By default all parameters but the name."""
-        return {name: value for name, value in self.parameters().items() if name != "name"}
+        """Everything that the model depends on beside its rows: by default all parameters of the kind itself."""
+        return {name: value for name, value in self.parameters().items() if name not in ("name", "min_chars")}
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train the model and write it to one file, whose bytes depend on the rows alone.

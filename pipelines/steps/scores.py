@@ -345,7 +345,11 @@ def measure(score: Score, records: pa.Table, model: Model) -> pa.Table:
     expected = pa.schema(score.columns)
     assert table.num_rows == records.num_rows, f"{score.kind} measured {table.num_rows} of {records.num_rows} rows"
     assert table.schema.equals(expected), f"{score.kind} gave {table.schema}, not {expected}"
-    return table
+    if not score.min_chars:
+        return table
+    enough = pc.greater_equal(pc.utf8_length(records["response"]), score.min_chars)
+    columns = [pc.if_else(enough, table[name], pa.scalar(None, table[name].type)) for name in table.column_names]
+    return pa.table(columns, schema=expected)
 
 
 def _score_manifests(build: Build) -> list[Manifest]:

@@ -357,6 +357,18 @@ def test_a_table_that_changes_makes_its_score_again(folder: Path, tmp_path: Path
     assert before.steps["refine"].key == after.steps["refine"].key
 
 
+def test_a_row_with_too_short_a_response_is_not_measured_and_stays(folder: Path, tmp_path: Path) -> None:
+    scores = (LengthScore(name="length", min_chars=24), Topic(name="topic", min_chars=24))
+    cut = ScoreCut(name="length", top=0.5)
+    corpus = built(tmp_path, recipe_of(folder, cut, scores=scores))
+    rows = pl.DataFrame(table_of(corpus, "refine")).with_columns(chars=pl.col("response").str.len_chars())
+    kept = pl.DataFrame(table_of(corpus, "select"))
+    short = rows.filter(pl.col("chars") < 24)
+    assert 0 < short.height < rows.height and set(short["id"]) <= set(kept["id"])
+    nulls = kept.filter(pl.col("score_length").is_null())
+    assert set(nulls["id"]) == set(short["id"]) == set(kept.filter(pl.col("topic").is_null())["id"])
+
+
 def test_a_label_without_rows_is_named(folder: Path, tmp_path: Path) -> None:
     lost = MARKS.model_copy(update={"good": (Rows(column="stars", min=9),)})
     with pytest.raises(CheckFailed, match="score 'marks': no row is left for the label 'good': column: stars, min: 9"):
