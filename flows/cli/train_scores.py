@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Engine, Json, Root, Settings, Workers, check_choice
@@ -54,6 +53,8 @@ def train(
 
 def lines(answer: ScoresAnswer, root: str) -> Iterator[str]:
     """The scores: how they were trained, and how their values are distributed."""
+    from rich.markup import escape
+
     yield f"\n[bold]{answer.run}[/bold]: {count(answer.rows)} rows measured"
     for score in answer.scores:
         yield f"\n[bold]{escape(score.name)}[/bold] {escape(score.kind)}"
@@ -64,6 +65,8 @@ def lines(answer: ScoresAnswer, root: str) -> Iterator[str]:
 
 
 def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str]:
+    from rich.markup import escape
+
     if score.trained:
         rows = ", ".join(f"{count(rows)} {escape(label)}" for label, rows in score.trained.items())
         yield f"  trained on {rows} rows"
