@@ -90,12 +90,15 @@ def _measure(tokenizer: Given, settings: Subset, context: int, shard: TableRef, 
 
 
 def count_tokens(tokenizer: Given, records: pa.Table, context: int) -> Ints:
-    """The tokens of each record with its envelope that a context holds: int64 [rows]."""
+    """The tokens of each record with its envelope that a context holds: int64 [rows].
+
+    0 for a record whose response has no token: the step `tokens` drops it.
+    """
     bpe = _encoder(tokenizer)
     lengths = [bpe.encode_column(as_array(records[name]))[1] for name in ("instruction", "response")]
     tags = np.asarray(pc.count_substring(as_array(records["condition"]), ",")).astype(np.int64) + 1
     total: Ints = np.minimum(lengths[0] + lengths[1] + tags + ENVELOPE_TOKENS, context)
-    return total
+    return np.where(lengths[1] == 0, 0, total)
 
 
 def order(records: pa.Table, tokens: Ints, settings: Subset) -> tuple[Hashes, Hashes]:
