@@ -6,7 +6,8 @@ read: `16 - 3 = 13`, `<<16-3=13>>`, `12 x $2 = $24`, `50% of 80 = 40`, `\\frac{1
 operators.
 
 What is not checked: sides with unknowns, functions or unbalanced brackets; definitions (`1 hour = 60 minutes`);
-remainders and congruences; an equation that does not hold and converts units, or mixes per cent with sums.
+remainders and congruences; proportions (`1 : 2 = 5 : 10`); an equation that does not hold and converts units, or mixes
+per cent with sums.
 
 Numbers are fractions. Nothing is evaluated as code; the sizes of numbers and expressions are limited.
 """
@@ -107,6 +108,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\S+", text))
 
 
+_RATIO_BEFORE, _RATIO_AFTER = re.compile(r"\d\s*:\s*$"), re.compile(r"\s*:\s*\d")
 _SHORT_UNITS = _words(
     "cm mm km kg mg ml lb lbs ft in mph hr hrs min mins sec secs oz yd yds g m s h L l kWh GB MB pm am kph yrs"
 )
@@ -234,6 +236,8 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
         return None
     if not holds:
         after = text[right[-1].end : right[-1].end + 50]
+        if _RATIO_BEFORE.search(text[: left[0].start][-12:]) and _RATIO_AFTER.match(after):
+            return None  # 1 : 2/5 = 5 : 2
         if doubt or _converts(left, right, tokens[last:]) or _AFTER.match(after) or _goes_on(tokens[last:]):
             return None
     return Equation(

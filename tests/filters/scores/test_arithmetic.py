@@ -79,6 +79,7 @@ Total cost: 5*$3=$16.
 so 10-3 = 6 apples
 3 times 4 = 13
 x = 3 + 4 = 8
+Step 1: 3 + 4 = 8
 """.strip().split("\n")
 
 NOT_CHECKED = r"""
@@ -110,6 +111,8 @@ if (a[3] == 4) b = 2 != 1
 6!/6 = 5!$ ways
 (72)2 = 5184
 70 + 50 = 120 * 5/18
+1: 2/5 = 5: 2
+the sides are as 3 : 1/2 = 6 : 1
 """.strip().split("\n")
 
 
