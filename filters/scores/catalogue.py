@@ -11,6 +11,7 @@ from filters.scores.arithmetic import Arithmetic
 from filters.scores.classifier import Classifier
 from filters.scores.length import LengthScore
 from filters.scores.perplexity import Perplexity
+from filters.scores.python import Python
 from filters.scores.score import Score
 from filters.scores.subject import Subject
 from filters.scores.table import TableScore
@@ -28,6 +29,7 @@ _OWN: dict[str, type[Score]] = {
     "classifier": Classifier,
     "length": LengthScore,
     "perplexity": Perplexity,
+    "python": Python,
     "subject": Subject,
     "table": TableScore,
 }
@@ -36,7 +38,7 @@ SCORES: Registry[type[Score]] = Registry("winnow.scores", _OWN, _problem)
 """Every kind of score. Those of plugins are last."""
 
 AnyScore = Annotated[
-    Arithmetic | Classifier | LengthScore | Perplexity | Subject | TableScore, Field(discriminator="kind")
+    Arithmetic | Classifier | LengthScore | Perplexity | Python | Subject | TableScore, Field(discriminator="kind")
 ]
 """One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
 

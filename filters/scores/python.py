@@ -32,17 +32,19 @@ _PYTHON = frozenset({"python", "py", "python3"})
 _OPENING = re.compile(r"^\s*(?:def |class |async def |from [\w.]+ import|import \w|@\w)", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"^\s*(?:(?:def|class|async|from|import|for|while|if|elif|else|try|except|finally|with|return|yield|raise|assert|pass|break"
-    r"|continue|del|global|nonlocal|lambda|print)\b.*|@\w.*|#.*|[\w.\[\]'\", ()*]+\s*(?:[-+*/%|&]|//|\*\*)?=(?!=).*"
+    r"|continue|del|global|nonlocal|lambda|print|match|case)\b.*|[@%!]\w.*|#.*"
+    r"|[\w.\[\]'\", ()*]+\s*(?:[-+*/%|&]|//|\*\*)?=(?!=).*"
     r"|[\w.]+(?:\[.*\])?\(.*|[)\]}].*|\"\"\".*|'''.*|['\"\d({\[].*,?)$"
 )
 _FIRST_LINE = re.compile(
     r"\s*(?:def \w|class \w|async def |from [\w.]+ import|import \w|@\w|#|\"\"\"|[a-zA-Z_]\w*\s*(?::\s*\w+\s*)?=[^=])"
 )
 _ELSEWHERE = re.compile(
-    r"^\s*(?:[{}]\s*$|end\s*$|puts |require |module |\w+ :: |#include|using |package |public |private |function\b.*\{|var |let |const |<[a-zA-Z!/]|SELECT |\$\w|console\."
-    r"|.*;\s*$)",
+    r"^\s*(?:[{}]\s*$|end\s*$|puts |require |module |\w+ :: |#include|using |package |public |private |function\b.*\{"
+    r"|var |let |const |<[a-zA-Z!/]|SELECT |\$\w|console\.|.*;\s*$)",
     re.MULTILINE,
 )
+"""Lines of other languages: Ruby, Haskell, C and its relatives, JavaScript, HTML, SQL, shells."""
 _MAGIC = re.compile(r"^[%!].*$", re.MULTILINE)
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "_"}
 
@@ -50,10 +52,10 @@ _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__bu
 class Python(Score):
     """Whether the Python in a response can be parsed and its names are defined: 0 to 1; 1 is good.
 
-    Programs are fenced blocks marked `python`, and responses without fences of which most lines look like Python. Of a
-    program that cannot be parsed the score is 0; else it is the share of the names it reads that are defined in it, in the
-    code of the instruction, or by Python. A response with several programs has the mean. A response without a program
-    is null. Python 2 cannot be parsed.
+    Programs are fenced blocks marked `python`, and responses without fences of which most lines look like Python. The
+    score of a program that cannot be parsed is 0. Else it is the share of the names it reads that are defined in it, in
+    the code of the instruction, or by Python. A response with several programs has the mean; one without is null.
+    Python 2 cannot be parsed.
     """
 
     VERSION: ClassVar[int] = 1

@@ -25,6 +25,7 @@ import pyarrow as pa
 from filters.scores.catalogue import SCORES
 from filters.scores.classifier import Classifier
 from filters.scores.perplexity import Perplexity
+from filters.scores.python import Python
 from filters.scores.score import PREFIX, Rows, Score, TrainedScore
 from pipelines.audit.calibration import (
     ALL,
@@ -51,6 +52,7 @@ def scores_of(data: Path) -> Iterator[tuple[Score, pa.Table | None]]:
     good = training_rows(rows, lambda row: "good" if row.rating == GOOD else None)
     if "arithmetic" in SCORES:
         yield SCORES["arithmetic"](kind="arithmetic", name="arithmetic"), None
+    yield Python(name="python"), None
     yield Perplexity(name="perplexity", rows=ANY), good
     sound = training_rows(rows, lambda row: "positive" if row.rating == GOOD else "negative")
     yield Classifier(name="sound", positives=ANY, negatives=ANY), sound
