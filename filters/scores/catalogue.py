@@ -8,6 +8,7 @@ from pydantic import Field
 
 from filters.registry import Registry
 from filters.scores.arithmetic import Arithmetic
+from filters.scores.blend import Blend
 from filters.scores.classifier import Classifier
 from filters.scores.length import LengthScore
 from filters.scores.perplexity import Perplexity
@@ -26,6 +27,7 @@ def _problem(name: str, thing: object) -> str:
 
 _OWN: dict[str, type[Score]] = {
     "arithmetic": Arithmetic,
+    "blend": Blend,
     "classifier": Classifier,
     "length": LengthScore,
     "perplexity": Perplexity,
@@ -38,7 +40,8 @@ SCORES: Registry[type[Score]] = Registry("winnow.scores", _OWN, _problem)
 """Every kind of score. Those of plugins are last."""
 
 AnyScore = Annotated[
-    Arithmetic | Classifier | LengthScore | Perplexity | Python | Subject | TableScore, Field(discriminator="kind")
+    Arithmetic | Blend | Classifier | LengthScore | Perplexity | Python | Subject | TableScore,
+    Field(discriminator="kind"),
 ]
 """One of Winnow's own scores as a recipe writes it; `kind` selects its class."""
 

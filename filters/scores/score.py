@@ -95,6 +95,11 @@ class Score(BaseModel):
         """What it adds to a record: float32 columns named `score_...`, or a string column that names a group."""
         return (pa.field(PREFIX + self.name, pa.float32()),)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of earlier scores whose columns `measure` reads."""
+        return ()
+
     def check(self) -> None:
         """Raises: ValueError, FileNotFoundError, ImportError: if the score lacks a file or a package, or cannot be."""
 

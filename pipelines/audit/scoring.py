@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import pyarrow as pa
 
+from filters.cut import column_of
 from filters.scores.score import Score, TrainedScore
 from filters.scores.table import TableScore
 from pipelines.errors import RunError, nearest
@@ -53,11 +54,14 @@ def score_table(run: RecordedRun, records: pa.Table, names: Collection[str] = ()
     for name in ("source", "condition"):
         if name not in records.column_names:
             records = records.append_column(name, pa.array([""] * records.num_rows, pa.string()))
-    table = records.select(["id"])
+    table, wanted = records.select(["id"]), set(names or known)
+    needed = wanted | {other for score in scores if score.name in wanted for other in score.needs}
     for score in scores:
-        if names and score.name not in names:
+        if not any(column_of(name, (score.name, *(field.name for field in score.columns))) for name in needed):
             continue
         columns = measure(score, records, _model(run, score))
         for field in columns.schema:
-            table = table.append_column(field, columns[field.name])
+            records = records.append_column(field, columns[field.name])
+            if score.name in wanted:
+                table = table.append_column(field, columns[field.name])
     return table

@@ -69,6 +69,11 @@ def score_problems(recipe: Recipe) -> Iterator[tuple[Key, str]]:
             for name in rows.source:
                 if name not in sources:
                     yield key, f"no source is called {name!r}; {nearest(name, sources)}"
+        for name in score.needs:
+            if column_of(name, tuple(columns)) is None:
+                earlier_names = [column.removeprefix(PREFIX) for column in columns]
+                there_are = nearest(name, earlier_names) if earlier_names else "none is"
+                yield key, f"no score before this one is called {name!r}; {there_are}"
         if isinstance(score, TableScore):
             try:
                 find_table(score)
@@ -140,8 +145,8 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
     choices = {label: tuple(chosen) for label, chosen in score.training.items()}
     uses_dropped = any(rows.dropped for chosen in choices.values() for rows in chosen)
     earlier = [manifest for manifest in build.made.values() if manifest.kept == RECORDS] if uses_dropped else []
-    measured = {rows.column for chosen in choices.values() for rows in chosen if rows.column}
-    beside = [manifest for manifest in _score_manifests(build) if measured & set(_columns_of(manifest))]
+    named = {rows.column for chosen in choices.values() for rows in chosen if rows.column}
+    beside = _beside(build, named | set(score.needs))
     settings = {
         "score": {**score.train_parameters(), **origin(score)},
         "training": {label: [rows.model_dump(mode="json") for rows in chosen] for label, chosen in choices.items()},
@@ -157,7 +162,7 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
         items += [Candidates(shard, (), manifest.step) for manifest in earlier for shard in manifest.dropped]
         tallies = context.map(functools.partial(_tally_labels, choices), items, "tally")
         last = _last_bins([storage.map_arrow(one.file("tally").path) for one in tallies], choices, score)
-        drawn = context.map(functools.partial(_draw_rows, choices, last), items, "rows")
+        drawn = context.map(functools.partial(_draw_rows, choices, last, score.needs), items, "rows")
         paths = tuple(one.file("rows").path for one in drawn if one.rows("rows"))
         return context.map(functools.partial(_train, score), [paths])
 
@@ -165,7 +170,7 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
 
 
 class Candidates(NamedTuple):
-    """Records that may be trained on. tables: columns of earlier scores for them. step: that dropped them, or ""."""
+    """Records to train on or to measure. tables: columns of earlier scores for them. step: that dropped them, or ""."""
 
     shard: TableRef
     tables: tuple[TableRef, ...]
@@ -254,7 +259,11 @@ def _said(rows: Rows) -> str:
 
 
 def _draw_rows(
-    choices: Mapping[str, Sequence[Rows]], last: Sequence[int], candidates: Candidates, target: Target
+    choices: Mapping[str, Sequence[Rows]],
+    last: Sequence[int],
+    needs: Sequence[str],
+    candidates: Candidates,
+    target: Target,
 ) -> Part:
     records = _read(candidates)
     labels = labels_of(records, choices, candidates.step)
@@ -263,6 +272,7 @@ def _draw_rows(
     columns = ["id", "source", "condition", "instruction", "response", "digest"]
     columns += [field.name for field in rows.schema if field.type == pa.string() and field.name not in columns]
     columns = [name for name in columns if name not in ("stage", "reason", "evidence")]
+    columns += [column for name in needs if (column := column_of(name, tuple(rows.column_names)))]
     numbered = rows.select(columns).append_column("number", pa.array(labels[drawn]))
     return part(rows=storage.write_parquet(target.path(), numbered))
 
@@ -322,13 +332,16 @@ def measure_score(build: Build, score: Score) -> Manifest:
         model = find_table(score)
     fields = [{"name": field.name, "type": str(field.type)} for field in score.columns]
     settings = {"score": parameters(score), "columns": fields, "model": model.digest if model else None}
-    step = _measure_step(score).step(settings, (records.key,))
+    beside = _beside(build, set(score.needs))
+    step = _measure_step(score).step(settings, (records.key, *(manifest.key for manifest in beside)))
     work = functools.partial(_measure_shard, score, model)
-    return build.run.do(step, lambda context: context.map(work, records.shards))
+    files = zip(records.shards, *(manifest.tables(SCORES) for manifest in beside), strict=True)
+    items = [Candidates(shard, tuple(tables), "") for shard, *tables in files]
+    return build.run.do(step, lambda context: context.map(work, items))
 
 
-def _measure_shard(score: Score, model: Model, shard: TableRef, target: Target) -> Part:
-    records = storage.read_parquet(shard.path).combine_chunks()
+def _measure_shard(score: Score, model: Model, candidates: Candidates, target: Target) -> Part:
+    records = _read(candidates)
     table = measure(score, records, model).add_column(0, "id", records["id"])
     return part(scores=storage.write_parquet(target.path(), table))
 
@@ -358,8 +371,14 @@ def _score_manifests(build: Build) -> list[Manifest]:
     return [made for made in build.made.values() if made.step.startswith(MEASURE) and key in made.parents]
 
 
-def _columns_of(manifest: Manifest) -> list[str]:
-    return [column["name"] for column in manifest.parameters["columns"]]
+def _beside(build: Build, names: set[str]) -> list[Manifest]:
+    """The scores measured so far that have one of these columns, or of which one is the name."""
+    found = []
+    for manifest in _score_manifests(build):
+        columns = tuple(column["name"] for column in manifest.parameters["columns"])
+        if any(column_of(name, columns) for name in names):
+            found.append(manifest)
+    return found
 
 
 def joined(records: pa.Table, tables: Sequence[TableRef]) -> pa.Table:

@@ -6,15 +6,10 @@ themselves, by cross-validation over questions: a row's value is from a fit that
 
 from __future__ import annotations
 
-import ast
-import builtins
-import contextlib
-import math
 import re
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,17 +149,12 @@ def verifiers(one: RatedSet) -> dict[str, Floats]:
     """Checks that are no scores of Winnow, to know what they would add: of pairs nothing.
 
     `follows`: whether the final answer is the last number before it (2), occurs before it (1.5) or not (1); 0 without a
-    final answer. `parses`: whether the response is Python; `undefined`: names in it that nothing defines.
+    final answer.
     """
     if one.ratings.pairs:
         return {}
     texts = one.sides[0]["response"].to_pylist()
-    trees = [_tree(text) for text in texts]
-    return {
-        "follows": np.array([_follows(text) for text in texts]),
-        "parses": np.array([float(tree is not None) for tree in trees]),
-        "undefined": np.array([math.nan if tree is None else float(_undefined(tree)) for tree in trees]),
-    }
+    return {"follows": np.array([_follows(text) for text in texts])}
 
 
 def _follows(text: str) -> float:
@@ -173,33 +163,6 @@ def _follows(text: str) -> float:
         return 0.0
     before, after = (re.findall(r"\d+(?:\.\d+)?", part.replace(",", "")) for part in (text[:start], text[start:]))
     return 1.0 if not (before and after) or after[0] not in before else 2.0 if after[0] == before[-1] else 1.5
-
-
-def _tree(text: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for code in (text, f"def f():\n{text}"):
-            with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-                return ast.parse(code)
-    return None
-
-
-def _undefined(tree: ast.Module) -> int:
-    known = set(dir(builtins))
-    used = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            if isinstance(node.ctx, ast.Load):
-                used.append(node.id)
-            else:
-                known.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            known.add(node.name)
-        elif isinstance(node, ast.arg):
-            known.add(node.arg)
-        elif isinstance(node, ast.alias):
-            known.add((node.asname or node.name).partition(".")[0])
-    return sum(name not in known for name in used)
 
 
 def _log_length(one: RatedSet) -> Floats:

@@ -14,6 +14,7 @@ import pytest
 
 from filters.cut import ScoreCut
 from filters.length import Length
+from filters.scores.blend import Blend
 from filters.scores.length import LengthScore
 from filters.scores.score import Choices, Rows, Score, TrainedScore
 from filters.scores.table import TableScore
@@ -367,6 +368,30 @@ def test_a_row_with_too_short_a_response_is_not_measured_and_stays(folder: Path,
     assert 0 < short.height < rows.height and set(short["id"]) <= set(kept["id"])
     nulls = kept.filter(pl.col("score_length").is_null())
     assert set(nulls["id"]) == set(short["id"]) == set(kept.filter(pl.col("topic").is_null())["id"])
+
+
+def test_a_blend_weighs_earlier_scores_by_the_rows_that_are_wanted(folder: Path, tmp_path: Path) -> None:
+    blend = Blend(
+        name="both",
+        of=("marks", "length"),
+        positives=(Rows(column="stars", min=4),),
+        negatives=(Rows(column="stars", max=2),),
+    )
+    recipe = recipe_of(folder, ScoreCut(name="both", top=0.4), scores=(LengthScore(name="length"), MARKS, blend))
+    check(recipe)
+    corpus = built(tmp_path, recipe)
+    measures = storage.read_json(corpus.steps["train-both"].file(MEASURES).path)
+    assert measures["auc"] > 0.95 and measures["auc_marks"] > 0.95 and measures["auc_length"] < 0.7
+    kept = pl.DataFrame(table_of(corpus, "select"))
+    rated = kept.filter(pl.col("stars") != "")
+    assert rated["stars"].is_in(["4", "5"]).mean() > 0.95
+    with LocalEngine() as engine:
+        run = Run(str(tmp_path), engine)
+        recorded = record_run(run, recipe, curate(run, recipe))
+    assert recorded.records.key == corpus.records.key
+    late = recipe.model_copy(update={"scores": (blend, LengthScore(name="length"), MARKS)})
+    with pytest.raises(RecipeError, match=r"no score before this one is called 'marks'"):
+        check(late)
 
 
 def test_a_label_without_rows_is_named(folder: Path, tmp_path: Path) -> None:
