@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from filters.scores.score import PREFIX, Names
 from filters.stage import CorpusStage
@@ -28,7 +28,7 @@ HALF = 1 << 16
 
 
 def _share(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value)):
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+\.?[0-9]*)\s*%\s*", value)):
         return float(match[1]) / 100
     return value
 
@@ -49,8 +49,8 @@ class ScoreCut(CorpusStage):
 
     kind: Literal["score"] = "score"
     name: str
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
     top: Share | None = None
     within: Names = ()
     drop: Names = ()
@@ -82,13 +82,24 @@ def value_of_key(key: int) -> float:
 
 
 def groups_of(table: pa.Table, within: tuple[str, ...]) -> pa.DictionaryArray:
-    """The group of each row [rows]: its values in the columns of `within`, joined by a line break."""
+    """The group of each row [rows]: its values in the columns of `within`, as `group_values` reads them."""
     if not within:
         return pa.array([""] * 1, pa.string()).take(pa.array(np.zeros(table.num_rows, np.int32))).dictionary_encode()
     columns = [pc.fill_null(table[name], "").cast(pa.string()) for name in within]
+    for mark, escaped in _ESCAPES:
+        columns = [pc.replace_substring(column, mark, escaped) for column in columns]
     joined = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\n")
     joined = joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
     return joined.dictionary_encode()
+
+
+_ESCAPES = (("\\", "\\\\"), ("\n", "\\n"))
+"""What a line break in a value becomes, so that one between values can be told."""
+
+
+def group_values(group: str) -> list[str]:
+    """The values that name a group."""
+    return [re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], one) for one in group.split("\n")]
 
 
 def measured(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -131,17 +142,17 @@ def limits(tallies: pa.Table, wanted: Mapping[str, int] | float) -> dict[str, Li
 
     wanted: the share, of which each group has at least one row; or group -> rows to take.
     """
-    found = {}
-    for group in sorted(pc.unique(tallies["group"]).to_pylist()):
-        own = tallies.filter(pc.equal(tallies["group"], group))
-        half, rows = (np.asarray(own[name].to_numpy()) for name in ("half", "rows"))
-        counts = np.zeros(HALF, np.int64)
-        np.add.at(counts, half, rows)
-        take = wanted[group] if isinstance(wanted, Mapping) else max(1, math.ceil(wanted * counts.sum() - 1e-9))
-        from_top = np.cumsum(counts[::-1])
+    ordered = tallies.group_by(["group", "half"], use_threads=False).aggregate([("rows", "sum")])
+    ordered = ordered.sort_by([("group", "ascending"), ("half", "descending")])
+    half, rows = (np.asarray(ordered[name].to_numpy()) for name in ("half", "rows_sum"))
+    runs = pc.run_end_encode(ordered["group"].combine_chunks())
+    found, start = {}, 0
+    for group, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        from_top = np.cumsum(rows[start:end])
+        take = wanted[group] if isinstance(wanted, Mapping) else max(1, math.ceil(wanted * from_top[-1] - 1e-9))
         place = int(np.searchsorted(from_top, take))
-        before = int(from_top[place - 1]) if place else 0
-        found[group] = Limit(HALF - 1 - place, take - before)
+        found[group] = Limit(int(half[start + place]), take - int(from_top[place - 1] if place else 0))
+        start = end
     return found
 
 

@@ -29,7 +29,7 @@ from pipelines.audit.calibration import (
 from pipelines.audit.calibration_picture import write_picture
 from pipelines.audit.ratings import RatedRows, read_ratings, score_columns
 from pipelines.audit.report import write_report
-from pipelines.audit.scoring import score_table, scores_of
+from pipelines.audit.scoring import learned_rows, score_table, scores_of
 from pipelines.errors import InputError, WinnowError, nearest
 from pipelines.formats.read import column_names, text_columns
 from pipelines.ledger import input_files, storage
@@ -281,7 +281,7 @@ def _measure(
             if any(pa.types.is_string(column.type) for column in score.columns)
             or any(_wanted(column.name, names) for column in score.columns)
         ]
-        columns |= _of_run(run, rows, wanted)
+        columns |= _of_run(run, rows, wanted, notes)
     elif run is not None and not scores:
         notes.append(f"run {run.id}: its recipe has no `scores`")
     return pl.DataFrame(columns)
@@ -293,8 +293,8 @@ def _wanted(name: str, names: Sequence[str]) -> bool:
     return not names or any(plain == one or plain.startswith(f"{one}_") for one in names)
 
 
-def _of_run(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str]) -> dict[str, pl.Series]:
-    """What the scores of the run say of rows with texts."""
+def _of_run(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str], notes: list[str]) -> dict[str, pl.Series]:
+    """What the scores of the run say of rows with texts. Of rows that a score has learned from, it says nothing."""
     records = rows.with_row_index("place").filter(pl.col("response").is_not_null())
     if not len(records) or not wanted:
         return {}
@@ -308,6 +308,13 @@ def _of_run(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str]) -> dict
             console.move_bar("measure", start, table.num_rows, ", ".join(wanted))
             parts.append(pl.DataFrame(score_table(run, table.slice(start, MEASURE_ROWS), wanted)).drop("id"))
     measured = pl.concat(parts).with_columns(records["place"])
+    for score in scores_of(run):
+        learned = pl.Series(learned_rows(run, score, table)) if score.name in wanted else pl.Series([False])
+        if learned.any():
+            names = [column.name for column in score.columns if column.name.startswith(PREFIX)]
+            cleared = [pl.when(learned).then(None).otherwise(pl.col(name)).alias(name) for name in names]
+            measured = measured.with_columns(cleared)
+            notes.append(f"{score.name}: {quantity(int(learned.sum()), 'rated row')} left out that it was trained on")
     full = rows.with_row_index("place").select("place").join(measured, on="place", how="left", maintain_order="left")
     return {name: full[name] for name in full.columns if name != "place"}
 

@@ -54,6 +54,10 @@ class Blend(TrainedScore):
         """The rows of `positive` and `negative`."""
         return {POSITIVE: self.positives, NEGATIVE: self.negatives}
 
+    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """All but the rows that are held out."""
+        return ~held_out(rows)
+
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Fit on four rows in five. Measured on the fifth: `auc`; `auc_<score>` of each score alone, in the direction
         that is better; `auc_length`, `auc_source` and `auc_within_source` as of a classifier; and the rows.

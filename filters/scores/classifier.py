@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from filters.scores import linear
 from filters.scores.corruption import Error, corrupt
-from filters.scores.features import tokens
+from filters.scores.features import MAX_BYTES, tokens
 from filters.scores.holdout import auc, auc_within, calibrate, check_rows, held_out, match_lengths, spearman
 from filters.scores.linear import Trainer
 from filters.scores.score import Choices, Rows, TrainedScore
@@ -78,6 +78,10 @@ class Classifier(TrainedScore):
         )
         return pa.table([pa.array(values, from_pandas=True).cast(pa.float32())], schema=pa.schema(self.columns))
 
+    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """All but the rows that are held out."""
+        return ~held_out(rows)
+
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on the fifth: `auc`, the AUC; `auc_length`, `auc_source`, those of the
         length and of the source alone; `auc_within_source`, over pairs of the same source; `spearman_length`, of score
@@ -120,7 +124,7 @@ def _with_errors(rows: pa.Table, names: tuple[str, ...], errors: tuple[Error, ..
     changed = np.zeros(copies.num_rows, np.bool_)
     for name in names:
         before = copies[name].to_pylist()
-        after = [corrupt(text, errors) for text in before]
+        after = [corrupt(text[:MAX_BYTES], errors) + text[MAX_BYTES:] for text in before]  # what is read
         changed |= np.array([a != b for a, b in zip(after, before, strict=True)], np.bool_)
         copies = _set(copies, name, pa.array(after, copies.schema.field(name).type))
     copies = _set(copies, "label", pa.array([NEGATIVE] * copies.num_rows, rows.schema.field("label").type))

@@ -236,9 +236,10 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
         return None
     if not holds:
         after = text[right[-1].end : right[-1].end + 50]
-        if _RATIO_BEFORE.search(text[: left[0].start][-12:]) and _RATIO_AFTER.match(after):
+        if _RATIO_BEFORE.search(text[max(0, left[0].start - 12) : left[0].start]) and _RATIO_AFTER.match(after):
             return None  # 1 : 2/5 = 5 : 2
-        if doubt or _converts(left, right, tokens[last:]) or _AFTER.match(after) or _goes_on(tokens[last:]):
+        following = tokens[last : last + 6]
+        if doubt or _converts(left, right, following) or _AFTER.match(after) or _goes_on(following):
             return None
     return Equation(
         left[0].start, right[-1].end, text[left[0].start : left[-1].end], text[right[0].start : right[-1].end], holds

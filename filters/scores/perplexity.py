@@ -59,6 +59,10 @@ class Perplexity(TrainedScore):
         """One label, `good`."""
         return {"good": self.rows}
 
+    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """None: a row is measured by the model that did not see it."""
+        return np.zeros(rows.num_rows, np.bool_)
+
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train two models, each on the half of the rows that the other measures.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -132,10 +134,18 @@ class TrainedScore(Score):
         """Everything that the model depends on beside its rows: by default all parameters of the kind itself."""
         return {name: value for name, value in self.parameters().items() if name not in ("name", "min_chars")}
 
+    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Of which training rows the model knows the label: bool [rows]. Their scores say nothing about other rows.
+
+        rows: those of `train`. By default all.
+        """
+        return np.ones(rows.num_rows, np.bool_)
+
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train the model and write it to one file, whose bytes depend on the rows alone.
 
-        rows: columns of records and `label` (string), in order of their digests. path: a local file.
+        rows: id, source, condition, instruction, response, digest, the columns of `needs`, and `label` (string), in
+        order of their digests. path: a local file.
         Returns: what is worth knowing, measured on rows that were held out, for the manifest: `{"auc": 0.91}`.
         """
         raise TypeError(f"{type(self).__name__} does not implement train")

@@ -69,6 +69,10 @@ class Subject(TrainedScore):
         )
         return pa.table([names.cast(pa.string())], schema=pa.schema(self.columns))
 
+    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """All but the rows that are held out."""
+        return ~held_out(rows)
+
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on the fifth: `accuracy_<label>`, the share of the rows of a label that
         get it; `accuracy`, the mean over labels; and the rows of each label.

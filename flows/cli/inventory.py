@@ -36,7 +36,9 @@ def stages(
 
     entries = [entry for entry in describe.entries() if name in (None, entry.kind)]
     if not entries:
-        raise WinnowError(f"{name}: no such stage; {nearest(str(name), [one.kind for one in describe.entries()])}")
+        raise WinnowError(
+            f"{name}: no such stage; {nearest(str(name), dict.fromkeys(one.kind for one in describe.entries()))}"
+        )
     lines = (
         render.stage_lines(entries)
         if name is None

@@ -45,11 +45,11 @@ def raters_words(raters: Raters) -> str:
 
 
 def _score_lines(one: Calibration) -> Iterator[Line]:
-    way = "" if one.higher_is_better else "  lower is better"
+    way = "" if one.higher_is_better or not one.agrees else "  lower is better"
     yield f"\n[bold]{escape(one.score)}[/bold]{way}"
     share = "accuracy" if one.pairs else f"AUC >= {one.good:g}"
     width = max(len("subject"), *(len(group.subject) for group in one.groups), 0) if one.groups else 7
-    yield f"  {'subject':<{width}}  {'ratings':>7}  {'Spearman':<22}{share:<22}{'length alone':<14}{'source alone':<14}"
+    yield f"  {'subject':<{width}}  {'ratings':>7}  {'Spearman':<24}{share:<22}{'length alone':<14}{'source alone':<14}"
     for group in one.groups:
         baselines = [
             _value(measures.auc if one.pairs else measures.spearman) if measures else "one source"
@@ -57,7 +57,7 @@ def _score_lines(one: Calibration) -> Iterator[Line]:
         ]
         marks = [mark for mark, wins in zip("ls", (group.beats_length, group.beats_source), strict=True) if not wins]
         yield (
-            f"  {escape(group.subject):<{width}}  {count(group.ratings):>7}  {_estimate(group.score.spearman):<22}"
+            f"  {escape(group.subject):<{width}}  {count(group.ratings):>7}  {_estimate(group.score.spearman):<24}"
             f"{_estimate(group.score.auc):<22}{baselines[0]:<14}{baselines[1]:<14}"
             + ("few " if group.small else "")
             + (" ".join({"l": "not above length", "s": "not above source"}[mark] for mark in marks))

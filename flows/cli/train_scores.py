@@ -12,6 +12,9 @@ from flows.cli.options import ROOT, Engine, Json, Root, Settings, Workers, check
 from flows.cli.session import announce, flow_session
 from flows.console import count
 
+CLOSE = 0.01
+"""Two AUC that differ by less are as good."""
+
 if TYPE_CHECKING:
     from flows.train_scores import ScoreAnswer, ScoresAnswer
 
@@ -76,6 +79,13 @@ def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str]:
             for name, value in score.measures.items()
         )
         yield f"  held out   {', '.join(measures)}"
+        auc = score.measures.get("auc", 1.0)
+        for name, what in (("auc_source", "source"), ("auc_length", "length")):
+            if score.measures.get(name, 0.0) >= auc - CLOSE:
+                text = (
+                    f"the {what} alone does as well (AUC {score.measures[name]:.2f}): a cut at this score sorts {what}s"
+                )
+                yield f"  [yellow]! {text}[/yellow]"
     for column, values in score.quantiles.items():
         shares = ", ".join(
             f"{100 * share:.0f} % {value:.4g}" for share, value in zip(answer.shares, values, strict=True)

@@ -184,8 +184,9 @@ class Calibration(BaseModel):
     """How one score agrees with the ratings.
 
     higher_is_better: the sign of the agreement over all rows. Scores for which lower is better (perplexity) keep their
-    sign in `groups`. scale: the lowest and highest rating. good, poor: the ratings from which on, and up to which, rows
-    are good and poor; None for pairs.
+    sign in `groups`. agrees: whether the interval over all rows excludes chance; if not, the sign means nothing. scale:
+    the lowest and highest rating. good, poor: the ratings from which on, and up to which, rows are good and poor; None
+    for pairs. thresholds: of groups whose interval excludes chance.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -193,6 +194,7 @@ class Calibration(BaseModel):
     score: str
     pairs: bool
     higher_is_better: bool
+    agrees: bool
     scale: tuple[float, float]
     good: float | None
     poor: float | None
@@ -403,27 +405,36 @@ def calibrate(name: str, scores: Floats, ratings: Ratings, min_ratings: int = MI
     large = [ALL, *(group.subject for group in groups[1:] if not group.small)]
     shown = [one for one in large if one in found and found[one] is not None]
     curves = [curve(scores[masks[one]], ratings.of(masks[one]), one, higher) for one in shown[: CURVE_SUBJECTS + 1]]
+    # A cut at a score that does not agree is a cut at chance.
     cuts = [
         cut
         for one in shown
-        if not ratings.pairs
+        if not ratings.pairs and _agrees(found[one], ratings.pairs)
         for cut in thresholds(scores[masks[one]], ratings.of(masks[one]), one, good, poor, higher)
     ]
     return Calibration(
         score=name,
         pairs=ratings.pairs,
         higher_is_better=higher,
+        agrees=_agrees(found[ALL], ratings.pairs),
         scale=(float(np.nanmin(ratings.values)), float(np.nanmax(ratings.values))),
         good=None if ratings.pairs else good,
         poor=None if ratings.pairs else poor,
         groups=tuple(groups),
         curves=tuple(one for one in curves if one is not None),
         thresholds=tuple(cuts),
-        warnings=tuple(_warnings(groups, ratings.pairs, min_ratings)),
+        warnings=tuple(_warnings(groups, ratings.pairs, min_ratings, higher)),
     )
 
 
-def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int) -> list[str]:
+def _agrees(group: Group | None, pairs: bool) -> bool:
+    """Whether the interval of a group's main measure excludes chance."""
+    main = None if group is None else _main(group.score, pairs)
+    middle = 0.5 if pairs else 0.0
+    return main is not None and not main.low <= middle <= main.high
+
+
+def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int, higher: bool) -> list[str]:
     measure, middle = ("accuracy", 0.5) if pairs else ("Spearman", 0.0)
     found = []
     for group in groups:
@@ -448,9 +459,14 @@ def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int) -> list[st
             if baseline is None or difference is None or difference.low > TINY:
                 continue
             other = _main(baseline, pairs)
+            if other is None:  # the same for all rows, or not known
+                continue
+            if what == "length" and other.value < middle:
+                other = other.model_copy(update={"value": 2 * middle - other.value})  # its best direction
+            own = main.value if higher else 2 * middle - main.value
             found.append(
                 f"{where}{what} alone {'agrees better' if difference.high < -TINY else 'agrees as well'} "
-                f"({measure} {'none' if other is None else f'{other.value:.2f}'} against {main.value:.2f}; "
+                f"({measure} {other.value:.2f} against {own:.2f}; "
                 f"difference {difference.value:+.2f}, 95 % interval {difference.low:+.2f} to {difference.high:+.2f})"
             )
     return found
@@ -545,11 +561,11 @@ def thresholds(
         for kept, found in shares.items():
             value = _lowest_kept(chosen, kept)
             found.append((float((good_out >= value).mean()), float((poor_out < value).mean())))
-    result = []
+    result: list[Threshold] = []
     for kept, found in shares.items():
-        if not found:
-            continue
         value = _rounded_down(_lowest_kept(x[is_good], kept))
+        if not found or any(abs(one.value) == abs(value) for one in result):  # a score of few values has few cuts
+            continue
         kept_good, dropped_poor = np.asarray(found).T
         result.append(
             Threshold(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.cut import HALF, Counts, column_of, measured, order_keys, value_of_key
+from filters.cut import HALF, Counts, column_of, group_values, measured, order_keys, value_of_key
 from filters.scores.score import PREFIX
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -75,6 +75,7 @@ def _column(name: str, selects: list[Manifest]) -> dict[str, Any]:
         **facts,
         "rows": int(kept_counts.sum() + gone_counts.sum()),
         "missing": kept_missing + gone_missing,
+        "stay": all(cut["missing"] == "keep" for cut in cuts),
         "bars": bars,
         "low": low,
         "high": high,
@@ -97,7 +98,7 @@ def _said(cut: dict[str, Any]) -> dict[str, Any]:
     if cut["drop"]:
         parts.append(f"without {', '.join(cut['drop'])}")
     groups = sorted(cut["limits"].items(), key=lambda one: one[1])
-    limits = [(group.replace("\n", " · ") or "all rows", limit) for group, limit in groups]
+    limits = [(" · ".join(group_values(group)) if cut["within"] else "all rows", limit) for group, limit in groups]
     return {"step": cut["step"], "text": ", ".join(parts), "limits": limits}
 
 
@@ -117,15 +118,20 @@ def _count(columns: list[pa.ChunkedArray]) -> tuple[Counts, int]:
     return counts, missing
 
 
-def _middles() -> npt.NDArray[np.float64]:
-    return np.array([value_of_key(half * HALF + HALF // 2) for half in range(HALF)], np.float64)
+def _value(half: int) -> float:
+    """The value with this upper half of the key that is nearest to 0: 1 is 1, and 0.5 is 0.5."""
+    return value_of_key(half * HALF + (0 if half >= HALF // 2 else HALF - 1))
+
+
+def _values_of_halves() -> npt.NDArray[np.float64]:
+    return np.array([_value(half) for half in range(HALF)], np.float64)
 
 
 def _quantile(counts: Counts, share: float) -> float:
     if not counts.sum():
         return 0.0
     place = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
-    return value_of_key(min(place, HALF - 1) * HALF + HALF // 2)
+    return _value(min(place, HALF - 1))
 
 
 def _bars(kept: Counts, gone: Counts) -> tuple[list[tuple[float, float]], float, float]:
@@ -135,7 +141,7 @@ def _bars(kept: Counts, gone: Counts) -> tuple[list[tuple[float, float]], float,
     if not total.sum() or low >= high:
         return [(1.0, 0.0)] if total.sum() else [], low, high
     edges = np.linspace(low, high, BARS + 1)
-    middles = _middles()
+    middles = _values_of_halves()
     inside = np.isfinite(middles)
     heights = [np.histogram(np.clip(middles[inside], low, high), edges, weights=one[inside])[0] for one in (kept, gone)]
     top = (heights[0] + heights[1]).max()

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from dedup.columns import as_array
+from dedup.exact import digest128
 from filters.cut import column_of
 from filters.scores.score import Score, TrainedScore
 from filters.scores.table import TableScore
 from pipelines.errors import RunError, nearest
+from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import Recipe
-from pipelines.steps.products import MODEL
+from pipelines.steps.products import MODEL, TRAINING_ROWS
 from pipelines.steps.scores import TRAIN, Model, measure
 from pipelines.steps.scores_by_id import find_table
 
@@ -26,6 +32,22 @@ def scores_of(run: RecordedRun) -> tuple[Score, ...]:
 def model_of(run: RecordedRun, score: Score) -> Manifest | None:
     """The step that trained a score's model; None for a score without a model."""
     return run.step(TRAIN + score.name) if isinstance(score, TrainedScore) else None
+
+
+def learned_rows(run: RecordedRun, score: Score, records: pa.Table) -> npt.NDArray[np.bool_]:
+    """From which records a score's model has learned, by id or by text: bool [rows].
+
+    records: `id`, `instruction` and `response`.
+    """
+    trained = model_of(run, score)
+    if trained is None:
+        return np.zeros(records.num_rows, np.bool_)
+    rows = storage.read_parquet(trained.file(TRAINING_ROWS).path, ["id", "texts", "learned"])
+    rows = rows.filter(rows["learned"])
+    texts = digest128(as_array(records["instruction"]), as_array(records["response"]))
+    by_id = pc.is_in(as_array(records["id"]), value_set=as_array(rows["id"]))
+    by_text = pc.is_in(texts, value_set=as_array(rows["texts"]))
+    return np.asarray(pc.or_(by_id, by_text), np.bool_)
 
 
 def _model(run: RecordedRun, score: Score) -> Model:

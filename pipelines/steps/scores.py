@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
+from dedup.exact import digest128
 from filters.cut import ScoreCut, column_of
 from filters.scores.catalogue import origin, parameters
 from filters.scores.score import PREFIX, Rows, Score, TrainedScore
@@ -127,7 +128,7 @@ def _train_step(score: TrainedScore) -> RecipeStep:
         version=1,
         products={
             MODEL: "the model, one file",
-            TRAINING_ROWS: "id, digest and label of each row that the model was trained on",
+            TRAINING_ROWS: "the rows of the training sample: id, digests, label, whether the model learned from it",
             MEASURES: "what was measured on rows that were held out, JSON",
         },
         wanted=lambda recipe: True,
@@ -270,8 +271,6 @@ def _draw_rows(
     drawn = (labels >= 0) & (_bins(records) <= np.array(last, np.int64)[labels])
     rows = records.filter(pa.array(drawn))
     columns = ["id", "source", "condition", "instruction", "response", "digest"]
-    columns += [field.name for field in rows.schema if field.type == pa.string() and field.name not in columns]
-    columns = [name for name in columns if name not in ("stage", "reason", "evidence")]
     columns += [column for name in needs if (column := column_of(name, tuple(rows.column_names)))]
     numbered = rows.select(columns).append_column("number", pa.array(labels[drawn]))
     return part(rows=storage.write_parquet(target.path(), numbered))
@@ -303,9 +302,16 @@ def _train(score: TrainedScore, paths: tuple[str, ...], target: Target) -> Part:
     return part(
         counts={f"trained/{label}": counts.get(label, 0) for label in score.training},
         model=model,
-        training_rows=storage.write_parquet(target.path(TRAINING_ROWS), rows.select(["id", "digest", "label"])),
+        training_rows=storage.write_parquet(target.path(TRAINING_ROWS), _listed(score, rows)),
         measures=storage.write_json(storage.join(target.folder, MEASURES, "measures.json"), measures),
     )
+
+
+def _listed(score: TrainedScore, rows: pa.Table) -> pa.Table:
+    """TRAINING_ROWS: id, digest of the record, `texts` (digest of instruction and response), label, `learned`."""
+    texts = digest128(as_array(rows["instruction"]), as_array(rows["response"]))
+    table = rows.select(["id", "digest", "label"]).append_column("texts", texts)
+    return table.append_column("learned", pa.array(score.learned_from(rows)))
 
 
 # The columns of a score
@@ -335,15 +341,28 @@ def measure_score(build: Build, score: Score) -> Manifest:
     beside = _beside(build, set(score.needs))
     step = _measure_step(score).step(settings, (records.key, *(manifest.key for manifest in beside)))
     work = functools.partial(_measure_shard, score, model)
+    missing = f"not_measured/{fields[0]['name']}"
+
+    def measured(context: StepContext) -> Sequence[Part]:
+        parts = context.map(work, items)
+        rows = sum(one.counts[missing] for one in parts)
+        if isinstance(model, FoundTable) and rows and rows == records.rows_kept:
+            raise CheckFailed(
+                f"score {score.name!r}: {model.path} has no score of any of the {records.rows_kept:,} rows; its ids "
+                "must be those of this recipe (`winnow why`), from the same files under the same names of sources"
+            )
+        return parts
+
     files = zip(records.shards, *(manifest.tables(SCORES) for manifest in beside), strict=True)
     items = [Candidates(shard, tuple(tables), "") for shard, *tables in files]
-    return build.run.do(step, lambda context: context.map(work, items))
+    return build.run.do(step, measured)
 
 
 def _measure_shard(score: Score, model: Model, candidates: Candidates, target: Target) -> Part:
     records = _read(candidates)
-    table = measure(score, records, model).add_column(0, "id", records["id"])
-    return part(scores=storage.write_parquet(target.path(), table))
+    table = measure(score, records, model)
+    counts = {f"not_measured/{name}": table[name].null_count for name in table.column_names}
+    return part(counts=counts, scores=storage.write_parquet(target.path(), table.add_column(0, "id", records["id"])))
 
 
 def measure(score: Score, records: pa.Table, model: Model) -> pa.Table:
@@ -353,6 +372,8 @@ def measure(score: Score, records: pa.Table, model: Model) -> pa.Table:
     elif isinstance(model, FoundTable):
         table = model.lookup(records["id"], score.columns[0])
     else:
+        if not storage.exists(model.path):
+            raise CheckFailed(f"{model.path}: the model is lost; remove the folder of its step and build again")
         with storage.local_copy(model.path) as path:
             table = score.measure(records, path)
     expected = pa.schema(score.columns)

@@ -36,7 +36,9 @@ class FoundTable(NamedTuple):
         else:
             column = open_scores(self.path).lookup(as_array(ids))[self.column]
         if field.type != pa.string():
-            column = pa.chunked_array([pa.array(numbers_of(column).astype(np.float32), from_pandas=True)])
+            with np.errstate(over="ignore"):  # beyond float32: infinite, which is the highest
+                values = numbers_of(column).astype(np.float32)
+            column = pa.chunked_array([pa.array(values, from_pandas=True)])
         return pa.table([column.cast(field.type)], schema=pa.schema([field]))
 
 
@@ -60,7 +62,10 @@ def find_table(score: TableScore) -> FoundTable:
 @functools.lru_cache(maxsize=4)
 def _of_file(table: FoundTable) -> tuple[pa.Array, pa.Array]:
     """The ids and the values of a file, as texts [n]."""
-    rows = pa.concat_tables(read(table.path, text_columns("id", table.column)))
+    tables = list(read(table.path, text_columns("id", table.column)))
+    if not sum(one.num_rows for one in tables):
+        raise InputError(f"{table.path}: the table has no rows")
+    rows = pa.concat_tables(tables)
     rows = rows.filter(pc.is_valid(rows["id"]))
     ids = as_array(rows["id"])
     counts = pc.value_counts(ids)
@@ -80,9 +85,12 @@ def _column_of(score: TableScore, names: Sequence[str]) -> str:
 
 
 def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """The values of a column as numbers, float64 [rows]; NaN for texts that are none."""
+    """The values of a column as numbers, float64 [rows]; yes and true are 1, no and false 0; NaN for other texts."""
     if pa.types.is_floating(column.type):
         return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy())
     text = pc.utf8_trim_whitespace(column)
+    lower = pc.utf8_lower(text)
+    for words, number in ((("yes", "true"), "1"), (("no", "false"), "0")):
+        text = pc.if_else(pc.is_in(lower, value_set=pa.array(words)), number, text)
     number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
     return np.asarray(pc.fill_null(pc.if_else(number, text, None).cast(pa.float64()), np.nan).to_numpy())

@@ -176,5 +176,5 @@ def _evidence(value: float, threshold: float, cut: ScoreCut, model: str, group: 
     if cut.top is not None:
         given["top"] = cut.top
     if cut.within:
-        given["group"] = dict(zip(cut.within, group.split("\n"), strict=True))
+        given["group"] = dict(zip(cut.within, cuts.group_values(group), strict=True))
     return json.dumps(given, ensure_ascii=False)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from filters.cut import (
     HALF,
     ScoreCut,
+    group_values,
     groups_of,
     judge,
     limits,
@@ -113,6 +114,8 @@ def test_a_share_is_written_in_percent_or_as_a_number(written: str | float, shar
         ({}, "a cut needs"),
         ({"top": "150 %"}, "less than 1"),
         ({"top": "five"}, "valid number"),
+        ({"top": "1.2.3 %"}, "valid number"),
+        ({"min": float("nan")}, "finite"),
         ({"min": 1, "within": "source"}, "give `top` as well"),
         ({"min": 1, "drop": "code"}, "names groups"),
         ({"min": 2, "max": 1}, "above"),
@@ -121,3 +124,11 @@ def test_a_share_is_written_in_percent_or_as_a_number(written: str | float, shar
 def test_a_cut_without_sense_is_an_error(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ScoreCut.model_validate({"name": "x", **keys})
+
+
+def test_values_with_line_breaks_and_backslashes_name_groups_of_their_own() -> None:
+    rows = [("a\nb", "c"), ("a", "b\nc"), ("a\\nb", "c"), ("", ""), ("\\", "\n")]
+    table = pa.table({"g": [row[0] for row in rows], "h": [row[1] for row in rows]})
+    groups = groups_of(table, ("g", "h"))
+    assert len(groups.dictionary) == len(rows)
+    assert [tuple(group_values(name)) for name in groups.to_pylist()] == rows

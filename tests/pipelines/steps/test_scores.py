@@ -332,6 +332,7 @@ def test_scores_of_a_table_are_joined_by_id(folder: Path, tmp_path: Path, kind: 
         ("id,likes\na,1\n", "scores.csv", "no column 'liking'; .*likes"),
         ("row,liking\na,1\n", "scores.csv", "no column 'id'"),
         ("id,liking\na,1\na,2\n", "scores.csv", "the id 'a' stands there more than once"),
+        ("id,liking\n", "scores.csv", "the table has no rows"),
         (None, "scores.csv", "scores.csv"),
         (None, "folder", "no table of scores"),
     ],
@@ -483,3 +484,48 @@ def test_a_recipe_that_loses_every_row_before_its_scores_says_where(folder: Path
     lost = recipe.model_copy(update={"stages": (Length(min_chars=10_000), *recipe.stages[1:])})
     with pytest.raises(CheckFailed, match=r"no row is left of 331: length/\w+ 331"):
         built(tmp_path, lost)
+
+
+def test_a_table_with_ids_of_other_rows_only_is_an_error(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "liking.csv"
+    path.write_text("id,liking\nelse/where/0,1\n")
+    with pytest.raises(CheckFailed, match=r"liking.csv has no score of any of the 321 rows"):
+        built(tmp_path / "root", recipe_of(folder, scores=(TableScore(name="liking", path=str(path)),)))
+
+
+def test_extra_columns_may_have_the_names_that_training_uses(tmp_path: Path) -> None:
+    rows = [
+        {"q": f"What is {n}?", "a": "aeiou" * 5 if n % 2 else "xzqwk" * 5, "label": n % 2, "number": n, "group": "a\nb"}
+        for n in range(200)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "r.yaml").write_text("""
+name: named
+sources:
+  - name: mine
+    path: rows.jsonl
+    columns: {instruction: q, response: a}
+    condition: direct
+    extra: [label, number, group]
+scores:
+  - {kind: classifier, positives: {column: label, min: 1}, negatives: {column: label, max: 0}}
+stages:
+  - {kind: score, name: classifier, top: 50 %, within: group}
+near_duplicates: false
+exact_duplicates: false
+tokenizer: {vocab_size: 512}
+sampling: {epochs: 1, context: 65}
+""")
+    corpus = built(tmp_path / "root", load_checked(str(tmp_path / "r.yaml")))
+    assert set(table_of(corpus, "select")["label"].to_pylist()) == {"1"}
+    (file,) = corpus.steps["select"].dropped
+    assert json.loads(storage.read_parquet(file.path)["evidence"][0].as_py())["group"] == {"group": "a\nb"}
+
+
+def test_a_model_that_is_lost_is_named_with_the_mend(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, scores=(MARKS,))
+    model = built(tmp_path, recipe).steps["train-marks"].file(MODEL)
+    Path(model.path).unlink()
+    again = recipe_of(folder, scores=(MARKS.model_copy(update={"min_chars": 5}),))
+    with pytest.raises(CheckFailed, match="the model is lost; remove the folder of its step and build again"):
+        built(tmp_path, again)
