@@ -97,8 +97,8 @@ def score(
 
     checkpoints: folders of checkpoints, training folders, `latest`, or transformers folders. model: a transformers
     folder, instead of checkpoints. name: of the score; the first column is `score_<name>`. records: the step of the run
-    whose records are measured, by default the corpus. limit: only the first rows. batch: most responses in a forward
-    pass.
+    whose records are measured, by default the corpus. limit: so many rows, of each shard in proportion. batch: most
+    responses in a forward pass.
 
     Raises:
         RunError: if there is no such run, step or checkpoint.
@@ -148,14 +148,15 @@ def _folder(model: str) -> str:
 
 
 def _chunks(manifest: Manifest, limit: int | None) -> Iterator[Chunk]:
-    taken = 0
+    """Runs of rows. limit: of all shards, from each the first rows in proportion to what it has."""
+    total = sum(shard.rows for shard in manifest.shards)
+    before = taken = 0
     for number, shard in enumerate(manifest.shards):
-        for start in range(0, shard.rows, CHUNK_ROWS):
-            rows = min(CHUNK_ROWS, shard.rows - start, shard.rows if limit is None else limit - taken)
-            if rows <= 0:
-                return
-            taken += rows
-            yield Chunk(f"{number:05d}-{start:08d}", shard, start, rows)
+        before += shard.rows
+        wanted = shard.rows if limit is None else min(shard.rows, limit * before // max(total, 1) - taken)
+        taken += wanted
+        for start in range(0, wanted, CHUNK_ROWS):
+            yield Chunk(f"{number:05d}-{start:08d}", shard, start, min(CHUNK_ROWS, wanted - start))
 
 
 def _measure(

@@ -64,7 +64,7 @@ def losses(
     records: Annotated[
         str | None, typer.Option(help="Score the records of this step, such as `ingest`. Default: the corpus.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score only this many rows, the first ones.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only so many rows, of each shard its first.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Most responses in a forward pass.")] = 64,
     device: Device = "auto",
     precision: Precision = "fp32",
