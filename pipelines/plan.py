@@ -261,12 +261,15 @@ def _benchmarks_missing(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _text_present(recipe: Recipe, inputs: Sequence[Input], rates: Mapping[str, Any]) -> dict[str, float]:
-    """Source -> bytes of text in its inputs that are present."""
+    """Source -> bytes of text in its inputs that are present; of a source with `rows`, in so many average rows."""
     text = {spec.name: 0.0 if spec.paths else float(GENERATED_ROW_BYTES * (spec.rows or 0)) for spec in recipe.sources}
     growth = rates["text_bytes_per_file_byte"]
     for entry in inputs:
         if entry.path and not entry.missing:
             text[entry.source] += entry.bytes * growth.get(Path(entry.path).suffix.lower(), 1.0)
+    for spec in recipe.sources:
+        if spec.paths and spec.rows is not None:
+            text[spec.name] = min(text[spec.name], spec.rows * rates["text_bytes_per_row"])
     return text
 
 
@@ -309,9 +312,13 @@ def _drawn_present(recipe: Recipe, inputs: Sequence[Input], rates: Mapping[str, 
     underestimated.
     """
     groups, drawn = recipe.sampling.groups, 0.0
+    left = {spec.name: spec.rows * rates["text_bytes_per_row"] for spec in recipe.sources if spec.rows is not None}
     for entry in inputs:
         if entry.path and not entry.missing:
             text = entry.bytes * rates["text_bytes_per_file_byte"].get(Path(entry.path).suffix.lower(), 1.0)
+            if entry.source in left:  # files are read in order, up to `rows`
+                text = min(text, left[entry.source])
+                left[entry.source] -= text
             rows = text / rates["text_bytes_per_row"]
             wanted = rows_per_epoch(rule_of(f"{entry.source}/{entry.file}", groups), max(1, round(rows)))
             drawn += text * rates["tokens_per_byte"] * wanted / max(1, round(rows))

@@ -31,3 +31,11 @@ def test_rows_of_larger_files_are_estimated(tmp_path: Path, monkeypatch: pytest.
     path = write(tmp_path / "mine.jsonl", 5000)
     monkeypatch.setattr(plans, "MAX_COUNTED_BYTES", 1000)
     assert plans.plan(recipe_of(path)).rows > 0
+
+
+def test_a_source_with_rows_is_priced_for_these_rows(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"q": f"{row} " + "q" * 3000, "a": "a" * 3000}) + "\n" for row in range(2000)))
+    few, whole = (plans.plan(recipe_of(path, rows)) for rows in (50, 2000))
+    assert few.rows <= 50 and few.text_bytes < whole.text_bytes / 20
+    assert few.drawn_tokens_per_epoch < whole.drawn_tokens_per_epoch / 20
