@@ -40,6 +40,7 @@ NAMES = (
     "classifiers",
     "arithmetic",
     "perplexity",
+    "swapped",
 )
 BY_NAME = ("agreement", "comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
