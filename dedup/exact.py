@@ -55,6 +55,12 @@ def digest128(*columns: pa.StringArray) -> pa.FixedSizeBinaryArray:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(state), [None, pa.py_buffer(state.astype("<u8"))])
 
 
+def leading(digests: pa.Array) -> npt.NDArray[np.int64]:
+    """The first two bytes of each digest, as a number: int64 [rows]. Rows with the lowest are a sample that depends
+    neither on the order of rows nor on shards."""
+    return np.frombuffer(digests.buffers()[1] or b"", ">u2")[8 * digests.offset :: 8][: len(digests)].astype(np.int64)
+
+
 def halves(digests: pa.FixedSizeBinaryArray) -> npt.NDArray[np.uint64]:
     """The digests [rows] as two 64-bit numbers each: uint64 [rows, 2]."""
     view = np.frombuffer(digests.buffers()[1], np.uint8)[digests.offset * 16 : (digests.offset + len(digests)) * 16]

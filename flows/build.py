@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, recipe_text, step_answers
+from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, load_with_text, step_answers
 from flows.tracker import Tracker
-from pipelines.ledger import storage
-from pipelines.recipe import Recipe, load, recipe_path
+from pipelines.recipe import Recipe
 from pipelines.steps.pack import PACK, pack_files
 
 
@@ -48,11 +47,7 @@ def build(
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
-    if isinstance(recipe, Recipe):
-        assert not settings, "settings override a file's keys"
-        loaded, text = recipe, recipe_text(recipe)
-    else:
-        loaded, text = load(recipe, settings), storage.read_bytes(recipe_path(recipe)).decode()
+    loaded, text = load_with_text(recipe, settings)
     return _answer(execute_recipe(loaded, text, root, engine, workers, tracker=tracker))
 
 

@@ -24,7 +24,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
 from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.ingest import unread_by_source
 from pipelines.steps.step import MakeRewriter, Steps
 
@@ -115,6 +115,17 @@ def step_answers(results: Sequence[StepResult]) -> tuple[StepAnswer, ...]:
 
 def _paths(result: StepResult, product: str) -> tuple[str, ...]:
     return tuple(file.path for file in result.manifest.files(product))
+
+
+def load_with_text(recipe: str | Recipe, settings: tuple[str, ...] = ()) -> tuple[Recipe, str]:
+    """A recipe and its text, from the path or name of its file, or from the recipe itself.
+
+    Raises: WinnowError: for a mistake in the recipe.
+    """
+    if isinstance(recipe, Recipe):
+        assert not settings, "settings override a file's keys"
+        return recipe, recipe_text(recipe)
+    return load(recipe, settings), storage.read_bytes(recipe_path(recipe)).decode()
 
 
 def recipe_text(recipe: Recipe) -> str:

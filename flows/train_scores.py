@@ -7,13 +7,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from filters.scores.score import PREFIX
-from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, recipe_text, step_answers
+from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, load_with_text, step_answers
 from flows.tracker import Tracker
 from pipelines.audit.scoring import model_of, scores_of
 from pipelines.curate import SCORE_STEPS
 from pipelines.errors import RecipeError
 from pipelines.ledger import storage
-from pipelines.recipe import Recipe, load, recipe_path
+from pipelines.recipe import Recipe
 from pipelines.steps.products import MEASURES, MODEL
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -70,10 +70,7 @@ def train_scores(
     Raises: WinnowError: for a mistake in the recipe or its inputs, and if it has no scores. CheckFailed: if a step
     fails.
     """
-    if isinstance(recipe, Recipe):
-        loaded, text = recipe, recipe_text(recipe)
-    else:
-        loaded, text = load(recipe, settings), storage.read_bytes(recipe_path(recipe)).decode()
+    loaded, text = load_with_text(recipe, settings)
     if not loaded.scores:
         raise RecipeError(f"{recipe if isinstance(recipe, str) else loaded.name}: the recipe has no `scores`; add one")
     return _answer(execute_recipe(loaded, text, root, engine, workers, SCORE_STEPS, tracker))

@@ -6,6 +6,7 @@ pass over the shards, and little memory for any number of rows.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def _value(half: int) -> float:
     return value_of_key(half * HALF + (0 if half >= HALF // 2 else HALF - 1))
 
 
+@functools.cache
 def _values_of_halves() -> npt.NDArray[np.float64]:
     return np.array([_value(half) for half in range(HALF)], np.float64)
 

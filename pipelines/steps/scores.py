@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
-from dedup.exact import digest128
+from dedup.exact import digest128, leading
 from filters.cut import ScoreCut, column_of
 from filters.scores.catalogue import origin, parameters
 from filters.scores.score import PREFIX, Rows, Score, TrainedScore
@@ -156,11 +156,8 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
     step = _train_step(score).step(settings, (records.key, *dropped_by, *(manifest.key for manifest in beside)))
 
     def work(context: StepContext) -> Sequence[Part]:
-        items = [
-            Candidates(shard, tuple(tables), "")
-            for shard, *tables in zip(records.shards, *(manifest.tables(SCORES) for manifest in beside), strict=True)
-        ]
-        items += [Candidates(shard, (), manifest.step) for manifest in earlier for shard in manifest.dropped]
+        items = scored_shards(records, beside)
+        items += [ScoredShard(shard, (), manifest.step) for manifest in earlier for shard in manifest.dropped]
         tallies = context.map(functools.partial(_tally_labels, choices), items, "tally")
         last = _last_bins([storage.map_arrow(one.file("tally").path) for one in tallies], choices, score)
         drawn = context.map(functools.partial(_draw_rows, choices, last, score.needs), items, "rows")
@@ -170,17 +167,24 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
     return build.run.do(step, work)
 
 
-class Candidates(NamedTuple):
-    """Records to train on or to measure. tables: columns of earlier scores for them. step: that dropped them, or ""."""
+class ScoredShard(NamedTuple):
+    """A shard of records. tables: columns of scores that lie beside it. dropped_by: the step that dropped these
+    records, or ""."""
 
     shard: TableRef
-    tables: tuple[TableRef, ...]
-    step: str
+    tables: tuple[TableRef, ...] = ()
+    dropped_by: str = ""
 
 
-def _read(candidates: Candidates) -> pa.Table:
-    records = storage.read_parquet(candidates.shard.path).combine_chunks()
-    return joined(records, candidates.tables)
+def scored_shards(records: Manifest, scores: Sequence[Manifest]) -> list[ScoredShard]:
+    """The shards of records, with the columns of scores that are measured of them."""
+    files = zip(records.shards, *(manifest.tables(SCORES) for manifest in scores), strict=True)
+    return [ScoredShard(shard, tuple(tables)) for shard, *tables in files]
+
+
+def read_scored(item: ScoredShard) -> pa.Table:
+    """The records of a shard, with the columns of scores beside it. Raises: CheckFailed: as `joined`."""
+    return joined(storage.read_parquet(item.shard.path).combine_chunks(), item.tables)
 
 
 def labels_of(records: pa.Table, choices: Mapping[str, Sequence[Rows]], step: str) -> npt.NDArray[np.int64]:
@@ -219,17 +223,11 @@ def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> npt.NDArray[np.boo
     return np.asarray(pc.is_in(column, value_set=pa.array(values, pa.string())).to_numpy(), np.bool_)
 
 
-def _bins(records: pa.Table) -> npt.NDArray[np.int64]:
-    """The first two bytes of the digests [rows]."""
-    digests = as_array(records["digest"])
-    return np.frombuffer(digests.buffers()[1] or b"", ">u2")[8 * digests.offset :: 8][: len(digests)].astype(np.int64)
-
-
-def _tally_labels(choices: Mapping[str, Sequence[Rows]], candidates: Candidates, target: Target) -> Part:
-    records = _read(candidates)
-    labels = labels_of(records, choices, candidates.step)
+def _tally_labels(choices: Mapping[str, Sequence[Rows]], item: ScoredShard, target: Target) -> Part:
+    records = read_scored(item)
+    labels = labels_of(records, choices, item.dropped_by)
     chosen = labels >= 0
-    pairs, rows = np.unique(labels[chosen] * BINS + _bins(records)[chosen], return_counts=True)
+    pairs, rows = np.unique(labels[chosen] * BINS + leading(as_array(records["digest"]))[chosen], return_counts=True)
     tally = pa.table({"label": pairs // BINS, "bin": pairs % BINS, "rows": rows.astype(np.int64)})
     return part(tally=storage.write_arrow(target.path(suffix=".arrow"), tally))
 
@@ -263,12 +261,12 @@ def _draw_rows(
     choices: Mapping[str, Sequence[Rows]],
     last: Sequence[int],
     needs: Sequence[str],
-    candidates: Candidates,
+    item: ScoredShard,
     target: Target,
 ) -> Part:
-    records = _read(candidates)
-    labels = labels_of(records, choices, candidates.step)
-    drawn = (labels >= 0) & (_bins(records) <= np.array(last, np.int64)[labels])
+    records = read_scored(item)
+    labels = labels_of(records, choices, item.dropped_by)
+    drawn = (labels >= 0) & (leading(as_array(records["digest"])) <= np.array(last, np.int64)[labels])
     rows = records.filter(pa.array(drawn))
     columns = ["id", "source", "condition", "instruction", "response", "digest"]
     columns += [column for name in needs if (column := column_of(name, tuple(rows.column_names)))]
@@ -344,7 +342,7 @@ def measure_score(build: Build, score: Score) -> Manifest:
     missing = f"not_measured/{fields[0]['name']}"
 
     def measured(context: StepContext) -> Sequence[Part]:
-        parts = context.map(work, items)
+        parts = context.map(work, scored_shards(records, beside))
         rows = sum(one.counts[missing] for one in parts)
         if isinstance(model, FoundTable) and rows and rows == records.rows_kept:
             raise CheckFailed(
@@ -353,13 +351,11 @@ def measure_score(build: Build, score: Score) -> Manifest:
             )
         return parts
 
-    files = zip(records.shards, *(manifest.tables(SCORES) for manifest in beside), strict=True)
-    items = [Candidates(shard, tuple(tables), "") for shard, *tables in files]
     return build.run.do(step, measured)
 
 
-def _measure_shard(score: Score, model: Model, candidates: Candidates, target: Target) -> Part:
-    records = _read(candidates)
+def _measure_shard(score: Score, model: Model, item: ScoredShard, target: Target) -> Part:
+    records = read_scored(item)
     table = measure(score, records, model)
     counts = {f"not_measured/{name}": table[name].null_count for name in table.column_names}
     return part(counts=counts, scores=storage.write_parquet(target.path(), table.add_column(0, "id", records["id"])))
@@ -386,7 +382,7 @@ def measure(score: Score, records: pa.Table, model: Model) -> pa.Table:
     return pa.table(columns, schema=expected)
 
 
-def _score_manifests(build: Build) -> list[Manifest]:
+def score_manifests(build: Build) -> list[Manifest]:
     """The scores that are measured of the records that the build now has."""
     key = build.records.key
     return [made for made in build.made.values() if made.step.startswith(MEASURE) and key in made.parents]
@@ -395,7 +391,7 @@ def _score_manifests(build: Build) -> list[Manifest]:
 def _beside(build: Build, names: set[str]) -> list[Manifest]:
     """The scores measured so far that have one of these columns, or of which one is the name."""
     found = []
-    for manifest in _score_manifests(build):
+    for manifest in score_manifests(build):
         columns = tuple(column["name"] for column in manifest.parameters["columns"])
         if any(column_of(name, columns) for name in names):
             found.append(manifest)

@@ -10,7 +10,6 @@ import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,8 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
-from pipelines.ledger.storage import TableRef
-from pipelines.steps.products import LIMITS, RECORDS, SCORES
-from pipelines.steps.scores import MEASURE, joined
+from pipelines.steps.products import LIMITS, RECORDS
+from pipelines.steps.scores import MEASURE, ScoredShard, joined, read_scored, score_manifests, scored_shards
 from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always
 
 SELECT = "select"
@@ -34,13 +32,6 @@ SELECT = "select"
 
 Thresholds = tuple[Mapping[str, float], ...]
 """For each cut: group -> the least score that stays."""
-
-
-class Item(NamedTuple):
-    """A shard of records, and the columns that its scores are in: files beside it, or none if it has them itself."""
-
-    shard: TableRef
-    tables: tuple[TableRef, ...]
 
 
 def select_step(name: str, chosen: Sequence[ScoreCut]) -> RecipeStep:
@@ -62,14 +53,13 @@ def select_step(name: str, chosen: Sequence[ScoreCut]) -> RecipeStep:
 def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
     """Join the scores that were measured of the records made so far, and apply the cuts in order."""
     records = build.records
-    beside = [made for made in build.made.values() if made.step.startswith(MEASURE) and records.key in made.parents]
+    beside = score_manifests(build)
     models = _models(build)
     settings = {"cuts": [parameters(cut) for cut in chosen], "models": models}
     step = select_step(name, chosen).step(settings, (records.key, *(manifest.key for manifest in beside)))
 
     def work(context: StepContext) -> Sequence[Part]:
-        files = zip(records.shards, *(manifest.tables(SCORES) for manifest in beside), strict=True)
-        items = [Item(shard, tuple(tables)) for shard, *tables in files]
+        items = scored_shards(records, beside)
         found: Thresholds = ()
         for number in range(len(chosen)):
             found = (*found, _thresholds(context, tuple(chosen[: number + 1]), found, items))
@@ -92,7 +82,7 @@ def _models(build: Build) -> dict[str, str]:
 
 
 def _thresholds(
-    context: StepContext, chosen: tuple[ScoreCut, ...], found: Thresholds, items: Sequence[Item]
+    context: StepContext, chosen: tuple[ScoreCut, ...], found: Thresholds, items: Sequence[ScoredShard]
 ) -> Mapping[str, float]:
     """The limits of the last of these cuts, among the rows that pass those before it."""
     cut, number = chosen[-1], len(chosen)
@@ -110,7 +100,7 @@ def _tallies(parts: Sequence[Part]) -> pa.Table:
     return pa.concat_tables([storage.map_arrow(one.file("tally").path) for one in parts])
 
 
-def _score_columns(chosen: Sequence[ScoreCut], item: Item) -> pa.Table:
+def _score_columns(chosen: Sequence[ScoreCut], item: ScoredShard) -> pa.Table:
     """What the cuts read of a shard: ids, scores and the columns of groups."""
     there = storage.columns(item.shard.path)
     named = {name for cut in chosen for name in (*cut.within, column_of(cut.name, tuple(there)) or "")}
@@ -119,7 +109,7 @@ def _score_columns(chosen: Sequence[ScoreCut], item: Item) -> pa.Table:
 
 
 def _tally(
-    chosen: tuple[ScoreCut, ...], found: Thresholds, upper: Mapping[str, int] | None, item: Item, target: Target
+    chosen: tuple[ScoreCut, ...], found: Thresholds, upper: Mapping[str, int] | None, item: ScoredShard, target: Target
 ) -> Part:
     table = _score_columns(chosen, item)
     cut = chosen[-1]
@@ -145,9 +135,9 @@ def _dropped(chosen: Sequence[ScoreCut], found: Thresholds, table: pa.Table) -> 
 
 
 def _select_shard(
-    chosen: tuple[ScoreCut, ...], found: Thresholds, models: Mapping[str, str], item: Item, target: Target
+    chosen: tuple[ScoreCut, ...], found: Thresholds, models: Mapping[str, str], item: ScoredShard, target: Target
 ) -> Part:
-    table = joined(storage.read_parquet(item.shard.path).combine_chunks(), item.tables)
+    table = read_scored(item)
     alive, marked = np.ones(table.num_rows, np.bool_), []
     for cut, thresholds in zip(chosen, found, strict=True):
         column = _column(cut, table)

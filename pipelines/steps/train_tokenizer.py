@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from dedup.columns import as_array
+from dedup.exact import leading
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
@@ -100,10 +102,8 @@ def _train(context: StepContext, shards: Sequence[TableRef], vocab_size: int) ->
 def _sample_columns(shard: TableRef) -> pa.Table:
     """source, bin (the first two bytes of the digest), instruction and response cut to SAMPLE_CHARS."""
     table = storage.read_parquet(shard.path, ["source", "digest", "instruction", "response"]).combine_chunks()
-    digests = table["digest"].combine_chunks()
-    leading = np.frombuffer(digests.buffers()[1] or b"", ">u2")[8 * digests.offset :: 8][: len(digests)]
     cut = [pc.utf8_slice_codeunits(table[name], 0, SAMPLE_CHARS) for name in ("instruction", "response")]
-    columns = [table["source"], pa.array(leading.astype(np.int32)), *cut]
+    columns = [table["source"], pa.array(leading(as_array(table["digest"])).astype(np.int32)), *cut]
     return pa.table(columns, ["source", "bin", "instruction", "response"])
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from statsmodels.stats.proportion import proportion_confint
 
+from filters.scores.holdout import auc
 from filters.scores.perplexity import Perplexity
 from tests.benchmarks.__main__ import Row
 from tests.benchmarks.perplexity import Pairs, load
@@ -84,13 +85,11 @@ def _limit(values: Floats, planted: Bools) -> float:
 def _line(name: str, limit: float, values: Floats, planted: Bools) -> Row:
     flagged = values >= limit
     hits, flags, total = int((flagged & planted).sum()), int(flagged.sum()), int(planted.sum())
-    ranks = np.argsort(np.argsort(values)) + 1
-    auc = (ranks[planted].sum() - total * (total + 1) / 2) / (total * (~planted).sum())
     return {
         "source": name,
         "rows": len(values),
         "planted": total,
-        "AUC": round(float(auc), 3),
+        "AUC": round(auc(planted, values), 3),
         "limit": round(limit, 3),
         "recall": _share(hits, total),
         "precision": _share(hits, flags),
