@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.benchmarks import Scorable, benchmark_to_score, read_items
 from flows.configure import configure
-from flows.console import Console, count, current_console
+from flows.console import Console, count, current_console, polled
 from flows.execute import EngineName, absolute, cpus, execute_recipe, make_engine, recipe_text
 from flows.tracker import Tracker
 from pipelines.curate import STEPS
@@ -598,33 +597,23 @@ def _progress(proxies: Sequence[Proxy], console: Console) -> Iterator[None]:
     from training.journal import last_metrics
 
     total = sum(proxy.steps for proxy in proxies)
-    stop = threading.Event()
     begun, before = time.monotonic(), None
 
     def show() -> None:
         nonlocal before
-        while True:
-            stopped = stop.wait(POLL_SECONDS)
-            done = finished = 0
-            for proxy in proxies:
-                complete = is_measured(proxy)
-                finished += complete
-                line = None if complete else last_metrics(proxy.folder)
-                done += proxy.steps if complete else line["step"] if line else 0
-            before = done if before is None else before
-            rate = (done - before) / max(time.monotonic() - begun, 1e-6)
-            text = f"{finished} of {len(proxies)} trainings finished, {rate:.1f} steps/s"
-            console.move_bar("ablate", done, total, text)
-            if stopped:
-                return
+        done = finished = 0
+        for proxy in proxies:
+            complete = is_measured(proxy)
+            finished += complete
+            line = None if complete else last_metrics(proxy.folder)
+            done += proxy.steps if complete else line["step"] if line else 0
+        before = done if before is None else before
+        rate = (done - before) / max(time.monotonic() - begun, 1e-6)
+        text = f"{finished} of {len(proxies)} trainings finished, {rate:.1f} steps/s"
+        console.move_bar("ablate", done, total, text)
 
-    thread = threading.Thread(target=show, name="progress", daemon=True)
-    thread.start()
-    try:
+    with polled(show, POLL_SECONDS):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 # -------------------------------------------------------------------------------------------------------------- items

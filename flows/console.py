@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -165,3 +167,22 @@ CONSOLE: ContextVar[Console | None] = ContextVar("CONSOLE", default=None)
 def current_console() -> Console:
     """The console of the terminal that started the flow, or one that prints nothing."""
     return CONSOLE.get() or Console(quiet=True)
+
+
+@contextlib.contextmanager
+def polled(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call `look` in a thread every so many seconds during the block, and once at its end."""
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.wait(seconds):
+            look()
+        look()
+
+    thread = threading.Thread(target=loop, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from flows.console import polled
 from flows.ray.engine import ray_session
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger import storage
@@ -186,27 +187,17 @@ def _progress_reported(out: str, on_progress: Callable[[Metrics], None] | None) 
     if on_progress is None:
         yield
         return
-    stop = threading.Event()
-    interval = POLL_SECONDS if storage.is_local(out) else REMOTE_POLL_SECONDS
+    last: Metrics | None = None
 
-    def poll() -> None:
-        last: Metrics | None = None
-        while True:
-            stopped = stop.wait(interval)
-            metrics = last_metrics(out)
-            if metrics and metrics != last:
-                last = metrics
-                on_progress(metrics)
-            if stopped:
-                return
+    def look() -> None:
+        nonlocal last
+        metrics = last_metrics(out)
+        if metrics and metrics != last:
+            last = metrics
+            on_progress(metrics)
 
-    thread = threading.Thread(target=poll, name="progress", daemon=True)
-    thread.start()
-    try:
+    with polled(look, POLL_SECONDS if storage.is_local(out) else REMOTE_POLL_SECONDS):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 @contextlib.contextmanager
