@@ -7,6 +7,7 @@ is atomic. The same table gives the same bytes: the settings of the Parquet and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import mmap
@@ -85,6 +86,50 @@ def write_bytes(path: str, data: bytes | memoryview) -> FileRef:
     with write_file(path) as file:
         file.write(data)
     return FileRef(path=path, bytes=len(data), digest=xxhash.xxh3_128(data).hexdigest())
+
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What the operating system says where a file system has no hard links (exFAT, some network and FUSE mounts)."""
+
+
+def create(path: str, data: bytes) -> bool:
+    """Write a file unless there is one at `path`, completely or not at all; of several processes that do, one does.
+
+    A local file is written beside its place and linked, which NFS does atomically too; a remote one is sent with the
+    condition that there is none (S3: `If-None-Match`).
+
+    Returns: whether the file at `path` is this one: also where it has the same bytes, since the reply to a request that
+    succeeded may be lost. Data that tells two writers apart holds a unique value.
+    """
+    fs, name = file_system(path)
+    if is_local(path):
+        target = Path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = _aside(target)
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(aside, target)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                with target.open("xb") as file:  # exclusive still, but a kill now leaves a part of the file
+                    file.write(data)
+            return True
+        except FileExistsError:
+            return target.read_bytes() == data
+        finally:
+            aside.unlink(missing_ok=True)
+    try:
+        fs.pipe_file(name, data, mode="create")
+        return True
+    except OSError:  # stores differ in how they refuse
+        if not fs.exists(name):
+            raise
+        return bool(fs.cat_file(name) == data)
 
 
 @contextlib.contextmanager
