@@ -102,3 +102,16 @@ def test_the_error_for_a_missing_package_says_how_to_install_it(
     for read in (storage.exists, input_files.expand):
         with pytest.raises(InputError, match=message):
             read(path)
+
+
+def test_the_sizes_of_all_files_below_a_folder_come_by_their_relative_paths(root: str) -> None:
+    assert storage.sizes(f"{root}/none") == {}
+    for name in ("b.bin", "inner/a.bin", "inner/deeper/c.bin"):
+        storage.write_bytes(f"{root}/{name}", name.encode())
+    storage.write_bytes(f"{root}-beside/d.bin", b"1")
+    expected = {"b.bin": 5, "inner/a.bin": 11, "inner/deeper/c.bin": 18}
+    assert storage.sizes(root) == storage.sizes(f"{root}/") == expected
+    assert storage.files_below(root) == sorted(expected)
+    assert storage.sizes(f"{root}/b.bin") == {}
+    storage.write_bytes(f"{root}/inner/a.bin", b"")  # a listing is not remembered
+    assert storage.sizes(f"{root}/inner") == {"a.bin": 0, "deeper/c.bin": 18}
