@@ -31,9 +31,9 @@ from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import Resources
 from pipelines.recipe import Group, Recipe, Sampling, Subset, TokenizerSpec, load
-from pipelines.steps.pack import PACK, pack, pack_files
+from pipelines.steps.pack import PACK, TokenShard, measure_shard, pack, pack_files
 from pipelines.steps.products import TOKENIZER_JSON
-from pipelines.steps.sampling import measure, pool
+from pipelines.steps.sampling import pool
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.steps.training_overlap import TRAINING_OVERLAP
@@ -299,7 +299,8 @@ def search_mixture(
     root, workers, started = absolute(root), workers or cpus(), time.monotonic()
     (current,) = build_recipes([loaded], [loaded.name], [recipe], root, design, engine, workers)
     settings = current.recipe.sampling
-    measures = [measure(storage.map_arrow(shard.path)) for shard in current.step(TOKENS.name).shards]
+    shards = zip(current.step(TOKENS.name).shards, current.run.records.shards, strict=True)
+    measures = [measure_shard(TokenShard(*pair), settings, current.recipe.seed)[0] for pair in shards]
     found = groups_of(pool(measures, settings), settings.groups)
     weights, tokens = weights_of(found, [one.group for one in found])
     asked = np.concatenate([weights[None], draw_mixtures(weights, mixtures - 1)])
@@ -478,7 +479,7 @@ def _pack(arm: Built, root: str, engine: Engine | None, epochs: int, seed: int) 
 
     run = Run(root, engine or LocalEngine())
     settings: Sampling = arm.recipe.sampling.model_copy(update={"epochs": epochs})
-    return pack(run, arm.step(TOKENS.name), arm.step(TOKENIZER.name), settings, seed)
+    return pack(run, arm.run.records, arm.step(TOKENS.name), arm.step(TOKENIZER.name), settings, seed)
 
 
 def pack_arm(

@@ -26,6 +26,7 @@ from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
 from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.ingest import unread_by_source
+from pipelines.steps.pack import values_without_rows
 from pipelines.steps.step import MakeRewriter, Steps
 
 EngineName = Literal["ray", "local"]
@@ -87,6 +88,9 @@ def execute_recipe(
         console.print(f" [yellow]! {escape(unread_line(name, columns))}[/yellow]")
     for name in empty_sources(recorded):
         console.print(f" [yellow]! no row of source {name!r} was kept; the report gives the reasons[/yellow]")
+    packs = recorded.product("packs")
+    for line in values_without_rows(packs.counts) if packs else ():
+        console.print(f" [yellow]! sampling.weights: no row of the corpus has {escape(line)}[/yellow]")
     tracker.finish(recorded.id, run.results, report)
     return Execution(recorded, run.results, report)
 

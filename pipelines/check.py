@@ -138,8 +138,8 @@ def _with_place(draft: Draft, finding: Finding) -> str:
 
 
 def _line(key: Key, finding: Finding) -> str:
-    """The message; that of a stage or a score is preceded by its key."""
-    return f"{dotted(key)}: {finding.error}" if key[0] in ("stages", "scores") else str(finding.error)
+    """The message; that of a stage, a score or the sampling is preceded by its key."""
+    return f"{dotted(key)}: {finding.error}" if key[0] in ("stages", "scores", "sampling") else str(finding.error)
 
 
 def _raise(found: Sequence[Finding], lines: Sequence[str]) -> None:

@@ -5,11 +5,12 @@ An unknown key is an error that names the nearest known one. Relative paths are 
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -265,17 +266,34 @@ class Group(Section):
     MAIN_KEY: ClassVar = "prefix"
 
 
+MAX_WEIGHT = 1000
+"""The highest weight of a row, of all columns together."""
+
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
+
+
 class Sampling(Section):
     """How epochs are drawn. An epoch is a draw, not a pass: HRM-Text draws 4 times 15 B tokens from a corpus of 40 B.
 
-    epochs: how many draws are packed. context: tokens in a pack, plus one. groups: rules by file. validation: share of
-    the instructions that are held out of every epoch, for the validation loss.
+    epochs: how many draws are packed. context: tokens in a pack, plus one. groups: rules by file. weights: column of
+    the records -> value -> how often a row with that value stands in its file, 1 where none is given: with 2 twice,
+    with 0.5 one row in two, with 0 none. Weights of several columns are multiplied. validation: share of the
+    instructions that are held out of every epoch, for the validation loss.
     """
 
     epochs: int = Field(default=4, ge=1)
     context: int = Field(default=4097, ge=16)
     validation: float = Field(default=0.01, ge=0, le=0.5)
     groups: tuple[Group, ...] = ()
+    # Left out of a step's parameters while it is empty, so that the keys of recipes without it stay what they were.
+    weights: dict[str, dict[str, Weight]] = Field(default={}, exclude_if=lambda value: not value)
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        highest = math.prod(max(values.values(), default=1.0) for values in self.weights.values())
+        if highest > MAX_WEIGHT:
+            raise ValueError(f"weights: a row may have weights of {highest:g} together; {MAX_WEIGHT} at most")
+        return self
 
 
 def _named(stage: Any) -> Any:

@@ -16,6 +16,7 @@ tokenizer_info contains the absolute path of `tokenizer/`: change it when the ex
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -31,9 +32,9 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import Sampling
 from pipelines.records import CONDITIONS
 from pipelines.steps.encoding import ENVELOPE, load, token_type
-from pipelines.steps.pack import gather
+from pipelines.steps.pack import TokenShard, gather, measure_shard
 from pipelines.steps.products import TOKENIZER_JSON
-from pipelines.steps.sampling import draw, held_out, measure, pool
+from pipelines.steps.sampling import draw, held_out, pool
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 
@@ -44,18 +45,22 @@ def export(run: RecordedRun, out: str) -> Exported:
     if tokens is None or tokenizer is None:
         raise WinnowError(f"run {run.id} has no tokens: a scan ends with text; export it as hf or jsonl")
     settings = run.info["settings"]
-    return export_tokens(tokens, tokenizer, Sampling.model_validate(settings["sampling"]), settings["seed"], out)
+    sampling = Sampling.model_validate(settings["sampling"])
+    return export_tokens(run.records, tokens, tokenizer, sampling, settings["seed"], out)
 
 
-def export_tokens(tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int, out: str) -> Exported:
-    """Write the layout from a tokens step, its tokenizer step and the sampling of a recipe.
+def export_tokens(
+    records: Manifest, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int, out: str
+) -> Exported:
+    """Write the layout from the corpus, its tokens step, its tokenizer step and the sampling of a recipe.
 
     Takes about 30 bytes of memory per row of the corpus: 17 GiB for the 594 M rows of HRM-Text (`docs/benchmarks`,
     sampling).
 
     Raises: as `export.Export`.
     """
-    rows = pool([measure(storage.map_arrow(shard.path)) for shard in tokens.shards], settings)
+    shards = itertools.starmap(TokenShard, zip(tokens.shards, records.shards, strict=True))
+    rows = pool([measure_shard(shard, settings, seed)[0] for shard in shards], settings)
     pa.default_memory_pool().release_unused()  # memory of the measured lengths, 8 bytes per row
     if not len(rows.row):
         raise CheckFailed("there is no row to export: none fits the context")

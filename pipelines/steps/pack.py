@@ -11,24 +11,38 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from dedup.columns import as_array
 from dedup.kernel import kernel
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
-from pipelines.ledger.manifest import Manifest, Part, part
+from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.step import parameters
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import Sampling
 from pipelines.steps.encoding import load, token_type
 from pipelines.steps.products import PACKS, ROW_FATES, TOKENIZER_JSON, VALIDATION_PACKS
-from pipelines.steps.sampling import Pool, Rows, coverage, draw, held_out, judge_rows, measure, pool
+from pipelines.steps.sampling import (
+    Pool,
+    Rows,
+    coverage,
+    draw,
+    first_entries,
+    held_out,
+    judge_rows,
+    measure,
+    pool,
+    times_by_weight,
+)
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload, always, by_text
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
@@ -43,7 +57,7 @@ FILE_SLOTS = 1 << 25
 Ints = npt.NDArray[np.int64]
 
 
-def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
+def pack(run: Run, records: Manifest, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
     """Draw `settings.epochs` epochs of the tokens and pack them: Arrow files whose rows are packs, epoch 0 first.
 
     Rows held out for validation (see `sampling.held_out`) are in no epoch. Those that the first epoch would have drawn
@@ -58,9 +72,12 @@ def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, se
     for each token shard with what became of its rows, in their order: reason (why no epoch can draw the row, "" if one
     can), held_out and truncated (bool), draws (uint16, how often it was drawn for training).
 
+    records: the corpus that was encoded. Its columns are read only where `settings.weights` names them.
+
     Counts: `packs`, `sequences`, `slots`, `slots_used` of training, `validation_packs` and so on; `held_out` rows kept
     for validation, of those that could be drawn; `coverage/<source>/<what>` (see `sampling.coverage`);
-    `unused/<reason>` rows that no epoch can draw; `truncated` rows whose response is cut. What is held at once: the
+    `unused/<reason>` rows that no epoch can draw; `weight/<column>/<value>` rows of the corpus to which a weight
+    applies; `truncated` rows whose response is cut. What is held at once: the
     plan, 18 bytes per row and 48 per row drawn in an epoch, in one worker: with an epoch of a tenth of the rows some 22
     bytes a row, 12 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling); everything else a file at a time.
 
@@ -68,7 +85,8 @@ def pack(run: Run, tokens: Manifest, tokenizer: Manifest, settings: Sampling, se
     """
     step = PACK.step(parameters(sampling=settings, seed=seed), (tokens.key, tokenizer.key))
     bpe = tokenizer.file(TOKENIZER_JSON)
-    return run.do(step, lambda context: lay_and_write(context, tokens.shards, bpe, settings, seed))
+    shards = [TokenShard(*pair) for pair in zip(tokens.shards, records.shards, strict=True)]
+    return run.do(step, lambda context: lay_and_write(context, shards, bpe, settings, seed))
 
 
 PLAN_BYTES_PER_ROW, PLAN_BYTES_PER_DRAWN_ROW = 18, 48
@@ -93,15 +111,27 @@ PACK = RecipeStep(
     },
     wanted=always,
     make=lambda build: pack(
-        build.run, build.made[TOKENS.name], build.made[TOKENIZER.name], build.recipe.sampling, build.recipe.seed
+        build.run,
+        build.records,
+        build.made[TOKENS.name],
+        build.made[TOKENIZER.name],
+        build.recipe.sampling,
+        build.recipe.seed,
     ),
     estimate=_estimate,
 )
 
 
+class TokenShard(NamedTuple):
+    """A shard of tokens, and the shard of records that it was encoded from."""
+
+    tokens: TableRef
+    records: TableRef
+
+
 def lay_and_write(
     context: StepContext,
-    shards: Sequence[TableRef],
+    shards: Sequence[TokenShard],
     tokenizer: FileRef,
     settings: Sampling,
     seed: int,
@@ -109,8 +139,12 @@ def lay_and_write(
 ) -> list[Part]:
     """The work of `pack`: lengths by shard, one plan for all shards, then files of about `file_slots` slots each."""
     bpe = load(tokenizer)
-    measuring = functools.partial(_measure, settings.validation, tuple(bpe.special.values()))
-    measures = [part.file("lengths").path for part in context.map(measuring, shards, phase="measure")]
+    measuring = functools.partial(_measure, settings, seed, tuple(bpe.special.values()))
+    measured = context.map(measuring, shards, phase="measure")
+    weighted: Counter[str] = Counter()
+    for part in measured:
+        weighted.update(part.counts)
+    measures = [part.file("lengths").path for part in measured]
     planning = functools.partial(_plan, settings, seed, file_slots, context.folder)
     (plan,) = context.map(planning, [measures], phase="plan")
     metadata = {
@@ -120,17 +154,45 @@ def lay_and_write(
         "epochs": settings.epochs,
         "special": bpe.special,
     }
-    paths = tuple(shard.path for shard in shards)
-    rows = tuple(shard.rows for shard in shards)
+    paths = tuple(shard.tokens.path for shard in shards)
+    rows = tuple(shard.tokens.rows for shard in shards)
     writing = functools.partial(_write_packs, paths, rows, metadata)
     packs = context.map(writing, [file.path for file in plan.files["layouts"]])
-    return [Part(counts=plan.counts, files={ROW_FATES: plan.files[ROW_FATES]}), *packs]
+    return [Part(counts=plan.counts | weighted, files={ROW_FATES: plan.files[ROW_FATES]}), *packs]
 
 
-def _measure(share: float, control: Sequence[int], shard: TableRef, target: Target) -> Part:
-    tokens = storage.map_arrow(shard.path)
-    table = measure(tokens).append_column("held_out", pa.array(held_out(tokens, share, control)))
-    return part(lengths=storage.write_arrow(target.path(suffix=".arrow"), table))
+WEIGHT = "weight/"
+"""How the counts of the rows that have a value of `sampling.weights` begin: `weight/<column>/<value>`."""
+
+
+def measure_shard(shard: TokenShard, settings: Sampling, seed: int) -> tuple[pa.Table, dict[str, int]]:
+    """What the sampler reads of a shard (see `sampling.measure`), and the counts of the values that have weights."""
+    tokens = storage.map_arrow(shard.tokens.path)
+    if not settings.weights:
+        return measure(tokens), {}
+    records = storage.read_parquet(shard.records.path, ["id", *settings.weights])
+    counts = {
+        f"{WEIGHT}{column}/{value}": pc.sum(pc.equal(records[column].cast(pa.string()), value)).as_py() or 0
+        for column, values in settings.weights.items()
+        for value in values
+    }
+    return measure(tokens, times_by_weight(as_array(tokens["id"]), records, settings.weights, seed)), counts
+
+
+def values_without_rows(counts: Mapping[str, int]) -> list[str]:
+    """`column value` of the weights that apply to no row, from the counts of a pack step."""
+    return [
+        name.removeprefix(WEIGHT).replace("/", " ", 1)
+        for name in counts
+        if name.startswith(WEIGHT) and not counts[name]
+    ]
+
+
+def _measure(settings: Sampling, seed: int, control: Sequence[int], shard: TokenShard, target: Target) -> Part:
+    out = held_out(storage.map_arrow(shard.tokens.path), settings.validation, control)
+    lengths, counts = measure_shard(shard, settings, seed)
+    file = storage.write_arrow(target.path(suffix=".arrow"), lengths.append_column("held_out", pa.array(out)))
+    return Part(files={"lengths": (file,)}, counts=counts)
 
 
 # ---- the plan: which sequences share a pack --------------------------------------------------------------------------
@@ -187,7 +249,7 @@ def _plan(
         write(trained, "train", epoch, epoch)
     if len(validation):
         write(validation, "validation", 0, settings.epochs)
-    counts["held_out"] = int(np.count_nonzero(held_out_rows))
+    counts["held_out"] = int(np.count_nonzero(held_out_rows & first_entries(rows.row)))
     fates = _write_fates(step_folder, tables, settings, rows, draws)
     return Part(files={"layouts": tuple(layouts), ROW_FATES: fates}, counts=counts | coverage(rows, draws))
 
@@ -196,8 +258,9 @@ def _write_fates(
     step_folder: str, tables: Sequence[pa.Table], settings: Sampling, rows: Pool, draws: npt.NDArray[np.uint32]
 ) -> tuple[TableRef, ...]:
     """One file for each token shard, written to its place in the step's folder: see `pack`."""
-    draws_of_row = np.zeros(sum(table.num_rows for table in tables), np.uint16)
-    draws_of_row[rows.row] = np.minimum(draws, np.iinfo(np.uint16).max)
+    draws_of_row = np.zeros(sum(table.num_rows for table in tables), np.uint32)
+    np.add.at(draws_of_row, rows.row, draws)
+    most = np.iinfo(np.uint16).max
     files: list[TableRef] = []
     first = 0
     for table, (reason, truncated) in zip(tables, judge_rows(tables, settings), strict=True):
@@ -205,7 +268,7 @@ def _write_fates(
             "reason": reason,
             "held_out": table["held_out"].combine_chunks(),
             "truncated": pa.array(truncated),
-            "draws": pa.array(draws_of_row[first : first + table.num_rows]),
+            "draws": pa.array(np.minimum(draws_of_row[first : first + table.num_rows], most).astype(np.uint16)),
         }
         path = Target(step_folder, len(files)).path("row_fates")
         files.append(storage.write_parquet(path, pa.table(columns)))

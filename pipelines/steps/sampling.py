@@ -11,7 +11,7 @@ Files are sorted by their names with `/` written as `__`, which is the name of u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.columns import as_array
+from dedup.exact import digest128, halves
 from dedup.hashing import FNV_BASIS, fmix64, fnv1a
 from dedup.kernel import kernel
 from pipelines.recipe import Group, Sampling
@@ -90,7 +92,7 @@ def fit(
     return kept, np.select([short, full, long], [1, 2, 3], 0).astype(np.uint8)
 
 
-FAULTS = ("", "response_too_short", "instruction_fills_context", "longer_than_context")
+FAULTS = ("", "response_too_short", "instruction_fills_context", "longer_than_context", "left_out_by_weight")
 """Why a row is never drawn. The row's tokens stay: it may be usable in another context."""
 
 
@@ -113,8 +115,9 @@ class Pool:
     """All usable rows, file after file in the sampler's order: 4 + 2 + 2 bytes a row.
 
     files: names, sorted. rules, counts: each file's rule and number of usable rows. row: a row's number over all token
-    shards. instruction, response: tokens to train on. Those three [rows]. unused: rows that are not usable, by reason.
-    truncated: usable rows whose response is cut.
+    shards. instruction, response: tokens to train on. Those three [rows]. With `sampling.weights` a row stands there as
+    often as its weight says, one entry after another, and `counts` counts entries. unused: rows that are not usable, by
+    reason. truncated: usable rows whose response is cut.
     """
 
     files: tuple[str, ...]
@@ -127,12 +130,37 @@ class Pool:
     truncated: int
 
 
-def measure(tokens: pa.Table) -> pa.Table:
-    """What the sampler reads of a shard: file (string, run-end encoded), instruction and response lengths (int32)."""
+def measure(tokens: pa.Table, times: npt.NDArray[np.uint16] | None = None) -> pa.Table:
+    """What the sampler reads of a shard: file (string, run-end encoded), instruction and response lengths (int32), and
+    with `sampling.weights` the `times` that each row stands in its file (uint16; see `times_by_weight`)."""
     named = pc.extract_regex(tokens["id"].combine_chunks(), ID)
     assert named.null_count == 0, "an id is <source>/<file>/<row>, or <source>/<file>/<row>/<variant>"
     lengths = [pc.list_value_length(tokens[name].combine_chunks()) for name in ("instruction", "response")]
-    return pa.table([pc.run_end_encode(named.field("file")), *lengths], ["file", "instruction", "response"])
+    table = pa.table([pc.run_end_encode(named.field("file")), *lengths], ["file", "instruction", "response"])
+    return table if times is None else table.append_column(TIMES, pa.array(times))
+
+
+TIMES = "times"
+
+
+def times_by_weight(
+    ids: pa.StringArray, records: pa.Table, weights: Mapping[str, Mapping[str, float]], seed: int
+) -> npt.NDArray[np.uint16]:
+    """How often each row of a token shard stands in its file: uint16 [rows].
+
+    ids: of the token rows [rows]. records: `id` and the columns of `weights`, of the same rows or more, in any order.
+    The whole part of a row's weight counts in full. For the rest, a hash of its id and the seed decides, so the choice
+    for a row depends on no other row.
+    """
+    weight = np.ones(records.num_rows)
+    for column, values in weights.items():
+        names = as_array(records[column]).cast(pa.string())
+        known = pc.index_in(names, value_set=pa.array(list(values), pa.string()))
+        weight *= np.array([*values.values(), 1.0])[pc.fill_null(known, len(values)).to_numpy(zero_copy_only=False)]
+    weight = weight[pc.index_in(ids, value_set=as_array(records["id"])).to_numpy()]
+    whole = np.floor(weight)
+    hashes = halves(digest128(ids, pa.array([str(seed)] * len(ids), pa.string())))[:, 0]
+    return np.asarray(whole + (hashes < (weight - whole) * 2.0**64), np.uint16)
 
 
 def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
@@ -146,7 +174,8 @@ def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
     faults = np.zeros(len(FAULTS), np.int64)
     for table in measures:
         file, _, _, fault = _judged(table, number, cuts, settings.context)
-        counts += np.bincount(file[fault == 0], minlength=len(names))
+        usable_rows = np.flatnonzero(fault == 0)
+        counts += np.bincount(file[_repeated(usable_rows, table)], minlength=len(names))
         faults += np.bincount(fault, minlength=len(FAULTS))
 
     usable = int(counts.sum())
@@ -160,15 +189,21 @@ def pool(measures: Sequence[pa.Table], settings: Sampling) -> Pool:
         # A stable sort by file keeps the rows of a file in the order of the shards.
         order = np.argsort(file, kind="stable")
         order = order[fault[order] == 0]
+        truncated += int(np.count_nonzero(response[order] < table["response"].to_numpy()[order]))
+        order = _repeated(order, table)
         added = np.bincount(file[order], minlength=len(names))
         place = np.repeat(cursor - (np.cumsum(added) - added), added) + np.arange(len(order))
         row[place] = order + first[index]
         instructions[place] = instruction[order]
         responses[place] = response[order]
-        truncated += int(np.count_nonzero(response[order] < table["response"].to_numpy()[order]))
         cursor += added
     unused = {FAULTS[index]: int(faults[index]) for index in range(1, len(FAULTS)) if faults[index]}
     return Pool(tuple(names), rules, tuple(counts.tolist()), row, instructions, responses, unused, truncated)
+
+
+def _repeated(rows: Ints, table: pa.Table) -> Ints:
+    """Rows of a measured shard, each as often as it stands in its file."""
+    return np.repeat(rows, table[TIMES].to_numpy()[rows]) if TIMES in table.column_names else rows
 
 
 def judge_rows(measures: Sequence[pa.Table], settings: Sampling) -> Iterator[tuple[pa.Array, npt.NDArray[np.bool_]]]:
@@ -197,6 +232,8 @@ def _judged(
     file = np.repeat(np.array([number[name] for name in names], np.int64), lengths)
     instruction, response = (table[name].to_numpy() for name in ("instruction", "response"))
     kept, fault = fit(instruction, response, context, cuts[file])
+    if TIMES in table.column_names:
+        fault[(fault == 0) & (table[TIMES].to_numpy() == 0)] = FAULTS.index("left_out_by_weight")
     return file, instruction, kept, fault
 
 
@@ -229,23 +266,33 @@ def _hashes(
     return hashes
 
 
+def first_entries(row: Rows) -> npt.NDArray[np.bool_]:
+    """Which entries of the pool are the first of their row: bool [rows]. row: `Pool.row`, or a file's part of it."""
+    first = np.ones(len(row), np.bool_)
+    first[1:] = row[1:] != row[:-1]
+    return first
+
+
 def coverage(pool: Pool, draws: npt.NDArray[np.integer]) -> dict[str, int]:
     """What the epochs draw of each source, as upstream's table has it: `coverage/<source>/<quantity>` -> whole number.
 
-    draws: how often each row of the pool was drawn [rows]. Quantities: files, rows, tokens (of the pool); drawn_rows,
-    drawn_tokens, drawn_instruction_tokens, drawn_response_tokens (with repetition); unique_rows, unique_tokens.
+    draws: how often each entry of the pool was drawn [rows]. Quantities: files, rows, tokens (of the pool, each row
+    once); drawn_rows, drawn_tokens, drawn_instruction_tokens, drawn_response_tokens (with repetition); unique_rows,
+    unique_tokens.
     """
     totals: dict[str, int] = {}
     start = 0
     for name, count in zip(pool.files, pool.counts, strict=True):
         part = slice(start, start + count)
         start += count
-        instruction, response = pool.instruction[part].astype(np.int64), pool.response[part].astype(np.int64)
-        times = draws[part].astype(np.int64)
+        # The entries of a row are neighbours: its draws are summed, so that each row is one.
+        entries = np.flatnonzero(first_entries(pool.row[part]))
+        instruction, response = (column[part][entries].astype(np.int64) for column in (pool.instruction, pool.response))
+        times = np.add.reduceat(draws[part].astype(np.int64), entries) if count else draws[part].astype(np.int64)
         drawn_instruction, drawn_response = instruction @ times, response @ times
         numbers = {
             "files": 1,
-            "rows": count,
+            "rows": len(entries),
             "tokens": instruction.sum() + response.sum(),
             "drawn_rows": times.sum(),
             "drawn_tokens": drawn_instruction + drawn_response,

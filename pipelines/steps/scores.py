@@ -89,6 +89,10 @@ def score_problems(recipe: Recipe) -> Iterator[tuple[Key, str]]:
         *known,
         *(field.name for score in recipe.scores for field in score.columns if not field.name.startswith(PREFIX)),
     ]
+    for name in recipe.sampling.weights:
+        if name not in groups:
+            hint = "weights are given to names, not to numbers" if name in columns else nearest(name, groups)
+            yield ("sampling", "weights", name), f"no column {name!r} names groups of rows; {hint}"
     earlier: CorpusStage | None = None
     for index, stage in enumerate(recipe.stages):
         if isinstance(stage, ScoreCut):

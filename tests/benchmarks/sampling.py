@@ -146,7 +146,7 @@ def _export_of(rows: int, folder: str) -> dict[str, float]:
     )
     start = time.process_time()
     with _Peak() as memory:
-        done = export_tokens(tokens, tokenizer, SETTINGS, 0, f"{folder}/out")
+        done = export_tokens(tokens, tokens, tokenizer, SETTINGS, 0, f"{folder}/out")
     stored = len(np.load(f"{folder}/out/tokens.npy", mmap_mode="r"))
     return _said(memory, start, FILE_ROWS * len(parts), done.rows, stored / (FILE_ROWS * len(parts) * 6))
 

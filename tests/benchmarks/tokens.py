@@ -83,9 +83,11 @@ def _row(what: str, speed: float, unit: str, note: str) -> dict[str, object]:
 
 def _packing(run: Run, tokens: Manifest, tokenizer: Manifest) -> list[dict[str, object]]:
     rows = []
-    pack(run, tokens, tokenizer, Sampling(epochs=1, context=300), 0)  # compiles the kernels
+    pack(run, tokens, tokens, tokenizer, Sampling(epochs=1, context=300), 0)  # compiles the kernels
     for context in (513, 4097):
-        packs, seconds = _timed(functools.partial(pack, run, tokens, tokenizer, Sampling(epochs=4, context=context), 0))
+        packs, seconds = _timed(
+            functools.partial(pack, run, tokens, tokens, tokenizer, Sampling(epochs=4, context=context), 0)
+        )
         counts = packs.counts
         full = counts["slots_used"] / counts["slots"]
         note = f"{full:.2%} of slots used, {counts['sequences']} sequences, {counts['packs']} packs"

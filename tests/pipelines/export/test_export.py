@@ -178,10 +178,10 @@ def epochs_of(folder: Path) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]
 def test_the_hrm_text_export_has_the_rows_of_the_packs(
     tmp_path: Path, steps: tuple[Manifest, Manifest, Manifest]
 ) -> None:
-    _, tokenizer, tokens = steps
+    records, tokenizer, tokens = steps
     done = EXPORTS["hrm-text"](run_of(steps, seed=7), str(tmp_path / "out"))
     epochs = epochs_of(tmp_path / "out")
-    packs = pack(Run(str(tmp_path / "root"), LocalEngine(1)), tokens, tokenizer, SAMPLING, 7)
+    packs = pack(Run(str(tmp_path / "root"), LocalEngine(1)), records, tokens, tokenizer, SAMPLING, 7)
     held: list[Counter[tuple[tuple[int, ...], tuple[int, ...]]]] = [Counter(), Counter(), Counter()]
     for shard in pack_files(packs):
         rows = storage.map_arrow(shard.path)

@@ -23,7 +23,7 @@ from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.steps.encoding import load
-from pipelines.steps.pack import PACK, best_fit, lay, lay_and_write, pack, pack_files
+from pipelines.steps.pack import PACK, TokenShard, best_fit, lay, lay_and_write, pack, pack_files
 from pipelines.steps.products import RECORDS, TOKEN_ROWS
 from pipelines.steps.sampling import draw, held_out, measure, pool
 from pipelines.steps.train_tokenizer import train_tokenizer
@@ -94,7 +94,7 @@ def packed(
     """Packs in files small enough that an epoch has several."""
     work = functools.partial(
         lay_and_write,
-        shards=made[0].shards,
+        shards=[TokenShard(shard, shard) for shard in made[0].shards],
         tokenizer=made[1].file("tokenizer"),
         settings=SAMPLING,
         seed=seed,
@@ -228,7 +228,7 @@ def test_a_corpus_that_is_all_held_out_is_said(tmp_path: Path, made: tuple[Manif
             break
     lone = step(tmp_path, "tokens", [same])
     with pytest.raises(CheckFailed, match="1 rows drawn, all held out"):
-        pack(Run(str(tmp_path), LocalEngine(1)), lone, made[1], Sampling(context=16, validation=0.5), 0)
+        pack(Run(str(tmp_path), LocalEngine(1)), lone, lone, made[1], Sampling(context=16, validation=0.5), 0)
 
 
 def test_long_responses_are_cut_and_lose_their_end(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
@@ -265,7 +265,7 @@ def test_seeds_matter(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
 
 def test_the_schema_says_what_training_needs(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
     run = Run(str(tmp_path), LocalEngine(1))
-    manifest = pack(run, *made, SAMPLING, 0)
+    manifest = pack(run, made[0], *made, SAMPLING, 0)
     table = storage.map_arrow(pack_files(manifest)[0].path)
     bpe = load(made[1].file("tokenizer"))
     assert json.loads(table.schema.metadata[b"winnow"]) == {
@@ -289,13 +289,13 @@ def test_the_schema_says_what_training_needs(tmp_path: Path, made: tuple[Manifes
     ]
     last = storage.map_arrow(pack_files(manifest)[-1].path)
     assert json.loads(last.schema.metadata[b"winnow"])["split"] == "validation"
-    assert pack(run, *made, SAMPLING, 0) == manifest and run.results[-1].reused
+    assert pack(run, made[0], *made, SAMPLING, 0) == manifest and run.results[-1].reused
 
 
 def test_nothing_to_pack_is_said(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
     long = step(tmp_path, "tokens", [tokens(20, "s", 900, 1, 280).slice(0, 3), tokens(0, "s", 9, 1, 280)])
     with pytest.raises(CheckFailed, match=r"nothing to pack: \d instruction_fills_context"):
-        pack(Run(str(tmp_path), LocalEngine(1)), long, made[1], Sampling(context=16), 0)
+        pack(Run(str(tmp_path), LocalEngine(1)), long, long, made[1], Sampling(context=16), 0)
 
 
 # ---- the kernel

@@ -31,7 +31,8 @@ from pipelines.ledger.run import Run
 from pipelines.ledger.score_tables import ScoreWriter
 from pipelines.recipe import NearDuplicates, Recipe, Sampling, of_values
 from pipelines.steps import ingest
-from pipelines.steps.products import MEASURES, MODEL, TRAINING_ROWS
+from pipelines.steps.pack import values_without_rows
+from pipelines.steps.products import MEASURES, MODEL, ROW_FATES, TRAINING_ROWS
 from tests.steps import record_run
 
 
@@ -529,3 +530,79 @@ def test_a_model_that_is_lost_is_named_with_the_mend(folder: Path, tmp_path: Pat
     again = recipe_of(folder, scores=(MARKS.model_copy(update={"min_chars": 5}),))
     with pytest.raises(CheckFailed, match="the model is lost; remove the folder of its step and build again"):
         built(tmp_path, again)
+
+
+def fates(corpus: Corpus) -> dict[str, tuple[int, str]]:
+    """Row id -> draws for training, and why no epoch can draw it."""
+    assert corpus.packs is not None and corpus.tokens is not None
+    ids = [storage.map_arrow(shard.path)["id"] for shard in corpus.tokens.shards]
+    found = pa.concat_tables([storage.read_parquet(file.path) for file in corpus.packs.tables(ROW_FATES)])
+    names = [name for column in ids for name in column.to_pylist()]
+    return dict(zip(names, zip(found["draws"].to_pylist(), found["reason"].to_pylist(), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_are_drawn_as_often_as_their_weights_say(folder: Path, tmp_path: Path, workers: int) -> None:
+    weights = {"stars": {"1": 0, "2": 0.5, "5": 3}, "topic": {"words": 2}}
+    sampling = Sampling(epochs=2, context=65, validation=0, weights=weights)
+    corpus = built(tmp_path, recipe_of(folder, ScoreCut(name="marks", min=-9), sampling=sampling), workers)
+    found = fates(corpus)
+    records = pl.from_arrow(pa.concat_tables([storage.read_parquet(shard.path) for shard in corpus.records.shards]))
+    assert isinstance(records, pl.DataFrame)
+    halved = {True: 0, False: 0}
+    for name, stars, topic in records.select("id", "stars", "topic").iter_rows():
+        draws, reason = found[name]
+        weight = {"1": 0.0, "2": 0.5, "5": 3.0}.get(stars, 1.0) * (2 if topic == "words" else 1)
+        if weight == 0.5:
+            assert (draws, reason) in ((2, ""), (0, "left_out_by_weight"))
+            halved[draws > 0] += 1
+        else:
+            assert (draws, reason) == (2 * weight, "" if weight else "left_out_by_weight"), name
+    assert 10 < halved[True] < 30 and halved[True] + halved[False] == 40, "one in two"
+    assert corpus.packs is not None
+    counts = corpus.packs.counts
+    assert counts["weight/stars/5"] == 60 and counts["unused/left_out_by_weight"] == 60 + halved[False]
+    assert sum(draws for draws, _ in found.values()) == counts["sequences"]
+    drawn = [counts[f"coverage/{source}/drawn_rows"] for source in ("plain", "rated")]
+    assert sum(drawn) == counts["sequences"]
+    assert counts["coverage/rated/rows"] == counts["coverage/rated/unique_rows"] == 300 - 60 - halved[False]
+
+
+def test_weights_of_one_change_no_pack_and_no_weights_no_key(folder: Path, tmp_path: Path) -> None:
+    plain = built(tmp_path, recipe_of(folder, TOP))
+    same = Sampling(epochs=1, context=65, weights={"topic": {"words": 1.0}, "stars": {"9": 0}})
+    weighted = built(tmp_path, recipe_of(folder, TOP, sampling=same))
+    assert plain.packs is not None and weighted.packs is not None
+    assert [file.digest for file in plain.packs.files("packs")] == [
+        file.digest for file in weighted.packs.files("packs")
+    ]
+    assert "weights" not in plain.packs.parameters["sampling"]
+    assert values_without_rows(weighted.packs.counts) == ["stars 9"]
+    one, other = (
+        fates(
+            built(tmp_path, recipe_of(folder, TOP, sampling=Sampling(epochs=1, context=65, weights=weights), seed=seed))
+        )
+        for seed, weights in ((0, {"topic": {"words": 0.5}}), (1, {"topic": {"words": 0.5}}))
+    )
+    assert {name for name, (_, why) in one.items() if why} != {name for name, (_, why) in other.items() if why}
+
+
+@pytest.mark.parametrize(
+    "weights, said",
+    [
+        ({"topics": {"words": 2}}, "no column 'topics' names groups of rows; did you mean 'topic'"),
+        ({"score_marks": {"1": 2}}, "weights are given to names, not to numbers"),
+    ],
+)
+def test_weights_by_a_column_that_is_not_there_are_refused(
+    folder: Path, tmp_path: Path, weights: dict[str, dict[str, float]], said: str
+) -> None:
+    recipe = recipe_of(folder, TOP, sampling=Sampling(weights=weights))
+    with pytest.raises(RecipeError, match=said):
+        check(recipe, str(tmp_path))
+
+
+@pytest.mark.parametrize("weights", [{"a": {"b": -1}}, {"a": {"b": 100}, "c": {"d": 11}}, {"a": {"b": float("nan")}}])
+def test_weights_below_zero_or_too_high_are_refused(weights: dict[str, dict[str, float]]) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        Sampling(weights=weights)
