@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipelines.errors import WinnowError
+from pipelines.ledger import storage
 from pipelines.settings import override
 from pipelines.validation import validate
 from training.batches import Packs
@@ -25,7 +25,7 @@ def configure(name: str, shards: Sequence[str], steps: int | None = None, settin
     config = CONFIGS[name](info.vocab_size, info.context)
     values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
     if values["start"]:  # a worker's working directory may be another one
-        values["start"] = str(Path(values["start"]).resolve())
+        values["start"] = storage.absolute(values["start"])
     valid, problems = validate(TrainConfig, values)
     if valid is None:
         raise WinnowError("\n".join(f"--config {name}: {problem.message}" for problem in problems))

@@ -1,4 +1,4 @@
-"""Memory-mapped pack shards, and the batches made of them.
+"""Pack shards, and the batches made of them.
 
 A shard is an Arrow file whose rows are packs: sequences of instruction and response tokens that together fill at most
 `capacity` token slots. Step s trains on the packs [(s - 1) * batch_packs, s * batch_packs), counted over all training
@@ -7,7 +7,8 @@ function of the step alone: there is no sampler state, and the number of workers
 pack at most. A share is divided into micro-batches of at most `micro_packs` packs; the loss of each is divided by the
 labels of the whole step.
 
-Only the pages of packs in use are in memory. Validation packs are in shards of their own, marked in their metadata.
+Local shards are memory-mapped: only the pages of packs in use are in memory. Of shards on an object store, windows of a
+few MB are read by range requests. Validation packs are in shards of their own, marked in their metadata.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.errors import InputError, WinnowError
+from pipelines.ledger import storage
+from pipelines.ledger.arrow_file import ArrowFile
 from training.attention import AttentionPlan, Kernel, plan_attention
 from training.configs import Objective
 
@@ -36,6 +39,15 @@ Split = Literal["train", "validation"]
 CPU = torch.device("cpu")
 
 PACK_COLUMNS = ("tokens", "instruction_lengths", "response_lengths", "ids")
+
+WINDOW_BYTES = 4 << 20
+"""Bytes of a remote shard that are read at a time. Steps read packs in order, so each is read once."""
+
+WINDOWS = 4
+"""Windows of remote shards held at a time."""
+
+OPENED_AT_ONCE = 16
+"""Shards that are opened at a time: a remote one takes three requests."""
 
 
 class ShardError(InputError):
@@ -112,8 +124,9 @@ class Packs(Sequence[Pack]):
         """
         if not shards:
             raise ShardError("no pack shards to train on: name at least one Arrow file of the pack step")
-        tables = [_open(path) for path in shards]
-        metadata = [_metadata(path, table.schema) for path, table in zip(shards, tables, strict=True)]
+        with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+            files = list(pool.map(_open, shards))
+        metadata = [_metadata(file.path, file.schema) for file in files]
         self.info = metadata[0].info
         for path, shard_metadata in zip(shards, metadata, strict=True):
             if shard_metadata.info != self.info:
@@ -122,12 +135,10 @@ class Packs(Sequence[Pack]):
                 )
         of_split = [index for index, shard_metadata in enumerate(metadata) if shard_metadata.split == split]
         self.shards = [shards[index] for index in of_split]
-        self._tables = [tables[index] for index in of_split]
+        self._files = [files[index] for index in of_split]
         self._epochs = [metadata[index].epoch for index in of_split]
-        batches = [(shard, batch) for shard, table in enumerate(self._tables) for batch in table.to_batches()]
-        self._batches = [batch for _, batch in batches]
-        self._shard_of = [shard for shard, _ in batches]
-        self._ends: list[int] = list(itertools.accumulate(batch.num_rows for batch in self._batches))
+        self._ends: list[int] = list(itertools.accumulate(file.rows for file in self._files))
+        self._windows: dict[int, tuple[int, pa.RecordBatch]] = {}  # number of a file -> the rows of it read last
         if split == "train" and not len(self):
             raise ShardError(f"the {len(shards)} pack shards contain no training packs (the first is {shards[0]})")
 
@@ -136,7 +147,7 @@ class Packs(Sequence[Pack]):
 
     def epoch(self, index: int) -> int:
         """The epoch (from 0) that pack `index` belongs to."""
-        return self._epochs[self._shard_of[bisect.bisect_right(self._ends, index)]]
+        return self._epochs[bisect.bisect_right(self._ends, index)]
 
     def __getitem__(self, index: int) -> Pack:  # type: ignore[override]
         """Pack `index`.
@@ -147,11 +158,12 @@ class Packs(Sequence[Pack]):
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
-        block = bisect.bisect_right(self._ends, index)
-        row = index - self._ends[block] + self._batches[block].num_rows
-        columns = [self._batches[block].column(name)[row].values for name in PACK_COLUMNS]
+        shard = bisect.bisect_right(self._ends, index)
+        first, batch = self._window(shard, index - self._ends[shard] + self._files[shard].rows)
+        row = index - self._ends[shard] + self._files[shard].rows - first
+        columns = [batch.column(name)[row].values for name in PACK_COLUMNS]
         tokens, instructions, responses = (c.to_numpy(zero_copy_only=True) for c in columns[:3])
-        where = f"{self.shards[self._shard_of[block]]}: pack {index}"
+        where = f"{self.shards[shard]}: pack {index}"
         count = len(columns[3])
         if len(tokens) != instructions.sum() + responses.sum() or {len(instructions), len(responses)} != {count}:
             raise ShardError(f"{where}: the lengths of its {count} sequences do not add up to {len(tokens)} tokens")
@@ -161,15 +173,24 @@ class Packs(Sequence[Pack]):
             raise ShardError(f"{where}: token {tokens.max()} is outside the vocabulary of {self.info.vocab_size}")
         return Pack(tokens, instructions, responses, columns[3].to_pylist())
 
+    def _window(self, shard: int, row: int) -> tuple[int, pa.RecordBatch]:
+        """Rows of a shard that contain `row`, and the first of them. Of remote shards few are held at a time."""
+        first, batch = self._windows.get(shard, (0, None))
+        if batch is None or not first <= row < first + batch.num_rows:
+            while len(self._windows) >= WINDOWS and not storage.is_local(self.shards[shard]):
+                self._windows.pop(next(iter(self._windows)), None)
+            first, batch = self._windows[shard] = self._files[shard].window(row, WINDOW_BYTES)
+        return first, batch
+
     def fingerprint(self) -> str:
         """A hash of this data, the same on every machine: of each shard's size, metadata, first and last pack."""
         digest = hashlib.blake2b(digest_size=16)
         first = 0
-        for table in self._tables:
-            digest.update(table.schema.metadata[b"winnow"] + str(table.num_rows).encode())
-            if table.num_rows:
-                _digest(digest, (self[first], self[first + table.num_rows - 1]))
-            first += table.num_rows
+        for file in self._files:
+            digest.update(file.schema.metadata[b"winnow"] + str(file.rows).encode())
+            if file.rows:
+                _digest(digest, (self[first], self[first + file.rows - 1]))
+            first += file.rows
         return digest.hexdigest()
 
 
@@ -337,17 +358,17 @@ def batches(packs: Packs, steps: range, layout: Layout) -> Iterator[tuple[Batch,
             yield current.result()
 
 
-def _open(path: str) -> pa.Table:
+def _open(path: str) -> ArrowFile:
     try:
-        table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        file = ArrowFile(path)
     except FileNotFoundError:
         raise ShardError(f"{path}: no such pack shard") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (InputError, OSError) as error:
         raise ShardError(f"{path}: not a complete Arrow file ({error}); build it again") from None
-    missing = [name for name in PACK_COLUMNS if name not in table.column_names]
+    missing = [name for name in PACK_COLUMNS if name not in file.schema.names]
     if missing:
         raise ShardError(f"{path}: not a pack shard, it lacks the columns {', '.join(missing)}")
-    return table
+    return file
 
 
 class _ShardMetadata(NamedTuple):

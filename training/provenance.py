@@ -5,7 +5,6 @@ The packs of a step follow from its number (training/batches.py), so nothing but
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -44,21 +43,22 @@ def find_packs(run: str, root: str) -> PackFiles:
     """The packs of a recorded run below `root`, or of a folder that holds *.arrow shards and a tokenizer.json.
 
     Raises:
-        RunError: if there is neither, or the run is not on a local file system.
+        RunError: if there is neither.
     """
-    folder = Path(run)
-    if folder.is_dir():
-        shards = sorted(str(path.resolve()) for path in (*folder.glob("*.arrow"), *folder.glob("shards/*.arrow")))
-        tokenizer = folder / "tokenizer.json"
-        if not shards or not tokenizer.is_file():
+    if storage.is_folder(run):
+        folder = storage.absolute(run)
+        places = (folder, storage.join(folder, "shards"))
+        shards = sorted(
+            storage.join(place, name) for place in places for name in storage.files(place) if name.endswith(".arrow")
+        )
+        tokenizer = storage.join(folder, "tokenizer.json")
+        if not shards or not storage.exists(tokenizer):
             raise RunError(f"{run}: to train on a folder it must hold *.arrow pack shards and their tokenizer.json")
-        return PackFiles(shards, str(tokenizer.resolve()), Packs(shards).fingerprint())
+        return PackFiles(shards, tokenizer, Packs(shards).fingerprint())
     recorded = open_run(root, run)
     packs, tokenizers = recorded.step(PACK.name), recorded.step(TOKENIZER.name)
     if packs is None or tokenizers is None:
         raise RunError(f"run {recorded.id} has no packs; name a run of `winnow build` (a scan makes none)")
-    if not storage.is_local(root):
-        raise RunError(f"{root}: training maps its shards, so they must be on a file system; copy the run to a folder")
     tokenizer_json = tokenizers.file(TOKENIZER_JSON).path
     return PackFiles([file.path for file in pack_files(packs)], tokenizer_json, packs.key)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import UUID
 
 from prefect import flow
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.configure import configure
 from flows.console import current_console
 from flows.ray.train import train_on_ray
+from pipelines.ledger import storage
 from training.journal import Metrics
 from training.provenance import find_packs
 
@@ -77,7 +77,7 @@ def train_flow(
     packs = find_packs(run, root)
     chosen = configure(config, packs.shards, steps, settings)
     name = f"{config}-{packs.key}" + (f"-{steps}" if steps else "")
-    folder = out or str(Path(root).resolve() / "training" / name)
+    folder = out or storage.join(storage.absolute(root), "training", name)
     artifact = create_progress_artifact(progress=0.0, key="winnow-training", description=f"Training {name}")
     assert isinstance(artifact, UUID)
 

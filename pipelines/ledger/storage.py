@@ -17,7 +17,7 @@ import posixpath
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -255,13 +255,27 @@ def check_writable(folder: str) -> None:
 def read_bytes(path: str) -> bytes:
     """The content of a file."""
     fs, name = file_system(path)
-    return cast(bytes, fs.cat_file(name))
+    # Without concurrency s3fs does not ask for the size first: one request.
+    options = {} if is_local(path) else {"max_concurrency": 1}
+    return cast(bytes, fs.cat_file(name, **options))
 
 
 def read_range(path: str, start: int, end: int) -> bytes:
     """The bytes of a file from `start` up to `end`."""
     fs, name = file_system(path)
     return cast(bytes, fs.cat_file(name, start=start, end=end))
+
+
+def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The bytes of a file in each range, from its first byte up to the byte after its last; several requests at once.
+
+    Raises: OSError: if a range cannot be read.
+    """
+    fs, name = file_system(path)
+    if not ranges:
+        return []
+    starts, stops = zip(*ranges, strict=True)
+    return cast(list[bytes], fs.cat_ranges([name] * len(ranges), list(starts), list(stops), on_error="raise"))
 
 
 def read_tail(path: str, count: int) -> bytes:
@@ -319,8 +333,9 @@ def modified(path: str) -> float:
 
 
 def absolute(path: str) -> str:
-    """A local path made absolute; a URL unchanged. For paths that other processes read from other folders."""
-    return str(Path(path.removeprefix("file://")).resolve()) if is_local(path) else path
+    """A local path made absolute; a URL without a slash at its end. For paths that other processes read from other
+    folders."""
+    return str(Path(path.removeprefix("file://")).resolve()) if is_local(path) else path.rstrip("/")
 
 
 def remove(folder: str) -> None:

@@ -88,7 +88,7 @@ def test_files_have_the_mode_that_the_umask_gives_whatever_wrote_them(tmp_path: 
 def test_local_paths_are_made_absolute_and_urls_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage.absolute("a/b") == storage.absolute(f"file://{tmp_path}/a/b") == str(tmp_path.resolve() / "a/b")
-    assert storage.absolute("s3://bucket/a") == "s3://bucket/a"
+    assert storage.absolute("s3://bucket/a") == storage.absolute("s3://bucket/a/") == "s3://bucket/a"
 
 
 @pytest.mark.parametrize(
