@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from pipelines.ledger import run as runs
+    from pipelines.ledger.lease import Holder
 
 MIN_RATE_SECONDS = 0.05
 """A rate over a shorter time says nothing: the clock and start-up dominate it."""
@@ -65,6 +66,7 @@ class Console:
         self.quiet = quiet
         self.bar: TaskID | None = None
         self.bar_name = ""
+        self.waiting_for = ""
 
     @functools.cached_property
     def rich(self) -> RichConsole:
@@ -101,11 +103,24 @@ class Console:
         """Move the bar of a step: shards done, rows kept, rows per second."""
         if progress.phase == "reused":
             return
+        if progress.phase == "waiting":
+            self.watch_waiting(progress.step, progress.holder, progress.seconds)
+            return
         name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
         text = ""
         if progress.rows_in and progress.rows_kept is not None:
             text = f"{quantity(progress.rows_kept, 'row')} kept, {rate(progress.rows_in, progress.seconds)}"
         self.move_bar(name, progress.done, progress.total, text)
+
+    def watch_waiting(self, work: str, holder: str, seconds: float) -> None:
+        """Print once for whom this work waits, and show for how long."""
+        text = f"{work}: waiting for {holder}"
+        if text != self.waiting_for:
+            from rich.markup import escape
+
+            self.waiting_for = text
+            self.print(f" [yellow]·[/yellow] {escape(text)}")
+        self.move_bar(f"{work}: waiting", 0, 1, f"{seconds:.0f} s")
 
     def watch_training(self, metrics: Mapping[str, Any]) -> None:
         """Move the bar of a training: steps done, and the metrics of the last one (`training.journal.Metrics`)."""
@@ -167,6 +182,11 @@ CONSOLE: ContextVar[Console | None] = ContextVar("CONSOLE", default=None)
 def current_console() -> Console:
     """The console of the terminal that started the flow, or one that prints nothing."""
     return CONSOLE.get() or Console(quiet=True)
+
+
+def show_waiting(work: str, holder: Holder, seconds: float) -> None:
+    """Show on the current console for whom this work waits: `on_wait` of a lease."""
+    current_console().watch_waiting(work, str(holder), seconds)
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def execute_recipe(
     console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
         tracker.start(len(wanted(recipe, steps)))
-        run = Run(root, running, tracker.perform, tracker.watch)
+        run = Run(root, running, tracker.perform, tracker.watch, recipe.name)
         corpus = curate(run, recipe, model, steps, rewriter)
     recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
     report = write_report(recorded)

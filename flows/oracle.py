@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 import time
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from dedup.columns import as_array
-from flows.console import MIN_RATE_SECONDS, current_console
+from flows.console import MIN_RATE_SECONDS, current_console, show_waiting
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -98,24 +99,25 @@ def label(
         "max_tokens": max_tokens,
     }
     writer = ScoreWriter(root, name, settings, {"run": recorded.id, "step": manifest.step, "endpoint": endpoint})
-    table, asked = writer.finished, 0
-    reused = table is not None
-    if table is None:
-        sampled = sample(manifest, rows)
-        if not sampled.num_rows:
-            raise RunError(f"run {recorded.id}: step {manifest.step} has no rows to label")
-        asking = RecordedEndpoint(
-            endpoint,
-            model,
-            CompletionStore(root, model),
-            f"{name}-{writer.key}",
-            budget or Budget(),
-            "--budget-requests or --budget-tokens",
-            concurrency,
-            timeout,
-        )
-        table = _finish(writer, sampled, _ask(asking, sampled, rubric, max_tokens), asking, name)
-        asked = asking.asked
+    made, asked = None, 0
+    if (table := writer.finished) is None:
+        with writer.lease(functools.partial(show_waiting, f"scores {name}")):
+            if (table := writer.finished) is None:  # it may have been made while this process waited
+                sampled = sample(manifest, rows)
+                if not sampled.num_rows:
+                    raise RunError(f"run {recorded.id}: step {manifest.step} has no rows to label")
+                asking = RecordedEndpoint(
+                    endpoint,
+                    model,
+                    CompletionStore(root, model),
+                    f"{name}-{writer.key}",
+                    budget or Budget(),
+                    "--budget-requests or --budget-tokens",
+                    concurrency,
+                    timeout,
+                )
+                table = made = _finish(writer, sampled, _ask(asking, sampled, rubric, max_tokens), asking, name)
+                asked = asking.asked
     return OracleAnswer(
         run=recorded.id,
         records=manifest.step,
@@ -125,7 +127,7 @@ def label(
         rows=table.rows,
         asked=asked,
         seconds=time.monotonic() - began,
-        reused=reused,
+        reused=made is None,
         **table.facts,
     )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from flows.console import MIN_RATE_SECONDS, Console, count, current_console
+from flows.console import MIN_RATE_SECONDS, Console, count, current_console, show_waiting
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -123,11 +123,12 @@ def score(
     if not chunks:
         raise RunError(f"run {recorded.id}: step {manifest.step} has no records to score")
     begun, tokens = time.monotonic(), 0
-    table = writer.finished
-    reused = table is not None
-    if table is None:
-        tokens = _measure(writer, chunks, folders, device, batch, precision)
-        table = _finish(writer, chunks, folders, identities, name)
+    made = None
+    if (table := writer.finished) is None:
+        with writer.lease(functools.partial(show_waiting, f"scores {name}")):
+            if (table := writer.finished) is None:  # it may have been made while this process waited
+                tokens = _measure(writer, chunks, folders, device, batch, precision)
+                table = made = _finish(writer, chunks, folders, identities, name)
     return ScoreAnswer(
         run=recorded.id,
         records=manifest.step,
@@ -136,7 +137,7 @@ def score(
         columns=tuple(table.columns.names),
         tokens=tokens,
         seconds=time.monotonic() - begun,
-        reused=reused,
+        reused=made is None,
         **{**table.facts, "classes": {name: table.facts["classes"][name] for name in NAMES}},
     )
 

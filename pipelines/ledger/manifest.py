@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, model_serializer
 
-from pipelines.errors import CheckFailed, RunError
+from pipelines.errors import RESUME, CheckFailed, RunError
 from pipelines.ledger import storage
 from pipelines.ledger.step import DROPPED_ROWS, Step
 from pipelines.ledger.storage import FileRef, TableRef
 
 FORMAT = 2
 """Of manifests. A step whose manifest has another format is made again."""
+
+UNSEEN_SECONDS = 3.0
+"""How long a file that was written is looked for before a manifest names it."""
 
 AnyFile = TableRef | FileRef
 
@@ -153,9 +157,10 @@ class Manifest(BaseModel):
 
 
 def save(root: str, step: Step, parts: Sequence[Part], parent: Manifest | None) -> Manifest:
-    """Check every part, and the rows taken against those that `parent` kept; then write the manifest.
+    """Check every part, the rows taken against those that `parent` kept, and that every file is there; then write the
+    manifest.
 
-    Raises: CheckFailed: if rows are not accounted for.
+    Raises: CheckFailed: if rows are not accounted for, or a file is not seen from here.
     """
     kept = step.type.kept
     for index, one in enumerate(parts):
@@ -175,8 +180,38 @@ def save(root: str, step: Step, parts: Sequence[Part], parent: Manifest | None) 
         raise CheckFailed(
             f"step {step.name}: took {manifest.rows_in} rows, but step {parent.step} kept {parent.rows_kept}"
         )
+    _check_files(root, manifest)
     storage.write_json(path_of(root, step.folder), _with_paths(manifest.model_dump(mode="json"), root, ""))
     return manifest
+
+
+def _check_files(root: str, manifest: Manifest) -> None:
+    """Check that this process sees each file of a step with its size: workers wrote them, maybe on other nodes.
+
+    The folders are listed. A file that a listing lacks is looked up by its name for a while: a network file system may
+    list a folder as it was some seconds ago.
+    """
+    own = storage.join(root, "steps", manifest.folder) + "/"
+    files = [file for file in manifest.all_files if file.path.startswith(own)]
+    listed = {
+        storage.join(folder, name): size
+        for folder in sorted({file.path.rpartition("/")[0] for file in files})
+        for name, size in storage.sizes(folder).items()
+    }
+    unseen = [file for file in files if listed.get(file.path) != file.bytes]
+    deadline = time.monotonic() + UNSEEN_SECONDS
+    while unseen := [file for file in unseen if storage.size(file.path) != file.bytes]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    if unseen:
+        size = storage.size(unseen[0].path)
+        problem = "is not there" if size < 0 else f"has {size} bytes, not {unseen[0].bytes}"
+        raise CheckFailed(
+            f"step {manifest.step}: {unseen[0].path} {problem}, though a worker wrote it ({len(unseen)} of "
+            f"{len(files)} files are missing or cut short); all nodes must reach {root} under this path, on a shared "
+            f"file system or an object store; {RESUME}"
+        )
 
 
 def load(root: str, folder: str) -> Manifest | None:

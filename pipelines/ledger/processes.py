@@ -1,18 +1,23 @@
-"""How does a process end with the one that started it? On Linux the kernel signals it; elsewhere nothing does."""
+"""Which process is it, does it live, and how does it end with the one that started it?"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
+import socket
 import sys
+import uuid
+from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Options of prctl(2)."""
 
 
 def end_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
-    """Have this process signalled when its parent ends, however that ends. parent: process id, as seen before the start
-    of this process: if it has ended since, this process ends now."""
+    """Have this process signalled when its parent ends, however that ends; on Linux only. parent: process id, as seen
+    before the start of this process: if it has ended since, this process ends now."""
     if sys.platform == "linux":
         _prctl(PR_SET_PDEATHSIG, signum)
         if os.getppid() != parent:
@@ -23,6 +28,37 @@ def adopt_orphans() -> None:
     """Make this process the parent of all its descendants whose own parents end, also of daemons."""
     if sys.platform == "linux":
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+@functools.cache
+def machine() -> str:
+    """Names the boot of the machine, and the container on it, within which process ids mean the same processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        container = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return f"{socket.gethostname()} {uuid.getnode():x}"
+    return f"{socket.gethostname()} {boot} {container}"
+
+
+def started(process: int) -> str:
+    """When a process of this machine started, in ticks that no change of the clock moves; empty if it has ended.
+
+    With it, a process id that was given out again is told from the process that had it before.
+    """
+    if not Path("/proc/self/stat").exists():
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return str(psutil.Process(process).create_time())
+        return ""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return ""
+    # <pid> (<name>) <state> ... <start, the 22nd>; the name may hold spaces and parentheses
+    fields = stat[stat.rindex(b")") + 1 :].split()
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,10 +1,14 @@
-"""How is a step done once? It is reused if it is finished, else made item by item, and a killed one carries on."""
+"""How is a step done once? It is reused if it is finished, else made item by item, and a killed one carries on.
+
+One process at a time makes a step: it holds the lease of the step's work folder, and others wait for it."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -14,6 +18,7 @@ from pipelines.errors import CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine
+from pipelines.ledger.lease import Holder, Lease, Lost, hold
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
 
@@ -25,7 +30,7 @@ Item = TypeVar("Item")
 OUTPUT = "shards"
 """The phase whose files stay: those of the step itself. Files of other phases are scratch."""
 WORK = "work"
-"""The folder below a step's for its scratch files and receipts. It is removed when the step is finished."""
+"""The folder below a step's for its scratch files, receipts and lease. It is removed when the step is finished."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,10 @@ Work = Callable[[Item, Target], Part]
 
 
 class Progress(NamedTuple):
-    """How far a phase of a step is. rows_in and rows_kept: of the finished items; None where no rows are conserved."""
+    """How far a phase of a step is. rows_in and rows_kept: of the finished items; None where no rows are conserved.
+
+    In the phase `waiting`, `holder` says who makes the step meanwhile, and `seconds` for how long it was waited.
+    """
 
     step: str
     phase: str
@@ -55,6 +63,7 @@ class Progress(NamedTuple):
     rows_in: int | None
     rows_kept: int | None
     seconds: float
+    holder: str = ""
 
 
 class StepResult(NamedTuple):
@@ -143,10 +152,15 @@ def _ignore(progress: Progress) -> None:
 
 
 class Run:
-    """One pass over a recipe. `perform` is where a scheduler wraps a step, `watch` where progress is shown."""
+    """One pass over a recipe. `perform` is where a scheduler wraps a step, `watch` where progress is shown.
 
-    def __init__(self, root: str, engine: Engine, perform: Perform = _call, watch: Watch = _ignore) -> None:
-        self.root, self.engine, self.perform, self.watch = root, engine, perform, watch
+    name: of the recipe, for processes that wait for a step of this run.
+    """
+
+    def __init__(
+        self, root: str, engine: Engine, perform: Perform = _call, watch: Watch = _ignore, name: str = ""
+    ) -> None:
+        self.root, self.engine, self.perform, self.watch, self.name = root, engine, perform, watch, name
         self.results: list[StepResult] = []
 
     def do(self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None = None) -> Manifest:
@@ -162,19 +176,48 @@ class Run:
         return result.manifest
 
     def _do(self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None) -> StepResult:
-        started = time.monotonic()
-        context = StepContext(self.root, step, self.engine, self.watch)
-        finished = manifests.load(self.root, step.folder)
-        if finished is not None:
-            storage.remove(context.work_folder)  # left behind by a kill right after the manifest was written
-            parts = len(finished.parts)
-            self.watch(Progress(step.name, "reused", parts, parts, finished.rows_in, finished.rows_kept, 0.0))
-            return StepResult(step, finished, True, time.monotonic() - started)
-        parts_made = work(context)
-        storage.sweep(context.folder)
-        manifest = manifests.save(self.root, step, parts_made, parent)
-        storage.remove(context.work_folder)
-        return StepResult(step, manifest, False, time.monotonic() - started)
+        """Reuse the step, or make it while holding its lease. If another process took the lease over, reuse what that
+        one makes."""
+        begun = time.monotonic()
+        work_folder = storage.join(self.root, "steps", step.folder, WORK)
+        while (finished := manifests.load(self.root, step.folder)) is None:
+            with contextlib.suppress(Lost), self._lease(step, work_folder) as lease:
+                if manifests.load(self.root, step.folder) is None:  # it may have been made while this process waited
+                    made = self._make(step, work, parent, lease)
+                    lease.release()  # before its folder is removed
+                    storage.remove(work_folder)
+                    return StepResult(step, made, False, time.monotonic() - begun)
+        storage.remove(work_folder)  # left behind by a kill right after the manifest was written
+        parts = len(finished.parts)
+        self.watch(Progress(step.name, "reused", parts, parts, finished.rows_in, finished.rows_kept, 0.0))
+        return StepResult(step, finished, True, time.monotonic() - begun)
+
+    def _lease(self, step: Step, work_folder: str) -> AbstractContextManager[Lease]:
+        def on_wait(holder: Holder, seconds: float) -> None:
+            self.watch(Progress(step.name, "waiting", 0, 1, None, None, seconds, str(holder)))
+
+        name = f"recipe {self.name}" if self.name else "another run"
+        return hold(storage.join(work_folder, "lease"), name, on_wait)
+
+    def _make(
+        self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None, lease: Lease
+    ) -> Manifest:
+        def watch(progress: Progress) -> None:
+            lease.check(look=False)
+            self.watch(progress)
+
+        context = StepContext(self.root, step, self.engine, watch)
+        try:
+            parts = work(context)
+            lease.check()
+            storage.sweep(context.folder)
+        except Lost:
+            raise
+        except Exception:
+            with contextlib.suppress(OSError):
+                lease.check()  # a process that took over may have removed what this one was writing
+            raise
+        return manifests.save(self.root, step, parts, parent)
 
 
 def commit(outcome: Outcome, rows_in: int, target: Target, kept: str = "records") -> Part:

@@ -18,11 +18,13 @@ import datetime
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
+from pipelines.ledger.lease import Lease, hold
 from pipelines.ledger.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -107,6 +109,20 @@ def record(
     steps in order.
     """
     name = run_id(recipe, products.get("packs") or products["corpus"])
+    with _writing(run_folder(root, name)):
+        _record(root, name, recipe, recipe_text, settings, products, results)
+    return open_run(root, name)
+
+
+def _record(
+    root: str,
+    name: str,
+    recipe: str,
+    recipe_text: str,
+    settings: Mapping[str, Any],
+    products: Mapping[str, Manifest],
+    results: Sequence[StepResult],
+) -> None:
     folder = run_folder(root, name)
     made = [result for result in results if not result.reused]
     path = storage.join(folder, RUN)
@@ -138,7 +154,11 @@ def record(
         storage.write_bytes(lineage, written + lines.encode())
     storage.write_json(path, info)
     _write_checksums(root, name, results, lineage_written=bool(events))
-    return open_run(root, name)
+
+
+def _writing(folder: str) -> AbstractContextManager[Lease]:
+    """Let one process at a time change the files of a run: they are read and written again."""
+    return hold(storage.join(folder, ".lease"), "recording a run")
 
 
 def now() -> str:
@@ -179,15 +199,18 @@ def record_scores(run: RecordedRun, scores: Sequence[Mapping[str, Any]]) -> None
     A later score replaces an earlier one of the same evaluation (the benchmark asked in the same way), and one that was
     recorded before evaluations were stored.
     """
-    stored = {(line["benchmark"], line["checkpoint"]) for line in scores if line.get("evaluation")}
-    former = [
-        line
-        for line in read_scores(run)
-        if line.get("evaluation") or (line["benchmark"], line["checkpoint"]) not in stored
-    ]
-    lines = {(line["benchmark"], line["checkpoint"], line.get("evaluation")): dict(line) for line in [*former, *scores]}
-    storage.write_json(storage.join(run.folder, EVALUATIONS), list(lines.values()))
-    update_checksum(run, EVALUATIONS)
+    with _writing(run.folder):
+        stored = {(line["benchmark"], line["checkpoint"]) for line in scores if line.get("evaluation")}
+        former = [
+            line
+            for line in read_scores(run)
+            if line.get("evaluation") or (line["benchmark"], line["checkpoint"]) not in stored
+        ]
+        lines = {
+            (line["benchmark"], line["checkpoint"], line.get("evaluation")): dict(line) for line in [*former, *scores]
+        }
+        storage.write_json(storage.join(run.folder, EVALUATIONS), list(lines.values()))
+        _update_checksum(run, EVALUATIONS)
 
 
 def read_scores(run: RecordedRun) -> list[dict[str, Any]]:
@@ -201,9 +224,10 @@ def record_calibration(run: RecordedRun, lines: Sequence[Mapping[str, Any]]) -> 
 
     A later line replaces an earlier one of the same score and ratings.
     """
-    known = {(line["ratings"], line["score"]): dict(line) for line in [*read_calibration(run), *lines]}
-    storage.write_json(storage.join(run.folder, CALIBRATION), list(known.values()))
-    update_checksum(run, CALIBRATION)
+    with _writing(run.folder):
+        known = {(line["ratings"], line["score"]): dict(line) for line in [*read_calibration(run), *lines]}
+        storage.write_json(storage.join(run.folder, CALIBRATION), list(known.values()))
+        _update_checksum(run, CALIBRATION)
 
 
 def read_calibration(run: RecordedRun) -> list[dict[str, Any]]:
@@ -235,7 +259,7 @@ def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage
     storage.write_json(path, digests)
 
 
-def update_checksum(run: RecordedRun, name: str) -> None:
+def _update_checksum(run: RecordedRun, name: str) -> None:
     """Record the digest of one of the run's files after it was written; the other entries stay as they are."""
     path = storage.join(run.folder, CHECKSUMS)
     digests = storage.read_json(path) if storage.exists(path) else {}

@@ -13,7 +13,8 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
+from pipelines.ledger.lease import Holder, Lease, hold
 
 SCORES = "scores"
 MANIFEST = "scores.json"
@@ -150,6 +152,10 @@ class ScoreWriter:
     def finished(self) -> ScoreTable | None:
         """The table, if it is finished."""
         return open_scores(self.folder) if storage.exists(storage.join(self.folder, MANIFEST)) else None
+
+    def lease(self, on_wait: Callable[[Holder, float], None]) -> AbstractContextManager[Lease]:
+        """The lease of the table (`pipelines.ledger.lease.hold`). Whoever writes the table holds it."""
+        return hold(storage.join(self.folder, ".lease"), f"scores {self.name}", on_wait)
 
     def chunks(self) -> set[str]:
         """The names of the chunks that are written."""

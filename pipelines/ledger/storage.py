@@ -16,6 +16,7 @@ import os
 import posixpath
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,6 +56,9 @@ def join(root: str, *parts: str) -> str:
     """A path below `root`."""
     return posixpath.join(root, *parts)
 
+
+REMOVE_SECONDS = 30.0
+"""How long a folder is removed again when files in it come or go meanwhile."""
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 """Scheme of an object store -> the package that reads it, and the extra of Winnow that installs the package."""
@@ -338,11 +342,26 @@ def absolute(path: str) -> str:
     return str(Path(path.removeprefix("file://")).resolve()) if is_local(path) else path.rstrip("/")
 
 
-def remove(folder: str) -> None:
-    """Remove a folder and everything in it. Nothing happens if there is none."""
-    fs, name = file_system(folder)
-    if fs.exists(name):
-        fs.rm(name, recursive=True)
+def remove(path: str) -> None:
+    """Remove a file, or a folder and everything in it. Nothing happens if there is none, and several processes may
+    remove the same folder at once."""
+    fs, name = file_system(path)
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while fs.exists(name):
+        try:
+            fs.rm(name, recursive=True)
+        except OSError as error:  # a part of it was gone already, or another process added a file
+            meanwhile = isinstance(error, FileNotFoundError) or error.errno == errno.ENOTEMPTY
+            if not meanwhile or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def remove_empty(folder: str) -> None:
+    """Remove a local folder if nothing is in it. An object store has no empty folders."""
+    if is_local(folder):
+        with contextlib.suppress(OSError):
+            Path(file_system(folder)[1]).rmdir()
 
 
 def sweep(folder: str) -> None:
@@ -404,12 +423,17 @@ def _local_sizes(folder: str, prefix: str) -> dict[str, int]:
 
 
 def _entries(path: str, kind: str) -> list[str]:
+    """The names right below a path of one kind, `file` or `directory`. Other processes may add and remove some
+    meanwhile."""
     fs, name = file_system(path)
-    if not fs.isdir(name):
+    try:
+        if is_local(path):  # fsspec fails on an entry that is removed while it lists
+            with os.scandir(name) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() == (kind == "directory"))
+        entries_found = fs.ls(name, detail=True) if fs.isdir(name) else []
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(
-        posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(name, detail=True) if entry["type"] == kind
-    )
+    return sorted(posixpath.basename(entry["name"].rstrip("/")) for entry in entries_found if entry["type"] == kind)
 
 
 def digest(path: str) -> str:

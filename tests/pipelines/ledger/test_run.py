@@ -15,6 +15,7 @@ import pytest
 
 from filters.stage import DROP_FIELDS, Outcome
 from pipelines.errors import CheckFailed
+from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
@@ -190,6 +191,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     # In a process of its own: the limit on file sizes would hold for this one's output too.
     script = """
 import resource, sys
+from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
@@ -239,3 +241,25 @@ def test_receipts_of_another_format_do_not_count(tmp_path: Path) -> None:
     assert files(tmp_path / "undisturbed") == {
         name: data for name, data in files(tmp_path).items() if not name.startswith("undisturbed")
     }
+
+
+def unshared(item: int, target: Target) -> Part:
+    """`numbers`, on a node that writes to a disk of its own: of one item the files, of another their end."""
+    part = numbers(item, target)
+    path = Path(part.files["records"][0].path)
+    if item == 2:
+        path.unlink()
+    if item == 4:
+        path.write_bytes(path.read_bytes()[:-1])
+    return part
+
+
+def test_no_manifest_names_a_file_that_the_driver_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "UNSEEN_SECONDS", 0.0)
+    missing = r"step numbers: .*/shards/part-00002\.parquet is not there, .* \(2 of 12 files .*all nodes must reach"
+    with pytest.raises(CheckFailed, match=missing):
+        do(tmp_path, unshared)
+    assert not list(tmp_path.rglob("manifest.json"))
+    assert not do(tmp_path).reused
+    do(tmp_path / "alone")
+    assert files(tmp_path / "steps") == files(tmp_path / "alone" / "steps")
