@@ -56,9 +56,9 @@ class ObjectStore:
         with urllib.request.urlopen(self.url + CONTROL) as answer:
             counts.update(json.load(answer))
 
-    def fail(self, seconds: float, status: int = 503) -> None:
-        """Answer every request with `status` for a time."""
-        self._control({"fault": {"status": status}, "seconds": seconds})
+    def fail(self, seconds: float, status: int = 503, code: str = "ServiceUnavailable", method: str = "") -> None:
+        """Answer every request, or those of one method, with a status and an error code for a time."""
+        self._control({"fault": {"status": status, "code": code, "method": method}, "seconds": seconds})
 
     def slow(self, seconds: float, delay: float) -> None:
         """Wait `delay` seconds before each answer, for a time."""
@@ -101,13 +101,15 @@ class _Counting:
         if environ["PATH_INFO"] == CONTROL:
             return self.control(environ, start_response)
         fault = self.fault if time.monotonic() < self.until else {}
-        if "status" in fault:
+        method = environ["REQUEST_METHOD"]
+        if "status" in fault and fault["method"] in ("", method):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response(f"{fault['status']} Fault", [("Content-Type", "application/xml"), ("Content-Length", "0")])
-            return [b""]
+            xml = f"<Error><Code>{fault['code']}</Code><Message>{fault['code']}</Message></Error>".encode()
+            headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(xml))), ("Connection", "close")]
+            start_response(f"{fault['status']} Fault", headers)
+            return [b"" if method == "HEAD" else xml]
         time.sleep(fault.get("delay", 0))
         body = b"".join(self.application(environ, start_response))
-        method = environ["REQUEST_METHOD"]
         if method == "GET" and ("list-type" in environ["QUERY_STRING"] or environ["PATH_INFO"].count("/") == 1):
             method = "LIST"
         with self.lock:

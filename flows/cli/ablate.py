@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Engine, Json, Root
+from flows.cli.options import ROOT, Engine, Json, WrittenRoot
 from flows.cli.session import announce, console_session
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def ablate(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Trainings at a time, a thread each. Default: one per CPU.")
     ] = None,
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     as_json: Json = False,
 ) -> None:
     """Train small models on the corpora of several recipes, and compare them on held-out rows: does a change help?

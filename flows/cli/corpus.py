@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers, check_choice
+from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session, needs_prefect
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def build(
         list[str],
         typer.Argument(metavar="RECIPE|FILES...", help="A recipe, or files of your own: then as `winnow init` writes."),
     ],
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     engine: Engine = "ray",
     workers: Workers = None,
     settings: Settings = None,
@@ -87,7 +87,7 @@ def scan(
         ),
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if a test item is found.")] = False,
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     engine: Engine = "ray",
     workers: Workers = None,
     as_json: Json = False,

@@ -11,6 +11,9 @@ import sys
 
 from flows.cli.supervise import supervise
 
+STORES = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google")
+"""Packages of clients of object stores. Their exceptions have no common base class."""
+
 
 def main() -> None:
     """Run the command in a process that a signal ends at once. Nothing is imported before that process starts."""
@@ -30,6 +33,10 @@ def run() -> None:
     except (WinnowError, ImportError, FileNotFoundError) as error:
         _fail(2, error)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        _fail(1, error)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in STORES:
+            raise
         _fail(1, error)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Root, check_choice
+from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Root, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session
 
 
@@ -27,7 +27,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Override one key of the configuration: `lr=2e-4`, `model.norm=pre`. Repeatable."),
     ] = None,
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     as_json: Json = False,
 ) -> None:
     """Train HRM-Text on the packs of a run with Ray Train. Resumes from the latest checkpoint.
@@ -113,7 +113,7 @@ def evaluate(
         int | None,
         typer.Option("--workers", min=1, help="With `--engine ray`: actors. Default: one per GPU, or per node."),
     ] = None,
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     as_json: Json = False,
 ) -> None:
     """Score a checkpoint on all items of a benchmark, and on those found and not found in its training rows.

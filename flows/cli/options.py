@@ -9,10 +9,27 @@ import typer
 ROOT = "./winnow-data"
 """The default root."""
 
-Root = Annotated[
-    str,
-    typer.Option("--root", envvar="WINNOW_ROOT", help="Folder or object-store URL that contains steps and runs."),
-]
+
+def _check_reachable(root: str) -> str:
+    if "://" in root:
+        from pipelines.ledger import storage
+
+        storage.check_reachable(root)
+    return root
+
+
+def _check_writable(root: str) -> str:
+    if "://" in root:
+        from pipelines.ledger import storage
+
+        storage.check_writable(root)
+    return root
+
+
+_ROOT_HELP = "Folder or object-store URL that contains steps and runs."
+Root = Annotated[str, typer.Option("--root", envvar="WINNOW_ROOT", help=_ROOT_HELP, callback=_check_reachable)]
+WrittenRoot = Annotated[str, typer.Option("--root", envvar="WINNOW_ROOT", help=_ROOT_HELP, callback=_check_writable)]
+"""The root of a command that writes there. A store that does not take a file is told before any compute."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Run = Annotated[str, typer.Argument(help="A run's id, a unique prefix of it, or `latest`.")]
 RunOption = Annotated[str, typer.Option("--run", help="A run's id, a unique prefix of it, or `latest`.")]

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Device, Json, Precision, Root, Run, check_choice
+from flows.cli.options import ROOT, Device, Json, Precision, Run, WrittenRoot, check_choice
 from flows.cli.session import announce, console_session
 from flows.cli.train_scores import train
 
@@ -68,7 +68,7 @@ def losses(
     batch: Annotated[int, typer.Option(min=1, help="Most responses in a forward pass.")] = 64,
     device: Device = "auto",
     precision: Precision = "fp32",
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     as_json: Json = False,
 ) -> None:
     """Measure the loss of each row of a run under checkpoints or another model, and write them as a table of scores.
@@ -120,7 +120,7 @@ def oracle(
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 512,
     concurrency: Annotated[int, typer.Option(min=1, help="Most requests at a time.")] = 8,
     timeout: Annotated[float, typer.Option(min=0.1, help="Of one attempt at a request, in seconds.")] = 120.0,
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     as_json: Json = False,
 ) -> None:
     """Have a model label a sample of the rows of a run by a rubric, and write the labels as a table of scores.

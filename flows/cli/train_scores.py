@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Engine, Json, Root, Settings, Workers, check_choice
+from flows.cli.options import ROOT, Engine, Json, Settings, Workers, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session
 from flows.console import count
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe with `scores`.")],
-    root: Root = ROOT,
+    root: WrittenRoot = ROOT,
     engine: Engine = "local",
     workers: Workers = None,
     settings: Settings = None,

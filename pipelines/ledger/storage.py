@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import io
 import json
 import mmap
@@ -29,6 +28,7 @@ import xxhash
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import CheckFailed, InputError
+from pipelines.ledger import object_stores
 
 
 class FileRef(BaseModel):
@@ -60,14 +60,6 @@ def join(root: str, *parts: str) -> str:
 REMOVE_SECONDS = 30.0
 """How long a folder is removed again when files in it come or go meanwhile."""
 
-_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
-"""Scheme of an object store -> the package that reads it, and the extra of Winnow that installs the package."""
-
-
-S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 9}}
-"""Settings of the S3 client (botocore.config.Config). Answers 429 and 5xx, and broken or refused connections, are tried
-again after a random time that doubles up to 20 s: about a minute in all."""
-
 _READ_ONLY = ("hf", "http", "https")
 """Schemes that only inputs have. Listings of the Hugging Face hub are kept: they save a request for each file."""
 
@@ -77,29 +69,16 @@ def file_system(path: str) -> tuple[Any, str]:
 
     Listings of remote file systems are not cached, since other processes write there.
     """
-    scheme = path.partition("://")[0]
+    scheme = object_stores.scheme_of(path)
     try:
-        if scheme in _EXTRAS:
-            fs = _object_store(scheme, os.getpid())
-            return fs, fs._strip_protocol(path)
+        if scheme in object_stores.PACKAGES:
+            return object_stores.file_system(path)
         options = {} if is_local(path) or scheme in _READ_ONLY else {"use_listings_cache": False}
         return cast(tuple[Any, str], fsspec.core.url_to_fs(path, **options))
     except ImportError as error:
-        package, extra = _EXTRAS.get(scheme, ("", ""))
+        package, extra = object_stores.PACKAGES.get(scheme, ("", ""))
         hint = f"needs {package}; pip install 'winnow-corpus[{extra}]'" if package else str(error)
         raise InputError(f"{path}: {hint}") from error
-
-
-@functools.cache
-def _object_store(scheme: str, process: int) -> Any:
-    """One client for all threads of a process: fsspec would make one for each, with connections of its own."""
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if _EXTRAS[scheme][0] == "s3fs":
-        options["config_kwargs"] = S3_CLIENT | fsspec.config.conf.get(scheme, {}).get("config_kwargs", {})
-    fs = fsspec.filesystem(scheme, skip_instance_cache=True, **options)
-    if _EXTRAS[scheme][0] == "s3fs":
-        fs.retries = 3  # of s3fs itself, around those of the client: a body that breaks off is read again
-    return fs
 
 
 def exists(path: str) -> bool:
@@ -244,16 +223,25 @@ def _flush(path: Path) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Create a local folder and write a file into it, to fail before any compute. Raises: InputError: if that fails."""
-    if not is_local(folder):
-        return
+    """Create a folder and write a file into it, to fail before any compute. Raises: InputError: if that fails."""
     try:
-        write_bytes(join(folder, ".winnow"), b"")
-        Path(file_system(folder)[1], ".winnow").unlink()
+        if object_stores.scheme_of(folder) in object_stores.PACKAGES:
+            file_system(folder)  # for its error where the package is missing
+            object_stores.check_writable(folder)
+        elif is_local(folder):
+            write_bytes(join(folder, ".winnow"), b"")
+            Path(file_system(folder)[1], ".winnow").unlink()
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written to ({error.strerror}); name another place with --root"
         ) from error
+
+
+def check_reachable(folder: str) -> None:
+    """Ask the object store of a folder whether it answers; nothing for others. Raises: InputError: if it does not."""
+    if object_stores.scheme_of(folder) in object_stores.PACKAGES:
+        file_system(folder)
+        object_stores.check_reachable(folder)
 
 
 def read_bytes(path: str) -> bytes:

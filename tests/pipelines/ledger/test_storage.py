@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipelines.errors import CheckFailed, InputError
-from pipelines.ledger import input_files, storage
+from pipelines.ledger import input_files, object_stores, storage
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -104,7 +104,7 @@ def test_the_error_for_a_missing_package_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # so that importing it fails
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, path.partition("://")[0], raising=False)
-    storage._object_store.cache_clear()
+    object_stores._client.cache_clear()
     for read in (storage.exists, input_files.expand):
         with pytest.raises(InputError, match=message):
             read(path)
