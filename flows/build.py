@@ -38,17 +38,19 @@ def build(
     workers: int | None = None,
     settings: tuple[str, ...] = (),
     tracker: Tracker | None = None,
+    from_step: str | None = None,
 ) -> BuildAnswer:
     """Build a corpus from a recipe. Finished steps are reused.
 
     recipe: path of the YAML file, its name if it is installed with Winnow (`demo`), or a recipe. root: folder or
     object-store URL. workers: shards processed at a time, by default one per CPU. settings: overrides of the file's
-    keys, `path.to.key=value`. tracker: what shows the progress, by default the console.
+    keys, `path.to.key=value`. tracker: what shows the progress, by default the console. from_step: make this step and
+    those after it again, though they are finished.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
     loaded, text = load_with_text(recipe, settings)
-    return _answer(execute_recipe(loaded, text, root, engine, workers, tracker=tracker))
+    return _answer(execute_recipe(loaded, text, root, engine, workers, tracker=tracker, from_step=from_step))
 
 
 def _answer(execution: Execution) -> BuildAnswer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,11 +19,13 @@ from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
 from pipelines.curate import STEPS, curate, is_finished, wanted
-from pipelines.errors import RecipeError, WinnowError
+from pipelines.errors import RecipeError, WinnowError, nearest
+from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine
-from pipelines.ledger.run import Run, StepResult
+from pipelines.ledger.run import Perform, Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
+from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.ingest import unread_by_source
 from pipelines.steps.pack import values_without_rows
@@ -67,20 +69,25 @@ def execute_recipe(
     workers: int | None,
     steps: Steps = STEPS,
     tracker: Tracker | None = None,
+    from_step: str | None = None,
 ) -> Execution:
     """Make the steps of a recipe, and record the run with its report.
 
     text: the recipe as the user wrote it. workers: shards processed at a time, None for one per CPU. steps: the steps
     to choose from; those that the recipe asks for are made. tracker: what shows the progress, by default the console.
+    from_step: this step and those after it are made again, though they are finished.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
+    check_positive(workers=workers)
     root, tracker = absolute(root), tracker or Tracker()
+    again = steps_from(recipe, from_step, steps)
     check(recipe, root, steps)
     console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
     with make_engine(engine, workers or cpus()) as running, console:
         tracker.start(len(wanted(recipe, steps)))
-        run = Run(root, running, tracker.perform, tracker.watch, recipe.name)
+        perform = _making_again(tracker.perform, root, again)
+        run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
         corpus = curate(run, recipe, model, steps, rewriter)
     recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
     report = write_report(recorded)
@@ -91,8 +98,32 @@ def execute_recipe(
     packs = recorded.product("packs")
     for line in values_without_rows(packs.counts) if packs else ():
         console.print(f" [yellow]! sampling.weights: no row of the corpus has {escape(line)}[/yellow]")
-    tracker.finish(recorded.id, run.results, report)
+    tracker.finish(recorded, run.results, report)
     return Execution(recorded, run.results, report)
+
+
+def steps_from(recipe: Recipe, from_step: str | None, steps: Steps = STEPS) -> frozenset[str]:
+    """The names of a step of the recipe and of all after it; none for None.
+
+    Raises: WinnowError: if the recipe has no such step.
+    """
+    if from_step is None:
+        return frozenset()
+    names = [step.name for step in wanted(recipe, steps)]
+    if from_step not in names:
+        raise WinnowError(f"from_step {from_step}: no step of recipe {recipe.name!r}; {nearest(from_step, names)}")
+    return frozenset(names[names.index(from_step) :])
+
+
+def _making_again(perform: Perform, root: str, again: frozenset[str]) -> Perform:
+    """`perform`, which first removes the manifests of some steps. Their files stay until equal ones replace them."""
+
+    def forget_and_perform(step: Step, work: Callable[[], StepResult]) -> StepResult:
+        if step.name in again:
+            manifests.forget(root, step.folder)
+        return perform(step, work)
+
+    return forget_and_perform
 
 
 def is_executed(recipe: Recipe, root: str, steps: Steps = STEPS) -> bool:
@@ -145,6 +176,13 @@ def make_engine(name: EngineName, workers: int) -> AbstractContextManager[Engine
     from flows.ray.engine import RayEngine
 
     return RayEngine(workers)
+
+
+def check_positive(**numbers: int | None) -> None:
+    """Raises: WinnowError: naming the first of these arguments that is not None and less than 1."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise WinnowError(f"{name}={number}: must be at least 1; leave it out for the default")
 
 
 def cpus() -> int:

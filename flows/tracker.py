@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dedup.kernel import share_compiled
 from flows.console import current_console
 from pipelines.errors import CheckFailed, WinnowError
+from pipelines.ledger.engine import Engine
 from pipelines.ledger.run import Progress, StepResult
+from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import Step
 
 RETRY_DELAY_SECONDS = 5
@@ -50,10 +52,18 @@ class Tracker:
         except Exception as error:
             if not may_pass(error):
                 raise
+            self.retrying(step, error)
             time.sleep(RETRY_DELAY_SECONDS)
             result = work()
         self.console.step_finished(result)
         return result
 
-    def finish(self, run: str, results: Sequence[StepResult], report: str) -> None:
-        """The run is recorded. run: its id. report: the report's path."""
+    def retrying(self, step: Step, error: Exception) -> None:
+        """A step failed, and is tried again after RETRY_DELAY_SECONDS."""
+
+    def engine(self, engine: Engine) -> Engine:
+        """The engine that runs the shards of the steps, given one that can."""
+        return engine
+
+    def finish(self, run: RecordedRun, results: Sequence[StepResult], report: str) -> None:
+        """The run is recorded. report: the report's path."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import ablate, audit, calibrate, corpus, harness, inventory, model, score, scores, serve, start
+from flows.cli import ablate, audit, calibrate, corpus, harness, inventory, model, score, scores, serve, start, ui
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -41,6 +41,7 @@ for command in (
     audit.clusters,
     audit.diff,
     audit.report,
+    ui.ui,
     calibrate.calibrate,
     audit.verify,
     corpus.export,

@@ -27,6 +27,10 @@ def build(
     workers: Workers = None,
     settings: Settings = None,
     columns: Columns = None,
+    from_step: Annotated[
+        str | None,
+        typer.Option(help="Make this step and those after it again, though they are finished: `near-duplicates` ..."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build a corpus, from sources to packed tokens. Finished steps are reused.
@@ -39,6 +43,7 @@ def build(
     from flows.cli import render
     from flows.cli.session import console_session
     from flows.cli.start import recipe_of
+    from flows.execute import steps_from
     from pipelines.check import load_checked
 
     check_choice("--engine", engine, ("ray", "local"))
@@ -47,7 +52,8 @@ def build(
         recipe = recipe_of(inputs, columns, root, console)
     loaded = load_checked(recipe, tuple(settings or ()), root)
     _check_models(loaded)
-    with flow_session(as_json, needs_prefect(engine, loaded, root), engine) as session:
+    steps_from(loaded, from_step)
+    with flow_session(as_json, needs_prefect(engine, loaded, root, again=bool(from_step)), engine) as session:
         from flows.build import BuildAnswer, build
 
         run: Callable[..., BuildAnswer] = build
@@ -60,6 +66,7 @@ def build(
             engine=engine,
             workers=workers,
             settings=tuple(settings or ()),
+            from_step=from_step,
         )
     print_answer(answer, render.build_lines(answer, root), as_json)
 

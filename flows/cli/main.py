@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from flows.cli.supervise import supervise
 
@@ -22,7 +23,7 @@ def main() -> None:
 
 def run() -> None:
     """Run the command in this process, and turn exceptions into exit codes and messages."""
-    from flows.cli.session import prepare_process
+    from flows.cli.session import leave, prepare_process
 
     prepare_process()
     from flows.cli.app import app
@@ -30,21 +31,25 @@ def run() -> None:
 
     try:
         app()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 1 if end.code else 0)
+        raise
     except (WinnowError, ImportError, FileNotFoundError) as error:
-        _fail(2, error)
+        _fail(2, error, leave)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        _fail(1, error)
+        _fail(1, error, leave)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in STORES:
             raise
-        _fail(1, error)
+        _fail(1, error, leave)
 
 
-def _fail(code: int, error: BaseException) -> None:
+def _fail(code: int, error: BaseException, leave: Callable[[int], None]) -> None:
     """Print the error and exit. With WINNOW_DEBUG=1 the traceback is printed too."""
     if os.environ.get("WINNOW_DEBUG"):
         raise error
     print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+    leave(code)
     sys.exit(code)
 
 

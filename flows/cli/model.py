@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -187,11 +187,9 @@ def evaluate(
             "batch": batch,
         }
         if session.tracked:
-            from functools import partial
-
             from flows.prefect.evaluate import evaluate_flow
 
-            answer = session.run(partial(evaluate_flow, folder, model=model, **spec, **arguments))
+            answer = session.run(cast(Any, evaluate_flow), folder, model=model, **spec, **arguments)
         else:
             answer = run(ModelSpec(folder, name=model, **spec), **arguments)
     print_answer(answer, render.evaluate_lines(answer, checkpoint, root), as_json)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-ROOT = "./winnow-data"
-"""The default root."""
+from flows.root import DEFAULT_ROOT
+
+ROOT = DEFAULT_ROOT
 
 
 def _check_reachable(root: str) -> str:

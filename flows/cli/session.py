@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar, cast
 
 from flows.console import CONSOLE, Console
 
@@ -27,7 +28,12 @@ QUIET = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # The command prints its own error message. Prefect's log, with tracebacks, is for the UI.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_CLI_PROMPT": "false",
+    # Without a database the server answers with 500.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+    # For the automation that closes flow runs whose process was killed (docs/prefect.md).
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 """Environment in which Prefect, Ray and other libraries print nothing on the terminal. The user's variables win."""
 
@@ -39,6 +45,7 @@ def prepare_process() -> None:
     """Silence the libraries, and print Winnow's own warnings as one line each. Call it before anything is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.raiseExceptions = False  # Prefect's handler prints when the server does not take a line
     # A command that is stopped ends its pool without taking it down; multiprocessing's tracker removes the semaphores.
     ignored = "ignore:resource_tracker:UserWarning"
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), ignored)))
@@ -84,12 +91,36 @@ class Session:
         self._wait_for_server = wait_for_server
 
     def run(self, flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a flow as soon as the server answers.
+        """Call a flow as soon as the server answers, or the function that it wraps.
 
-        Raises: RuntimeError: if the server does not start. Whatever the flow raises.
+        The answer is that of the work, whatever becomes of the server. If it is away when the work ends, the process
+        leaves without waiting for Prefect's threads (`leave`).
+
+        Raises: RuntimeError: if the server does not start. Whatever the work raises.
         """
         self._wait_for_server()
-        return flow(*args, **kwargs)
+        if not self.tracked:
+            return flow(*args, **kwargs)
+        from flows.prefect.tracker import call_flow
+
+        return cast(R, call_flow(cast(Any, flow), _abandon, *args, **kwargs))
+
+
+_abandoned = False
+"""Whether the Prefect server was away when a flow run ended."""
+
+
+def _abandon() -> None:
+    global _abandoned
+    _abandoned = True
+
+
+def leave(code: int) -> None:
+    """End the process at once if Prefect's threads would wait for a server that is away; else return."""
+    if _abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 @contextlib.contextmanager
@@ -113,8 +144,9 @@ def flow_session(as_json: bool, tracked: bool = True, engine: str = "local") -> 
         yield Session(console, tracked, wait_for_server)
 
 
-def needs_prefect(engine: str, recipe: Recipe, root: str, steps: Steps | None = None) -> bool:
+def needs_prefect(engine: str, recipe: Recipe, root: str, steps: Steps | None = None, again: bool = False) -> bool:
     """Whether Prefect tracks the execution of a recipe. steps: as in `execute_recipe`, None for those of a build.
+    again: whether finished steps are made again.
 
     A server that the user has configured sees every run. Without one, a server is started for the engine `ray`, unless
     every step is finished.
@@ -123,7 +155,7 @@ def needs_prefect(engine: str, recipe: Recipe, root: str, steps: Steps | None = 
     from flows.prefect.ephemeral import configured
     from pipelines.curate import STEPS
 
-    return configured() or (engine != "local" and not is_executed(recipe, root, steps or STEPS))
+    return configured() or (engine != "local" and (again or not is_executed(recipe, root, steps or STEPS)))
 
 
 @contextlib.contextmanager

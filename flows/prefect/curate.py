@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.build import BuildAnswer, build
-from flows.execute import EngineName
-from flows.prefect.tracker import PrefectTracker
+from flows.execute import absolute
+from flows.prefect.parameters import Against, Engine, FromStep, Recipe, Root, Settings, Workers
+from flows.prefect.tracker import PrefectTracker, reported
+from flows.root import root_or_default
+from pipelines.errors import RunError
+from pipelines.ledger import storage
+from pipelines.ledger.runs import RUN
 
 
 def _run_name() -> str:
@@ -18,17 +25,49 @@ def _run_name() -> str:
 
 
 @flow(name="curate", flow_run_name=_run_name, validate_parameters=True)
+@reported
 def curate_flow(
-    recipe: str,
-    root: str = "./winnow-data",
-    engine: EngineName = "ray",
-    workers: int | None = None,
-    settings: tuple[str, ...] = (),
+    recipe: Recipe,
+    root: Root = None,
+    engine: Engine = "ray",
+    workers: Workers = None,
+    settings: Settings = (),
+    against: Against = (),
+    from_step: FromStep = None,
 ) -> BuildAnswer:
-    """Build a corpus from a recipe.
-
-    recipe: path of the YAML file. The other parameters are those of `flows.build.build`.
+    """Build a corpus from a recipe. Finished steps are reused.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
-    return build(recipe, root, engine, workers, settings, PrefectTracker())
+    return build_reported(recipe, root_or_default(root), engine, workers, settings, against, from_step)
+
+
+def build_reported(
+    recipe: str,
+    root: str,
+    engine: Engine,
+    workers: int | None,
+    settings: Sequence[str],
+    against: Sequence[str],
+    from_step: str | None,
+) -> BuildAnswer:
+    """Build a corpus, and show it in the flow run that is going on. The arguments are those of `curate_flow`."""
+    if against:
+        settings = (*settings, f"against=[{', '.join(matching_runs(absolute(root), against))}]")
+    return build(recipe, root, engine, workers, tuple(settings), PrefectTracker(), from_step)
+
+
+def matching_runs(root: str, patterns: Sequence[str]) -> list[str]:
+    """The ids of recorded runs that match, in order, each once. A pattern with `*` may match none: the first night.
+
+    Raises: RunError: if there is no run of an id without `*`.
+    """
+    folder = storage.join(root, "runs")
+    runs = [run for run in sorted(storage.folders(folder)) if storage.exists(storage.join(folder, run, RUN))]
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matches = fnmatch.filter(runs, pattern)
+        if not matches and "*" not in pattern:
+            raise RunError(f"against: {pattern}: no run of this id in {root}; `winnow runs --root {root}` lists them")
+        found |= dict.fromkeys(matches)
+    return list(found)

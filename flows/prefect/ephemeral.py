@@ -17,6 +17,9 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+SERVER: list[subprocess.Popen[bytes]] = []
+"""The server that this command started."""
+
 WAIT_SECONDS = 120.0
 """The first start creates the database, which takes long on a busy machine."""
 
@@ -50,6 +53,7 @@ def start_server() -> Callable[[], None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    SERVER.append(process)
     atexit.register(_stop, process)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
 
@@ -64,6 +68,11 @@ def start_server() -> Callable[[], None]:
         raise RuntimeError("the Prefect server did not start; `prefect server start` shows why")
 
     return wait
+
+
+def server_ended() -> bool:
+    """Whether this command started the server, and it has ended: it will not answer again."""
+    return any(process.poll() is not None for process in SERVER)
 
 
 def configured() -> bool:

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from typing import Annotated, Literal
 
-from flows.execute import EngineName
-from flows.prefect.tracker import PrefectTracker
+from prefect import flow
+from pydantic import Field
+
+from filters.contamination.rules import RULES
+from flows.prefect.parameters import Engine, Root, Workers
+from flows.prefect.tracker import PrefectTracker, reported
+from flows.root import root_or_default
 from flows.scan import ScanAnswer, scan
 
 
-@flow(name="scan", validate_parameters=True)
+@flow(name="scan", flow_run_name="scan {corpus}", validate_parameters=True)
+@reported
 def scan_flow(
-    corpus: tuple[str, ...],
-    benchmarks: tuple[str, ...],
-    columns: dict[str, str | tuple[str, ...]] | None = None,
-    rule: str = "ngram13",
-    semantic: bool = False,
-    root: str = "./winnow-data",
-    engine: EngineName = "ray",
-    workers: int | None = None,
+    corpus: Annotated[
+        tuple[str, ...],
+        Field(min_length=1, description="Files, folders, globs, or `hf://` and `s3://` URLs."),
+    ],
+    benchmarks: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description="An evaluation set as `name=path`, or a file or folder in which sets are searched.",
+        ),
+    ],
+    columns: Annotated[
+        dict[str, str | tuple[str, ...]] | None,
+        Field(description='As `{"instruction": "q", "response": "a"}`. Default: guessed.'),
+    ] = None,
+    rule: Annotated[
+        Literal[tuple(RULES)],  # type: ignore[valid-type]
+        Field(description="The rule by which an item counts as found."),
+    ] = "ngram13",
+    semantic: Annotated[
+        bool, Field(description="Also search for paraphrased items, by sentence vectors. Slow.")
+    ] = False,
+    root: Root = None,
+    engine: Engine = "ray",
+    workers: Workers = None,
 ) -> ScanAnswer:
-    """Check a corpus against evaluation sets. The parameters are those of `flows.scan.scan`.
+    """Check any corpus against evaluation sets: which items it contains, in which rows, on what evidence.
 
     Raises: WinnowError: for a mistake in the arguments or the files. CheckFailed: if a step fails.
     """
-    return scan(corpus, benchmarks, columns, rule, semantic, root, engine, workers, PrefectTracker())
+    return scan(
+        corpus, benchmarks, columns, rule, semantic, root_or_default(root), engine, workers, PrefectTracker()
+    )  # fmt: skip

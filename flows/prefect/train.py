@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.configure import configure
-from flows.console import current_console
+from flows.console import count, current_console
+from flows.execute import check_positive
+from flows.prefect.parameters import Config, Out, Root, RunId, Steps, TrainSettings, TrainWorkers
+from flows.prefect.tracker import REPORT, UPDATE_SECONDS, reported
 from flows.ray.train import train_on_ray
+from flows.root import root_or_default
 from pipelines.ledger import storage
 from training.journal import Metrics
 from training.provenance import find_packs
+
+MAX_LINES = 200
+"""Lines of the table of metrics: the newest ones, newest first."""
 
 
 class TrainAnswer(BaseModel):
@@ -57,36 +67,110 @@ class TrainAnswer(BaseModel):
 
 
 @flow(name="train", flow_run_name="{config}-{run}", validate_parameters=True)
+@reported
 def train_flow(
-    run: str = "latest",
-    config: str = "tiny",
-    root: str = "./winnow-data",
-    out: str | None = None,
-    workers: int | None = None,
-    steps: int | None = None,
-    settings: tuple[str, ...] = (),
+    run: RunId = "latest",
+    config: Config = "tiny",
+    root: Root = None,
+    out: Out = None,
+    workers: TrainWorkers = None,
+    steps: Steps = None,
+    settings: TrainSettings = (),
 ) -> TrainAnswer:
-    """Train HRM-Text on the packs of a run.
-
-    run: a run's id, `latest`, or a folder with pack shards and tokenizer.json. config: tiny, b, l, xl ... out: folder
-    for checkpoints and metrics (default: `root`/training/<config>-<data key>). workers: by default one for each GPU, or
-    two on CPUs. steps: stop after so many. settings: `key=value`, overriding the configuration.
+    """Train HRM-Text on the packs of a run with Ray Train. Resumes from the latest checkpoint.
 
     Raises: WinnowError: for a mistake in the arguments. CheckFailed: if workers die too often.
     """
+    return train_reported(run, config, root_or_default(root), out, workers, steps, settings)
+
+
+def train_reported(
+    run: str,
+    config: str,
+    root: str,
+    out: str | None,
+    workers: int | None,
+    steps: int | None,
+    settings: tuple[str, ...],
+) -> TrainAnswer:
+    """Train, and show it in the flow run that is going on. The arguments are those of `train_flow`."""
+    check_positive(workers=workers, steps=steps)
     packs = find_packs(run, root)
     chosen = configure(config, packs.shards, steps, settings)
     name = f"{config}-{packs.key}" + (f"-{steps}" if steps else "")
     folder = out or storage.join(storage.absolute(root), "training", name)
-    artifact = create_progress_artifact(progress=0.0, key="winnow-training", description=f"Training {name}")
-    assert isinstance(artifact, UUID)
-
+    shown = TrainingReport(name)
     with current_console() as console:
 
         def move(metrics: Metrics) -> None:
             console.watch_training(metrics)
-            update_progress_artifact(artifact_id=artifact, progress=100.0 * metrics["step"] / metrics["total_steps"])
+            shown.watch(metrics)
 
-        summary = train_on_ray(packs.shards, packs.tokenizer, chosen, folder, workers, move, packs.key)
-    update_progress_artifact(artifact_id=artifact, progress=100.0)
+        with shown.step():
+            summary = train_on_ray(packs.shards, packs.tokenizer, chosen, folder, workers, move, packs.key)
     return TrainAnswer(out=folder, config=config, **summary)
+
+
+class TrainingReport:
+    """What Prefect shows of a training: a task run, its progress, its metrics as a table, and lines of its log."""
+
+    def __init__(self, name: str) -> None:
+        self.report, self.name = REPORT.get(), name
+        self._last = 0.0
+        self._metrics: Metrics | None = None
+        if self.report:
+            self._progress = self.report.artifact("progress", "winnow-training", f"Training {name}")
+            self._table = self.report.artifact("table", "winnow-metrics", f"Metrics of {name}")
+            self._lines: list[dict[str, Any]] = []
+
+    def watch(self, metrics: Metrics) -> None:
+        """Show the metrics of the latest step, at most every UPDATE_SECONDS."""
+        self._metrics = metrics
+        if self.report and time.monotonic() - self._last >= UPDATE_SECONDS:
+            self._show(metrics)
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """The training as one task run, with the last metrics at its end."""
+        if self.report is None:
+            yield
+            return
+        with self.report.step("train", self.name) as final:
+            yield
+            if self._metrics is not None:
+                self._show(self._metrics)
+                final += ["Completed", f"{count(self._metrics['step'])} steps, {_loss(self._metrics)}"]
+        self._progress.write(100.0)
+
+    def _show(self, metrics: Metrics) -> None:
+        assert self.report is not None
+        self._last = time.monotonic()
+        line = {
+            "step": metrics["step"],
+            "loss": metrics["loss"],
+            "validation loss": metrics.get("validation_loss"),
+            "lr": metrics["lr"],
+            "gradient norm": metrics["grad_norm"],
+            "tokens/s": round(metrics["tokens_per_second"]),
+            "MFU": f"{metrics['mfu']:.1%}",
+        }
+        line = {name: _shown(value) for name, value in line.items()}
+        if not self._lines or self._lines[-1] != line:
+            self._lines = [*self._lines, line][-MAX_LINES:]
+            self._table.write(json.dumps(self._lines[::-1]))
+        self.report.log.info(
+            "step %s of %s: %s, %s tokens/s",
+            count(metrics["step"]),
+            count(metrics["total_steps"]),
+            _loss(metrics),
+            count(metrics["tokens_per_second"]),
+        )
+        self._progress.write(round(100.0 * metrics["step"] / metrics["total_steps"], 1))
+
+
+def _loss(metrics: Metrics) -> str:
+    return "skipped: loss or gradient not finite" if metrics["loss"] is None else f"loss {metrics['loss']:.3f}"
+
+
+def _shown(value: Any) -> Any:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else value

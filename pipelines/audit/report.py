@@ -73,7 +73,7 @@ def facts(run: RecordedRun) -> dict[str, Any]:
         "reasons": [reason for step in steps for reason in _reasons(step)],
         "sources": _sources(run, steps),
         "quality": quality(run),
-        "thinking": _thinking(run),
+        "thinking": thinking_by_source(run),
         "stripped": any(stage["kind"] == "strip_thinking" for stage in run.info["settings"]["stages"]),
         "contamination": _contamination(run),
         "results": _results(run),
@@ -223,7 +223,7 @@ def _by_source(shards: tuple[storage.TableRef, ...]) -> Counter[str]:
     return total
 
 
-def _thinking(run: RecordedRun) -> dict[str, list[dict[str, Any]]]:
+def thinking_by_source(run: RecordedRun) -> dict[str, list[dict[str, Any]]]:
     """The findings about thinking by source: lists of rows by finding, with shares of the rows that `refine` kept."""
     found: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("removed", "left", "suspected", "bare_answer", "retagged")

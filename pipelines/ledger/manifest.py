@@ -225,6 +225,11 @@ def load(root: str, folder: str) -> Manifest | None:
     return Manifest.model_validate(_with_paths(value, "", root))
 
 
+def forget(root: str, folder: str) -> None:
+    """Remove the manifest of a step, so that the step is made again. Its files stay: equal ones will replace them."""
+    storage.remove(path_of(root, folder))
+
+
 def require(root: str, folder: str, run: str) -> Manifest:
     """The manifest of a step that a recorded run names.
 

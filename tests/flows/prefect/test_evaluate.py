@@ -11,7 +11,7 @@ from flows.benchmarks import checked_against
 from flows.cli.render import evaluate_lines
 from flows.configure import configure
 from flows.evaluate import evaluate, training_overlap
-from flows.prefect.evaluate import table
+from flows.prefect.tables import scores as table
 from pipelines.curate import curate
 from pipelines.errors import InputError, WinnowError
 from pipelines.ledger.engine import LocalEngine

@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
@@ -74,12 +77,14 @@ def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_c
     assert all(step["reused"] for step in second["steps"]) and second["tokens"] == first["tokens"]
 
     artifacts = call(url, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_runs[0]["id"]]}}})
-    by_type = {artifact["type"]: artifact for artifact in artifacts}
-    assert float(by_type["progress"]["data"]) == 100.0
-    funnel = json.loads(by_type["table"]["data"])
-    assert [line["step"] for line in funnel] == names and funnel[0]["rows in"] == 800
-    without_rows = {line["step"] for line in funnel if (line["rows in"], line["kept"], line["dropped"]) == ("", "", "")}
-    assert without_rows == {"tokenizer", "pack"}
+    by_key = {artifact["key"]: artifact for artifact in artifacts}
+    assert float(by_key["winnow-progress"]["data"]) == 100.0
+    funnel = json.loads(by_key["winnow-funnel"]["data"])
+    assert [line["step"] for line in funnel] == [name for name in names if name not in ("tokenizer", "pack")]
+    assert funnel[0]["rows in"] == 800 and all(line["kept"] + line["dropped"] == line["rows in"] for line in funnel)
+    assert f"/runs/{first['run']}/report.html)" in by_key["winnow-report"]["data"]
+    thinking = json.loads(by_key["winnow-thinking"]["data"])
+    assert thinking[0]["finding"] == "thinking in what was read" and thinking[0]["source"] == "problems"
     steps = call(url, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [flow_runs[0]["id"]]}}})
     messages = {run["name"].rsplit("-", 1)[0]: run["state"]["message"] for run in steps}
     assert messages["tokenizer"].startswith("1 file, ") and " rows kept" in messages["ingest"]
@@ -90,9 +95,17 @@ def test_deployments_are_accepted_and_a_process_worker_runs_one(server: dict[str
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
 
+    environment = server | {"WINNOW_ROOT": str(tmp_path / "root")}
+
     def prefect(*words: str | Path) -> str:
         done = subprocess.run(
-            [BIN / "prefect", *words], env=server, capture_output=True, text=True, timeout=200, cwd=ROOT, check=False
+            [BIN / "prefect", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            cwd=ROOT,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -100,15 +113,16 @@ def test_deployments_are_accepted_and_a_process_worker_runs_one(server: dict[str
     prefect("work-pool", "create", "winnow", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
     deployments = {deployment["name"]: deployment for deployment in call(url, "deployments/filter", {})}
-    assert (
-        set(deployments) == {"nightly", "train"}
-        and deployments["nightly"]["schedules"][0]["schedule"]["cron"] == "0 3 * * *"
-    )
+    assert set(deployments) == {"curate", "scan", "train", "evaluate", "curate-train-evaluate"}
+    (schedule,) = deployments["curate"]["schedules"]
+    assert schedule["schedule"] == {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "day_or": True}
+    with pytest.raises(urllib.error.HTTPError, match="409"):  # the bounds of the form hold for the API too
+        call(url, f"deployments/{deployments['curate']['id']}/create_flow_run", {"parameters": {"workers": -1}})
 
-    parameters = {"recipe": str(recipe), "root": str(tmp_path / "root"), "engine": "local", "workers": 1}
+    parameters = {"recipe": str(recipe), "engine": "local", "workers": 1}
     run = call(
         url,
-        f"deployments/{deployments['nightly']['id']}/create_flow_run",
+        f"deployments/{deployments['curate']['id']}/create_flow_run",
         {"parameters": parameters, "state": {"type": "SCHEDULED"}},
     )
     prefect("worker", "start", "--pool", "winnow", "--run-once")
