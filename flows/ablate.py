@@ -222,7 +222,7 @@ def compare_arms(
     """Pack, train and measure arms that are built, and compare them. first_seed: of the trainings."""
     seeds = range(first_seed, first_seed + design.seeds)
     config, steps = configuration(built[0], root, design)
-    with make_engine(engine, workers) as running, current_console() as console:
+    with make_engine(engine, workers, root) as running, current_console() as console:
         packed = [pack_arm(arm, root, running, config, seeds, console) for arm in built]
         texts, rows, trained_on = _held_out_texts(packed, root, design)
         gold, questions = _benchmarks(built[0].run, root, design)
@@ -308,7 +308,7 @@ def search_mixture(
     made = np.stack([weights_of(found, one)[0] for one in rules])
     arms = [_with_groups(current, one, f"mixture {number}") for number, one in enumerate(rules)]
     config, steps = configuration(current, root, design)
-    with make_engine(engine, workers) as running, current_console() as console:
+    with make_engine(engine, workers, root) as running, current_console() as console:
         packed = [pack_arm(arm, root, running, config, [0], console) for arm in arms]
         texts, _, _ = _held_out_texts(packed, root, design)
         proxies = [_proxy(arm, arm.packs[0], config, 0, root, (texts,), ()) for arm in packed]

@@ -84,7 +84,7 @@ def execute_recipe(
     again = steps_from(recipe, from_step, steps)
     check(recipe, root, steps)
     console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
-    with make_engine(engine, workers or cpus()) as running, console:
+    with make_engine(engine, workers or cpus(), root) as running, console:
         tracker.start(len(wanted(recipe, steps)))
         perform = _making_again(tracker.perform, root, again)
         run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
@@ -169,13 +169,13 @@ def recipe_text(recipe: Recipe) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
-def make_engine(name: EngineName, workers: int) -> AbstractContextManager[Engine]:
-    """The engine of that name with so many workers."""
+def make_engine(name: EngineName, workers: int, root: str) -> AbstractContextManager[Engine]:
+    """The engine of that name with so many workers, for steps below `root`."""
     if name == "local":
         return LocalEngine(workers)
     from flows.ray.engine import RayEngine
 
-    return RayEngine(workers)
+    return RayEngine(workers, root)
 
 
 def check_positive(**numbers: int | None) -> None:

@@ -15,17 +15,13 @@ The tensors are full, for any number of workers, and the first worker writes the
 another number of workers. `snapshot` copies the state, and `write` may run in a thread afterwards.
 
 `checkpoint.json` has a digest of every other file, which is checked before a file is used. One training at a time
-writes to a local folder: it holds the lock OUT/.lock. An object store has no lock.
+writes to a folder: it holds the lease OUT/.lease.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +34,7 @@ from torch import Tensor
 
 from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
+from pipelines.ledger.lease import Busy, Lease, hold
 from training.configs import TrainConfig
 from training.folders import MANIFEST, checkpoints
 from training.model import HrmText
@@ -48,11 +45,11 @@ FORMAT = 1
 """Version of the files; increased when they change incompatibly."""
 
 
-LOCK = ".lock"
-"""The file in a training folder that a training locks."""
+LEASE = ".lease"
+"""The folder in a training folder for the lease of the training that writes there."""
 
 LOCK_SECONDS = 10.0
-"""How long a training waits for the lock: workers that are restarted may meet the last ones' end."""
+"""How long a training waits for one that lives: workers that are restarted may meet the last ones' end."""
 
 BYTES_PER_PARAMETER = 16
 """Of a checkpoint: weight, average and two moments in float32."""
@@ -88,36 +85,19 @@ class Checkpoint(NamedTuple):
 
 
 @contextlib.contextmanager
-def locked(out: str) -> Iterator[None]:
-    """Hold the lock of a local training folder. The system frees it when the process ends, however it ends.
+def locked(out: str, name: str = LEASE) -> Iterator[Lease]:
+    """Hold a lease of a training folder (pipelines/ledger/lease.py). That of a dead training is taken over.
 
     Raises:
-        CheckpointError: if another process holds it.
+        CheckpointError: if another process holds it and lives.
     """
-    if not storage.is_local(out):
-        yield
-        return
-    folder = Path(storage.absolute(out))
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    file.seek(0)
-                    owner = file.read().strip()
-                    raise CheckpointError(
-                        f"{out}: another training is writing there{f' ({owner})' if owner else ''}; "
-                        "wait for it to end, or name another output folder with --out"
-                    ) from None
-                time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
+    try:
+        with hold(storage.join(out, name), "a training", patience=LOCK_SECONDS) as lease:
+            yield lease
+    except Busy as error:
+        raise CheckpointError(
+            f"{out}: {error.holder} is writing there; wait for it to end, or name another output folder with --out"
+        ) from None
 
 
 def check_space(out: str, model: HrmText) -> None:

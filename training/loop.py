@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
+from pipelines.ledger.lease import Lease
 from pipelines.steps.chat_tokenizer import without_chat
 from training import checkpoint, journal, parallel
 from training.attention import attend, flexible
@@ -86,28 +87,30 @@ def train(
             full.
         WinnowError: if there are too many workers, or too little memory; the message says what to change.
         InputError: if the weights of `config.start` do not fit.
-        CheckFailed: if the loss or its gradient is not finite in `config.skip_limit` steps in a row.
+        CheckFailed: if the loss or its gradient is not finite in `config.skip_limit` steps in a row, or this process
+            was stopped for so long that another training took over.
     """
     rank, world = rank_and_world()
-    with _exclusive(out, rank, world):
-        return _train(shards, tokenizer, config, out, run_key, on_step)
+    with _exclusive(out, rank, world) as lease:
+        return _train(shards, tokenizer, config, out, run_key, on_step, lease)
 
 
 @contextlib.contextmanager
-def _exclusive(out: str, rank: int, world: int) -> Iterator[None]:
-    """The first worker holds the folder's lock; all workers fail if it cannot get it."""
+def _exclusive(out: str, rank: int, world: int) -> Iterator[Lease | None]:
+    """The first worker holds the folder's lease; all workers fail if it cannot get it."""
     with contextlib.ExitStack() as held:
         problem: list[str | None] = [None]
+        lease: Lease | None = None
         if rank == 0:
             try:
-                held.enter_context(checkpoint.locked(out))
+                lease = held.enter_context(checkpoint.locked(out))
             except CheckpointError as error:
                 problem = [str(error)]
         if world > 1:
             dist.broadcast_object_list(problem)
         if problem[0] is not None:
             raise CheckpointError(problem[0])
-        yield
+        yield lease
 
 
 def _train(
@@ -117,7 +120,9 @@ def _train(
     out: str,
     run_key: str | None,
     on_step: Callable[[Metrics], None] | None,
+    lease: Lease | None,
 ) -> Metrics:
+    """The training itself. lease: of `out`, for the first worker."""
     rank, world = rank_and_world()
     device, dtype = parallel.this_device(), DTYPES[config.precision]
     packs, validation_packs = Packs(shards), Packs(shards, "validation")
@@ -200,7 +205,7 @@ def _train(
                     if writing:
                         writing.result()  # one checkpoint at a time; raises the error of the previous one
                     state = _state(config, key, total_steps, batch, packs, weights, optimizer)
-                    writing = writer.submit(_write_checkpoint, out, log, state, tensors, tokenizer)
+                    writing = writer.submit(_write_checkpoint, out, lease, log, state, tensors, tokenizer)
                 saved = time.perf_counter()
             if on_step:
                 for line in lines:
@@ -282,8 +287,12 @@ def _set_initial_weights(start: str, tokenizer: str, model: HrmText, weights: Lo
     parallel.publish(weights)
 
 
-def _write_checkpoint(out: str, log: Journal, state: TrainingState, tensors: Tensors, tokenizer: str) -> None:
-    """Write a checkpoint and update the record beside it."""
+def _write_checkpoint(
+    out: str, lease: Lease | None, log: Journal, state: TrainingState, tensors: Tensors, tokenizer: str
+) -> None:
+    """Write a checkpoint and update the record beside it. Raises: CheckFailed: if another training took over."""
+    if lease:
+        lease.check()
     checkpoint.write(out, state, tensors, tokenizer, state.config.keep)
     with checkpoint.writing_to(out):
         log.upload()

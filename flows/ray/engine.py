@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from flows.ray.roots import check_shared
 from flows.reach import check_ray
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, one_core, parallel_tasks
@@ -91,20 +92,22 @@ class RayEngine:
     """Runs each item as one Ray task.
 
     workers: CPUs of a Ray that this engine starts. Ray starts with the first item, so a run that reuses every step
-    never starts it.
+    never starts it. root: where the items read and write; before the first one, every node proves that it shares it.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, root: str | None = None) -> None:
         assert workers >= 1
         self.workers = workers
         self._started = False
+        self._unchecked_root = root
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
     ) -> Iterator[Result]:
         """Yield `work(item)` in the order of the items. resources: reserved by Ray for each task.
 
-        Raises: whatever `work` raised. CheckFailed: if Ray gave up on a task after its retries.
+        Raises: whatever `work` raised. CheckFailed: if Ray gave up on a task after its retries. InputError: if a node
+        does not share the root.
         """
         queue = list(items)
         if not queue:
@@ -115,6 +118,9 @@ class RayEngine:
         if not ray.is_initialized():
             start_ray(self.workers)
             self._started = True
+        if self._unchecked_root is not None:
+            check_shared(self._unchecked_root)
+            self._unchecked_root = None
         task: Any = ray.remote(
             num_cpus=resources.cpus, num_gpus=resources.gpus, memory=resources.memory, max_retries=MAX_RETRIES
         )(_call)

@@ -26,6 +26,7 @@ import torch
 
 from flows.console import polled
 from flows.ray.engine import ray_session
+from flows.ray.roots import check_shared
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger import storage
 from training import checkpoint, loop
@@ -46,6 +47,9 @@ POLL_SECONDS = 0.5
 
 REMOTE_POLL_SECONDS = 10.0
 """The same for an object store, where every read is a request and the file changes only with a checkpoint."""
+
+DRIVER_LEASE = ".driver"
+"""The folder in a training folder for the lease of this driver: Ray Train's files there are of one driver."""
 
 QUIET = {
     "RAY_TRAIN_METRICS_ENABLED": "0",  # they are not collected, and without a dashboard they warn every second
@@ -79,6 +83,7 @@ def train_on_ray(
 
     Raises:
         The errors of `loop.train`: those that follow from the arguments before Ray is started.
+        InputError: if a node of the cluster does not share `out`.
         CheckFailed: if workers died more than MAX_RESTARTS times, or failed twice at the same step in the same way.
     """
     shards = [storage.absolute(path) for path in shards]
@@ -96,7 +101,8 @@ def train_on_ray(
         loop.check_same_run(last, config, key, total_steps)
         steps_done = last.state.step
     if steps_done < total_steps:
-        with ray_session(workers), _progress_reported(out, on_progress):
+        with checkpoint.locked(out, DRIVER_LEASE), ray_session(workers), _progress_reported(out, on_progress):
+            check_shared(out)
             _fit(shards, tokenizer, config, out, workers, key)
     return loop.summary(out, steps_done)
 

@@ -117,9 +117,10 @@ class TestFiles:
     ) -> None:
         monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.1)
         with checkpoint.locked(str(tmp_path)):
-            with pytest.raises(RunError, match=r"another training is writing there \(process \d+ on "):
+            with pytest.raises(RunError, match=r"a training \(process \d+ on .* is writing there"):
                 loop.train(shards, str(tokenizer), SMALL, str(tmp_path))
-            assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LOCK]
+            assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LEASE]
+        assert not list(tmp_path.iterdir())
         assert loop.train(shards, str(tokenizer), SMALL, str(tmp_path))["steps"] == 4
 
     @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "tokenizer.json"])
