@@ -24,9 +24,6 @@ WHOLE_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
 """Bytes of the first request to a larger file. They contain the footer."""
 
-GAP_BYTES = 1 << 16
-"""Ranges with fewer bytes between them are read as one."""
-
 MAGIC = b"ARROW1"
 
 Range = tuple[int, int]
@@ -73,8 +70,6 @@ class ArrowFile:
         """The rows from `start` up to `stop`, by default all, of some columns. Not copied if the file is mapped."""
         stop = self.rows if stop is None else stop
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        if columns is None:
-            schema = self.schema
         parts = [
             batch.select(schema.names).slice(max(start - first, 0), min(stop, last) - max(start, first))
             for first, last, batch in self._within(start, stop, schema.names)
@@ -132,20 +127,9 @@ class ArrowFile:
         return memory
 
     def _fill(self, memory: mmap.mmap, ranges: Sequence[Range]) -> None:
-        wanted = merged([(start, stop) for start, stop in ranges if stop > start])
+        wanted = [(start, stop) for start, stop in ranges if stop > start]
         for (start, _), data in zip(wanted, storage.read_ranges(self.path, wanted), strict=True):
             memory[start : start + len(data)] = data
-
-
-def merged(ranges: Sequence[Range]) -> list[Range]:
-    """Ranges sorted, those with fewer than GAP_BYTES between them as one."""
-    out: list[Range] = []
-    for start, stop in sorted(ranges):
-        if out and start - out[-1][1] < GAP_BYTES:
-            out[-1] = (out[-1][0], max(stop, out[-1][1]))
-        else:
-            out.append((start, stop))
-    return out
 
 
 def _size_of(path: str) -> int:

@@ -6,6 +6,7 @@ is atomic. The same table gives the same bytes: the settings of the Parquet and 
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import io
@@ -258,16 +259,28 @@ def read_range(path: str, start: int, end: int) -> bytes:
     return cast(bytes, fs.cat_file(name, start=start, end=end))
 
 
+GAP_BYTES = 1 << 16
+"""Ranges with fewer bytes between them are read by one request."""
+
+
 def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """The bytes of a file in each range, from its first byte up to the byte after its last; several requests at once.
 
     Raises: OSError: if a range cannot be read.
     """
-    fs, name = file_system(path)
     if not ranges:
         return []
-    starts, stops = zip(*ranges, strict=True)
-    return cast(list[bytes], fs.cat_ranges([name] * len(ranges), list(starts), list(stops), on_error="raise"))
+    fs, name = file_system(path)
+    joined: list[list[int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start - joined[-1][1] < GAP_BYTES:
+            joined[-1][1] = max(stop, joined[-1][1])
+        else:
+            joined.append([start, stop])
+    starts, stops = [start for start, _ in joined], [stop for _, stop in joined]
+    blocks = fs.cat_ranges([name] * len(joined), starts, stops, on_error="raise")
+    places = [(bisect.bisect_right(starts, start) - 1, start, stop) for start, stop in ranges]
+    return [blocks[at][start - starts[at] : stop - starts[at]] for at, start, stop in places]
 
 
 def read_tail(path: str, count: int) -> bytes:
@@ -493,12 +506,14 @@ class _Sink:
 
 
 def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file as a table. Raises: InputError: naming the file, if it is truncated or not Parquet."""
-    fs, name = file_system(path)
+    """A Parquet file as a table. Of a remote file only the columns asked for are read.
+
+    Raises: InputError: naming the file, if it is truncated or not Parquet.
+    """
     try:
         # Without threads: a worker has one core, and the order of allocations should not vary. `pq.read_table` would
         # import pandas (0.4 s).
-        with pq.ParquetFile(name, filesystem=fs) as file:
+        with _open_parquet(path, columns) as file:
             table = file.read(columns, use_threads=False)
         return table if columns is None else table.select(columns)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
@@ -507,15 +522,56 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
 
 def columns(path: str) -> list[str]:
     """The column names of a Parquet file. Reads the schema only. Raises: as `read_parquet`."""
-    fs, name = file_system(path)
     try:
-        return list(pq.read_schema(name, filesystem=fs).names)
+        with _open_parquet(path, []) as file:
+            return list(file.schema_arrow.names)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
+PARQUET_TAIL = 1 << 19
+"""Bytes of the end of a remote Parquet file that are read first: the footer, and all of a file that is not larger."""
+
+
+def _open_parquet(path: str, columns: list[str] | None) -> pq.ParquetFile:
+    """A Parquet file of which `columns` can be read: a remote one as memory that holds the bytes of these.
+
+    A file of which all columns are wanted takes one request, one of which some are takes two or three.
+    """
+    if is_local(path):
+        return pq.ParquetFile(file_system(path)[1])
+    if columns is None:
+        return pq.ParquetFile(pa.BufferReader(read_bytes(path)))
+    end = size(path)
+    if end < 0:
+        raise FileNotFoundError(path)
+    if end <= PARQUET_TAIL:
+        return pq.ParquetFile(pa.BufferReader(read_bytes(path)))
+    start = end - PARQUET_TAIL
+    tail = read_range(path, start, end)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if footer > len(tail):
+        start = max(end - footer, 0)
+        tail = read_range(path, start, end)
+    memory = mmap.mmap(-1, end, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory[start:] = tail
+    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(memory)))
+    groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
+    chunks = (group.column(index) for group in groups for index in range(group.num_columns))
+    wanted = [
+        (first, first + chunk.total_compressed_size)
+        for chunk in chunks
+        if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns)
+        for first in [chunk.data_page_offset if not chunk.has_dictionary_page else chunk.dictionary_page_offset]
+        if first < start
+    ]
+    for (first, _), data in zip(wanted, read_ranges(path, wanted), strict=True):
+        memory[first : first + len(data)] = data
+    return file
+
+
 def map_arrow(path: str) -> pa.Table:
-    """An Arrow IPC file as a table. A local file is memory-mapped, a remote one read.
+    """An Arrow IPC file as a table. A local file is memory-mapped, a remote one read whole: `ArrowFile` reads a part.
 
     Raises: InputError: naming the file, if it is not an Arrow file.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.errors import InputError
 from pipelines.ledger import storage
-from pipelines.ledger.arrow_file import ArrowFile, merged
+from pipelines.ledger.arrow_file import ArrowFile
 from tests.object_store import ObjectStore
 
 ROWS = 30_000
@@ -102,7 +102,3 @@ def test_some_rows_of_a_remote_file_cost_their_bytes(s3: str, s3_server: ObjectS
     with s3_server.counted() as counts:
         ArrowFile(written.path, written.bytes).read(columns=["key"])
     assert 8_000_000 < counts["bytes"]["GET"] < 8_200_000
-
-
-def test_near_ranges_are_read_as_one() -> None:
-    assert merged([(5, 9), (0, 3), (1 << 20, (1 << 20) + 1)]) == [(0, 9), (1 << 20, (1 << 20) + 1)]

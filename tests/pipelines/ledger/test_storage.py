@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import input_files, object_stores, storage
+from tests.object_store import ObjectStore
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -200,3 +201,31 @@ def test_inputs_are_found_by_file_folder_and_glob_and_read_decompressed(root: st
     assert before == input_files.identity(names[1])
     storage.write_bytes(names[1], b'{"a": 2}\n')
     assert before != input_files.identity(names[1])
+
+
+def test_ranges_of_a_file_come_in_the_order_asked_for(root: str) -> None:
+    data = np.random.default_rng(0).bytes(300_000)
+    storage.write_bytes(f"{root}/a", data)
+    ranges = [(200_000, 200_010), (5, 9), (0, 3), (7, 100), (299_999, 300_000)]
+    assert storage.read_ranges(f"{root}/a", ranges) == [data[start:stop] for start, stop in ranges]
+    assert storage.read_ranges(f"{root}/a", []) == []
+
+
+def test_a_column_of_a_large_table_is_read_without_the_others(s3: str, s3_server: ObjectStore, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    table = pa.table({name: random.integers(0, 1 << 62, 400_000) for name in ("id", "x.y", "a", "text")})
+    table = table.append_column("lists", pa.array([[1], [2, 3]] * 200_000))
+    remote, local = (storage.write_parquet(f"{root}/a.parquet", table) for root in (s3, str(tmp_path)))
+    assert remote.digest == local.digest and remote.bytes > 12_000_000
+    for columns in (["a"], ["lists", "id"], ["x.y"]):
+        with s3_server.counted() as counts:
+            read = storage.read_parquet(remote.path, columns)
+        assert read.equals(storage.read_parquet(local.path, columns)) and read.column_names == columns
+        assert counts["bytes"]["GET"] < 3_200_000 * len(columns) + storage.PARQUET_TAIL + 10 * storage.GAP_BYTES
+        assert counts["requests"]["GET"] <= 10  # the end, and the chunk of each row group
+    with s3_server.counted() as counts:
+        assert storage.columns(remote.path) == table.column_names
+    assert counts["requests"] == {"HEAD": 1, "GET": 1}
+    with s3_server.counted() as counts:
+        assert storage.read_parquet(remote.path).equals(table)
+    assert counts["requests"] == {"GET": 1}

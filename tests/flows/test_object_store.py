@@ -1,0 +1,143 @@
+"""From sources to scores on an S3 API: the bytes of a local disk, and every audit works there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+import winnow
+from flows.similar import similar
+from pipelines.audit.clusters import clusters
+from pipelines.audit.diff import diff
+from pipelines.audit.report import write_report
+from pipelines.audit.runs import runs
+from pipelines.audit.verify import verify
+from pipelines.audit.why import why
+from pipelines.errors import CheckFailed
+from pipelines.export import EXPORTS
+from pipelines.ledger import storage
+from pipelines.ledger.runs import open_run
+from tests.compare_roots import LEFT_OUT
+from tests.object_store import ObjectStore
+
+PAIR = {"instruction": "Why is the sky blue above the sea?", "response": "Blue light is scattered most by the air."}
+
+
+def recipe(inputs: str) -> dict[str, object]:
+    columns = {"instruction": "instruction", "response": "response"}
+    return {
+        "name": "stored",
+        "sources": [
+            {"name": "pairs", "path": f"{inputs}/pairs/*.jsonl.gz", "columns": columns, "condition": "direct"},
+            {"name": "table", "path": f"{inputs}/table", "columns": columns, "condition": "direct"},
+            {"name": "sums", "adapter": "generated_arithmetic", "rows": 600},
+            {"name": "web", "adapter": "generated_web", "rows": 300},
+        ],
+        "stages": [{"kind": "strip_thinking"}, {"kind": "length"}],
+        "contamination": {"benchmarks": [{"name": "generated", "rows": 100}]},
+        "tokenizer": {"vocab_size": 600},
+        "sampling": {"epochs": 1, "context": 257},
+    }
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: ObjectStore) -> str:
+    return s3_server.bucket()
+
+
+@pytest.fixture(scope="module")
+def inputs(bucket: str) -> str:
+    """Sources on the store: compressed JSON lines, and a folder with a Parquet file."""
+    lines = [{**PAIR, "response": PAIR["response"] + end} for end in ("", "", " It does so all day.")]
+    for number, line in enumerate(lines):
+        data = gzip.compress(json.dumps(line).encode() + b"\n", mtime=0)
+        storage.write_bytes(f"{bucket}/in/pairs/{number}.jsonl.gz", data)
+    rows = [{"instruction": f"What comes after {n}?", "response": f"{n + 1} does"} for n in range(40)]
+    storage.write_parquet(f"{bucket}/in/table/rows.parquet", pa.Table.from_pylist(rows))
+    return f"{bucket}/in"
+
+
+@pytest.fixture(scope="module")
+def build(bucket: str, inputs: str) -> winnow.BuildAnswer:
+    return winnow.build(recipe(inputs), f"{bucket}/root", workers=1)
+
+
+def test_the_bytes_are_those_of_a_build_on_a_local_disk(build: winnow.BuildAnswer, inputs: str, tmp_path: Path) -> None:
+    local = winnow.build(recipe(inputs), str(tmp_path), workers=1)
+    assert local.run == build.run and local.dropped == build.dropped
+    assert build.dropped["exact_duplicate/exact_duplicate"] and build.dropped["contamination/test_leak"]
+    assert {name.partition("/")[0] for name in build.dropped} >= {"near_duplicate"}
+    digests = [
+        {
+            name: storage.digest(storage.join(root, name))
+            for name in storage.sizes(root)
+            if Path(name).name not in LEFT_OUT - {"manifest.json"}
+        }
+        for root in (local.root, build.root)
+    ]
+    assert digests[0] == digests[1] and len(digests[0]) > 40
+    again = winnow.build(recipe(inputs), build.root, workers=1)
+    assert all(step.reused for step in again.steps)
+
+
+def test_every_audit_works_there(build: winnow.BuildAnswer, inputs: str, tmp_path: Path) -> None:
+    run = open_run(build.root, "latest")
+    assert verify(run).rows == build.rows_kept
+    assert storage.exists(write_report(run))
+    assert [entry.run for entry in runs(build.root).runs] == [build.run]
+    dropped = why(run, "pairs/1/0")
+    assert dropped.verdict == "dropped" and dropped.history[-1].step == "exact-duplicates"
+    kept = why(run, "table/rows/3")
+    assert kept.verdict == "kept"
+    assert clusters(run).largest
+    found = similar(build.run, "\n".join(PAIR.values()), root=build.root)
+    assert found.matches[0].id.startswith("pairs/")
+    other = winnow.build(recipe(inputs), build.root, workers=1, settings=["near_duplicates.response=0.5"])
+    assert diff(run, open_run(build.root, other.run)).runs == (build.run, other.run)
+    for name, export in EXPORTS.items():
+        assert export(run, str(tmp_path / name)).rows
+
+
+def test_a_changed_object_is_found(build: winnow.BuildAnswer, inputs: str) -> None:
+    path = build.corpus[0]
+    data = storage.read_bytes(path)
+    storage.write_bytes(path, data[:100] + b"x" + data[101:])
+    try:
+        with pytest.raises(CheckFailed, match=r"s3://.*part-00000"):
+            verify(open_run(build.root, build.run))
+    finally:
+        storage.write_bytes(path, data)
+    assert verify(open_run(build.root, build.run)).steps
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_model_is_trained_and_evaluated_there(build: winnow.BuildAnswer, one_thread: None) -> None:
+    from flows.configure import configure
+    from flows.evaluate import evaluate
+    from training import loop
+    from training.evaluation.evaluate import ModelSpec
+    from training.folders import find_checkpoint
+    from training.provenance import find_packs
+
+    packs = find_packs(build.run, build.root)
+    config = configure("tiny", packs.shards, 2, ["precision=fp32"])
+    out = f"{build.root}/training/two-steps"
+    assert loop.train(packs.shards, packs.tokenizer, config, out, packs.key)["steps"] == 2
+    folder = find_checkpoint("latest", build.root)
+    assert folder == f"{out}/step-00000002"
+    answer = evaluate(ModelSpec(folder), root=build.root, limit=3)
+    assert answer.scores[0].all.n == 3
+    assert storage.files_below(f"{build.root}/evaluations")
