@@ -446,10 +446,26 @@ def digest(path: str) -> str:
             with memory_mapped(name) as mapped:
                 state.update(mapped)
         return state.hexdigest()
-    with fs.open(name, "rb") as file:
-        while block := file.read(8 << 20):
-            state.update(block)
+    if object_stores.scheme_of(path) not in object_stores.PACKAGES:
+        with fs.open(name, "rb") as file:
+            while block := file.read(8 << 20):
+                state.update(block)
+        return state.hexdigest()
+    start = 0
+    while start == 0 or len(block) == DIGEST_BLOCK:  # one request for a file that is smaller
+        try:
+            block = read_range(path, start, start + DIGEST_BLOCK)
+        except OSError:
+            if size(path) != start:
+                raise
+            break  # a range of no bytes is an error
+        state.update(block)
+        start += len(block)
     return state.hexdigest()
+
+
+DIGEST_BLOCK = 32 << 20
+"""Bytes of a remote file that are read at a time."""
 
 
 def write_parquet(path: str, table: pa.Table) -> TableRef:

@@ -14,6 +14,7 @@ from dedup.buckets import Rows
 from dedup.columns import as_array
 from pipelines.errors import CheckFailed, InputError
 from pipelines.ledger import storage
+from pipelines.ledger.arrow_file import ArrowFile
 from pipelines.ledger.manifest import Part
 from pipelines.ledger.run import WORK
 from pipelines.ledger.storage import TableRef
@@ -67,12 +68,16 @@ def spread_keys(numbers: npt.NDArray[np.int64]) -> Keys:
 def tables_in_range(files: Sequence[TableRef], key_range: KeyRange) -> Iterator[pa.Table]:
     """The rows of each file whose column `key` lies in the range. Files are sorted by `key`.
 
-    Yields one memory-mapped table at a time. Copy what you need before advancing.
+    Yields one memory-mapped table at a time. Copy what you need before advancing. Of a remote file only the rows of the
+    range are read.
 
     Raises: CheckFailed: if a file is damaged.
     """
     check_files(files, key_range)
     for file in files:
+        if key_range.tasks > 1 and not storage.is_local(file.path):
+            yield _rows_in_range(file, key_range)
+            continue
         table = map_file(file)
         if key_range.tasks > 1:
             keys = column_values(table, "key")
@@ -80,6 +85,41 @@ def tables_in_range(files: Sequence[TableRef], key_range: KeyRange) -> Iterator[
             end = int(np.searchsorted(keys, np.uint64(key_range.high), "right"))
             table = table.slice(first, end - first)
         yield table
+
+
+PROBED_KEYS = 8192
+"""Keys of a remote file that are read at a time to find where a range begins."""
+
+
+def _rows_in_range(file: TableRef, key_range: KeyRange) -> pa.Table:
+    try:
+        opened = ArrowFile(file.path, file.bytes)
+        first = _first_row(opened, key_range.low)
+        end = opened.rows if key_range.high == ALL_KEYS.high else _first_row(opened, key_range.high + 1)
+        return opened.read(first, end)
+    except (InputError, OSError) as error:
+        raise damaged(file, "cannot be read") from error
+
+
+def _first_row(file: ArrowFile, key: int) -> int:
+    """The first row whose key is at least `key`; the number of rows if there is none.
+
+    Keys are spread evenly, so a guess is close: mostly one read is enough. Each further one halves what is left.
+    """
+    low, high, guess = 0, file.rows, key * file.rows >> 64
+    while low < high:
+        start = max(low, min(guess - PROBED_KEYS // 2, high - PROBED_KEYS))
+        end = min(high, start + PROBED_KEYS)
+        keys = column_values(file.read(start, end, ["key"]), "key")
+        row = start + int(np.searchsorted(keys, np.uint64(key), "left"))
+        if row == start:
+            high = start
+        elif row == end:
+            low = end
+        else:
+            return row
+        guess = (low + high) // 2
+    return low
 
 
 def check_files(files: Sequence[TableRef], key_range: KeyRange) -> None:
@@ -90,7 +130,11 @@ def check_files(files: Sequence[TableRef], key_range: KeyRange) -> None:
     Raises: CheckFailed: if a file is missing or changed.
     """
     for file in files[key_range.task :: key_range.tasks]:
-        if not storage.exists(file.path) or storage.digest(file.path) != file.digest:
+        try:
+            digest = storage.digest(file.path)
+        except OSError as error:
+            raise damaged(file, "cannot be read") from error
+        if digest != file.digest:
             raise damaged(file, "its content does not match its recorded digest")
 
 
