@@ -204,13 +204,13 @@ def last_good(out: str) -> str:
 
 
 def check_files(checkpoint: Checkpoint, *files: str) -> None:
-    """Check the digests of these files of a checkpoint, by default of all.
+    """Check the digests of these files of a checkpoint.
 
     Raises:
         CheckpointError: naming a file that is missing or does not have its digest.
     """
     digests = checkpoint.state.digests
-    for file in files or sorted(digests):
+    for file in files:
         path = storage.join(checkpoint.folder, file)
         try:
             if file in digests and storage.digest(path) != digests[file]:
@@ -256,13 +256,11 @@ def restore(checkpoint: Checkpoint, model: HrmText, shards: LocalShards, optimiz
         CheckpointError: if a file is missing or damaged, or its tensors are not those of the model.
     """
     optimizer_steps = checkpoint.state.optimizer_steps
-    check_files(checkpoint)
+    files = [f"{file}.safetensors" for file in ("model", "ema", "optimizer", "rng")]
+    check_files(checkpoint, *sorted(checkpoint.state.digests.keys() - files))
     try:
         with contextlib.ExitStack() as opened, torch.no_grad():
-            last, ema, moments, rng = (
-                opened.enter_context(_open_tensors(storage.join(checkpoint.folder, f"{file}.safetensors")))
-                for file in ("model", "ema", "optimizer", "rng")
-            )
+            last, ema, moments, rng = (opened.enter_context(_open_tensors(checkpoint, file)) for file in files)
             for name, buffer in model.named_buffers():
                 buffer.copy_(last.get_tensor(name))
             for name, (parameter, local) in shards.items():
@@ -290,15 +288,13 @@ def read_model(checkpoint: Checkpoint, average: bool = True) -> HrmText:
         CheckpointError: if the file is missing or damaged, or its tensors are not those of the configuration.
     """
     file = f"{'ema' if average else 'model'}.safetensors"
-    check_files(checkpoint, file)
-    path = storage.join(checkpoint.folder, file)
     with torch.device("meta"):
         model = HrmText(checkpoint.state.config.model)
     try:
-        with storage.local_copy(path) as local:
+        with _checked_copy(checkpoint, file) as local:
             tensors: dict[str, Tensor] = load_file(local)
     except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(storage.join(checkpoint.folder, file), error) from None
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -307,14 +303,24 @@ def read_model(checkpoint: Checkpoint, average: bool = True) -> HrmText:
 
 
 @contextlib.contextmanager
-def _open_tensors(path: str) -> Iterator[Any]:
+def _checked_copy(checkpoint: Checkpoint, file: str) -> Iterator[str]:
+    """A local path of a file of a checkpoint, which has its digest. A remote file is read once."""
+    path, digest = storage.join(checkpoint.folder, file), checkpoint.state.digests.get(file)
+    with storage.local_copy(path) as local:
+        if digest is not None and storage.digest(local) != digest:
+            raise _damaged(path, "its bytes changed after it was written")
+        yield local
+
+
+@contextlib.contextmanager
+def _open_tensors(checkpoint: Checkpoint, file: str) -> Iterator[Any]:
     """A mapped safetensors file. A remote one is downloaded for as long as it is open."""
     with contextlib.ExitStack() as opened:
         try:
-            local = opened.enter_context(storage.local_copy(path))
+            local = opened.enter_context(_checked_copy(checkpoint, file))
             tensors = opened.enter_context(safe_open(local, framework="pt"))
         except (OSError, SafetensorError) as error:
-            raise _damaged(path, error) from None
+            raise _damaged(storage.join(checkpoint.folder, file), error) from None
         yield tensors
 
 

@@ -196,8 +196,14 @@ def write_folder(path: str, last: str | None = None) -> Iterator[Path]:
         for file in files:  # some writers (safetensors) make files that only their owner can read
             file.chmod(aside.stat().st_mode & 0o666)
         if remote:
-            for file in sorted(files, key=lambda file: file.relative_to(aside).as_posix() == last):
-                write_bytes(join(path, file.relative_to(aside).as_posix()), file.read_bytes())
+            names = [file.relative_to(aside).as_posix() for file in files]
+            before = sizes(path)
+            if last in before:  # what it vouches for is about to change
+                remove(join(path, last))
+            for name in sorted(names, key=lambda name: name == last):
+                write_bytes(join(path, name), (aside / name).read_bytes())
+            for name in before.keys() - set(names) - {last}:
+                remove(join(path, name))
             return
         for item in [*files, *(item for item in aside.rglob("*") if item.is_dir()), aside]:
             _flush(item)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
-import fsspec
 import pytest
 import torch
 
 from pipelines.ledger import storage
+from tests.object_store import ObjectStore
 from training import checkpoint, journal, loop
 from training.configs import TrainConfig
 from training.export import from_transformers, to_transformers
@@ -29,8 +28,8 @@ class Stop(Exception):
 
 
 @pytest.fixture(scope="module")
-def root() -> str:
-    return f"memory://{uuid.uuid4().hex}"
+def root(s3_server: ObjectStore) -> str:
+    return f"{s3_server.bucket()}/root"
 
 
 @pytest.fixture(scope="module")
@@ -86,4 +85,15 @@ def test_an_upload_without_its_manifest_is_no_checkpoint(run: tuple[Path, str]) 
     _, remote = run
     storage.write_bytes(f"{remote}/step-00000009/model.safetensors", b"")
     assert checkpoint.read(remote).state.step == 6
-    fsspec.filesystem("memory").rm(f"{remote.removeprefix('memory:/')}/step-00000009", recursive=True)
+    storage.remove(f"{remote}/step-00000009")
+
+
+def test_a_checkpoint_written_again_has_no_file_of_the_former(root: str) -> None:
+    for names in (["a", "b", "last"], ["a", "last"]):
+        with storage.write_folder(f"{root}/again", last="last") as aside:
+            for name in names:
+                (aside / name).write_text(f"{names}")
+    assert {name: storage.read_bytes(f"{root}/again/{name}") for name in storage.files(f"{root}/again")} == {
+        "a": b"['a', 'last']",
+        "last": b"['a', 'last']",
+    }
