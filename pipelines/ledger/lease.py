@@ -99,6 +99,13 @@ class Lease:
         if self._lost:
             raise Lost(f"{self.holder.work}: another process took over, since this one was stopped for too long")
 
+    def is_gone(self) -> bool:
+        """Whether the lease's file is not there, and no other process has one: taken over, it would."""
+        try:
+            return not _numbers(self.folder)
+        except OSError:
+            return True
+
     def release(self) -> None:
         """End the lease. What cannot be removed now is removed by the next holder. The second call does nothing."""
         if self._ended.is_set():

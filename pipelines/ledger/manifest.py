@@ -230,6 +230,14 @@ def forget(root: str, folder: str) -> None:
     storage.remove(path_of(root, folder))
 
 
+def is_finished(root: str, folder: str) -> bool:
+    """Whether a step has a manifest. False where the root cannot be reached."""
+    try:
+        return storage.exists(path_of(root, folder))
+    except OSError:
+        return False
+
+
 def require(root: str, folder: str, run: str) -> Manifest:
     """The manifest of a step that a recorded run names.
 

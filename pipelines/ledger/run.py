@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from pipelines.errors import CheckFailed
+from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine
@@ -31,6 +31,10 @@ OUTPUT = "shards"
 """The phase whose files stay: those of the step itself. Files of other phases are scratch."""
 WORK = "work"
 """The folder below a step's for its scratch files, receipts and lease. It is removed when the step is finished."""
+
+
+AWAY_SECONDS = 60.0
+"""How long a run waits for a root that is away."""
 
 
 @dataclass(frozen=True)
@@ -211,13 +215,27 @@ class Run:
             parts = work(context)
             lease.check()
             storage.sweep(context.folder)
-        except Lost:
-            raise
         except Exception:
+            self._wait_for_root(step, lease)
             with contextlib.suppress(OSError):
                 lease.check()  # a process that took over may have removed what this one was writing
             raise
         return manifests.save(self.root, step, parts, parent)
+
+    def _wait_for_root(self, step: Step, lease: Lease) -> None:
+        """Wait while the root is away, as a network file system may be for a while. It is, if the lease is gone though
+        nobody took it over or finished the step.
+
+        Raises: CheckFailed: if it does not come back.
+        """
+        begun = time.monotonic()
+        while lease.is_gone() and not manifests.is_finished(self.root, step.folder):
+            seconds = time.monotonic() - begun
+            if seconds > AWAY_SECONDS:
+                raise CheckFailed(f"{self.root}: not there any more, or emptied; bring it back, and {RESUME}")
+            holder = f"{self.root}, which is not there any more"
+            self.watch(Progress(step.name, "waiting", 0, 1, None, None, seconds, holder))
+            time.sleep(0.2)
 
 
 def commit(outcome: Outcome, rows_in: int, target: Target, kept: str = "records") -> Part:

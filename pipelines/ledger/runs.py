@@ -131,7 +131,7 @@ def _record(
     info = {
         "run": name,
         "recipe": recipe,
-        "finished": now() if made or not before else before["finished"],
+        "finished": _finished(root) if made or not before else before["finished"],
         **{product: step.key for product, step in products.items()},
         # A reused step keeps the seconds that it took when it was made: the report computes rates from them.
         "steps": [
@@ -159,6 +159,15 @@ def _record(
 def _writing(folder: str) -> AbstractContextManager[Lease]:
     """Let one process at a time change the files of a run: they are read and written again."""
     return hold(storage.join(folder, ".lease"), "recording a run")
+
+
+def _finished(root: str) -> str:
+    """The time, or just after the last recorded run where the clock was set back: `latest` is the run recorded last."""
+    last = max((str(info["finished"]) for info in _infos(root).values()), default="")
+    if now() > last:
+        return now()
+    after = datetime.datetime.fromisoformat(last) + datetime.timedelta(milliseconds=1)
+    return after.isoformat(timespec="milliseconds")
 
 
 def now() -> str:
@@ -281,8 +290,7 @@ def open_run(root: str, name: str) -> RecordedRun:
         raise RunError(
             f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
         )
-    paths = {run: storage.join(root, "runs", run, RUN) for run in folders}
-    infos = {run: storage.read_json(path) for run, path in paths.items() if storage.exists(path)}
+    infos = _infos(root)
     name = name.rstrip("/").rsplit("/", 1)[-1]
     if name == "latest" and infos:
         name = max(infos, key=lambda run: str(infos[run]["finished"]))
@@ -293,6 +301,12 @@ def open_run(root: str, name: str) -> RecordedRun:
     run = matches[0]
     steps = tuple(manifests.require(root, step["folder"], run) for step in infos[run]["steps"])
     return RecordedRun(root, run, infos[run], steps)
+
+
+def _infos(root: str) -> dict[str, dict[str, Any]]:
+    """Run -> content of its `run.json`, of all recorded runs."""
+    paths = {run: storage.join(root, "runs", run, RUN) for run in storage.folders(storage.join(root, "runs"))}
+    return {run: storage.read_json(path) for run, path in paths.items() if storage.exists(path)}
 
 
 def run_that_made(root: str, packs: str) -> RecordedRun | None:

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import CheckFailed, InputError
+from pipelines.errors import RESUME, CheckFailed, InputError
 from pipelines.ledger import object_stores
 
 
@@ -170,9 +170,11 @@ def write_file(path: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, f"{error.strerror}; make room, and {RESUME}", str(target)) from error
         raise
 
 
@@ -237,7 +239,7 @@ def check_writable(folder: str) -> None:
             object_stores.check_writable(folder)
         elif is_local(folder):
             write_bytes(join(folder, ".winnow"), b"")
-            Path(file_system(folder)[1], ".winnow").unlink()
+            Path(file_system(folder)[1], ".winnow").unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written to ({error.strerror}); name another place with --root"

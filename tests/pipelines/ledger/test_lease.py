@@ -47,7 +47,7 @@ def process_that_holds(folder: str) -> subprocess.Popen[bytes]:
 
 
 def elsewhere(folder: str, work: str = "a run elsewhere") -> Holder:
-    """Have a process of another machine hold the lease."""
+    """Have a process of another machine hold the lease. Its clock is a century ahead, which must not matter."""
     holder = Holder(
         token=uuid.uuid4().hex,
         work=work,
