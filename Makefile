@@ -6,11 +6,12 @@ ROOT ?= winnow-data
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check lint docs bench clean
+.PHONY: help install demo test cluster-test check lint docs bench clean
 
 help:
 	@echo "make demo    build a corpus from generated sources, train a tiny HRM-Text on it, evaluate it (about 4 minutes)"
 	@echo "make test    run the tests"
+	@echo "make cluster-test  start the services of docker-compose.yml without Docker and break them (Linux, root, PostgreSQL)"
 	@echo "make check   run lint, types, import rules and tests, as CI does"
 	@echo "make docs    write the documentation as a site to site/"
 	@echo "make bench   measure the speed of Winnow and its peers, and write docs/benchmarks/"
@@ -32,6 +33,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+cluster-test: $(READY)
+	$(BIN)/python -m tests.cluster
 
 lint: $(READY)
 	$(BIN)/ruff check .

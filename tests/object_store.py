@@ -1,12 +1,14 @@
 """An S3 API on loopback for tests: moto's, over HTTP, in a process of its own.
 
-    python -m tests.object_store        # prints its address; ends with its standard input
+    python -m tests.object_store                                # prints its address; ends with its standard input
+    python -m tests.object_store --host 0.0.0.0 --port 9000     # until it is killed
 
 It counts requests, and can be told to fail or to be slow for a while.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -132,8 +134,8 @@ class _Counting:
         return [data]
 
 
-def main() -> None:
-    """Serve until standard input ends."""
+def main(host: str | None = None, port: int = 0) -> None:
+    """Serve until standard input ends; with a host, until it is killed."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -143,7 +145,9 @@ def main() -> None:
         def log_request(self, *_: object) -> None: ...
 
     application = _Counting(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    server = make_server(host or "127.0.0.1", port, application, threaded=True, request_handler=Handler)
+    if host:
+        server.serve_forever()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://127.0.0.1:{server.port}", flush=True)
     sys.stdin.read()
@@ -151,4 +155,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int, default=0)
+    main(**vars(parser.parse_args()))

@@ -48,9 +48,9 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
 
 
 def test_every_make_target_that_the_docs_name_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     pages = [README, *((path).read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))]
-    named = {target for page in pages for target in re.findall(r"(?:`|^    )make ([a-z]+)", page, re.MULTILINE)}
+    named = {target for page in pages for target in re.findall(r"(?:`|^    )make ([a-z-]+)", page, re.MULTILINE)}
     assert {"demo", "test"} <= named <= targets
 
 
