@@ -170,7 +170,7 @@ def _check_names(run: RecordedRun | None, scores: Sequence[str], names: Sequence
 
 def _lines(answer: CalibrateAnswer, files: Sequence[str]) -> Iterator[dict[str, object]]:
     """The lines of `calibration.json`."""
-    digests = [storage.digest(path) if storage.is_local(path) else path for path in files]
+    digests = [input_files.identity(path) for path in files]
     key = xxhash.xxh3_64_hexdigest(json.dumps([digests, answer.columns], sort_keys=True).encode())
     for one in answer.calibrations:
         yield {

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import RunError, nearest
 from pipelines.ledger import storage
+from pipelines.ledger.arrow_file import ArrowFile
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun, open_run
 from pipelines.ledger.storage import FileRef
@@ -236,7 +237,7 @@ def _find(row: str, files: Sequence[FileRef]) -> tuple[int, int] | None:
         ids = (
             storage.read_parquet(file.path, ["id"])["id"]
             if file.path.endswith(".parquet")
-            else storage.map_arrow(file.path)["id"]
+            else ArrowFile(file.path, file.bytes).read(columns=["id"])["id"]
         )
         if indices := _indices(ids, row):
             return number, indices[0]
@@ -284,7 +285,7 @@ def _places(row: str, packs: Manifest) -> Iterator[Place]:
     for split, product in (("train", PACKS), ("validation", VALIDATION_PACKS)):
         first = 0
         for file in packs.tables(product):
-            table = storage.map_arrow(file.path)
+            table = ArrowFile(file.path, file.bytes).read(columns=["ids"])
             ids = table["ids"].combine_chunks()
             if matches := _indices(ids.flatten(), row):
                 epoch = json.loads(table.schema.metadata[b"winnow"])["epoch"]

@@ -69,12 +69,15 @@ class ArrowFile:
     def read(self, start: int = 0, stop: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows from `start` up to `stop`, by default all, of some columns. Not copied if the file is mapped."""
         stop = self.rows if stop is None else stop
-        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        schema = self.schema if columns is None else self._fields(columns)
         parts = [
             batch.select(schema.names).slice(max(start - first, 0), min(stop, last) - max(start, first))
             for first, last, batch in self._within(start, stop, schema.names)
         ]
         return pa.Table.from_batches([part.cast(schema) if part.schema != schema else part for part in parts], schema)
+
+    def _fields(self, names: Sequence[str]) -> pa.Schema:
+        return pa.schema([self.schema.field(name) for name in names], self.schema.metadata)
 
     def window(self, row: int, size: int) -> tuple[int, pa.RecordBatch]:
         """A batch that contains a row, and its first row: all of it where the file is mapped, else about `size` bytes

@@ -29,6 +29,11 @@ def scheme_of(path: str) -> str:
     return path.partition("://")[0]
 
 
+def is_s3(path: str) -> bool:
+    """Whether a path is a URL that s3fs reads."""
+    return PACKAGES.get(scheme_of(path), ("",))[0] == "s3fs"
+
+
 def file_system(path: str) -> tuple[Any, str]:
     """The file system of a URL of an object store, and the path on it. Raises: ImportError: if its package is missing.
 
@@ -40,7 +45,7 @@ def file_system(path: str) -> tuple[Any, str]:
 
 @functools.cache
 def _client(scheme: str, process: int, probe: bool = False) -> Any:
-    if PACKAGES[scheme][0] == "gcsfs":
+    if not is_s3(f"{scheme}://"):
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
     from botocore.exceptions import BotoCoreError
     from s3fs import S3FileSystem
@@ -78,10 +83,9 @@ def check_reachable(url: str) -> None:
 
     Raises: InputError: in one line, with the cause and what to do.
     """
-    scheme = scheme_of(url)
-    if PACKAGES.get(scheme, ("",))[0] != "s3fs":
+    if not is_s3(url):
         return
-    fs = _client(scheme, os.getpid(), probe=True)
+    fs = _client(scheme_of(url), os.getpid(), probe=True)
     try:
         fs.info(fs._strip_protocol(url).partition("/")[0])
     except Exception as error:  # aiohttp and botocore have no common base class
@@ -107,7 +111,6 @@ def problem(url: str, error: BaseException, wanted: str) -> str:
     if reason.startswith(bucket):  # the message says already which place it is about
         reason = reason.partition(": ")[2]
     text = f"{type(error).__name__} {type(error.__cause__).__name__} {reason}"
-    s3 = PACKAGES[scheme_of(url)][0] == "s3fs"
     if "NoCredentials" in text:
         return f"{url}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     if any(code in text for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "access key ID", "signature")):
@@ -120,5 +123,5 @@ def problem(url: str, error: BaseException, wanted: str) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{url}: there is no bucket {bucket} ({reason}); create it, or name another place with --root"
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    address = f"the store (AWS_ENDPOINT_URL={endpoint})" if s3 and endpoint else "the store"
+    address = f"the store (AWS_ENDPOINT_URL={endpoint})" if is_s3(url) and endpoint else "the store"
     return f"{url}: {address} cannot be reached ({reason}); check its address and the network"

@@ -257,7 +257,7 @@ def read_bytes(path: str) -> bytes:
     """The content of a file."""
     fs, name = file_system(path)
     # Without concurrency s3fs does not ask for the size first: one request.
-    options = {} if is_local(path) else {"max_concurrency": 1}
+    options = {"max_concurrency": 1} if object_stores.is_s3(path) else {}
     return cast(bytes, fs.cat_file(name, **options))
 
 
@@ -295,8 +295,14 @@ def read_tail(path: str, count: int) -> bytes:
     """The last `count` bytes of a file, or all of them if it has fewer; empty if there is no file."""
     fs, name = file_system(path)
     try:
-        return cast(bytes, fs.tail(name, count))
+        if object_stores.scheme_of(path) not in object_stores.PACKAGES:
+            return cast(bytes, fs.tail(name, count))
+        return cast(bytes, fs.cat_file(name, start=-count))
     except FileNotFoundError:
+        return b""
+    except OSError:
+        if size(path) != 0:  # a range of no bytes is an error
+            raise
         return b""
 
 
@@ -560,19 +566,19 @@ PARQUET_TAIL = 1 << 19
 def _open_parquet(path: str, columns: list[str] | None) -> pq.ParquetFile:
     """A Parquet file of which `columns` can be read: a remote one as memory that holds the bytes of these.
 
-    A file of which all columns are wanted takes one request, one of which some are takes two or three.
+    A file of which all columns are wanted takes one request, as does a small one; another two, and one for each range.
     """
     if is_local(path):
         return pq.ParquetFile(file_system(path)[1])
     if columns is None:
         return pq.ParquetFile(pa.BufferReader(read_bytes(path)))
+    tail = read_tail(path, PARQUET_TAIL)
+    if not tail:
+        raise FileNotFoundError(f"{path}: no such file, or an empty one")
+    if len(tail) < PARQUET_TAIL:
+        return pq.ParquetFile(pa.BufferReader(tail))
     end = size(path)
-    if end < 0:
-        raise FileNotFoundError(path)
-    if end <= PARQUET_TAIL:
-        return pq.ParquetFile(pa.BufferReader(read_bytes(path)))
     start = end - PARQUET_TAIL
-    tail = read_range(path, start, end)
     footer = int.from_bytes(tail[-8:-4], "little") + 8
     if footer > len(tail):
         start = max(end - footer, 0)

@@ -25,6 +25,7 @@ from filters.contamination.coverage import covered_shares
 from filters.contamination.grams import sum_gram_counts
 from filters.contamination.rules import corpus_flags
 from pipelines.ledger import storage
+from pipelines.ledger.arrow_file import ArrowFile
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import TableRef
@@ -128,7 +129,7 @@ def _parts(context: StepContext, paths: IndexPaths, shards: Sequence[_Shard], se
 def _scan_drawn(paths: IndexPaths, shard: _Shard, target: Target) -> Part:
     """Scan the rows of a shard that some epoch draws for training."""
     draws = storage.read_parquet(shard.fates.path, ["draws"])["draws"]
-    ids = storage.map_arrow(shard.tokens.path)["id"].filter(pc.greater(draws, 0))
+    ids = ArrowFile(shard.tokens.path, shard.tokens.bytes).read(columns=["id"])["id"].filter(pc.greater(draws, 0))
     records = pl.DataFrame(storage.read_parquet(shard.records.path, ["id", *TEXT_FIELDS]))
     drawn = records.join(pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}), on="id", how="semi").to_arrow()
     assert drawn.num_rows == len(ids), "the tokens step keeps the ids of its records"

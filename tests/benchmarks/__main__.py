@@ -41,6 +41,7 @@ NAMES = (
     "arithmetic",
     "perplexity",
     "swapped",
+    "object_store",
 )
 BY_NAME = ("agreement", "comparison", "shuffle", "statistics", "lm_eval_parity", "noise")
 """Those that take long: they run when they are named, `make bench` leaves them out."""

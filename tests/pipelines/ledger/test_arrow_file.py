@@ -60,6 +60,7 @@ def test_any_rows_of_any_column_are_those_of_the_table(root: str) -> None:
         assert rows.equals(table.slice(start, stop - start)), (start, stop)
         rows.validate(full=stop - start == ROWS)
     assert file.read(100, 200, ["ids", "key"]).equals(table.slice(100, 100).select(["ids", "key"]))
+    assert file.read(columns=["key"]).schema.metadata == table.schema.metadata
     first, batch = file.window(15_000, 100_000)
     assert pa.Table.from_batches([batch]).equals(table.slice(first, batch.num_rows))
     assert first <= 15_000 < first + batch.num_rows

@@ -229,3 +229,11 @@ def test_a_column_of_a_large_table_is_read_without_the_others(s3: str, s3_server
     with s3_server.counted() as counts:
         assert storage.read_parquet(remote.path).equals(table)
     assert counts["requests"] == {"GET": 1}
+
+
+def test_a_file_on_a_web_server_is_read(s3: str, s3_server: ObjectStore) -> None:
+    fs, name = storage.file_system(f"{s3}/a.bin")
+    storage.write_bytes(f"{s3}/a.bin", b"0123")
+    fs.call_s3("put_object_acl", Bucket=name.split("/")[0], Key="a.bin", ACL="public-read")
+    address = f"{s3_server.url}/{name}"
+    assert storage.read_bytes(address) == b"0123" and storage.exists(address)
