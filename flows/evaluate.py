@@ -6,6 +6,7 @@ benchmarks that the corpus was checked against and which of their items the pack
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -13,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from flows.benchmarks import Scorable, benchmarks_to_score, checked_against, read_items
-from flows.console import current_console
+from flows.console import current_console, show_waiting
 from pipelines.audit.report import write_report
 from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun, open_run, record_scores
@@ -148,6 +149,7 @@ def evaluate(
                 on_start=lambda asked, clusters: console.print(f" {name}: {detectable_line(asked, clusters)}"),
                 on_progress=lambda *progress: console.move_bar(f"evaluate: {name}", *progress),
                 on_judged=lambda *progress: console.move_bar(f"score: {name}", *progress),
+                on_wait=functools.partial(show_waiting, f"evaluate {name}"),
             )
             found.append(scores)
             if on_scores:

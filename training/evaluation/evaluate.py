@@ -10,6 +10,7 @@ depend on how items are divided into chunks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -22,6 +23,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import WinnowError, nearest
+from pipelines.ledger import storage
+from pipelines.ledger.lease import Holder, hold
 from training.configs import Precision
 from training.evaluation.choices import by_letter, by_likelihood
 from training.evaluation.scores import MeasuredOn, Scores, scores_of
@@ -377,6 +380,7 @@ def evaluate(
     on_start: Callable[[int, int | None], None] | None = None,
     on_progress: Progress | None = None,
     on_judged: Progress | None = None,
+    on_wait: Callable[[Holder, float], None] | None = None,
 ) -> Scores:
     """Ask a model the items of a benchmark and score its answers.
 
@@ -394,6 +398,7 @@ def evaluate(
         run_chunks: who answers; by default this process.
         on_start: called with the number of items, and of their clusters, None if they are independent.
         on_progress, on_judged: called while items are answered, and judged.
+        on_wait: called while another process makes the same evaluation; its answers are used then.
 
     Raises:
         WinnowError: if the benchmark, the strategy or the device is unknown, or there are no items.
@@ -408,12 +413,13 @@ def evaluate(
     )
     folder = folder_of(root, settings) if root else None
     store = AnswerStore(folder) if folder else None
-    if store:
-        store.write_settings(settings)
-    run_chunks = run_chunks or run_here(model, benchmark, how)
-    answered = find_answers(asks, parse(task.strategy), model.batch, run_chunks, store, on_progress)
-    judged = judge_items(answered_table(task, asks, answered, overlap), task, on_judged)
-    scores = scores_of(judged, settings, task, overlap.measured_on if overlap else None, folder)
-    if store:
-        store.finish(judged, scores.model_dump(mode="json"))
+    with hold(storage.join(folder, ".lease"), "an evaluation", on_wait) if folder else contextlib.nullcontext():
+        if store:
+            store.write_settings(settings)
+        run_chunks = run_chunks or run_here(model, benchmark, how)
+        answered = find_answers(asks, parse(task.strategy), model.batch, run_chunks, store, on_progress)
+        judged = judge_items(answered_table(task, asks, answered, overlap), task, on_judged)
+        scores = scores_of(judged, settings, task, overlap.measured_on if overlap else None, folder)
+        if store:
+            store.finish(judged, scores.model_dump(mode="json"))
     return scores

@@ -11,6 +11,7 @@ Records are written as they come, several to a file. A file is complete or absen
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -64,6 +65,10 @@ class Spent(NamedTuple):
 
 class BudgetSpent(CheckFailed):
     """The budget is spent before everything was asked."""
+
+
+LOAD_ATTEMPTS = 5
+"""How often the files are listed again because others were removed meanwhile."""
 
 
 class CompletionStore:
@@ -131,6 +136,12 @@ class CompletionStore:
         return path
 
     def _load(self) -> None:
+        for _ in range(LOAD_ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):  # another run joined the files that were listed
+                return self._load_listed()
+        return self._load_listed()
+
+    def _load_listed(self) -> None:
         self._places.clear()
         self._spent.clear()
         names = storage.files(self.folder) if storage.is_folder(self.folder) else []
