@@ -17,7 +17,8 @@ _INSTALLED = tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 _Positive = Annotated[int, Field(ge=1)]
 
 Recipe = Annotated[
-    Literal[_INSTALLED] | str,  # type: ignore[valid-type]
+    Annotated[Literal[_INSTALLED], Field(title="installed")]  # type: ignore[valid-type]
+    | Annotated[str, Field(title="path or URL")],
     Field(
         description="A recipe that is installed with Winnow, or the path or URL of a YAML file as the worker sees it.",
     ),
@@ -71,7 +72,7 @@ TrainSettings = Annotated[
 ]
 TrainWorkers = Annotated[
     _Positive | None,
-    Field(description="Default: one per GPU, or two on CPUs."),
+    Field(description="Ray Train workers. Default: one per GPU, or two on CPUs."),
 ]
 Steps = Annotated[
     _Positive | None,

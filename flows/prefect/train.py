@@ -118,6 +118,7 @@ class TrainingReport:
         self.report, self.name = REPORT.get(), name
         self._last = 0.0
         self._metrics: Metrics | None = None
+        self._reported: Metrics | None = None
         if self.report:
             self._progress = self.report.artifact("progress", "winnow-training", f"Training {name}")
             self._table = self.report.artifact("table", "winnow-metrics", f"Metrics of {name}")
@@ -138,13 +139,14 @@ class TrainingReport:
         with self.report.step("train", self.name) as final:
             yield
             if self._metrics is not None:
-                self._show(self._metrics)
+                if self._metrics is not self._reported:
+                    self._show(self._metrics)
                 final += ["Completed", f"{count(self._metrics['step'])} steps, {_loss(self._metrics)}"]
         self._progress.write(100.0)
 
     def _show(self, metrics: Metrics) -> None:
         assert self.report is not None
-        self._last = time.monotonic()
+        self._last, self._reported = time.monotonic(), metrics
         line = {
             "step": metrics["step"],
             "loss": metrics["loss"],

@@ -39,6 +39,6 @@ def test_the_run_form_describes_every_parameter_and_has_bounds_and_lists(deploym
         assert properties["workers"]["anyOf"] == [{"minimum": 1, "type": "integer"}, {"type": "null"}]
     if "recipe" in properties:
         chosen, written = properties["recipe"]["anyOf"]
-        assert "demo" in chosen["enum"] and written == {"type": "string"}
+        assert "demo" in chosen["enum"] and written == {"type": "string", "title": "path or URL"}
     if "config" in properties:
         assert properties["config"]["enum"] == list(CONFIG_NAMES)
