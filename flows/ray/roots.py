@@ -17,7 +17,7 @@ NODE_SECONDS = 120.0
 
 def check_shared(folder: str) -> None:
     """Check that every node that runs tasks reads and writes `folder` as the driver does. A node that joins later is
-    not asked.
+    not asked, and one that dies meanwhile need not answer.
 
     Raises: InputError: naming the first node that does not, and how to mend it.
     """
@@ -41,6 +41,8 @@ def check_shared(folder: str) -> None:
             try:
                 problem = ray.get(answer, timeout=NODE_SECONDS)
             except RayError as error:
+                if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == name):
+                    continue
                 problem = f"did not answer ({error})"
             if problem is None and storage.size(storage.join(place, name)) != len(token):
                 problem = "writes files there that the driver does not see"
