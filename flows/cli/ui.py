@@ -28,12 +28,8 @@ def ui(
 
     from flows.execute import absolute
     from flows.ui import make_server
-    from pipelines.errors import WinnowError
-    from pipelines.ledger import storage
 
     root = absolute(root)
-    if not storage.is_folder(root):
-        raise WinnowError(f"{root}: no such root; `winnow build RECIPE --root {root}` makes one")
     with make_server(root, host, port) as server:
         address = f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
         print_answer({"url": address, "root": root}, [f"{address}  reports of {escape(root)}"], as_json)
