@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 MIN_RATE_SECONDS = 0.05
 """A rate over a shorter time says nothing: the clock and start-up dominate it."""
+
+MIN_SHOWN_SECONDS = 0.1
+"""Between two moves of a step's bar, which is drawn ten times a second. Shards may finish much faster."""
 
 
 def count(number: int | float) -> str:
@@ -67,6 +72,7 @@ class Console:
         self.bar: TaskID | None = None
         self.bar_name = ""
         self.waiting_for = ""
+        self.shown = -math.inf
 
     @functools.cached_property
     def rich(self) -> RichConsole:
@@ -101,11 +107,13 @@ class Console:
 
     def watch(self, progress: runs.Progress) -> None:
         """Move the bar of a step: shards done, rows kept, rows per second."""
-        if progress.phase == "reused":
+        now = time.monotonic()
+        if progress.phase == "reused" or (0 < progress.done < progress.total and now < self.shown + MIN_SHOWN_SECONDS):
             return
         if progress.phase == "waiting":
             self.watch_waiting(progress.step, progress.holder, progress.seconds)
             return
+        self.shown = now
         name = progress.step if progress.phase == "shards" else f"{progress.step}: {progress.phase}"
         text = ""
         if progress.rows_in and progress.rows_kept is not None:

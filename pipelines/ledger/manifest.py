@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pipelines.errors import RESUME, CheckFailed, RunError
 from pipelines.ledger import storage
@@ -23,18 +25,19 @@ UNSEEN_SECONDS = 3.0
 AnyFile = TableRef | FileRef
 
 
-class Part(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Part:
     """The result of one work item.
 
     files: product -> its files. rows_in: the records that the item took, None where the step conserves no rows.
     counts: `stage/reason` -> dropped rows; of a step that conserves no rows, any whole numbers worth keeping.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    files: dict[str, tuple[AnyFile, ...]] = {}
+    files: Mapping[str, tuple[AnyFile, ...]] = field(default_factory=dict)
     rows_in: int | None = None
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = field(default_factory=dict)
 
     def file(self, product: str) -> FileRef:
         """The one file of a product."""
@@ -51,6 +54,10 @@ class Part(BaseModel):
         """Rows in the files of a product, 0 where the part has none."""
         return sum(file.rows for file in self.files.get(product, ()) if isinstance(file, TableRef))
 
+    def with_file(self, product: str, file: FileRef) -> Part:
+        """This part with one more product, which is one file."""
+        return replace(self, files={**self.files, product: (file,)})
+
     def check(self, kept: str | None, where: str) -> None:
         """Check conservation. kept: the product that holds the rows kept, None where nothing is conserved.
 
@@ -66,11 +73,8 @@ class Part(BaseModel):
                 f"{where}: {rows_dropped} rows dropped, but the reasons count {sum(self.counts.values())}"
             )
 
-    @model_serializer
-    def _without_empty_fields(self) -> dict[str, Any]:
-        files = {name: [file.model_dump() for file in files] for name, files in self.files.items()}
-        named = {"files": files, "rows_in": self.rows_in, "counts": self.counts}
-        return {name: value for name, value in named.items() if value not in (None, {})}
+    def __reduce__(self) -> tuple[type[Part], tuple[Any, ...]]:
+        return Part, (self.files, self.rows_in, self.counts)
 
 
 def part(rows_in: int | None = None, counts: Mapping[str, int] | None = None, **files: FileRef) -> Part:
@@ -181,7 +185,7 @@ def save(root: str, step: Step, parts: Sequence[Part], parent: Manifest | None) 
             f"step {step.name}: took {manifest.rows_in} rows, but step {parent.step} kept {parent.rows_kept}"
         )
     _check_files(root, manifest)
-    storage.write_json(path_of(root, step.folder), _with_paths(manifest.model_dump(mode="json"), root, ""))
+    storage.write_bytes(path_of(root, step.folder), _manifest_text(manifest, root).encode())
     return manifest
 
 
@@ -222,7 +226,8 @@ def load(root: str, folder: str) -> Manifest | None:
     value = storage.read_json(path)
     if value.get("format") != FORMAT:
         return None
-    return Manifest.model_validate(_with_paths(value, "", root))
+    _set_root(value["parts"], root)
+    return Manifest.model_validate(value)
 
 
 def forget(root: str, folder: str) -> None:
@@ -257,21 +262,70 @@ def path_of(root: str, folder: str) -> str:
     return storage.join(root, "steps", folder, "manifest.json")
 
 
-def _with_paths(value: Any, old: str, new: str) -> Any:
-    """Move the paths of all files from one root to another. On disk they are relative, so a root can be moved."""
-    if isinstance(value, dict):
-        if {"path", "bytes", "digest"} <= value.keys():
-            path = value["path"].removeprefix(old).lstrip("/") if old else value["path"]
-            return {**value, "path": storage.join(new, path) if new else path}
-        return {key: _with_paths(item, old, new) for key, item in value.items()}
-    return [_with_paths(item, old, new) for item in value] if isinstance(value, list | tuple) else value
+def part_text(part: Part, root: str, indent: str = "") -> str:
+    """A part as canonical JSON (see `storage.write_json`) with paths relative to `root`.
+
+    Written here, since `json` takes ten times as long to indent, and a manifest may have 100,000 parts. indent: of the
+    lines after the first.
+    """
+    fields = []
+    if part.counts:
+        lines = (f"{_quoted(name)}: {part.counts[name]}" for name in sorted(part.counts))
+        fields.append(f'"counts": {_block("{}", lines, indent + "  ")}')
+    if part.files:
+        lines = (
+            f"{_quoted(name)}: "
+            + _block("[]", (_file_text(file, root, indent + "      ") for file in part.files[name]), indent + "    ")
+            for name in sorted(part.files)
+        )
+        fields.append(f'"files": {_block("{}", lines, indent + "  ")}')
+    if part.rows_in is not None:
+        fields.append(f'"rows_in": {part.rows_in}')
+    return _block("{}", fields, indent)
 
 
-def dump_part(part: Part, root: str) -> Any:
-    """A part as JSON, with paths relative to `root`."""
-    return _with_paths(part.model_dump(mode="json"), root, "")
+def _file_text(file: AnyFile, root: str, indent: str) -> str:
+    path = _quoted(file.path.removeprefix(root).lstrip("/"))
+    rows = f',\n{indent}  "rows": {file.rows}' if isinstance(file, TableRef) else ""
+    return (
+        f'{{\n{indent}  "bytes": {file.bytes},\n{indent}  "digest": "{file.digest}",\n{indent}  "path": {path}{rows}'
+        f"\n{indent}}}"
+    )
+
+
+def _block(brackets: str, lines: Iterable[str], indent: str) -> str:
+    """An object or array with one entry a line."""
+    text = f",\n{indent}  ".join(lines)
+    return f"{brackets[0]}\n{indent}  {text}\n{indent}{brackets[1]}" if text else brackets
+
+
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _manifest_text(manifest: Manifest, root: str) -> str:
+    """A manifest as canonical JSON with paths relative to `root`."""
+    head = manifest.model_dump(mode="json", exclude={"parts"}) | {"parts": []}
+    text = storage.json_text(head)
+    # Text within values has no line breaks, and only keys of the manifest itself are indented by two spaces.
+    before, empty, after = text.partition('\n  "parts": []')
+    assert empty
+    return (
+        f'{before}\n  "parts": {_block("[]", (part_text(part, root, "    ") for part in manifest.parts), "  ")}{after}'
+    )
 
 
 def load_part(value: Any, root: str) -> Part:
-    """A part from what `dump_part` wrote."""
-    return Part.model_validate(_with_paths(value, "", root))
+    """A part from the JSON value that `part_text` wrote."""
+    _set_root([value], root)
+    return _PART.validate_python(value)
+
+
+_PART = TypeAdapter(Part)
+
+
+def _set_root(parts: list[Any], root: str) -> None:
+    """Put `root` before the paths of all files. On disk they are relative, so that a root can be moved."""
+    for part in parts:
+        for files in part.get("files", {}).values():
+            for file in files:
+                file["path"] = storage.join(root, file["path"])

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
-
-from pydantic import ValidationError
 
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger import manifest as manifests
@@ -21,6 +20,7 @@ from pipelines.ledger.engine import Engine
 from pipelines.ledger.lease import Holder, Lease, Lost, hold
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
+from pipelines.ledger.storage import FileRef
 
 if TYPE_CHECKING:
     from filters.stage import Outcome  # loads Numba, which reading a run does not need
@@ -31,18 +31,25 @@ OUTPUT = "shards"
 """The phase whose files stay: those of the step itself. Files of other phases are scratch."""
 WORK = "work"
 """The folder below a step's for its scratch files, receipts and lease. It is removed when the step is finished."""
+FILES_PER_MERGE = 64
+"""Files that one task merges, and that the driver reads one by one."""
+MANY_ITEMS = 1_000
+"""From here on the scratch files of a step are removed by tasks."""
 
 
 AWAY_SECONDS = 60.0
 """How long a run waits for a root that is away."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where one work item may write."""
 
     folder: str
     index: int
+
+    def __reduce__(self) -> tuple[type[Target], tuple[str, int]]:
+        return Target, (self.folder, self.index)
 
     def path(self, kind: str = "shards", suffix: str = ".parquet", piece: int | None = None) -> str:
         """`<folder>/<kind>/part-00007.parquet`; with `piece`, for items of several files, `part-00007-00002`."""
@@ -102,30 +109,72 @@ class StepContext:
         """
         folder = self.folder if phase == OUTPUT else storage.join(self.work_folder, phase)
         receipts = storage.join(self.work_folder, "receipts", phase)
-        parts = [_receipt(self.root, receipts, index) for index in range(len(items))]
-        todo = [(items[index], Target(folder, index)) for index, part in enumerate(parts) if part is None]
-        started = time.monotonic()
-        self._report(phase, parts, started)
+        parts = _finished_parts(self.root, receipts, len(items))
+        todo = [(item, Target(folder, index)) for index, item in enumerate(items) if index not in parts]
+        report = _Report(self, phase, parts.values(), len(items))
         task = functools.partial(_work, work, self.root, receipts)
         results = self.engine.map(task, todo, resources or self.step.type.resources)
         for (_, target), part in zip(todo, results, strict=True):
             parts[target.index] = part
-            self._report(phase, parts, started)
-        return [part for part in parts if part is not None]
+            report.add(part)
+        return [parts[index] for index in range(len(items))]
 
-    def _report(self, phase: str, parts: Sequence[Part | None], started: float) -> None:
-        finished = [part for part in parts if part is not None]
-        kept = self.step.type.kept if phase == OUTPUT else None
-        rows_in = sum(part.rows_in or 0 for part in finished) if kept else None
-        rows_kept = sum(part.rows(kept) for part in finished) if kept else None
-        seconds = time.monotonic() - started
-        self.watch(Progress(self.step.name, phase, len(finished), len(parts), rows_in, rows_kept, seconds))
+    def merge(self, work: Work[Sequence[FileRef]], files: Sequence[FileRef], product: str) -> Sequence[FileRef]:
+        """Merge files in groups of FILES_PER_MERGE, by tasks, until at most so many are left for the caller to read.
+
+        work: merges a group of files into one, the product `product`. A few files are left as they are.
+        """
+        level = 0
+        while len(files) > FILES_PER_MERGE:
+            groups = [tuple(files[at : at + FILES_PER_MERGE]) for at in range(0, len(files), FILES_PER_MERGE)]
+            files = [part.file(product) for part in self.map(work, groups, f"{product}-{level}")]
+            level += 1
+        return files
+
+    def remove_work(self, items: int) -> None:
+        """Remove scratch files and receipts. Many items leave millions of files, so tasks remove them, by folder."""
+        if items > MANY_ITEMS:
+            below = [storage.join(self.work_folder, phase) for phase in storage.folders(self.work_folder)]
+            folders = [storage.join(folder, kind) for folder in below for kind in storage.folders(folder)]
+            for _ in self.engine.map(storage.remove, folders):
+                pass
+        storage.remove(self.work_folder)
+
+
+class _Report:
+    """Tells `watch` how far a phase is: when it begins, and after every item. Sums are kept, not made again."""
+
+    def __init__(self, context: StepContext, phase: str, finished: Collection[Part], total: int) -> None:
+        self.watch, self.step, self.phase, self.total = context.watch, context.step.name, phase, total
+        self.kept = context.step.type.kept if phase == OUTPUT else None
+        self.started = time.monotonic()
+        self.done = len(finished)
+        self.rows_in = self.rows_kept = 0
+        for part in finished:
+            self._count(part)
+        self._tell()
+
+    def add(self, part: Part) -> None:
+        """One more item is finished."""
+        self.done += 1
+        self._count(part)
+        self._tell()
+
+    def _count(self, part: Part) -> None:
+        if self.kept:
+            self.rows_in += part.rows_in or 0
+            self.rows_kept += part.rows(self.kept)
+
+    def _tell(self) -> None:
+        rows_in, rows_kept = (self.rows_in, self.rows_kept) if self.kept else (None, None)
+        seconds = time.monotonic() - self.started
+        self.watch(Progress(self.step, self.phase, self.done, self.total, rows_in, rows_kept, seconds))
 
 
 def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target]) -> Part:
     item, target = task
     part = work(item, target)
-    storage.write_json(_receipt_path(receipts, target.index), manifests.dump_part(part, root))
+    storage.write_bytes(_receipt_path(receipts, target.index), f"{manifests.part_text(part, root)}\n".encode())
     return part
 
 
@@ -133,18 +182,39 @@ def _receipt_path(receipts: str, index: int) -> str:
     return storage.join(receipts, f"{index:05d}.json")
 
 
-def _receipt(root: str, receipts: str, index: int) -> Part | None:
-    """The finished part, or None. A receipt of another version, or whose files are missing or cut short, counts as
-    none."""
-    path = _receipt_path(receipts, index)
-    if not storage.exists(path):
-        return None
-    try:
-        part = manifests.load_part(storage.read_json(path), root)
-    except (ValidationError, CheckFailed):
-        return None
-    complete = all(storage.size(file.path) == file.bytes for files in part.files.values() for file in files)
-    return part if complete else None
+def _finished_parts(root: str, receipts: str, items: int) -> dict[int, Part]:
+    """Item -> its part, of the items that have a receipt. A receipt of another version, or whose files are missing or
+    cut short, counts as none.
+
+    A folder is listed once, whatever the number of items, and receipts are read many at a time.
+    """
+    written = storage.sizes(receipts)
+    names = {index: name for index in range(items) if (name := f"{index:05d}.json") in written}
+    contents = storage.read_all([storage.join(receipts, name) for name in names.values()])
+    parts: dict[int, Part] = {}
+    for index, data in zip(names, contents, strict=True):
+        with contextlib.suppress(ValueError):  # a damaged receipt is none; pydantic's ValidationError is a ValueError
+            parts[index] = manifests.load_part(json.loads(data), root)
+    sizes = _Sizes()
+    return {
+        index: part
+        for index, part in parts.items()
+        if all(sizes.of(file.path) == file.bytes for files in part.files.values() for file in files)
+    }
+
+
+class _Sizes:
+    """The sizes of files, by one listing of each folder that they lie in."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, dict[str, int]] = {}
+
+    def of(self, path: str) -> int:
+        """The bytes of a file, -1 where there is none."""
+        folder, _, name = path.rpartition("/")
+        if folder not in self.folders:
+            self.folders[folder] = storage.sizes(folder)
+        return self.folders[folder].get(name, -1)
 
 
 def _call(step: Step, work: Callable[[], StepResult]) -> StepResult:
@@ -220,7 +290,9 @@ class Run:
             with contextlib.suppress(OSError):
                 lease.check()  # a process that took over may have removed what this one was writing
             raise
-        return manifests.save(self.root, step, parts, parent)
+        manifest = manifests.save(self.root, step, parts, parent)
+        context.remove_work(len(parts))
+        return manifest
 
     def _wait_for_root(self, step: Step, lease: Lease) -> None:
         """Wait while the root is away, as a network file system may be for a while. It is, if the lease is gone though

@@ -110,8 +110,8 @@ def record(
     """
     name = run_id(recipe, products.get("packs") or products["corpus"])
     with _writing(run_folder(root, name)):
-        _record(root, name, recipe, recipe_text, settings, products, results)
-    return open_run(root, name)
+        info = _record(root, name, recipe, recipe_text, settings, products, results)
+    return RecordedRun(root, name, info, tuple(result.manifest for result in results))
 
 
 def _record(
@@ -122,7 +122,7 @@ def _record(
     settings: Mapping[str, Any],
     products: Mapping[str, Manifest],
     results: Sequence[StepResult],
-) -> None:
+) -> dict[str, Any]:
     folder = run_folder(root, name)
     made = [result for result in results if not result.reused]
     path = storage.join(folder, RUN)
@@ -154,6 +154,7 @@ def _record(
         storage.write_bytes(lineage, written + lines.encode())
     storage.write_json(path, info)
     _write_checksums(root, name, results, lineage_written=bool(events))
+    return info
 
 
 def _writing(folder: str) -> AbstractContextManager[Lease]:

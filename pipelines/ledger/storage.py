@@ -19,33 +19,46 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from pipelines.errors import RESUME, CheckFailed, InputError
 from pipelines.ledger import object_stores
 
 
-class FileRef(BaseModel):
-    """A finished file: its path, its size in bytes and the digest (xxh3-128, hex) of its bytes."""
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A finished file: its path, its size in bytes and the digest (xxh3-128, hex) of its bytes.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A build of 100,000 shards holds millions of these: a third of the memory of a pydantic model, and faster to send.
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     path: str
     bytes: int
     digest: str
 
+    def __reduce__(self) -> tuple[type[FileRef], tuple[str, int, str]]:
+        return FileRef, (self.path, self.bytes, self.digest)
 
+
+@dataclass(frozen=True, slots=True)
 class TableRef(FileRef):
     """A finished file that holds a table of `rows` rows."""
 
     rows: int
+
+    def __reduce__(self) -> tuple[type[TableRef], tuple[str, int, str, int]]:  # type: ignore[override]
+        return TableRef, (self.path, self.bytes, self.digest, self.rows)
 
 
 def is_local(path: str) -> bool:
@@ -222,6 +235,10 @@ def _aside(target: Path) -> Path:
     return target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
 
 
+def _is_aside(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 def _flush(path: Path) -> None:
     """Make a file's bytes, or a folder's entries, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -259,6 +276,18 @@ def read_bytes(path: str) -> bytes:
     # Without concurrency s3fs does not ask for the size first: one request.
     options = {"max_concurrency": 1} if object_stores.is_s3(path) else {}
     return cast(bytes, fs.cat_file(name, **options))
+
+
+def read_all(paths: Sequence[str]) -> list[bytes]:
+    """The contents of files, in order. An object store is asked for many at a time. Raises: as `read_bytes`."""
+    if not paths or is_local(paths[0]):
+        return [read_bytes(path) for path in paths]
+    with ThreadPoolExecutor(REQUESTS_AT_A_TIME) as threads:
+        return list(threads.map(read_bytes, paths))
+
+
+REQUESTS_AT_A_TIME = 32
+"""To an object store. A request takes tens of milliseconds, nearly all of them waiting."""
 
 
 def read_range(path: str, start: int, end: int) -> bytes:
@@ -316,7 +345,12 @@ def read_json(path: str) -> Any:
 
 def write_json(path: str, value: Any) -> FileRef:
     """Write canonical JSON: sorted keys and two spaces, so that the same value gives the same bytes."""
-    return write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """The canonical JSON that `write_json` writes, with a line break at its end."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 @contextlib.contextmanager
@@ -381,12 +415,14 @@ def remove_empty(folder: str) -> None:
 
 def sweep(folder: str) -> None:
     """Remove the unfinished files and folders that killed writers left below a local folder."""
-    if is_local(folder):
-        for path in Path(file_system(folder)[1]).rglob(".*.tmp"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    if not is_local(folder):
+        return
+    for place, folders, files in os.walk(file_system(folder)[1]):
+        for name in [name for name in folders if _is_aside(name)]:
+            folders.remove(name)
+            shutil.rmtree(join(place, name), ignore_errors=True)
+        for name in filter(_is_aside, files):
+            Path(place, name).unlink(missing_ok=True)
 
 
 def folders(path: str) -> list[str]:

@@ -31,7 +31,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target, commit
 from pipelines.ledger.step import DROPPED_ROWS
-from pipelines.ledger.storage import TableRef
+from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
 from pipelines.steps.benchmark_index import (
     BENCHMARK_INDEX,
@@ -131,7 +131,7 @@ def _parts(
     path = paths.items
     scanned = context.map(functools.partial(_scan_shard, paths), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
-    grams = sum_gram_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
+    grams = sum_grams(context, [part.file("grams") for part in scanned])
     common = common_grams(context, grams)
     near: list[TableRef | None] = [None] * len(shards)
     if neighbours is not None:
@@ -169,6 +169,19 @@ def judge_hits(
     """Classified hits of scanned records. Winnow's own rule also counts solutions in other names."""
     judged = classify_hits(index, storage.map_arrow(hits.path), rule, common)
     return add_code(judged, storage.map_arrow(code.path), index.arrays.trained) if rule == "ngram13" else judged
+
+
+def sum_grams(context: StepContext, files: Sequence[FileRef]) -> pa.Table:
+    """GRAM_COUNTS of all shards added up."""
+    return _sum_files(context.merge(_sum_grams, files, "grams"))
+
+
+def _sum_grams(files: Sequence[FileRef], target: Target) -> Part:
+    return part(grams=storage.write_arrow(target.path("grams", ".arrow"), _sum_files(files)))
+
+
+def _sum_files(files: Sequence[FileRef]) -> pa.Table:
+    return sum_gram_counts(storage.map_arrow(file.path) for file in files)
 
 
 def common_grams(context: StepContext, grams: pa.Table) -> TableRef:
@@ -209,9 +222,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
     if not report.num_rows:
         return part
     report = report.append_column(REPORT.field("dropped"), leaks.take(hits["row"].combine_chunks()))
-    return part.model_copy(
-        update={"files": {**part.files, HITS: (storage.write_parquet(target.path("hits"), report),)}}
-    )
+    return part.with_file(HITS, storage.write_parquet(target.path("hits"), report))
 
 
 def _differing_words(asked: str, span: str) -> dict[str, list[str]]:

@@ -76,7 +76,7 @@ def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) ->
     if not table.num_rows:
         return part
     file = storage.write_arrow(target.path("thinking", ".arrow"), table)
-    return part.model_copy(update={"files": {**part.files, THINKING: (file,)}})
+    return part.with_file(THINKING, file)
 
 
 def _check_for_leaks(kept: pa.Table, families: Added) -> None:

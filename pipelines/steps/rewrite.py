@@ -217,7 +217,7 @@ def _rewrite_shard(stage: Rewrite, item: Item, target: Target) -> Part:
     outcomes = pa.array([reason or "rewritten" for reason in reasons], pa.string())
     table = pa.table({"id": ids, "outcome": outcomes, "evidence": pa.array(evidence, pa.string())})
     file = storage.write_parquet(target.path(REWRITES), table)
-    return part.model_copy(update={"files": {**part.files, REWRITES: (file,)}})
+    return part.with_file(REWRITES, file)
 
 
 def _evidence(answer: Mapping[str, Any], stage: Rewrite) -> str:

@@ -67,7 +67,7 @@ def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
         if not parts:  # no row is left
             return []
         limits = storage.write_json(storage.join(context.folder, LIMITS, "limits.json"), found)
-        return [parts[0].model_copy(update={"files": {**parts[0].files, LIMITS: (limits,)}}), *parts[1:]]
+        return [parts[0].with_file(LIMITS, limits), *parts[1:]]
 
     return build.run.do(step, work, records)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,17 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.contamination.coverage import covered_shares
-from filters.contamination.grams import sum_gram_counts
 from filters.contamination.rules import corpus_flags
 from pipelines.ledger import storage
 from pipelines.ledger.arrow_file import ArrowFile
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
-from pipelines.ledger.storage import TableRef
+from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
 from pipelines.steps.benchmark_index import BENCHMARK_INDEX, contamination_of, open_index
 from pipelines.steps.contamination_report import OVERLAP_LENGTHS
-from pipelines.steps.decontaminate import IndexPaths, common_grams, judge_hits, scan_records
+from pipelines.steps.decontaminate import IndexPaths, common_grams, judge_hits, scan_records, sum_grams
 from pipelines.steps.pack import PACK
 from pipelines.steps.products import CODE_INDEX, INDEX, ROW_FATES, TRAINED_ITEMS
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload
@@ -89,15 +89,15 @@ class _Shard(NamedTuple):
 
 def _parts(context: StepContext, paths: IndexPaths, shards: Sequence[_Shard], settings: Contamination) -> list[Part]:
     scanned = context.map(functools.partial(_scan_drawn, paths), shards, "scan")
-    grams = sum_gram_counts(storage.map_arrow(part.file("grams").path) for part in scanned)
+    grams = sum_grams(context, [part.file("grams") for part in scanned])
     common = common_grams(context, grams)
     work = functools.partial(_leaked_items, paths.items, common.path, settings.rule)
     leaked = context.map(work, [(part.table("hits"), part.table("code")) for part in scanned], "items")
 
     index = open_index(paths.items)
     found = np.zeros(len(index.arrays.question), np.bool_)
-    for one in leaked:
-        found[storage.map_arrow(one.file("items").path)["item"].to_numpy()] = True
+    for file in context.merge(_merge_items, [one.file("items") for one in leaked], "items"):
+        found[storage.map_arrow(file.path)["item"].to_numpy()] = True
     union = corpus_flags(index, grams)
     if settings.rule in union:
         found |= union[settings.rule]
@@ -133,7 +133,7 @@ def _scan_drawn(paths: IndexPaths, shard: _Shard, target: Target) -> Part:
     records = pl.DataFrame(storage.read_parquet(shard.records.path, ["id", *TEXT_FIELDS]))
     drawn = records.join(pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}), on="id", how="semi").to_arrow()
     assert drawn.num_rows == len(ids), "the tokens step keeps the ids of its records"
-    return scan_records(paths, drawn, target).model_copy(update={"counts": {"rows": drawn.num_rows}})
+    return replace(scan_records(paths, drawn, target), counts={"rows": drawn.num_rows})
 
 
 def _leaked_items(path: str, common_path: str, rule: str, found: tuple[TableRef, TableRef], target: Target) -> Part:
@@ -144,6 +144,12 @@ def _leaked_items(path: str, common_path: str, rule: str, found: tuple[TableRef,
     items = judged.filter(pc.equal(judged["class"], "test_leak"))["item"]
     table = pa.table({"item": pa.array(np.unique(items.to_numpy()), pa.int32())})
     return part(items=storage.write_arrow(target.path(suffix=".arrow"), table))
+
+
+def _merge_items(files: Sequence[FileRef], target: Target) -> Part:
+    """The items of several files, each once."""
+    items = pa.concat_tables([storage.map_arrow(file.path) for file in files])["item"].unique()
+    return part(items=storage.write_arrow(target.path("items", ".arrow"), pa.table({"item": items})))
 
 
 def read_trained_items(training_overlap: Manifest, benchmark: str) -> dict[str, Any] | None:

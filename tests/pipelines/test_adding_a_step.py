@@ -51,7 +51,7 @@ def _drop_odd_lengths(shard: TableRef, target: Target) -> Part:
     dropped = mark_verdicts(records.filter(pa.array(odd)), "even", verdicts.filter(pa.array(odd)))
     part = commit(Outcome(records.filter(pa.array(~odd)), dropped), shard.rows, target)
     lengths = storage.write_arrow(target.path("lengths", ".arrow"), pa.table({"bytes": np.sort(length)}))
-    return part.model_copy(update={"files": {**part.files, "lengths": (lengths,)}})
+    return part.with_file("lengths", lengths)
 
 
 def _make(build: Build) -> Manifest:

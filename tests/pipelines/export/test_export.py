@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import struct
@@ -300,7 +301,7 @@ def test_an_export_never_overwrites_and_a_failed_one_leaves_nothing(
     export(run_of(steps), str(tmp_path / "free"))
     # A shard is lost while the export is written: no folder is left, and no temporary one beside it.
     origin = tokens if form in ("hrm-text", "megatron") else records
-    lost = origin.shards[-1].model_copy(update={"path": str(tmp_path / "gone")})
+    lost = dataclasses.replace(origin.shards[-1], path=str(tmp_path / "gone"))
     broken = origin.model_copy(
         update={"parts": (*origin.parts[:-1], Part(rows_in=lost.rows, files={str(origin.kept): (lost,)}))}
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Progress, Run, StepResult, Target, commit
-from pipelines.ledger.step import Step
+from pipelines.ledger.step import Step, StepType
+from pipelines.ledger.storage import FileRef, TableRef
 from tests.steps import plain_step
 
 ROWS = 10
@@ -60,12 +63,12 @@ def failing_at(last: int, item: int, target: Target) -> Part:
 def lossy(item: int, target: Target) -> Part:
     """Says that it took one row more than it wrote."""
     part = numbers(item, target)
-    return part.model_copy(update={"rows_in": ROWS + 1})
+    return dataclasses.replace(part, rows_in=ROWS + 1)
 
 
 def unexplained(item: int, target: Target) -> Part:
     """Drops rows without a reason."""
-    return numbers(item, target).model_copy(update={"counts": {}})
+    return dataclasses.replace(numbers(item, target), counts={})
 
 
 STEP = plain_step("numbers", {"a": 1})
@@ -263,3 +266,24 @@ def test_no_manifest_names_a_file_that_the_driver_does_not_see(tmp_path: Path, m
     assert not do(tmp_path).reused
     do(tmp_path / "alone")
     assert files(tmp_path / "steps") == files(tmp_path / "alone" / "steps")
+
+
+def test_a_manifest_is_written_as_canonical_json_with_relative_paths(tmp_path: Path) -> None:
+    name = 'a "b"\n"parts": [] ü\u2028'
+    root = str(tmp_path)
+    table = TableRef(path=f"{root}/steps/{name}.parquet", bytes=2, digest="ab", rows=3)
+    file = FileRef(path=f"{root}/steps/b", bytes=0, digest="")
+    kinds = [Part(), Part(files={"z": (table, file), "a": (), name: (file,)}, counts={"y": 1, "b": 2}, rows_in=0)]
+    kind = StepType(name="any", version=1, products={"a": "", "z": "", name: ""})
+    step = kind.step({"text": name, "small": 1e-7, "parts": [], "inner": {"parts": []}})
+    for parts in ([], kinds[:1], kinds):
+        made = manifests.save(root, step, parts, None)
+        path = Path(manifests.path_of(root, step.folder))
+        value = json.loads(path.read_bytes())
+        assert path.read_text() == json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        assert [part.get("rows_in") for part in value["parts"]] == [part.rows_in for part in parts]
+        assert root not in path.read_text() and manifests.load(root, step.folder) == made
+    for part in kinds:
+        text = manifests.part_text(part, root)
+        assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False)
+        assert manifests.load_part(json.loads(text), root) == part == pickle.loads(pickle.dumps(part))
