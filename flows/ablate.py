@@ -20,12 +20,12 @@ from pydantic import BaseModel, ConfigDict
 from flows.benchmarks import Scorable, benchmark_to_score, read_items
 from flows.configure import configure
 from flows.console import Console, count, current_console, polled
-from flows.execute import EngineName, absolute, cpus, execute_recipe, make_engine, recipe_text
+from flows.execute import EngineName, absolute, execute_recipe, make_engine, recipe_text
 from flows.tracker import Tracker
 from pipelines.curate import STEPS
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
-from pipelines.ledger.engine import Engine
+from pipelines.ledger.engine import Engine, cpus
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun

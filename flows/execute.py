@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,7 +21,7 @@ from pipelines.curate import STEPS, curate, is_finished, wanted
 from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
-from pipelines.ledger.engine import Engine, LocalEngine
+from pipelines.ledger.engine import Engine, LocalEngine, cpus
 from pipelines.ledger.run import Perform, Run, StepResult
 from pipelines.ledger.runs import RecordedRun, record
 from pipelines.ledger.step import Step
@@ -84,7 +83,7 @@ def execute_recipe(
     again = steps_from(recipe, from_step, steps)
     check(recipe, root, steps)
     console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
-    with make_engine(engine, workers or cpus(), root) as running, console:
+    with make_engine(engine, workers, root) as running, console:
         tracker.start(len(wanted(recipe, steps)))
         perform = _making_again(tracker.perform, root, again)
         run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
@@ -169,10 +168,13 @@ def recipe_text(recipe: Recipe) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
-def make_engine(name: EngineName, workers: int, root: str) -> AbstractContextManager[Engine]:
-    """The engine of that name with so many workers, for steps below `root`."""
+def make_engine(name: EngineName, workers: int | None, root: str) -> AbstractContextManager[Engine]:
+    """The engine of that name with so many workers, for steps below `root`.
+
+    workers: None for one per CPU of this machine, or of Ray's cluster.
+    """
     if name == "local":
-        return LocalEngine(workers)
+        return LocalEngine(workers or cpus())
     from flows.ray.engine import RayEngine
 
     return RayEngine(workers, root)
@@ -183,11 +185,6 @@ def check_positive(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise WinnowError(f"{name}={number}: must be at least 1; leave it out for the default")
-
-
-def cpus() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def absolute(root: str) -> str:

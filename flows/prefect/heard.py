@@ -38,7 +38,11 @@ class HearingEngine:
 
     def __init__(self, engine: Engine, log: logging.LoggerAdapter[Any] | logging.Logger) -> None:
         self._engine, self._log = engine, log
-        self.workers = engine.workers
+
+    @property
+    def workers(self) -> int:
+        """Tasks of one CPU that run at a time."""
+        return self._engine.workers
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU

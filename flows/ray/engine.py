@@ -6,16 +6,16 @@ Ray is imported when the first item is run: it takes half a second, and a run th
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from flows.ray.roots import check_shared
 from flows.reach import check_ray
-from pipelines.errors import RESUME, CheckFailed
-from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, one_core, parallel_tasks
+from pipelines.errors import RESUME
+from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, TaskDied, cpus, one_core, parallel_tasks
 from pipelines.ledger.step import Resources
 
 Item = TypeVar("Item")
@@ -30,7 +30,7 @@ MAX_RETRIES = 3
 of it has the same result."""
 
 
-def start_ray(cpus: int) -> None:
+def start_ray(num_cpus: int) -> None:
     """Join the cluster of RAY_ADDRESS, or start a local Ray with so many CPUs. Does nothing if Ray is running.
 
     The driver must be inside the cluster (`ray job submit`, or a pod of it). An address `ray://` is refused: with Ray
@@ -55,12 +55,13 @@ def start_ray(cpus: int) -> None:
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DEDUP_LOGS="0",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+        RAY_task_oom_retries=str(MAX_RETRIES),  # for ever, by default
     )
     for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     ray.init(
         address="local",
-        num_cpus=cpus,
+        num_cpus=num_cpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -70,12 +71,12 @@ def start_ray(cpus: int) -> None:
 
 
 @contextlib.contextmanager
-def ray_session(cpus: int) -> Iterator[None]:
+def ray_session(num_cpus: int) -> Iterator[None]:
     """Ray for the length of a block. A Ray that was running before keeps running after it."""
     import ray
 
     was_running = ray.is_initialized()
-    start_ray(cpus)
+    start_ray(num_cpus)
     try:
         yield
     finally:
@@ -83,40 +84,68 @@ def ray_session(cpus: int) -> Iterator[None]:
             ray.shutdown()
 
 
-def _call(work: Callable[[Item], Result], item: Item) -> Result:
+@functools.lru_cache(maxsize=1)
+def _fetched(reference: Any) -> Any:
+    """The work of a phase, unpickled once in each worker process: it may list 100,000 files."""
+    import ray
+
+    return ray.get(reference)
+
+
+def _call(references: Sequence[Any], item: Any) -> Any:
     one_core()
-    return work(item)
+    try:
+        return _fetched(references[0])(item)
+    except Exception as error:
+        import ray
+
+        error.add_note(f"on node {ray.util.get_node_ip_address()}")
+        raise
 
 
 class RayEngine:
     """Runs each item as one Ray task.
 
-    workers: CPUs of a Ray that this engine starts. Ray starts with the first item, so a run that reuses every step
-    never starts it. root: where the items read and write; before the first one, every node proves that it shares it.
+    Ray starts with the first item, so a run that reuses every step never starts it. Before that item, every node proves
+    that it shares the root.
     """
 
-    def __init__(self, workers: int, root: str | None = None) -> None:
-        assert workers >= 1
-        self.workers = workers
+    def __init__(self, workers: int | None = None, root: str | None = None) -> None:
+        """workers: tasks of one CPU that run at a time; None for one per CPU of the cluster. A Ray that this engine
+        starts has so many CPUs. root: where the items read and write."""
+        assert workers is None or workers >= 1
+        self._workers = workers
         self._started = False
         self._unchecked_root = root
+
+    @property
+    def workers(self) -> int:
+        """Tasks of one CPU that run at a time. Before Ray runs, those of this machine."""
+        import ray
+
+        if self._workers is None and ray.is_initialized():
+            return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        return self._workers or cpus()
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
     ) -> Iterator[Result]:
         """Yield `work(item)` in the order of the items. resources: reserved by Ray for each task.
 
-        Raises: whatever `work` raised. CheckFailed: if Ray gave up on a task after its retries. InputError: if a node
-        does not share the root.
+        At most QUEUED_PER_WORKER tasks per worker are submitted at a time. A slow task does not hold back those after
+        it.
+
+        Raises: whatever `work` raised, with a note that names the node. TaskDied: if the process of a task was killed
+        in every try. InputError: if a node does not share the root.
         """
         queue = list(items)
         if not queue:
             return
         import ray
-        from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+        from ray.exceptions import RayError, RayTaskError
 
         if not ray.is_initialized():
-            start_ray(self.workers)
+            start_ray(self._workers or cpus())
             self._started = True
         if self._unchecked_root is not None:
             check_shared(self._unchecked_root)
@@ -124,22 +153,33 @@ class RayEngine:
         task: Any = ray.remote(
             num_cpus=resources.cpus, num_gpus=resources.gpus, memory=resources.memory, max_retries=MAX_RETRIES
         )(_call)
-        max_waiting = QUEUED_PER_WORKER * parallel_tasks(self.workers, resources)
-        shared = ray.put(work)
-        waiting: deque[Any] = deque()
+        max_submitted = QUEUED_PER_WORKER * parallel_tasks(self.workers, resources)
+        shared = [ray.put(work)]
+        submitted: dict[Any, int] = {}
+        results: dict[int, Result] = {}
+        following = 0
         try:
-            for item in queue:
-                waiting.append(task.remote(shared, item))
-                if len(waiting) >= max_waiting:
-                    yield ray.get(waiting.popleft())
-            while waiting:
-                yield ray.get(waiting.popleft())
+            for index in range(len(queue)):
+                while following not in results:
+                    while len(submitted) < max_submitted and following + len(results) + len(submitted) < len(queue):
+                        number = following + len(results) + len(submitted)
+                        submitted[task.remote(shared, queue[number])] = number
+                    for reference in _some_finished(list(submitted)):
+                        number = submitted[reference]
+                        results[number] = ray.get(reference)
+                        del submitted[reference]
+                yield results.pop(index)
+                following += 1
         except RayTaskError as error:
             raise error.cause from None
-        except (WorkerCrashedError, OutOfMemoryError, RayError) as error:
-            raise CheckFailed(f"Ray gave up on a task after {MAX_RETRIES} retries: {error}; {RESUME}") from error
+        except RayError as error:
+            raise TaskDied(
+                f"its worker process died in each of {MAX_RETRIES + 1} tries ({_one_line(error)}). If it needs more "
+                f"memory than a node has, or its input makes a library crash, mend that; {RESUME}",
+                queue[number],
+            ) from error
         finally:
-            for reference in waiting:
+            for reference in submitted:
                 ray.cancel(reference, force=False)
 
     def __enter__(self) -> RayEngine:
@@ -151,3 +191,20 @@ class RayEngine:
 
             ray.shutdown()
             self._started = False
+
+
+def _some_finished(references: list[Any]) -> list[Any]:
+    """Wait for some tasks: an eighth of them, or those that are finished after half a second.
+
+    Each call looks at all tasks. With 20,000 at a time, a call for each would take longer than the tasks.
+    """
+    import ray
+
+    while True:
+        finished, _ = ray.wait(references, num_returns=max(1, len(references) // 8), timeout=0.5)
+        if finished:
+            return list(finished)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.ray.engine import MAX_RETRIES, ray_session
 from pipelines.errors import CheckFailed
+from pipelines.ledger.engine import cpus
 from training.evaluation.evaluate import Ask, How, ModelSpec, RunChunks, Worker
 from training.evaluation.store import Answered
 
@@ -36,8 +37,6 @@ def run_on_actors(model: ModelSpec, name: str, how: How, workers: int | None = N
         import ray
         from ray.exceptions import RayError, RayTaskError
         from ray.util import ActorPool
-
-        from flows.execute import cpus
 
         with ray_session(cpus()):
             available = ray.cluster_resources()

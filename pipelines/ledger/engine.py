@@ -30,15 +30,34 @@ QUEUED_PER_WORKER = 2
 """Items submitted per worker: enough to keep it busy, few enough that results waiting behind a slow item stay few."""
 
 
+def cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def parallel_tasks(workers: int, resources: Resources) -> int:
     """Tasks that run at a time where `workers` CPUs are free, at least one."""
     return max(1, int(workers / max(resources.cpus, 1)))
 
 
+class TaskDied(CheckFailed):
+    """The process of a task was killed, and again in every retry. The message ends with what to do.
+
+    item: what the task was called with; None where it is not known which of several tasks it was.
+    """
+
+    def __init__(self, message: str, item: object = None) -> None:
+        super().__init__(message)
+        self.item = item
+
+
 class Engine(Protocol):
     """Runs a picklable function over items."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """Tasks of one CPU that run at a time."""
+        ...
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
@@ -62,7 +81,7 @@ class LocalEngine:
 
         resources: a task of several CPUs runs beside fewer others; memory and GPUs are not limited on one machine.
 
-        Raises: CheckFailed: if a worker process was killed.
+        Raises: TaskDied: if a worker process was killed.
         """
         if self.workers == 1:
             yield from map(work, items)
@@ -86,7 +105,7 @@ class LocalEngine:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             self._pool = None
-            raise CheckFailed(f"a worker process was killed (out of memory?); {RESUME}") from error
+            raise TaskDied(f"a worker process was killed (out of memory?); {RESUME}") from error
         finally:
             for future in waiting:
                 future.cancel()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
-from pipelines.ledger.engine import Engine
+from pipelines.ledger.engine import Engine, TaskDied
 from pipelines.ledger.lease import Holder, Lease, Lost, hold
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
@@ -106,6 +106,8 @@ class StepContext:
         The worker writes an item's receipt after its files, so a resumed step redoes only items without one. Files of
         phases other than `shards` are scratch: they lie below `work/` and are removed when the step is finished.
         resources: of one task, where this phase needs other than the step's.
+
+        Raises: TaskDied: naming the step, the phase, and the item and its file, if its process is killed in every try.
         """
         folder = self.folder if phase == OUTPUT else storage.join(self.work_folder, phase)
         receipts = storage.join(self.work_folder, "receipts", phase)
@@ -114,9 +116,12 @@ class StepContext:
         report = _Report(self, phase, parts.values(), len(items))
         task = functools.partial(_work, work, self.root, receipts)
         results = self.engine.map(task, todo, resources or self.step.type.resources)
-        for (_, target), part in zip(todo, results, strict=True):
-            parts[target.index] = part
-            report.add(part)
+        try:
+            for (_, target), part in zip(todo, results, strict=True):
+                parts[target.index] = part
+                report.add(part)
+        except TaskDied as error:
+            raise TaskDied(f"step {self.step.name}, phase {phase}, {_description(error.item)}{error}") from error
         return [parts[index] for index in range(len(items))]
 
     def merge(self, work: Work[Sequence[FileRef]], files: Sequence[FileRef], product: str) -> Sequence[FileRef]:
@@ -169,6 +174,22 @@ class _Report:
         rows_in, rows_kept = (self.rows_in, self.rows_kept) if self.kept else (None, None)
         seconds = time.monotonic() - self.started
         self.watch(Progress(self.step, self.phase, self.done, self.total, rows_in, rows_kept, seconds))
+
+
+def _description(task: object) -> str:
+    """`item 17 (<its file>): ` for the argument of a task; empty if it is not known."""
+    match task:
+        case (item, Target(index=index)):
+            paths = _paths(item)
+            return f"item {index}{f' ({paths[0]})' if paths else ''}: "
+    return ""
+
+
+def _paths(item: object) -> list[str]:
+    """The paths of the files in an item: a file, or a tuple of files and other values."""
+    if isinstance(path := getattr(item, "path", None), str):
+        return [path]
+    return [path for value in item for path in _paths(value)] if isinstance(item, tuple) else []
 
 
 def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target]) -> Part:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +18,11 @@ import ray
 
 from flows.ray.engine import RayEngine, ray_session
 from pipelines.ledger import storage
+from pipelines.ledger.engine import TaskDied
 from pipelines.ledger.manifest import Part, part
-from pipelines.ledger.run import Run, StepContext, Target
+from pipelines.ledger.run import Run, StepContext, StepResult, Target
 from pipelines.ledger.step import Resources, StepType
+from pipelines.ledger.storage import TableRef
 
 LISTENERS = """
 import json, psutil
@@ -113,3 +116,51 @@ def test_the_resources_of_a_step_type_reach_ray_and_a_phase_may_have_its_own(eng
     manifest = Run(str(tmp_path), engine).do(kind.step({}), work)
     spans = [storage.read_json(file.path) for file in manifest.files("spans")]
     assert not overlaps(spans) and {cpus for _, _, cpus in spans} == {2}
+
+
+def poisoned(file: TableRef, target: Target) -> Part:
+    """A work item that kills its process where its file says so."""
+    if "poison" in file.path and Path(file.path).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part(spans=storage.write_json(target.path(suffix=".json"), target.index))
+
+
+def test_a_task_that_dies_in_every_try_is_named_and_the_same_step_carries_on(engine: RayEngine, tmp_path: Path) -> None:
+    kind = StepType(name="fragile", version=1, products={"spans": "a number"})
+    files = [TableRef(path=f"{tmp_path}/{name}", bytes=0, digest="", rows=0) for name in ("a", "b", "poison")]
+    (tmp_path / "poison").touch()
+
+    def make() -> StepResult:
+        run = Run(str(tmp_path / "root"), engine)
+        run.do(kind.step({}), lambda context: context.map(poisoned, files))
+        return run.results[0]
+
+    with pytest.raises(TaskDied, match=rf"step fragile, phase shards, item 2 \({tmp_path}/poison\): .* in each of 4"):
+        make()
+    assert len(list((tmp_path / "root").rglob("receipts/shards/*.json"))) == 2
+    (tmp_path / "poison").unlink()
+    assert len(make().manifest.parts) == 3
+
+
+def test_results_are_in_order_and_one_slow_task_holds_back_no_other(engine: RayEngine, tmp_path: Path) -> None:
+    assert list(engine.map(functools.partial(after_all_others, tmp_path), range(12))) == list(range(12))
+
+
+def after_all_others(folder: Path, item: int) -> int:
+    """The first of 12 tasks ends when all others have run."""
+    (folder / str(item)).touch()
+    deadline = time.monotonic() + MEETING_SECONDS
+    while item == 0 and len(list(folder.iterdir())) < 12 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert time.monotonic() < deadline
+    return item
+
+
+def test_workers_default_to_the_cpus_of_the_cluster(engine: RayEngine) -> None:
+    assert RayEngine().workers == 2 == engine.workers
+
+
+def test_an_error_of_a_task_names_the_node(engine: RayEngine) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(engine.map(functools.partial(divmod, 1), [0]))
+    assert [note.startswith("on node ") for note in raised.value.__notes__] == [True]
