@@ -11,7 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,29 +140,64 @@ def build_on_s3(bench: Bench) -> Row:
     """The same build on the S3 store."""
     cluster = bench.cluster
     cluster.completed("curate", recipe=RECIPE, root="s3://winnow/build")
-    copy = cluster.work / "s3"
-    cluster.execute("prefect-worker", "python", "-c", DOWNLOAD)
-    (cluster.data / "s3").rename(copy)
-    bench.check_same(copy)
+    bench.check_same(_downloaded(cluster, "build"))
     cluster.execute("prefect-worker", "winnow", "verify", "latest", "--root", "s3://winnow/build")
     return Row("none: build by deployment on S3", "same bytes as a local build; verify on S3")
 
 
-DOWNLOAD = "import fsspec; fsspec.filesystem('s3').get('winnow/build/', '/data/s3/', recursive=True)"
+def _downloaded(cluster: Cluster, name: str) -> Path:
+    """A copy of a root on the store."""
+    program = f"import fsspec; fsspec.filesystem('s3').get('winnow/{name}/', '/data/s3-{name}/', recursive=True)"
+    cluster.execute("prefect-worker", "python", "-c", program)
+    return cluster.data / f"s3-{name}"
 
 
 def kill_ray_worker(bench: Bench) -> Row:
-    """SIGKILL to a worker node of Ray while a build runs there."""
-    cluster = bench.cluster
-    root, inside = bench.root("kill-ray-worker")
-    run = cluster.run("curate", recipe=RECIPE, root=inside)
-    until(lambda: bool(cluster.processes("ray-worker-1", "ray::")) and (root / "steps").is_dir(), 120, "tasks of Ray")
-    cluster.kill("ray-worker-1")
-    state = cluster.wait(run)
+    """SIGKILL to a node of Ray during a build; it is started again, as the file says."""
+    row = _build_with(bench, "kill-ray-worker", lambda: bench.cluster.kill("ray-worker-1"),
+                      "kill -9 of a Ray node during a build")  # fmt: skip
+    bench.cluster.wait_healthy("ray-worker-1")
+    return row
+
+
+def kill_prefect_server(bench: Bench) -> Row:
+    """SIGKILL to the Prefect server during a build; it is started again, as the file says."""
+    return _build_with(bench, "kill-prefect-server", lambda: bench.cluster.kill("prefect-server"),
+                       "kill -9 of the Prefect server during a build")  # fmt: skip
+
+
+def stop_postgres(bench: Bench) -> Row:
+    """PostgreSQL is away for 20 s during a build."""
+
+    def fault() -> None:
+        bench.cluster.stop("postgres")
+        time.sleep(20)
+        bench.cluster.start("postgres")
+
+    return _build_with(bench, "stop-postgres", fault, "PostgreSQL stopped for 20 s during a build")
+
+
+def _build_with(bench: Bench, name: str, fault: Callable[[], None], text: str) -> Row:
+    """A build by deployment, with a fault once its first step is made. It must complete, and Prefect must say so."""
+    root, inside = bench.root(name)
+    run = bench.cluster.run("curate", recipe=RECIPE, root=inside)
+    until(lambda: bool(list(root.glob("steps/ingest-*/manifest.json"))), 180, "the first step of the build")
+    fault()
+    state = bench.cluster.wait(run)
     assert state["type"] == "COMPLETED", state
     bench.check_same(root)
-    cluster.wait_healthy("ray-worker-1")
-    return Row("kill -9 of a Ray node during a build", "completed on the other node, same bytes")
+    return Row(text, "completed in Prefect too, same bytes")
+
+
+def two_builds(bench: Bench) -> Row:
+    """The same recipe, built on two nodes at once, into one root."""
+    root, inside = bench.root("two-builds")
+    command = ("winnow", "build", RECIPE, "--engine", "local", "--workers", "1", "--root", inside)
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda name: bench.cluster.execute(name, *command), ("ray-worker-1", "ray-worker-2")))
+    assert any("waiting" in done.stderr for done in both), "neither build waited for the other"
+    bench.check_same(root)
+    return Row("two builds at once on one root, on two nodes", "one waited for the steps of the other; same bytes")
 
 
 Scenario = Callable[[Bench], Row]
@@ -168,7 +205,10 @@ Scenario = Callable[[Bench], Row]
 CORE: tuple[Scenario, ...] = (build, kill_ray_worker)
 """What CI runs."""
 
-SCENARIOS: tuple[Scenario, ...] = (build, train, kill_training_worker, build_on_s3, kill_ray_worker)
+SCENARIOS: tuple[Scenario, ...] = (
+    build, kill_ray_worker, kill_prefect_server, stop_postgres, two_builds, build_on_s3, train,
+    kill_training_worker,
+)  # fmt: skip
 
 
 def named() -> dict[str, Scenario]:
