@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.errors import WinnowError, nearest
 from pipelines.ledger.runs import open_run
 
-CHECKPOINT_FORMAT = "transformers"
-"""The format of a checkpoint. Those of a corpus are in `pipelines.export.EXPORTS`."""
+CHECKPOINT_FORMATS = ("transformers", "int4", "int4-linear")
+"""The formats of a checkpoint: all are folders of transformers. Those of a corpus are in `pipelines.export.EXPORTS`."""
 
 
 class ExportAnswer(BaseModel):
@@ -25,21 +25,23 @@ class ExportAnswer(BaseModel):
 
 
 def export(name: str, form: str, out: str, root: str = "./winnow-data") -> ExportAnswer:
-    """Write the corpus of a run, or a checkpoint (`transformers`), into the new folder `out`.
+    """Write the corpus of a run, or a checkpoint, into the new folder `out`.
 
-    name: a run's id, or a checkpoint for `transformers`; `latest` for the newest. form: a name in
-    `pipelines.export.EXPORTS`, or `transformers`.
+    name: a run's id, or a checkpoint for one of CHECKPOINT_FORMATS; `latest` for the newest. form: a name in
+    `pipelines.export.EXPORTS`, or one of CHECKPOINT_FORMATS: `transformers` for float32; `int4` for four bits, which
+    Winnow reads; `int4-linear` for four bits with the embedding in bf16, which transformers reads too.
 
     Raises: WinnowError: if there is no such run, checkpoint or format, or `out` is in use. CheckFailed: if there is
     nothing to export.
     """
-    if form == CHECKPOINT_FORMAT:
-        from training.export import to_transformers  # imports torch: seconds, which no other format needs
+    if form in CHECKPOINT_FORMATS:
+        from training.export import Weights, to_transformers  # imports torch: seconds, which no other format needs
         from training.folders import find_checkpoint
 
-        return ExportAnswer(folder=str(to_transformers(find_checkpoint(name, root), out, root=root)))
+        weights: Weights = "fp32" if form == "transformers" else form  # type: ignore[assignment]
+        return ExportAnswer(folder=to_transformers(find_checkpoint(name, root), out, root=root, weights=weights))
     from pipelines.export import EXPORTS  # imports datasets: a second, which a checkpoint does not need
 
     if form not in EXPORTS:
-        raise WinnowError(f"--format {form}: {nearest(form, [*EXPORTS, CHECKPOINT_FORMAT])}")
+        raise WinnowError(f"--format {form}: {nearest(form, [*EXPORTS, *CHECKPOINT_FORMATS])}")
     return ExportAnswer(**EXPORTS[form](open_run(root, name), out)._asdict())

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.errors import InputError
 from pipelines.ledger import storage
@@ -25,6 +25,7 @@ from pipelines.steps.encoding import ENVELOPE, PADDING
 from training import checkpoint
 from training.folders import MANIFEST
 from training.inference.chat import CONDITIONS, chat_template
+from training.int4 import CODES_PER_WORD, GROUP, Int4Embedding, Int4Linear, quantized
 from training.model import Block, HrmText, Matrix, ModelConfig
 
 TRANSFORMERS_MODULES = {"attn": "self_attn", "mlp": "mlp"}
@@ -38,7 +39,14 @@ MAX_NEW_TOKENS = 256
 """The longest response by default, as of `winnow generate`."""
 
 
-def to_transformers(folder: str, out: str, average: bool = True, root: str | None = None) -> str:
+Weights = Literal["fp32", "int4", "int4-linear"]
+"""How an export stores matrices. int4: four bits (training/int4.py). int4-linear: four bits, but the embedding in bf16,
+because transformers 5.23 cannot load a quantized embedding of this architecture."""
+
+
+def to_transformers(
+    folder: str, out: str, average: bool = True, root: str | None = None, weights: Weights = "fp32"
+) -> str:
     """Export a checkpoint (or a training folder's latest) for transformers; returns `out`.
 
     Writes model.safetensors, config.json, generation_config.json, the tokenizer with a chat template, and README.md, a
@@ -49,10 +57,12 @@ def to_transformers(folder: str, out: str, average: bool = True, root: str | Non
         out: a local folder or a URL.
         average: export the moving average of the weights, or else the last weights.
         root: where the run that made the packs is recorded. The card describes the corpus if it is there.
+        weights: how the matrices are stored.
 
     Raises:
         CheckpointError: if there is no checkpoint.
-        InputError: if `out` is not empty, or transformers does not have the architecture.
+        InputError: if `out` is not empty, transformers does not have the architecture, or the rows of a matrix cannot
+            be divided into groups for four bits.
     """
     from training.model_card import model_card, read_scores  # the facts of a run take half a second to import
 
@@ -67,14 +77,21 @@ def to_transformers(folder: str, out: str, average: bool = True, root: str | Non
         raise InputError(f"{out} is not empty; export into a new folder")
     tokenizer = storage.read_json(storage.join(source.folder, "tokenizer.json"))
     run = run_that_made(root, source.state.run_key) if root else None
-    card = model_card(source, average, run, read_scores(source, average, root) if root else ())
     prefix_lm = config.objective == "prefix_lm"
-    model = checkpoint.read_model(source, average)
-    tensors = {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # The scores of a checkpoint are not those of its weights in four bits.
+    scores = read_scores(source, average, root) if root and weights == "fp32" else ()
+    card = model_card(source, average, run, scores, _STORED[weights])
+    try:
+        tensors = _stored(checkpoint.read_model(source, average), weights)
+    except ValueError as error:
+        raise InputError(f"{folder}: cannot be stored in four bits: {error}") from None
+    described = config_json(config.model, special, prefix_lm)
+    if weights != "fp32":
+        described |= {"dtype": "bfloat16", "quantization_config": _quantization(weights)}
     with storage.write_folder(out, last="config.json") as aside:
         save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
         for name, value in {
-            "config.json": config_json(config.model, special, prefix_lm),
+            "config.json": described,
             "generation_config.json": _generation_config(special),
             "tokenizer_config.json": _tokenizer_config(tokenizer, special, source.state.context, prefix_lm),
             "tokenizer.json": chat_tokenizer.with_chat(tokenizer),
@@ -87,6 +104,48 @@ def to_transformers(folder: str, out: str, average: bool = True, root: str | Non
         (aside / "chat_template.jinja").write_text(template, encoding="utf-8")
         (aside / "README.md").write_text(card, encoding="utf-8")
     return out
+
+
+_STORED: dict[Weights, str] = {
+    "fp32": "",
+    "int4": "All matrices are stored in four bits, with a scale for each 128 weights of a row; `winnow` reads them.",
+    "int4-linear": "All matrices but the embedding are stored in four bits, with a scale for each 128 weights of a "
+    "row. transformers reads them with the package compressed-tensors.",
+}
+
+
+def _stored(model: HrmText, weights: Weights) -> dict[str, Tensor]:
+    """The tensors of the file, by name."""
+    if weights == "fp32":
+        return {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
+    matrices = Block.matrices(model.config)
+    tensors = {"model.z_L_init": model.z_L_init}
+    for name, layer in quantized(model, embedding=weights == "int4").named_modules():
+        if isinstance(layer, nn.Embedding):
+            tensors[f"{_prefixed(name)}.weight"] = layer.weight.detach().bfloat16()
+        if not isinstance(layer, Int4Linear):
+            continue
+        parts = _part_names(f"{_prefixed(name)}.weight", matrices) or [f"{_prefixed(name)}.weight"]
+        for part, words, scales in zip(
+            parts, layer.words.chunk(len(parts)), layer.scales.chunk(len(parts)), strict=True
+        ):
+            tensors[f"{part}_packed"] = words.contiguous()
+            tensors[f"{part}_scale"] = scales.contiguous()
+            tensors[f"{part}_shape"] = torch.tensor([len(words), words.shape[1] * CODES_PER_WORD])
+    return tensors
+
+
+def _quantization(weights: Weights) -> dict[str, Any]:
+    """How config.json says what `_stored` wrote, in the words of compressed-tensors."""
+    targets = ["Linear", "Embedding"] if weights == "int4" else ["Linear"]
+    scheme = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": GROUP}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": {"targets": targets, "weights": scheme}},
+        "ignore": [],
+    }
 
 
 def _names(tokenizer: Mapping[str, Any]) -> dict[int, str]:
@@ -212,10 +271,20 @@ def from_transformers(folder: str) -> HrmText:
     with torch.device("meta"):
         model = HrmText(shape)
     matrices = Block.matrices(shape)
-    state = {name: _published(_prefixed(name), matrices, tensors, folder) for name in model.state_dict()}
+    if "quantization_config" in config:
+        _check_quantization(config["quantization_config"], folder)
+        for name, layer in list(model.named_modules()):
+            if isinstance(layer, nn.Linear | nn.Embedding):
+                _set_int4(model, name, tensors, matrices, folder)
+    state = {
+        name: _published(_prefixed(name), matrices, tensors, folder)
+        for name in model.state_dict()
+        if not isinstance(model.get_submodule(name.rpartition(".")[0]), Int4Linear)
+    }
     state = {name: tensor.to(torch.bfloat16 if name == "z_L_init" else torch.float32) for name, tensor in state.items()}
+    own = {name: tensor for name, tensor in model.state_dict().items() if name not in state}
     try:
-        model.load_state_dict(state, assign=True)
+        model.load_state_dict({**own, **state}, assign=True)
     except RuntimeError as error:
         raise InputError(f"{folder}: the tensors do not match its config.json: {error}") from None
     return model.eval().requires_grad_(False)
@@ -239,17 +308,54 @@ def _prefixed(name: str) -> str:
     return name if name.startswith("lm_head.") else f"model.{name}"
 
 
+def _check_quantization(described: Mapping[str, Any], folder: str) -> None:
+    known = _quantization("int4")
+    groups = described.get("config_groups", {}).values()
+    schemes = [
+        {key: group["weights"].get(key) for key in known["config_groups"]["group_0"]["weights"]} for group in groups
+    ]
+    form = described.get("quant_method"), described.get("format")
+    if form != (known["quant_method"], known["format"]) or schemes != [known["config_groups"]["group_0"]["weights"]]:
+        raise InputError(
+            f"{folder}: its quantization ({form[0]}, {form[1]}) cannot be read; Winnow reads the format pack-quantized "
+            f"of compressed-tensors with four bits in symmetric groups of {GROUP}, as `winnow export --format int4` has"
+        )
+
+
+def _set_int4(
+    model: HrmText, name: str, tensors: Mapping[str, Tensor], matrices: tuple[Matrix, ...], folder: str
+) -> None:
+    """Replace a layer by one in four bits, if it is stored so."""
+    weight = f"{_prefixed(name)}.weight"
+    parts = _part_names(weight, matrices) or [weight]
+    if f"{parts[0]}_packed" not in tensors:
+        return
+    try:
+        words, scales = (torch.cat([tensors[f"{part}_{kind}"] for part in parts]) for kind in ("packed", "scale"))
+    except KeyError as error:
+        raise InputError(f"{folder}: tensor {error} is missing") from None
+    layer = model.get_submodule(name)
+    rows, k = layer.get_parameter("weight").shape
+    if words.shape != (rows, k // CODES_PER_WORD) or scales.shape != (rows, k // GROUP):
+        raise InputError(f"{folder}: {weight} does not match config.json: {tuple(words.shape)}, {tuple(scales.shape)}")
+    kind = Int4Embedding if isinstance(layer, nn.Embedding) else Int4Linear
+    model.set_submodule(name, kind(words, scales.half()))
+
+
+def _part_names(name: str, matrices: tuple[Matrix, ...]) -> list[str]:
+    """The names in transformers of the parts of a fused matrix; empty for another one."""
+    for matrix in matrices:
+        if f".{matrix.name}." in name:
+            module = TRANSFORMERS_MODULES[matrix.name.split(".")[0]]
+            return [name.replace(f".{matrix.name}.", f".{module}.{part}_proj.") for part in matrix.parts]
+    return []
+
+
 def _published(name: str, matrices: tuple[Matrix, ...], tensors: Mapping[str, Tensor], folder: str) -> Tensor:
     """The tensor of a published name, concatenated from its parts if transformers has split it."""
     if name in tensors:
         return tensors[name]
-    for matrix in matrices:
-        module = matrix.name.split(".")[0]
-        if f".{matrix.name}." not in name:
-            continue
-        parts = [
-            name.replace(f".{matrix.name}.", f".{TRANSFORMERS_MODULES[module]}.{part}_proj.") for part in matrix.parts
-        ]
-        if all(part in tensors for part in parts):
-            return torch.cat([tensors[part] for part in parts])
+    parts = _part_names(name, matrices)
+    if parts and all(part in tensors for part in parts):
+        return torch.cat([tensors[part] for part in parts])
     raise InputError(f"{folder}: tensor {name} is missing")

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from training.elementwise import rms_norm, rotate
+from training.int4 import Int4Embedding, Int4Linear
 
 TRUNCATED_STD = 1.014762601732121
 """Factor that restores standard deviation 1 after fmod(N(0, 1), 3)."""
@@ -247,12 +248,18 @@ class HrmText(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden)
+        self.embed_tokens: nn.Embedding | Int4Embedding = nn.Embedding(config.vocab_size, config.hidden)
         for name in sorted({call.module for call in schedule(config)}):
             self.add_module(f"{name}_module", Module(config))
-        self.lm_head = nn.Linear(config.hidden, config.vocab_size, bias=False)
+        self.lm_head: nn.Linear | Int4Linear = nn.Linear(config.hidden, config.vocab_size, bias=False)
         # A buffer, because it is never trained. bf16 as in the published checkpoints.
         self.register_buffer("z_L_init", torch.zeros(config.hidden, dtype=torch.bfloat16))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the model computes in."""
+        head = self.lm_head
+        return head.like.dtype if isinstance(head, Int4Linear) else head.weight.dtype
 
     def forward(
         self,
@@ -272,7 +279,7 @@ class HrmText(nn.Module):
         """
         config = self.config
         angles = rotation(positions_N, config.hidden // config.heads, config.rope_theta)
-        z = (self.embed_tokens(tokens_N) * math.sqrt(config.hidden)).to(self.lm_head.weight.dtype)
+        z = (self.embed_tokens(tokens_N) * math.sqrt(config.hidden)).to(self.dtype)
         states = {"H": z, "L": self.z_L_init.to(z.dtype).expand_as(z)}
         gradients_enabled = torch.is_grad_enabled()
         for index, call in enumerate(schedule(config, bp_steps)):

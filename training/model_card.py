@@ -54,11 +54,13 @@ def read_scores(source: Checkpoint, average: bool, root: str) -> list[CardScore]
     return scores
 
 
-def model_card(source: Checkpoint, average: bool, run: RecordedRun | None, scores: Sequence[CardScore] = ()) -> str:
+def model_card(
+    source: Checkpoint, average: bool, run: RecordedRun | None, scores: Sequence[CardScore] = (), stored: str = ""
+) -> str:
     """The card, in Markdown.
 
     average: whether the moving average of the weights is exported. run: the recorded run that made the packs, None if
-    it is not at hand.
+    it is not at hand. stored: a sentence on how the weights are stored.
     """
     state = source.state
     name = f"{state.config.name}-step-{state.step}"
@@ -66,7 +68,7 @@ def model_card(source: Checkpoint, average: bool, run: RecordedRun | None, score
     parts = [
         f"---\n{yaml.safe_dump(_metadata(name, scores), sort_keys=False, allow_unicode=True)}---",
         f"# {name}",
-        _summary(source, average),
+        f"{_summary(source, average)} {stored}".strip(),
         _usage(),
         _training(source),
         *(_corpus(known) if known else [_no_corpus(state.run_key)]),

@@ -244,7 +244,7 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's id, a unique prefix of it, or `latest`. For `transformers`: a checkpoint, or `latest`."
+            help="A run's id, a unique prefix of it, or `latest`. For the format of a checkpoint: one, or `latest`."
         ),
     ],
     out: Annotated[str, typer.Option("--out", help="A new folder for the export.")],
@@ -253,7 +253,7 @@ def export(
         typer.Option(
             "--format",
             help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron` or `hrm-text`; for a "
-            "checkpoint `transformers`.",
+            "checkpoint `transformers`, or in four bits `int4` or `int4-linear`.",
         ),
     ] = "hf",
     root: Root = ROOT,
@@ -262,7 +262,9 @@ def export(
     """Write a corpus in the format of another tool, or a checkpoint as a transformers model.
 
     Text: `hf` (Parquet for Hugging Face's datasets), `jsonl`, `messages` and `prompt-completion` (JSONL for TRL and
-    Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text` (HRM-Text's own trainer).
+    Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text` (HRM-Text's own trainer). Checkpoints:
+    `transformers`; `int4`, an eighth of the size, for Winnow's own commands; `int4-linear`, whose embedding is in bf16,
+    for transformers with compressed-tensors.
 
     Example: `winnow export latest --format messages --out corpus`,
     `winnow export latest --format transformers --out hf`

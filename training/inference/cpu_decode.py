@@ -105,10 +105,9 @@ def _compute(weights: PackedWeights, keys: Tensor, values: Tensor, shares: Seque
         )
         logits_MV = np.empty((len(share.ends_M), weights.head.shape[0] * PANEL_ROWS), np.float32)
         forward(
-            weights.calls, weights.norm, weights.blocks, weights.embedding_VD, weights.start_D, weights.gqkv,
+            weights.calls, weights.norm, weights.blocks, weights.embed(share.tokens_N), weights.start_D, weights.gqkv,
             weights.output, weights.gate_up, weights.down, weights.head, weights.feed_forward, keys.numpy(),
-            values.numpy(), share.tokens_N, share.rows_N, share.positions_N, share.visible_N, cos, sin, share.ends_M,
-            logits_MV,
+            values.numpy(), share.rows_N, share.positions_N, share.visible_N, cos, sin, share.ends_M, logits_MV,
         )  # fmt: skip
         return logits_MV
 
@@ -118,4 +117,4 @@ def _compute(weights: PackedWeights, keys: Tensor, values: Tensor, shares: Seque
     else:
         with ThreadPoolExecutor(threads) as pool:
             logits = list(pool.map(compute, shares))
-    return torch.from_numpy(np.concatenate(logits))[:, : len(weights.embedding_VD)]
+    return torch.from_numpy(np.concatenate(logits))[:, : weights.vocabulary]

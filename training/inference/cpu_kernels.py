@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from dedup.kernel import kernel
 from training.elementwise import EPSILON
+from training.int4 import GROUP, LOWEST
 
 PANEL_ROWS = 16
 """Matrix rows in a panel: the float32 values of a 512-bit register. Narrower processors use several registers."""
@@ -39,6 +40,10 @@ ROWS_PER_PASS = 128
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 """LLVM flags: sums may be reordered and fused; infinities and NaN keep their meaning."""
 
+INT4_BLOCK = 4 * PANEL_ROWS + PANEL_ROWS * GROUP // 2
+"""Bytes of a group of columns of a panel in four bits: 16 scales in float32, and the codes."""
+
+Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -168,6 +173,123 @@ def _multiply(packed: Floats, x_NK: Floats, out: Floats) -> None:
                 row += 2
             if end - row >= 1:
                 _product_1(weights, at, x, row * k, k, to, row * stride + column, stride, k)
+
+
+def _int4_panel_product(rows: int) -> Any:
+    """An intrinsic that multiplies one group of columns of a panel in four bits with `rows` rows of x.
+
+    (packed, at, x, x_at, x_stride, out, out_at, out_stride): the group's block begins at byte `packed[at]`; its results
+    are added to `out`. The other arguments are those of `_panel_product`.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def product(
+        typing: Any, packed: Any, at: Any, x: Any, x_at: Any, x_stride: Any, out: Any, out_at: Any, out_stride: Any
+    ) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            packed_data, x_data, out_data = (
+                context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 2, 5)
+            )
+            at, x_at, x_stride, out_at, out_stride = (values[i] for i in (1, 3, 4, 6, 7))
+            byte, float32, int64, int32 = ir.IntType(8), ir.FloatType(), at.type, ir.IntType(32)
+            vector, integers = ir.VectorType(float32, PANEL_ROWS), ir.VectorType(int32, PANEL_ROWS)
+            codes = ir.VectorType(byte, PANEL_ROWS)
+            undefined = ir.Constant(vector, ir.Undefined)
+            lane_zero = ir.Constant(integers, [0] * PANEL_ROWS)
+            fma = builder.module.declare_intrinsic(
+                f"llvm.fma.v{PANEL_ROWS}f32", (), ir.FunctionType(vector, [vector] * 3)
+            )
+
+            def address(data: Any, index: Any, kind: Any = float32) -> Any:
+                return builder.gep(data, [index], source_etype=kind)
+
+            def constant(value: int) -> Any:
+                return ir.Constant(integers, [value] * PANEL_ROWS)
+
+            row_starts = [builder.add(x_at, builder.mul(int64(row), x_stride)) for row in range(rows)]
+            block = address(packed_data, at, byte)
+            first_codes = address(block, int64(4 * PANEL_ROWS), byte)
+            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+            # for pair in range(GROUP / 2): sums[row] += code[2 pair] * x[row, 2 pair], and likewise of 2 pair + 1
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            pair = builder.phi(int64)
+            sums = [builder.phi(vector) for _ in range(rows)]
+            place = address(first_codes, builder.mul(pair, int64(PANEL_ROWS)), byte)
+            _prefetch(builder, address(place, int64(PREFETCH_DISTANCE * rows), byte))
+            both = builder.zext(builder.load(builder.bitcast(place, codes.as_pointer()), align=1, typ=codes), integers)
+            new_sums = list(sums)
+            for odd, code in enumerate((builder.and_(both, constant(15)), builder.lshr(both, constant(4)))):
+                weights = builder.sitofp(builder.add(code, constant(LOWEST)), vector)
+                column = builder.add(builder.mul(pair, int64(2)), int64(odd))
+                for row, row_start in enumerate(row_starts):
+                    value = builder.load(address(x_data, builder.add(row_start, column)), typ=float32)
+                    broadcast = builder.shuffle_vector(
+                        builder.insert_element(undefined, value, int32(0)), undefined, lane_zero
+                    )
+                    new_sums[row] = builder.call(fma, [weights, broadcast, new_sums[row]])
+            following = builder.add(pair, int64(1))
+            pair.add_incoming(int64(0), before)
+            pair.add_incoming(following, loop)
+            for total, new_sum in zip(sums, new_sums, strict=True):
+                total.add_incoming(ir.Constant(vector, [0.0] * PANEL_ROWS), before)
+                total.add_incoming(new_sum, loop)
+            builder.cbranch(builder.icmp_signed("<", following, int64(GROUP // 2)), loop, after)
+            builder.position_at_end(after)
+            scales = builder.load(builder.bitcast(block, vector.as_pointer()), align=1, typ=vector)
+            for row, new_sum in enumerate(new_sums):
+                target = address(out_data, builder.add(out_at, builder.mul(int64(row), out_stride)))
+                place = builder.bitcast(target, vector.as_pointer())
+                so_far = builder.load(place, align=4, typ=vector)
+                builder.store(builder.call(fma, [scales, new_sum, so_far]), place, align=4)
+            return context.get_dummy_value()
+
+        return types.void(packed, at, x, x_at, x_stride, out, out_at, out_stride), generate
+
+    return product
+
+
+_int4_product_1, _int4_product_2, _int4_product_4, _int4_product_8 = (
+    _int4_panel_product(rows) for rows in (1, 2, 4, 8)
+)
+
+
+@decoder_kernel
+def _multiply_int4(packed: Bytes, x_NK: Floats, out: Floats) -> None:
+    """`_multiply` of a matrix in four bits: [panels, groups, INT4_BLOCK]."""
+    panels, groups, rows, stride = packed.shape[0], packed.shape[1], x_NK.shape[0], out.shape[1]
+    k = groups * GROUP
+    weights, x, to = packed.reshape(-1), x_NK.reshape(-1), out.reshape(-1)
+    out[:] = 0
+    for begin in range(0, rows, ROWS_PER_PASS):
+        end = min(begin + ROWS_PER_PASS, rows)
+        for panel in range(panels):
+            column, row = panel * PANEL_ROWS, begin
+            while row < end:
+                count = end - row
+                for group in range(groups):
+                    at, x_at = (panel * groups + group) * INT4_BLOCK, row * k + group * GROUP
+                    if count >= 8:
+                        _int4_product_8(weights, at, x, x_at, k, to, row * stride + column, stride)
+                    elif count >= 4:
+                        _int4_product_4(weights, at, x, x_at, k, to, row * stride + column, stride)
+                    elif count >= 2:
+                        _int4_product_2(weights, at, x, x_at, k, to, row * stride + column, stride)
+                    else:
+                        _int4_product_1(weights, at, x, x_at, k, to, row * stride + column, stride)
+                row += 8 if count >= 8 else 4 if count >= 4 else 2 if count >= 2 else 1
+
+
+def multiply(packed: Floats | Bytes, x_NK: Floats, out: Floats) -> None:
+    """The product for the type of the packed matrix: `_multiply` or `_multiply_int4`. Only for compiled callers."""
+    raise TypeError("called by compiled kernels only")
+
+
+@overload(multiply)
+def _multiply_by_type(packed, x_NK, out):  # type: ignore[no-untyped-def]  # Numba compares the names with annotations
+    if packed.dtype == types.uint8:
+        return lambda packed, x_NK, out: _multiply_int4(packed, x_NK, out)
+    return lambda packed, x_NK, out: _multiply(packed, x_NK, out)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -330,17 +452,16 @@ def forward(
     calls: Integers,
     norm: int,
     blocks: int,
-    embedding_VD: Floats,
+    embedded_ND: Floats,
     start_D: Floats,
-    gqkv: Floats,
-    output: Floats,
-    gate_up: Floats,
-    down: Floats,
-    head: Floats,
+    gqkv: Floats | Bytes,
+    output: Floats | Bytes,
+    gate_up: Floats | Bytes,
+    down: Floats | Bytes,
+    head: Floats | Bytes,
     F: int,
     keys: Floats,
     values: Floats,
-    tokens_N: Integers,
     sequences_N: Integers,
     positions_N: Integers,
     visible_N: Integers,
@@ -353,11 +474,11 @@ def forward(
 
     Writes the tokens' keys and values into the cache, and the logits after the tokens `ends_M`.
     """
-    N, D = len(tokens_N), embedding_VD.shape[1]
+    N, D = embedded_ND.shape
     states, root = np.empty((2, N, D), np.float32), np.float32(np.sqrt(D))
     for n in range(N):
         for i in range(D):
-            states[0, n, i] = embedding_VD[tokens_N[n], i] * root
+            states[0, n, i] = embedded_ND[n, i] * root
             states[1, n, i] = start_D[i]
     u_ND, x_ND, a_ND = np.empty((N, D), np.float32), np.empty((N, D), np.float32), np.empty((N, D), np.float32)
     inner_NF = np.empty((N, F), np.float32)
@@ -379,9 +500,9 @@ def forward(
                 x_ND[:] = u_ND
             else:
                 _norm(u_ND, x_ND)
-            _multiply(gqkv[matrix], x_ND, projected)
+            multiply(gqkv[matrix], x_ND, projected)
             _attend(projected, keys, values, slot, sequences_N, positions_N, visible_N, cos, sin, a_ND)
-            _multiply(output[matrix], a_ND, residual)
+            multiply(output[matrix], a_ND, residual)
             for n in range(N):
                 for i in range(D):
                     u_ND[n, i] += residual[n, i]
@@ -391,12 +512,12 @@ def forward(
                 x_ND[:] = u_ND
             else:
                 _norm(u_ND, x_ND)
-            _multiply(gate_up[matrix], x_ND, expanded)
+            multiply(gate_up[matrix], x_ND, expanded)
             for n in range(N):
                 for i in range(F):  # silu(gate) * up
                     gate = expanded[n, i]
                     inner_NF[n, i] = gate / (np.float32(1) + _exp(-gate)) * expanded[n, F + i]
-            _multiply(down[matrix], inner_NF, residual)
+            multiply(down[matrix], inner_NF, residual)
             for n in range(N):
                 for i in range(D):
                     u_ND[n, i] += residual[n, i]
@@ -408,4 +529,4 @@ def forward(
     last_MD = u_ND[ends_M]
     if norm == NORM_PRE:
         _norm(last_MD, last_MD)
-    _multiply(head, last_MD, logits_MV)
+    multiply(head, last_MD, logits_MV)

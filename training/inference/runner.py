@@ -84,7 +84,7 @@ class Runner:
     def __init__(
         self, model: HrmText, device: torch.device | str = "cpu", precision: Precision = "fp32", compiled: bool = True
     ) -> None:
-        """compiled: use the compiled CPU decoder where it applies. It keeps a second copy of the weights in float32."""
+        """compiled: use the compiled CPU decoder where it applies. It keeps a second copy of the weights."""
         self.device, self.dtype = torch.device(device), DTYPES[precision]
         self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
         self._packed = pack(self.model) if compiled and can_pack(self.model) else None
@@ -219,8 +219,9 @@ class Runner:
         """Logits [B, V] after each of B prompts, whose keys and values are stored in `rows` of the cache."""
         ids = [token_ids(prompt) for prompt in prompts]
         lengths = [len(tokens) for tokens in ids]
-        # In bf16, torch is faster for many rows, because it uses the processor's bf16 matrix instructions.
-        if self._packed and self.dtype == torch.float32:
+        # In bf16, torch is faster for many rows, because it uses the processor's bf16 matrix instructions; but it would
+        # restore weights in four bits first.
+        if self._packed and (self.dtype == torch.float32 or self._packed.head.dtype == np.uint8):
             for row, length in zip(rows, lengths, strict=True):
                 cache.lengths[row] = length
             return cpu_decode.prefill(self._packed, cache.keys, cache.values, rows, prompts)
