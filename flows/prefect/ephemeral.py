@@ -78,8 +78,13 @@ def server_ended() -> bool:
 def configured() -> bool:
     """Whether the user has configured a Prefect API: in the environment, in a profile or in a settings file."""
     home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
-    files = (home / "profiles.toml", Path("prefect.toml"), Path(".env"))
-    return "PREFECT_API_URL" in os.environ or "PREFECT_PROFILE" in os.environ or any(path.exists() for path in files)
+    if "PREFECT_API_URL" in os.environ or "PREFECT_PROFILE" in os.environ:
+        return True
+    if any(path.exists() for path in (home / "profiles.toml", Path("prefect.toml"))):
+        return True
+    # Other programs have an `.env` too: that of docker-compose.yml lies in the checkout.
+    other = Path(".env")
+    return other.is_file() and "PREFECT_" in other.read_text(encoding="utf-8", errors="replace")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -45,9 +45,8 @@ def start_ray(num_cpus: int) -> None:
     check_ray()
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    address = os.environ.get("RAY_ADDRESS")
-    if address and address != "local":
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    if joins_cluster():
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         return
     # A local Ray listens on loopback only, so it needs no authentication.
     os.environ.update(
@@ -68,6 +67,18 @@ def start_ray(num_cpus: int) -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         _node_ip_address="127.0.0.1",
     )
+
+
+def joins_cluster() -> bool:
+    """Whether RAY_ADDRESS names a cluster, rather than a Ray that is started here."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
+
+
+def gpus() -> int:
+    """The GPUs of the Ray that runs, on all its nodes."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 @contextlib.contextmanager

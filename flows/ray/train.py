@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 
 from flows.console import polled
-from flows.ray.engine import ray_session
+from flows.ray.engine import gpus, joins_cluster, ray_session
 from flows.ray.roots import check_shared
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger import storage
@@ -76,7 +76,7 @@ def train_on_ray(
 
     Args:
         workers: number of workers. Each has its own GPU (NCCL) if Ray has GPUs, else a CPU (gloo). Default: one per GPU
-            of this machine, or CPU_WORKERS.
+            of the cluster, or of this machine without one; CPU_WORKERS where there are none.
         on_progress: called with the latest step's metrics, in this process, from another thread.
 
     The other arguments are those of `loop.train`.
@@ -90,19 +90,23 @@ def train_on_ray(
     tokenizer, out = storage.absolute(tokenizer), storage.absolute(out)
     packs = Packs(shards)
     key = run_key or packs.fingerprint()
-    workers = workers or torch.cuda.device_count() or CPU_WORKERS
     total_steps = loop.steps_of(config, packs)
-    check_share(config.batch_packs, workers)
-    if "RAY_ADDRESS" not in os.environ:  # the machines of a cluster are not known here; its workers check their own
+    if not joins_cluster():  # the machines of a cluster are not known here; its workers check their own memory
+        workers = workers or torch.cuda.device_count() or CPU_WORKERS
         fitting_micro_packs(config, workers, this_device())
+    if workers:
+        check_share(config.batch_packs, workers)
     last = checkpoint.latest(out)
     steps_done = 0
     if last:
         loop.check_same_run(last, config, key, total_steps)
         steps_done = last.state.step
     if steps_done < total_steps:
-        with checkpoint.locked(out, DRIVER_LEASE), ray_session(workers), _progress_reported(out, on_progress):
+        started = ray_session(workers or CPU_WORKERS)
+        with checkpoint.locked(out, DRIVER_LEASE), started, _progress_reported(out, on_progress):
             check_shared(out)
+            workers = workers or gpus() or CPU_WORKERS
+            check_share(config.batch_packs, workers)
             _fit(shards, tokenizer, config, out, workers, key)
     return loop.summary(out, steps_done)
 
@@ -147,16 +151,15 @@ class _Failure(NamedTuple):
 
 def _fit_once(work: Callable[[dict[str, Any]], None], ray_files: str, workers: int) -> _Failure | None:
     # Imported here because they take seconds to load; a finished run does not need them.
-    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-    gpus = ray.cluster_resources().get("GPU", 0) > 0
+    on_gpus = gpus() > 0
     trainer = TorchTrainer(
         work,
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
+        torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpus, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(name="train", storage_path=ray_files, failure_config=FailureConfig(max_failures=0)),
     )
     try:

@@ -51,7 +51,13 @@ def test_the_server_runs_as_long_as_its_command(tmp_path: Path, killed: bool) ->
 
 def test_a_configured_server_is_used(tmp_path: Path) -> None:
     script = "from flows.prefect.ephemeral import configured; print(configured())"
-    for variables, expected in (({"PREFECT_API_URL": "http://127.0.0.1:1/api"}, "True"), ({}, "False")):
+    api = {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    for variables, file, expected in (
+        (api, "", "True"),
+        ({}, "POSTGRES_PASSWORD=a\n", "False"),
+        ({}, "PREFECT_API_URL=http://127.0.0.1:1/api\n", "True"),
+    ):
+        (tmp_path / ".env").write_text(file)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment |= {"PREFECT_HOME": str(tmp_path), **variables}
         done = subprocess.run(
