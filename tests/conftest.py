@@ -10,6 +10,9 @@ import pytest
 
 from tests.object_store import ObjectStore, object_store
 
+# Processes that tests start import helpers from `tests`, which is not installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
