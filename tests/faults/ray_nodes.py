@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -36,10 +37,11 @@ def two_nodes(before_second: str) -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+    ray = Path(sys.executable).with_name("ray")  # the environment need not be on the PATH
     common = "--num-cpus=1 --node-ip-address=127.0.0.1 --object-store-memory=80000000 --disable-usage-stats --block"
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        head = f"exec ray start --head --port={port} --include-dashboard=false --temp-dir={folder}/ray {common}"
-        second = f"{before_second} && exec ray start --address=127.0.0.1:{port} {common}"
+        head = f"exec {ray} start --head --port={port} --include-dashboard=false --temp-dir={folder}/ray {common}"
+        second = f"{before_second} && exec {ray} start --address=127.0.0.1:{port} {common}"
         processes: list[subprocess.Popen[bytes]] = []
         with Path(folder, "log").open("wb") as log:
             try:
