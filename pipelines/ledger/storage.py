@@ -150,16 +150,22 @@ def create(path: str, data: bytes) -> bool:
                     file.write(data)
             return True
         except FileExistsError:
-            return target.read_bytes() == data
+            try:
+                return target.read_bytes() == data
+            except FileNotFoundError:  # another process made it, and has removed it since
+                return False
         finally:
             aside.unlink(missing_ok=True)
     try:
         fs.pipe_file(name, data, mode="create")
         return True
-    except OSError:  # stores differ in how they refuse
-        if not fs.exists(name):
-            raise
-        return bool(fs.cat_file(name) == data)
+    except OSError as error:  # stores differ in how they refuse
+        try:
+            return bool(fs.cat_file(name) == data)
+        except FileNotFoundError:
+            if isinstance(error, FileExistsError):  # another process made it, and has removed it since
+                return False
+            raise error from None
 
 
 @contextlib.contextmanager
