@@ -14,6 +14,7 @@ width, F feed-forward width, T cached positions, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -72,6 +73,46 @@ def _prefetch_at(typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, types.int64), generate
 
 
+_VECTOR = ir.VectorType(ir.FloatType(), PANEL_ROWS)
+
+
+def _fma(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
+    """`a * b + c` of vectors of PANEL_ROWS."""
+    fma = builder.module.declare_intrinsic(f"llvm.fma.v{PANEL_ROWS}f32", (), ir.FunctionType(_VECTOR, [_VECTOR] * 3))
+    return builder.call(fma, [a, b, c])
+
+
+def _add_product(builder: ir.IRBuilder, weights: Any, value: Any, total: Any) -> Any:
+    """`total + weights * value`: vectors of PANEL_ROWS, and one float32 of x."""
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    lane_zero = ir.Constant(ir.VectorType(ir.IntType(32), PANEL_ROWS), [0] * PANEL_ROWS)
+    first = builder.insert_element(undefined, value, ir.IntType(32)(0))
+    return _fma(builder, weights, builder.shuffle_vector(first, undefined, lane_zero), total)
+
+
+def _summed(builder: ir.IRBuilder, rows: int, steps: Any, add: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """Emit a loop that keeps a sum, a vector of PANEL_ROWS, for each of `rows` rows in registers; returns the sums.
+
+    steps: of the loop, at least one. add: emits one step: (step, sums before it) -> sums after it.
+    """
+    int64 = steps.type
+    before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    step = builder.phi(int64)
+    sums = [builder.phi(_VECTOR) for _ in range(rows)]
+    new_sums = add(step, sums)
+    following = builder.add(step, int64(1))
+    step.add_incoming(int64(0), before)
+    step.add_incoming(following, loop)
+    for total, new_sum in zip(sums, new_sums, strict=True):
+        total.add_incoming(ir.Constant(_VECTOR, [0.0] * PANEL_ROWS), before)
+        total.add_incoming(new_sum, loop)
+    builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
+    builder.position_at_end(after)
+    return new_sums
+
+
 def _panel_product(rows: int) -> Any:
     """An intrinsic that multiplies one panel of weights with `rows` rows of x.
 
@@ -99,45 +140,23 @@ def _panel_product(rows: int) -> Any:
                 context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 2, 5)
             )
             at, x_at, x_stride, out_at, out_stride, k = (values[i] for i in (1, 3, 4, 6, 7, 8))
-            float32, int64, int32 = ir.FloatType(), k.type, ir.IntType(32)
-            vector = ir.VectorType(float32, PANEL_ROWS)
-            undefined = ir.Constant(vector, ir.Undefined)
-            lane_zero = ir.Constant(ir.VectorType(int32, PANEL_ROWS), [0] * PANEL_ROWS)
-            fma = builder.module.declare_intrinsic(
-                f"llvm.fma.v{PANEL_ROWS}f32", (), ir.FunctionType(vector, [vector] * 3)
-            )
+            float32, int64 = ir.FloatType(), k.type
 
             def address(data: Any, index: Any) -> Any:
                 return builder.gep(data, [index], source_etype=float32)
 
             row_starts = [builder.add(x_at, builder.mul(int64(row), x_stride)) for row in range(rows)]
-            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
-            # for step in range(k): sums[row] += panel[step] * x[row, step]
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            step = builder.phi(int64)
-            sums = [builder.phi(vector) for _ in range(rows)]
-            panel_step = address(packed_data, builder.add(at, builder.mul(step, int64(PANEL_ROWS))))
-            _prefetch(builder, builder.gep(panel_step, [int64(PREFETCH_DISTANCE * rows)], source_etype=float32))
-            weights = builder.load(builder.bitcast(panel_step, vector.as_pointer()), align=4, typ=vector)
-            new_sums = []
-            for row_start, total in zip(row_starts, sums, strict=True):
-                value = builder.load(address(x_data, builder.add(row_start, step)), typ=float32)
-                broadcast = builder.shuffle_vector(
-                    builder.insert_element(undefined, value, int32(0)), undefined, lane_zero
-                )
-                new_sums.append(builder.call(fma, [weights, broadcast, total]))
-            following = builder.add(step, int64(1))
-            step.add_incoming(int64(0), before)
-            step.add_incoming(following, loop)
-            for total, new_sum in zip(sums, new_sums, strict=True):
-                total.add_incoming(ir.Constant(vector, [0.0] * PANEL_ROWS), before)
-                total.add_incoming(new_sum, loop)
-            builder.cbranch(builder.icmp_signed("<", following, k), loop, after)
-            builder.position_at_end(after)
-            for row, new_sum in enumerate(new_sums):
+
+            def add(step: Any, sums: list[Any]) -> list[Any]:  # sums[row] += panel[step] * x[row, step]
+                panel_step = address(packed_data, builder.add(at, builder.mul(step, int64(PANEL_ROWS))))
+                _prefetch(builder, builder.gep(panel_step, [int64(PREFETCH_DISTANCE * rows)], source_etype=float32))
+                weights = builder.load(builder.bitcast(panel_step, _VECTOR.as_pointer()), align=4, typ=_VECTOR)
+                values = [builder.load(address(x_data, builder.add(row, step)), typ=float32) for row in row_starts]
+                return [_add_product(builder, weights, *pair) for pair in zip(values, sums, strict=True)]
+
+            for row, total in enumerate(_summed(builder, rows, k, add)):
                 target = address(out_data, builder.add(out_at, builder.mul(int64(row), out_stride)))
-                builder.store(new_sum, builder.bitcast(target, vector.as_pointer()), align=4)
+                builder.store(total, builder.bitcast(target, _VECTOR.as_pointer()), align=4)
             return context.get_dummy_value()
 
         return types.void(packed, at, x, x_at, x_stride, out, out_at, out_stride, k), generate
@@ -191,14 +210,8 @@ def _int4_panel_product(rows: int) -> Any:
                 context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 2, 5)
             )
             at, x_at, x_stride, out_at, out_stride = (values[i] for i in (1, 3, 4, 6, 7))
-            byte, float32, int64, int32 = ir.IntType(8), ir.FloatType(), at.type, ir.IntType(32)
-            vector, integers = ir.VectorType(float32, PANEL_ROWS), ir.VectorType(int32, PANEL_ROWS)
-            codes = ir.VectorType(byte, PANEL_ROWS)
-            undefined = ir.Constant(vector, ir.Undefined)
-            lane_zero = ir.Constant(integers, [0] * PANEL_ROWS)
-            fma = builder.module.declare_intrinsic(
-                f"llvm.fma.v{PANEL_ROWS}f32", (), ir.FunctionType(vector, [vector] * 3)
-            )
+            byte, float32, int64 = ir.IntType(8), ir.FloatType(), at.type
+            integers, codes = (ir.VectorType(kind, PANEL_ROWS) for kind in (ir.IntType(32), byte))
 
             def address(data: Any, index: Any, kind: Any = float32) -> Any:
                 return builder.gep(data, [index], source_etype=kind)
@@ -209,39 +222,29 @@ def _int4_panel_product(rows: int) -> Any:
             row_starts = [builder.add(x_at, builder.mul(int64(row), x_stride)) for row in range(rows)]
             block = address(packed_data, at, byte)
             first_codes = address(block, int64(4 * PANEL_ROWS), byte)
-            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
-            # for pair in range(GROUP / 2): sums[row] += code[2 pair] * x[row, 2 pair], and likewise of 2 pair + 1
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            pair = builder.phi(int64)
-            sums = [builder.phi(vector) for _ in range(rows)]
-            place = address(first_codes, builder.mul(pair, int64(PANEL_ROWS)), byte)
-            _prefetch(builder, address(place, int64(PREFETCH_DISTANCE * rows), byte))
-            both = builder.zext(builder.load(builder.bitcast(place, codes.as_pointer()), align=1, typ=codes), integers)
-            new_sums = list(sums)
-            for odd, code in enumerate((builder.and_(both, constant(15)), builder.lshr(both, constant(4)))):
-                weights = builder.sitofp(builder.add(code, constant(LOWEST)), vector)
-                column = builder.add(builder.mul(pair, int64(2)), int64(odd))
-                for row, row_start in enumerate(row_starts):
-                    value = builder.load(address(x_data, builder.add(row_start, column)), typ=float32)
-                    broadcast = builder.shuffle_vector(
-                        builder.insert_element(undefined, value, int32(0)), undefined, lane_zero
-                    )
-                    new_sums[row] = builder.call(fma, [weights, broadcast, new_sums[row]])
-            following = builder.add(pair, int64(1))
-            pair.add_incoming(int64(0), before)
-            pair.add_incoming(following, loop)
-            for total, new_sum in zip(sums, new_sums, strict=True):
-                total.add_incoming(ir.Constant(vector, [0.0] * PANEL_ROWS), before)
-                total.add_incoming(new_sum, loop)
-            builder.cbranch(builder.icmp_signed("<", following, int64(GROUP // 2)), loop, after)
-            builder.position_at_end(after)
-            scales = builder.load(builder.bitcast(block, vector.as_pointer()), align=1, typ=vector)
-            for row, new_sum in enumerate(new_sums):
+
+            def add(pair: Any, sums: list[Any]) -> list[Any]:  # of the columns 2 pair and 2 pair + 1
+                place = address(first_codes, builder.mul(pair, int64(PANEL_ROWS)), byte)
+                _prefetch(builder, address(place, int64(PREFETCH_DISTANCE * rows), byte))
+                loaded = builder.load(builder.bitcast(place, codes.as_pointer()), align=1, typ=codes)
+                both = builder.zext(loaded, integers)
+                for odd, code in enumerate((builder.and_(both, constant(15)), builder.lshr(both, constant(4)))):
+                    weights = builder.sitofp(builder.add(code, constant(LOWEST)), _VECTOR)
+                    column = builder.add(builder.mul(pair, int64(2)), int64(odd))
+                    values = [
+                        builder.load(address(x_data, builder.add(row, column)), typ=float32) for row in row_starts
+                    ]
+                    sums = [_add_product(builder, weights, *pair) for pair in zip(values, sums, strict=True)]
+                return sums
+
+            sums = _summed(builder, rows, int64(GROUP // 2), add)
+            scales = builder.load(builder.bitcast(block, _VECTOR.as_pointer()), align=1, typ=_VECTOR)
+            for row, total in enumerate(sums):
                 target = address(out_data, builder.add(out_at, builder.mul(int64(row), out_stride)))
-                place = builder.bitcast(target, vector.as_pointer())
-                so_far = builder.load(place, align=4, typ=vector)
-                builder.store(builder.call(fma, [scales, new_sum, so_far]), place, align=4)
+                so_far = builder.load(builder.bitcast(target, _VECTOR.as_pointer()), align=4, typ=_VECTOR)
+                builder.store(
+                    _fma(builder, scales, total, so_far), builder.bitcast(target, _VECTOR.as_pointer()), align=4
+                )
             return context.get_dummy_value()
 
         return types.void(packed, at, x, x_at, x_stride, out, out_at, out_stride), generate
