@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -166,21 +167,19 @@ class RayEngine:
         )(_call)
         max_submitted = QUEUED_PER_WORKER * parallel_tasks(self.workers, resources)
         shared = [ray.put(work)]
+        remaining = iter(enumerate(queue))
         submitted: dict[Any, int] = {}
         results: dict[int, Result] = {}
-        following = 0
         try:
             for index in range(len(queue)):
-                while following not in results:
-                    while len(submitted) < max_submitted and following + len(results) + len(submitted) < len(queue):
-                        number = following + len(results) + len(submitted)
-                        submitted[task.remote(shared, queue[number])] = number
+                while index not in results:
+                    for number, item in itertools.islice(remaining, max_submitted - len(submitted)):
+                        submitted[task.remote(shared, item)] = number
                     for reference in _some_finished(list(submitted)):
                         number = submitted[reference]
                         results[number] = ray.get(reference)
                         del submitted[reference]
                 yield results.pop(index)
-                following += 1
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
