@@ -99,25 +99,28 @@ def label(
         "max_tokens": max_tokens,
     }
     writer = ScoreWriter(root, name, settings, {"run": recorded.id, "step": manifest.step, "endpoint": endpoint})
-    made, asked = None, 0
-    if (table := writer.finished) is None:
-        with writer.lease(functools.partial(show_waiting, f"scores {name}")):
-            if (table := writer.finished) is None:  # it may have been made while this process waited
-                sampled = sample(manifest, rows)
-                if not sampled.num_rows:
-                    raise RunError(f"run {recorded.id}: step {manifest.step} has no rows to label")
-                asking = RecordedEndpoint(
-                    endpoint,
-                    model,
-                    CompletionStore(root, model),
-                    f"{name}-{writer.key}",
-                    budget or Budget(),
-                    "--budget-requests or --budget-tokens",
-                    concurrency,
-                    timeout,
-                )
-                table = made = _finish(writer, sampled, _ask(asking, sampled, rubric, max_tokens), asking, name)
-                asked = asking.asked
+    asked = 0
+
+    def make() -> ScoreTable:
+        nonlocal asked
+        sampled = sample(manifest, rows)
+        if not sampled.num_rows:
+            raise RunError(f"run {recorded.id}: step {manifest.step} has no rows to label")
+        asking = RecordedEndpoint(
+            endpoint,
+            model,
+            CompletionStore(root, model),
+            f"{name}-{writer.key}",
+            budget or Budget(),
+            "--budget-requests or --budget-tokens",
+            concurrency,
+            timeout,
+        )
+        table = _finish(writer, sampled, _ask(asking, sampled, rubric, max_tokens), asking, name)
+        asked = asking.asked
+        return table
+
+    table, reused = writer.made_once(make, functools.partial(show_waiting, f"scores {name}"))
     return OracleAnswer(
         run=recorded.id,
         records=manifest.step,
@@ -127,7 +130,7 @@ def label(
         rows=table.rows,
         asked=asked,
         seconds=time.monotonic() - began,
-        reused=made is None,
+        reused=reused,
         **table.facts,
     )
 

@@ -123,12 +123,13 @@ def score(
     if not chunks:
         raise RunError(f"run {recorded.id}: step {manifest.step} has no records to score")
     begun, tokens = time.monotonic(), 0
-    made = None
-    if (table := writer.finished) is None:
-        with writer.lease(functools.partial(show_waiting, f"scores {name}")):
-            if (table := writer.finished) is None:  # it may have been made while this process waited
-                tokens = _measure(writer, chunks, folders, device, batch, precision)
-                table = made = _finish(writer, chunks, folders, identities, name)
+
+    def make() -> ScoreTable:
+        nonlocal tokens
+        tokens = _measure(writer, chunks, folders, device, batch, precision)
+        return _finish(writer, chunks, folders, identities, name)
+
+    table, reused = writer.made_once(make, functools.partial(show_waiting, f"scores {name}"))
     return ScoreAnswer(
         run=recorded.id,
         records=manifest.step,
@@ -137,7 +138,7 @@ def score(
         columns=tuple(table.columns.names),
         tokens=tokens,
         seconds=time.monotonic() - begun,
-        reused=made is None,
+        reused=reused,
         **{**table.facts, "classes": {name: table.facts["classes"][name] for name in NAMES}},
     )
 

@@ -14,7 +14,6 @@ import bisect
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
-from pipelines.ledger.lease import Holder, Lease, hold
+from pipelines.ledger.lease import Holder, hold
 
 SCORES = "scores"
 MANIFEST = "scores.json"
@@ -153,9 +152,18 @@ class ScoreWriter:
         """The table, if it is finished."""
         return open_scores(self.folder) if storage.exists(storage.join(self.folder, MANIFEST)) else None
 
-    def lease(self, on_wait: Callable[[Holder, float], None]) -> AbstractContextManager[Lease]:
-        """The lease of the table (`pipelines.ledger.lease.hold`). Whoever writes the table holds it."""
-        return hold(storage.join(self.folder, ".lease"), f"scores {self.name}", on_wait)
+    def made_once(
+        self, make: Callable[[], ScoreTable], on_wait: Callable[[Holder, float], None]
+    ) -> tuple[ScoreTable, bool]:
+        """The table, and whether it was finished: else it is made while this process holds its lease.
+
+        make: writes and finishes the table. on_wait: as in `pipelines.ledger.lease.hold`.
+        """
+        if (table := self.finished) is None:
+            with hold(storage.join(self.folder, ".lease"), f"scores {self.name}", on_wait):
+                if (table := self.finished) is None:  # it may have been made while this process waited
+                    return make(), False
+        return table, True
 
     def chunks(self) -> set[str]:
         """The names of the chunks that are written."""
