@@ -159,9 +159,9 @@ class Packs(Sequence[Pack]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = bisect.bisect_right(self._ends, index)
-        first, batch = self._window(shard, index - self._ends[shard] + self._files[shard].rows)
-        row = index - self._ends[shard] + self._files[shard].rows - first
-        columns = [batch.column(name)[row].values for name in PACK_COLUMNS]
+        row = index - self._ends[shard] + self._files[shard].rows
+        first, batch = self._window(shard, row)
+        columns = [batch.column(name)[row - first].values for name in PACK_COLUMNS]
         tokens, instructions, responses = (c.to_numpy(zero_copy_only=True) for c in columns[:3])
         where = f"{self.shards[shard]}: pack {index}"
         count = len(columns[3])
