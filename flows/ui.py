@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pipelines.errors import WinnowError
 from pipelines.ledger import storage
-from pipelines.ledger.runs import REPORT, RUN
+from pipelines.ledger.runs import REPORT, recorded
 
 PORT = 4280
 """The default port of `winnow ui`."""
@@ -86,11 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _index(root: str) -> str:
-    runs = []
-    for run in storage.folders(storage.join(root, "runs")):
-        path = storage.join(root, "runs", run, RUN)
-        if storage.exists(path):
-            runs.append((str(storage.read_json(path)["finished"]), run))
+    runs = [(str(info["finished"]), run) for run, info in recorded(root)]
     lines = [
         f'<tr><td><a href="/runs/{quote(run)}/report.html">{html.escape(run)}</a></td><td>{finished[:16]}</td></tr>'
         for finished, run in sorted(runs, reverse=True)

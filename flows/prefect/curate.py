@@ -15,8 +15,7 @@ from flows.prefect.parameters import Against, Engine, FromStep, Recipe, Root, Se
 from flows.prefect.tracker import PrefectTracker, reported
 from flows.root import root_or_default
 from pipelines.errors import RunError
-from pipelines.ledger import storage
-from pipelines.ledger.runs import RUN
+from pipelines.ledger.runs import recorded
 
 
 def _run_name() -> str:
@@ -62,8 +61,7 @@ def matching_runs(root: str, patterns: Sequence[str]) -> list[str]:
 
     Raises: RunError: if there is no run of an id without `*`.
     """
-    folder = storage.join(root, "runs")
-    runs = [run for run in sorted(storage.folders(folder)) if storage.exists(storage.join(folder, run, RUN))]
+    runs = [run for run, _ in recorded(root)]
     found: dict[str, None] = {}
     for pattern in patterns:
         matches = fnmatch.filter(runs, pattern)

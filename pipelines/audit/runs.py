@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.runs import RUN
+from pipelines.ledger.runs import recorded
 
 
 class RunEntry(BaseModel):
@@ -42,14 +45,11 @@ class Runs(BaseModel):
 
 def runs(root: str) -> Runs:
     """The recorded runs below `root`. No file of a step but its manifest is read."""
-    folder = storage.join(root, "runs")
-    paths = [storage.join(folder, name, RUN) for name in storage.folders(folder)]
-    entries = [_entry(root, path) for path in paths if storage.exists(path)]
+    entries = [_entry(root, info) for _, info in recorded(root)]
     return Runs(root=root, runs=tuple(sorted(entries, key=lambda entry: entry.finished, reverse=True)))
 
 
-def _entry(root: str, path: str) -> RunEntry:
-    info = storage.read_json(path)
+def _entry(root: str, info: Mapping[str, Any]) -> RunEntry:
     steps = [_load(root, step["folder"]) for step in info["steps"]]
     made = {step.key: step for step in steps if step is not None}
     corpus, packs = made.get(info["corpus"]), made.get(info.get("packs", ""))
@@ -78,4 +78,5 @@ def _load(root: str, folder: str) -> Manifest | None:
 
 
 def _is_there(step: Manifest) -> bool:
-    return all(storage.size(file.path) == file.bytes for file in step.all_files)
+    found = storage.sizes_of(file.path for file in step.all_files)
+    return all(found.get(file.path) == file.bytes for file in step.all_files)

@@ -197,11 +197,7 @@ def _check_files(root: str, manifest: Manifest) -> None:
     """
     own = storage.join(root, "steps", manifest.folder) + "/"
     files = [file for file in manifest.all_files if file.path.startswith(own)]
-    listed = {
-        storage.join(folder, name): size
-        for folder in sorted({file.path.rpartition("/")[0] for file in files})
-        for name, size in storage.sizes(folder).items()
-    }
+    listed = storage.sizes_of(file.path for file in files)
     unseen = [file for file in files if listed.get(file.path) != file.bytes]
     deadline = time.monotonic() + UNSEEN_SECONDS
     while unseen := [file for file in unseen if storage.size(file.path) != file.bytes]:

@@ -195,12 +195,13 @@ def _paths(item: object) -> list[str]:
 def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target]) -> Part:
     item, target = task
     part = work(item, target)
-    storage.write_bytes(_receipt_path(receipts, target.index), f"{manifests.part_text(part, root)}\n".encode())
+    storage.write_bytes(storage.join(receipts, _receipt(target.index)), f"{manifests.part_text(part, root)}\n".encode())
     return part
 
 
-def _receipt_path(receipts: str, index: int) -> str:
-    return storage.join(receipts, f"{index:05d}.json")
+def _receipt(index: int) -> str:
+    """The name of the receipt of an item."""
+    return f"{index:05d}.json"
 
 
 def _finished_parts(root: str, receipts: str, items: int) -> dict[int, Part]:
@@ -210,32 +211,18 @@ def _finished_parts(root: str, receipts: str, items: int) -> dict[int, Part]:
     A folder is listed once, whatever the number of items, and receipts are read many at a time.
     """
     written = storage.sizes(receipts)
-    names = {index: name for index in range(items) if (name := f"{index:05d}.json") in written}
+    names = {index: name for index in range(items) if (name := _receipt(index)) in written}
     contents = storage.read_all([storage.join(receipts, name) for name in names.values()])
     parts: dict[int, Part] = {}
     for index, data in zip(names, contents, strict=True):
         with contextlib.suppress(ValueError):  # a damaged receipt is none; pydantic's ValidationError is a ValueError
             parts[index] = manifests.load_part(json.loads(data), root)
-    sizes = _Sizes()
+    sizes = storage.sizes_of(file.path for part in parts.values() for files in part.files.values() for file in files)
     return {
         index: part
         for index, part in parts.items()
-        if all(sizes.of(file.path) == file.bytes for files in part.files.values() for file in files)
+        if all(sizes.get(file.path) == file.bytes for files in part.files.values() for file in files)
     }
-
-
-class _Sizes:
-    """The sizes of files, by one listing of each folder that they lie in."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, dict[str, int]] = {}
-
-    def of(self, path: str) -> int:
-        """The bytes of a file, -1 where there is none."""
-        folder, _, name = path.rpartition("/")
-        if folder not in self.folders:
-            self.folders[folder] = storage.sizes(folder)
-        return self.folders[folder].get(name, -1)
 
 
 def _call(step: Step, work: Callable[[], StepResult]) -> StepResult:

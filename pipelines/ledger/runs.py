@@ -17,7 +17,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,52 +109,39 @@ def record(
     steps in order.
     """
     name = run_id(recipe, products.get("packs") or products["corpus"])
-    with _writing(run_folder(root, name)):
-        info = _record(root, name, recipe, recipe_text, settings, products, results)
-    return RecordedRun(root, name, info, tuple(result.manifest for result in results))
-
-
-def _record(
-    root: str,
-    name: str,
-    recipe: str,
-    recipe_text: str,
-    settings: Mapping[str, Any],
-    products: Mapping[str, Manifest],
-    results: Sequence[StepResult],
-) -> dict[str, Any]:
     folder = run_folder(root, name)
-    made = [result for result in results if not result.reused]
-    path = storage.join(folder, RUN)
-    before = storage.read_json(path) if storage.exists(path) else {}
-    seconds = {step["key"]: step["seconds"] for step in before.get("steps", [])}
-    info = {
-        "run": name,
-        "recipe": recipe,
-        "finished": _finished(root) if made or not before else before["finished"],
-        **{product: step.key for product, step in products.items()},
-        # A reused step keeps the seconds that it took when it was made: the report computes rates from them.
-        "steps": [
-            {
-                "folder": result.step.folder,
-                "name": result.step.name,
-                "key": result.step.key,
-                "seconds": seconds.get(result.step.key, 0.0) if result.reused else round(result.seconds, 3),
-            }
-            for result in results
-        ],
-        "settings": dict(settings),
-    }
-    storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
-    lineage = storage.join(folder, LINEAGE)
-    written = storage.read_bytes(lineage) if storage.exists(lineage) else b""
-    events = made if written else results
-    if events:  # in one write: a kill leaves all of these events or none
-        lines = "".join(f"{_event(root, name, result)}\n" for result in events)
-        storage.write_bytes(lineage, written + lines.encode())
-    storage.write_json(path, info)
-    _write_checksums(root, name, results, lineage_written=bool(events))
-    return info
+    with _writing(folder):
+        made = [result for result in results if not result.reused]
+        path = storage.join(folder, RUN)
+        before = storage.read_json(path) if storage.exists(path) else {}
+        seconds = {step["key"]: step["seconds"] for step in before.get("steps", [])}
+        info = {
+            "run": name,
+            "recipe": recipe,
+            "finished": _finished(root) if made or not before else before["finished"],
+            **{product: step.key for product, step in products.items()},
+            # A reused step keeps the seconds that it took when it was made: the report computes rates from them.
+            "steps": [
+                {
+                    "folder": result.step.folder,
+                    "name": result.step.name,
+                    "key": result.step.key,
+                    "seconds": seconds.get(result.step.key, 0.0) if result.reused else round(result.seconds, 3),
+                }
+                for result in results
+            ],
+            "settings": dict(settings),
+        }
+        storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
+        lineage = storage.join(folder, LINEAGE)
+        written = storage.read_bytes(lineage) if storage.exists(lineage) else b""
+        events = made if written else results
+        if events:  # in one write: a kill leaves all of these events or none
+            lines = "".join(f"{_event(root, name, result)}\n" for result in events)
+            storage.write_bytes(lineage, written + lines.encode())
+        storage.write_json(path, info)
+        _write_checksums(root, name, results, lineage_written=bool(events))
+    return RecordedRun(root, name, info, tuple(result.manifest for result in results))
 
 
 def _writing(folder: str) -> AbstractContextManager[Lease]:
@@ -164,9 +151,9 @@ def _writing(folder: str) -> AbstractContextManager[Lease]:
 
 def _finished(root: str) -> str:
     """The time, or just after the last recorded run where the clock was set back: `latest` is the run recorded last."""
-    last = max((str(info["finished"]) for info in _infos(root).values()), default="")
-    if now() > last:
-        return now()
+    last = max((str(info["finished"]) for _, info in recorded(root)), default="")
+    if (time := now()) > last:
+        return time
     after = datetime.datetime.fromisoformat(last) + datetime.timedelta(milliseconds=1)
     return after.isoformat(timespec="milliseconds")
 
@@ -291,7 +278,7 @@ def open_run(root: str, name: str) -> RecordedRun:
         raise RunError(
             f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
         )
-    infos = _infos(root)
+    infos = dict(recorded(root))
     name = name.rstrip("/").rsplit("/", 1)[-1]
     if name == "latest" and infos:
         name = max(infos, key=lambda run: str(infos[run]["finished"]))
@@ -304,17 +291,18 @@ def open_run(root: str, name: str) -> RecordedRun:
     return RecordedRun(root, run, infos[run], steps)
 
 
-def _infos(root: str) -> dict[str, dict[str, Any]]:
-    """Run -> content of its `run.json`, of all recorded runs."""
-    paths = {run: storage.join(root, "runs", run, RUN) for run in storage.folders(storage.join(root, "runs"))}
-    return {run: storage.read_json(path) for run, path in paths.items() if storage.exists(path)}
+def recorded(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The id and the content of `run.json` of each recorded run below a root, in order of the ids."""
+    for run in storage.folders(storage.join(root, "runs")):
+        path = storage.join(root, "runs", run, RUN)
+        if storage.exists(path):
+            yield run, storage.read_json(path)
 
 
 def run_that_made(root: str, packs: str) -> RecordedRun | None:
     """The recorded run whose packs have this step key; None where there is none below `root`."""
-    for name in storage.folders(storage.join(root, "runs")):
-        path = storage.join(root, "runs", name, RUN)
-        if storage.exists(path) and storage.read_json(path).get("packs") == packs:
+    for name, info in recorded(root):
+        if info.get("packs") == packs:
             return open_run(root, name)
     return None
 

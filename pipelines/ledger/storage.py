@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +137,8 @@ def create(path: str, data: bytes) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = _aside(target)
         try:
-            with aside.open("wb") as file:
+            with _flushed(aside) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             try:
                 os.link(aside, target)
             except OSError as error:
@@ -184,10 +182,8 @@ def write_file(path: str) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target)
     try:
-        with aside.open("wb") as file:
+        with _flushed(aside) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         aside.replace(target)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -195,6 +191,15 @@ def write_file(path: str) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, f"{error.strerror}; make room, and {RESUME}", str(target)) from error
         raise
+
+
+@contextlib.contextmanager
+def _flushed(path: Path) -> Iterator[BinaryIO]:
+    """Open a local file for writing. What is written in the block is on the disk when it ends."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -461,6 +466,12 @@ def sizes(folder: str) -> dict[str, int]:
         for entry in entries
         if entry["name"].startswith(below) and not entry["name"].endswith("/")
     }
+
+
+def sizes_of(paths: Iterable[str]) -> dict[str, int]:
+    """Path -> bytes of those of these files that are there, by one listing of each folder that they lie in."""
+    folders = sorted({path.rpartition("/")[0] for path in paths})
+    return {join(folder, name): size for folder in folders for name, size in sizes(folder).items()}
 
 
 def _local_sizes(folder: str, prefix: str) -> dict[str, int]:
