@@ -62,9 +62,9 @@ MAX_NAMES = 60
 
 def near(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is most likely a misspelling of: one edit for every three of its letters at most."""
-    distances = ((_edits(word.casefold(), name.casefold()), name) for name in known)
-    edits, name = min(distances, default=(len(word) + 1, ""))
-    return name if edits <= len(word) / 3 else None
+    distances = ((edits(word.casefold(), name.casefold()), name) for name in known)
+    distance, name = min(distances, default=(len(word) + 1, ""))
+    return name if distance <= len(word) / 3 else None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -75,7 +75,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {meant!r}?" if meant else f"known: {', '.join(names[:MAX_NAMES])}{more}"
 
 
-def _edits(word: str, other: str) -> int:
+def edits(word: str, other: str) -> int:
     """Letters to insert, delete, replace or swap with their neighbour (optimal string alignment distance)."""
     before: list[int] = []
     row = list(range(len(other) + 1))

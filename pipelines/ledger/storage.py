@@ -10,6 +10,7 @@ import bisect
 import contextlib
 import errno
 import io
+import itertools
 import json
 import mmap
 import os
@@ -601,6 +602,31 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
         return table if columns is None else table.select(columns)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+ROWS_AT_A_TIME = 1024
+"""Rows that are decoded at a time on the way to one."""
+
+
+def read_row(path: str, row: int, columns: list[str] | None = None) -> dict[str, Any]:
+    """One row of a Parquet file, by column. Of its row group the pages up to the row are read, and none is kept.
+
+    Raises: InputError: as `read_parquet`. IndexError: if the file has no such row.
+    """
+    try:
+        with _open_parquet(path, columns) as file:
+            first = 0
+            for group in range(file.metadata.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if row < first + rows:
+                    batches = file.iter_batches(ROWS_AT_A_TIME, [group], columns, use_threads=False)
+                    skipped, index = divmod(row - first, ROWS_AT_A_TIME)
+                    batch = next(itertools.islice(batches, skipped, None))
+                    return cast(dict[str, Any], batch.slice(index, 1).to_pylist()[0])
+                first += rows
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+    raise IndexError(f"{path} has no row {row}")
 
 
 def columns(path: str) -> list[str]:
