@@ -13,17 +13,18 @@ from rich.markup import escape
 
 from filters.contamination.paraphrase import SentenceModel
 from filters.rewrite import Rewrite
-from flows.console import unread_line
+from flows.console import Console, unread_line
 from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
-from pipelines.curate import STEPS, curate, is_finished, wanted
+from pipelines.curate import STEPS, curate, is_finished, products_of, wanted
 from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine, cpus
+from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Perform, Run, StepResult
-from pipelines.ledger.runs import RecordedRun, record
+from pipelines.ledger.runs import Attempt, RecordedRun, record
 from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.ingest import unread_by_source
@@ -70,7 +71,7 @@ def execute_recipe(
     tracker: Tracker | None = None,
     from_step: str | None = None,
 ) -> Execution:
-    """Make the steps of a recipe, and record the run with its report.
+    """Make the steps of a recipe, and record the run with its report. A run that fails is recorded as far as it came.
 
     text: the recipe as the user wrote it. workers: shards processed at a time, None for one per CPU. steps: the steps
     to choose from; those that the recipe asks for are made. tracker: what shows the progress, by default the console.
@@ -83,12 +84,19 @@ def execute_recipe(
     again = steps_from(recipe, from_step, steps)
     check(recipe, root, steps)
     console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
-    with make_engine(engine, workers, root) as running, console:
-        tracker.start(len(wanted(recipe, steps)))
-        perform = _making_again(tracker.perform, root, again)
-        run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
-        corpus = curate(run, recipe, model, steps, rewriter)
-    recorded = record(root, recipe.name, text, recipe.model_dump(mode="json"), corpus.products, run.results)
+    names, settings = [step.name for step in wanted(recipe, steps)], recipe.model_dump(mode="json")
+    attempt = Attempt(root, recipe.name, text, settings, names)
+    try:
+        with make_engine(engine, workers, root) as running, console:
+            tracker.start(len(names))
+            perform = _recorded_in(attempt, _making_again(tracker.perform, root, again))
+            run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
+            corpus = curate(run, recipe, model, steps, rewriter)
+        recorded = record(root, recipe.name, text, settings, corpus.products, run.results)
+    except BaseException as error:
+        _record_failure(attempt, error, console)
+        raise
+    attempt.succeed()
     report = write_report(recorded)
     for name, columns in unread_by_source(recorded.steps[0]).items():
         console.print(f" [yellow]! {escape(unread_line(name, columns))}[/yellow]")
@@ -99,6 +107,30 @@ def execute_recipe(
         console.print(f" [yellow]! sampling.weights: no row of the corpus has {escape(line)}[/yellow]")
     tracker.finish(recorded, run.results, report)
     return Execution(recorded, run.results, report)
+
+
+def _recorded_in(attempt: Attempt, perform: Perform) -> Perform:
+    """`perform`, with the record of the run that has begun kept up to date."""
+    made: dict[str, Manifest] = {}
+
+    def perform_and_record(step: Step, work: Callable[[], StepResult]) -> StepResult:
+        result = perform(step, work)
+        made[step.name] = result.manifest
+        attempt.finish_step(result, products_of(made))
+        return result
+
+    return perform_and_record
+
+
+def _record_failure(attempt: Attempt, error: BaseException, console: Console) -> None:
+    """Record that a run failed, with its report. Nothing is raised in the place of the error of the run."""
+    try:
+        run = attempt.fail(error)
+        if isinstance(error, Exception):  # a run that is stopped has no time
+            report = write_report(run)
+            console.print(f" [yellow]! run {escape(run.id)} failed; how far it came: {escape(report)}[/yellow]")
+    except Exception as problem:
+        console.print(f" [yellow]! the failed run could not be recorded: {escape(str(problem))}[/yellow]")
 
 
 def steps_from(recipe: Recipe, from_step: str | None, steps: Steps = STEPS) -> frozenset[str]:

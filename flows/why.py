@@ -22,7 +22,7 @@ def why(row: str, run: str = "latest", root: str = "./winnow-data") -> WhyAnswer
 
     Raises: RunError: if there is no such run, or the run never had such a row.
     """
-    recorded = open_run(root, run)
+    recorded = open_run(root, run, failed=True)
     fate = fate_of(recorded, row)
     packs = recorded.product("packs")
     places = [place.pack for place in fate.history[-1].places or () if place.split == "train"]

@@ -19,6 +19,7 @@ from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.item_vectors import ITEM_VECTORS
 from pipelines.steps.pack import PACK
+from pipelines.steps.products import RECORDS
 from pipelines.steps.stages import STAGE_STEPS, STEPS_TO_SCORES
 from pipelines.steps.step import Build, MakeRewriter, RecipeStep, Steps
 from pipelines.steps.subset import SUBSET
@@ -64,8 +65,15 @@ class Corpus(NamedTuple):
     @property
     def products(self) -> dict[str, Manifest]:
         """Product -> the step that holds it, as `run.json` names them."""
-        named = {"corpus": self.records, "tokenizer": self.tokenizer, "tokens": self.tokens, "packs": self.packs}
-        return {name: manifest for name, manifest in named.items() if manifest is not None}
+        return products_of(self.steps)
+
+
+def products_of(made: Mapping[str, Manifest]) -> dict[str, Manifest]:
+    """Product -> the step that holds it, of the steps made so far. made: step name -> manifest, in order."""
+    records = next((manifest for manifest in reversed([*made.values()]) if manifest.kept == RECORDS), None)
+    steps = {"tokenizer": TOKENIZER.name, "tokens": TOKENS.name, "packs": PACK.name}
+    named = {"corpus": records, **{product: made.get(step) for product, step in steps.items()}}
+    return {product: manifest for product, manifest in named.items() if manifest is not None}
 
 
 def curate(

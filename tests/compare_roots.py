@@ -2,8 +2,8 @@
 
 A change that must not change a corpus is checked like this: build, train and export with the code before and after it
 into two roots, and compare them. Files that hold times, paths or formats of their own are left out: manifests,
-run.json, checksums, reports, lineage, evaluations, metrics and curves. Exit code 1 if a file of BEFORE is missing or
-different.
+run.json, checksums, reports, lineage, evaluations, metrics, curves, and the records of runs that failed. Exit code 1 if
+a file of BEFORE is missing or different.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def digests(folder: Path) -> dict[str, str]:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in LEFT_OUT and not path.name.startswith("events.out")
+        if path.relative_to(folder).parts[0] != "failed"
     }
 
 

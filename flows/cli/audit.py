@@ -80,21 +80,45 @@ def clusters(
     from pipelines.audit.clusters import clusters as find_clusters
     from pipelines.ledger.runs import open_run
 
-    answer = find_clusters(open_run(root, run), top, members)
+    answer = find_clusters(open_run(root, run, failed=True), top, members)
     print_answer(answer, render.cluster_lines(answer), as_json)
 
 
-def diff(left: Run, right: Run, root: Root = ROOT, as_json: Json = False) -> None:
-    """Compare two runs: settings, rows and reasons by step, and the rows that only one corpus has.
+def diff(
+    left: Run,
+    right: Run,
+    rows: Annotated[bool, typer.Option("--rows", help="List every row that changed.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Exit with code 1 if this holds: `gsm8k_train.kept<0.99`. A source, a pattern of sources or `total`; "
+            "then read, kept, dropped, tokens or drawn_tokens (right / left), or newly_kept, newly_dropped or changed "
+            "(rows); then < <= > >= == or != and a number. Repeatable."
+        ),
+    ] = None,
+    root: Root = ROOT,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs: settings, steps and why each is another one, tokens by source, and the rows that changed.
 
-    Example: `winnow diff demo-1a2b3c4d demo-5e6f7a8b`
+    Rows are told by their ids: newly kept and newly dropped by source, step and reason; kept with another text; moved
+    to another id.
+
+    Example: `winnow diff demo-1a2b3c4d latest --fail-if "total.kept<0.99"`
     """
     from flows.cli import render
+    from pipelines.audit.conditions import parse
+    from pipelines.audit.diff import MEASURES
     from pipelines.audit.diff import diff as compare
+    from pipelines.errors import CheckFailed
     from pipelines.ledger.runs import open_run
 
-    answer = compare(open_run(root, left), open_run(root, right))
+    conditions = [parse(text, MEASURES) for text in fail_if or ()]
+    before, after = (open_run(root, name, failed=True) for name in (left, right))
+    answer = compare(before, after, rows, conditions)
     print_answer(answer, render.diff_lines(answer), as_json)
+    if answer.violations:
+        raise CheckFailed("\n       ".join(map(str, answer.violations)))
 
 
 def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:
@@ -107,7 +131,7 @@ def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> Non
     from pipelines.audit.report import write_report
     from pipelines.ledger.runs import open_run
 
-    path = write_report(open_run(root, run))
+    path = write_report(open_run(root, run, failed=True))
     print_answer({"report": path}, [escape(path)], as_json)
 
 

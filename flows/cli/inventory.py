@@ -48,7 +48,10 @@ def stages(
 
 
 def runs(root: Root = ROOT, as_json: Json = False) -> None:
-    """List the runs below a root, the newest first: rows, tokens, size, and whether the packs are still there.
+    """List the runs below a root, the newest first: status, rows, tokens, size, and whether the packs are still there.
+
+    A run that failed, was stopped or was killed is listed with the step that it was at and its error. `winnow report`,
+    `why`, `clusters` and `diff` take it by its id. It leaves the list when the same recipe is built with success.
 
     Example: `winnow runs`
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.similar import SimilarAnswer
     from flows.why import WhyAnswer
     from pipelines.audit.clusters import Cluster, Clusters, Member
-    from pipelines.audit.diff import RunDiff
+    from pipelines.audit.diff import RunDiff, StepDiff
     from pipelines.audit.runs import Runs
     from pipelines.audit.verify import Verified
     from pipelines.audit.why import Place, StepFate, Twin
@@ -229,16 +229,23 @@ def run_lines(answer: Runs) -> Iterator[str]:
         yield escape(f"{answer.root}: no runs here; `winnow build RECIPE --root {answer.root}` makes one")
         return
     width = max(len(entry.run) for entry in answer.runs)
-    yield f"{'run':<{width}}  {'finished (UTC)':<20}{'rows in':>14}{'rows kept':>14}{'tokens':>12}{'size':>12}  packs"
+    yield (
+        f"{'run':<{width}}  {'time (UTC)':<21}{'status':<10}{'rows in':>12}{'rows kept':>12}{'tokens':>12}{'size':>12}"
+        "  packs"
+    )
     packs = {True: "present", False: "gone", None: "none"}
     for entry in answer.runs:
         rows = ("-" if rows is None else count(rows) for rows in (entry.rows_in, entry.rows_kept))
         tokens = "-" if entry.tokens is None else _short(entry.tokens).strip()
         time = entry.finished[:19].replace("T", " ")
         yield (
-            f"{escape(entry.run):<{width}}  {time:<20}{''.join(f'{number:>14}' for number in rows)}{tokens:>12}"
-            f"{_short(entry.bytes) + 'B':>12}  {packs[entry.packs]}"
+            f"{escape(entry.run):<{width}}  {time:<21}{entry.status:<10}{''.join(f'{number:>12}' for number in rows)}"
+            f"{tokens:>12}{_short(entry.bytes) + 'B':>12}  {packs[entry.packs]}"
         )
+        if entry.status != "finished":
+            at = f" at {entry.step}" if entry.step else ""
+            why = entry.error or (entry.process if entry.status in ("running", "unknown") else "")
+            yield f"  {entry.steps_done} of {entry.steps} steps{at}{f': {one_line(why, 300)}' if why else ''}"
 
 
 def _cost_line(name: str, core_hours: float, memory_gb: float, disk_bytes: int) -> str:
@@ -394,16 +401,75 @@ def _pair_text(instruction: str, response: str) -> str:
 
 
 def diff_lines(answer: RunDiff) -> Iterator[str]:
-    """The difference of two runs: settings, rows and reasons by step, and the rows that only one corpus has."""
+    """The difference of two runs: settings, steps and causes, sources, and rows by change, source, step and reason."""
     for path, (before, after) in answer.settings.items():
-        yield f"  {escape(path)}: {shorten(json.dumps(before), 200)} -> {shorten(json.dumps(after), 200)}"
+        yield f"  {escape(path)}: {_value(before)} -> {_value(after)}"
     for step in answer.steps:
         kept = " -> ".join("-" if rows is None else count(rows) for rows in step.rows_kept)
-        yield f"  {step.name:<20}{'same' if step.same else kept}"
+        rows = "" if step.rows_kept == (None, None) else kept if len({*step.rows_kept}) > 1 else kept.split(" ")[0]
+        yield f"  {step.name:<20}{'same' if step.same else f'{rows:<24}{_causes(step)}'}".rstrip()
         for reason, (before, after) in step.dropped.items():
             yield f"      {reason:<40}{count(before)} -> {count(after)}"
-    for run, only in zip(answer.runs, (answer.only_left, answer.only_right), strict=True):
-        yield f"  only in {run}: {quantity(only.rows, 'row')}  {escape(' '.join(only.examples[:3]))}".rstrip()
+    changed = [one for one in answer.sources if any(len({*pair}) > 1 for pair in (one.read, one.kept, one.tokens))]
+    if changed:
+        width = max(8, *(len(one.source) + 2 for one in changed))
+        yield f"\n  {'source':<{width}}{'rows kept':<34}{'tokens':<40}tokens drawn"
+        for one in changed:
+            kept, tokens, drawn = map(_arrow, (one.kept, one.tokens, one.drawn_tokens))
+            yield f"  {escape(one.source):<{width}}{kept:<34}{tokens:<40}{drawn}"
+    if answer.changes:
+        yield f"\n  {'rows':>9}  {'change':<15}{'source':<24}step, reason, and the first ids"
+    for group in answer.changes:
+        fate = f"{group.step}: {group.reason}" if group.step else _WITHOUT_STEP[group.change]
+        examples = f"  {' '.join(group.examples)}" if answer.rows is None else ""
+        yield (
+            f"  {count(group.rows):>9}  {group.change.replace('_', ' '):<15}{escape(group.source):<24}"
+            f"{escape(fate + examples)}"
+        ).rstrip()
+    if not answer.changes:
+        yield "\n  the same rows are kept"
+    for row in answer.rows or ():
+        fate = f"{row.step}: {row.reason}" if row.step else _WITHOUT_STEP[row.change]
+        yield f"  {row.change.replace('_', ' '):<15}{escape(f'{row.id}  {fate}')}".rstrip()
+
+
+_WITHOUT_STEP = {
+    "newly_kept": "not read before",
+    "newly_dropped": "not read any more",
+    "changed": "another text",
+    "moved": "the text had another id",
+}
+
+
+def _causes(step: StepDiff) -> str:
+    """Why a step is another one: the causes of its own, or the steps that it reads."""
+    own = [cause for cause in step.causes if cause.kind != "upstream"]
+    parts = []
+    for cause in own or step.causes:
+        change = f" {_value(cause.left)} -> {_value(cause.right)}"
+        match cause.kind:
+            case "recipe" | "parameter":
+                parts.append(f"{cause.kind}: {escape(cause.what)}{change}")
+            case "code":
+                parts.append(f"code: {escape(cause.what)}, version{change}")
+            case "input":
+                kind = "new" if cause.left is None else "gone" if cause.right is None else "changed"
+                parts.append(f"input: {escape(cause.what)} {kind}")
+            case "upstream":
+                parts.append(f"reads {cause.what}")
+            case "only":
+                parts.append(f"only in the {cause.what} run")
+    more = f"; and {len(parts) - 4} more" if len(parts) > 4 else ""
+    return "; ".join(parts[:4]) + more
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else shorten(json.dumps(value, ensure_ascii=False), 120)
+
+
+def _arrow(pair: tuple[int, int]) -> str:
+    before, after = pair
+    return count(after) if before == after else f"{count(before)} -> {count(after)} ({after - before:+,})"
 
 
 def verify_line(answer: Verified) -> str:

@@ -55,17 +55,22 @@ def write_report(run: RecordedRun) -> str:
 
 
 def facts(run: RecordedRun) -> dict[str, Any]:
-    """What the page shows, as plain data."""
+    """What the page shows, as plain data. A run that failed may have no step at all."""
     steps = [step for step in run.steps if step.kept]
     seconds = {step["key"]: step["seconds"] for step in run.info["steps"]}
-    rows_in = steps[0].rows_in or 0
+    rows_in = (steps[0].rows_in if steps else None) or 0
+    corpus = run.product("corpus")
     coverage = _coverage(run)
     return {
         "run": run.id,
         "recipe": run.info["recipe"],
         "finished": run.info["finished"][:19].replace("T", " ") + " UTC",
         "rows_in": rows_in,
-        "rows_kept": run.records.rows_kept,
+        "status": run.status,
+        "error": run.info.get("error"),
+        "failed_step": run.info.get("step"),
+        "done": f"{len(run.steps)} of {len(run.info.get('wanted', run.steps))}",
+        "rows_kept": (corpus.rows_kept if corpus else None) or 0,
         "funnel": [_bar(step, rows_in, seconds[step.key]) for step in steps],
         "made": [_made(step, seconds[step.key]) for step in run.steps if not step.kept],
         "coverage": coverage,
@@ -186,6 +191,8 @@ def _excerpt(text: str) -> str:
 def _sources(run: RecordedRun, steps: list[Manifest]) -> list[dict[str, Any]]:
     """Per source: rows read, rows kept, rows dropped by each step, licence, overlaps, columns with text
     that were not read."""
+    if not steps:
+        return []
     read, unread = by_source(steps[0]), unread_by_source(steps[0])
     kept = _by_source(run.records.shards)
     dropped = {step.step: _by_source(step.dropped) for step in steps}

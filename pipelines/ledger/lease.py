@@ -66,6 +66,23 @@ class Holder(BaseModel):
     def __str__(self) -> str:
         return f"{self.work} (process {self.process} on {self.host}, since {self.since})"
 
+    def has_ended(self) -> bool | None:
+        """Whether the process has ended; None if it ran on another machine."""
+        return None if self.machine != machine() else started(self.process) != self.started
+
+
+def this_process(work: str) -> Holder:
+    """This process as a holder. work: what it does, in words."""
+    return Holder(
+        token=uuid.uuid4().hex,
+        work=work,
+        process=os.getpid(),
+        host=socket.gethostname(),
+        since=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine=machine(),
+        started=started(os.getpid()),
+    )
+
 
 class Lost(CheckFailed):
     """Another process took the lease over, since this one showed no sign of life."""
@@ -156,15 +173,7 @@ def hold(
 
 
 def _acquire(folder: str, work: str, on_wait: Callable[[Holder, float], None] | None, patience: float | None) -> Lease:
-    here = Holder(
-        token=uuid.uuid4().hex,
-        work=work,
-        process=os.getpid(),
-        host=socket.gethostname(),
-        since=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        machine=machine(),
-        started=started(os.getpid()),
-    )
+    here = this_process(work)
     _held.add(here.token)
     try:
         return Lease(folder, _take(folder, here, on_wait, patience), here)
@@ -231,7 +240,7 @@ class _Watched:
         if self._is_here():
             assert self.holder is not None
             own = self.holder.process == os.getpid()
-            if started(self.holder.process) != self.holder.started or (own and self.holder.token not in _held):
+            if self.holder.has_ended() or (own and self.holder.token not in _held):
                 return True
         return now - self.moved > DEAD_SECONDS
 

@@ -7,6 +7,8 @@
                     calibration.json  agreement of the recipe's scores with people's ratings
                     report.html
                     checksums.json    digest of each file above but the report, and of each step's manifest
+    ROOT/failed/<run>/                a run that has begun and has not succeeded: run.json (with its status and its
+                                      error), recipe.yaml, checksums.json, and report.html as far as it came
 
 A manifest names the files of its step with their digests, and `checksums.json` names the manifests. So every byte that
 a run stands for is covered from there.
@@ -16,15 +18,16 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipelines.errors import RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
-from pipelines.ledger.lease import Lease, hold
+from pipelines.ledger.lease import Holder, Lease, hold, this_process
 from pipelines.ledger.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -41,6 +44,13 @@ RECIPE = "recipe.yaml"
 REPORT = "report.html"
 RUN = "run.json"
 
+FAILED = "failed"
+"""The folder of runs that have not succeeded."""
+
+Status = Literal["finished", "failed", "stopped", "killed", "running", "unknown"]
+"""Of a run. `stopped`: by a signal. `killed`: its process is gone. `unknown`: it runs on another machine, or was killed
+there."""
+
 
 class RecordedRun(NamedTuple):
     """A recorded run: its root, its id, the content of `run.json`, and the manifests of its steps in order."""
@@ -53,7 +63,12 @@ class RecordedRun(NamedTuple):
     @property
     def folder(self) -> str:
         """The run's folder."""
-        return run_folder(self.root, self.id)
+        return run_folder(self.root, self.id) if self.status == "finished" else failed_folder(self.root, self.id)
+
+    @property
+    def status(self) -> Status:
+        """Whether the run finished, or what became of it."""
+        return status_of(self.info)
 
     def step(self, name: str) -> Manifest | None:
         """The run's step of that name; None where the recipe leaves it out."""
@@ -65,9 +80,13 @@ class RecordedRun(NamedTuple):
 
     @property
     def records(self) -> Manifest:
-        """The last step that holds text records: the corpus."""
+        """The last step that holds text records: the corpus.
+
+        Raises: RunError: of a failed run that has none.
+        """
         corpus = self.product("corpus")
-        assert corpus is not None, "every run has a corpus"
+        if corpus is None:
+            raise RunError(f"run {self.id}: it ended before any row was read")
         return corpus
 
     def records_of(self, step: str | None) -> Manifest:
@@ -87,6 +106,11 @@ class RecordedRun(NamedTuple):
 def run_folder(root: str, run: str) -> str:
     """The folder of a run."""
     return storage.join(root, "runs", run)
+
+
+def failed_folder(root: str, run: str) -> str:
+    """The folder of a run that has not succeeded."""
+    return storage.join(root, FAILED, run)
 
 
 def run_id(recipe: str, last: Manifest) -> str:
@@ -142,6 +166,93 @@ def record(
         storage.write_json(path, info)
         _write_checksums(root, name, results, lineage_written=bool(events))
     return RecordedRun(root, name, info, tuple(result.manifest for result in results))
+
+
+class Attempt:
+    """A run that has begun, and the record that says so until it has succeeded."""
+
+    def __init__(self, root: str, recipe: str, recipe_text: str, settings: Mapping[str, Any], steps: Sequence[str]):
+        """Record that a run begins. recipe, recipe_text, settings: as of `record`. steps: names of its steps, in order.
+
+        Two runs of the same settings and steps have the same id, so a run that is started again replaces its record.
+        """
+        canonical = json.dumps([FAILED, recipe, dict(settings), list(steps)], sort_keys=True)
+        self.root = root
+        self.id = f"{recipe}-{hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()}"
+        self.results: list[StepResult] = []
+        self._products: Mapping[str, Manifest] = {}
+        self._info: dict[str, Any] = {
+            "run": self.id,
+            "recipe": recipe,
+            "status": "running",
+            "holder": this_process(f"recipe {recipe}").model_dump(),
+            "started": now(),
+            "wanted": list(steps),
+            "settings": dict(settings),
+        }
+        self._folder = failed_folder(root, self.id)
+        storage.write_bytes(storage.join(self._folder, RECIPE), recipe_text.encode())
+        self._write()
+
+    def finish_step(self, result: StepResult, products: Mapping[str, Manifest]) -> None:
+        """A step is finished. products: what the run has made so far -> the step that holds it, as of `record`."""
+        self.results.append(result)
+        self._products = products
+        if not result.reused:
+            self._write()
+
+    def fail(self, error: BaseException) -> RecordedRun:
+        """Record that the run failed, or that it was stopped if the error is no `Exception`."""
+        self._info["status"] = "failed" if isinstance(error, Exception) else "stopped"
+        self._info["error"] = str(error) or type(error).__name__
+        info = self._write()
+        paths = [storage.join(self._folder, name) for name in (RUN, RECIPE)]
+        paths += [manifests.path_of(self.root, result.step.folder) for result in self.results]
+        digests = {_relative(self.root, path): storage.digest(path) for path in paths if storage.exists(path)}
+        storage.write_json(storage.join(self._folder, CHECKSUMS), digests)
+        return RecordedRun(self.root, self.id, info, tuple(result.manifest for result in self.results))
+
+    def succeed(self) -> None:
+        """Remove the record: the run is recorded as finished."""
+        storage.remove(self._folder)
+        storage.remove_empty(storage.join(self.root, FAILED))
+
+    def _write(self) -> dict[str, Any]:
+        done = {result.step.name for result in self.results}
+        info = {
+            **self._info,
+            "step": next((name for name in self._info["wanted"] if name not in done), None),
+            "finished": now(),
+            **{product: step.key for product, step in self._products.items()},
+            "steps": [
+                {
+                    "folder": result.step.folder,
+                    "name": result.step.name,
+                    "key": result.step.key,
+                    "seconds": round(result.seconds, 3),
+                }
+                for result in self.results
+            ],
+        }
+        storage.write_json(storage.join(self._folder, RUN), info)
+        return info
+
+
+def status_of(info: Mapping[str, Any]) -> Status:
+    """The status of a run, from the content of its `run.json`."""
+    status: Status = info.get("status", "finished")
+    if status != "running":
+        return status
+    ended = Holder.model_validate(info["holder"]).has_ended()
+    return "unknown" if ended is None else "killed" if ended else "running"
+
+
+def failures(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The id and the content of `run.json` of each run that has not succeeded, in order of the ids.
+
+    `status_of` gives the status; `step` is the step that the run was at, `error` the message.
+    """
+    yield from _infos(root, FAILED)
 
 
 def _writing(folder: str) -> AbstractContextManager[Lease]:
@@ -268,18 +379,24 @@ def _relative(root: str, path: str) -> str:
     return path.removeprefix(root).lstrip("/")
 
 
-def open_run(root: str, name: str) -> RecordedRun:
+def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
     """A recorded run. `name` may be a unique beginning of its id, or `latest`.
+
+    failed: whether it may be a run that has not succeeded; `latest` never is.
 
     Raises: RunError: naming the nearest run, if there is none of that name or several begin with it.
     """
     folders = storage.folders(storage.join(root, "runs"))
+    name = name.rstrip("/").rsplit("/", 1)[-1]
+    if name != "latest" and not any(run.startswith(name) for run in folders):
+        found = _open_failed(root, name, failed)
+        if found is not None:
+            return found
     if not folders:
         raise RunError(
             f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
         )
     infos = dict(recorded(root))
-    name = name.rstrip("/").rsplit("/", 1)[-1]
     if name == "latest" and infos:
         name = max(infos, key=lambda run: str(infos[run]["finished"]))
     matches = [name] if name in infos else [run for run in infos if run.startswith(name)]
@@ -293,8 +410,33 @@ def open_run(root: str, name: str) -> RecordedRun:
 
 def recorded(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The id and the content of `run.json` of each recorded run below a root, in order of the ids."""
-    for run in storage.folders(storage.join(root, "runs")):
-        path = storage.join(root, "runs", run, RUN)
+    yield from _infos(root, "runs")
+
+
+def _open_failed(root: str, name: str, failed: bool) -> RecordedRun | None:
+    """The run that has not succeeded and whose id begins with `name`; None where there is none.
+
+    Raises: RunError: if such a run is not asked for, or goes on.
+    """
+    matches = [(run, info) for run, info in failures(root) if run.startswith(name)]
+    if len(matches) != 1:
+        return None
+    run, info = matches[0]
+    status = status_of(info)
+    if status == "running":
+        raise RunError(f"run {run} is still going: {Holder.model_validate(info['holder'])}")
+    if not failed:
+        raise RunError(
+            f"run {run} has not finished ({status}, {len(info['steps'])} of {len(info['wanted'])} steps); "
+            f"`winnow report {run}` shows how far it came, and building its recipe again carries on"
+        )
+    steps = tuple(manifests.require(root, step["folder"], run) for step in info["steps"])
+    return RecordedRun(root, run, info, steps)
+
+
+def _infos(root: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for run in storage.folders(storage.join(root, folder)):
+        path = storage.join(root, folder, run, RUN)
         if storage.exists(path):
             yield run, storage.read_json(path)
 
