@@ -2,8 +2,8 @@
 
 A change that must not change a corpus is checked like this: build, train and export with the code before and after it
 into two roots, and compare them. Files that hold times, paths or formats of their own are left out: manifests,
-run.json, checksums, reports, lineage, evaluations, metrics, curves, and the records of runs that failed. Exit code 1 if
-a file of BEFORE is missing or different.
+run.json, checksums, identities of inputs, reports, lineage, evaluations, metrics, curves, and the records of runs that
+failed. Exit code 1 if a file of BEFORE is missing or different.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LEFT_OUT = {
     "evaluations.json",
     "metrics.jsonl",
     "loss.png",
+    "inputs.json",
 }
 
 SHOWN = 20

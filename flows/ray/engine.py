@@ -10,6 +10,8 @@ import functools
 import itertools
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -46,6 +48,13 @@ def start_ray(num_cpus: int) -> None:
     check_ray()
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with _signal_handler_kept():
+        _init(num_cpus)
+
+
+def _init(num_cpus: int) -> None:
+    import ray
+
     if joins_cluster():
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         return
@@ -68,6 +77,21 @@ def start_ray(num_cpus: int) -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         _node_ip_address="127.0.0.1",
     )
+
+
+@contextlib.contextmanager
+def _signal_handler_kept() -> Iterator[None]:
+    """Keep the handler of SIGTERM that somebody set: `ray.init` replaces it by one that exits.
+
+    Prefect's worker asks a flow run to end through its own handler, and a run without it ends as Crashed, not as
+    Cancelled.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def joins_cluster() -> bool:

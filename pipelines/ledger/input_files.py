@@ -5,17 +5,21 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import os
 import posixpath
 import re
+import time
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, cast
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import xxhash
 
-from pipelines.errors import UNREACHED, InputError, Unreachable
-from pipelines.ledger.storage import digest, file_system, is_local, join
+from pipelines.errors import UNREACHED, CheckFailed, InputError, Unreachable
+from pipelines.ledger.storage import digest, file_system, is_local, join, read_json, write_json
 
 
 def mirrored(path: str, mirror: str) -> str:
@@ -92,6 +96,50 @@ def identity(path: str) -> str:
         if content:
             return xxhash.xxh3_128(f"{info['size']} {content}".encode()).hexdigest()
     return digest(path)
+
+
+CACHE = "inputs.json"
+"""The file below a root that keeps identities of local files."""
+
+SETTLED_NANOSECONDS = 2_000_000_000
+"""A file that changed so shortly before it is read may change again and keep its times, which are coarse."""
+
+
+def identities(paths: Sequence[str], root: str) -> list[str]:
+    """`identity` of each file, many at a time.
+
+    A local file is read once: its identity is kept in `ROOT/inputs.json` with its inode, size, and times of its bytes
+    and of its entry. The last one is set by the file system alone, so bytes cannot change without it.
+    """
+    cache = join(root, CACHE)
+    known: dict[str, list[Any]] = {}
+    with contextlib.suppress(OSError, CheckFailed):  # none yet, or a damaged one: all files are read
+        found = read_json(cache)
+        known = found if isinstance(found, dict) else {}
+
+    def look(path: str) -> tuple[list[int] | None, str]:
+        state = _state(path)
+        if state is not None and isinstance(entry := known.get(path), list) and entry[:-1] == state:
+            return state, str(entry[-1])
+        return state, identity(path)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashing releases the interpreter lock
+        looked = list(threads.map(look, paths))
+    kept = {path: [*state, name] for path, (state, name) in zip(paths, looked, strict=True) if state is not None}
+    if any(known.get(path) != entry for path, entry in kept.items()):
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            write_json(cache, known | kept)
+    return [name for _, name in looked]
+
+
+def _state(path: str) -> list[int] | None:
+    """What tells that a local file is unchanged; None for a remote one, and one that changed just now."""
+    if not is_local(path):
+        return None
+    found = Path(path).stat()
+    if time.time_ns() - found.st_ctime_ns < SETTLED_NANOSECONDS:
+        return None
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def suffix(path: str) -> str:

@@ -7,10 +7,8 @@ contain, not where they are: a moved file is not read again, a changed one is.
 from __future__ import annotations
 
 import functools
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -59,8 +57,10 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
     recipe has `on_bad_row: fail`.
     """
     files = check_inputs(recipe)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashing releases the interpreter lock
-        digests = dict(zip(files, threads.map(_digest, files), strict=True))
+    read = [file for file in files if file.path]
+    digests = dict.fromkeys(files, "") | dict(
+        zip(read, input_files.identities([file.path for file in read], run.root), strict=True)
+    )
 
     sources, items = [], []
     for spec in recipe.sources:
@@ -98,10 +98,6 @@ def unread_by_source(manifest: Manifest) -> dict[str, tuple[str, ...]]:
     return {
         str(source["name"]): tuple(source["unread"]) for source in manifest.parameters["sources"] if source["unread"]
     }
-
-
-def _digest(file: Input) -> str:
-    return input_files.identity(file.path) if file.path else ""
 
 
 def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[Work]:

@@ -28,6 +28,7 @@ from typing import Any
 
 from pipelines.ledger.processes import end_with_parent
 from tests.cluster import scenarios
+from tests.cluster.bench import Bench, Row
 from tests.cluster.cluster import Cluster, missing, running
 from tests.cluster.compose import ROOT
 
@@ -96,12 +97,12 @@ def _run(names: list[str], keep: bool, as_json: bool) -> int:
         if keep:
             note(f"in another terminal: nsenter -t {os.getpid()} ...; Ctrl-C ends")
             signal.pause()
-        bench = scenarios.Bench(cluster)
+        bench = Bench(cluster)
         for name in names:
             rows.append(_scenario(name, bench))
             note(f"{name}: {rows[-1]['error'] or rows[-1]['end']} ({rows[-1]['seconds']} s)")
     left = _others()
-    rows.append(scenarios.row("end", scenarios.Row("none: all services ended", f"{len(left)} processes left"), 0))
+    rows.append(scenarios.row("end", Row("none: all services ended", f"{len(left)} processes left"), 0))
     if left:
         rows[-1]["error"] = f"left running: {', '.join(left)}"
     seconds = time.monotonic() - started
@@ -113,12 +114,12 @@ def _run(names: list[str], keep: bool, as_json: bool) -> int:
     return int(any(row["error"] for row in rows))
 
 
-def _scenario(name: str, bench: scenarios.Bench) -> dict[str, Any]:
+def _scenario(name: str, bench: Bench) -> dict[str, Any]:
     started = time.monotonic()
     try:
         result, error = scenarios.named()[name](bench), ""
     except Exception as failure:
-        result, error = scenarios.Row(name, "not as it must"), f"{type(failure).__name__}: {failure}"
+        result, error = Row(name, "not as it must"), f"{type(failure).__name__}: {failure}"
         note(traceback.format_exc())
         _show_logs(bench.cluster)
     return scenarios.row(name, result, time.monotonic() - started, error)

@@ -310,6 +310,12 @@ class Cluster:
             raise RuntimeError(f"{flow} ended as {state['name']}: {state['message']}\n{self.flow_log(run)[-3000:]}")
         return run
 
+    # Ray
+
+    def running_tasks(self) -> int:
+        """How many processes of Ray's nodes work on a shard. An idle one is called `ray::IDLE`."""
+        return sum(len(self.processes(name, "ray::_call")) for name in self.containers if name.startswith("ray-worker"))
+
     # The rest is not for scenarios
 
     def _network(self) -> None:

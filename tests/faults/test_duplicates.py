@@ -6,10 +6,7 @@ leave the survivors and the evidence of an undisturbed run.
 
 from __future__ import annotations
 
-import functools
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.ray.engine import RayEngine
 from pipelines.errors import CheckFailed
 from pipelines.ledger.engine import ONE_CPU, Engine, LocalEngine
 from pipelines.ledger.manifest import Manifest
@@ -28,6 +24,7 @@ from pipelines.recipe import ExactDuplicates, NearDuplicates
 from pipelines.steps.duplicates.exact import drop_exact_duplicates
 from pipelines.steps.duplicates.near import drop_near_duplicates
 from pipelines.steps.duplicates.ranges import TaskSizes
+from tests.faults.killed_workers import KilledOnRay
 from tests.pipelines.steps.duplicates.corpora import drifting, dropped, kept_ids, records_table, split
 from tests.steps import records_of
 
@@ -161,41 +158,11 @@ def test_other_task_sizes_leave_the_same_rows(tmp_path: Path, undisturbed: Outco
     assert (kept, exact, near.keys()) == (undisturbed[0], undisturbed[1], undisturbed[2].keys())
 
 
-class KilledOnRay(RayEngine):
-    """A Ray engine of which one worker is killed in each of some phases, after its work and before its receipt."""
-
-    folder: Path
-
-    def map(
-        self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
-    ) -> Iterator[Result]:
-        task, root, receipts = work.args  # type: ignore[attr-defined]
-        phase = Path(receipts).name
-        if phase in ("digests", "buckets", "compare-0", "decide-0", "shards"):
-            task = KillOnce(task, str(self.folder / f"killed-{phase}"))
-        return super().map(functools.partial(work.func, task, root, receipts), items)  # type: ignore[attr-defined]
-
-
-class KillOnce:
-    """Work that kills its process when it is done, in the first process that creates the file `flag`."""
-
-    def __init__(self, work: Callable[..., Any], flag: str) -> None:
-        self.work, self.flag = work, flag
-
-    def __call__(self, *arguments: Any) -> Any:
-        part = self.work(*arguments)
-        try:
-            Path(self.flag).touch(exist_ok=False)
-        except FileExistsError:
-            return part
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_killed_ray_workers_change_neither_the_survivors_nor_the_evidence(tmp_path: Path, undisturbed: Outcome) -> None:
-    with KilledOnRay(2) as engine:
-        engine.folder = tmp_path
+    phases = frozenset(("digests", "buckets", "compare-0", "decide-0", "shards"))
+    with KilledOnRay(2, tmp_path, phases) as engine:
         result = outcome(tmp_path / "root", split(table(), 4), engine)
-    assert len(list(tmp_path.glob("killed-*"))) == 5
+        assert len(engine.killed()) > len(phases)  # both steps have `shards`
     assert result == undisturbed
 
 

@@ -16,6 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.curate import curate
+from pipelines.ledger.run import Run
+from pipelines.recipe import load
+from tests.faults.killed_workers import KilledOnRay
+
 BIN = Path(sys.executable).parent
 RECIPE = """
 name: killed
@@ -107,6 +112,18 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, c
             break
     subprocess.run(command(tmp_path, "root", "local", 2), check=True, timeout=300)
     assert kills >= 3, "the run ended before it could be killed often enough to mean something"
+    assert digests(tmp_path / "root") == digests(clean)
+
+
+def test_a_worker_killed_in_every_phase_of_every_step_leaves_the_same_bytes(tmp_path: Path, clean: Path) -> None:
+    recipe = tmp_path / "killed.yaml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    phases: set[str] = set()
+    with KilledOnRay(2, tmp_path) as engine:
+        curate(
+            Run(str(tmp_path / "root"), engine, watch=lambda at: phases.add(f"{at.step}-{at.phase}")), load(str(recipe))
+        )
+        assert engine.killed() == sorted(phases)
     assert digests(tmp_path / "root") == digests(clean)
 
 
