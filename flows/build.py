@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, load_with_text, step_answers
 from flows.tracker import Tracker
+from pipelines.audit.same_packs import SamePacks, compare_packs
+from pipelines.ledger.corpus_manifest import CorpusManifest
 from pipelines.recipe import Recipe
 from pipelines.steps.pack import PACK, pack_files
 
@@ -15,7 +17,7 @@ class BuildAnswer(BaseModel):
 
     root: absolute path or URL. rows_in: rows of all sources. rows_kept: rows of the corpus. dropped: `stage/reason` ->
     rows. steps: in order. corpus: paths of the Parquet files of the final text records. tokens: paths of the Arrow
-    files of packs. report: path of the HTML report.
+    files of packs. report: path of the HTML report. manifest: of a build of a manifest, what was compared with it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,6 +31,7 @@ class BuildAnswer(BaseModel):
     corpus: tuple[str, ...]
     tokens: tuple[str, ...]
     report: str
+    manifest: SamePacks | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 def build(
@@ -47,13 +50,16 @@ def build(
     keys, `path.to.key=value`. tracker: what shows the progress, by default the console. from_step: make this step and
     those after it again, though they are finished.
 
-    Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
+    Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails, or the packs are not
+    those of the manifest that the recipe names.
     """
     loaded, text = load_with_text(recipe, settings)
-    return _answer(execute_recipe(loaded, text, root, engine, workers, tracker=tracker, from_step=from_step))
+    execution = execute_recipe(loaded, text, root, engine, workers, tracker=tracker, from_step=from_step)
+    same = compare_packs(execution.run, CorpusManifest(loaded.manifest)) if loaded.manifest is not None else None
+    return _answer(execution, same)
 
 
-def _answer(execution: Execution) -> BuildAnswer:
+def _answer(execution: Execution, manifest: SamePacks | None) -> BuildAnswer:
     run, packs = execution.run, execution.run.step(PACK.name)
     assert packs is not None, "a build ends with packs"
     dropped: dict[str, int] = {}
@@ -70,4 +76,5 @@ def _answer(execution: Execution) -> BuildAnswer:
         corpus=tuple(shard.path for shard in run.records.shards),
         tokens=tuple(file.path for file in pack_files(packs)),
         report=execution.report,
+        manifest=manifest,
     )

@@ -19,8 +19,8 @@ from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
 from pipelines.curate import STEPS, curate, is_finished, products_of, wanted
 from pipelines.errors import RecipeError, WinnowError, nearest
+from pipelines.ledger import corpus_manifest, storage
 from pipelines.ledger import manifest as manifests
-from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine, cpus
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Perform, Run, StepResult
@@ -191,12 +191,18 @@ def load_with_text(recipe: str | Recipe, settings: tuple[str, ...] = ()) -> tupl
     if isinstance(recipe, Recipe):
         assert not settings, "settings override a file's keys"
         return recipe, recipe_text(recipe)
-    return load(recipe, settings), storage.read_bytes(recipe_path(recipe)).decode()
+    loaded = load(recipe, settings)
+    if loaded.manifest is not None and corpus_manifest.is_manifest(recipe):
+        return loaded, recipe_text(loaded)
+    return loaded, storage.read_bytes(recipe_path(recipe)).decode()
 
 
 def recipe_text(recipe: Recipe) -> str:
     """A recipe as YAML, without the keys that have their default."""
     value = recipe.model_dump(mode="json", exclude_defaults=True)
+    for key, parts in (("scores", recipe.scores), ("stages", recipe.stages)):
+        if parts:  # `kind` is the default of each model, and tells which model it is
+            value[key] = [{"kind": part.kind, **given} for part, given in zip(parts, value[key], strict=True)]
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 

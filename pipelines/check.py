@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pipelines.curate import STEPS, is_finished, wanted
 from pipelines.errors import InputError, RecipeError, WinnowError
 from pipelines.ledger import storage
+from pipelines.ledger.corpus_manifest import CorpusManifest
 from pipelines.plan import disk_needed
 from pipelines.recipe import Draft, Recipe, read
 from pipelines.steps.benchmark_index import contamination_problems
@@ -85,7 +86,7 @@ def findings(
         try:
             check_source(spec, unreachable, files)
         except WinnowError as error:
-            yield Finding(("sources", index), error)
+            yield Finding(("sources", index), _with_place_option(recipe, spec.name, error))
     for name, parts in (("scores", recipe.scores), ("stages", recipe.stages)):
         for index, part in enumerate(parts):
             try:
@@ -95,6 +96,11 @@ def findings(
     in_scores = score_problems(recipe) if "scores" not in partial else ()  # a cut may be at one that was left out
     for key, message in (*in_scores, *rewrite_problems(recipe)):
         yield Finding(key, RecipeError(message))
+    if recipe.manifest is not None:
+        try:
+            CorpusManifest(recipe.manifest)
+        except WinnowError as error:
+            yield Finding(("manifest",), error)
     if recipe.contamination:
         for key, problem in contamination_problems(recipe.contamination, files):
             yield Finding(("contamination", *key), problem)
@@ -118,6 +124,13 @@ def findings(
         storage.check_writable(root)
     except WinnowError as error:
         yield Finding((), error)
+
+
+def _with_place_option(recipe: Recipe, source: str, error: WinnowError) -> WinnowError:
+    """The error about a source; in a build of a manifest, which was written elsewhere, with how its place is given."""
+    if recipe.manifest is None:
+        return error
+    return type(error)(f"{error}; give its place with `--source {source}=PATH`, or of all files with `--data FOLDER`")
 
 
 def _tokenizer(path: str) -> Iterator[Finding]:

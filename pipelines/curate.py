@@ -18,6 +18,7 @@ from pipelines.steps.duplicates.exact import EXACT_DUPLICATES
 from pipelines.steps.duplicates.near import NEAR_DUPLICATES
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.item_vectors import ITEM_VECTORS
+from pipelines.steps.manifest_rows import MANIFEST_ROWS
 from pipelines.steps.pack import PACK
 from pipelines.steps.products import RECORDS
 from pipelines.steps.stages import STAGE_STEPS, STEPS_TO_SCORES
@@ -36,6 +37,7 @@ STEPS: Steps = (
     BENCHMARK_INDEX,
     CONTAMINATION,
     SUBSET,
+    MANIFEST_ROWS,
     TOKENIZER,
     TOKENS,
     PACK,

@@ -33,9 +33,10 @@ from filters.stage import DROP_FIELDS, RenamedKeyWarning, Stage
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.errors import RecipeError, WinnowError, near
 from pipelines.formats.read import FORMATS
-from pipelines.ledger import input_files, storage
+from pipelines.ledger import corpus_manifest, input_files, storage
+from pipelines.ledger.corpus_manifest import CorpusManifest
 from pipelines.records import RECORD
-from pipelines.settings import assign, parse_document
+from pipelines.settings import Document, assign, parse_document
 from pipelines.sources import SOURCES
 from pipelines.validation import Key, Problem, dotted, validate
 
@@ -346,6 +347,8 @@ class Recipe(Section):
     tokenizer: which tokenizer encodes the corpus. sampling: what training reads.
     mirror: a folder with copies of remote files. `hf://datasets/openai/gsm8k/...` is then read from
     `<mirror>/datasets/openai/gsm8k/...`. against: earlier runs whose rows count as already present.
+    manifest: of a corpus (`winnow export --format manifest`); only the rows that it lists are kept, in its order, and
+    the packs must be its own.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -362,6 +365,8 @@ class Recipe(Section):
     subset: Subset | None = None
     tokenizer: TokenizerSpec = TokenizerSpec()
     sampling: Sampling = Sampling()
+    # Left out of `run.json` while it is not given, as of recipes before it.
+    manifest: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
     OTHER_NAMES: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("filters", "steps", "pipeline", "transforms"), "stages"),
@@ -480,7 +485,7 @@ def read(path: str, overrides: Sequence[str] = ()) -> Draft:
     """Read a recipe with its problems. Warns: as `load`."""
     try:
         path = recipe_path(path)
-        document = parse_document(_read_file(path))
+        document = _of_manifest(path) or parse_document(_read_file(path))
         if not isinstance(document.value, dict):
             raise WinnowError(_no_mapping(path, document.value))
         values, assigned = assign(document.value, overrides, partial=True)
@@ -502,6 +507,14 @@ def read(path: str, overrides: Sequence[str] = ()) -> Draft:
     return draft._replace(
         recipe=recipe and _with_locations(recipe, path), problems=tuple(dict.fromkeys(map(draft.message, problems)))
     )
+
+
+def _of_manifest(path: str) -> Document | None:
+    """The recipe that a manifest of a corpus contains; None for another file. Raises: InputError: if it is damaged."""
+    if not corpus_manifest.is_manifest(path):
+        return None
+    manifest = CorpusManifest(path)
+    return Document({**manifest.head.recipe, "manifest": storage.absolute(manifest.path)}, {}, ())
 
 
 def _read_file(path: str) -> bytes:
@@ -566,6 +579,7 @@ def _with_locations(recipe: Recipe, path: str) -> Recipe:
 
     changes: dict[str, Any] = {
         "mirror": mirror,
+        "manifest": None if recipe.manifest is None else absolute(recipe.manifest),
         "sources": tuple(with_location(_with_address(source)) for source in recipe.sources),
         "tokenizer": with_location(recipe.tokenizer),
         "scores": tuple(with_location(score) if isinstance(score, TableScore) else score for score in recipe.scores),

@@ -102,23 +102,46 @@ def diff(
     """Compare two runs: settings, steps and why each is another one, tokens by source, and the rows that changed.
 
     Rows are told by their ids: newly kept and newly dropped by source, step and reason; kept with another text; moved
-    to another id.
+    to another id. Two manifests (`winnow export --format manifest`) are compared without their runs: rows by source,
+    order and packs.
 
-    Example: `winnow diff demo-1a2b3c4d latest --fail-if "total.kept<0.99"`
+    Example: `winnow diff demo-1a2b3c4d latest --fail-if "total.kept<0.99"`,
+    `winnow diff old/manifest.arrow new/manifest.arrow`
     """
     from flows.cli import render
     from pipelines.audit.conditions import parse
     from pipelines.audit.diff import MEASURES
     from pipelines.audit.diff import diff as compare
-    from pipelines.errors import CheckFailed
+    from pipelines.errors import CheckFailed, WinnowError
+    from pipelines.ledger.corpus_manifest import is_manifest
     from pipelines.ledger.runs import open_run
 
     conditions = [parse(text, MEASURES) for text in fail_if or ()]
+    if is_manifest(left) or is_manifest(right):
+        if conditions:
+            raise WinnowError("--fail-if: only for runs, not for manifests")
+        _diff_manifests(left, right, rows, as_json)
+        return
     before, after = (open_run(root, name, failed=True) for name in (left, right))
     answer = compare(before, after, rows, conditions)
     print_answer(answer, render.diff_lines(answer), as_json)
     if answer.violations:
         raise CheckFailed("\n       ".join(map(str, answer.violations)))
+
+
+def _diff_manifests(left: str, right: str, every_row: bool, as_json: bool) -> None:
+    """Raises: WinnowError: if one of the two is a run."""
+    from flows.cli.render_manifest import manifest_diff_lines
+    from pipelines.audit.manifest_diff import diff_manifests
+    from pipelines.errors import WinnowError
+    from pipelines.ledger import storage
+    from pipelines.ledger.corpus_manifest import CorpusManifest
+
+    for path in (left, right):
+        if not storage.exists(path):
+            raise WinnowError(f"{path}: no manifest; write that of a run with `winnow export {path} --format manifest`")
+    answer = diff_manifests(CorpusManifest(left), CorpusManifest(right), every_row)
+    print_answer(answer, manifest_diff_lines(answer), as_json)
 
 
 def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:

@@ -19,9 +19,25 @@ if TYPE_CHECKING:
 
 def build(
     inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="RECIPE|FILES...", help="A recipe, or files of your own: then as `winnow init` writes."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE|FILES...",
+            help="A recipe, or files of your own: then as `winnow init` writes.",
+            show_default=False,
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(help="Rebuild the packs of this manifest (`winnow export --format manifest`) from its sources."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="With --manifest: the folder of the sources' files. Default: that of the manifest."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="With --manifest: the place of one source, `NAME=PATH` (file, folder, glob). Repeatable."),
+    ] = None,
     root: WrittenRoot = ROOT,
     engine: Engine = "ray",
     workers: Workers = None,
@@ -35,10 +51,14 @@ def build(
 ) -> None:
     """Build a corpus, from sources to packed tokens. Finished steps are reused.
 
-    Without a recipe, files are built with the recipe that `winnow init` would write.
+    Without a recipe, files are built with the recipe that `winnow init` would write. With --manifest the packs of that
+    corpus are rebuilt, byte for byte, or the command says which rows of which source changed.
 
-    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.response=0.7`, `winnow build data.csv`
+    Example: `winnow build pipelines/recipes/demo.yaml --set near_duplicates.response=0.7`, `winnow build data.csv`,
+    `winnow build --manifest corpus/manifest.arrow --data /data`
     """
+    inputs, placed = _build_inputs(inputs or [], manifest, data, source or [])
+    settings = [*placed, *(settings or ())]
     announce(as_json, f"building {' '.join(inputs[:3])}{' ...' if len(inputs) > 3 else ''} in {root}, engine {engine}")
     from flows.cli import render
     from flows.cli.session import console_session
@@ -69,6 +89,29 @@ def build(
             from_step=from_step,
         )
     print_answer(answer, render.build_lines(answer, root), as_json)
+
+
+def _build_inputs(
+    inputs: list[str], manifest: str | None, data: str | None, sources: list[str]
+) -> tuple[list[str], list[str]]:
+    """What to build, and the settings that give the places of a manifest's sources.
+
+    Raises: WinnowError: if a recipe and a manifest are given, neither, or options of a manifest without one.
+    """
+    from pipelines.errors import WinnowError
+
+    if manifest is None:
+        if data is not None or sources:
+            raise WinnowError(f"{'--data' if data is not None else '--source'}: only with --manifest")
+        if not inputs:
+            raise WinnowError("nothing to build: give a recipe, files of your own, or --manifest")
+        return inputs, []
+    if inputs:
+        raise WinnowError(f"--manifest has a recipe of its own; build it without {inputs[0]}")
+    from pipelines.ledger.corpus_manifest import CorpusManifest
+
+    opened = CorpusManifest(manifest)
+    return [opened.path], opened.settings(data, sources)
 
 
 def scan(
@@ -252,8 +295,8 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron` or `hrm-text`; for a "
-            "checkpoint `transformers`, or in four bits `int4` or `int4-linear`.",
+            help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron`, `hrm-text` or "
+            "`manifest`; for a checkpoint `transformers`, or in four bits `int4` or `int4-linear`.",
         ),
     ] = "hf",
     root: Root = ROOT,
@@ -262,9 +305,10 @@ def export(
     """Write a corpus in the format of another tool, or a checkpoint as a transformers model.
 
     Text: `hf` (Parquet for Hugging Face's datasets), `jsonl`, `messages` and `prompt-completion` (JSONL for TRL and
-    Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text` (HRM-Text's own trainer). Checkpoints:
-    `transformers`; `int4`, an eighth of the size, for Winnow's own commands; `int4-linear`, whose embedding is in bf16,
-    for transformers with compressed-tensors.
+    Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text` (HRM-Text's own trainer). `manifest`:
+    ids, digests and order of all rows, without text, for `winnow build --manifest`. Checkpoints: `transformers`;
+    `int4`, an eighth of the size, for Winnow's own commands; `int4-linear`, whose embedding is in bf16, for
+    transformers with compressed-tensors.
 
     Example: `winnow export latest --format messages --out corpus`,
     `winnow export latest --format transformers --out hf`

@@ -61,6 +61,9 @@ def build_lines(answer: BuildAnswer, root: str) -> Iterator[str]:
     """A build: rows kept, and what to do next."""
     share = answer.rows_kept / max(answer.rows_in, 1)
     yield f"\n[bold]{answer.run}[/bold]: {count(answer.rows_kept)} of {count(answer.rows_in)} rows kept ({share:.1%})"
+    if answer.manifest:
+        files = "file" if answer.manifest.files == 1 else "files"
+        yield f"  packs    {count(answer.manifest.files)} {files}, byte for byte those of run {answer.manifest.run}"
     yield f"  report   {escape(answer.report)}"
     yield f"  next     winnow train {answer.run} --root {escape(root)}"
 

@@ -71,9 +71,9 @@ def schema() -> None:
 def is_recipe(path: str) -> bool:
     """Whether an argument of `winnow build` is a recipe: it is no data file, folder or glob."""
     from pipelines.formats.read import FORMATS
-    from pipelines.ledger import input_files, storage
+    from pipelines.ledger import corpus_manifest, input_files, storage
 
-    if path.lower().endswith(RECIPE_SUFFIXES):
+    if path.lower().endswith(RECIPE_SUFFIXES) or corpus_manifest.is_manifest(path):
         return True
     if any(character in path for character in "*?[") or storage.is_folder(path):
         return False

@@ -6,7 +6,7 @@ To add a format, write a file with a function `export(run, out)` and add a line 
 from __future__ import annotations
 
 from filters.registry import Registry
-from pipelines.export import hf, hrm_text, jsonl, megatron
+from pipelines.export import hf, hrm_text, jsonl, manifest, megatron
 from pipelines.export.export import Export
 
 _OWN: dict[str, Export] = {
@@ -16,6 +16,7 @@ _OWN: dict[str, Export] = {
     "prompt-completion": jsonl.export_prompts,
     "megatron": megatron.export,
     "hrm-text": hrm_text.export,
+    "manifest": manifest.export,
 }
 
 EXPORTS: Registry[Export] = Registry(
