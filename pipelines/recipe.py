@@ -69,7 +69,9 @@ class SourceSpec(Section):
     source has exactly this many. encoding: of text files, if it is not UTF-8 and no byte order mark shows it. quoted:
     whether double quotes enclose fields of CSV and TSV files, or are text; by default they enclose in CSV, and the file
     decides in TSV. extra: further columns of the files that the records keep as text, such as ratings or addresses: a
-    list of columns, or name -> column.
+    list of columns, or name -> column. home, licence, generators: for documents about the corpus, the address of the
+    data set, its licence (an SPDX identifier), and the language models that wrote text of it, `[]` if none did. They
+    win over those of the adapter, and change no row.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
@@ -84,9 +86,16 @@ class SourceSpec(Section):
     extra: Annotated[
         dict[str, str], BeforeValidator(_extra_columns, json_schema_input_type=str | list[str] | dict[str, str])
     ] = {}
+    # Left out of `run.json` while they are not given.
+    home: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    licence: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    generators: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
 
     MAIN_KEY: ClassVar = "path"
     OTHER_NAMES: ClassVar[Mapping[str, str]] = {
+        "license": "licence",
+        **dict.fromkeys(("generator", "models", "synthesized_by"), "generators"),
+        **dict.fromkeys(("homepage", "origin"), "home"),
         **dict.fromkeys(("file", "files", "paths", "url", "urls", "data", "data_files", "input"), "path"),
         **dict.fromkeys(("limit", "max_rows", "num_rows", "n", "sample"), "rows"),
         **dict.fromkeys(("fields", "mapping", "column_mapping", "roles"), "columns"),

@@ -295,8 +295,8 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron`, `hrm-text` or "
-            "`manifest`; for a checkpoint `transformers`, or in four bits `int4` or `int4-linear`.",
+            help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron`, `hrm-text`, "
+            "`manifest` or `card`; for a checkpoint `transformers`, or in four bits `int4` or `int4-linear`.",
         ),
     ] = "hf",
     root: Root = ROOT,
@@ -304,11 +304,11 @@ def export(
 ) -> None:
     """Write a corpus in the format of another tool, or a checkpoint as a transformers model.
 
-    Text: `hf` (Parquet for Hugging Face's datasets), `jsonl`, `messages` and `prompt-completion` (JSONL for TRL and
-    Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text` (HRM-Text's own trainer). `manifest`:
-    ids, digests and order of all rows, without text, for `winnow build --manifest`. Checkpoints: `transformers`;
-    `int4`, an eighth of the size, for Winnow's own commands; `int4-linear`, whose embedding is in bf16, for
-    transformers with compressed-tensors.
+    Text: `hf` (Parquet for Hugging Face's datasets, with a card and a Croissant description), `jsonl`, `messages` and
+    `prompt-completion` (JSONL for TRL and Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text`
+    (HRM-Text's own trainer). Documents: `manifest` (ids, digests and order of all rows, without text, for
+    `winnow build --manifest`) and `card`. Checkpoints: `transformers`; `int4`, an eighth of the size, for Winnow's own
+    commands; `int4-linear`, whose embedding is in bf16, for transformers with compressed-tensors.
 
     Example: `winnow export latest --format messages --out corpus`,
     `winnow export latest --format transformers --out hf`

@@ -6,7 +6,7 @@ To add a format, write a file with a function `export(run, out)` and add a line 
 from __future__ import annotations
 
 from filters.registry import Registry
-from pipelines.export import hf, hrm_text, jsonl, manifest, megatron
+from pipelines.export import card, hf, hrm_text, jsonl, manifest, megatron
 from pipelines.export.export import Export
 
 _OWN: dict[str, Export] = {
@@ -17,7 +17,11 @@ _OWN: dict[str, Export] = {
     "megatron": megatron.export,
     "hrm-text": hrm_text.export,
     "manifest": manifest.export,
+    "card": card.export,
 }
+
+DOCUMENTS = ("manifest", "card")
+"""The formats that describe a corpus, and do not contain its text or tokens."""
 
 EXPORTS: Registry[Export] = Registry(
     "winnow.exports", _OWN, lambda name, thing: "" if callable(thing) else "expected a function (run, out)"

@@ -62,21 +62,34 @@ def exported(out: str, rows: int) -> Exported:
     return Exported(str(folder), tuple(files), rows)
 
 
-def export_text(run: RecordedRun, out: str, write: Callable[[datasets.Dataset, Path, str], None]) -> Exported:
+def check_rows(run: RecordedRun) -> None:
+    """Raises: CheckFailed: if the corpus has no row."""
+    if not run.records.rows_kept:
+        raise CheckFailed("there is no record to export")
+
+
+def export_text(
+    run: RecordedRun,
+    out: str,
+    write: Callable[[datasets.Dataset, Path, str], None],
+    describe: Callable[[Path], None] | None = None,
+) -> Exported:
     """Export the records of a run, shard by shard, with all columns but the digest. One shard is in memory at a time.
 
     write: (shard, folder, name without suffix) -> a file in the folder; names are `train-00000-of-00012` ...
+    describe: writes documents into the folder, after the files.
 
     Raises: as `Export`.
     """
+    check_rows(run)
     shards = [shard for shard in run.records.shards if shard.rows]
-    if not shards:
-        raise CheckFailed("there is no record to export")
     with new_folder(out) as folder, _without_progress_bars():
         for index, shard in enumerate(shards):
             table = storage.read_parquet(shard.path).drop_columns(["digest"])
             dataset = datasets.Dataset(datasets.table.InMemoryTable(table))
             write(dataset, folder, f"train-{index:05d}-of-{len(shards):05d}")
+        if describe is not None:
+            describe(folder)
     return exported(out, sum(shard.rows for shard in shards))
 
 

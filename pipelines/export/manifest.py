@@ -17,7 +17,7 @@ import pyarrow as pa
 from dedup.columns import as_array
 from filters.scores.score import PREFIX
 from pipelines.errors import WinnowError
-from pipelines.export.export import Exported, exported, new_folder
+from pipelines.export.export import Exported, check_rows, exported, new_folder
 from pipelines.ledger import corpus_manifest, storage
 from pipelines.ledger.corpus_manifest import NAME, Head, ListedFile, ListedPacks, ListedSource, ListedStep
 from pipelines.ledger.input_files import mirrored
@@ -40,9 +40,10 @@ def export(run: RecordedRun, out: str) -> Exported:
 
     Takes 16 bytes of memory for each row and 12 for each sequence of the epochs.
     """
-    head, columns = describe(run), _order(run)
+    check_rows(run)
     with new_folder(out) as folder, (folder / NAME).open("wb") as file:
-        corpus_manifest.write(file, head, _batches(run, columns))
+        head = describe(run)
+        corpus_manifest.write(file, head, _batches(run, _order(run)))
     return exported(out, head.rows)
 
 
@@ -97,11 +98,17 @@ def _packs(file: TableRef, split: str, epoch: int) -> ListedPacks:
     return ListedPacks(split=split, epoch=epoch, packs=file.rows, bytes=file.bytes, digest=file.digest)
 
 
-def _sources(run: RecordedRun, packs: Manifest) -> Iterator[ListedSource]:
+def rows_by_source(run: RecordedRun) -> dict[str, int]:
+    """Source -> rows of the corpus."""
     rows: dict[str, int] = {}
     for shard in run.records.shards:
         for value in storage.read_parquet(shard.path, ["source"])["source"].value_counts().to_pylist():
             rows[value["values"]] = rows.get(value["values"], 0) + value["counts"]
+    return rows
+
+
+def _sources(run: RecordedRun, packs: Manifest) -> Iterator[ListedSource]:
+    rows = rows_by_source(run)
     ingest = run.step(INGEST.name)
     assert ingest is not None, "every run reads sources"
     for described in ingest.parameters["sources"]:

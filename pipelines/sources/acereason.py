@@ -29,6 +29,7 @@ ACEREASON = Source(
     home=HUB + "nvidia/AceReason-1.1-SFT",
     revision="main",
     licence="CC-BY-4.0",
+    generators=("DeepSeek-R1",),
     conditions=("synth,cot",),
     overlaps=("gsm8k/train", "math/train"),
     path=on_hub("nvidia/AceReason-1.1-SFT", "**/*.parquet"),

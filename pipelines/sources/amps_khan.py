@@ -51,6 +51,7 @@ AMPS_KHAN = Source(
     home="https://github.com/hendrycks/math",
     revision="unknown",
     licence="MIT",
+    generators=(),
     conditions=("noisy,cot",),
     part="web",
     read=_read,

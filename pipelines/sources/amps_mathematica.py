@@ -84,6 +84,7 @@ AMPS_MATHEMATICA = Source(
     home="https://github.com/hendrycks/math",
     revision="unknown",
     licence="MIT",
+    generators=(),
     conditions=("noisy,direct", "noisy,cot"),
     part="symbolic",
     read=_read,

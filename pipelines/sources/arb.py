@@ -41,6 +41,7 @@ ARB = Source(
     home=HUB + "imone/ARB",
     revision="main",
     licence="MIT",
+    generators=(),
     conditions=("cot", "direct"),
     overlaps=("arb/test",),
     path=on_hub("imone/ARB", "*.json"),

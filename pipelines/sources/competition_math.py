@@ -75,6 +75,7 @@ MATH = Source(
     home=HUB + "EleutherAI/hendrycks_math",
     revision="main",
     licence="MIT",
+    generators=(),
     conditions=("cot", "direct"),
     overlaps=("math/train", "mmlu/test"),
     path=on_hub("EleutherAI/hendrycks_math", "*/train-*.parquet"),

@@ -23,6 +23,7 @@ DEEPSCALER_AIME = Source(
     home="https://github.com/agentica-project/deepscaler",
     revision="unknown",
     licence="MIT",
+    generators=(),
     conditions=("noisy,cot", "direct"),
     overlaps=("aime/train", "math/test", "math/train"),
     read=_read,

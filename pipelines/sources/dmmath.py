@@ -75,6 +75,7 @@ DMMATH = Source(
     home="https://github.com/google-deepmind/mathematics_dataset",
     revision="v1.0",
     licence="Apache-2.0",
+    generators=(),
     conditions=("direct",),
     path=("https://storage.googleapis.com/mathematics-dataset/mathematics_dataset-v1.0.tar.gz",),
     part="symbolic",

@@ -32,6 +32,7 @@ FLAN_COT = Source(
     home="https://github.com/google-research/FLAN",
     revision="unknown",
     licence="Apache-2.0",
+    generators=(),
     conditions=("cot",),
     overlaps=("gsm8k/train",),
     read=_read,

@@ -22,6 +22,7 @@ GPTEACHER = Source(
     home="https://github.com/teknium1/GPTeacher",
     revision="unknown",
     licence="MIT",
+    generators=("GPT-4",),
     conditions=("synth,direct",),
     read=_read,
 )

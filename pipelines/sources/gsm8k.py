@@ -33,6 +33,7 @@ GSM8K = Source(
     home=HUB + "openai/gsm8k",
     revision="main",
     licence="MIT",
+    generators=(),
     conditions=("direct",),
     overlaps=("gsm8k/train",),
     path=on_hub("openai/gsm8k", "main/train-*.parquet"),

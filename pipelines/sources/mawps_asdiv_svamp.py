@@ -38,6 +38,7 @@ MAWPS_ASDIV_SVAMP = Source(
     home="https://github.com/arkilpatel/SVAMP",
     revision="unknown",
     licence="MIT",
+    generators=(),
     conditions=("direct",),
     read=_read,
 )

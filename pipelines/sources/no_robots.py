@@ -20,6 +20,7 @@ NO_ROBOTS = Source(
     home=HUB + "HuggingFaceH4/no_robots",
     revision="main",
     licence="CC-BY-NC-4.0",
+    generators=(),
     conditions=("cot",),
     path=on_hub("HuggingFaceH4/no_robots", "data/*.parquet"),
     rows=10_000,

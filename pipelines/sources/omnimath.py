@@ -28,6 +28,7 @@ OMNIMATH = Source(
     home=HUB + "KbsdJames/Omni-MATH",
     revision="main",
     licence="Apache-2.0",
+    generators=(),
     conditions=("cot", "direct"),
     overlaps=("omni_math/test",),
     path=on_hub("KbsdJames/Omni-MATH", "test.jsonl"),

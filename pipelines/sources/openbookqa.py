@@ -50,6 +50,7 @@ OPENBOOKQA = Source(
     home=HUB + "allenai/openbookqa",
     revision="main",
     licence="Apache-2.0",
+    generators=(),
     conditions=("direct",),
     overlaps=("openbookqa/train", "openbookqa/validation"),
     path=on_hub("allenai/openbookqa", "additional/train-*.parquet", "additional/validation-*.parquet"),

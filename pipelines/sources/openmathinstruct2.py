@@ -31,6 +31,7 @@ OPENMATHINSTRUCT2 = Source(
     home=HUB + "nvidia/OpenMathInstruct-2",
     revision="main",
     licence="CC-BY-4.0",
+    generators=("Llama-3.1-405B-Instruct",),
     conditions=("synth,cot", "synth,direct"),
     overlaps=("gsm8k/train", "math/train"),
     path=on_hub("nvidia/OpenMathInstruct-2", "data/train-*.parquet"),

@@ -42,6 +42,7 @@ OPENTHOUGHTS2 = Source(
     home=HUB + "open-thoughts/OpenThoughts2-1M",
     revision="main",
     licence="Apache-2.0",
+    generators=("DeepSeek-R1",),
     conditions=("synth,cot",),
     overlaps=("math/train",),
     path=on_hub("open-thoughts/OpenThoughts2-1M", "data/train-*.parquet"),

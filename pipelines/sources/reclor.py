@@ -34,6 +34,7 @@ RECLOR = Source(
     home=HUB + "metaeval/reclor",
     revision="main",
     licence="other (research only)",
+    generators=(),
     conditions=("direct",),
     overlaps=("reclor/train", "reclor/validation"),
     path=on_hub("metaeval/reclor", "train.json", "val.json"),

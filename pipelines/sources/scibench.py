@@ -38,6 +38,7 @@ SCIBENCH = Source(
     home="https://github.com/mandyyyyii/scibench",
     revision="main",
     licence="MIT",
+    generators=(),
     conditions=("direct", "cot"),
     overlaps=("scibench/test",),
     version=2,

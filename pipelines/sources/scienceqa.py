@@ -56,6 +56,7 @@ SCIENCEQA = Source(
     home=HUB + "metaeval/ScienceQA_text_only",
     revision="main",
     licence="CC-BY-NC-SA-4.0",
+    generators=(),
     conditions=("cot", "direct"),
     overlaps=("scienceqa/train", "scienceqa/validation", "scienceqa/test"),
     path=on_hub("metaeval/ScienceQA_text_only", "data/*.parquet"),

@@ -45,6 +45,7 @@ SELF_INSTRUCT_SEEDS = Source(
     home="https://github.com/yizhongw/self-instruct",
     revision="unknown",
     licence="Apache-2.0",
+    generators=(),
     conditions=("direct",),
     read=_read,
 )

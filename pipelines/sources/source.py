@@ -50,6 +50,9 @@ class Source(NamedTuple):
     construction, as `<benchmark>/<split>`; plan and report warn of them. version: increase it when `read` or `generate`
     returns other rows for the same bytes.
 
+    generators: the language models that wrote text of it, as its page names them; empty if people or programs wrote
+    all of it, None if its page does not say. A document about a corpus lists them, or that they are missing.
+
     path: the files to read if the recipe gives no path; empty if they have no address. rows, bytes: rows, and bytes to
     download, as its page gives them; None if unknown. part: the part of HRM-Text's corpus that it belongs to (PARTS).
 
@@ -70,6 +73,7 @@ class Source(NamedTuple):
     rows: int | None = None
     bytes: int | None = None
     part: str = ""
+    generators: tuple[str, ...] | None = None
     read: Callable[[str], Iterator[pa.Table]] | None = None
     generate: Callable[[int, int], Iterator[pa.Table]] | None = None
 

@@ -30,6 +30,7 @@ SUDOKU_EXTREME = Source(
     home=HUB + "sapientinc/sudoku-extreme",
     revision="main",
     licence="unknown",
+    generators=(),
     conditions=("direct",),
     path=on_hub("sapientinc/sudoku-extreme", "train.csv"),
     bytes=719_000_000,

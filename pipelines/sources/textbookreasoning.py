@@ -28,6 +28,7 @@ TEXTBOOKREASONING = Source(
     home=HUB + "MegaScience/TextbookReasoning",
     revision="main",
     licence="CC-BY-NC-SA-4.0",
+    generators=("Llama-3.3-70B-Instruct", "DeepSeek-V3"),
     conditions=("synth,cot", "noisy,direct"),
     path=on_hub("MegaScience/TextbookReasoning", "data/train-*.parquet"),
     bytes=532_000_000,

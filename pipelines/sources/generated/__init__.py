@@ -86,7 +86,8 @@ _SOLVED = ("direct", "cot", "synth,cot")
 
 def _source(name: str, title: str, *conditions: str) -> Source:
     overlaps = (f"{BENCHMARK}/test",) if any(kind.startswith("leak") for kind in DEFECT_RATES[name]) else ()
-    return Source(name, title, HOME, "1", LICENCE, conditions, overlaps, generate=partial(tables, TASKS[name]))
+    generate = partial(tables, TASKS[name])
+    return Source(name, title, HOME, "1", LICENCE, conditions, overlaps, generate=generate, generators=())
 
 
 GENERATED: tuple[Source, ...] = (

@@ -1,0 +1,124 @@
+"""Each document about a corpus is accepted by the tool it is for, and says what the ledger knows and no more."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import datasets
+import mlcroissant
+import pyarrow as pa
+import pytest
+from huggingface_hub import DatasetCard
+
+from pipelines.errors import CheckFailed, InputError
+from pipelines.export import DOCUMENTS, EXPORTS
+from pipelines.export.facts import facts
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Part
+from pipelines.ledger.runs import RecordedRun
+from pipelines.ledger.storage import TableRef
+from pipelines.sources import SOURCES
+
+
+@pytest.fixture(scope="module")
+def exported(fates: RecordedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `hf` export of the run."""
+    out = tmp_path_factory.mktemp("hf") / "out"
+    EXPORTS["hf"](described(fates), str(out))
+    return out
+
+
+def described(run: RecordedRun) -> RecordedRun:
+    """The run, with what its recipe may say about the first of its two sources."""
+    info = copy.deepcopy(run.info)
+    info["settings"]["sources"][0] |= {
+        "home": "https://example.org/mine",
+        "licence": "CC-BY-4.0",
+        "generators": ["A | <b>model</b>"],
+    }
+    return run._replace(info=info)
+
+
+def rows_of(run: RecordedRun) -> pa.Table:
+    return pa.concat_tables(storage.read_parquet(shard.path) for shard in run.records.shards).drop_columns(["digest"])
+
+
+def test_datasets_loads_and_streams_an_hf_export_by_the_configuration_of_its_card(
+    tmp_path: Path, fates: RecordedRun, exported: Path
+) -> None:
+    loaded = datasets.load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
+    assert loaded.to_list() == rows_of(fates).to_pylist()
+    stream = datasets.load_dataset(str(exported), split="train", streaming=True, cache_dir=str(tmp_path))
+    assert [row["id"] for row in stream] == rows_of(fates)["id"].to_pylist()
+    assert datasets.get_dataset_config_names(str(exported)) == ["default"]
+
+
+def test_the_card_is_read_by_the_library_of_the_hub_and_names_licences_counts_and_gaps(exported: Path) -> None:
+    card = DatasetCard.load(exported / "README.md")
+    header = card.data.to_dict()
+    assert header["license"] == ["cc-by-4.0", "unknown"] and header["size_categories"] == ["n<1K"]
+    assert header["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+    assert "language" not in header, "no filter of the recipe names one"
+    assert "| mine | 120 |" in card.text and "CC-BY-4.0" in card.text
+    assert "A \\| \\<b\\>model\\</b\\>" in card.text, "text of a recipe is no markup"
+    assert "- licence of source whole" in card.text and "licence of source mine" not in card.text
+    assert "`contamination/test_leak`" in card.text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of rdflib and pandas, within mlcroissant
+def test_mlcroissant_validates_the_description_and_reads_the_records(
+    fates: RecordedRun, exported: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        description = mlcroissant.Dataset(str(exported / "croissant.json"))
+        records = list(description.records("records"))
+    assert [record["records/id"].decode() for record in records] == rows_of(fates)["id"].to_pylist()
+    document = json.loads((exported / "croissant.json").read_text())
+    assert document["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    digests = {one["@id"]: one["sha256"] for one in document["distribution"] if one["@type"] == "cr:FileObject"}
+    for name, digest in digests.items():
+        assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == digest
+    sources = {source["@id"]: source for source in document["prov:wasDerivedFrom"]}
+    assert sources["source/mine"]["license"] == "CC-BY-4.0" and "license" not in sources["source/whole"]
+    assert sources["source/mine"]["prov:wasAttributedTo"][0]["name"] == "A | <b>model</b>"
+    steps = [step["identifier"] for step in document["prov:wasGeneratedBy"]]
+    assert steps == [step.key for step in fates.steps]
+
+
+@pytest.mark.parametrize("form", DOCUMENTS)
+def test_a_document_overwrites_nothing_and_one_that_fails_leaves_nothing(
+    tmp_path: Path, fates: RecordedRun, form: str
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="there is something here already"):
+        EXPORTS[form](fates, str(tmp_path / "taken"))
+    with pytest.raises(InputError, match="memory://out: an export is written to a local folder"):
+        EXPORTS[form](fates, "memory://out")
+    records = fates.records
+    lost = Part(rows_in=1, files={"records": (TableRef(str(tmp_path / "gone"), 1, "", 1),)})
+    for parts, error in (((lost,), (InputError, OSError)), ((), CheckFailed)):
+        broken = records.model_copy(update={"parts": parts})
+        steps = tuple(broken if step is records else step for step in fates.steps)
+        with pytest.raises(error):
+            EXPORTS[form](fates._replace(steps=steps), str(tmp_path / "broken"))
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_what_the_ledger_does_not_know_is_listed(fates: RecordedRun) -> None:
+    known = facts(described(fates))
+    assert [source.origin for source in known.sources] == ["public", "private"]
+    assert sum(source.rows for source in known.sources) == known.rows == fates.records.rows_kept
+    assert not any("source mine" in line for line in known.missing)
+    assert sum("source whole" in line for line in known.missing) == 3
+    assert known.sources[0].synthetic is True and known.sources[1].synthetic is None
+
+
+def test_every_source_whose_rows_are_tagged_synthetic_says_who_wrote_it_or_that_it_is_unknown() -> None:
+    for source in SOURCES.values():
+        if source.generate is None and any("synth" in condition for condition in source.conditions):
+            assert source.generators != (), f"{source.name}: models wrote it; name them, or None if its page does not"
