@@ -150,6 +150,24 @@ class Language(Filter):
         return rows[agrees], certain[agrees]
 
 
+def languages_of(texts: pa.StringArray, prefix_chars: int = 200, min_chars: int = 40) -> npt.NDArray[np.str_]:
+    """The most likely language of each text, str [rows]: a code as the model spells it, "" for too little prose.
+
+    It is an estimate for statistics; the stage asks for more before it drops a record. prefix_chars, min_chars: as of
+    the stage.
+    """
+    cased = pc.utf8_slice_codeunits(
+        words(pc.utf8_slice_codeunits(texts, 0, _READ_AHEAD * prefix_chars)), 0, prefix_chars
+    )
+    enough = np.asarray(pc.greater_equal(pc.utf8_length(cased), min_chars))
+    english = enough & (function_words(cased) >= _ENGLISH)
+    codes = np.full(len(texts), "", dtype="U12")
+    codes[english] = "en"
+    others = np.flatnonzero(enough & ~english)
+    codes[others], _ = _predict(load_model(str(find_model(None))), pc.utf8_lower(cased.take(pa.array(others))))
+    return codes
+
+
 def words(texts: pa.StringArray) -> pa.StringArray:
     """The words of the prose of each text [rows], separated by spaces: no digits, marks or variables."""
     lines = pl.Series(prose(texts), dtype=pl.String).str.replace_all(_SHORT_LINE, "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,21 @@ class Check(NamedTuple):
     threshold: float
 
 
+_collected: ContextVar[list[Check] | None] = ContextVar("collected", default=None)
+
+
+@contextlib.contextmanager
+def collect_checks() -> Iterator[list[Check]]:
+    """The checks of the filters that judge within the block, as they are made: they have the values of all records,
+    where a verdict has those of the records that fail."""
+    found: list[Check] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
 def first_failure(checks: Sequence[Check]) -> pa.StructArray:
     """VERDICT [rows]: for each record the first of `checks` that fails, or null.
 
@@ -31,6 +48,8 @@ def first_failure(checks: Sequence[Check]) -> pa.StructArray:
     to the number of dropped rows.
     """
     assert checks, "a filter makes at least one check"
+    if (found := _collected.get()) is not None:
+        found += checks
     rows = len(checks[0].failed)
     which = np.full(rows, -1, np.int32)  # the check that failed, by its place in `checks`
     values = np.zeros(rows, np.float64)

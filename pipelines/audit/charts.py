@@ -83,33 +83,45 @@ class Limit(NamedTuple):
     label: str
 
 
-def bars(title: str, text: str, places: Sequence[str], series: Sequence[Series], unit: str, note: str = "") -> Chart:
+def bars(
+    title: str,
+    text: str,
+    places: Sequence[str],
+    series: Sequence[Series],
+    unit: str,
+    note: str = "",
+    grouped: bool = False,
+    wide: bool = True,
+) -> Chart:
     """Horizontal bars, one for each place, whose parts are the series.
 
-    unit: what is counted, for the axis.
+    unit: what is counted, for the axis. grouped: the series are bars side by side, not parts of one. wide: draw it for
+    large screens too.
     """
     data = [
         {"place": place, "value": values.values[row], "order": order, "colour": f"var(--{values.colour})"}
         for row, place in enumerate(places)
         for order, values in enumerate(series)
     ]
-    spec = {
+    spec: Spec = {
         "data": {"values": data},
-        "mark": {"type": "bar", "height": {"band": 0.72}},
+        "mark": {"type": "bar", "height": {"band": 0.8 if grouped else 0.72}},
         "encoding": {
             "y": {"field": "place", "type": "nominal", "sort": list(places), "title": None},
             "x": {"field": "value", "type": "quantitative", "title": unit, "axis": {**_TICKS, "tickCount": 5}},
             "color": {"field": "colour", "type": "nominal", "scale": None},
             "order": {"field": "order"},
         },
-        "height": 22 * len(places),
+        "height": (14 * len(series) + 8 if grouped else 22) * len(places),
     }
+    if grouped:
+        spec["encoding"]["yOffset"] = {"field": "order", "type": "ordinal"}
     narrow = {**spec, "config": {"axisY": {"labelLimit": 118}}}
     return Chart(
         title,
         text,
         draw(narrow, text, NARROW),
-        draw(spec, text, WIDE),
+        draw(spec, text, WIDE) if wide else "",
         _legend(series),
         ("", *(one.name for one in series)),
         tuple((place, *(one.values[row] for one in series)) for row, place in enumerate(places)),
@@ -128,20 +140,29 @@ def histogram(
     log: bool = False,
     y: str = "rows",
     note: str = "",
+    log_counts: bool = False,
+    whole: bool = False,
 ) -> Chart:
     """A histogram. edges: of the bars, one more than the values of a series. limits: lines at values of `x`.
 
     stacked: the series are parts of one bar; else they overlap, the first as an area and the others as lines over it.
-    log: the edges are positive, and their logarithm is the axis.
+    log: the edges are positive, and their logarithm is the axis. log_counts: few rows are visible beside many: the
+    logarithm of the counts is the axis, and series are drawn side by side even if `stacked`. whole: values are whole
+    numbers, and each has a bar of its own.
     """
     columns_of = list(itertools.pairwise(edges))
     scale: Spec = {"domain": [edges[0], edges[-1]], "nice": False, "zero": False}
     axis = {**_TICKS, "tickCount": 5, "labelFlush": True, "labelOverlap": True}
+    if whole:
+        axis["tickMinStep"] = 1
     if log:
         scale["type"] = "log"
         axis["values"] = [10.0**power for power in range(-6, 16) if edges[0] <= 10.0**power <= edges[-1]]
     across = {"field": "low", "type": "quantitative", "title": x, "scale": scale, "axis": axis}
-    up = {"field": "top", "type": "quantitative", "title": y, "axis": {**_TICKS, "tickCount": 3}}
+    up: Spec = {"field": "top", "type": "quantitative", "title": y, "axis": {**_TICKS, "tickCount": 3}}
+    if log_counts:
+        up["scale"] = {"type": "symlog", "nice": False}
+        up["axis"]["values"] = [10**power for power in range(0, 13, 1)]
     layers: list[Spec] = []
     floor = [0.0] * len(columns_of)
     for order, one in enumerate(series):
@@ -159,10 +180,10 @@ def histogram(
         encoding = {"x": across, "x2": {"field": "high"}, "y": up, "y2": {"field": "floor"}}
         mark = {"type": "rect", "color": colour, "stroke": "var(--paper)", "strokeWidth": 0.5}
         layers.append({"data": {"values": boxes}, "mark": mark, "encoding": encoding})
-        if stacked:
+        if stacked and not log_counts:
             floor = [low + value for low, value in zip(floor, one.values, strict=True)]
-    layers += _rules(limits, across)
-    spec = {"layer": layers, "height": 150}
+    layers += _rules(limits, across, (edges[0] + edges[-1]) / 2)
+    spec = {"layer": layers, "height": 150, "padding": {"top": 18 if limits else 4, "left": 2, "right": 2, "bottom": 2}}
     rows = tuple(
         (f"{_short(low)} to {_short(high)}", *(one.values[bar] for one in series))
         for bar, (low, high) in enumerate(columns_of)
@@ -241,7 +262,7 @@ def draw(spec: Mapping[str, Any], text: str, width: int) -> str:
 def _clean(svg: str, text: str) -> str:
     """The drawing as one image with a text, without what a browser does not need."""
     svg = re.sub(r"<svg [^>]*?(width=\"[\d.]+\" height=\"[\d.]+\" viewBox=\"[^\"]*\")[^>]*>", r"<svg \1>", svg, count=1)
-    svg = re.sub(r' (?:class|role|aria-[a-z]+|pointer-events|opacity)="(?:[^"0]|0(?!"))*"', "", svg)
+    svg = re.sub(r' (?:class|role|aria-[a-z]+|pointer-events)="[^"]*"| opacity="1"', "", svg)
     svg = re.sub(r' font-family="[^"]*"', "", svg)
     svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
     svg = re.sub(r'<path [^>]*d="(?:M0,0h0v0h0Z)?"[^>]*/>', "", svg)
@@ -252,18 +273,26 @@ def _legend(series: Sequence[Series]) -> tuple[tuple[str, str], ...]:
     return tuple((one.name, one.colour) for one in series) if len(series) > 1 else ()
 
 
-def _rules(limits: Sequence[Limit], x: Spec) -> list[Spec]:
-    """Layers: a dashed line and a label for each limit."""
-    if not limits:
-        return []
-    data = {"values": [{"at": limit.value, "label": limit.label} for limit in limits]}
+def _rules(limits: Sequence[Limit], x: Spec, middle: float) -> list[Spec]:
+    """Layers: a dashed line for each limit, with a label on its side with more room."""
+    layers: list[Spec] = []
     place = {**x, "field": "at"}
-    rule = {"type": "rule", "color": "var(--ink)", "strokeDash": [4, 3]}
-    label = {"type": "text", "align": "left", "dx": 4, "dy": 4, "baseline": "top", "limit": 150}
-    return [
-        {"data": data, "mark": rule, "encoding": {"x": place}},
-        {"data": data, "mark": label, "encoding": {"x": place, "y": {"value": 0}, "text": {"field": "label"}}},
-    ]
+    for limit in limits:
+        data = {"values": [{"at": limit.value, "label": limit.label}]}
+        left = limit.value > middle
+        rule = {"type": "rule", "color": "var(--ink)", "strokeDash": [4, 3]}
+        label = {
+            "type": "text",
+            "align": "right" if left else "left",
+            "dx": -5 if left else 5,
+            "dy": -4,
+            "baseline": "bottom",
+        }
+        layers += [
+            {"data": data, "mark": rule, "encoding": {"x": place}},
+            {"data": data, "mark": label, "encoding": {"x": place, "y": {"value": 0}, "text": {"field": "label"}}},
+        ]
+    return layers
 
 
 def _short(value: float) -> str:

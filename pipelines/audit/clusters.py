@@ -83,18 +83,22 @@ class Cluster(BaseModel):
 
 
 class Clusters(BaseModel):
-    """The clusters of a run. clusters: how many there are. rows_dropped: step -> rows. largest: the largest first."""
+    """The clusters of a run. clusters: how many there are. sizes: rows of a cluster -> clusters of that size.
+    rows_dropped: step -> rows. largest: the largest first."""
 
     model_config = ConfigDict(frozen=True)
 
     run: str
     clusters: int
+    sizes: dict[int, int]
     rows_dropped: dict[str, int]
     largest: tuple[Cluster, ...]
 
 
-def clusters(run: RecordedRun, top: int = 10, members: int = 3) -> Clusters:
+def clusters(run: RecordedRun, top: int = 10, members: int = 3, compare: bool = True) -> Clusters:
     """The `top` largest clusters of a run, each with up to `members` of its dropped rows.
+
+    compare: find where the members differ from the row that was kept.
 
     Raises: RunError: if the run removed no duplicates.
     """
@@ -112,6 +116,7 @@ def clusters(run: RecordedRun, top: int = 10, members: int = 3) -> Clusters:
     for line in shown.to_dicts():
         row = kept.get(line["twin"])
         id, against = _parts(line["twin"])
+        duplicates = dropped.get(line["twin"], [])
         largest.append(
             Cluster(
                 kept=id,
@@ -121,11 +126,12 @@ def clusters(run: RecordedRun, top: int = 10, members: int = 3) -> Clusters:
                 near=line["near"],
                 instruction=row["instruction"] if row else None,
                 response=row["response"] if row else None,
-                members=tuple(_member(row, duplicate) for duplicate in dropped.get(line["twin"], [])),
+                members=tuple(_member(row if compare else None, duplicate) for duplicate in duplicates),
             )
         )
     totals = {step.step: step.rows_dropped or 0 for step in (exact, near) if step is not None}
-    return Clusters(run=run.id, clusters=counts.height, rows_dropped=totals, largest=tuple(largest))
+    by_size = dict(sizes["rows"].value_counts(name="clusters").sort("rows").iter_rows())
+    return Clusters(run=run.id, clusters=counts.height, sizes=by_size, rows_dropped=totals, largest=tuple(largest))
 
 
 def _evidence(step: Manifest | None) -> Iterator[pl.DataFrame]:

@@ -136,18 +136,17 @@ def _quantile(counts: Counts, share: float) -> float:
     return _value(min(place, HALF - 1))
 
 
-def _bars(kept: Counts, gone: Counts) -> tuple[list[tuple[float, float]], float, float]:
-    """(kept, dropped) rows of each bar as shares of the highest bar, and the values at both ends."""
+def _bars(kept: Counts, gone: Counts) -> tuple[list[tuple[int, int]], float, float]:
+    """(kept, dropped) rows of each bar, and the values at both ends."""
     total = kept + gone
     low, high = (_quantile(total, share) for share in SHOWN)
     if not total.sum() or low >= high:
-        return [(1.0, 0.0)] if total.sum() else [], low, high
+        return [(int(kept.sum()), int(gone.sum()))] if total.sum() else [], low, high
     edges = np.linspace(low, high, BARS + 1)
     middles = _values_of_halves()
     inside = np.isfinite(middles)
     heights = [np.histogram(np.clip(middles[inside], low, high), edges, weights=one[inside])[0] for one in (kept, gone)]
-    top = (heights[0] + heights[1]).max()
-    return [(float(k / top), float(g / top)) for k, g in zip(*heights, strict=True)], low, high
+    return [(int(k), int(g)) for k, g in zip(*heights, strict=True)], low, high
 
 
 def _groups(kept: list[pa.ChunkedArray], gone: list[pa.ChunkedArray]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, TaskDied
 from pipelines.ledger.lease import Holder, Lease, Lost, hold
 from pipelines.ledger.manifest import Manifest, Part
+from pipelines.ledger.processes import peak_memory, reset_peak_memory
 from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
 from pipelines.ledger.storage import FileRef
 
@@ -77,13 +78,22 @@ class Progress(NamedTuple):
     holder: str = ""
 
 
+class Cost(NamedTuple):
+    """What tasks took: CPU time of all of them, in seconds, and the most memory that one process held, in bytes."""
+
+    core_seconds: float
+    memory: int
+
+
 class StepResult(NamedTuple):
-    """A finished step: its manifest, whether it was reused, and the seconds that this took."""
+    """A finished step: its manifest, whether it was reused, the seconds that this took, and what its tasks took. No
+    cost of a step that was reused, or whose tasks were all finished before."""
 
     step: Step
     manifest: Manifest
     reused: bool
     seconds: float
+    cost: Cost | None = None
 
 
 Watch = Callable[[Progress], None]
@@ -97,6 +107,7 @@ class StepContext:
         self.root, self.step, self.engine, self.watch = root, step, engine, watch
         self.folder = storage.join(root, "steps", step.folder)
         self.work_folder = storage.join(self.folder, WORK)
+        self.cost: Cost | None = None
 
     def map(
         self, work: Work[Item], items: Sequence[Item], phase: str = OUTPUT, resources: Resources | None = None
@@ -117,8 +128,10 @@ class StepContext:
         task = functools.partial(_work, work, self.root, receipts)
         results = self.engine.map(task, todo, resources or self.step.type.resources)
         try:
-            for (_, target), part in zip(todo, results, strict=True):
+            for (_, target), (part, cost) in zip(todo, results, strict=True):
                 parts[target.index] = part
+                before = self.cost or Cost(0.0, 0)
+                self.cost = Cost(before.core_seconds + cost.core_seconds, max(before.memory, cost.memory))
                 report.add(part)
         except TaskDied as error:
             raise TaskDied(f"step {self.step.name}, phase {phase}, {_description(error.item)}{error}") from error
@@ -192,11 +205,14 @@ def _paths(item: object) -> list[str]:
     return [path for value in item for path in _paths(value)] if isinstance(item, tuple) else []
 
 
-def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target]) -> Part:
+def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target]) -> tuple[Part, Cost]:
     item, target = task
+    reset_peak_memory()
+    begun = time.process_time()
     part = work(item, target)
+    cost = Cost(time.process_time() - begun, peak_memory())
     storage.write_bytes(storage.join(receipts, _receipt(target.index)), f"{manifests.part_text(part, root)}\n".encode())
-    return part
+    return part, cost
 
 
 def _receipt(index: int) -> str:
@@ -265,10 +281,10 @@ class Run:
         while (finished := manifests.load(self.root, step.folder)) is None:
             with contextlib.suppress(Lost), self._lease(step, work_folder) as lease:
                 if manifests.load(self.root, step.folder) is None:  # it may have been made while this process waited
-                    made = self._make(step, work, parent, lease)
+                    made, cost = self._make(step, work, parent, lease)
                     lease.release()  # before its folder is removed
                     storage.remove(work_folder)
-                    return StepResult(step, made, False, time.monotonic() - begun)
+                    return StepResult(step, made, False, time.monotonic() - begun, cost)
         storage.remove(work_folder)  # left behind by a kill right after the manifest was written
         parts = len(finished.parts)
         self.watch(Progress(step.name, "reused", parts, parts, finished.rows_in, finished.rows_kept, 0.0))
@@ -283,7 +299,7 @@ class Run:
 
     def _make(
         self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None, lease: Lease
-    ) -> Manifest:
+    ) -> tuple[Manifest, Cost | None]:
         def watch(progress: Progress) -> None:
             lease.check(look=False)
             self.watch(progress)
@@ -300,7 +316,7 @@ class Run:
             raise
         manifest = manifests.save(self.root, step, parts, parent)
         context.remove_work(len(parts))
-        return manifest
+        return manifest, context.cost
 
     def _wait_for_root(self, step: Step, lease: Lease) -> None:
         """Wait while the root is away, as a network file system may be for a while. It is, if the lease is gone though

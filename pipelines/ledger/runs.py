@@ -16,6 +16,7 @@ a run stands for is covered from there.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -138,22 +139,14 @@ def record(
         made = [result for result in results if not result.reused]
         path = storage.join(folder, RUN)
         before = storage.read_json(path) if storage.exists(path) else {}
-        seconds = {step["key"]: step["seconds"] for step in before.get("steps", [])}
+        measured = {step["key"]: step for step in before.get("steps", [])}
         info = {
             "run": name,
             "recipe": recipe,
             "finished": _finished(root) if made or not before else before["finished"],
             **{product: step.key for product, step in products.items()},
-            # A reused step keeps the seconds that it took when it was made: the report computes rates from them.
-            "steps": [
-                {
-                    "folder": result.step.folder,
-                    "name": result.step.name,
-                    "key": result.step.key,
-                    "seconds": seconds.get(result.step.key, 0.0) if result.reused else round(result.seconds, 3),
-                }
-                for result in results
-            ],
+            "steps": [_entry(result, measured.get(result.step.key)) for result in results],
+            "environment": environment() if made or not before else before.get("environment", {}),
             "settings": dict(settings),
         }
         storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
@@ -224,15 +217,7 @@ class Attempt:
             "step": next((name for name in self._info["wanted"] if name not in done), None),
             "finished": now(),
             **{product: step.key for product, step in self._products.items()},
-            "steps": [
-                {
-                    "folder": result.step.folder,
-                    "name": result.step.name,
-                    "key": result.step.key,
-                    "seconds": round(result.seconds, 3),
-                }
-                for result in self.results
-            ],
+            "steps": [_entry(result, None) for result in self.results],
         }
         storage.write_json(storage.join(self._folder, RUN), info)
         return info
@@ -253,6 +238,40 @@ def failures(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
     `status_of` gives the status; `step` is the step that the run was at, `error` the message.
     """
     yield from _infos(root, FAILED)
+
+
+def _entry(result: StepResult, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A step as `run.json` names it. One that was reused keeps what was measured when it was made: reports compute
+    rates from it."""
+    entry: dict[str, Any] = {"folder": result.step.folder, "name": result.step.name, "key": result.step.key}
+    if result.reused:
+        kept = ("seconds", "core_seconds", "memory")
+        return entry | ({name: before[name] for name in kept if name in before} if before else {"seconds": 0.0})
+    entry["seconds"] = round(result.seconds, 3)
+    if result.cost:
+        entry |= {"core_seconds": round(result.cost.core_seconds, 3), "memory": result.cost.memory}
+    return entry
+
+
+PACKAGES = ("pyarrow", "polars", "numpy", "numba", "tokenizers", "tiktoken", "fasttext-community", "ray", "prefect")
+"""Packages whose versions a run records: those that compute its bytes, and those that run it."""
+
+
+def environment() -> dict[str, str]:
+    """With what a run is made: versions, machine, CPUs and memory. Nothing of it changes the bytes of a corpus."""
+    import importlib.metadata
+    import os
+    import platform
+
+    found = {"winnow": importlib.metadata.version("winnow-corpus"), "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    found["platform"] = f"{platform.system()} {platform.release()} {platform.machine()}"
+    found["cpus"] = str(os.cpu_count())
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    return found
 
 
 def _writing(folder: str) -> AbstractContextManager[Lease]:

@@ -21,7 +21,7 @@ from filters.scores.table import TableScore
 from flows.calibrate import CalibrateAnswer, calibrate_scores
 from flows.cli.app import app
 from pipelines.audit import calibration
-from pipelines.audit.report import facts, render
+from pipelines.audit.report import render
 from pipelines.curate import curate
 from pipelines.errors import InputError, WinnowError
 from pipelines.ledger import storage
@@ -136,7 +136,7 @@ def test_results_are_recorded_replaced_and_shown_in_the_report(run: RecordedRun,
         answer_of(run, path, columns={"rating": ("a", "b")}, names=["length"])
     lines = read_calibration(run)
     assert len(lines) == before + 1
-    page = render(facts(open_run(run.root, run.id)))
+    page = render(open_run(run.root, run.id))
     assert "Agreement with people" in page and "two.jsonl" in page and "data:image/png;base64," in page
     assert "Krippendorff" in page and "length alone agrees as well" in page
 

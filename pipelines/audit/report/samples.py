@@ -1,0 +1,44 @@
+"""Which rows stand for a step? Some of its rows, spread over its files, read a file at a time.
+
+A large step has more files than a report should read. Those that are read are spread evenly over all of them, until
+their size reaches a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from pipelines.ledger import storage
+from pipelines.ledger.manifest import Manifest
+from pipelines.ledger.storage import TableRef
+
+MAX_BYTES = 64 << 20
+"""Bytes of files that are read of a step, compressed: some two seconds."""
+
+
+def some_files(files: Sequence[TableRef], max_bytes: int = MAX_BYTES) -> list[TableRef]:
+    """Files spread evenly over these, with about `max_bytes` in all; all of them where they have no more."""
+    total = sum(file.bytes for file in files)
+    if total <= max_bytes:
+        return list(files)
+    wanted = max(1, int(len(files) * max_bytes / total))
+    return [files[at] for at in np.linspace(0, len(files) - 1, wanted).astype(int).tolist()]
+
+
+def sample(step: Manifest, rows: int, columns: Sequence[str], max_bytes: int = MAX_BYTES) -> pl.DataFrame:
+    """Up to `rows` rows that a step kept, spread evenly over the rows of `some_files`, in their order."""
+    files = [file for file in some_files(step.shards, max_bytes) if file.rows]
+    total = sum(file.rows for file in files)
+    if not total:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    places = np.unique(np.linspace(0, total - 1, min(rows, total)).astype(np.int64))
+    found, first = [], 0
+    for file in files:
+        own = places[(places >= first) & (places < first + file.rows)] - first
+        first += file.rows
+        if len(own):
+            found.append(pl.DataFrame(storage.read_parquet(file.path, list(columns)))[own])
+    return pl.concat(found)
