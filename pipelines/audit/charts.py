@@ -123,7 +123,7 @@ def bars(
         draw(narrow, text, NARROW),
         draw(spec, text, WIDE) if wide else "",
         _legend(series),
-        ("", *(one.name for one in series)),
+        ("name", *(one.name for one in series)),
         tuple((place, *(one.values[row] for one in series)) for row, place in enumerate(places)),
         note,
     )

@@ -18,7 +18,21 @@ is bounded: counts come from manifests, columns are read alone, and texts of a s
 from __future__ import annotations
 
 from pipelines.audit.report.facts import empty_sources, facts
-from pipelines.audit.report.page import render, write_report
 from pipelines.audit.report.thinking import thinking_by_source
+from pipelines.ledger.runs import RecordedRun
 
 __all__ = ["empty_sources", "facts", "render", "thinking_by_source", "write_report"]
+
+
+def write_report(run: RecordedRun) -> str:
+    """Write `report.html` into the run's folder; returns its path."""
+    from pipelines.audit.report import page  # it takes a while to load, and most of a command's life needs no report
+
+    return page.write_report(run)
+
+
+def render(run: RecordedRun) -> str:
+    """The page of a run."""
+    from pipelines.audit.report import page
+
+    return page.render(run)

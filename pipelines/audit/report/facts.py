@@ -63,7 +63,8 @@ def _failure(run: RecordedRun) -> str:
     done = f"{len(run.steps)} of {len(run.info.get('wanted', run.steps))} steps are done"
     where = f"; it ended in step {run.info['step']}" if run.info.get("step") else ""
     error = f" The error was: {run.info['error']}" if run.info.get("error") else ""
-    return f"This run did not finish ({run.status}): {done}{where}.{error} Building the recipe again carries on from there."
+    again = "Building the recipe again carries on from there."
+    return f"This run did not finish ({run.status}): {done}{where}.{error} {again}"
 
 
 def _bar(step: Manifest, rows_in: int, seconds: float) -> dict[str, Any]:
