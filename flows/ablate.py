@@ -25,6 +25,7 @@ from flows.tracker import Tracker
 from pipelines.curate import STEPS
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
+from pipelines.ledger.checksums import write_checksums
 from pipelines.ledger.engine import Engine, cpus
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
@@ -332,6 +333,7 @@ def search_mixture(
         verification = _write(verification, out)
     answer = SearchAnswer(folder=folder, search=result, recipe=path, verification=verification)
     storage.write_json(storage.join(folder, "search.json"), answer.model_dump(mode="json"))
+    write_checksums(folder)
     return answer
 
 
@@ -346,6 +348,7 @@ def _write(answer: AblateAnswer, out: str | None) -> AblateAnswer:
 
     storage.write_json(storage.join(answer.folder, "ablation.json"), answer.model_dump(mode="json"))
     storage.write_bytes(answer.report, html(answer).encode())
+    write_checksums(answer.folder)
     if out is not None:
         storage.write_bytes(out, markdown(answer).encode())
     return answer

@@ -197,6 +197,7 @@ def _compare(
     picture = storage.join(greedy.evaluation, "curve.png")
     storage.write_json(storage.join(greedy.evaluation, "curve.json"), curve.model_dump(mode="json"))
     draw(curve, picture)
+    store.AnswerStore(greedy.evaluation).seal()
     return DrawnCurve(curve=curve, picture=picture)
 
 

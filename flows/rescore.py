@@ -84,4 +84,5 @@ def _rescore(folder: str) -> Rescored:
     store = AnswerStore(folder)
     store.finish(judged, scores.model_dump(mode="json"))
     store.write_settings(renewed)
+    store.seal()
     return Rescored(scores=scores, scorers=scorers, former=former, former_scorers=settings.scorers)

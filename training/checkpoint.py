@@ -14,13 +14,14 @@ checkpoint is the one with the highest step in its folder's name; there is no po
 The tensors are full, for any number of workers, and the first worker writes them. A run may therefore continue with
 another number of workers. `snapshot` copies the state, and `write` may run in a thread afterwards.
 
-`checkpoint.json` has a digest of every other file, which is checked before a file is used. One training at a time
-writes to a folder: it holds the lease OUT/.lease.
+`checkpoint.json` has a digest of every other file, which is checked before a file is used, and one of itself. One
+training at a time writes to a folder: it holds the lease OUT/.lease.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Busy, Lease, hold
 from training.configs import TrainConfig
-from training.folders import MANIFEST, checkpoints
+from training.folders import MANIFEST, checkpoints, digest_of
 from training.model import HrmText
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, gather_full, publish, rank_and_world, shard_of
@@ -75,6 +76,7 @@ class TrainingState(BaseModel):
     context: int
     optimizer_steps: dict[str, int]  # per parameter; the embedding has fewer, see training/model.py
     digests: dict[str, str] = {}  # file -> xxh3-128 of its bytes
+    digest: str = ""  # of this file without this line, see `digest_of`; empty in checkpoints of earlier versions
 
 
 class Checkpoint(NamedTuple):
@@ -174,6 +176,7 @@ def write(out: str, state: TrainingState, tensors: Tensors, tokenizer: str, keep
         (aside / "tokenizer.json").write_bytes(storage.read_bytes(tokenizer))
         digests = {path.name: storage.digest(str(path)) for path in sorted(aside.iterdir())}
         state = state.model_copy(update={"digests": digests})
+        state = state.model_copy(update={"digest": digest_of(json.loads(state.model_dump_json()))})
         (aside / MANIFEST).write_text(state.model_dump_json(indent=1) + "\n")
     for outdated in checkpoints(out)[:-keep]:
         storage.remove(outdated)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+import xxhash
 
 from pipelines.errors import RunError
 from pipelines.ledger import storage
@@ -27,6 +32,12 @@ def checkpoints(training: str) -> list[str]:
 def step_of(checkpoint: str) -> int:
     """The step in the name of a checkpoint's folder."""
     return int(posixpath.basename(checkpoint.rstrip("/")).removeprefix("step-"))
+
+
+def digest_of(state: Mapping[str, Any]) -> str:
+    """The digest of the content of a `checkpoint.json`, whatever its `digest` says: xxh3-128 of its canonical JSON."""
+    content = {name: value for name, value in state.items() if name != "digest"}
+    return xxhash.xxh3_128(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def find_checkpoint(name: str, root: str) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from pipelines.ledger import storage
+from pipelines.ledger.checksums import remove_checksums, write_checksums
 
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
@@ -53,6 +54,7 @@ class Journal:
     def __init__(self, out: str, resumed_from: int) -> None:
         self._out = out
         self._remote = not storage.is_local(out)
+        remove_checksums(out)
         kept = [line for line in read_metrics(out) if line["step"] <= resumed_from]
         # SummaryWriter and the log need a local folder.
         self._folder = Path(tempfile.mkdtemp() if self._remote else storage.absolute(out))
@@ -83,9 +85,11 @@ class Journal:
             storage.write_bytes(storage.join(self._out, path.relative_to(self._folder).as_posix()), path.read_bytes())
 
     def close(self) -> None:
-        """Write everything that is still in memory."""
+        """Write everything that is still in memory, and the digests of the record's files."""
         self._log.close()
         self._board.close()
+        names = [name for name in storage.files_below(str(self._folder)) if name.startswith((METRICS, EVENTS, CURVE))]
+        write_checksums(str(self._folder), names)
         if self._remote:
             self.upload()
             shutil.rmtree(self._folder)

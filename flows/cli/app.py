@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import ablate, audit, calibrate, corpus, harness, inventory, model, score, scores, serve, start, ui
+from flows.cli import (
+    ablate,
+    audit,
+    calibrate,
+    corpus,
+    harness,
+    inventory,
+    model,
+    score,
+    scores,
+    serve,
+    start,
+    ui,
+    verify,
+)
 
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
@@ -43,7 +57,7 @@ for command in (
     audit.report,
     ui.ui,
     calibrate.calibrate,
-    audit.verify,
+    verify.verify,
     corpus.export,
     model.train,
     model.evaluate,

@@ -1,4 +1,4 @@
-"""Which commands explain or check what a run did? why, similar, clusters, diff, report, verify, trace."""
+"""Which commands explain or check what a run did? why, similar, clusters, diff, report, trace."""
 
 from __future__ import annotations
 
@@ -156,19 +156,6 @@ def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> Non
 
     path = write_report(open_run(root, run, failed=True))
     print_answer({"report": path}, [escape(path)], as_json)
-
-
-def verify(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:
-    """Check the files of a run: the digest of each, all row counts, and that every id occurs once.
-
-    Example: `winnow verify latest`
-    """
-    from flows.cli import render
-    from pipelines.audit.verify import verify as verify_run
-    from pipelines.ledger.runs import open_run
-
-    answer = verify_run(open_run(root, run))
-    print_answer(answer, [render.verify_line(answer)], as_json)
 
 
 def trace(

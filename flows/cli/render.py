@@ -22,11 +22,11 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.rescore import RescoreAnswer
     from flows.scan import ScanAnswer
     from flows.similar import SimilarAnswer
+    from flows.verify import VerifyAnswer
     from flows.why import WhyAnswer
     from pipelines.audit.clusters import Cluster, Clusters, Member
     from pipelines.audit.diff import RunDiff, StepDiff
     from pipelines.audit.runs import Runs
-    from pipelines.audit.verify import Verified
     from pipelines.audit.why import Place, StepFate, Twin
     from pipelines.plan import Plan, PlannedInput
     from pipelines.sources.catalogue import SourcesAnswer
@@ -475,10 +475,18 @@ def _arrow(pair: tuple[int, int]) -> str:
     return count(after) if before == after else f"{count(before)} -> {count(after)} ({after - before:+,})"
 
 
-def verify_line(answer: Verified) -> str:
-    """What was verified."""
-    parts = ((answer.steps, "step"), (answer.files, "file"), (answer.rows, "row"))
-    return "verified: " + ", ".join(quantity(number, noun) for number, noun in parts)
+def verify_lines(answer: VerifyAnswer) -> Iterator[str]:
+    """What was verified, and what the deep checks covered."""
+    yield from map(escape, answer.deep)
+    parts = [(answer.steps, "step"), (answer.files, "file"), (answer.rows, "row")]
+    if len(answer.runs) > 1:
+        parts.insert(0, (len(answer.runs), "run"))
+    parts += [
+        (number, noun)
+        for number, noun in ((answer.checkpoints, "checkpoint"), (answer.evaluations, "evaluation"))
+        if number
+    ]
+    yield "verified: " + ", ".join(quantity(number, noun) for number, noun in parts)
 
 
 def trace_lines(answer: TracedStep) -> Iterator[str]:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pipelines.errors import RESUME, CheckFailed, RunError
 from pipelines.ledger import storage
-from pipelines.ledger.step import DROPPED_ROWS, Step
+from pipelines.ledger.step import DROPPED_ROWS, Step, key_of
 from pipelines.ledger.storage import FileRef, TableRef
 
 FORMAT = 2
@@ -215,20 +215,35 @@ def _check_files(root: str, manifest: Manifest) -> None:
 
 
 def load(root: str, folder: str) -> Manifest | None:
-    """The manifest of a finished step (`<step>-<key>`); None where it is not finished or of another format."""
+    """The manifest of a finished step (`<step>-<key>`); None where it is not finished or of another format.
+
+    Raises: CheckFailed: if the manifest is damaged.
+    """
     path = path_of(root, folder)
     if not storage.exists(path):
         return None
     value = storage.read_json(path)
-    if value.get("format") != FORMAT:
+    if isinstance(value, dict) and value.get("format") != FORMAT:
         return None
-    _set_root(value["parts"], root)
-    return Manifest.model_validate(value)
+    try:
+        _set_root(value["parts"], root)
+        return Manifest.model_validate(value)
+    except (AttributeError, KeyError, TypeError, ValidationError) as error:
+        what = str(error).splitlines()[0]
+        raise CheckFailed(
+            f"{path}: damaged since it was written ({what}); remove its folder and build again"
+        ) from error
 
 
 def forget(root: str, folder: str) -> None:
     """Remove the manifest of a step, so that the step is made again. Its files stay: equal ones will replace them."""
     storage.remove(path_of(root, folder))
+
+
+def has_own_key(manifest: Manifest) -> bool:
+    """Whether the key is the hash of what the manifest says that the step depends on."""
+    depends_on = [manifest.step, manifest.version, manifest.parameters, list(manifest.parents)]
+    return key_of(depends_on) == manifest.key
 
 
 def is_finished(root: str, folder: str) -> bool:

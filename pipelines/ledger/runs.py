@@ -6,7 +6,7 @@
                     evaluations.json  scores of checkpoints trained on this run
                     calibration.json  agreement of the recipe's scores with people's ratings
                     report.html
-                    checksums.json    digest of each file above but the report, and of each step's manifest
+                    checksums.json    digest of each file above, and of each step's manifest
     ROOT/failed/<run>/                a run that has begun and has not succeeded: run.json (with its status and its
                                       error), recipe.yaml, checksums.json, and report.html as far as it came
 
@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pipelines.errors import RunError, nearest
+from pipelines.errors import CheckFailed, RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Holder, Lease, hold, this_process
@@ -363,6 +363,16 @@ def read_calibration(run: RecordedRun) -> list[dict[str, Any]]:
     return list(storage.read_json(path)) if storage.exists(path) else []
 
 
+def record_report(run: RecordedRun, page: str) -> str:
+    """Write `report.html` into the run's folder, and its digest; returns its path."""
+    path = storage.join(run.folder, REPORT)
+    with _writing(run.folder):
+        storage.write_bytes(path, page.encode())
+        if storage.exists(storage.join(run.folder, CHECKSUMS)):
+            _update_checksum(run, REPORT)
+    return path
+
+
 def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage_written: bool) -> None:
     """Write `checksums.json`: path relative to the root -> digest, of the run's files and its steps' manifests.
 
@@ -374,7 +384,7 @@ def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage
     recorded = storage.read_json(path) if storage.exists(path) else {}
     written = {storage.join(folder, RUN): True, storage.join(folder, RECIPE): True}
     written |= {storage.join(folder, LINEAGE): lineage_written, storage.join(folder, EVALUATIONS): False}
-    written |= {storage.join(folder, CALIBRATION): False}
+    written |= {storage.join(folder, CALIBRATION): False, storage.join(folder, REPORT): False}
     written |= {manifests.path_of(root, result.step.folder): not result.reused for result in results}
     digests = {}
     for file, is_new in written.items():
@@ -415,7 +425,8 @@ def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
         raise RunError(
             f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
         )
-    infos = dict(recorded(root))
+    exact = name in folders and storage.exists(storage.join(root, "runs", name, RUN))
+    infos = {name: read_info(root, "runs", name)} if exact else dict(recorded(root))
     if name == "latest" and infos:
         name = max(infos, key=lambda run: str(infos[run]["finished"]))
     matches = [name] if name in infos else [run for run in infos if run.startswith(name)]
@@ -455,9 +466,26 @@ def _open_failed(root: str, name: str, failed: bool) -> RecordedRun | None:
 
 def _infos(root: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for run in storage.folders(storage.join(root, folder)):
-        path = storage.join(root, folder, run, RUN)
-        if storage.exists(path):
-            yield run, storage.read_json(path)
+        if storage.exists(storage.join(root, folder, run, RUN)):
+            yield run, read_info(root, folder, run)
+
+
+INFO = ("run", "recipe", "steps", "settings")
+"""Keys that every `run.json` has."""
+
+
+def read_info(root: str, folder: str, run: str) -> dict[str, Any]:
+    """The content of the `run.json` of a run that has one. folder: `runs` or `failed`.
+
+    Raises: CheckFailed: if it is damaged.
+    """
+    path = storage.join(root, folder, run, RUN)
+    info = storage.read_json(path)
+    keys = (*INFO, "finished", "corpus") if folder == "runs" else INFO
+    if not isinstance(info, dict) or (missing := [name for name in keys if name not in info]):
+        what = f"no {missing[0]}" if isinstance(info, dict) else "no object"
+        raise CheckFailed(f"{path}: damaged since it was written ({what}); build the recipe again, or remove the run")
+    return info
 
 
 def run_that_made(root: str, packs: str) -> RecordedRun | None:

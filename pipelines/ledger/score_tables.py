@@ -2,7 +2,8 @@
 
     ROOT/scores/<name>-<key>/chunks/<chunk>.parquet    scores as they come; removed when the parts have them
                              part-00000.parquet ...    id and the columns of scores, sorted by id, 65,536 rows each
-                             scores.json               last: settings, columns, rows, each part with its ids and digest
+                             scores.json               settings, columns, rows, each part with its ids and digest
+                             checksums.json            last: digest of each file above
 
 The key is a digest of the settings, which say what determines the scores. A chunk is complete or absent, so a command
 that was killed carries on with the chunks that are missing, and ends with the same bytes.
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
+from pipelines.ledger.checksums import write_checksums
 from pipelines.ledger.lease import Holder, hold
 
 SCORES = "scores"
@@ -207,6 +209,7 @@ class ScoreWriter:
         )
         storage.write_json(storage.join(self.folder, MANIFEST), manifest.model_dump(mode="json"))
         storage.remove(storage.join(self.folder, CHUNKS))
+        write_checksums(self.folder)
         return open_scores(self.folder)
 
     def _path(self, chunk: str) -> str:

@@ -70,13 +70,17 @@ class Step(NamedTuple):
     @property
     def key(self) -> str:
         """16 hex digits: the step's address in storage."""
-        canonical = json.dumps([self.name, self.type.version, self.parameters, self.parents], sort_keys=True)
-        return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
+        return key_of([self.name, self.type.version, self.parameters, self.parents])
 
     @property
     def folder(self) -> str:
         """Its folder below `ROOT/steps`."""
         return f"{self.name}-{self.key}"
+
+
+def key_of(depends_on: Sequence[Any]) -> str:
+    """The key of a step: 16 hex digits, from its name, version, parameters and parents, in this order."""
+    return hashlib.blake2b(json.dumps(depends_on, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def parameters(**values: Any) -> dict[str, Any]:

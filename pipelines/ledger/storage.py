@@ -629,6 +629,15 @@ def read_row(path: str, row: int, columns: list[str] | None = None) -> dict[str,
     raise IndexError(f"{path} has no row {row}")
 
 
+def parquet_metadata(path: str) -> pq.FileMetaData:
+    """The footer of a Parquet file: its schema, rows and row groups. Raises: as `read_parquet`."""
+    try:
+        with _open_parquet(path, []) as file:
+            return file.metadata
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
 def columns(path: str) -> list[str]:
     """The column names of a Parquet file. Reads the schema only. Raises: as `read_parquet`."""
     try:

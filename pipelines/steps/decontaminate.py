@@ -171,6 +171,44 @@ def judge_hits(
     return add_code(judged, storage.map_arrow(code.path), index.arrays.trained) if rule == "ngram13" else judged
 
 
+def find_leaks(
+    context: StepContext,
+    index: Manifest,
+    shards: Sequence[TableRef],
+    all_shards: Sequence[TableRef],
+    settings: Contamination,
+) -> list[str]:
+    """The ids of rows in `shards` that hold an item in a class of `settings.drop`; paraphrases are not looked for.
+
+    all_shards: those by which it is judged which n-grams are common.
+    """
+    paths = IndexPaths(index.file(INDEX).path, index.file(CODE_INDEX).path)
+    counted = context.map(functools.partial(_scan_shard, paths), all_shards, "scan-all")
+    common = common_grams(context, sum_grams(context, [part.file("grams") for part in counted]))
+    scanned = context.map(functools.partial(_scan_shard, paths), shards, "scan")
+    items = [(shard, part.table("hits"), part.table("code")) for shard, part in zip(shards, scanned, strict=True)]
+    work = functools.partial(_leaking_rows, paths.items, common.path, settings.rule, frozenset(settings.drop))
+    leaking = context.map(work, items, "leaks")
+    return [row for part in leaking for row in storage.map_arrow(part.file("rows").path)["id"].to_pylist()]
+
+
+def _leaking_rows(
+    path: str,
+    common_path: str,
+    rule: str,
+    drop: frozenset[str],
+    item: tuple[TableRef, TableRef, TableRef],
+    target: Target,
+) -> Part:
+    """The ids of a shard's rows with a hit in a class of `drop`: product `rows`."""
+    shard, hits_file, code = item
+    common = storage.map_arrow(common_path)["gram"].to_numpy()
+    hits = judge_hits(open_index(path), hits_file, code, rule, common)
+    leaks = hits.filter(pc.is_in(hits["class"], value_set=pa.array(sorted(drop), pa.string())))
+    ids = storage.read_parquet(shard.path, ["id"])["id"].take(pc.unique(leaks["row"]))
+    return part(rows=storage.write_arrow(target.path("rows", ".arrow"), pa.table({"id": ids})))
+
+
 def sum_grams(context: StepContext, files: Sequence[FileRef]) -> pa.Table:
     """GRAM_COUNTS of all shards added up."""
     return _sum_files(context.merge(_sum_grams, files, "grams"))

@@ -422,4 +422,5 @@ def evaluate(
         scores = scores_of(judged, settings, task, overlap.measured_on if overlap else None, folder)
         if store:
             store.finish(judged, scores.model_dump(mode="json"))
+            store.seal()
     return scores

@@ -4,6 +4,7 @@
                                        answers/*.jsonl  answers as they come; removed when items.parquet has them
                                        items.parquet    one row per item: prompt, answer, judgements
                                        scores.json      the scores
+                                       checksums.json   last: the digest of each file above
 
 The key is a digest of what determines the answers: the model, the task, how it is asked. It does not contain the number
 of items, so an evaluation of more items reuses the answers of a shorter one, and one that was killed carries on. An
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import RunError
 from pipelines.ledger import storage
+from pipelines.ledger.checksums import remove_checksums, write_checksums
 from training.inference.answer import Answer, Call
 
 EVALUATIONS = "evaluations"
@@ -198,6 +200,7 @@ class AnswerStore:
 
     def write_settings(self, settings: Settings) -> None:
         """Write the settings. Those of an evaluation that carries on are written again."""
+        remove_checksums(self.folder)
         storage.write_json(storage.join(self.folder, SETTINGS), settings.model_dump(mode="json"))
 
     def finish(self, items: pa.Table, scores: Mapping[str, Any]) -> None:
@@ -205,6 +208,7 @@ class AnswerStore:
 
         Answers to items that are not in the table are kept, in one file.
         """
+        remove_checksums(self.folder)
         judged = set(items["key"].to_pylist())
         others = {key: answered for key, answered in self.read().items() if key not in judged}
         stale = self._part_files()
@@ -214,6 +218,10 @@ class AnswerStore:
         for part in stale:
             if part != kept:
                 storage.remove(part)
+
+    def seal(self) -> None:
+        """Write the digests of the files of a finished evaluation."""
+        write_checksums(self.folder)
 
     def _part_files(self) -> list[str]:
         if not storage.is_folder(self._parts):

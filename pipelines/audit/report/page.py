@@ -21,8 +21,7 @@ from pipelines.audit.report.scores import score_charts
 from pipelines.audit.report.thresholds import measure, threshold_charts
 from pipelines.audit.report.training import loss_chart, trainings
 from pipelines.audit.report.verdicts import verdicts
-from pipelines.ledger import storage
-from pipelines.ledger.runs import REPORT, RecordedRun
+from pipelines.ledger.runs import RecordedRun, record_report
 from pipelines.steps.products import RECORDS
 
 SECTIONS = (
@@ -52,9 +51,7 @@ is more than a small build should spend on its report."""
 
 def write_report(run: RecordedRun) -> str:
     """Write `report.html` into the run's folder; returns its path."""
-    path = storage.join(run.folder, REPORT)
-    storage.write_bytes(path, render(run).encode())
-    return path
+    return record_report(run, render(run))
 
 
 def render(run: RecordedRun) -> str:

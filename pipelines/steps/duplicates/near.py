@@ -77,8 +77,7 @@ def drop_near_duplicates(
 
     Raises: CheckFailed: if a file between two phases is damaged.
     """
-    banding, thresholds = banding_of(settings), settings.thresholds
-    criteria = Criteria(settings.keep, dict(priorities), tuple(thresholds), settings.scope)
+    banding = banding_of(settings)
     parameters = {
         **settings.model_dump(mode="json"),
         "banding": list(banding),
@@ -89,15 +88,36 @@ def drop_near_duplicates(
 
     def work(context: StepContext) -> Sequence[Part]:
         shards = shards_to_read(against, records)
-        boilerplate: tuple[TableRef, ...] = ()
-        if boilerplates.FIELD in thresholds:
-            boilerplate = boilerplates.find_boilerplate(context, shards, banding, sizes.keys)
-        sign = functools.partial(_sign_shard, criteria, banding, settings.seed, boilerplate)
-        files = shard_files(context.map(sign, shards, "signatures"), shards, against)
-        decisions = _decide(context, files, criteria.keep, tuple(thresholds.values()), banding.bands, sizes)
-        return remove_duplicates(context, records, "near_duplicate", criteria.fields, files, against, decisions)
+        files, decisions = find_near_duplicates(context, shards, shards, settings, priorities, against, sizes)
+        fields = tuple(settings.thresholds)
+        return remove_duplicates(context, records, "near_duplicate", fields, files, against, decisions)
 
     return run.do(step, work, records)
+
+
+def find_near_duplicates(
+    context: StepContext,
+    shards: Sequence[TableRef],
+    all_shards: Sequence[TableRef],
+    settings: NearDuplicates,
+    priorities: Mapping[str, int],
+    against: Sequence[Manifest] = (),
+    sizes: TaskSizes = TASK_SIZES,
+) -> tuple[ShardFiles, list[TableRef]]:
+    """The phases before the removal: which rows of `shards` duplicate which, as files of `survivors.Decisions`.
+
+    all_shards: those whose boilerplate does not count. against: earlier runs, whose shards come first in `shards`.
+
+    Raises: CheckFailed: if a file between two phases is damaged.
+    """
+    banding, thresholds = banding_of(settings), settings.thresholds
+    criteria = Criteria(settings.keep, dict(priorities), tuple(thresholds), settings.scope)
+    boilerplate: tuple[TableRef, ...] = ()
+    if boilerplates.FIELD in thresholds:
+        boilerplate = boilerplates.find_boilerplate(context, all_shards, banding, sizes.keys)
+    sign = functools.partial(_sign_shard, criteria, banding, settings.seed, boilerplate)
+    files = shard_files(context.map(sign, shards, "signatures"), shards, against)
+    return files, _decide(context, files, criteria.keep, tuple(thresholds.values()), banding.bands, sizes)
 
 
 def banding_of(settings: NearDuplicates) -> Banding:
