@@ -296,7 +296,8 @@ def export(
         typer.Option(
             "--format",
             help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron`, `hrm-text`, "
-            "`manifest` or `card`; for a checkpoint `transformers`, or in four bits `int4` or `int4-linear`.",
+            "`manifest`, `card`, `spdx` or `eu-summary`; for a checkpoint `transformers`, or in four "
+            "bits `int4` or `int4-linear`.",
         ),
     ] = "hf",
     root: Root = ROOT,
@@ -307,8 +308,9 @@ def export(
     Text: `hf` (Parquet for Hugging Face's datasets, with a card and a Croissant description), `jsonl`, `messages` and
     `prompt-completion` (JSONL for TRL and Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text`
     (HRM-Text's own trainer). Documents: `manifest` (ids, digests and order of all rows, without text, for
-    `winnow build --manifest`) and `card`. Checkpoints: `transformers`; `int4`, an eighth of the size, for Winnow's own
-    commands; `int4-linear`, whose embedding is in bf16, for transformers with compressed-tensors.
+    `winnow build --manifest`), `card`, `spdx` and `eu-summary` (Article 53(1)(d) of the EU AI Act).
+    Checkpoints: `transformers`; `int4`, an eighth of the size, for Winnow's own commands; `int4-linear`, whose
+    embedding is in bf16, for transformers with compressed-tensors.
 
     Example: `winnow export latest --format messages --out corpus`,
     `winnow export latest --format transformers --out hf`

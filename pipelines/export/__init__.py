@@ -6,7 +6,7 @@ To add a format, write a file with a function `export(run, out)` and add a line 
 from __future__ import annotations
 
 from filters.registry import Registry
-from pipelines.export import card, hf, hrm_text, jsonl, manifest, megatron
+from pipelines.export import card, eu_summary, hf, hrm_text, jsonl, manifest, megatron, spdx
 from pipelines.export.export import Export
 
 _OWN: dict[str, Export] = {
@@ -18,9 +18,11 @@ _OWN: dict[str, Export] = {
     "hrm-text": hrm_text.export,
     "manifest": manifest.export,
     "card": card.export,
+    "spdx": spdx.export,
+    "eu-summary": eu_summary.export,
 }
 
-DOCUMENTS = ("manifest", "card")
+DOCUMENTS = ("manifest", "card", "spdx", "eu-summary")
 """The formats that describe a corpus, and do not contain its text or tokens."""
 
 EXPORTS: Registry[Export] = Registry(

@@ -77,7 +77,7 @@ def _header(known: Facts) -> dict[str, Any]:
 
 
 def _body(known: Facts) -> Iterator[str]:
-    yield f"# {_text(known.run)}\n"
+    yield f"# {markdown(known.run)}\n"
     yield (
         f"An instruction-tuning corpus of {known.rows:,} rows from {_count(len(known.sources), 'source')}, built with "
         f"Winnow {known.winnow} on {known.finished[:10]}. {known.rows_read:,} rows were read; every dropped row has a "
@@ -95,7 +95,7 @@ def _body(known: Facts) -> Iterator[str]:
     )
     yield "\nEach row keeps the licence of its source. A licence that is not in the table is not known.\n"
     if known.rewriters:
-        yield f"Some responses were written anew by {_text(', '.join(known.rewriters))} and verified.\n"
+        yield f"Some responses were written anew by {markdown(', '.join(known.rewriters))} and verified.\n"
     yield "## Dropped rows\n"
     rows = [
         (step, f"`{reason}`", f"{count:,}")
@@ -108,13 +108,13 @@ def _body(known: Facts) -> Iterator[str]:
     if contamination:
         names = ", ".join(benchmark["name"] for benchmark in contamination["benchmarks"])
         yield (
-            f"Checked against {_text(names)}, rule `{contamination['rule']}`. Dropped: rows of the classes "
+            f"Checked against {markdown(names)}, rule `{contamination['rule']}`. Dropped: rows of the classes "
             f"{', '.join(f'`{name}`' for name in contamination['drop']) or 'none'}.\n"
         )
     else:
         yield "The rows were not checked against evaluation sets.\n"
     yield "## Not known\n"
-    yield from ([f"- {_text(line)}" for line in known.missing] or ["Nothing that this card asks for."])
+    yield from ([f"- {markdown(line)}" for line in known.missing] or ["Nothing that this card asks for."])
 
 
 _COLUMNS = {
@@ -128,14 +128,14 @@ _COLUMNS = {
 
 def _source(source: SourceFacts) -> Sequence[str]:
     return (
-        _text(source.name),
+        markdown(source.name),
         f"{source.rows_read:,}",
         f"{source.rows:,}",
         "" if source.tokens is None else f"{source.tokens:,}",
-        _text(source.licence or "not known"),
-        "not known" if source.generators is None else _text(", ".join(source.generators) or "no"),
-        _text(source.home or "files of the author's own"),
-        _text(source.revision or ""),
+        markdown(source.licence or "not known"),
+        "not known" if source.generators is None else markdown(", ".join(source.generators) or "no"),
+        markdown(source.home or "files of the author's own"),
+        markdown(source.revision or ""),
     )
 
 
@@ -146,7 +146,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield f"| {' | '.join(row)} |"
 
 
-def _text(text: str) -> str:
+def markdown(text: str) -> str:
     """Text that Markdown prints as it is."""
     for character in "\\|<>[]*_`":
         text = text.replace(character, f"\\{character}")

@@ -13,6 +13,7 @@ import mlcroissant
 import pyarrow as pa
 import pytest
 from huggingface_hub import DatasetCard
+from spdx_python_model import v3_0_1 as spdx
 
 from pipelines.errors import CheckFailed, InputError
 from pipelines.export import DOCUMENTS, EXPORTS
@@ -87,6 +88,53 @@ def test_mlcroissant_validates_the_description_and_reads_the_records(
     assert sources["source/mine"]["prov:wasAttributedTo"][0]["name"] == "A | <b>model</b>"
     steps = [step["identifier"] for step in document["prov:wasGeneratedBy"]]
     assert steps == [step.key for step in fates.steps]
+
+
+def test_the_spdx_document_is_read_and_written_by_the_model_of_spdx(tmp_path: Path, fates: RecordedRun) -> None:
+    EXPORTS["spdx"](described(fates), str(tmp_path / "out"))
+    read = spdx.SHACLObjectSet()
+    with (tmp_path / "out" / "corpus.spdx.json").open() as file:
+        spdx.JSONLDDeserializer().read(file, read)
+    with (tmp_path / "again.json").open("wb") as file:
+        spdx.JSONLDSerializer().write(read, file)  # checks that no required property is missing
+    packages = {one.name: one for one in read.foreach_type(spdx.dataset_DatasetPackage)}
+    corpus = packages[fates.id]
+    assert corpus.dataset_datasetType == [spdx.dataset_DatasetType.text] and corpus.builtTime is not None
+    assert corpus.dataset_datasetSize == sum(shard.bytes for shard in fates.records.shards)
+    (document,) = read.foreach_type(spdx.SpdxDocument)
+    assert "releaseTime" in document.comment and "licence of source whole" in document.comment
+    relations = {(one.from_, one.relationshipType): one.to for one in read.foreach_type(spdx.Relationship)}
+    kind = spdx.RelationshipType
+    for package in packages.values():
+        assert len(relations[package, kind.hasDeclaredLicense]) == 1
+        assert len(relations[package, kind.hasConcludedLicense]) == 1
+    (licence,) = relations[packages["mine"], kind.hasDeclaredLicense]
+    assert licence.simplelicensing_licenseExpression == "CC-BY-4.0"
+    (unknown,) = relations[corpus, kind.hasDeclaredLicense]
+    assert unknown == "https://spdx.org/rdf/3.0.1/terms/ExpandedLicensing/NoAssertionLicense"
+    identities = [one.hashValue for one in packages["whole"].verifiedUsing]
+    assert identities == [storage.digest(str(Path(fates.root).parent / "whole.jsonl"))]
+
+
+def test_the_eu_summary_fills_what_the_ledger_knows_and_leaves_the_rest_to_the_provider(
+    tmp_path: Path, fates: RecordedRun
+) -> None:
+    EXPORTS["eu-summary"](described(fates), str(tmp_path / "out"))
+    text = (tmp_path / "out" / "eu-summary.md").read_text()
+    sections = {
+        one["number"]: one for one in json.loads((tmp_path / "out" / "eu-summary.json").read_text())["sections"]
+    }
+    numbers = ["1", "1.1", "1.2", "1.3", "2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3", "3.1", "3.2", "3.3"]
+    assert list(sections) == numbers and all(f" {number} " in text for number in numbers)
+    fields = {(number, field["title"]): field for number, one in sections.items() for field in one["fields"]}
+    assert fields["1.3", "Size of this corpus"]["value"] == "less than 1 billion tokens"
+    assert fields["2.1", "Data sets"]["value"][0].startswith("mine (mine)")
+    assert fields["2.5", "Written by models, and by which"]["value"] == ["mine (mine): A | <b>model</b>"]
+    assert "of: whole" in fields["2.5", "Sources whose text may be written by models"]["note"]
+    for number in ("1.1", "1.2", "2.3", "2.4", "2.6", "3.2"):
+        assert all(field["value"] is None for field in sections[number]["fields"]), "a ledger cannot know this"
+    assert text.count("*to be completed by the provider*") == 1 + sum(one["value"] is None for one in fields.values())
+    assert "<b>" not in text
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
