@@ -33,7 +33,14 @@ from pipelines.audit.scoring import learned_rows, score_table, scores_of
 from pipelines.errors import InputError, WinnowError, nearest
 from pipelines.formats.read import column_names, text_columns
 from pipelines.ledger import input_files, storage
-from pipelines.ledger.runs import CALIBRATION, RecordedRun, open_run, record_calibration
+from pipelines.ledger.runs import (
+    CALIBRATION,
+    RecordedRun,
+    open_run,
+    read_calibration,
+    record_calibration,
+    withdraw_calibration,
+)
 from pipelines.ledger.score_tables import MANIFEST, open_scores
 from pipelines.steps.scores_by_id import find_table
 
@@ -158,6 +165,35 @@ def calibrate_scores(
         record_calibration(recorded, list(_lines(answer, files)))
         write_report(recorded)
     return answer
+
+
+class Withdrawn(BaseModel):
+    """Agreement that was removed from a run. `winnow calibrate --withdraw --json` prints it.
+
+    withdrawn: score and files of ratings of each line.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    withdrawn: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def withdraw(run: str, scores: Sequence[str], ratings: Sequence[str], root: str = "./winnow-data") -> Withdrawn:
+    """Remove recorded agreement from a run and its report.
+
+    scores: names of scores, all if there is none. ratings: files of ratings, of which the names count; all likewise.
+
+    Raises: RunError: if there is no such run. WinnowError: if nothing like this is recorded.
+    """
+    recorded = open_run(root, run)
+    lines = read_calibration(recorded)
+    removed = withdraw_calibration(recorded, scores, [path.rsplit("/", 1)[-1] for path in ratings])
+    if not removed:
+        there = "; ".join(f"--score {line['score']} --ratings {' '.join(line['files'])}" for line in lines)
+        raise WinnowError(f"run {recorded.id}: nothing to withdraw; recorded: {there or 'nothing'}")
+    write_report(recorded)
+    return Withdrawn(run=recorded.id, withdrawn=tuple((line["score"], tuple(line["files"])) for line in removed))
 
 
 def _check_names(run: RecordedRun | None, scores: Sequence[str], names: Sequence[str]) -> None:

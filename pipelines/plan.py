@@ -145,8 +145,9 @@ class Plan(BaseModel):
     size, which are in no number here. rows, text_bytes, tokens: of all inputs, estimated. steps: core-hours, memory and
     disk of each. memory_gb: of the largest worker of all steps. overlaps: source -> splits of evaluation sets that it
     contains by construction. unread_columns: source without adapter -> columns with text that the recipe does not name.
-    semantic: whether sentence vectors are computed, whose cost is in no number here. asked: what models behind
-    endpoints are asked, for each stage `rewrite`; their time and price are in no number here.
+    semantic: whether sentence vectors are computed, whose cost is in no number here. weighted: columns whose weights
+    change what an epoch draws, which is in no number here either: how many rows have each value is not known. asked:
+    what models behind endpoints are asked, for each stage `rewrite`; their time and price are in no number here.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -168,6 +169,7 @@ class Plan(BaseModel):
     overlaps: dict[str, tuple[str, ...]]
     unread_columns: dict[str, tuple[str, ...]]
     semantic: bool
+    weighted: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     asked: tuple[Asked, ...] = Field(default=(), exclude_if=lambda value: not value)
     near_duplicates: Recall | None = Field(default=None, exclude_if=lambda value: value is None)
 
@@ -211,6 +213,7 @@ def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
         overlaps=_overlaps(recipe),
         unread_columns=_unread_columns(recipe, inputs),
         semantic=bool(recipe.contamination and recipe.contamination.semantic),
+        weighted=tuple(recipe.sampling.weights),
         asked=tuple(_asked(stage, by_source) for stage in recipe.stages if isinstance(stage, Rewrite)),
         near_duplicates=_recall(recipe.near_duplicates) if recipe.near_duplicates else None,
     )

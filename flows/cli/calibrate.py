@@ -50,6 +50,10 @@ def calibrate(
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="Folder for pictures, the joined table and the answer as JSON.")
     ] = None,
+    remove: Annotated[
+        bool,
+        typer.Option("--withdraw", help="Remove what was recorded in the run: of this --score and --ratings, or all."),
+    ] = False,
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +71,12 @@ def calibrate(
     Example: `winnow calibrate latest --ratings pairs.jsonl --columns preference=winner --score liked --out agreement`
 
     Example: `winnow calibrate --ratings stars.csv --scores scores.parquet`
+
+    Example: `winnow calibrate latest --withdraw --ratings stars.csv`
     """
+    named = [name.removeprefix("score_") for name in score or ()]
+    if remove:
+        return _withdraw(run or "latest", named, ratings or [], root, as_json)
     announce(as_json, f"agreement of {run or 'scores'} with {' '.join(ratings or ['--ratings'])}")
     from flows.calibrate import calibrate_scores
     from flows.cli.render_calibration import calibrate_lines
@@ -82,7 +91,7 @@ def calibrate(
             ratings,
             root,
             scores or (),
-            [name.removeprefix("score_") for name in score or ()],
+            named,
             parse_columns(columns) if columns else None,
             subject,
             cut,
@@ -92,3 +101,11 @@ def calibrate(
         for note in answer.notes:
             console.rich.print(note, markup=False, highlight=False, soft_wrap=True)
     print_answer(answer, calibrate_lines(answer), as_json)
+
+
+def _withdraw(run: str, scores: list[str], ratings: list[str], root: str, as_json: bool) -> None:
+    from flows.calibrate import withdraw
+
+    answer = withdraw(run, scores, ratings, root)
+    lines = [f"withdrawn from run {answer.run}: {score} by {', '.join(files)}" for score, files in answer.withdrawn]
+    print_answer(answer, lines, as_json)

@@ -143,6 +143,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"missing benchmarks: {', '.join(plan.missing_benchmarks)}"
     if plan.semantic:
         yield "Not included: sentence vectors (`semantic: true`), tens of rows per second and core, or a GPU."
+    if plan.weighted:
+        names = ", ".join(map(escape, plan.weighted))
+        yield f"Not included: `sampling.weights` by {names}, which change how many rows an epoch draws."
     for asked in plan.asked:
         limits = ", ".join(f"{limit:,} {name}" for name, limit in asked.budget if limit is not None)
         yield (

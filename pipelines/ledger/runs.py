@@ -21,7 +21,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -357,6 +357,28 @@ def record_calibration(run: RecordedRun, lines: Sequence[Mapping[str, Any]]) -> 
         _update_checksum(run, CALIBRATION)
 
 
+def withdraw_calibration(run: RecordedRun, scores: Collection[str], files: Collection[str]) -> list[dict[str, Any]]:
+    """Remove recorded agreement from the run; returns the lines removed.
+
+    scores, files: names of scores, and of files of ratings without their folders. None of them: whatever the name.
+    """
+    with _writing(run.folder):
+        lines = read_calibration(run)
+        removed = [
+            line
+            for line in lines
+            if (not scores or line["score"] in scores) and (not files or not set(files).isdisjoint(line["files"]))
+        ]
+        left = [line for line in lines if line not in removed]
+        path = storage.join(run.folder, CALIBRATION)
+        if left:
+            storage.write_json(path, left)
+        elif lines:
+            storage.remove(path)
+        _update_checksum(run, CALIBRATION)
+    return removed
+
+
 def read_calibration(run: RecordedRun) -> list[dict[str, Any]]:
     """How the scores of the run agree with people's ratings."""
     path = storage.join(run.folder, CALIBRATION)
@@ -397,11 +419,14 @@ def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage
 
 
 def _update_checksum(run: RecordedRun, name: str) -> None:
-    """Record the digest of one of the run's files after it was written; the other entries stay as they are."""
+    """Record the digest of one of the run's files after it was written or removed; the other entries stay."""
     path = storage.join(run.folder, CHECKSUMS)
     digests = storage.read_json(path) if storage.exists(path) else {}
     file = storage.join(run.folder, name)
-    storage.write_json(path, {**digests, _relative(run.root, file): storage.digest(file)})
+    digests.pop(_relative(run.root, file), None)
+    if storage.exists(file):
+        digests[_relative(run.root, file)] = storage.digest(file)
+    storage.write_json(path, digests)
 
 
 def _relative(root: str, path: str) -> str:

@@ -137,7 +137,7 @@ def _train_step(score: TrainedScore) -> RecipeStep:
         },
         wanted=lambda recipe: True,
         make=lambda build: train_score(build, score),
-        estimate=None,
+        rate=f"{TRAIN}{score.kind}",
     )
 
 

@@ -1,8 +1,8 @@
 """What a build costs per byte of text, step by step: `pipelines/rates.json`, from which `winnow plan` counts.
 
-The mini recipe where real data is at hand, the demo's otherwise, in this process: CPU time is that of one core,
-whatever the machine does besides, and memory is what one worker holds. The rates are written where the package lies,
-so that a plan is about the code that was measured.
+The mini recipe where real data is at hand, and the steps that the quality recipe has beside; the demo's otherwise. All
+in this process: CPU time is that of one core, whatever the machine does besides, and memory is what one worker holds.
+The rates are written where the package lies, so that a plan is about the code that was measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.curate import curate
+from pipelines.curate import STEPS, curate, wanted
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
@@ -29,9 +29,11 @@ from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
-from pipelines.steps.ingest import by_source, ingest
+from pipelines.steps.ingest import INGEST, by_source, ingest
 from pipelines.steps.products import RECORDS
 from pipelines.steps.source_files import plan_inputs
+from pipelines.steps.stages import STAGE_STEPS
+from pipelines.steps.step import Steps
 from tests.benchmarks.__main__ import hardware
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
@@ -45,6 +47,8 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     _build(_less(recipe, rows, 0.001))  # kernels and libraries are loaded: they do not belong to any step
     small, large = _build(_less(recipe, rows, SMALL)), _build(recipe)
     steps = {step: _rate(step, small, large) for step in large.text}
+    if data:
+        steps |= rates_of_scores()
     growth, tokens = large.growth, large.tokens / large.text["tokens"]
     rates = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -68,6 +72,15 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         {"what": "bytes per row", "value": rates["text_bytes_per_row"]},
         *of_files,
     ]
+
+
+def rates_of_scores() -> dict[str, dict[str, Any]]:
+    """The rates of the steps that the quality recipe has and the mini recipe has not: models, scores, and cuts."""
+    recipe, steps = load(str(RECIPES / "hrm_text_quality.yaml")), (INGEST, STAGE_STEPS)
+    rows = _rows(recipe)
+    small, large = _build(_less(recipe, rows, SMALL), steps), _build(recipe, steps)
+    further = [step for step in wanted(recipe, steps) if step.name not in ("ingest", "refine")]
+    return {step.rate or step.name: _rate(step.name, small, large) for step in further}
 
 
 SMALL = 0.5
@@ -98,15 +111,17 @@ def _less(recipe: Recipe, rows: dict[str, int], share: float) -> Recipe:
     return recipe.model_copy(update={"sources": tuple(specs)})
 
 
-def _build(recipe: Recipe) -> Built:
+def _build(recipe: Recipe, steps: Steps = STEPS) -> Built:
     with tempfile.TemporaryDirectory() as root:
         watch = Watch()
         run = Run(root, LocalEngine(1), watch.perform)
-        corpus = curate(run, recipe)
+        corpus = curate(run, recipe, steps=steps)
         disk = {done.step.name: sum(file.bytes for file in done.manifest.all_files) for done in run.results}
         text, rows = _text_in(run.results)
         growth = _growth(recipe, run.results[0].manifest)
-        return Built(watch.seconds, watch.memory, disk, text, rows, _tokens(corpus.tokens), growth)
+        return Built(
+            watch.seconds, watch.memory, disk, text, rows, _tokens(corpus.tokens) if corpus.tokens else 0, growth
+        )
 
 
 def _rate(step: str, small: Built, large: Built) -> dict[str, Any]:

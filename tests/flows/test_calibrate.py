@@ -18,16 +18,17 @@ from typer.testing import CliRunner
 from filters.cut import ScoreCut
 from filters.scores.length import LengthScore
 from filters.scores.table import TableScore
-from flows.calibrate import CalibrateAnswer, calibrate_scores
+from flows.calibrate import CalibrateAnswer, calibrate_scores, withdraw
 from flows.cli.app import app
 from pipelines.audit import calibration
 from pipelines.audit.report import render
+from pipelines.audit.verify import verify
 from pipelines.curate import curate
 from pipelines.errors import InputError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
-from pipelines.ledger.runs import RecordedRun, open_run, read_calibration
+from pipelines.ledger.runs import CALIBRATION, RecordedRun, open_run, read_calibration
 from pipelines.recipe import of_values
 from tests.steps import record_run
 
@@ -139,6 +140,25 @@ def test_results_are_recorded_replaced_and_shown_in_the_report(run: RecordedRun,
     page = render(open_run(run.root, run.id))
     assert "Agreement with people" in page and "two.jsonl" in page and "data:image/png;base64," in page
     assert "Krippendorff" in page and "length alone agrees as well" in page
+
+
+def test_a_withdrawn_result_leaves_run_and_report_and_others_stay(run: RecordedRun, tmp_path: Path) -> None:
+    rated = [{"id": row["id"], "rating": by_length(row)} for row in rows_of(run).to_dicts()]
+    before = read_calibration(run)
+    for name in ("kept.jsonl", "mistaken.jsonl"):
+        rated = [row | {"rating": row["rating"] + len(name)} for row in rated]
+        answer_of(run, ratings_file(tmp_path / name, rated), names=["length"])
+    with pytest.raises(WinnowError, match=r"nothing to withdraw; recorded: .*--score length --ratings mistaken\.jsonl"):
+        withdraw(run.id, ["other"], [], run.root)
+    answer = withdraw(run.id, ["length"], [str(tmp_path / "mistaken.jsonl")], run.root)
+    assert answer.withdrawn == (("length", ("mistaken.jsonl",)),)
+    assert [line["files"] for line in read_calibration(run)] == [*(line["files"] for line in before), ["kept.jsonl"]]
+    page = Path(run.folder, "report.html").read_text()
+    assert "kept.jsonl" in page and "mistaken.jsonl" not in page
+    verify(open_run(run.root, run.id))
+    withdraw(run.id, [], [], run.root)
+    assert read_calibration(run) == [] and not Path(run.folder, CALIBRATION).exists()
+    verify(open_run(run.root, run.id))
 
 
 def test_scores_in_a_file_need_no_run(tmp_path: Path) -> None:
