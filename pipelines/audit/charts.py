@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -154,7 +155,8 @@ def histogram(
     scale: Spec = {"domain": [edges[0], edges[-1]], "nice": False, "zero": False}
     axis = {**_TICKS, "tickCount": 5, "labelFlush": True, "labelOverlap": True}
     if whole:
-        axis["tickMinStep"] = 1
+        step = max(1, round((edges[-1] - edges[0]) / 8))
+        axis["values"] = list(range(math.ceil(edges[0]), math.floor(edges[-1]) + 1, step))
     if log:
         scale["type"] = "log"
         axis["values"] = [10.0**power for power in range(-6, 16) if edges[0] <= 10.0**power <= edges[-1]]

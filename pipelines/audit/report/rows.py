@@ -254,8 +254,9 @@ def packed(lines: Sequence[dict[str, Any]]) -> str:
     """Rows for the search: JSON, compressed, in base64. Texts are cut as far as it takes to fit into the page."""
     data = ""
     for length in EXCERPTS:
-        # Rows of the border may be random ones too; the search shows each once.
-        rows = {(line["reason"], line["id"]): _cut(line, length) for line in reversed(lines)}
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for line in lines:  # a row of the border may be a random one too; the search shows it once
+            rows.setdefault((line["reason"], line["id"]), _cut(line, length))
         text = json.dumps(list(rows.values()), ensure_ascii=False, separators=(",", ":"))
         data = base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
         if len(data) <= MAX_PACKED:

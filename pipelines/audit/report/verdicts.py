@@ -55,11 +55,11 @@ def _duplicates(facts: dict[str, Any]) -> Verdict:
     gone = sum(bar["dropped"] for bar in steps.values())
     if not gone:
         return Verdict("Duplicates", "None were found.", "fine")
-    names = {STEPS[0]: "exact copies", STEPS[1]: "nearly the same"}
+    names = {STEPS[0]: "exactly", STEPS[1]: "nearly"}
     parts = " and ".join(f"{bar['dropped']:,} {names[step]}" for step, bar in steps.items())
     share = percent(gone / max(next(iter(steps.values()))["rows_in"], 1))
     text = (
-        f"{_plural(gone, 'row')} ({share}) repeated another row: {parts}. Of each group of duplicates one row stayed."
+        f"{_plural(gone, 'row')} ({share}) repeated another row: {parts}. One row of each group of duplicates stayed."
     )
     return Verdict("Duplicates", text, "fine")
 
@@ -81,7 +81,7 @@ def _leaks(facts: dict[str, Any]) -> Verdict:
     )
     if left:
         return Verdict("Leaks", text + f"{left:,} of these questions are still in the corpus.", "attention")
-    return Verdict("Leaks", text + "No row of the corpus holds one by itself.", "fine")
+    return Verdict("Leaks", text + "No single row of the corpus still holds one.", "fine")
 
 
 def _thinking(facts: dict[str, Any]) -> Verdict:
@@ -127,12 +127,15 @@ def _warnings(facts: dict[str, Any]) -> Iterator[str]:
     unnamed = [source["name"] for source in facts["sources"] if not source["licence"]]
     if unnamed:
         yield f"{_names(unnamed)} {'names' if len(unnamed) == 1 else 'name'} no licence."
-    for name, says in (
-        ("suspected", "unknown marks at the beginning of many responses"),
-        ("bare_answer", "answers without work under the condition cot"),
-    ):
+    for name, says in _FINDINGS.items():
         if lines := facts["thinking"][name]:
             yield f"{_names([*dict.fromkeys(line['source'] for line in lines)])}: {says}."
+
+
+_FINDINGS = {
+    "suspected": "many responses begin with an unknown mark, which may be the thinking of a model",
+    "bare_answer": "some answers show no work, though their condition `cot` says that they do",
+}
 
 
 def _names(names: list[str], most: int = 4) -> str:

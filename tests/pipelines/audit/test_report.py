@@ -29,7 +29,7 @@ def test_the_verdicts_are_a_sentence_for_each_area(fates: RecordedRun) -> None:
     found = {verdict.area: verdict.text for verdict in verdicts(known)}
     kept = fates.records.rows_kept or 0
     assert found["Kept"].startswith(f"{kept:,} of 122 rows were kept")
-    assert "1 exact copies" in found["Duplicates"] or "exact" in found["Duplicates"]
+    assert "repeated another row: 1 exactly and 0 nearly" in found["Duplicates"]
     assert "1 of the 40 test questions" in found["Leaks"] and "1 row was dropped" in found["Leaks"]
     assert "does not remove" in found["Thinking"]
     assert "name no licence" in " ".join(verdict.text for verdict in verdicts(known))
