@@ -112,9 +112,11 @@ def _sources(run: RecordedRun, steps: list[Manifest]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "title": source.title if source else "files of the user's own",
-                "licence": source.licence if source else "",
-                "home": source.home if source else "",
+                # What the recipe says of a source is the user's own word on it.
+                "licence": spec.get("licence") or (source.licence if source else ""),
+                "home": spec.get("home") or (source.home if source else ""),
                 "revision": source.revision if source else "",
+                "generators": spec.get("generators") or (source.generators if source else None) or (),
                 "overlaps": list(source.overlaps) if source else [],
                 "unread": list(unread.get(name, ())),
                 "rows_in": read[name][0],

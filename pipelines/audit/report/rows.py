@@ -110,7 +110,7 @@ def dropped_rows(run: RecordedRun, step: Manifest, evidence: pl.DataFrame) -> li
     lines = []
     for file_number, place, name, kind in chosen.iter_rows():
         row = found[file_number, place]
-        proof = json.loads(row["evidence"] or "{}")
+        proof = evidence_of(row["evidence"])
         lines.append(
             {
                 "id": row["id"],
@@ -147,6 +147,15 @@ def kept_rows(rows: pl.DataFrame, wanted: int = RANDOM) -> list[dict[str, Any]]:
         }
         for row in spread.iter_rows(named=True)
     ]
+
+
+def evidence_of(text: str) -> dict[str, Any]:
+    """The evidence of a dropped row; empty where it is no JSON object, as a plugin may write it."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def evidence_words(evidence: Mapping[str, Any]) -> str:

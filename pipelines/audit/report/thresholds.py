@@ -72,11 +72,18 @@ def measure(
     table = table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
     found = []
     for settings in stages:
-        stage = TypeAdapter(RecipeStage).validate_python(settings)
-        if not isinstance(stage, Filter):
+        try:
+            stage = TypeAdapter(RecipeStage).validate_python(settings)
+            if not isinstance(stage, Filter):
+                continue
+            with collect_checks() as checks:
+                stage.judge(table)
+        except (
+            ValueError,
+            KeyError,
+            OSError,
+        ):  # a plugin or a model that is not here any more: the report can do without
             continue
-        with collect_checks() as checks:
-            stage.judge(table)
         for check in checks:
             values = np.asarray(check.value, np.float64)
             name = f"{stage.kind}/{check.reason}"

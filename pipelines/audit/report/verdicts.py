@@ -134,7 +134,7 @@ def _warnings(facts: dict[str, Any]) -> Iterator[str]:
 
 _FINDINGS = {
     "suspected": "many responses begin with an unknown mark, which may be the thinking of a model",
-    "bare_answer": "some answers show no work, though their condition `cot` says that they do",
+    "bare_answer": "some answers show no work, though their condition (cot) says that they do",
 }
 
 
