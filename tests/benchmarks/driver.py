@@ -35,7 +35,7 @@ from pipelines.audit.verify import verify
 from pipelines.ledger import storage
 from pipelines.ledger.engine import ONE_CPU, Engine
 from pipelines.ledger.manifest import Manifest, Part
-from pipelines.ledger.run import Perform, Run, StepContext, StepResult, Target
+from pipelines.ledger.run import Cost, Perform, Run, StepContext, StepResult, Target
 from pipelines.ledger.runs import open_run, record
 from pipelines.ledger.step import Resources, Step
 from pipelines.ledger.storage import TableRef
@@ -155,7 +155,7 @@ class EmptyEngine:
             self.tasks += 1
             sent = pickle.dumps(item)
             began = time.thread_time()
-            result = pickle.dumps(task(item) if real else no_work(phase, *pickle.loads(sent)))
+            result = pickle.dumps(task(item) if real else (no_work(phase, *pickle.loads(sent)), Cost(0.0, 0)))
             self.work_seconds += time.thread_time() - began
             yield pickle.loads(result)
 

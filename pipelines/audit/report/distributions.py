@@ -58,6 +58,8 @@ def samples(run: RecordedRun) -> Samples | None:
         return None
     columns = ["id", "source", "condition", "instruction", "response"]
     before = sample(first, ROWS, columns)
+    if not before.height:
+        return None
     return Samples(before, sample(corpus, ROWS, columns), first.rows_kept, corpus.rows_kept or 0)
 
 

@@ -36,7 +36,7 @@ def inputs(run: RecordedRun) -> list[dict[str, Any]]:
     return [
         {
             "name": source["name"],
-            "adapter": source["adapter"] or "files of rows",
+            "adapter": source.get("adapter") or "files of rows",
             "path": _as_text(paths.get(source["name"])),
             "files": len(source["files"]),
             "listed": [(name + suffix, digest) for name, suffix, digest in source["files"][:FILES_SHOWN]],

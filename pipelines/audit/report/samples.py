@@ -40,5 +40,6 @@ def sample(step: Manifest, rows: int, columns: Sequence[str], max_bytes: int = M
         own = places[(places >= first) & (places < first + file.rows)] - first
         first += file.rows
         if len(own):
-            found.append(pl.DataFrame(storage.read_parquet(file.path, list(columns)))[own])
+            table = pl.DataFrame(storage.read_parquet(file.path, list(columns)))
+            found.append(table[own[own < table.height]])
     return pl.concat(found)
