@@ -30,7 +30,7 @@ from flows.prefect.ephemeral import server_ended
 from flows.prefect.heard import HearingEngine
 from flows.prefect.tables import contamination, funnel, thinking
 from flows.tracker import RETRY_DELAY_SECONDS, Tracker, may_pass
-from flows.ui import report_url
+from flows.ui.address import report_url
 from pipelines.ledger.engine import Engine
 from pipelines.ledger.run import Progress, StepResult
 from pipelines.ledger.runs import RecordedRun

@@ -22,6 +22,9 @@ INPUT_KEYS = ("files", "given")
 DERIVED_KEYS = ("items", "unread")
 """Parameters that follow from the files that are read."""
 
+ORDER = ("only", "recipe", "input", "code", "parameter", "upstream")
+"""Of the kinds of causes: what a user changed comes first."""
+
 
 class Change(NamedTuple):
     """A key with another value. left, right: None where there is no such key."""
@@ -102,7 +105,7 @@ def causes(
         before, after = (parents.get(name) for parents in names)
         if before != after:
             found.append(Cause(kind="upstream", what=name, left=before, right=after))
-    return found
+    return sorted(found, key=lambda cause: ORDER.index(cause.kind))
 
 
 def _cause(change: Change, settings: Sequence[Change]) -> Cause:

@@ -1,0 +1,1 @@
+"""How does a browser look at a root? `winnow ui`: its runs, their rows, comparisons, clusters and scores, read-only."""
