@@ -14,6 +14,7 @@ from rich.markup import escape
 from filters.contamination.paraphrase import SentenceModel
 from filters.rewrite import Rewrite
 from flows.console import Console, unread_line
+from flows.lineage import Sender
 from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
@@ -22,9 +23,10 @@ from pipelines.errors import RecipeError, WinnowError, nearest
 from pipelines.ledger import corpus_manifest, storage
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger.engine import Engine, LocalEngine, cpus
+from pipelines.ledger.lineage import Lineage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Perform, Run, StepResult
-from pipelines.ledger.runs import Attempt, RecordedRun, record
+from pipelines.ledger.runs import Attempt, RecordedRun, now, record
 from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.ingest import unread_by_source
@@ -85,17 +87,22 @@ def execute_recipe(
     check(recipe, root, steps)
     console, model, rewriter = tracker.console, sentence_model_of(recipe), rewriter_of(recipe)
     names, settings = [step.name for step in wanted(recipe, steps)], recipe.model_dump(mode="json")
-    attempt = Attempt(root, recipe.name, text, settings, names)
+    attempt, send = Attempt(root, recipe.name, text, settings, names), Sender()
+    lineage = Lineage(root, recipe.name, text, settings, now, send)
     try:
         with make_engine(engine, workers, root) as running, console:
             tracker.start(len(names))
-            perform = _recorded_in(attempt, _making_again(tracker.perform, root, again))
+            perform = _recorded_in(attempt, _traced_by(lineage, _making_again(tracker.perform, root, again)))
             run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
             corpus = curate(run, recipe, model, steps, rewriter)
-        recorded = record(root, recipe.name, text, settings, corpus.products, run.results)
+        lineage.end()
+        recorded = record(root, recipe.name, text, settings, corpus.products, run.results, lineage.lines)
     except BaseException as error:
-        _record_failure(attempt, error, console)
+        lineage.end(error)
+        _record_failure(attempt, error, console, lineage.lines)
         raise
+    finally:
+        send.close(lambda problem: console.print(f" [yellow]! {escape(problem)}[/yellow]"))
     attempt.succeed()
     report = write_report(recorded)
     for name, columns in unread_by_source(recorded.steps[0]).items():
@@ -122,10 +129,27 @@ def _recorded_in(attempt: Attempt, perform: Perform) -> Perform:
     return perform_and_record
 
 
-def _record_failure(attempt: Attempt, error: BaseException, console: Console) -> None:
+def _traced_by(lineage: Lineage, perform: Perform) -> Perform:
+    """`perform`, with the events of each step that is made."""
+
+    def perform_and_trace(step: Step, work: Callable[[], StepResult]) -> StepResult:
+        if not manifests.is_finished(lineage.root, step.folder):
+            lineage.start(step)
+        try:
+            result = perform(step, work)
+        except BaseException as error:
+            lineage.fail(step, error)
+            raise
+        lineage.complete(result)
+        return result
+
+    return perform_and_trace
+
+
+def _record_failure(attempt: Attempt, error: BaseException, console: Console, lines: str) -> None:
     """Record that a run failed, with its report. Nothing is raised in the place of the error of the run."""
     try:
-        run = attempt.fail(error)
+        run = attempt.fail(error, lines)
         if isinstance(error, Exception):  # a run that is stopped has no time
             report = write_report(run)
             console.print(f" [yellow]! run {escape(run.id)} failed; how far it came: {escape(report)}[/yellow]")

@@ -296,7 +296,7 @@ def export(
         typer.Option(
             "--format",
             help="For a corpus `hf`, `jsonl`, `messages`, `prompt-completion`, `megatron`, `hrm-text`, "
-            "`manifest`, `card`, `spdx` or `eu-summary`; for a checkpoint `transformers`, or in four "
+            "`manifest`, `card`, `spdx`, `eu-summary` or `openlineage`; for a checkpoint `transformers`, or in four "
             "bits `int4` or `int4-linear`.",
         ),
     ] = "hf",
@@ -308,7 +308,7 @@ def export(
     Text: `hf` (Parquet for Hugging Face's datasets, with a card and a Croissant description), `jsonl`, `messages` and
     `prompt-completion` (JSONL for TRL and Axolotl). Tokens: `megatron` (Megatron-LM's indexed dataset) and `hrm-text`
     (HRM-Text's own trainer). Documents: `manifest` (ids, digests and order of all rows, without text, for
-    `winnow build --manifest`), `card`, `spdx` and `eu-summary` (Article 53(1)(d) of the EU AI Act).
+    `winnow build --manifest`), `card`, `spdx`, `eu-summary` (of the EU AI Act) and `openlineage`.
     Checkpoints: `transformers`; `int4`, an eighth of the size, for Winnow's own commands; `int4-linear`, whose
     embedding is in bf16, for transformers with compressed-tensors.
 

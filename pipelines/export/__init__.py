@@ -6,7 +6,7 @@ To add a format, write a file with a function `export(run, out)` and add a line 
 from __future__ import annotations
 
 from filters.registry import Registry
-from pipelines.export import card, eu_summary, hf, hrm_text, jsonl, manifest, megatron, spdx
+from pipelines.export import card, eu_summary, hf, hrm_text, jsonl, manifest, megatron, openlineage, spdx
 from pipelines.export.export import Export
 
 _OWN: dict[str, Export] = {
@@ -20,9 +20,10 @@ _OWN: dict[str, Export] = {
     "card": card.export,
     "spdx": spdx.export,
     "eu-summary": eu_summary.export,
+    "openlineage": openlineage.export,
 }
 
-DOCUMENTS = ("manifest", "card", "spdx", "eu-summary")
+DOCUMENTS = ("manifest", "card", "spdx", "eu-summary", "openlineage")
 """The formats that describe a corpus, and do not contain its text or tokens."""
 
 EXPORTS: Registry[Export] = Registry(

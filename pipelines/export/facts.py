@@ -118,8 +118,7 @@ def facts(run: RecordedRun) -> Facts:
     columns = {field.name: str(field.type) for field in RECORD}
     shards = [shard for shard in run.records.shards if shard.rows]
     if shards:
-        schema = storage.read_parquet(shards[0].path).schema
-        columns = {field.name: str(field.type) for field in schema}
+        columns = {field.name: str(field.type) for field in storage.schema(shards[0].path)}
     return Facts(
         run=run.id,
         recipe=str(run.info["recipe"]),

@@ -2,7 +2,7 @@
 
     ROOT/runs/<run>/run.json          the run's steps in order, its settings, and which steps hold corpus and tokens
                     recipe.yaml       the recipe as the user wrote it
-                    lineage.jsonl     one OpenLineage event for each step made
+                    lineage.jsonl     OpenLineage events of the run and of each step made
                     evaluations.json  scores of checkpoints trained on this run
                     calibration.json  agreement of the recipe's scores with people's ratings
                     report.html
@@ -20,7 +20,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -29,13 +28,11 @@ from pipelines.errors import CheckFailed, RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Holder, Lease, hold, this_process
+from pipelines.ledger.lineage import replay
 from pipelines.ledger.manifest import Manifest
 
 if TYPE_CHECKING:
     from pipelines.ledger.run import StepResult
-
-NAMESPACE = uuid.UUID("8d7c1e5a-52b4-5b6c-9f0e-77696e6e6f77")
-"""Name space of the run ids in lineage events, which must be UUIDs."""
 
 CALIBRATION = "calibration.json"
 CHECKSUMS = "checksums.json"
@@ -126,12 +123,14 @@ def record(
     settings: Mapping[str, Any],
     products: Mapping[str, Manifest],
     results: Sequence[StepResult],
+    lines: str = "",
 ) -> RecordedRun:
     """Record a run that is finished.
 
     recipe: its name. recipe_text: as the user wrote it. settings: the recipe as read, JSON-able. products: what the run
     made -> the step that holds it; `corpus` at least, and `tokenizer`, `tokens`, `packs` of a whole build. results: its
-    steps in order.
+    steps in order. lines: its events (`Lineage.lines`); without, or if all steps were reused, they are made from the
+    results.
     """
     name = run_id(recipe, products.get("packs") or products["corpus"])
     folder = run_folder(root, name)
@@ -152,12 +151,11 @@ def record(
         storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
         lineage = storage.join(folder, LINEAGE)
         written = storage.read_bytes(lineage) if storage.exists(lineage) else b""
-        events = made if written else results
-        if events:  # in one write: a kill leaves all of these events or none
-            lines = "".join(f"{_event(root, name, result)}\n" for result in events)
-            storage.write_bytes(lineage, written + lines.encode())
+        if events := bool(made or not written):  # in one write: a kill leaves all of these events or none
+            happened = lines if lines and made else replay(root, recipe, recipe_text, settings, results, now).lines
+            storage.write_bytes(lineage, written + happened.encode())
         storage.write_json(path, info)
-        _write_checksums(root, name, results, lineage_written=bool(events))
+        _write_checksums(root, name, results, lineage_written=events)
     return RecordedRun(root, name, info, tuple(result.manifest for result in results))
 
 
@@ -194,12 +192,14 @@ class Attempt:
         if not result.reused:
             self._write()
 
-    def fail(self, error: BaseException) -> RecordedRun:
-        """Record that the run failed, or that it was stopped if the error is no `Exception`."""
+    def fail(self, error: BaseException, lines: str = "") -> RecordedRun:
+        """Record that the run failed, or that it was stopped if the error is no `Exception`. lines: its events."""
         self._info["status"] = "failed" if isinstance(error, Exception) else "stopped"
         self._info["error"] = str(error) or type(error).__name__
         info = self._write()
-        paths = [storage.join(self._folder, name) for name in (RUN, RECIPE)]
+        if lines:
+            storage.write_bytes(storage.join(self._folder, LINEAGE), lines.encode())
+        paths = [storage.join(self._folder, name) for name in (RUN, RECIPE, LINEAGE)]
         paths += [manifests.path_of(self.root, result.step.folder) for result in self.results]
         digests = {_relative(self.root, path): storage.digest(path) for path in paths if storage.exists(path)}
         storage.write_json(storage.join(self._folder, CHECKSUMS), digests)
@@ -291,33 +291,6 @@ def _finished(root: str) -> str:
 def now() -> str:
     """The time in UTC, to the millisecond."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def _event(root: str, run: str, result: StepResult) -> str:
-    """One OpenLineage RunEvent for a step that was made."""
-    # Imported here: it takes half a second, and most commands write no event.
-    from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, RunEvent, RunState
-    from openlineage.client.event_v2 import Run as LineageRun
-    from openlineage.client.facet_v2 import output_statistics_output_dataset
-    from openlineage.client.serde import Serde
-
-    manifest = result.manifest
-    files = manifest.shards or manifest.all_files
-    statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-        rowCount=manifest.rows_kept, size=sum(file.bytes for file in files), fileCount=len(files)
-    )
-    event = RunEvent(
-        eventType=RunState.COMPLETE,
-        eventTime=now(),
-        run=LineageRun(runId=str(uuid.uuid5(NAMESPACE, f"{run}/{manifest.key}/{now()}"))),
-        job=Job(namespace="winnow", name=f"{run}.{manifest.step}"),
-        producer="https://winnow",
-        inputs=[InputDataset(namespace=root, name=f"steps/{parent}") for parent in manifest.parents],
-        outputs=[
-            OutputDataset(namespace=root, name=f"steps/{manifest.key}", outputFacets={"outputStatistics": statistics})
-        ],
-    )
-    return str(Serde.to_json(event))
 
 
 def record_scores(run: RecordedRun, scores: Sequence[Mapping[str, Any]]) -> None:

@@ -640,9 +640,14 @@ def parquet_metadata(path: str) -> pq.FileMetaData:
 
 def columns(path: str) -> list[str]:
     """The column names of a Parquet file. Reads the schema only. Raises: as `read_parquet`."""
+    return list(schema(path).names)
+
+
+def schema(path: str) -> pa.Schema:
+    """The schema of a Parquet file. Raises: as `read_parquet`."""
     try:
         with _open_parquet(path, []) as file:
-            return list(file.schema_arrow.names)
+            return file.schema_arrow
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
 

@@ -149,7 +149,8 @@ def test_a_document_overwrites_nothing_and_one_that_fails_leaves_nothing(
         EXPORTS[form](fates, "memory://out")
     records = fates.records
     lost = Part(rows_in=1, files={"records": (TableRef(str(tmp_path / "gone"), 1, "", 1),)})
-    for parts, error in (((lost,), (InputError, OSError)), ((), CheckFailed)):
+    reads_rows = form != "openlineage"
+    for parts, error in (*([((lost,), (InputError, OSError))] if reads_rows else []), ((), CheckFailed)):
         broken = records.model_copy(update={"parts": parts})
         steps = tuple(broken if step is records else step for step in fates.steps)
         with pytest.raises(error):
