@@ -44,6 +44,7 @@ NAMES = (
     "object_store",
     "verify",
     "report",
+    "standards",
 )
 BY_NAME = ("agreement", "comparison", "int4", "shuffle", "statistics", "lm_eval_parity", "noise", "driver")
 """Those that take long: they run when they are named, `make bench` leaves them out."""
