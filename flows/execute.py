@@ -26,7 +26,7 @@ from pipelines.ledger.engine import Engine, LocalEngine, cpus
 from pipelines.ledger.lineage import Lineage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Perform, Run, StepResult
-from pipelines.ledger.runs import Attempt, RecordedRun, now, record
+from pipelines.ledger.runs import Attempt, RecordedRun, failures, now, record, status_of
 from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.steps.ingest import unread_by_source
@@ -104,6 +104,9 @@ def execute_recipe(
     finally:
         send.close(lambda problem: console.print(f" [yellow]! {escape(problem)}[/yellow]"))
     attempt.succeed()
+    for name, info in failures(root):
+        if info["recipe"] == recipe.name and status_of(info) not in ("running", "unknown"):
+            console.print(f" [dim]·[/dim] failed run {escape(name)} had other settings, and stays listed")
     report = write_report(recorded)
     for name, columns in unread_by_source(recorded.steps[0]).items():
         console.print(f" [yellow]! {escape(unread_line(name, columns))}[/yellow]")
