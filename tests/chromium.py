@@ -41,7 +41,8 @@ def open_page(browser: Browser, address: str | Path, width: int = DESKTOP, **con
 def violations(page: Page) -> list[str]:
     """What axe-core finds against WCAG 2.2 AA and its best practices: rule, help, and the elements."""
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": rules}}).response["violations"]
+    options = {"runOnly": {"type": "tag", "values": rules}, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{one['id']} ({one['help']}): {json.dumps([node['html'][:160] for node in one['nodes'][:3]])}" for one in found
     ]
