@@ -110,7 +110,11 @@ class Views:
     def clusters(self, name: str) -> dict[str, Any]:
         """The largest clusters of duplicates, with texts side by side."""
         run = self.open(name)
-        return {"title": f"Duplicates of {run.id}", "run": run.id, "clusters": self._clusters(run.id)}
+        return {
+            "title": f"Duplicates of {run.id}",
+            "run": run.id,
+            "clusters": self._clusters(run.id, run.info["finished"]),
+        }
 
     def scores(self) -> dict[str, Any]:
         """The scores of the checkpoints that were trained on any run: newest run first."""
@@ -124,7 +128,7 @@ class Views:
     def compare(self, left: str, right: str) -> dict[str, Any]:
         """What changed from one run to another."""
         before, after = self.open(left), self.open(right)
-        answer = self._diff(before.id, after.id)
+        answer = self._diff(before.id, after.id, (before.info["finished"], after.info["finished"]))
         return {
             "title": "Comparison",
             "left": before.id,
@@ -144,11 +148,12 @@ class Views:
 
     # ---- parts
 
-    def _compute_diff(self, left: str, right: str) -> RunDiff:
+    def _compute_diff(self, left: str, right: str, when: tuple[str, str]) -> RunDiff:
+        """when: the runs were recorded; one that fails again has the same id."""
         with self._working:
             return diff(self.open(left), self.open(right))
 
-    def _compute_clusters(self, name: str) -> Clusters:
+    def _compute_clusters(self, name: str, when: str) -> Clusters:
         with self._working:
             return clusters(self.open(name), CLUSTERS, MEMBERS)
 
