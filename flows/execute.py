@@ -29,6 +29,7 @@ from pipelines.ledger.run import Perform, Run, StepResult
 from pipelines.ledger.runs import Attempt, RecordedRun, failures, now, record, status_of
 from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load, recipe_path
+from pipelines.sources.catalogue import origin_of
 from pipelines.steps.ingest import unread_by_source
 from pipelines.steps.pack import values_without_rows
 from pipelines.steps.step import MakeRewriter, Steps
@@ -96,7 +97,9 @@ def execute_recipe(
             run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
             corpus = curate(run, recipe, model, steps, rewriter)
         lineage.end()
-        recorded = record(root, recipe.name, text, settings, corpus.products, run.results, lineage.lines)
+        sources = {spec.name: origin_of(spec.adapter) for spec in recipe.sources if spec.adapter}
+        products, results = corpus.products, run.results
+        recorded = record(root, recipe.name, text, settings, products, results, lineage.lines, sources)
     except BaseException as error:
         lineage.end(error)
         _record_failure(attempt, error, console, lineage.lines)

@@ -12,21 +12,37 @@ from flows.cli.session import console_session
 
 
 def why(
-    row: Annotated[str, typer.Argument(help="The row's id: `<source>/<file>/<row>`.")],
+    row: Annotated[
+        str | None, typer.Argument(help="The row's id: `<source>/<file>/<row>`, as reports and exports have it.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The row's whole instruction or whole response, instead of its id.")
+    ] = None,
+    digest: Annotated[str | None, typer.Option(help="The row's digest, 32 hex digits, instead of its id.")] = None,
     run: RunOption = "latest",
     root: Root = ROOT,
     as_json: Json = False,
 ) -> None:
-    """Show what became of a row: the steps that kept it, or the one that dropped it, with reason and evidence; and the
-    packs, training steps and checkpoints that contain it.
+    """Tell the story of a row: its source with licence and revision; what each step changed, measured and decided; of a
+    duplicate the row that stayed, side by side; and the packs, training steps and checkpoints that contain it.
 
-    Example: `winnow why gsm8k_train/gsm8k_train/17`
+    The first call for a run makes an index of its rows; `--text` and `--digest` make one of its texts.
+
+    Examples: `winnow why gsm8k_train/gsm8k_train/17`; `winnow why --text "What is 2 + 2?"`; `winnow why --digest
+    1f0c7a... --run latest --json`
     """
-    from flows.cli import render
-    from flows.why import why as find_fate
+    from flows import why as stories
+    from flows.cli import render_why
+    from pipelines.errors import WinnowError
 
-    fate = find_fate(row, run, root)
-    print_answer(fate, render.why_lines(fate), as_json, exclude_none=True)
+    if sum(given is not None for given in (row, text, digest)) != 1:
+        raise WinnowError("give one of: the id of a row, `--text TEXT`, or `--digest DIGEST`")
+    with console_session(as_json):
+        if row is not None:
+            fate = stories.why(row, run, root)
+            return print_answer(fate, render_why.why_lines(fate), as_json, exclude_none=True)
+        found = stories.why_text(text, run, root) if text is not None else stories.why_digest(str(digest), run, root)
+    print_answer(found, render_why.found_lines(found), as_json, exclude_none=True)
 
 
 def similar(

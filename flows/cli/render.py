@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -23,11 +23,9 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.scan import ScanAnswer
     from flows.similar import SimilarAnswer
     from flows.verify import VerifyAnswer
-    from flows.why import WhyAnswer
     from pipelines.audit.clusters import Cluster, Clusters, Member
     from pipelines.audit.diff import RunDiff, StepDiff
     from pipelines.audit.runs import Runs
-    from pipelines.audit.why import Place, StepFate, Twin
     from pipelines.plan import Plan, PlannedInput
     from pipelines.sources.catalogue import SourcesAnswer
     from training.configs import TrainConfig
@@ -35,7 +33,6 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from training.evaluation.scores import Score
     from training.evaluation.significance import Contrast
     from training.provenance import TracedStep
-    from training.row_use import RowUse
 
 MAX_TEXT_CHARS = 2000
 """Characters of a row's text that are printed."""
@@ -272,78 +269,6 @@ def _short(number: float) -> str:
 
 
 # Audit
-
-
-def why_lines(fate: WhyAnswer) -> Iterator[str]:
-    """The fate of a row: a line for each step, the trainings that read it, then its texts."""
-    for entry in fate.history:
-        yield f"  {entry.step:<20}{fate_text(entry)}"
-        yield from (f"  {'':<20}{place}" for place in _place_lines(entry.places or ()))
-    yield from map(_twin_line, fate.twins)
-    yield from (line for use in fate.trainings for line in _use_lines(use))
-    for name, text in (("instruction", fate.instruction), ("response", fate.response)):
-        yield f"\n[bold]{name}[/bold]\n{shorten(text)}"
-
-
-def _twin_line(twin: Twin) -> str:
-    """What became of the row that a duplicate names."""
-    where = "" if twin.run is None else f" in run {twin.run}"
-    if twin.verdict == "kept":
-        return f"  {'duplicate of':<20}{escape(twin.row)}  kept{where}"
-    evidence = json.dumps(twin.evidence, ensure_ascii=False)
-    reason = shorten(f"{twin.stage}/{twin.reason}  {evidence}")
-    return f"  {'duplicate of':<20}{escape(twin.row)}  dropped by {twin.step}{where}  [red]{reason}[/red]"
-
-
-def fate_text(entry: StepFate) -> str:
-    """What a step did with a row, in words."""
-    if entry.verdict == "dropped":
-        evidence = json.dumps(entry.evidence, ensure_ascii=False)
-        return f"dropped  [red]{shorten(f'{entry.stage}/{entry.reason}  {evidence}')}[/red]"
-    truncated = ", its response truncated to fit the context" if entry.truncated else ""
-    if entry.verdict == "trained":
-        return f"in the training data {_times(entry.draws or 0)}{truncated}"
-    if entry.verdict == "held_out":
-        drawn = "" if entry.places else ", but in no validation pack (the sampling rules leave it out)"
-        return f"held out for validation{drawn}{truncated}"
-    if entry.verdict == "unused":
-        return f"unused  [red]{escape(str(entry.reason))}[/red]"
-    if entry.verdict == "not_drawn":
-        return "not drawn: usable, but the sampling rules leave it out of every epoch"
-    if entry.reason is not None:
-        evidence = json.dumps(entry.evidence, ensure_ascii=False)
-        return f"{entry.verdict}  {shorten(f'{entry.reason}  {evidence}')}"
-    return entry.verdict
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else "twice" if number == 2 else f"{count(number)} times"
-
-
-def _place_lines(places: Iterable[Place]) -> Iterator[str]:
-    for place in places:
-        where = "validation packs" if place.split == "validation" else f"epoch {place.epoch}"
-        yield f"{where}, pack {count(place.pack)}, {escape(place.file)}"
-
-
-def _use_lines(use: RowUse) -> Iterator[str]:
-    """What one training has done with a row."""
-    yield f"  {'training':<20}{escape(use.training)}, step {count(use.step)} of {count(use.total_steps)}"
-    if use.read_at:
-        yield f"  {'':<20}read at {_steps(use.read_at)}"
-    if use.to_read_at:
-        yield f"  {'':<20}to be read at {_steps(use.to_read_at)}"
-    if not use.read_at and not use.to_read_at:
-        yield f"  {'':<20}not read: its packs come after the last step"
-    if use.checkpoints:
-        names = ", ".join(path.rstrip("/").rpartition("/")[2] for path in use.checkpoints)
-        yield f"  {'':<20}in the weights of {escape(names)}"
-    elif use.read_at or use.to_read_at:
-        yield f"  {'':<20}in the weights of no checkpoint yet"
-
-
-def _steps(steps: Sequence[int]) -> str:
-    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(count, steps))}"
 
 
 def similar_lines(answer: SimilarAnswer) -> Iterator[str]:

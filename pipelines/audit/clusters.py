@@ -12,14 +12,13 @@ holds one count for each kept row that has duplicates.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.audit.difference import difference
 from pipelines.errors import RunError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
@@ -34,12 +33,6 @@ TEXTS = ("instruction", "response")
 
 EARLIER = "\0"
 """Separates the id of a twin in an earlier run from the step that keeps it. No id contains it."""
-
-MAX_DIFF_TOKENS = 2000
-"""Tokens of a text that are compared. The time of a diff grows with the square of them."""
-
-MAX_GAP_TOKENS = 5
-"""Two differences with at most so many tokens between them are shown as one: a word or two and their spaces."""
 
 _EVIDENCE = pl.Struct({"twin": pl.String, "jaccard": pl.Struct(dict.fromkeys(TEXTS, pl.Float64)), "against": pl.String})
 
@@ -236,19 +229,3 @@ def _member(kept: dict[str, Any] | None, row: dict[str, Any]) -> Member:
     jaccard = {name: value for name in TEXTS if (value := row[f"jaccard_{name}"]) is not None}
     named = {name: row[name] for name in ("id", "step", "reason", *TEXTS)}
     return Member(**named, jaccard=jaccard or None, differs=tuple(pairs))
-
-
-def difference(left: str, right: str) -> list[tuple[str, str]]:
-    """Where two texts differ: pairs of what `left` has and what `right` has in its place.
-
-    The texts are compared by words, spaces and signs. Differences with a word or two between them are merged.
-    """
-    a, b = (re.findall(r"\w+|\s+|[^\w\s]", text)[:MAX_DIFF_TOKENS] for text in (left, right))
-    spans: list[tuple[int, int, int, int]] = []
-    for kind, a_start, a_stop, b_start, b_stop in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if kind == "equal":
-            continue
-        if spans and a_start - spans[-1][1] <= MAX_GAP_TOKENS:
-            a_start, _, b_start, _ = spans.pop()
-        spans.append((a_start, a_stop, b_start, b_stop))
-    return [("".join(a[i:j]), "".join(b[k:m])) for i, j, k, m in spans]

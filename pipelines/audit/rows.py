@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from dedup.columns import as_array
-from pipelines.errors import CheckFailed, edits, near, nearest
+from pipelines.errors import CheckFailed, RunError, edits, near, nearest
 from pipelines.ledger import storage
 from pipelines.ledger.arrow_file import ArrowFile
 from pipelines.ledger.manifest import Manifest, Part
@@ -63,7 +63,7 @@ TEXT_INDEX = StepType(
     },
 )
 
-FILES_PER_ITEM = 32
+FILES_PER_ITEM = 16
 """Files of rows, or of packs, that one task indexes."""
 
 ID = r"(?s)^(?P<prefix>.*/)(?P<number>0|[1-9][0-9]{0,17})(?P<suffix>(?:/.*)?)$"
@@ -110,9 +110,14 @@ class RowIndex:
     """The rows of one recorded run, by id and by text. An index that the answer needs is made if there is none."""
 
     def __init__(self, run: RecordedRun, maker: Run) -> None:
-        """maker: makes the indexes, below its root."""
+        """maker: makes the indexes, below its root.
+
+        Raises: RunError: if the run has no rows: it failed before it read any.
+        """
         self.run, self.maker = run, maker
         self.record_steps = tuple(step for step in run.steps if step.kept == RECORDS)
+        if not self.record_steps:
+            raise RunError(f"run {run.id} failed before any of its rows was read; `winnow runs` says why")
         self.first = self.record_steps[0]
         self._files = (*self.first.shards, *self.first.dropped)
         self._starts: dict[str, tuple[int, int]] = {}
@@ -174,7 +179,7 @@ class RowIndex:
         def work(context: StepContext) -> Sequence[Part]:
             made = context.map(_ranges_of, _groups(enumerate(files)), "ranges")
             tables = [storage.map_arrow(one.file(RANGES).path) for one in made]
-            table = pa.concat_tables([_NO_RANGES, *tables]).combine_chunks()
+            table = pa.concat_tables([_RANGE.empty_table(), *tables]).combine_chunks()
             table = table.sort_by([("prefix", "ascending"), ("suffix", "ascending"), ("file", "ascending")])
             path = storage.join(context.folder, RANGES, "ranges.arrow")
             return [Part(files={RANGES: (storage.write_arrow(path, table),)})]
@@ -238,7 +243,7 @@ class RowIndex:
             prefix, number, suffix = split_id(id)
             by_name.setdefault((prefix, suffix), []).append((number, id))
         ranges = self.ranges
-        ranges = ranges.filter(pc.is_in(ranges["prefix"], value_set=pa.array([name for name, _ in by_name])))
+        ranges = ranges.filter(pc.is_in(ranges["prefix"], value_set=_strings([name for name, _ in by_name])))
         numbers = {name: np.array([number for number, _ in rows]) for name, rows in by_name.items()}
         candidates: dict[int, list[str]] = {}
         for row in ranges.to_pylist():
@@ -366,6 +371,13 @@ def _half(digest: bytes) -> int:
     return int(struct.unpack_from("<Q", digest)[0])
 
 
+def _values(column: pa.ChunkedArray, dtype: type[np.uint64]) -> Hashes:
+    """A column of numbers. `to_numpy` of Arrow imports pandas (0.4 s)."""
+    array = as_array(column)
+    buffer = array.buffers()[1]
+    return np.frombuffer(buffer, dtype, len(array), array.offset * np.dtype(dtype).itemsize)
+
+
 def _strings(values: Sequence[str]) -> pa.StringArray:
     """A string array. `pa.array` of Python values imports pandas (0.4 s)."""
     encoded = [value.encode() for value in values]
@@ -408,20 +420,20 @@ def _record_files(step: Manifest) -> list[tuple[str, TableRef]]:
 
 # ---- making the indexes
 
-_NO_RANGES = pa.table(
-    {
-        "prefix": pa.array([], pa.string()),
-        "suffix": pa.array([], pa.string()),
-        "first": pa.array([], pa.int64()),
-        "last": pa.array([], pa.int64()),
-        "rows": pa.array([], pa.int64()),
-        "file": pa.array([], pa.uint32()),
-    }
+_RANGE = pa.schema(
+    [
+        pa.field("prefix", pa.string()),
+        pa.field("suffix", pa.string()),
+        pa.field("first", pa.int64()),
+        pa.field("last", pa.int64()),
+        pa.field("rows", pa.int64()),
+        pa.field("file", pa.uint32()),
+    ]
 )
 
 
 def _ranges_of(files: Sequence[tuple[int, TableRef]], target: Target) -> Part:
-    tables = [_NO_RANGES]
+    tables = [_RANGE.empty_table()]
     for number, file in files:
         ids = as_array(ids_of(file))
         parts = pc.extract_regex(ids, ID)
@@ -438,7 +450,7 @@ def _ranges_of(files: Sequence[tuple[int, TableRef]], target: Target) -> Part:
         )
         columns = [grouped[name] for name in ("prefix", "suffix", "number_min", "number_max", "number_count")]
         columns.append(pa.array(np.full(grouped.num_rows, number, np.uint32)))
-        tables.append(pa.table(columns, schema=_NO_RANGES.schema))
+        tables.append(pa.table(columns, schema=_RANGE))
     return Part(files={RANGES: (storage.write_arrow(target.path(suffix=".arrow"), pa.concat_tables(tables)),)})
 
 
@@ -501,7 +513,7 @@ def _write_places(path: str, tables: Sequence[pa.Table]) -> TableRef:
 
 def _look_up(tables: Sequence[TableRef], hashes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Hash, file and row of each place of `hashes`."""
-    wanted = np.unique(np.array(hashes, np.uint64))
+    wanted = np.array(sorted(set(hashes)), np.uint64)  # `np.unique` imports masked arrays
     for ref in tables:
         if not ref.rows:
             continue
@@ -526,7 +538,7 @@ def _around(table: ArrowFile, hashed: int) -> pa.Table:
 
 
 def _equal(rows: pa.Table, hashes: Hashes) -> Iterator[tuple[int, int, int]]:
-    column = rows["hash"].combine_chunks().to_numpy()
+    column = _values(rows["hash"], np.uint64)
     starts, stops = (np.searchsorted(column, hashes, side) for side in ("left", "right"))
     for one, start, stop in zip(hashes.tolist(), starts.tolist(), stops.tolist(), strict=True):
         if stop > start:

@@ -124,13 +124,15 @@ def record(
     products: Mapping[str, Manifest],
     results: Sequence[StepResult],
     lines: str = "",
+    sources: Mapping[str, Mapping[str, str]] | None = None,
 ) -> RecordedRun:
     """Record a run that is finished.
 
     recipe: its name. recipe_text: as the user wrote it. settings: the recipe as read, JSON-able. products: what the run
     made -> the step that holds it; `corpus` at least, and `tokenizer`, `tokens`, `packs` of a whole build. results: its
     steps in order. lines: its events (`Lineage.lines`); without, or if all steps were reused, they are made from the
-    results.
+    results. sources: source -> title, home, licence and revision of its data set, of those that have them; None records
+    nothing of that.
     """
     name = run_id(recipe, products.get("packs") or products["corpus"])
     folder = run_folder(root, name)
@@ -147,6 +149,7 @@ def record(
             "steps": [_entry(result, measured.get(result.step.key)) for result in results],
             "environment": environment() if made or not before else before.get("environment", {}),
             "settings": dict(settings),
+            **({} if sources is None else {"sources": sources}),
         }
         storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
         lineage = storage.join(folder, LINEAGE)

@@ -45,3 +45,11 @@ def catalogue() -> SourcesAnswer:
             for source in SOURCES.values()
         )
     )
+
+
+def origin_of(adapter: str) -> dict[str, str]:
+    """What a run records of a data set: title, home, licence and revision; empty for an adapter that is unknown."""
+    if adapter not in SOURCES:
+        return {}
+    source = SOURCES[adapter]
+    return {name: getattr(source, name) for name in ("title", "home", "licence", "revision")}

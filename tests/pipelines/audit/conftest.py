@@ -13,7 +13,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
-from tests.pipelines.audit import duplicated
+from tests.pipelines.audit import duplicated, rewritten_rows
 from tests.steps import record_run
 
 RECIPE = """
@@ -64,32 +64,10 @@ def fates(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
     return build(folder, folder / "root")
 
 
-REWRITTEN = """
-name: rewritten
-sources:
-  - {name: mine, path: rows.jsonl, columns: {instruction: q, response: a}, condition: "direct,cot"}
-stages: [{kind: repair}, {kind: thinking}, {kind: strip_thinking}, {kind: mask_pii}, {kind: length, max_chars: 400}]
-near_duplicates: false
-tokenizer: {vocab_size: 512}
-sampling: {context: 129}
-"""
-
-
 @pytest.fixture(scope="session")
 def rewritten(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
-    """A run whose transforms change rows, one or several of them; a row that was changed is dropped."""
-    folder = tmp_path_factory.mktemp("rewritten")
-    rows = [{"q": f"What is {n} and {n}?", "a": f"It is {2 * n}."} for n in range(40)]
-    rows[4]["a"] = "It\u200b is \u00e2\u20ac\u2122eight\u00e2\u20ac\u2122."
-    rows[7]["a"] = "<think>Seven and seven.</think>It is 14. Write to ann.lee@mail.example.com or call +1 650 253 0000."
-    rows[9]["a"] = "Write to bob.ray@mail.example.com. " + "It is 18. " * 60
-    rows[11] = dict(rows[10])
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "recipe.yaml").write_text(REWRITTEN)
-    recipe = load(str(folder / "recipe.yaml"))
-    with LocalEngine() as engine:
-        run = Run(str(folder / "root"), engine)
-        return record_run(run, recipe, curate(run, recipe), REWRITTEN)
+    """A run whose transforms changed rows, for tests that change nothing in it."""
+    return rewritten_rows.build(tmp_path_factory.mktemp("rewritten"))
 
 
 @pytest.fixture(scope="module")

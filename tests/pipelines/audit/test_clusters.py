@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.audit.clusters import clusters, difference
+from pipelines.audit.clusters import clusters
+from pipelines.audit.difference import difference
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine

@@ -137,6 +137,7 @@ def test_a_step_with_parts_of_another_order_is_an_error(fates: RecordedRun) -> N
         index.locate(step.model_copy(update={"parts": ()}), ["mine/rows/3"])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.integers(0, 10**18 - 1), st.sampled_from(["", "/answer1", "/part.jsonl"]))
 def test_an_id_is_its_prefix_number_and_suffix(name: str, number: int, suffix: str) -> None:
     id = f"{name}/{number}{suffix}"
@@ -145,7 +146,7 @@ def test_an_id_is_its_prefix_number_and_suffix(name: str, number: int, suffix: s
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=300), st.integers(0, 2**64 - 1), st.integers(1, 500))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_hash_is_found_in_a_table_of_any_distribution(hashes: list[int], other: int, repeats: int) -> None:
     import tempfile
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.audit.why import StepFate, why
+from filters.cut import groups_of
+from pipelines.audit.difference import difference
+from pipelines.audit.why import StepFate, escaped, why
 from pipelines.errors import RunError
-from pipelines.ledger import storage
+from pipelines.ledger import input_files, storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.steps.products import PACKS, VALIDATION_PACKS
 
@@ -100,6 +106,11 @@ def test_only_steps_that_conserve_rows_count_rows(fates: RecordedRun) -> None:
 def test_a_duplicate_leads_to_the_row_that_stayed(run: RecordedRun) -> None:
     """Exact copies of rows that were dropped as near-duplicates lead over two rows; all chains end at a kept row."""
     lengths: Counter[int] = Counter()
+    texts = {
+        row["id"]: (row["instruction"], row["response"])
+        for shard in run.steps[0].shards
+        for row in storage.read_parquet(shard.path).to_pylist()
+    }
     for name in ("exact-duplicates", "near-duplicates"):
         step = run.step(name)
         assert step is not None
@@ -108,6 +119,9 @@ def test_a_duplicate_leads_to_the_row_that_stayed(run: RecordedRun) -> None:
                 fate = why(run, row["id"])
                 rows = [twin.row for twin in fate.twins]
                 assert rows[0] == json.loads(row["evidence"])["twin"]
+                for twin in fate.twins:
+                    assert (twin.instruction, twin.response) == texts[twin.row]
+                    assert bool(twin.differs) == (texts[twin.row] != (fate.instruction, fate.response))
                 *dropped, last_twin = fate.twins
                 for twin, following in zip(dropped, rows[1:], strict=True):
                     assert (twin.verdict, twin.step) == ("dropped", "near-duplicates")
@@ -119,3 +133,69 @@ def test_a_duplicate_leads_to_the_row_that_stayed(run: RecordedRun) -> None:
 
 def test_a_row_that_is_no_duplicate_leads_nowhere(fates: RecordedRun) -> None:
     assert why(fates, "mine/rows/17").twins == () == why(fates, "mine/rows/20").twins
+
+
+def test_each_transform_that_changed_a_row_is_named_with_its_whole_difference(rewritten: RecordedRun) -> None:
+    refine = why(rewritten, "mine/rows/7").history[1]
+    assert [(change.stages, change.field, change.differs) for change in refine.changes] == [
+        (("strip_thinking",), "response", (("<think>Seven and seven.</think>", ""),)),
+        (("mask_pii",), "response", (("+1 650 253 0000", "[phone]"),)),
+    ]
+    (repaired,) = why(rewritten, "mine/rows/4").history[1].changes
+    assert repaired.stages == ("repair",)
+    assert all(not entry.changes for entry in why(rewritten, "mine/rows/5").history)
+
+
+def test_a_row_that_was_rewritten_and_then_dropped_shows_both(rewritten: RecordedRun) -> None:
+    fate = why(rewritten, "mine/rows/9")
+    (change,) = fate.history[-1].changes
+    assert change.stages == ("mask_pii",) and fate.history[-1].reason == "too_long"
+    assert change.differs == (("+1 650 253 0000", "[phone]"),)
+
+
+def test_transforms_of_another_version_are_named_together(rewritten: RecordedRun, tmp_path: Path) -> None:
+    stages = [
+        stage | ({"version": 99} if stage["kind"] == "repair" else {})
+        for stage in rewritten.steps[1].parameters["stages"]
+    ]
+    refine = rewritten.steps[1].model_copy(update={"parameters": {"stages": stages}})
+    (change,) = why(rewritten._replace(steps=(rewritten.steps[0], refine)), "mine/rows/4").history[1].changes
+    assert change.stages == ("strip_thinking", "mask_pii") and change.differs
+
+
+def test_the_origin_of_a_row_is_its_file_with_the_digest_that_was_read(
+    fates: RecordedRun, run: RecordedRun, rewritten: RecordedRun
+) -> None:
+    for recorded, row, file in (
+        (fates, "whole/whole/1", "whole.jsonl"),
+        (fates, "mine/rows/17", "rows.jsonl"),
+        (run, "s/part-2/10", "part-2.jsonl"),
+        (rewritten, "mine/rows/9", "rows.jsonl"),
+    ):
+        origin = why(recorded, row).origin
+        path = Path(recorded.root).parent / file
+        assert (origin.file, origin.row, origin.variant) == (file, int(row.rpartition("/")[2]), "")
+        assert origin.digest == input_files.identity(str(path)) and origin.adapter is origin.licence is None
+
+
+def test_the_name_of_a_group_is_that_of_the_cut() -> None:
+    values = ["a", "b\\n", "c\nd", ""]
+    table = pa.table({"one": values, "two": values[::-1]})
+    names = groups_of(table, ("one", "two")).to_pylist()
+    assert names == ["\n".join(map(escaped, pair)) for pair in zip(values, values[::-1], strict=True)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["one ", "two ", ".", "é", "\n"]), max_size=60), st.data())
+def test_a_difference_holds_what_turns_one_text_into_the_other(words: list[str], data: st.DataObject) -> None:
+    left = "".join(words)
+    at = data.draw(st.integers(0, len(words)))
+    removed = data.draw(st.integers(0, len(words) - at))
+    right = "".join([*words[:at], "NEW ", *words[at + removed :]])
+    pairs = difference(left, right)
+    rest = right
+    for before, after in pairs:
+        assert before in left and after in right
+        rest = rest.replace(after, before, 1) if after else rest
+    assert pairs and difference(left, left) == []
+    assert difference(left, "") == ([(left, "")] if left else [])
