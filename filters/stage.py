@@ -192,7 +192,7 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
             table = stage.rewrite(before)
             assert table.num_rows == alive.sum(), f"{stage.kind} changed the number of rows"
             alive = np.ones(table.num_rows, np.bool_)
-            for verdicts in (_emptied(before, table), stage.reject(table)):
+            for verdicts in (emptied(before, table), stage.reject(table)):
                 if verdicts is not None and (lost := np.asarray(verdicts.is_valid()) & alive).any():
                     mask = pa.array(lost)
                     dropped.append(
@@ -226,7 +226,7 @@ def blank_responses(records: pa.Table) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.or_(pc.equal(pc.binary_length(response), 0), pc.utf8_is_space(response)).to_numpy())
 
 
-def _emptied(before: pa.Table, after: pa.Table) -> pa.StructArray | None:
+def emptied(before: pa.Table, after: pa.Table) -> pa.StructArray | None:
     """VERDICT [rows] of a table in which a transform made a response blank: `empty_response`."""
     blank = blank_responses(after)
     if not blank.any():

@@ -13,6 +13,7 @@ import typer
 
 from flows.cli import (
     ablate,
+    analyze,
     audit,
     calibrate,
     corpus,
@@ -50,6 +51,7 @@ for command in (
     start.schema,
     inventory.stages,
     inventory.runs,
+    analyze.analyze,
     audit.why,
     audit.similar,
     audit.clusters,
