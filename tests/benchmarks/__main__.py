@@ -46,7 +46,18 @@ NAMES = (
     "report",
     "standards",
 )
-BY_NAME = ("agreement", "comparison", "int4", "shuffle", "statistics", "lm_eval_parity", "noise", "driver", "run_diff", "why")
+BY_NAME = (
+    "agreement",
+    "comparison",
+    "int4",
+    "shuffle",
+    "statistics",
+    "lm_eval_parity",
+    "noise",
+    "driver",
+    "run_diff",
+    "why",
+)
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
 Row = dict[str, object]
