@@ -172,6 +172,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "paraphrase": "The row says the same as an item in other words, by its sentence vector.",
     },
     "subset": {"not_in_subset": "The corpus is cut to a number of tokens, and the row does not fit."},
+    "manifest": {"not_listed": "The manifest that is built does not list the row."},
     "tokens": {"empty_response": "The response has no token."},
     "pack": {
         "response_too_short": "Fewer than two tokens of the response fit.",
