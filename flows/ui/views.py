@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from pipelines.audit import charts
@@ -17,7 +15,7 @@ from pipelines.audit.clusters import Clusters, clusters
 from pipelines.audit.diff import RunDiff, diff
 from pipelines.audit.rows import RowIndex
 from pipelines.audit.runs import RunEntry, runs
-from pipelines.audit.why import RowFate, why
+from pipelines.audit.why import why
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
@@ -104,7 +102,7 @@ class Views:
         """The fate of one row. Raises: RunError: if the run never had such a row."""
         run = self.open(name)
         with self._working:
-            fate = self._why(run, id)
+            fate = why(run, id, self._index(run))
         return {"title": id, "run": run.id, "fate": fate}
 
     def clusters(self, name: str) -> dict[str, Any]:
@@ -156,13 +154,6 @@ class Views:
     def _compute_clusters(self, name: str, when: str) -> Clusters:
         with self._working:
             return clusters(self.open(name), CLUSTERS, MEMBERS)
-
-    def _why(self, run: RecordedRun, id: str) -> RowFate:
-        """The fate of a row, with an index of this process if it takes one: nothing is written below the root."""
-        if "index" not in inspect.signature(why).parameters:
-            return why(run, id)
-        ask: Callable[..., RowFate] = why
-        return ask(run, id, index=self._index(run))
 
     def _index(self, run: RecordedRun) -> RowIndex:
         return RowIndex(run, Run(self._indexes.name, LocalEngine(1)))
