@@ -26,7 +26,7 @@ from pipelines.ledger.engine import Engine, LocalEngine, cpus
 from pipelines.ledger.lineage import Lineage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Perform, Run, StepResult
-from pipelines.ledger.runs import Attempt, RecordedRun, failures, now, record, status_of
+from pipelines.ledger.runs import Attempt, RecordedRun, failures, now, record, status_of, wait_for_gc
 from pipelines.ledger.step import Step
 from pipelines.recipe import Recipe, load, recipe_path
 from pipelines.sources.catalogue import origin_of
@@ -91,6 +91,7 @@ def execute_recipe(
     attempt, send = Attempt(root, recipe.name, text, settings, names), Sender()
     lineage = Lineage(root, recipe.name, text, settings, now, send)
     try:
+        wait_for_gc(root, lambda holder, seconds: console.watch_waiting("build", str(holder), seconds))
         with make_engine(engine, workers, root) as running, console:
             tracker.start(len(names))
             perform = _recorded_in(attempt, _traced_by(lineage, _making_again(tracker.perform, root, again)))

@@ -37,7 +37,7 @@ from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Busy, Lease, hold
 from training.configs import TrainConfig
-from training.folders import MANIFEST, checkpoints, digest_of
+from training.folders import LEASE, MANIFEST, checkpoints, digest_of
 from training.model import HrmText
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, gather_full, publish, rank_and_world, shard_of
@@ -45,9 +45,6 @@ from training.parallel import LocalShards, gather_full, publish, rank_and_world,
 FORMAT = 1
 """Version of the files; increased when they change incompatibly."""
 
-
-LEASE = ".lease"
-"""The folder in a training folder for the lease of the training that writes there."""
 
 LOCK_SECONDS = 10.0
 """How long a training waits for one that lives: workers that are restarted may meet the last ones' end."""

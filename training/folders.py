@@ -16,6 +16,10 @@ MANIFEST = "checkpoint.json"
 """The file of a checkpoint that is written last: a folder that has it is complete."""
 
 
+LEASE = ".lease"
+"""The folder in a training folder for the lease of the training that writes there."""
+
+
 def trainings(root: str) -> list[str]:
     """The training folders below `root`, sorted."""
     folder = storage.join(root, "training")

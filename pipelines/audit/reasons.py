@@ -48,6 +48,9 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "cooking": "The exercise is about cooking; HRM-Text leaves it out.",
         "unknown_exercise": "The exercise is of a kind that has no condition, or is incomplete.",
     },
+    "forgotten": {
+        "forgotten": "The row, its source or its file was forgotten. Its texts are not kept.",
+    },
     "thinking": {
         "thinking_tangled": "Tags of thinking stand within tags, too deep to remove.",
         "answer_unmarked": "A word or heading begins reasoning, and nothing shows where it ends.",

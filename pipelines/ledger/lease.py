@@ -256,6 +256,12 @@ class _Watched:
         return time.monotonic() - self.reached
 
 
+def holder_of(folder: str) -> Holder | None:
+    """Who holds the lease of a folder, dead or alive; None where nobody does."""
+    numbers = _numbers(folder)
+    return _read(folder, numbers[-1]) if numbers else None
+
+
 def _path(folder: str, number: int, suffix: str) -> str:
     return storage.join(folder, f"{number:06d}.{suffix}")
 

@@ -20,7 +20,7 @@ import contextlib
 import datetime
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -160,6 +160,19 @@ def record(
         storage.write_json(path, info)
         _write_checksums(root, name, results, lineage_written=events)
     return RecordedRun(root, name, info, tuple(result.manifest for result in results))
+
+
+GC_LEASE = "steps/.gc"
+"""The folder below a root of the lease of `winnow gc`. Nothing is removed while a run is recorded as running, and a run
+that was so recorded waits for this lease: so a run never reuses a step that is being removed."""
+
+
+def wait_for_gc(root: str, on_wait: Callable[[Holder, float], None] | None = None) -> None:
+    """Wait until no `winnow gc` is at work. Called after the run was recorded as running."""
+    folder = storage.join(root, GC_LEASE)
+    if storage.files(folder):
+        with hold(folder, "a build", on_wait):
+            pass
 
 
 class Attempt:

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.formats import pairs
-from pipelines.ledger import input_files, storage
+from pipelines.ledger import input_files, storage, tombstones
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.ledger.step import DROPPED_ROWS
+from pipelines.ledger.tombstones import Tombstones, drop_forgotten
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import conform, dropped_schema, record_schema
 from pipelines.sources import SOURCES
@@ -37,7 +38,8 @@ GENERATED_SHARD_ROWS = 5_000
 class Work(NamedTuple):
     """One work item: files of one source, in order. Without files, the source is computed from the seed.
 
-    extra: the further columns of the records of all sources.
+    extra: the further columns of the records of all sources. tombstones: files of what was forgotten. forgotten: the
+    names of those files of which every row is.
     """
 
     spec: SourceSpec
@@ -45,12 +47,16 @@ class Work(NamedTuple):
     seed: int
     on_bad_row: Literal["drop", "fail"]
     extra: tuple[str, ...]
+    tombstones: tuple[str, ...] = ()
+    forgotten: frozenset[str] = frozenset()
 
 
 def ingest(run: Run, recipe: Recipe) -> Manifest:
     """Read all sources.
 
-    Reasons of dropped rows are `conform/<reason>`, and `source/<rule>` for rows that a rule of their source leaves out.
+    Reasons of dropped rows are `conform/<reason>`, `source/<rule>` for rows that a rule of their source leaves out, and
+    `forgotten/forgotten` for rows with a tombstone below the root (`pipelines.ledger.tombstones`), of which no text is
+    kept. Without tombstones the key is the same as ever.
     A source may give no row at all: `by_source` shows it, and the report warns.
 
     Raises: as `check_inputs`. InputError: for damage further on in a file. RecordError: for the first bad row, if the
@@ -62,14 +68,19 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
         zip(read, input_files.identities([file.path for file in read], run.root), strict=True)
     )
 
+    paths = tombstones.paths(run.root)
+    stones = tombstones.read(paths)
     sources, items = [], []
     for spec in recipe.sources:
         own = tuple(file for file in files if file.source == spec.name)
-        work = _works(spec, own, recipe)
+        named = tombstones.name_digest(spec.name) in stones.sources
+        gone = frozenset(file.file for file in own if named or (file.path and digests[file] in stones.files))
+        work = [one._replace(tombstones=paths, forgotten=gone) for one in _works(spec, own, recipe)]
         sources.append(_describe(spec, own, digests, recipe.seed) | {"items": len(work)})
         items += work
     extra = {"extra": list(recipe.extra_columns)} if recipe.extra_columns else {}
-    step = INGEST.step({"sources": sources, "on_bad_row": recipe.on_bad_row, **extra})
+    forgotten = {"forgotten": stones.digest} if stones.digest else {}
+    step = INGEST.step({"sources": sources, "on_bad_row": recipe.on_bad_row, **extra, **forgotten})
     return run.do(step, lambda context: context.map(ingest_files, items))
 
 
@@ -130,6 +141,7 @@ def ingest_files(work: Work, target: Target) -> Part:
     """Read the files of one work item and write its shards."""
     shards = _Shards(target, SHARD_ROWS if work.spec.paths else GENERATED_SHARD_ROWS, work.extra)
     remaining = work.spec.rows
+    stones = tombstones.read(work.tombstones)
     for file in work.files:
         for table in _batches(work, file):
             if remaining is not None:
@@ -138,7 +150,8 @@ def ingest_files(work: Work, target: Target) -> Part:
             if work.spec.condition is not None:
                 table = _with_condition(table, work.spec.condition)
             source, bad, extra = work.spec.name, work.on_bad_row, work.extra
-            shards.add(table, functools.partial(conform, source=source, file=file.file, on_bad_row=bad, extra=extra))
+            conforming = functools.partial(conform, source=source, file=file.file, on_bad_row=bad, extra=extra)
+            shards.add(table, conforming, stones, file.file in work.forgotten)
             if remaining == 0:
                 return shards.part()
     return shards.part()
@@ -173,8 +186,11 @@ class _Shards:
     def _start(self) -> None:
         self.kept, self.dropped, self.rows, self.bytes = [self.empty[0]], [self.empty[1]], 0, 0
 
-    def add(self, table: pa.Table, conforming: Any) -> None:
-        """Conform RAW rows and add them."""
+    def add(self, table: pa.Table, conforming: Any, stones: Tombstones, everything: bool) -> None:
+        """Conform RAW rows and add them, without those that are forgotten. everything: whether all are.
+
+        Where a shard ends does not depend on what is forgotten, so all other rows stay in their shards.
+        """
         while table.num_rows:
             outcome = conforming(table.slice(0, self.limit - self.rows))
             rows = outcome.kept.num_rows + outcome.dropped.num_rows
@@ -182,6 +198,7 @@ class _Shards:
             self.rows_in += rows
             self.rows += rows
             self.bytes += outcome.kept.nbytes + outcome.dropped.nbytes
+            outcome = drop_forgotten(outcome, stones, everything)
             self.kept.append(outcome.kept)
             self.dropped.append(outcome.dropped)
             if self.rows >= self.limit or self.bytes >= SHARD_BYTES:

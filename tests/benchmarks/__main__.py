@@ -57,6 +57,7 @@ BY_NAME = (
     "driver",
     "run_diff",
     "why",
+    "forget",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 

@@ -21,6 +21,7 @@ PAGE = (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
 FOLDERS = ("filters", "pipelines/formats", "pipelines/sources", "pipelines/steps", "pipelines/records.py")
 CONSTANTS = {
     "filters.contamination.rules": ("CLASSES", "contamination"),
+    "pipelines.ledger.tombstones": ("REASON", "forgotten"),
     "pipelines.steps.sampling": ("FAULTS", "pack"),
     "pipelines.steps.duplicates.removal": ("SAME_WORDS", "near_duplicate"),
 }

@@ -1,0 +1,97 @@
+"""Which lines does a reader see of what is forgotten and removed?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from flows.console import count, quantity
+
+if TYPE_CHECKING:
+    from flows.forget import ForgetAnswer
+    from flows.gc import GcAnswer
+    from pipelines.audit.forget import Change, Proof
+
+SHOWN = 12
+"""Lines of each kind that are printed; the JSON answer and the receipt have all."""
+
+
+def forget_lines(answer: ForgetAnswer) -> Iterator[str]:
+    """What holds the rows; of `--apply` the proof and the receipt."""
+    if not answer.runs:
+        yield "no run below the root holds these rows: they are forgotten already"
+    for held in answer.runs:
+        name = held.run if held.status == "finished" else f"{held.run} ({held.status})"
+        yield f"[bold]{escape(name)}[/bold]  {quantity(len(held.rows), 'row')}, {count(held.reached)} in the corpus"
+        yield from _some([f"    {row}" for row in held.rows])
+        width = max((len(place.file) for place in held.places), default=0)
+        yield from _some(
+            [f"  {place.file:<{width}}  {quantity(place.rows, _unit(place.product))}" for place in held.places]
+        )
+        yield from _some([f"  computed from all rows: {name}" for name in held.made_from])
+    for use in answer.trainings:
+        steps = f"read at {quantity(len(use.read_at), 'step')}" if use.read_at else "not read yet"
+        later = f", {len(use.to_read_at)} to come" if use.to_read_at else ""
+        yield escape(f"training {use.training}: {steps}{later}; step {use.step} of {use.total_steps}")
+        yield from _some([f"  in the weights of {checkpoint}" for checkpoint in use.checkpoints])
+    yield from _some(
+        [
+            f"training {name}: its packs are of no run below the root, so it may have read the rows"
+            for name in answer.unknown_trainings
+        ]
+    )
+    yield from _some([f"evaluation of such a checkpoint: {name}" for name in answer.evaluations])
+    yield from _some([f"recorded completions that quote a row: {name}" for name in answer.completions])
+    yield from _some([f"unfinished step, may hold a row: {name}" for name in answer.unfinished])
+    if answer.receipt is None:
+        if answer.runs:
+            yield "nothing is changed; --apply makes new runs without these rows"
+        return
+    for proof in answer.proofs:
+        yield from _proof_lines(proof)
+    yield escape(f"tombstone {answer.tombstone}, receipt {answer.receipt}")
+    saw = sum(len(use.checkpoints) for use in answer.trainings)
+    if saw:
+        yield f"{quantity(saw, 'checkpoint')} saw the rows and stay as they are: train again on the new run"
+    yield "the former bytes are still there: `winnow gc --dry-run` lists them, `winnow gc` removes them"
+
+
+def _unit(product: str) -> str:
+    return "pack" if product in ("packs", "validation_packs") else "row"
+
+
+def _proof_lines(proof: Proof) -> Iterator[str]:
+    yield f"[bold]{escape(proof.old)} is now {escape(proof.new)}[/bold]"
+    others, kept = quantity(proof.rows, "other row"), quantity(proof.texts, "row")
+    yield f"  {quantity(proof.forgotten, 'row')} dropped as forgotten; {others} read as before, byte for byte"
+    yield f"  {kept} of both corpora have the same text"
+    yield f"  {quantity(proof.searched, 'file')} of the new run searched: none holds a forgotten row"
+    yield from _changes("kept now", proof.kept_now)
+    yield from _changes("dropped now", proof.dropped_now)
+    yield f"  packs: {count(proof.packs[0])} before, {count(proof.packs[1])} now"
+
+
+def _changes(what: str, changes: Sequence[Change]) -> Iterator[str]:
+    if changes:
+        yield f"  {what}: {quantity(len(changes), 'row')}"
+        yield from _some([f"    {one.row}  ({one.reason}{f', {one.twin}' if one.twin else ''})" for one in changes])
+
+
+def _some(lines: Sequence[str]) -> Iterator[str]:
+    yield from map(escape, lines[:SHOWN])
+    if len(lines) > SHOWN:
+        yield f"  ... and {count(len(lines) - SHOWN)} more"
+
+
+def gc_lines(answer: GcAnswer) -> Iterator[str]:
+    """What was, or would be, removed, and what was kept."""
+    width = max((len(one.folder) for one in answer.garbage), default=0)
+    for one in answer.garbage:
+        yield escape(f"{one.folder:<{width}}  {one.bytes / 1e6:>10,.2f} MB  {one.why}")
+    for folder, why in answer.kept.items():
+        yield escape(f"kept: {folder}: {why}")
+    verb = "removed" if answer.removed else "would be removed"
+    files = sum(one.files for one in answer.garbage)
+    yield f"{verb}: {quantity(len(answer.garbage), 'folder')}, {quantity(files, 'file')}, {answer.bytes / 1e6:,.2f} MB"
