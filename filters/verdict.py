@@ -41,20 +41,6 @@ def collect_checks() -> Iterator[list[Check]]:
         _collected.reset(token)
 
 
-_COLLECTED: ContextVar[list[Check] | None] = ContextVar("_COLLECTED", default=None)
-
-
-@contextlib.contextmanager
-def collected() -> Iterator[list[Check]]:
-    """The checks that filters make in the block, in order: with them, what they measured of rows that they keep."""
-    checks: list[Check] = []
-    token = _COLLECTED.set(checks)
-    try:
-        yield checks
-    finally:
-        _COLLECTED.reset(token)
-
-
 def first_failure(checks: Sequence[Check]) -> pa.StructArray:
     """VERDICT [rows]: for each record the first of `checks` that fails, or null.
 
@@ -62,8 +48,6 @@ def first_failure(checks: Sequence[Check]) -> pa.StructArray:
     to the number of dropped rows.
     """
     assert checks, "a filter makes at least one check"
-    if (collecting := _COLLECTED.get()) is not None:
-        collecting += checks
     if (found := _collected.get()) is not None:
         found += checks
     rows = len(checks[0].failed)

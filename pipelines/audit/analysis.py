@@ -23,7 +23,7 @@ from dedup.columns import as_array
 from filters.catalogue import parameters
 from filters.cut import HALF, ScoreCut, column_of, order_keys, value_of_key
 from filters.stage import Filter, Stage, Transform, emptied
-from filters.verdict import Check, collected
+from filters.verdict import Check, collect_checks
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
@@ -160,7 +160,7 @@ def _count_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) -> 
                 if verdicts is not None:
                     dropped |= np.asarray(verdicts.is_valid())
         elif isinstance(stage, Filter):
-            with collected() as checks:
+            with collect_checks() as checks:
                 dropped |= np.asarray(stage.judge(table).is_valid())
         for place, check in enumerate(checks):
             found.append(_counted(names, codes, number, place, stage.kind, check))

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from pipelines.audit.quality import quality
+from pipelines.audit.reasons import meaning
 from pipelines.audit.report.contamination import contamination
 from pipelines.audit.report.counts import by_source
 from pipelines.audit.report.coverage import coverage
@@ -91,7 +92,13 @@ def _made(step: Manifest, seconds: float) -> dict[str, Any]:
 def _reasons(step: Manifest) -> list[dict[str, Any]]:
     """The reasons of one step, most frequent first."""
     return [
-        {"step": step.step, "name": name, "rows": rows, "share": rows / max(step.rows_in or 1, 1)}
+        {
+            "step": step.step,
+            "name": name,
+            "rows": rows,
+            "share": rows / max(step.rows_in or 1, 1),
+            "meaning": meaning(*name.split("/", 1)).replace("`", ""),
+        }
         for name, rows in sorted(step.reasons.items(), key=lambda pair: -pair[1])
     ]
 

@@ -18,6 +18,7 @@ from filters.stage import Filter
 from filters.verdict import collect_checks
 from pipelines.audit.charts import Chart, Limit, Series, histogram
 from pipelines.audit.page import number
+from pipelines.audit.reasons import meaning
 from pipelines.recipe import RecipeStage
 
 BARS = 32
@@ -138,7 +139,7 @@ def _chart(one: Measured, rows: int) -> Chart:
     kept = np.histogram(np.clip(one.kept, edges[0], edges[-1]), edges)[0] * scale
     dropped = np.histogram(np.clip(one.dropped, edges[0], edges[-1]), edges)[0] * more
     side = "above" if one.above else "below"
-    nearest = one.nearest
+    nearest, says = one.nearest, meaning(one.stage, one.reason).replace("`", "")
     text = (
         f"Histogram of the values of {one.name}. {one.rows:,} rows {side} the threshold {number(one.threshold)} were "
         f"dropped"
@@ -154,7 +155,7 @@ def _chart(one: Measured, rows: int) -> Chart:
         stacked=True,
         log_counts=True,
         whole=whole,
-        note=f"{one.rows:,} rows dropped, {side} the threshold.",
+        note=f"{says} {one.rows:,} {'row' if one.rows == 1 else 'rows'} dropped, {side} the threshold.".strip(),
     )
 
 

@@ -42,7 +42,8 @@ def _kept(facts: dict[str, Any]) -> Verdict:
         )
     if facts["reasons"]:
         most = max(facts["reasons"], key=lambda reason: reason["rows"])
-        text += f"The most frequent reason to drop a row was {most['name']} ({_plural(most['rows'], 'row')})."
+        says = most["meaning"] or most["name"]
+        text += f"The most frequent reason to drop a row, of {_plural(most['rows'], 'row')}: {says}"
     else:
         text += "No row was dropped."
     return Verdict("Kept", text.strip(), "fine" if kept >= LOW_SHARE * rows_in else "attention")

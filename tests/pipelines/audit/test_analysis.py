@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.stage import Filter
-from filters.verdict import collected
+from filters.verdict import collect_checks
 from flows.analyze import AnalysisAnswer, analyze
 from flows.cli.analyze import analysis_lines
 from pipelines.audit.analysis import bins_of, value_of_bin
@@ -83,7 +83,7 @@ def test_every_check_counts_the_rows_that_it_alone_drops(folder: Path, answer: A
         assert isinstance(stage, Filter)
         if stage.kind == "length":
             records = recipe.stages[1].rewrite(records)  # type: ignore[union-attr]
-        with collected() as checks:
+        with collect_checks() as checks:
             stage.judge(records)
         for check in checks:
             measure = next(one for one in answer.measures if (one.stage, one.reason) == (stage.kind, check.reason))
