@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.exact import halves
 from filters.stage import DROP_FIELDS
 from pipelines.ledger import storage
 from pipelines.ledger.arrow_file import ArrowFile
@@ -21,6 +22,7 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.records import RECORD
+from pipelines.steps.manifest_rows import MANIFEST_ROWS
 from pipelines.steps.products import PACKS, RECORDS, ROW_FATES, TOKEN_ROWS, VALIDATION_PACKS
 
 COLUMNS = {
@@ -61,7 +63,9 @@ def content_problems(step: Manifest, parent: Manifest | None, mend: str) -> Iter
                 if product in COLUMNS and not schema.equals(former):
                     yield f"{file.path}: its columns are not those of the other files of {product}; {mend}"
     if parent is not None and step.kept and parent.kept:
-        yield from _order_problems(step, parent, mend)
+        # A manifest gives order and ids; it may list rows of other shards and of renamed files.
+        problems = _text_problems if step.step == MANIFEST_ROWS.name else _order_problems
+        yield from problems(step, parent, mend)
 
 
 def _shape(file: TableRef) -> tuple[pa.Schema, int]:
@@ -78,6 +82,22 @@ def ids_of(file: TableRef) -> pa.Array:
     if file.path.endswith(".parquet"):
         return storage.read_parquet(file.path, ["id"])["id"].combine_chunks()
     return ArrowFile(file.path, file.bytes).read(columns=["id"])["id"].combine_chunks()
+
+
+def _text_problems(step: Manifest, parent: Manifest, mend: str) -> Iterator[str]:
+    """Whether a step has the texts that its parent kept, whatever their order and ids: the sums of their digests."""
+    total = {"taken": _digest_sum(parent.shards), "kept and dropped": _digest_sum((*step.shards, *step.dropped))}
+    if len({*total.values()}) > 1:
+        yield f"step {step.step}: its rows are not those that step {parent.step} kept; {mend}"
+
+
+def _digest_sum(files: Sequence[TableRef]) -> tuple[int, int]:
+    sums = np.zeros(2, np.uint64)
+    for file in files:
+        digests = storage.read_parquet(file.path, ["digest"])["digest"].combine_chunks()
+        if len(digests):
+            sums += halves(digests).sum(axis=0, dtype=np.uint64)
+    return int(sums[0]), int(sums[1])
 
 
 def _order_problems(step: Manifest, parent: Manifest, mend: str) -> Iterator[str]:

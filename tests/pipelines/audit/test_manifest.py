@@ -13,6 +13,7 @@ import pytest
 
 from flows.build import BuildAnswer, build
 from pipelines.audit.manifest_diff import diff_manifests
+from pipelines.audit.verify import verify
 from pipelines.errors import CheckFailed, InputError, WinnowError
 from pipelines.export import EXPORTS
 from pipelines.ledger import corpus_manifest, storage
@@ -114,6 +115,7 @@ def test_rows_in_renamed_and_divided_files_are_found_by_their_text(
     answer = rebuild(manifest, tmp_path / "root", data, f"mine={data / 'parts'}")
     again = open_run(str(tmp_path / "root"), answer.run)
     assert packs_of(again) == packs_of(fates)
+    verify(again)
 
 
 def test_rows_that_changed_are_named_by_source_and_what_became_of_them(
