@@ -36,7 +36,7 @@ def analyze(
 
     Each check is counted by itself, so a row may count for several. `--set` tries other stages.
 
-    Examples: `winnow analyze mine.yaml`; `winnow analyze mine.yaml --stage length --json`
+    Example: `winnow analyze mine.yaml`, or `winnow analyze mine.yaml --stage length --json`
     """
     announce(as_json, f"analysing {recipe} in {root}, engine {engine}")
     from flows.analyze import analyze as measure

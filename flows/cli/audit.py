@@ -28,7 +28,7 @@ def why(
 
     The first call for a run makes an index of its rows; `--text` and `--digest` make one of its texts.
 
-    Examples: `winnow why gsm8k_train/gsm8k_train/17`; `winnow why --text "What is 2 + 2?"`; `winnow why --digest
+    Example: `winnow why gsm8k_train/gsm8k_train/17`; `winnow why --text "What is 2 + 2?"`; `winnow why --digest
     1f0c7a... --run latest --json`
     """
     from flows import why as stories
