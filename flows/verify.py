@@ -15,7 +15,7 @@ from flows.console import current_console
 from flows.execute import absolute
 from pipelines.audit.contents import content_problems
 from pipelines.audit.verify import raise_problems, run_problems, step_problems
-from pipelines.errors import CheckFailed, WinnowError
+from pipelines.errors import CheckFailed, RunError, WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.checksums import CHECKSUMS, checksum_problems
@@ -79,6 +79,8 @@ class _Verification:
     def run(self, name: str, deep: bool, everything: bool) -> VerifyAnswer:
         problems: list[str] = []
         names = storage.folders(storage.join(self.root, "runs")) if everything else [name]
+        if not names and not storage.folders(self.root):
+            raise RunError(f"{self.root}: nothing here to verify; `winnow build RECIPE --root {self.root}` makes a run")
         runs = []
         for one in names:
             try:

@@ -358,7 +358,11 @@ def diff_lines(answer: RunDiff) -> Iterator[str]:
             f"{escape(fate + examples)}"
         ).rstrip()
     if not answer.changes:
-        yield "\n  the same rows are kept"
+        yield (
+            "\n  the same rows are kept"
+            if any(any(one.kept) for one in answer.sources)
+            else "\n  neither run keeps a row"
+        )
     for row in answer.rows or ():
         fate = f"{row.step}: {row.reason}" if row.step else _WITHOUT_STEP[row.change]
         yield f"  {row.change.replace('_', ' '):<15}{escape(f'{row.id}  {fate}')}".rstrip()

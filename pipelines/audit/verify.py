@@ -51,7 +51,8 @@ def verify(run: RecordedRun) -> Verified:
 
 
 def raise_problems(problems: Sequence[str]) -> None:
-    """Raises: CheckFailed: with these problems, each on a line, if there are any."""
+    """Raises: CheckFailed: with these problems, each on a line and once, if there are any."""
+    problems = list(dict.fromkeys(problems))
     if problems:
         more = len(problems) - MAX_PROBLEMS
         raise CheckFailed("\n".join([*problems[:MAX_PROBLEMS], *([f"and {more} more problems"] if more > 0 else [])]))
@@ -148,6 +149,10 @@ def _run_files(run: RecordedRun, files: list[str]) -> Iterator[str]:
             yield f"{file}: changed since it was recorded; {mend}"
     for name in sorted(recorded.keys() - mends.keys()):
         yield f"{path}: lists {name}, which is no file of the run; {BUILD_AGAIN}"
+    known = {*mends, path, storage.join(run.folder, REPORT)}
+    for name in storage.files(run.folder):
+        if storage.join(run.folder, name) not in known and not name.startswith("."):  # a killed writer's
+            yield f"{storage.join(run.folder, name)}: no file of the run; remove it"
     files += [*mends, path]
 
 

@@ -223,7 +223,7 @@ def load(root: str, folder: str) -> Manifest | None:
     if not storage.exists(path):
         return None
     value = storage.read_json(path)
-    if isinstance(value, dict) and value.get("format") != FORMAT:
+    if isinstance(value, dict) and "step" in value and value.get("format") != FORMAT:
         return None
     try:
         _set_root(value["parts"], root)

@@ -211,7 +211,8 @@ class Attempt:
     def fail(self, error: BaseException, lines: str = "") -> RecordedRun:
         """Record that the run failed, or that it was stopped if the error is no `Exception`. lines: its events."""
         self._info["status"] = "failed" if isinstance(error, Exception) else "stopped"
-        self._info["error"] = str(error) or type(error).__name__
+        stopped = isinstance(error, KeyboardInterrupt) and not str(error)
+        self._info["error"] = "stopped by its user" if stopped else str(error) or type(error).__name__
         info = self._write()
         if lines:
             storage.write_bytes(storage.join(self._folder, LINEAGE), lines.encode())

@@ -62,8 +62,10 @@ def _make(build: Build) -> Manifest:
 def _no_row_left(made: Mapping[str, Manifest]) -> str:
     """Where all rows went, for a recipe that leaves none."""
     reasons = {reason: rows for manifest in made.values() for reason, rows in manifest.reasons.items()}
-    largest = sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
-    listed = ", ".join(f"{reason} {rows:,}" for reason, rows in largest) or "the sources have none"
+    reasons = dict(sorted(reasons.items(), key=lambda pair: -pair[1]))
+    listed = ", ".join(f"{reason} {rows:,}" for reason, rows in list(reasons.items())[:3]) or "the sources have none"
+    if others := list(reasons.values())[3:]:
+        listed += f", other reasons {sum(others):,}"
     return f"no row is left of {made[INGEST.name].rows_in or 0:,}: {listed}"
 
 

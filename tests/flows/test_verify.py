@@ -10,7 +10,7 @@ import pytest
 
 from flows.verify import verify
 from pipelines.benchmarks import BENCHMARKS
-from pipelines.errors import CheckFailed, WinnowError
+from pipelines.errors import CheckFailed, RunError, WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun, open_run
@@ -142,7 +142,7 @@ def test_deep_finds_a_duplicate_a_leak_and_a_changed_text_that_were_put_back(roo
 def test_a_damaged_ledger_is_told_of_in_one_line(root: Path) -> None:
     manifest = next(root.glob("steps/refine-*/manifest.json"))
     before = manifest.read_bytes()
-    for content in (b"[]", b'{"format": 2, "parts": 3}', b"", before[: len(before) // 2]):
+    for content in (b"[]", b"{}", b'{"format": 2, "parts": 3}', b"", before[: len(before) // 2]):
         manifest.write_bytes(content)
         with pytest.raises(CheckFailed, match="damaged since it was written"):
             verify("latest", str(root))
@@ -154,3 +154,11 @@ def test_a_damaged_ledger_is_told_of_in_one_line(root: Path) -> None:
     run_json.write_text("{}")
     with pytest.raises(CheckFailed, match=r"run\.json: damaged since it was written"):
         verify("latest", str(root))
+
+
+@pytest.mark.parametrize("place", ["none", "empty", "file"])
+def test_nothing_to_verify_is_a_mistake(tmp_path: Path, place: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="nothing here to verify"):
+        verify(root=str(tmp_path / place), everything=True)

@@ -49,6 +49,19 @@ def test_a_lost_hits_file_and_rewritten_clean_ids_are_found(copy: RecordedRun) -
         check(copy)
 
 
+def test_a_file_added_to_the_folder_of_a_run_is_found(copy: RecordedRun) -> None:
+    Path(copy.folder, "extra.txt").write_text("not of the run")
+    with pytest.raises(CheckFailed, match=r"extra\.txt: no file of the run; remove it"):
+        check(copy)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"format": 2}'])
+def test_a_manifest_without_its_content_is_damaged_not_of_another_version(copy: RecordedRun, content: str) -> None:
+    Path(copy.root, "steps", copy.steps[1].folder, "manifest.json").write_text(content)
+    with pytest.raises(CheckFailed, match="damaged"):
+        check(copy)
+
+
 def test_a_lost_file_of_any_product_is_found(copy: RecordedRun) -> None:
     for step in copy.steps:
         for product in {product for part in step.parts for product in part.files}:
