@@ -86,7 +86,11 @@ def _body(known: Facts) -> Iterator[str]:
     yield "## Columns\n"
     yield from _table(
         ("column", "type", "content"),
-        [(f"`{name}`", kind, _COLUMNS.get(name, "")) for name, kind in known.columns.items() if name != "digest"],
+        [
+            (f"`{name}`", kind, _COLUMNS.get(name) or _score(name))
+            for name, kind in known.columns.items()
+            if name != "digest"
+        ],
     )
     yield "\n## Sources\n"
     yield from _table(
@@ -103,6 +107,11 @@ def _body(known: Facts) -> Iterator[str]:
         for reason, count in reasons.items()
     ]
     yield from _table(("step", "reason", "rows"), rows) if rows else ["None."]
+    for reason, count in known.untrained.items():
+        yield f"\n{_count(count, 'row')} of the corpus cannot be used in training: `{reason}`."
+    if known.selection and known.selection.run:
+        run = markdown(known.selection.run)
+        yield f"\nA manifest of run {run} chose the rows; what that run dropped is not listed."
     yield "\n## Contamination\n"
     contamination = known.settings.get("contamination")
     if contamination:
@@ -111,6 +120,13 @@ def _body(known: Facts) -> Iterator[str]:
             f"Checked against {markdown(names)}, rule `{contamination['rule']}`. Dropped: rows of the classes "
             f"{', '.join(f'`{name}`' for name in contamination['drop']) or 'none'}.\n"
         )
+    elif known.selection and "contamination" in known.selection.steps:
+        yield (
+            f"Checked before the manifest was made, in run {markdown(known.selection.run)}; the report of that run "
+            "has the results.\n"
+        )
+    elif known.selection and not known.selection.run:
+        yield "Not known: the manifest that chose the rows cannot be read.\n"
     else:
         yield "The rows were not checked against evaluation sets.\n"
     yield "## Not known\n"
@@ -126,6 +142,12 @@ _COLUMNS = {
 }
 
 
+def _score(column: str) -> str:
+    return (
+        f"score that the filter `{column.removeprefix('score_')}` gave the row" if column.startswith("score_") else ""
+    )
+
+
 def _source(source: SourceFacts) -> Sequence[str]:
     return (
         markdown(source.name),
@@ -134,7 +156,7 @@ def _source(source: SourceFacts) -> Sequence[str]:
         "" if source.tokens is None else f"{source.tokens:,}",
         markdown(source.licence or "not known"),
         "not known" if source.generators is None else markdown(", ".join(source.generators) or "no"),
-        markdown(source.home or "files of the author's own"),
+        markdown(source.home or ("computed by Winnow" if source.origin == "computed" else "not known")),
         markdown(source.revision or ""),
     )
 

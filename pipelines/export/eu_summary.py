@@ -183,6 +183,11 @@ def _filters(known: Facts) -> str:
     ]
     return (
         f"Rows dropped by step and reason: {'; '.join(said) or 'none'}. No filter of Winnow looks for illegal content."
+        + (
+            f" A manifest of run {known.selection.run} chose the rows; what that run dropped is not in these numbers."
+            if known.selection and known.selection.run
+            else ""
+        )
     )
 
 

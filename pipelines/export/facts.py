@@ -11,13 +11,14 @@ from typing import Any, Literal, NamedTuple
 from pipelines.export.export import Exported, check_rows, exported, new_folder
 from pipelines.export.manifest import rows_by_source, version
 from pipelines.ledger import storage
+from pipelines.ledger.corpus_manifest import Selection, selection
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.records import RECORD
 from pipelines.sources import SOURCES
 from pipelines.steps.ingest import INGEST, by_source
 from pipelines.steps.pack import PACK
-from pipelines.steps.products import TOKENIZER_JSON
+from pipelines.steps.products import RECORDS, TOKENIZER_JSON
 from pipelines.steps.train_tokenizer import TOKENIZER
 
 UNKNOWN_LICENCES = ("unknown", "")
@@ -63,8 +64,11 @@ class SourceFacts(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A corpus. finished: time in UTC, ISO 8601. columns: of its records, with their Arrow types. dropped: step ->
-    `stage/reason` -> rows. languages: that a filter keeps, None without one. rewriters: models that rewrote responses.
+    """A corpus. finished: time in UTC, ISO 8601. columns: of its records, with their Arrow types.
+
+    dropped: step -> `stage/reason` -> rows, of those that are not in the corpus. untrained: reason -> rows of the
+    corpus that training cannot use. selection: where a manifest chose the rows. languages: that a filter keeps, None
+    without one. rewriters: models that rewrote responses.
     """
 
     run: str
@@ -82,6 +86,8 @@ class Facts(NamedTuple):
     epochs: int | None
     sources: tuple[SourceFacts, ...]
     dropped: Mapping[str, Mapping[str, int]]
+    untrained: Mapping[str, int]
+    selection: Selection | None
     languages: tuple[str, ...] | None
     rewriters: tuple[str, ...]
 
@@ -134,7 +140,9 @@ def facts(run: RecordedRun) -> Facts:
         tokenizer=tokenizer.file(TOKENIZER_JSON).digest if tokenizer else None,
         epochs=int(settings["sampling"]["epochs"]) if packs else None,
         sources=sources,
-        dropped={step.step: step.reasons for step in run.steps if step.reasons},
+        dropped={step.step: step.reasons for step in run.steps if step.reasons and step.kept == RECORDS},
+        untrained={reason: rows for step in run.steps if step.kept != RECORDS for reason, rows in step.reasons.items()},
+        selection=selection(settings),
         languages=tuple(languages) if languages else None,
         rewriters=tuple(
             dict.fromkeys(str(stage["model"]) for stage in settings["stages"] if stage.get("kind") == "rewrite")

@@ -14,8 +14,8 @@ The schema's metadata has under `winnow.manifest` a JSON object, the head: see `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -233,6 +233,25 @@ def _open(path: str) -> pa.ipc.RecordBatchFileReader:
         return pa.ipc.open_file(source)
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: no manifest, or cut short ({error}); fetch it again") from None
+
+
+class Selection(NamedTuple):
+    """The run whose corpus a manifest lists, and the names of its steps. run: empty if the manifest cannot be read."""
+
+    run: str
+    steps: frozenset[str]
+
+
+def selection(settings: Mapping[str, Any]) -> Selection | None:
+    """What chose the rows of a run with these settings; None if its own steps did."""
+    path = settings.get("manifest")
+    if not path:
+        return None
+    try:
+        head = CorpusManifest(str(path)).head
+    except (InputError, OSError):
+        return Selection("", frozenset())
+    return Selection(head.run, frozenset(step.name for step in head.steps))
 
 
 def file_of(path: str) -> str:

@@ -12,6 +12,7 @@ from pipelines.audit.report.counts import by_source
 from pipelines.audit.report.coverage import coverage
 from pipelines.audit.report.thinking import thinking_by_source
 from pipelines.audit.report.training import calibration, results
+from pipelines.ledger.corpus_manifest import selection
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.sources import SOURCES
@@ -38,7 +39,10 @@ def facts(run: RecordedRun) -> dict[str, Any]:
         "epochs": run.info["settings"].get("sampling", {}).get("epochs", 1),
         "failure": _failure(run),
         "tokens": drawn[0]["drawn_tokens"] if drawn else 0,
-        "reasons": [reason for step in steps for reason in _reasons(step)],
+        "reasons": [reason for step in steps if step.kept == RECORDS for reason in _reasons(step)],
+        # Rows of the corpus that training cannot use. They are no rows dropped from it.
+        "untrained": [reason for step in steps if step.kept != RECORDS for reason in _reasons(step)],
+        "selection": selection(run.info["settings"]),
         "sources": _sources(run, steps),
         "quality": quality(run),
         "thinking": thinking_by_source(run),

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.audit.clusters import STEPS
 from pipelines.audit.page import percent
+from pipelines.ledger.corpus_manifest import Selection
 
 LOW_SHARE = 0.5
 """A source of which a smaller share of the rows was kept is named."""
@@ -51,6 +52,11 @@ def _kept(facts: dict[str, Any]) -> Verdict:
 
 def _duplicates(facts: dict[str, Any]) -> Verdict:
     steps = {bar["step"]: bar for bar in facts["funnel"] if bar["step"] in STEPS}
+    before = facts["selection"]
+    if not steps and before:
+        return Verdict(
+            "Duplicates", _before(before, set(STEPS), "Duplicates were removed", "looked for duplicates"), "note"
+        )
     if not steps:
         return Verdict("Duplicates", "The recipe does not look for them, so equal rows may be in the corpus.", "note")
     gone = sum(bar["dropped"] for bar in steps.values())
@@ -60,13 +66,20 @@ def _duplicates(facts: dict[str, Any]) -> Verdict:
     parts = " and ".join(f"{bar['dropped']:,} {names[step]}" for step, bar in steps.items())
     share = percent(gone / max(next(iter(steps.values()))["rows_in"], 1))
     text = (
-        f"{_plural(gone, 'row')} ({share}) repeated another row: {parts}. One row of each group of duplicates stayed."
+        f"{_plural(gone, 'row')} ({share} of those compared) repeated another row: {parts}. "
+        "One row of each group of duplicates stayed."
     )
     return Verdict("Duplicates", text, "fine")
 
 
 def _leaks(facts: dict[str, Any]) -> Verdict:
     found = facts["contamination"]
+    before = facts["selection"]
+    if not found and before:
+        text = _before(
+            before, {"contamination"}, "The rows were checked against benchmarks", "checked the rows against benchmarks"
+        )
+        return Verdict("Leaks", text, "note" if "contamination" in before.steps else "attention")
     if not found or not found["benchmarks"]:
         text = "The rows were not checked against any benchmark, so scores on public benchmarks may be too high."
         return Verdict("Leaks", text, "attention")
@@ -83,6 +96,15 @@ def _leaks(facts: dict[str, Any]) -> Verdict:
     if left:
         return Verdict("Leaks", text + f"{left:,} of these questions are still in the corpus.", "attention")
     return Verdict("Leaks", text + "No single row of the corpus still holds one.", "fine")
+
+
+def _before(selection: Selection, steps: set[str], done: str, lacked: str) -> str:
+    """What the run that a manifest lists did. done, lacked: clauses on the steps."""
+    if not selection.run:
+        return "A manifest chose the rows. It cannot be read, so what was done before it was made is not known."
+    if steps & selection.steps:
+        return f"{done} before the manifest was made, in run {selection.run}; the report of that run has the numbers."
+    return f"Neither this run nor run {selection.run}, whose rows the manifest lists, {lacked}."
 
 
 def _thinking(facts: dict[str, Any]) -> Verdict:

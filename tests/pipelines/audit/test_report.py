@@ -11,12 +11,15 @@ import pytest
 
 from filters.length import Length
 from filters.verdict import collect_checks
+from pipelines.audit.clusters import STEPS
 from pipelines.audit.report import facts, render
 from pipelines.audit.report.flow import _lay, _stages
 from pipelines.audit.report.rows import MAX_PACKED, packed
 from pipelines.audit.report.samples import sample, some_files
 from pipelines.audit.report.thresholds import measure
 from pipelines.audit.report.verdicts import verdicts
+from pipelines.export.facts import facts as corpus_facts
+from pipelines.ledger.corpus_manifest import Selection
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
@@ -40,6 +43,25 @@ def test_a_leak_that_stays_needs_attention(fates: RecordedRun) -> None:
     known["contamination"]["benchmarks"][0]["remaining"] = 3
     leaks = next(verdict for verdict in verdicts(known) if verdict.area == "Leaks")
     assert leaks.state == "attention" and "3 of these questions are still in the corpus" in leaks.text
+
+
+def test_the_reasons_add_up_to_the_rows_dropped_in_report_and_documents(fates: RecordedRun) -> None:
+    known, documents = facts(fates), corpus_facts(fates)
+    dropped = known["rows_in"] - known["rows_kept"]
+    assert sum(reason["rows"] for reason in known["reasons"]) == dropped
+    assert sum(sum(reasons.values()) for reasons in documents.dropped.values()) == dropped
+    tokens = fates.step("tokens")
+    assert tokens is not None
+    assert sum(reason["rows"] for reason in known["untrained"]) == tokens.rows_dropped
+    assert sum(documents.untrained.values()) == tokens.rows_dropped
+
+
+def test_a_corpus_of_a_manifest_claims_what_the_listed_run_did(fates: RecordedRun) -> None:
+    known = facts(fates)
+    known |= {"funnel": [], "contamination": None}
+    for steps, says in (({*STEPS, "contamination"}, "in run first"), (set(), "Neither this run")):
+        found = {v.area: v.text for v in verdicts(known | {"selection": Selection("first", frozenset(steps))})}
+        assert says in found["Duplicates"] and says in found["Leaks"]
 
 
 def test_the_flow_loses_no_row(fates: RecordedRun) -> None:
