@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import re
 import sys
 import threading
 import time
@@ -27,6 +28,18 @@ MIN_RATE_SECONDS = 0.05
 
 MIN_SHOWN_SECONDS = 0.1
 """Between two moves of a step's bar, which is drawn ten times a second. Shards may finish much faster."""
+
+
+_CONTROLS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters (C0, DEL, C1) but line breaks and tabs, and the controls of Unicode that reorder what follows."""
+
+
+def visible(text: str) -> str:
+    """Text with control characters as escapes (`\\x1b`, `\\u202e`): it can neither steer a terminal nor reorder a line.
+
+    Line breaks and tabs stay.
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def count(number: int | float) -> str:
@@ -169,8 +182,9 @@ class Console:
         self.print(f" {mark} {manifest.step:<20}{output:<38}{time}")
 
     def print(self, text: str) -> None:
-        """Print a line. Rich's markup (`[bold]`) is interpreted; escape text of the user's."""
-        self.rich.print(text, highlight=False, soft_wrap=True)
+        """Print a line. Rich's markup (`[bold]`) is interpreted; escape text of the user's. Control characters are
+        shown as escapes (`visible`)."""
+        self.rich.print(visible(text), highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Console:
         self.bars.start()

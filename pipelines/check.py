@@ -98,7 +98,7 @@ def findings(
         yield Finding(key, RecipeError(message))
     if recipe.manifest is not None:
         try:
-            CorpusManifest(recipe.manifest)
+            CorpusManifest(recipe.manifest).check()
         except WinnowError as error:
             yield Finding(("manifest",), error)
     if recipe.contamination:

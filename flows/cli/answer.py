@@ -1,8 +1,9 @@
 """How does a command print what it was asked for? On stdout: one JSON object, or lines for a reader.
 
 Progress, notes and warnings go to stderr (`flows.console`), so that a pipe or a file receives the answer and nothing
-else. Lines have colours on a terminal and are plain text in a pipe. A reader that closes the pipe early (`| head -1`)
-changes nothing else: the command ends without a message, with its own exit code.
+else. Lines have colours on a terminal and are plain text in a pipe. Colours come from markup alone: control characters
+in a line, as texts of rows may have, are shown as escapes (`flows.console.visible`). A reader that closes the pipe
+early (`| head -1`) changes nothing else: the command ends without a message, with its own exit code.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flows.console import visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -41,6 +44,7 @@ def print_answer(
         return _write([json.dumps(value, ensure_ascii=False)])
     from rich.console import Console
 
+    lines = map(_visible, lines)
     console = Console(emoji=False, highlight=False)
     if not console.is_terminal:
         return _write(_plain(lines))
@@ -49,6 +53,13 @@ def print_answer(
             _print_columns(console, line)
         else:
             console.print(line, soft_wrap=True)
+
+
+def _visible(line: Line) -> Line:
+    if isinstance(line, str):
+        return visible(line)
+    (left, text), (right, other) = line
+    return Columns((visible(left), visible(text)), (visible(right), visible(other)))
 
 
 def _plain(lines: Iterable[Line]) -> Iterable[str]:

@@ -146,10 +146,10 @@ def diff(
 
 
 def _diff_manifests(left: str, right: str, every_row: bool, as_json: bool) -> None:
-    """Raises: WinnowError: if one of the two is a run."""
+    """Raises: WinnowError: if one of the two is a run. CheckFailed: if a manifest is wrong about its packs."""
     from flows.cli.render_manifest import manifest_diff_lines
     from pipelines.audit.manifest_diff import diff_manifests
-    from pipelines.errors import WinnowError
+    from pipelines.errors import CheckFailed, WinnowError
     from pipelines.ledger import storage
     from pipelines.ledger.corpus_manifest import CorpusManifest
 
@@ -158,6 +158,11 @@ def _diff_manifests(left: str, right: str, every_row: bool, as_json: bool) -> No
             raise WinnowError(f"{path}: no manifest; write that of a run with `winnow export {path} --format manifest`")
     answer = diff_manifests(CorpusManifest(left), CorpusManifest(right), every_row)
     print_answer(answer, manifest_diff_lines(answer), as_json)
+    if answer.contradiction:
+        raise CheckFailed(
+            f"{left} and {right} name the same packs, but their orders differ in {', '.join(answer.contradiction)}: "
+            "one of the two manifests contradicts itself; export both again"
+        )
 
 
 def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> None:

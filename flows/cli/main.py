@@ -48,7 +48,9 @@ def _fail(code: int, error: BaseException, leave: Callable[[int], None]) -> None
     """Print the error and exit. With WINNOW_DEBUG=1 the traceback is printed too."""
     if os.environ.get("WINNOW_DEBUG"):
         raise error
-    print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+    from flows.console import visible
+
+    print(f"error: {visible(str(error)) or type(error).__name__}", file=sys.stderr)
     leave(code)
     sys.exit(code)
 

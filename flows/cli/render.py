@@ -37,6 +37,9 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
 MAX_TEXT_CHARS = 2000
 """Characters of a row's text that are printed."""
 
+CAUSES_SHOWN = 12
+"""Causes of a step's change that are printed."""
+
 WORST_HITS = 3
 """Hits that a scan quotes on the terminal. The answer has more, and the report all."""
 
@@ -334,11 +337,13 @@ def _pair_text(instruction: str, response: str) -> str:
 def diff_lines(answer: RunDiff) -> Iterator[str]:
     """The difference of two runs: settings, steps and causes, sources, and rows by change, source, step and reason."""
     for path, (before, after) in answer.settings.items():
-        yield f"  {escape(path)}: {_value(before)} -> {_value(after)}"
+        yield f"  {escape(path)}: {_change(before, after)}"
     for step in answer.steps:
         kept = " -> ".join("-" if rows is None else count(rows) for rows in step.rows_kept)
         rows = "" if step.rows_kept == (None, None) else kept if len({*step.rows_kept}) > 1 else kept.split(" ")[0]
-        yield f"  {step.name:<20}{'same' if step.same else f'{rows:<24}{_causes(step)}'}".rstrip()
+        first, *others = ["same"] if step.same else _causes(step)
+        yield f"  {step.name:<20}{first if step.same else f'{rows:<24}{first}'}".rstrip()
+        yield from (f"  {'':<44}{cause}" for cause in others)
         for reason, (before, after) in step.dropped.items():
             yield f"      {reason:<40}{count(before)} -> {count(after)}"
     changed = [one for one in answer.sources if any(len({*pair}) > 1 for pair in (one.read, one.kept, one.tokens))]
@@ -376,26 +381,34 @@ _WITHOUT_STEP = {
 }
 
 
-def _causes(step: StepDiff) -> str:
-    """Why a step is another one: the causes of its own, or the steps that it reads."""
+def _causes(step: StepDiff) -> Iterator[str]:
+    """Why a step is another one: a line for each cause of its own, or one with the steps that it reads."""
     own = [cause for cause in step.causes if cause.kind != "upstream"]
-    parts = []
-    for cause in own or step.causes:
-        change = f" {_value(cause.left)} -> {_value(cause.right)}"
+    if not own:
+        yield "; ".join(f"reads {cause.what}" for cause in step.causes)
+    for cause in own[:CAUSES_SHOWN]:
+        change = _change(cause.left, cause.right)
         match cause.kind:
             case "recipe" | "parameter":
-                parts.append(f"{cause.kind}: {escape(cause.what)}{change}")
+                yield f"{cause.kind}: {escape(cause.what)} {change}"
             case "code":
-                parts.append(f"code: {escape(cause.what)}, version{change}")
+                yield f"code: {escape(cause.what)}, version {change}"
             case "input":
                 kind = "new" if cause.left is None else "gone" if cause.right is None else "changed"
-                parts.append(f"input: {escape(cause.what)} {kind}")
-            case "upstream":
-                parts.append(f"reads {cause.what}")
+                yield f"input: {escape(cause.what)} {kind}"
             case "only":
-                parts.append(f"only in the {cause.what} run")
-    more = f"; and {len(parts) - 4} more" if len(parts) > 4 else ""
-    return "; ".join(parts[:4]) + more
+                yield f"only in the {cause.what} run"
+    if len(own) > CAUSES_SHOWN:
+        yield f"and {len(own) - CAUSES_SHOWN} more; `--json` has all"
+
+
+def _change(before: object, after: object) -> str:
+    """Two values of a key. Of a whole section, such as a stage, that one side lacks: which side has it."""
+    if before is None and isinstance(after, Mapping):
+        return "added"
+    if after is None and isinstance(before, Mapping):
+        return "removed"
+    return f"{_value(before)} -> {_value(after)}"
 
 
 def _value(value: object) -> str:

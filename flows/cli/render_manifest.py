@@ -24,7 +24,8 @@ def manifest_diff_lines(answer: ManifestDiff) -> Iterator[str]:
     rows = answer.corpus_rows
     yield f"\n  rows         {count(rows[0])}" + ("" if rows[0] == rows[1] else f" -> {count(rows[1])}")
     yield f"  differ       {count(answer.total)}"
-    yield f"  packs        {'equal, byte for byte' if answer.packs else 'differ'}"
+    equal = "equal in both heads, which the order contradicts" if answer.contradiction else "equal, byte for byte"
+    yield f"  packs        {equal if answer.packs else 'differ'}"
     yield f"  tokenizer    {'equal' if answer.tokenizer else 'differs'}"
     other = [name for name, same in answer.orders.items() if not same]
     yield f"  order        {'equal in all epochs' if not other else 'differs in ' + ', '.join(other)}"

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar, cast
 
-from flows.console import CONSOLE, Console
+from flows.console import CONSOLE, Console, visible
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
@@ -64,7 +64,7 @@ def prepare_process() -> None:
             show_other(message, category, filename, lineno, file, line)
         elif str(message) not in shown:  # a flow loads its recipe again, and warns again
             shown.add(str(message))
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {visible(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
 
@@ -77,7 +77,7 @@ def open_console(as_json: bool) -> Console:
 def announce(as_json: bool, text: str) -> None:
     """Print what a command begins, as its first line, before the imports that it needs."""
     if not as_json or sys.stderr.isatty():
-        print(f"{text} ...", file=sys.stderr, flush=True)
+        print(f"{visible(text)} ...", file=sys.stderr, flush=True)
 
 
 class Session:

@@ -24,7 +24,7 @@ from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
 from rich.markup import escape
 
-from flows.console import count, current_console, output_of, quantity, rate
+from flows.console import count, current_console, output_of, quantity, rate, visible
 from flows.prefect.channel import Artifact, Channel, Request, is_away, reason_of
 from flows.prefect.ephemeral import server_ended
 from flows.prefect.heard import HearingEngine
@@ -212,7 +212,7 @@ def call_flow(flow: Flow[P, R], on_away: Callable[[], None], *args: P.args, **kw
 def _say(text: str) -> None:
     console = current_console()
     if console.quiet:
-        print(f"! {text}", file=sys.stderr, flush=True)
+        print(f"! {visible(text)}", file=sys.stderr, flush=True)
     else:
         console.print(f" [yellow]! {escape(text)}[/yellow]")
 

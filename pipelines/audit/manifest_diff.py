@@ -52,8 +52,9 @@ class ManifestDiff(BaseModel):
 
     recipe: path of the key -> values. versions: step -> versions of its code, where they differ. tokenizer, packs:
     whether they are equal, byte for byte. orders: name of an epoch, or `validation` -> whether both have the same rows
-    in the same order. sources: those in which something differs. rows: all that differ, or the first of each change and
-    source. total: their number.
+    in the same order. contradiction: the orders that differ though both heads name the same packs. Packs hold the ids
+    in order, so one of the manifests is wrong about its packs. sources: those in which something differs. rows: all
+    that differ, or the first of each change and source. total: their number.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,7 @@ class ManifestDiff(BaseModel):
     tokenizer: bool
     packs: bool
     orders: dict[str, bool]
+    contradiction: tuple[str, ...]
     sources: tuple[SourceDiff, ...]
     rows: tuple[RowDiff, ...]
     total: int
@@ -76,9 +78,12 @@ def diff_manifests(left: CorpusManifest, right: CorpusManifest, every_row: bool 
 
     Takes about 100 bytes of memory for each row.
 
-    Raises: InputError: naming a manifest that is damaged.
+    Raises: InputError: naming a manifest that is damaged, cut or edited.
     """
+    left.check()
+    right.check()
     a, b = left.head, right.head
+    packs, orders = [file.digest for file in a.packs] == [file.digest for file in b.packs], _orders(left, right)
     rows = _changes(left, right)
     counts = {(source, change): n for source, change, n in rows.group_by("source", "change").len().iter_rows()}
     listed = rows if every_row else rows.group_by("source", "change", maintain_order=True).head(EXAMPLES)
@@ -89,8 +94,9 @@ def diff_manifests(left: CorpusManifest, right: CorpusManifest, every_row: bool 
         recipe=_settings(a.recipe, b.recipe, ""),
         versions=_versions(a, b),
         tokenizer=a.tokenizer == b.tokenizer,
-        packs=[file.digest for file in a.packs] == [file.digest for file in b.packs],
-        orders=_orders(left, right),
+        packs=packs,
+        orders=orders,
+        contradiction=tuple(name for name, same in orders.items() if packs and not same),
         sources=tuple(_sources(a, b, counts)),
         rows=tuple(RowDiff(**row) for row in listed.select("id", "source", "change", "to").iter_rows(named=True)),
         total=rows.height,

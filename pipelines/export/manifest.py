@@ -42,13 +42,14 @@ def export(run: RecordedRun, out: str) -> Exported:
     """
     check_rows(run)
     with new_folder(out) as folder, (folder / NAME).open("wb") as file:
-        head = describe(run)
-        corpus_manifest.write(file, head, _batches(run, _order(run)))
+        order = _order(run)
+        head = describe(run, corpus_manifest.content_digest(_batches(run, order)))
+        corpus_manifest.write(file, head, _batches(run, order))
     return exported(out, head.rows)
 
 
-def describe(run: RecordedRun) -> Head:
-    """The head of a run's manifest.
+def describe(run: RecordedRun, content: str) -> Head:
+    """The head of a run's manifest. content: digest of its rows.
 
     Raises: WinnowError: if the run has no packs.
     """
@@ -72,6 +73,7 @@ def describe(run: RecordedRun) -> Head:
         tokenizer=tokenizer.file(TOKENIZER_JSON).digest,
         epochs=tuple(sequences),
         packs=tuple(listed),
+        content=content,
     )
 
 

@@ -8,16 +8,19 @@ One Arrow IPC file, compressed. A record batch for each shard of the corpus, in 
                 where the epoch does not draw it, several where it draws it several times
     validation  list<uint32>: the same of the packs of rows held out
 
-The schema's metadata has under `winnow.manifest` a JSON object, the head: see `Head`.
+The schema's metadata has under `winnow.manifest` a JSON object, the head: see `Head`. It has a digest of the rows:
+`CorpusManifest.check` tells a file that was cut or edited.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import InputError, WinnowError, nearest
@@ -91,7 +94,8 @@ class Head(BaseModel):
 
     winnow: version that wrote it. run: its id. recipe: the recipe that rebuilds the packs from the sources; paths on a
     local disk are relative to the common folder of all. rows: of the corpus. steps: of the run, in order. tokenizer:
-    digest of `tokenizer.json`. epochs: sequences of each epoch. packs: the files, in order.
+    digest of `tokenizer.json`. epochs: sequences of each epoch. packs: the files, in order. content: digest of the rows
+    (`content_digest`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,6 +110,7 @@ class Head(BaseModel):
     tokenizer: str
     epochs: tuple[int, ...]
     packs: tuple[ListedPacks, ...]
+    content: str
 
 
 def schema(head: Head) -> pa.Schema:
@@ -115,6 +120,38 @@ def schema(head: Head) -> pa.Schema:
     fields = [pa.field("id", pa.string(), False), pa.field("digest", pa.binary(16), False)]
     text = json.dumps(head.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     return pa.schema([*fields, *(pa.field(name, places, False) for name in names)], {_KEY: text.encode()})
+
+
+def content_digest(batches: Iterable[Sequence[pa.Array]]) -> str:
+    """xxh3-128 of the rows, as 32 hex digits: of each shard its number of rows, then of each column the lengths of its
+    values where they vary (uint32), and the values one after another. batches: the columns of each shard."""
+    state = xxhash.xxh3_128()
+    for columns in batches:
+        state.update(len(columns[0]).to_bytes(8, "little"))
+        for column in columns:
+            values = column
+            if pa.types.is_list(column.type):
+                state.update(_lengths(column))
+                values = column.flatten()
+            elif pa.types.is_string(column.type):
+                state.update(_lengths(column))
+            state.update(_bytes(values))
+    return state.hexdigest()
+
+
+def _lengths(column: pa.Array) -> bytes:
+    offsets = np.frombuffer(column.buffers()[1] or bytes(4), "<i4")[column.offset :][: len(column) + 1]
+    return np.diff(offsets).astype("<u4").tobytes()
+
+
+def _bytes(values: pa.Array) -> memoryview:
+    """The bytes of the values of a column of strings or of values of one width."""
+    data = memoryview(values.buffers()[-1] or b"").cast("B")
+    if pa.types.is_string(values.type):
+        offsets = np.frombuffer(values.buffers()[1] or bytes(4), "<i4")
+        return data[int(offsets[values.offset]) : int(offsets[values.offset + len(values)])]
+    width = values.type.bit_width // 8
+    return data[values.offset * width : (values.offset + len(values)) * width]
 
 
 def write(file: BinaryIO, head: Head, batches: Iterator[Sequence[pa.Array]]) -> None:
@@ -156,6 +193,40 @@ class CorpusManifest:
             ) from None
         if not self._reader.schema.equals(schema(self.head)):
             raise InputError(f"{path}: the manifest is damaged (its columns are not those of its head); fetch it again")
+
+    def check(self) -> None:
+        """Compare the rows with the head: their number, their places in each order, and their digest.
+
+        Reads the whole file, a shard at a time, and takes 1 byte of memory for each sequence of the epochs.
+
+        Raises: InputError: naming the file and what is wrong, if it was cut or edited.
+        """
+        rows = sum(batch.num_rows for batch in self)
+        if rows != self.head.rows:
+            raise self._edited(f"{rows:,} rows, its head says {self.head.rows:,}")
+        for name in self._reader.schema.names:
+            if any(batch[name].null_count for batch in self):
+                raise self._edited(f"column {name} has rows without a value")
+        for epoch, sequences in enumerate(self.head.epochs):
+            self._check_places(f"epoch_{epoch}", sequences)
+        self._check_places(VALIDATION, sum(len(batch[VALIDATION].flatten()) for batch in self))
+        if content_digest(batch.columns for batch in self) != self.head.content:
+            raise self._edited("the digest of its rows is not the one in its head")
+
+    def _check_places(self, name: str, sequences: int) -> None:
+        """Raises: InputError: if the places of an order are not 0 to `sequences` - 1, each once."""
+        seen, number = np.zeros(sequences, np.bool_), 0
+        for batch in self:
+            places = batch[name].flatten().to_numpy(zero_copy_only=False)
+            if len(places) and places.max() >= sequences:
+                raise self._edited(f"{name} has place {places.max():,} of {sequences:,}")
+            seen[places] = True
+            number += len(places)
+        if number != sequences or not seen.all():
+            raise self._edited(f"{name} has {number:,} places, {seen.sum():,} of them different, of {sequences:,}")
+
+    def _edited(self, problem: str) -> InputError:
+        return InputError(f"{self.path}: the manifest was cut or edited: {problem}; fetch it again")
 
     def settings(self, data: str | None, sources: Sequence[str]) -> list[str]:
         """The settings of a recipe (`path.to.key=value`) for sources that lie elsewhere than the manifest says.

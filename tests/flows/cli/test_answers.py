@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.markup import escape
 
+from flows.cli.answer import Columns, print_answer
 from pipelines.ledger.runs import open_run
 
 WINNOW = Path(sys.executable).parent / "winnow"
@@ -89,6 +91,34 @@ def test_an_answer_goes_through_a_pipe_as_plain_text(built: Path, command: str) 
     # With --json the same question has one JSON object, and nothing on stderr.
     done = winnow(command, *words, "--json", folder=built)
     assert isinstance(json.loads(done.stdout), dict) and not done.stderr
+
+
+STEERING = "\x1b[31mred\x1b]0;title\x07 \x00 \x9b2J \u202eabc\u2066 \r overwritten"
+
+
+def test_control_characters_of_a_text_are_shown_and_own_colours_stay(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"{STEERING}\tafter\r\nnext"
+    shown = r"\x1b[31mred\x1b]0;title\x07 \x00 \x9b2J \u202eabc\u2066 \r overwritten"
+    lines = [f"[bold]{escape(text)}[/bold]", Columns(("left", text), (STEERING, "right"))]
+    print_answer({"text": text}, lines, as_json=False)
+    plain = capsys.readouterr().out
+    assert plain.startswith(f"{shown}\tafter") and plain.count(shown) == 3
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    print_answer({"text": text}, lines, as_json=False)
+    coloured = capsys.readouterr().out
+    assert f"\x1b[1m{shown}" in coloured and coloured.count(shown) == 3
+    assert set(re.findall(r"\x1b\[[0-9;]*m|[^\n\t -~\u2500-\u257f]", coloured)) <= {"\x1b[1m", "\x1b[0m"}
+    print_answer({"text": text}, lines, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"text": text}
+
+
+def test_an_error_shows_control_characters_of_what_it_names(built: Path) -> None:
+    done = winnow("why", "mine/\x1b[31mred/\u202e3", folder=built, code=2)
+    assert r"\x1b[31mred/\u202e3" in done.stderr and not re.search("[\x1b\u202e]", done.stdout + done.stderr)
 
 
 def test_a_run_whose_packs_are_gone_is_listed_as_such(built: Path, tmp_path: Path) -> None:

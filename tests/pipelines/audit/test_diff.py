@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli.render import diff_lines
 from pipelines.audit import diff as diffs
 from pipelines.audit.changes import causes, changes
 from pipelines.audit.conditions import parse
@@ -112,6 +113,13 @@ def test_each_step_tells_whether_a_key_the_code_or_a_file_made_it_another_one(an
         for version in (1, 2)
     )
     assert [(one.kind, one.left, one.right) for one in causes(older, newer, {}, [])] == [("code", 1, 2)]
+
+
+def test_each_cause_of_a_step_is_a_line_and_a_removed_stage_is_said_to_be(answer: RunDiff) -> None:
+    lines = [line.strip() for line in diff_lines(answer)]
+    assert "stages.urls: removed" in lines and "recipe: stages.length.max_chars 300 -> 250" in lines
+    (refine,) = [line for line in lines if line.startswith("refine ")]
+    assert refine.endswith("recipe: stages.urls removed") and "{" not in "".join(lines)
 
 
 def test_a_corpus_that_is_compared_in_parts_gives_the_same_answer(

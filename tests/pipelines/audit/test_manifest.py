@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from flows.build import BuildAnswer, build
+from flows.cli.audit import _diff_manifests
+from flows.cli.render_manifest import manifest_diff_lines
 from pipelines.audit.manifest_diff import diff_manifests
 from pipelines.audit.verify import verify
 from pipelines.errors import CheckFailed, InputError, WinnowError
@@ -181,6 +183,65 @@ def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, manifest: Corpus
         CorpusManifest(str(path))
 
 
+def rewritten(manifest: CorpusManifest, path: Path, table: pa.Table, **head: object) -> CorpusManifest:
+    """A manifest with other rows, in one batch, under the same head but for some keys."""
+    own = {**manifest.head.model_dump(mode="json"), **head}
+    form = table.schema.with_metadata({b"winnow.manifest": json.dumps(own).encode()})
+    with pa.ipc.new_file(str(path), form) as writer:
+        writer.write_batch(table.cast(form).combine_chunks().to_batches()[0])
+    return CorpusManifest(str(path))
+
+
+def swapped(table: pa.Table) -> pa.Table:
+    order = np.arange(table.num_rows)
+    order[[3, 4]] = 4, 3
+    return table.set_column(0, table.schema.field("id"), table["id"].take(pa.array(order)))
+
+
+def moved_place(table: pa.Table) -> pa.Table:
+    places = table["epoch_0"].to_pylist()
+    first = next(row for row in places if row)
+    first[0] += 1
+    return table.set_column(2, table.schema.field(2), pa.array(places, table.schema.field(2).type))
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (lambda table: table.slice(0, 50), r"cut or edited: 50 rows, its head says \d+"),
+        (swapped, "cut or edited: the digest of its rows"),
+        (moved_place, r"cut or edited: epoch_0 has \d+ places, \d+ of them different"),
+        (lambda table: table, "cut or edited: the digest of its rows"),  # the shards are joined to one
+    ],
+)
+def test_a_manifest_that_was_cut_or_edited_is_refused_before_anything_is_built_or_compared(
+    tmp_path: Path,
+    manifest: CorpusManifest,
+    sources: Path,
+    edit: Callable[[pa.Table], pa.Table],
+    problem: str,
+) -> None:
+    manifest.check()
+    assert manifest.shards > 1
+    edited = rewritten(manifest, tmp_path / "manifest.arrow", edit(pa.Table.from_batches(list(manifest))))
+    with pytest.raises(InputError, match=problem):
+        rebuild(edited, tmp_path / "root", sources)
+    assert not (tmp_path / "root/steps").exists()
+    with pytest.raises(InputError, match=problem):
+        diff_manifests(manifest, edited)
+
+
+def test_equal_packs_with_other_orders_are_a_contradiction(tmp_path: Path, manifest: CorpusManifest) -> None:
+    table = swapped(pa.Table.from_batches(list(manifest)))
+    content = corpus_manifest.content_digest(batch.columns for batch in table.combine_chunks().to_batches())
+    forged = rewritten(manifest, tmp_path / "manifest.arrow", table, content=content)
+    answer = diff_manifests(manifest, forged)
+    assert answer.packs and answer.contradiction
+    assert "byte for byte" not in "\n".join(manifest_diff_lines(answer))
+    with pytest.raises(CheckFailed, match="contradicts itself"):
+        _diff_manifests(manifest.path, forged.path, False, True)
+
+
 def test_manifests_differ_by_row_source_and_order(tmp_path: Path, manifest: CorpusManifest, sources: Path) -> None:
     def change(lines: list[str]) -> list[str]:
         lines[20] = lines[20].replace("added", "summed")
@@ -200,3 +261,4 @@ def test_manifests_differ_by_row_source_and_order(tmp_path: Path, manifest: Corp
     assert difference.orders["epoch_2"] is False
     same = diff_manifests(manifest, manifest)
     assert same.total == 0 and same.packs and all(same.orders.values()) and not same.sources
+    assert not same.contradiction and not difference.contradiction
