@@ -52,6 +52,7 @@ def built(reported: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = winnow("build", "few.yaml", "--engine", "local", "--workers", "1", folder=folder)
     (folder / "build.out").write_text(done.stdout, encoding="utf-8")
     (folder / "build.err").write_text(done.stderr, encoding="utf-8")
+    winnow("why", "mine/mine/3", folder=folder)  # makes the indexes, once
     return folder
 
 
