@@ -10,6 +10,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from dedup.exact import digest128, halves
+from pipelines.audit.changes import changes
 from pipelines.audit.diff import EXAMPLES
 from pipelines.ledger.corpus_manifest import VALIDATION, CorpusManifest, Head, ListedSource
 
@@ -91,7 +92,7 @@ def diff_manifests(left: CorpusManifest, right: CorpusManifest, every_row: bool 
         manifests=(left.path, right.path),
         runs=(a.run, b.run),
         corpus_rows=(a.rows, b.rows),
-        recipe=_settings(a.recipe, b.recipe, ""),
+        recipe={one.path: (one.left, one.right) for one in changes(*map(_without_places, (a.recipe, b.recipe)))},
         versions=_versions(a, b),
         tokenizer=a.tokenizer == b.tokenizer,
         packs=packs,
@@ -207,19 +208,8 @@ def _order(manifest: CorpusManifest, name: str) -> int | None:
     return total % (1 << 64)
 
 
-def _settings(left: Any, right: Any, where: str) -> dict[str, tuple[Any, Any]]:
-    """Where two recipes differ: path of the key -> values. Places of files are left out: their identities count."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        keys = [key for key in dict.fromkeys([*left, *right]) if key != "path"]
-        return {
-            path: pair
-            for key in keys
-            for path, pair in _settings(left.get(key), right.get(key), f"{where}.{key}" if where else str(key)).items()
-        }
-    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        return {
-            path: pair
-            for index, (one, other) in enumerate(zip(left, right, strict=True))
-            for path, pair in _settings(one, other, f"{where}.{index}").items()
-        }
-    return {} if left == right else {where: (left, right)}
+def _without_places(value: Any) -> Any:
+    """A recipe without the places of its files: their identities count."""
+    if isinstance(value, dict):
+        return {key: _without_places(one) for key, one in value.items() if key != "path"}
+    return [_without_places(one) for one in value] if isinstance(value, list) else value
