@@ -97,7 +97,9 @@ def _open(path: str) -> pa.NativeFile:
     """
     if not path.lower().endswith((".gz", ".zst", ".bz2")) and storage.size(path) > 0:
         if storage.is_local(path):
-            return pa.BufferReader(pa.py_buffer(storage.memory_mapped(path.removeprefix("file://"))))
+            with input_files.allowed(path):
+                mapped = storage.memory_mapped(path.removeprefix("file://"))
+            return pa.BufferReader(pa.py_buffer(mapped))
         return input_files.open_remote(path)
     with input_files.open_input(path) as file:
         return pa.BufferReader(file.read())

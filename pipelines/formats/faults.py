@@ -41,12 +41,18 @@ BROKEN = pa.field("broken", pa.string())
 MAX_BROKEN_BYTES = 64 << 10
 """Bytes kept of a row that could not be read: enough to see what is wrong, little enough to keep for every bad row."""
 
+_MAX_CAUSE = 500
+"""Characters of a library's message that an error repeats. Some repeat the file."""
+
 _MAX_NAMES_SHOWN = 100
 """Columns of a file that a message lists."""
 
-DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException, tarfile.TarError, SystemError)
-"""The exceptions that readers and decompressors raise for a truncated or damaged file. SystemError: pyarrow, for a
-negative length."""
+DAMAGE = (
+    *(EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException, tarfile.TarError, SystemError),
+    *(MemoryError, RecursionError, UnicodeError, OverflowError),
+)
+"""The exceptions that readers and decompressors raise for a file that is truncated or damaged, or made to do harm.
+SystemError: pyarrow, for a negative length. UnicodeError: the name of a column that is not UTF-8."""
 
 
 class Unreadable(Exception):
@@ -62,7 +68,16 @@ def reading_error(path: str, row: int, error: Exception) -> InputError:
     """The error to raise when reading `path` failed after `row` rows: Unreachable for a broken connection."""
     if isinstance(error, Unreadable):
         return InputError(f"{path}: cannot be read beyond its first {row} rows: {error}")
-    cause = f"{type(error).__name__}: {error}"
+    cause = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_CAUSE]
+    if isinstance(error, MemoryError):
+        return InputError(
+            f"{path}: needs more memory than there is beyond its first {row} rows ({cause}); write it in smaller row "
+            "groups or batches, or in several files"
+        )
+    if isinstance(error, RecursionError):
+        return InputError(f"{path}: is nested too deeply beyond its first {row} rows")
+    if storage.is_local(path) and isinstance(error, OSError) and error.errno is not None:
+        return InputError(f"{path}: could not be read beyond its first {row} rows ({cause})")
     if not storage.is_local(path) and (isinstance(error, OSError) or not is_damage(error)):
         return Unreachable(f"{path}: could not be read beyond its first {row} rows ({cause}); {RESUME}")
     return InputError(f"{path}: truncated or damaged after its first {row} rows ({cause}); fetch it again")

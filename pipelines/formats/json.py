@@ -30,7 +30,9 @@ from pipelines.formats.faults import (
     with_row_numbers,
 )
 from pipelines.formats.values import (
+    BROKEN_JSON,
     DECODER,
+    INVALID_UTF8,
     MISSING,
     REPEATED_KEY,
     Fault,
@@ -99,8 +101,8 @@ def read_objects(path: str, lines: bool) -> Iterator[tuple[int, Any, str | None,
     row = 0
     for block in _row_blocks(path, lines):
         for line in _lines(block):
-            for value, fault in _objects(line, block.fault):
-                yield row, value, fault, broken_text(line)
+            for value, fault, text in _objects(line, block.fault):
+                yield row, value, fault, broken_text(text)
                 row += 1
 
 
@@ -119,7 +121,7 @@ def first_objects(
 
 
 def _first_objects(block: RowBlock) -> list[dict[str, Any]]:
-    every = (value for line in _lines(block) for value, _ in _objects(line, block.fault) if value is not None)
+    every = (value for line in _lines(block) for value, *_ in _objects(line, block.fault) if value is not None)
     return list(itertools.islice(every, _ROWS_SEARCHED_FOR_COLUMNS))
 
 
@@ -249,7 +251,7 @@ def _document_lines(path: str, data: bytearray, lines: bool, columns: pa.Schema,
     """
     try:
         document = DECODER.decode(data.decode().strip())
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Unreadable(f"it is not JSON ({error})") from error
     rows = _document_rows(path, document, lines, columns, required)
     return bytearray("".join(map(_line, rows)), "utf-8")
@@ -400,7 +402,7 @@ def _absent(path: str, block: RowBlock, table: pa.Table, required: Sequence[str]
     Raises: InputError: if the first row has one twice.
     """
     if table.num_rows and table["fault"][0].as_py() == REPEATED_KEY:
-        value, _ = next(_objects(next(_lines(block)), None))
+        value, *_ = next(_objects(next(_lines(block)), None))
         for name in required:
             try:
                 lookup(value, name)
@@ -434,7 +436,7 @@ def _block_has(block: RowBlock, name: str) -> bool:
     while match := key.search(block.data, at):
         row = int(np.searchsorted(block.starts, match.start(), side="right")) - 1
         values = _objects(block.row(row), block.fault) if row >= 0 else iter(())
-        if any(value is not None and _present(value, name) for value, _ in values):
+        if any(value is not None and _present(value, name) for value, *_ in values):
             return True
         at = int(block.ends[row]) if row >= 0 and block.ends[row] > match.start() else match.end()
     return False
@@ -721,7 +723,7 @@ def _parse_rows(block: RowBlock, columns: pa.Schema) -> pa.Table:
     faults: list[str | None] = []
     broken: list[str | None] = []
     for line in _lines(block):
-        for value, fault in _objects(line, block.fault):
+        for value, fault, text in _objects(line, block.fault):
             cells: dict[str, Any] = {}
             if value is not None:
                 try:
@@ -733,44 +735,55 @@ def _parse_rows(block: RowBlock, columns: pa.Schema) -> pa.Table:
             for name in columns.names:
                 values[name].append(cells.get(name) if fault is None else None)
             faults.append(fault)
-            broken.append(broken_text(line) if fault else None)
+            broken.append(broken_text(text) if fault else None)
     arrays = [pa.array(values[field.name], field.type) for field in columns]
     return with_faults(pa.table(arrays, schema=columns), faults, broken)
 
 
-def _objects(line: bytes, fault: str | None) -> Iterator[tuple[Any, str | None]]:
-    """The objects on a line as (object, None), or (None, fault) in place of one that cannot be read.
+def _objects(line: bytes, fault: str | None) -> Iterator[tuple[Any, str | None, bytes]]:
+    """The objects on a line as (object, None, its text), or (None, fault, text) in place of one that cannot be read.
 
     fault: the block's, if it has one.
     """
     if fault:
-        yield None, fault
+        yield None, fault, line
         return
     try:
         text = line.decode().strip()
     except UnicodeError:
-        yield None, "invalid_utf8"
+        yield None, INVALID_UTF8, line
         return
+    surrogates = "\\ud" in text or "\\uD" in text
     at = 0
     while at < len(text):
         try:
             value, end = DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
-            yield None, "broken_json"
+            yield None, BROKEN_JSON, text[at : at + MAX_BROKEN_BYTES].encode()
             return
-        if at == 0 and end < len(text) and not (isinstance(value, dict) and text[end:].lstrip(", \t").startswith("{")):
-            yield None, "broken_json"  # something else than objects
+        if at == 0 and end < len(text) and not (isinstance(value, dict) and _FURTHER_OBJECT.match(text, end)):
+            yield None, BROKEN_JSON, line  # something else than objects
             return
-        if "\\ud" in text or "\\uD" in text:
-            try:
-                json.dumps(value, ensure_ascii=False).encode()  # fails on half of a surrogate pair, which is legal JSON
-            except UnicodeError:
-                value, fault = None, "invalid_utf8"
-        if value is None and fault:
-            yield None, fault
-            fault = None
+        part = text[at : min(end, at + MAX_BROKEN_BYTES)].encode()
+        if not isinstance(value, dict):
+            yield None, "not_an_object", part
+        elif surrogates and (fault := _surrogate_fault(value)):
+            yield None, fault, part
         else:
-            yield (value, None) if isinstance(value, dict) else (None, "not_an_object")
+            yield value, None, part
         at = end
         while at < len(text) and text[at] in ", \t\r":
             at += 1
+
+
+_FURTHER_OBJECT = re.compile(r"[, \t\r]*\{")
+
+
+def _surrogate_fault(value: Any) -> str | None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half of a surrogate pair, which is legal JSON
+    except UnicodeError:
+        return INVALID_UTF8
+    except RecursionError:
+        return BROKEN_JSON
+    return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import decimal
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -318,9 +319,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
-    names = [name for name, _ in pairs]
     repeating = Repeating(value)
-    repeating.repeated = frozenset(name for name in names if names.count(name) > 1)
+    repeating.repeated = frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
     return repeating
 
 

@@ -155,12 +155,12 @@ def open_input(path: str) -> Iterator[BinaryIO]:
 
     Damage inside a compressed stream raises while it is read: wrap reads in `damage(path)`.
 
-    Raises: InputError: if the file is missing.
+    Raises: InputError: if the file is missing, or is a folder. Unreachable: if this user may not read it.
     """
     fs, name = file_system(path)
     if not fs.exists(name):
         raise InputError(f"{path}: no such file")
-    with fs.open(name, "rb") as raw:
+    with allowed(path), fs.open(name, "rb") as raw:
         extension = posixpath.splitext(name)[1].lower()
         if extension == ".gz":
             with gzip.open(raw) as file:
@@ -173,6 +173,17 @@ def open_input(path: str) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
         else:
             yield cast(BinaryIO, raw)
+
+
+@contextlib.contextmanager
+def allowed(path: str) -> Iterator[None]:
+    """Turn the exceptions of a file that may not be opened into an InputError that names it."""
+    try:
+        yield
+    except PermissionError as error:
+        raise Unreachable(f"{path}: permission denied; let this user read it") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder, not a file") from error
 
 
 @contextlib.contextmanager
