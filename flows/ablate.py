@@ -43,11 +43,10 @@ from training.configs import TrainConfig
 from training.evaluation.evaluate import How, make_asks, task_of
 from training.evaluation.perplexity import Passage
 from training.evaluation.task import Task
+from training.folders import ABLATIONS
 from training.held_out import Corpus, held_out
 from training.mixtures import Search, draw_mixtures, groups_of, rules_for, search, weights_of
 from training.proxies import Measured, Proxy, Questions, Texts, is_measured, measure_proxy, passages_table, proxy_key
-
-FOLDER = "ablations"
 
 SHARE, ROWS, ITEMS, SEEDS = 0.05, 1500, 300, 3
 """Defaults: share of the instructions held out, rows measured, items of a benchmark, and trainings of an arm."""
@@ -252,7 +251,7 @@ def compare_arms(
                     [one.items for one in questions]]).encode(),
         digest_size=8,
     ).hexdigest()  # fmt: skip
-    folder = storage.join(root, FOLDER, key)
+    folder = storage.join(root, ABLATIONS, key)
     return AblateAnswer(
         key=key,
         folder=folder,
@@ -320,7 +319,7 @@ def search_mixture(
     losses = _held_out_metrics(texts, measured, (mixtures, 1))[0].means[:, 0]
     result = search([one.group.prefix for one in found], weights, made, losses)
     key = hashlib.blake2b(json.dumps([proxy.folder for proxy in proxies]).encode(), digest_size=8).hexdigest()
-    folder = storage.join(root, FOLDER, f"search-{key}")
+    folder = storage.join(root, ABLATIONS, f"search-{key}")
     verification = path = None
     if result.proposal is not None:
         proposed = rules_for(found, result.proposal, tokens)
@@ -538,7 +537,7 @@ def _proxy(
         tokenizer=arm.built.step(TOKENIZER.name).file(TOKENIZER_JSON).path,
         packs=packs.key,
         config=own,
-        folder=storage.join(root, FOLDER, "proxies", proxy_key(packs.key, own)),
+        folder=storage.join(root, ABLATIONS, "proxies", proxy_key(packs.key, own)),
         texts=tuple(texts),
         questions=tuple(questions),
     )
@@ -643,7 +642,7 @@ def _write_texts(table: pa.Table, root: str) -> Texts:
     content = hashlib.blake2b(digest_size=8)
     content.update(json.dumps(table.to_pylist(), ensure_ascii=False).encode())
     digest = content.hexdigest()
-    path = storage.join(root, FOLDER, "texts", f"{digest}.parquet")
+    path = storage.join(root, ABLATIONS, "texts", f"{digest}.parquet")
     if not storage.exists(path):
         storage.write_parquet(path, table)
     return Texts(path, digest)

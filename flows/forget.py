@@ -40,9 +40,10 @@ from pipelines.ledger.checksums import write_checksums
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import CHECKSUMS, RECIPE, RecordedRun, failures, open_run, read_scores, recorded, status_of
+from pipelines.ledger.score_tables import SCORES
 from pipelines.ledger.tombstones import RECEIPT, Tombstones
 from pipelines.recipe import Recipe
-from training.folders import trainings
+from training.folders import ablation_texts, trainings
 from training.inference.recorded import COMPLETIONS
 from training.row_use import RowUse, trainings_that_read
 from training.verify import run_key_of
@@ -56,8 +57,10 @@ class ForgetAnswer(BaseModel):
 
     tombstone: its id. rows: digests of texts. sources: names. runs: every run that holds a row, with the files.
     trainings: what those on such packs have done with the rows. unknown_trainings: folders of those whose packs are not
-    below the root any more, so that they may have seen the rows. evaluations: of checkpoints that saw one. completions:
-    files with recorded requests that quote one. unfinished: steps that a build has left unfinished, which may hold one.
+    below the root any more, so that they may have seen the rows. evaluations: of checkpoints that saw one. scores:
+    tables of scores with the id of one. held_out: tables of texts by which ablations judge, with one; `gc` removes
+    them. completions: files with recorded requests that quote one. unfinished: steps that a build has left unfinished,
+    which may hold one.
     proofs, receipt: of `--apply`.
     """
 
@@ -70,6 +73,8 @@ class ForgetAnswer(BaseModel):
     trainings: tuple[RowUse, ...]
     unknown_trainings: tuple[str, ...]
     evaluations: tuple[str, ...]
+    scores: tuple[str, ...]
+    held_out: tuple[str, ...]
     completions: tuple[str, ...]
     unfinished: tuple[str, ...]
     proofs: tuple[Proof, ...] = ()
@@ -154,6 +159,7 @@ def _find(selection: Selection, run: str, root: str, console: Console) -> _Found
             evaluations += [
                 str(line["evaluation"]) for line in scored if line.get("checkpoint") in saw and line.get("evaluation")
             ]
+    names = pa.array(sorted({id for found in ids.values() for id in found}), pa.string())
     known_packs = {str(one.info.get("packs")) for one in runs}
     answer = ForgetAnswer(
         tombstone=stones.digest[:16],
@@ -165,6 +171,8 @@ def _find(selection: Selection, run: str, root: str, console: Console) -> _Found
             training for training in trainings(root) if (key := run_key_of(training)) and key not in known_packs
         ),
         evaluations=tuple(dict.fromkeys(evaluations)),
+        scores=tuple(_scored(root, names)),
+        held_out=tuple(_held_out(root, names)),
         completions=tuple(_quoting(root, texts)),
         unfinished=tuple(_unfinished(root)),
     )
@@ -208,6 +216,29 @@ def _some_texts(run: RecordedRun, ids: tuple[str, ...]) -> Iterator[str]:
         rows = storage.read_parquet(file.path, ["id", "instruction", "response"])
         for row in rows.filter(pc.is_in(rows["id"], value_set=wanted)).to_pylist():
             yield from (row[name] for name in ("instruction", "response") if len(row[name]) >= QUOTED_CHARS)
+
+
+def _scored(root: str, ids: pa.Array) -> Iterator[str]:
+    """The tables of scores, finished or not, that have one of these ids."""
+    for name in storage.folders(storage.join(root, SCORES)):
+        folder = storage.join(root, SCORES, name)
+        files = [path for path in storage.files_below(folder) if path.endswith(".parquet")]
+        if any(_names(storage.join(folder, path), ids) for path in files):
+            yield storage.join(SCORES, name)
+
+
+def _held_out(root: str, ids: pa.Array) -> Iterator[str]:
+    """The tables of texts of ablations that have one of these ids."""
+    for path in ablation_texts(root):
+        if _names(path, ids):
+            yield path.removeprefix(root).lstrip("/")
+
+
+def _names(path: str, ids: pa.Array) -> bool:
+    """Whether a table has a row with one of these ids."""
+    if not len(ids) or "id" not in storage.columns(path):
+        return False
+    return bool(pc.any(pc.is_in(storage.read_parquet(path, ["id"])["id"], value_set=ids)).as_py())
 
 
 def _completion_files(root: str) -> Iterator[str]:
@@ -323,6 +354,8 @@ def _write_receipt(folder: str, answer: ForgetAnswer, replaced: list[dict[str, A
         "trainings": [use.training for use in answer.trainings],
         "trainings_that_may_have_seen_it": list(answer.unknown_trainings),
         "evaluations": list(answer.evaluations),
+        "scores": list(answer.scores),
+        "held_out": list(answer.held_out),
         "completions": list(answer.completions),
         "removed": before["removed"],
     }

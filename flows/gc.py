@@ -33,7 +33,7 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import WORK
 from pipelines.ledger.runs import FAILED, GC_LEASE, RUN, failed_folder, failures, now, recorded, run_folder, status_of
 from pipelines.ledger.tombstones import RECEIPT
-from training.folders import LEASE, trainings
+from training.folders import LEASE, proxies, trainings
 from training.verify import run_key_of
 
 MIN_AGE_HOURS = 24.0
@@ -47,7 +47,7 @@ LOOK_SECONDS = 12.0
 
 
 class Garbage(BaseModel):
-    """A folder to remove. folder: relative to the root. why: no run refers to it, or which receipt says so."""
+    """A folder or file to remove. folder: relative to the root. why: no run refers to it, or which receipt says so."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -197,6 +197,12 @@ def _garbage(root: str, min_age_hours: float, kept: dict[str, str]) -> Iterator[
         if storage.sizes(folder):
             by = replaced[folder.rpartition("/")[2]]["by"]
             yield _entry(root, folder, f"replaced by {by or 'no run'} (winnow forget)")
+    for path in sorted({path for _, receipt in receipts(root) for path in receipt.get("held_out", ())}):
+        if storage.exists(storage.join(root, path)):
+            size = storage.size(storage.join(root, path))
+            yield Garbage(
+                folder=path, files=1, bytes=size, why="texts with forgotten rows (winnow forget)"
+            )
     for folder in sorted(doomed):
         if folder in steps.manifests:
             yield _entry(root, storage.join(root, "steps", folder), "only replaced runs used it (winnow forget)")
@@ -219,8 +225,7 @@ def _read_steps(root: str) -> _Steps:
 def _packs_in_use(root: str) -> dict[str, list[str]]:
     """Key of packs -> the trainings on them that are going on, for each key that a training below the root has."""
     found: dict[str, list[str]] = {}
-    proxies = storage.join(root, "ablations", "proxies")
-    for training in [*trainings(root), *(storage.join(proxies, name) for name in storage.folders(proxies))]:
+    for training in [*trainings(root), *proxies(root)]:
         key = run_key_of(training)
         going_on = _is_held(storage.join(training, LEASE))
         if key is None:
@@ -284,7 +289,8 @@ def _note_in_receipts(root: str, removed: list[Garbage]) -> None:
     for folder, receipt in receipts(root):
         runs = {run["run"] for run in receipt["replaced"]}
         steps = {step for run in receipt["replaced"] for step in run["steps"]}
-        own = [one.folder for one in removed if one.folder.rpartition("/")[2] in runs | steps]
+        texts = set(receipt.get("held_out", ()))
+        own = [one.folder for one in removed if one.folder.rpartition("/")[2] in runs | steps or one.folder in texts]
         derived = [one.folder for one in removed if one.why.endswith("(winnow forget)") and one.folder not in own]
         if own:
             value: dict[str, Any] = {

@@ -22,11 +22,10 @@ from pipelines.ledger.checksums import CHECKSUMS, checksum_problems
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import FAILED, RecordedRun, failed_folder, open_run, read_scores
 from pipelines.ledger.score_tables import SCORES
-from training.folders import checkpoints, trainings
+from training.folders import ABLATIONS, ablation_texts, checkpoints, proxies, trainings
 from training.inference.recorded import COMPLETIONS
 from training.verify import evaluation_folders, training_problems, trainings_of
 
-ABLATIONS = "ablations"
 MOVE_SECONDS = 0.1
 
 
@@ -165,8 +164,7 @@ class _Verification:
 
     def _trainings(self, runs: list[RecordedRun], everything: bool) -> list[str]:
         if everything:
-            proxies = storage.join(self.root, ABLATIONS, "proxies")
-            return [*trainings(self.root), *(storage.join(proxies, name) for name in storage.folders(proxies))]
+            return [*trainings(self.root), *proxies(self.root)]
         packs = [packs for run in runs if (packs := run.product("packs")) is not None]
         return sorted({training for one in packs for training in trainings_of(self.root, one.key)})
 
@@ -212,16 +210,14 @@ class _Verification:
             path = storage.join(self.root, "recipes", name)
             if name.endswith(".yaml"):
                 yield from self._named_by_digest(path, ".yaml", 4, "build the files again, which writes it")
-        texts = storage.join(self.root, ABLATIONS, "texts")
-        for name in storage.files(texts):
-            path = storage.join(texts, name)
+        for path in ablation_texts(self.root):
             self.files.append(path)
             try:
                 rows = storage.read_parquet(path).to_pylist()
                 digest = hashlib.blake2b(json.dumps(rows, ensure_ascii=False).encode(), digest_size=8).hexdigest()
             except (WinnowError, OSError, ValueError):
                 digest = ""
-            if f"{digest}.parquet" != name:
+            if f"{digest}.parquet" != posixpath.basename(path):
                 yield f"{path}: changed since it was written; remove it and run the ablation again"
 
     def _failed(self, folder: str) -> Iterator[str]:

@@ -16,6 +16,9 @@ MANIFEST = "checkpoint.json"
 """The file of a checkpoint that is written last: a folder that has it is complete."""
 
 
+ABLATIONS = "ablations"
+"""The folder below a root of what ablations leave: their trainings, texts and answers."""
+
 LEASE = ".lease"
 """The folder in a training folder for the lease of the training that writes there."""
 
@@ -24,6 +27,18 @@ def trainings(root: str) -> list[str]:
     """The training folders below `root`, sorted."""
     folder = storage.join(root, "training")
     return [storage.join(folder, name) for name in storage.folders(folder)]
+
+
+def proxies(root: str) -> list[str]:
+    """The training folders of ablations below `root`, sorted."""
+    folder = storage.join(root, ABLATIONS, "proxies")
+    return [storage.join(folder, name) for name in storage.folders(folder)]
+
+
+def ablation_texts(root: str) -> list[str]:
+    """The tables of texts by which ablations below `root` judge, sorted."""
+    folder = storage.join(root, ABLATIONS, "texts")
+    return [storage.join(folder, name) for name in storage.files(folder)]
 
 
 def checkpoints(training: str) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import RunError
 from pipelines.ledger import storage
-from training.folders import MANIFEST, checkpoints, step_of, trainings
+from training.folders import MANIFEST, checkpoints, proxies, step_of, trainings
 
 
 class RowUse(BaseModel):
@@ -42,14 +42,14 @@ class _State(BaseModel):
 
 
 def trainings_that_read(root: str, key: str, packs: Sequence[int]) -> list[RowUse]:
-    """What the trainings below `root` on the packs with step key `key` have done with a row.
+    """What the trainings below `root`, also those of ablations, on the packs with step key `key` have done with a row.
 
     packs: the packs that contain the row, as in `steps_of_packs`. A row is in one pack per epoch at most.
 
     Raises: RunError: if a checkpoint.json is damaged.
     """
     uses = []
-    for training in trainings(root):
+    for training in [*trainings(root), *proxies(root)]:
         folders = checkpoints(training)
         if not folders:
             continue

@@ -43,6 +43,8 @@ def forget_lines(answer: ForgetAnswer) -> Iterator[str]:
         ]
     )
     yield from _some([f"evaluation of such a checkpoint: {name}" for name in answer.evaluations])
+    yield from _some([f"table of scores with the id of a row: {name}" for name in answer.scores])
+    yield from _some([f"texts by which an ablation judges, with a row: {name}" for name in answer.held_out])
     yield from _some([f"recorded completions that quote a row: {name}" for name in answer.completions])
     yield from _some([f"unfinished step, may hold a row: {name}" for name in answer.unfinished])
     if answer.receipt is None:

@@ -12,13 +12,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from flows.ablate import AblateAnswer, Cost, Design, ablate, search_mixture
 from flows.ablation_report import html, markdown
+from flows.forget import forget
+from flows.gc import gc
+from pipelines.audit.forget import Selection
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import open_run
+from pipelines.ledger.score_tables import ScoreWriter
 
 MICRO = ("model.hidden=32", "model.heads=1", "model.feed_forward=64", "model.blocks=1", "batch_packs=2", "bp_warmup=1")
 DESIGN = Design(settings=MICRO, tokens=64 * 2 * 4, seeds=2, share=0.2, rows=60)
@@ -205,3 +210,20 @@ def test_a_control_larger_than_the_first_corpus_is_refused(folder: Path) -> None
     recipes = [str(folder / "short.yaml"), str(folder / "all.yaml")]
     with pytest.raises(WinnowError, match="name the recipe with the larger corpus first"):
         ablate(recipes, random=True, root=str(folder / "root"), design=DESIGN, workers=1)
+
+
+def test_a_forgotten_row_is_found_in_what_an_ablation_left_and_gc_removes_its_texts(
+    folder: Path, answer: AblateAnswer, tmp_path: Path
+) -> None:
+    root = str(shutil.copytree(folder / "root", tmp_path / "root"))
+    (texts,) = Path(root, "ablations/texts").glob("*.parquet")
+    row = storage.read_parquet(str(texts)).to_pylist()[0]["id"]
+    scores = ScoreWriter(root, "mine", {"of": "this test"})
+    scores.finish(pa.table({"id": [row, "another"], "mine": [0.5, 0.25]}))
+    listed = forget(Selection(ids=(row,)), run=answer.arms[0].run, root=root)
+    assert [Path(name).name for name in listed.held_out] == [texts.name]
+    assert list(listed.scores) == [f"scores/{Path(scores.folder).name}"]
+    done = forget(Selection(ids=(row,)), run=answer.arms[0].run, root=root, apply=True, workers=1)
+    gc(root, dry_run=False)
+    assert not texts.exists()
+    assert [proof.forgotten for proof in done.proofs] == [1] * len(listed.runs)
