@@ -200,9 +200,7 @@ def _garbage(root: str, min_age_hours: float, kept: dict[str, str]) -> Iterator[
     for path in sorted({path for _, receipt in receipts(root) for path in receipt.get("held_out", ())}):
         if storage.exists(storage.join(root, path)):
             size = storage.size(storage.join(root, path))
-            yield Garbage(
-                folder=path, files=1, bytes=size, why="texts with forgotten rows (winnow forget)"
-            )
+            yield Garbage(folder=path, files=1, bytes=size, why="texts with forgotten rows (winnow forget)")
     for folder in sorted(doomed):
         if folder in steps.manifests:
             yield _entry(root, storage.join(root, "steps", folder), "only replaced runs used it (winnow forget)")
