@@ -10,6 +10,7 @@ are written aside and renamed, so a kill at any moment is safe.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from pipelines.ledger.processes import adopt_orphans, end_with_parent
+from pipelines.ledger.processes import NOTE_BYTES, adopt_orphans, death, end_with_parent, note_in, share_note
 
 GRACE_SECONDS = 2.0
 """Time for the command to end by itself once it is interrupted."""
@@ -53,9 +54,11 @@ def supervise(command: Callable[[], None]) -> None:
         watched.remove(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     adopt_orphans()
+    note = mmap.mmap(-1, NOTE_BYTES)
     parent, child = os.getpid(), os.fork()
     if child:
-        os._exit(_watch(child, watched))
+        os._exit(_watch(child, watched, note))
+    share_note(memoryview(note))
     os.setsid()
     end_with_parent(parent)
     interrupted = False
@@ -78,8 +81,8 @@ def supervise(command: Callable[[], None]) -> None:
             os._exit(128 + signal.SIGINT)  # without waiting for threads, workers or servers: the parent ends them
 
 
-def _watch(child: int, watched: set[signal.Signals]) -> int:
-    """Wait for the child or a signal; returns the exit code."""
+def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap) -> int:
+    """Wait for the child or a signal; returns the exit code. note: what the child notes of its work."""
     while True:
         signum = signal.sigwait(watched)
         if signum == signal.SIGTSTP:
@@ -95,8 +98,8 @@ def _watch(child: int, watched: set[signal.Signals]) -> int:
     _end_descendants(TERMINATE_SECONDS)
     if code >= 0:
         return code
-    reason = " (out of memory?)" if -code == signal.SIGKILL else ""
-    _print(f"error: the command was ended by {signal.Signals(-code).name}{reason}; {_resume()}")
+    what = note_in(note[:])
+    _print(f"error: the command was ended by {death(code)}{f' while {what}' if what else ''}; {_resume()}")
     return 1
 
 

@@ -30,7 +30,7 @@ from pipelines.formats.delimited import (
 from pipelines.formats.faults import DAMAGE, Unreadable, is_damage, reading_error
 from pipelines.formats.json import json_columns, read_json
 from pipelines.formats.values import Fault, Number, lookup, nested_names
-from pipelines.ledger import input_files, storage
+from pipelines.ledger import input_files, processes, storage
 
 
 class Spelling(NamedTuple):
@@ -135,7 +135,7 @@ def read(
     tables = _format(path).read(path, columns, optional, spelling or Spelling(dialect))
     row = 0
     try:
-        for table in tables:
+        while (table := _next(path, tables)) is not None:
             yield table
             row += table.num_rows
     except Exception as error:
@@ -147,13 +147,19 @@ def read(
         raise reading_error(path, row, error) from error
 
 
+def _next(path: str, tables: Iterator[pa.Table]) -> pa.Table | None:
+    with processes.noted(f"reading {path}"):
+        return next(tables, None)
+
+
 def column_names(path: str, spelling: Spelling | None = None) -> list[str]:
     """The columns of a file, in order; of JSON, those of its first thousand rows.
 
     Raises: InputError: as `read`.
     """
     try:
-        return _format(path).column_names(path, spelling or Spelling())
+        with processes.noted(f"reading {path}"):
+            return _format(path).column_names(path, spelling or Spelling())
     except (Unreadable, *DAMAGE) as error:
         raise reading_error(path, 0, error) from error
 
@@ -164,7 +170,8 @@ def first_rows(path: str, spelling: Spelling | None = None, columns: pa.Schema =
     Raises: InputError: as `read`.
     """
     try:
-        rows = _format(path).first_rows(path, spelling or Spelling(), columns)
+        with processes.noted(f"reading {path}"):
+            rows = _format(path).first_rows(path, spelling or Spelling(), columns)
     except (Unreadable, *DAMAGE) as error:
         raise reading_error(path, 0, error) from error
     return [row for row in rows if isinstance(row, dict)]

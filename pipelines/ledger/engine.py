@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
+import struct
 import sys
 import types
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 
 from pipelines.errors import RESUME, CheckFailed
-from pipelines.ledger.processes import end_with_parent
+from pipelines.ledger.processes import NOTE_BYTES, death, end_with_parent, note_in, share_note
 from pipelines.ledger.step import Resources
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ class Engine(Protocol):
         ...
 
 
+MAX_TRIES = 2
+"""How often an item is tried whose process is killed. The kernel may have killed it for another one's memory."""
+
+
 class LocalEngine:
     """Runs in this process (`workers=1`) or in a pool of processes that lives as long as the engine."""
 
@@ -73,6 +79,7 @@ class LocalEngine:
         assert workers >= 1
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._slots: list[memoryview] = []
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], resources: Resources = ONE_CPU
@@ -81,39 +88,82 @@ class LocalEngine:
 
         resources: a task of several CPUs runs beside fewer others; memory and GPUs are not limited on one machine.
 
-        Raises: TaskDied: if a worker process was killed.
+        Raises: TaskDied: if the process of an item was killed, and again in a new one. It names the signal, and what
+            the process was at.
         """
         if self.workers == 1:
             yield from map(work, items)
             return
         # Loaded here: a command that makes nothing needs no pool.
+        from concurrent.futures.process import BrokenProcessPool
+
+        parallel = parallel_tasks(self.workers, resources)
+        # With fewer tasks at a time than processes, none may wait in the pool's queue: an idle process would take it.
+        queued = QUEUED_PER_WORKER * parallel if parallel == self.workers else parallel
+        remaining = enumerate(items)
+        waiting: deque[tuple[int, Item, Future[Result]]] = deque()
+        deaths: Counter[int] = Counter()
+        try:
+            while True:
+                for number, item in itertools.islice(remaining, queued - len(waiting)):
+                    waiting.append((number, item, self._submit(work, number, item)))
+                if not waiting:
+                    return
+                try:
+                    result = waiting[0][2].result()
+                except BrokenProcessPool as error:
+                    number, how = self._end_broken_pool()
+                    deaths[number] += 1
+                    dead = [item for other, item, _ in waiting if other == number]
+                    if not dead or deaths[number] == MAX_TRIES:
+                        raise TaskDied(f"{how}; {RESUME}", *dead) from error
+                    for index, (number, item, future) in enumerate(waiting):
+                        if isinstance(future.exception(), BrokenProcessPool):
+                            waiting[index] = number, item, self._submit(work, number, item)
+                    continue
+                waiting.popleft()
+                yield result
+        finally:
+            for *_, future in waiting:
+                future.cancel()
+
+    def _submit(self, work: Callable[[Item], Result], number: int, item: Item) -> Future[Result]:
         import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures import Future, ProcessPoolExecutor
         from concurrent.futures.process import BrokenProcessPool
 
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
+            board, taken = context.RawArray("B", self.workers * _SLOT_BYTES), context.Value("i", 0)
+            self._slots = [
+                memoryview(board).cast("B")[at : at + _SLOT_BYTES] for at in range(0, len(board), _SLOT_BYTES)
+            ]
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+                self.workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), board, taken)
             )
-        parallel = parallel_tasks(self.workers, resources)
-        # With fewer tasks at a time than processes, none may wait in the pool's queue: an idle process would take it.
-        queued = QUEUED_PER_WORKER * parallel if parallel == self.workers else parallel
-        waiting: deque[Future[Result]] = deque()
         try:
-            for item in items:
-                with _no_main_module():
-                    waiting.append(self._pool.submit(work, item))
-                if len(waiting) >= queued:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            self._pool = None
-            raise TaskDied(f"a worker process was killed (out of memory?); {RESUME}") from error
-        finally:
-            for future in waiting:
-                future.cancel()
+            with _no_main_module():
+                return self._pool.submit(_call, work, number, item)
+        except BrokenProcessPool as error:  # found by the caller when it is this item's turn
+            broken: Future[Result] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _end_broken_pool(self) -> tuple[int, str]:
+        """The number of the item whose process was killed, -1 if it is not known, and how and at what."""
+        assert self._pool is not None
+        processes = list(self._pool._processes.values())
+        self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+        # The pool ends the others with SIGTERM.
+        killed = {p.pid: p.exitcode for p in processes if p.exitcode not in (None, 0, -signal.SIGTERM)}
+        for slot in self._slots:
+            pid, number = _SLOT.unpack_from(slot)
+            if pid in killed:
+                note = note_in(slot[_SLOT.size :])
+                how = f"its worker process was ended by {death(killed[pid])}{f' while {note}' if note else ''}"
+                return number, f"{how}, in each of {MAX_TRIES} tries"
+        return -1, "a worker process was killed (out of memory?)"
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -130,11 +180,38 @@ class LocalEngine:
         self._pool = None
 
 
-def _start_worker(parent: int) -> None:
-    """A worker ends with its pool: by the pool's word, or with the process that holds it, however that ends."""
+_SLOT = struct.Struct("qq")
+"""What a worker shares with the engine: its process id, and the number of its item, -1 for none. Its note follows."""
+
+_SLOT_BYTES = _SLOT.size + NOTE_BYTES
+
+_slot: memoryview | None = None
+
+
+def _start_worker(parent: int, board: Any, taken: Any) -> None:
+    """A worker ends with its pool: by the pool's word, or with the process that holds it, however that ends.
+
+    board: shared memory with a slot for each worker. taken: how many have one.
+    """
+    global _slot
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
+    with taken.get_lock():
+        start = taken.value * _SLOT_BYTES
+        taken.value += 1
+    _slot = memoryview(board).cast("B")[start : start + _SLOT_BYTES]
+    _SLOT.pack_into(_slot, 0, os.getpid(), -1)
+    share_note(_slot[_SLOT.size :])
     one_core()
+
+
+def _call(work: Callable[[Item], Result], number: int, item: Item) -> Result:
+    assert _slot is not None
+    _SLOT.pack_into(_slot, 0, os.getpid(), number)
+    try:
+        return work(item)
+    finally:
+        _SLOT.pack_into(_slot, 0, os.getpid(), -1)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -22,6 +23,46 @@ def end_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
         _prctl(PR_SET_PDEATHSIG, signum)
         if os.getppid() != parent:
             os.kill(os.getpid(), signum)
+
+
+NOTE_BYTES = 4096
+"""Bytes of a process's note."""
+
+_note: memoryview | None = None
+
+
+def share_note(memory: memoryview) -> None:
+    """Have this process note in shared memory what it is at, for the one that learns of its death. memory: NOTE_BYTES,
+    zeros."""
+    global _note
+    _note = memory
+
+
+@contextlib.contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Note what this process does within the block."""
+    if _note is None:
+        yield
+        return
+    text = what.encode(errors="replace")[: NOTE_BYTES - 1]
+    before = bytes(_note)
+    _note[: len(text) + 1] = text + b"\0"
+    try:
+        yield
+    finally:
+        _note[:] = before
+
+
+def note_in(memory: bytes | memoryview) -> str:
+    """What a process that has ended had noted; empty if nothing."""
+    return bytes(memory).partition(b"\0")[0].decode(errors="replace")
+
+
+def death(code: int) -> str:
+    """How a process ended, by its exit code; negative for a signal: `SIGKILL (out of memory?)`."""
+    if code >= 0:
+        return f"exit code {code}"
+    return signal.Signals(-code).name + (" (out of memory?)" if -code == signal.SIGKILL else "")
 
 
 def adopt_orphans() -> None:
