@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 ROOT ?= winnow-data
+SECONDS ?= 60
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test cluster-test check lint docs bench clean
+.PHONY: help install demo test cluster-test check lint docs bench fuzz clean
 
 help:
 	@echo "make demo    build a corpus from generated sources, train a tiny HRM-Text on it, evaluate it (about 4 minutes)"
@@ -14,6 +15,7 @@ help:
 	@echo "make cluster-test  start the services of docker-compose.yml without Docker and break them (Linux, root, PostgreSQL)"
 	@echo "make check   run lint, types, import rules and tests, as CI does"
 	@echo "make docs    write the documentation as a site to site/"
+	@echo "make fuzz    feed damaged inputs to what reads the user's files, SECONDS for each kind (default 60)"
 	@echo "make bench   measure the speed of Winnow and its peers, and write docs/benchmarks/"
 
 $(READY): pyproject.toml constraints.txt
@@ -50,6 +52,9 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean:
 	rm -rf $(ROOT) build site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
