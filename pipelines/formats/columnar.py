@@ -12,8 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import InputError
-from pipelines.formats.faults import missing_column, repeated_column, with_faults, with_row_numbers
-from pipelines.formats.values import WrongType, below, convert, is_text, path_of
+from pipelines.formats.arrow_messages import MAX_BATCH_BYTES, largest_batch
+from pipelines.formats.blocks import BLOCK_BYTES, MAX_ROW_BYTES
+from pipelines.formats.faults import Unreadable, missing_column, repeated_column, with_faults, with_row_numbers
+from pipelines.formats.parquet_pages import Reading, TooLarge, plan_reading
+from pipelines.formats.values import WrongType, below, convert, is_list, is_text, list_lengths, path_of
 from pipelines.ledger import input_files, storage
 
 _BATCH_BYTES = 8 << 20
@@ -24,6 +27,9 @@ _BATCH_ROWS = (64, 65_536)
 
 MAX_FIRST_ROWS = 200
 """Rows that are looked at to see which columns hold text."""
+
+MAX_WHOLE_BYTES = 256 << 20
+"""Limit of a Parquet or Arrow file that is compressed as a whole. These formats compress their columns themselves."""
 
 _ARROW_FILE_MAGIC = b"ARROW1"
 
@@ -47,22 +53,63 @@ def read_columnar(path: str, columns: pa.Schema, optional: Collection[str], form
     row = 0
     with _open(path) as source:
         for batch in form.batches(path, source, columns, optional):
-            for part in _bounded(batch):
-                table = _convert(path, part, columns)
+            for part, oversize in _bounded(batch):
+                table = _oversize(columns) if oversize else _convert(path, part, columns)
                 yield with_row_numbers(table, row)
                 row += table.num_rows
 
 
-def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in parts whose text is not much longer than _BATCH_BYTES: values of a dictionary are stored once."""
-    sizes = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type) and is_text(column.type.value_type):
-            lengths = pc.fill_null(pc.binary_length(column.dictionary).take(column.indices), 0)
-            sizes += lengths.to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.diff(np.cumsum(sizes) // _BATCH_BYTES, prepend=0)).tolist() if len(sizes) else []
-    edges = sorted({0, *starts, batch.num_rows})
-    yield from (batch.slice(start, end - start) for start, end in itertools.pairwise(edges))
+def _bounded(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """The batch in parts whose text is not much longer than _BATCH_BYTES: what is stored once may be in every row.
+
+    Yields (part, whether it is one row that is longer than MAX_ROW_BYTES).
+    """
+    large = batch.nbytes > MAX_ROW_BYTES
+    counted = [column for column in batch.columns if large or _is_shared(column.type)]
+    if not counted or not batch.num_rows:
+        yield batch, False
+        return
+    sizes = sum((_text_bytes(column) for column in counted), np.zeros(batch.num_rows, np.int64))
+    starts = np.flatnonzero(np.diff(np.cumsum(sizes) // _BATCH_BYTES, prepend=0)).tolist()
+    over = np.flatnonzero(sizes > MAX_ROW_BYTES).tolist()
+    edges = sorted({0, *starts, *over, *(row + 1 for row in over), batch.num_rows})
+    for start, end in itertools.pairwise(edges):
+        yield batch.slice(start, end - start), start in over
+
+
+def _oversize(columns: pa.Schema) -> pa.Table:
+    """One row that is not read."""
+    return with_faults(pa.table([pa.nulls(1, field.type) for field in columns], schema=columns), ["oversize"], [""])
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    """Whether values of a type may share bytes: those of dictionaries and views do."""
+    if pa.types.is_nested(kind):
+        return any(_is_shared(kind.field(index).type) for index in range(kind.num_fields))
+    return any((pa.types.is_dictionary(kind), pa.types.is_string_view(kind), pa.types.is_binary_view(kind)))
+
+
+def _text_bytes(array: pa.Array) -> np.ndarray:
+    """The bytes of text in each row of an array, int64 [rows], each counted as often as it is there."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        if not len(array.dictionary):
+            return np.zeros(len(array), np.int64)
+        of_value = _text_bytes(array.dictionary)
+        return np.asarray(of_value[pc.fill_null(array.indices, 0).to_numpy(zero_copy_only=False)])
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        views = np.frombuffer(array.buffers()[1], np.int32)[: 4 * (array.offset + len(array))]
+        return np.asarray(views.reshape(-1, 4)[array.offset :, 0], np.int64)
+    if is_text(kind):
+        return np.asarray(pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False), np.int64)
+    if pa.types.is_struct(kind):
+        fields = (_text_bytes(pc.struct_field(array, index)) for index in range(kind.num_fields))
+        return np.asarray(sum(fields, np.zeros(len(array), np.int64)))
+    if is_list(kind):
+        ends = np.cumsum(lengths := list_lengths(array))
+        to = np.concatenate([np.zeros(1, np.int64), np.cumsum(_text_bytes(array.flatten()))])
+        return np.asarray(to[ends] - to[ends - lengths])
+    return np.zeros(len(array), np.int64)
 
 
 def columnar_names(path: str, form: Columnar) -> list[str]:
@@ -94,6 +141,8 @@ def _open(path: str) -> pa.NativeFile:
     """The file for random access: mapped if it is local, read block by block if it is remote.
 
     A file that is compressed as a whole, which is unusual for these formats, is read into memory.
+
+    Raises: Unreadable: if it has more than MAX_WHOLE_BYTES.
     """
     if not path.lower().endswith((".gz", ".zst", ".bz2")) and storage.size(path) > 0:
         if storage.is_local(path):
@@ -101,8 +150,13 @@ def _open(path: str) -> pa.NativeFile:
                 mapped = storage.memory_mapped(path.removeprefix("file://"))
             return pa.BufferReader(pa.py_buffer(mapped))
         return input_files.open_remote(path)
+    data = bytearray()
     with input_files.open_input(path) as file:
-        return pa.BufferReader(file.read())
+        while block := file.read(BLOCK_BYTES):
+            data += block
+            if len(data) > MAX_WHOLE_BYTES:
+                raise Unreadable(f"it decompresses to more than {MAX_WHOLE_BYTES >> 20} MiB; decompress it")
+    return pa.BufferReader(pa.py_buffer(data))
 
 
 def _parquet_batches(
@@ -112,9 +166,30 @@ def _parquet_batches(
     buffered = 0 if storage.is_local(path) else input_files.REMOTE_BLOCK
     file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
     present = _check(path, file.schema_arrow, columns, optional)
-    groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
-    row_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
-    yield from file.iter_batches(batch_size=_batch_rows(row_bytes), columns=present, use_threads=False)
+    for index in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(index)
+        reading = Reading(_batch_rows(group.total_byte_size / max(group.num_rows, 1)), ())
+        if storage.is_local(path):  # of a remote file, each page header would be a request
+            reading = _plan_reading(source, group, present, reading.rows)
+        open_file = file
+        if reading.dictionaries:
+            open_file = pq.ParquetFile(
+                source,
+                metadata=file.metadata,
+                read_dictionary=list(reading.dictionaries),
+                buffer_size=buffered,
+                pre_buffer=False,
+            )
+        yield from open_file.iter_batches(
+            batch_size=reading.rows, row_groups=[index], columns=present, use_threads=False
+        )
+
+
+def _plan_reading(source: pa.NativeFile, group: pq.RowGroupMetaData, columns: list[str], rows: int) -> Reading:
+    try:
+        return plan_reading(source, group, columns, rows)
+    except TooLarge as error:
+        raise Unreadable(f"{error}; write it with smaller pages") from error
 
 
 def _arrow_batches(
@@ -122,6 +197,8 @@ def _arrow_batches(
 ) -> Iterator[pa.RecordBatch]:
     if source.size() == 0:
         raise pa.ArrowInvalid("the file is empty")
+    if storage.is_local(path):  # of a remote file, each message would be a request
+        _check_batches(source)
     reader = _open_arrow(source)
     present = _check(path, reader.schema, columns, optional)
     if isinstance(reader, pa.RecordBatchFileReader):
@@ -130,20 +207,63 @@ def _arrow_batches(
         batches = iter(reader)
     for batch in batches:
         batch = batch.select(present)
-        _check_offsets(batch)
+        _check_structure(batch)
         rows = _batch_rows(batch.nbytes / max(batch.num_rows, 1))
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
 
 
-def _check_offsets(batch: pa.RecordBatch) -> None:
-    """Raises: pyarrow.ArrowInvalid: if an offset or index points outside its buffer, which Arrow would follow."""
+def _check_batches(source: pa.NativeFile) -> None:
+    """Raises: Unreadable: if a batch takes too much memory."""
+    start = 8 if source.read_at(len(_ARROW_FILE_MAGIC), 0) == _ARROW_FILE_MAGIC else 0
+    number, size = largest_batch(source, start)
+    if size > MAX_BATCH_BYTES:
+        raise Unreadable(
+            f"its batch {number} decompresses to {size:,} bytes, over {MAX_BATCH_BYTES:,}; write it in smaller batches"
+        )
+
+
+def _check_structure(batch: pa.RecordBatch) -> None:
+    """Raises: pyarrow.ArrowInvalid: if a length, offset or index points outside its buffer, which Arrow would follow.
+
+    Text that is not UTF-8 is a fault of rows, not of the file.
+    """
+    batch.validate()  # the sizes of buffers, which all else relies on
     for column in batch.columns:
+        as_bytes = _as_bytes(column.type)
+        if as_bytes == column.type:
+            column.validate(full=True)
+            continue
         try:
-            (column.view(pa.binary()) if pa.types.is_string(column.type) else column).validate(full=True)
-        except pa.ArrowInvalid as error:
-            if "UTF8" not in str(error):  # a fault of rows, not of the file
-                raise
+            column = column.view(as_bytes)
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise pa.ArrowNotImplementedError(f"its column is {column.type}") from error
+        column.validate(full=True)
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes in place of text, at any depth."""
+    for is_kind, bytes_of in _BYTES_OF:
+        if is_kind(kind):
+            return bytes_of
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)), kind.list_size)
+    return kind
+
+
+_BYTES_OF = (
+    (pa.types.is_string, pa.binary()),
+    (pa.types.is_large_string, pa.large_binary()),
+    (pa.types.is_string_view, pa.binary_view()),
+)
 
 
 def _open_arrow(source: pa.NativeFile) -> Any:

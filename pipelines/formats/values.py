@@ -74,7 +74,7 @@ def convert(array: pa.Array, to: pa.DataType) -> tuple[pa.Array, pa.Array | None
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), to), None
     if pa.types.is_string(to):
-        return _to_parts_text(array) if _is_list(array.type) else _to_text(array)
+        return _to_parts_text(array) if is_list(array.type) else _to_text(array)
     if pa.types.is_list(to):
         if is_text(array.type):
             text, faults = _to_text(array)
@@ -82,7 +82,7 @@ def convert(array: pa.Array, to: pa.DataType) -> tuple[pa.Array, pa.Array | None
             return values, _first(faults, more)
         if pa.types.is_struct(array.type):
             array = _transposed(array)
-        if not _is_list(array.type):
+        if not is_list(array.type):
             raise WrongType(array.type)
         items, faults = convert(array.flatten(), to.value_type)
         return _list_like(array, items, to), _of_rows(array, faults)
@@ -180,7 +180,8 @@ def thinking_block(text: Any) -> Any:
     return pc.binary_join_element_wise("<reasoning_content>", inner, "</reasoning_content>", "\n")
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is a list of any kind that is read."""
     return any((pa.types.is_list(kind), pa.types.is_large_list(kind), pa.types.is_fixed_size_list(kind)))
 
 
@@ -222,7 +223,7 @@ def _first(one: pa.Array | None, other: pa.Array | None) -> pa.Array | None:
 def _transposed(array: pa.StructArray) -> pa.Array:
     """A struct of lists, as the `datasets` library stores a list of structs, as lists of structs."""
     children = [pc.struct_field(array, index) for index in range(array.type.num_fields)]
-    lists = [(field.name, child) for field, child in zip(array.type, children, strict=True) if _is_list(child.type)]
+    lists = [(field.name, child) for field, child in zip(array.type, children, strict=True) if is_list(child.type)]
     if not lists or any((list_lengths(child) != list_lengths(lists[0][1])).any() for _, child in lists):
         raise WrongType(array.type)
     items = pa.StructArray.from_arrays([child.flatten() for _, child in lists], [name for name, _ in lists])
@@ -425,7 +426,7 @@ def below(array: pa.Array, keys: Sequence[str]) -> pa.Array | None:
             if index < 0:
                 return None
             array = pc.struct_field(array, index)
-        elif _is_list(array.type) and key.isdigit():
+        elif is_list(array.type) and key.isdigit():
             lengths = list_lengths(array)
             absent = lengths <= int(key)
             indices = np.where(absent, 0, np.cumsum(lengths) - lengths + int(key))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.formats.read import column_names, first_rows, read
+from pipelines.formats.pairs import MESSAGES
+from pipelines.formats.read import column_names, first_rows, read, text_columns
 from tests.pipelines.formats.files import QA, as_csv, as_jsonl, as_parquet
 
 NAMED = "an error that names the file"
@@ -73,3 +78,92 @@ def ordinary_user(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def repeated(rows: int, text: str) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([text]))
+
+
+@pytest.mark.fault("a Parquet file of 500 bytes with 2 GB of text, from a dictionary", "its rows, a few MB at a time")
+def test_text_that_a_parquet_dictionary_repeats_is_read_in_small_batches(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.parquet", 2000
+    table = pa.table({"question": ["q"] * rows, "answer": repeated(rows, "x" * 1_000_000)})
+    pq.write_table(table, path, store_schema=False)  # as plain text: readers do not know that it was a dictionary
+    read_rows = 0
+    for part in read(str(path), QA):
+        assert part.nbytes < 20_000_000
+        read_rows += part.num_rows
+    assert read_rows == rows
+
+
+@pytest.mark.fault("one Parquet row that is a list of 1,000 references to 1 MB", "a row with `oversize`")
+def test_a_row_whose_text_is_repeated_beyond_the_limit_is_oversize(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.parquet", 1000
+    turn = pa.StructArray.from_arrays(
+        [pa.array(["user"] * rows), repeated(rows, "x" * 1_000_000)], names=["role", "content"]
+    )
+    talks = pa.ListArray.from_arrays(pa.array([0, rows], pa.int32()), turn)
+    pq.write_table(pa.table({"messages": talks}), path, store_schema=False)
+    (table,) = read(str(path), pa.schema([pa.field("messages", MESSAGES)]))
+    assert table["fault"].to_pylist() == ["oversize"]
+
+
+@pytest.mark.fault("a Parquet page that decompresses from 10 KB to 300 MB", NAMED)
+def test_a_page_that_decompresses_to_far_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"question": ["q"], "answer": ["z" * 300_000_000]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    with pytest.raises(InputError, match=rf"{path}: .* a page of the column 'answer' decompresses .*; write it"):
+        list(read(str(path), QA))
+
+
+@pytest.mark.fault("a compressed Arrow batch of 1.2 GB in a file of 40 KB", NAMED)
+def test_an_arrow_batch_that_decompresses_to_far_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    batch = pa.record_batch({"question": ["q"], "answer": ["z" * 1_200_000_000]})
+    with pa.ipc.new_file(str(path), batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(InputError, match=rf"{path}: .* its batch 0 decompresses to 1,2.* bytes, .*; write it"):
+        list(read(str(path), QA))
+
+
+@pytest.mark.fault("20,000 Arrow views of the same megabyte", "the rows, a few MB at a time")
+def test_views_of_the_same_text_are_read_in_small_batches(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.arrow", 500
+    views = struct.pack("<i4sii", 1_000_000, b"xxxx", 0, 0) * rows
+    array = pa.Array.from_buffers(pa.string_view(), rows, [None, pa.py_buffer(views), pa.py_buffer(b"x" * 1_000_000)])
+    batch = pa.record_batch({"question": pa.array(["q"] * rows), "answer": array})
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    assert max(part.nbytes for part in read(str(path), QA)) < 20_000_000
+
+
+@pytest.mark.fault("a .parquet.gz and .arrow.zst that decompress to 300 MB", NAMED)
+@pytest.mark.parametrize("name", ["a.parquet.gz", "a.arrow.zst"])
+def test_a_columnar_file_that_is_compressed_as_a_whole_is_read_up_to_a_limit(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with pa.CompressedOutputStream(str(path), {"gz": "gzip", "zst": "zstd"}[name.rpartition(".")[2]]) as file:
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    with pytest.raises(InputError, match=rf"{path}: .* decompresses to more than 256 MiB; decompress it"):
+        list(read(str(path), QA))
+
+
+@pytest.mark.fault("wrong offsets in Arrow text that is nested, beside text that is not UTF-8", NAMED)
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_offsets_of_nested_text_are_checked_also_where_other_text_is_not_utf8(
+    tmp_path: Path, kind: pa.DataType
+) -> None:
+    broken = pa.array([b"q\xff"] * 4, pa.binary()).cast(pa.large_binary() if kind == pa.large_string() else pa.binary())
+    turns = pa.StructArray.from_arrays([broken.view(kind), pa.array(["one", "three", "four", "six"], kind)], ["a", "b"])
+    path = tmp_path / "a.arrow"
+    batch = pa.record_batch({"question": turns, "answer": pa.array(["a"] * 4)})
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    width, letter = (8, "q") if kind == pa.large_string() else (4, "i")
+    good, bad = struct.pack(f"<5{letter}", 0, 3, 8, 12, 15), struct.pack(f"<5{letter}", 0, 3, 1 << 30, 12, 15)
+    data = path.read_bytes()
+    assert data.count(good) == 1 and len(good) == 5 * width
+    path.write_bytes(data.replace(good, bad))
+    with pytest.raises(InputError, match=rf"{path}: truncated or damaged"):
+        list(read(str(path), text_columns("question.b")))
