@@ -22,6 +22,9 @@ from pipelines.ledger import input_files, storage
 _BATCH_BYTES = 8 << 20
 """About how many bytes of columns a batch has: small beside a worker's memory, large beside the cost of a call."""
 
+_LOCAL_BLOCK = 1 << 20
+"""Bytes that are read at a time of a column of a local Parquet file."""
+
 _BATCH_ROWS = (64, 65_536)
 """Fewest and most rows of a batch."""
 
@@ -37,11 +40,13 @@ _ARROW_FILE_MAGIC = b"ARROW1"
 class Columnar(NamedTuple):
     """A columnar format.
 
-    schema: open file -> schema. batches: (path, open file, columns, optional) -> record batches.
+    schema: open file -> schema. batches: (path, open file, columns, optional) -> record batches. mapped: whether local
+    files are mapped.
     """
 
     schema: Callable[[pa.NativeFile], pa.Schema]
     batches: Callable[[str, pa.NativeFile, pa.Schema, Collection[str]], Iterator[pa.RecordBatch]]
+    mapped: bool
 
 
 def read_columnar(path: str, columns: pa.Schema, optional: Collection[str], form: Columnar) -> Iterator[pa.Table]:
@@ -51,7 +56,7 @@ def read_columnar(path: str, columns: pa.Schema, optional: Collection[str], form
         convert.
     """
     row = 0
-    with _open(path) as source:
+    with _open(path, form.mapped) as source:
         for batch in form.batches(path, source, columns, optional):
             for part, oversize in _bounded(batch):
                 table = _oversize(columns) if oversize else _convert(path, part, columns)
@@ -114,12 +119,12 @@ def _text_bytes(array: pa.Array) -> np.ndarray:
 
 def columnar_names(path: str, form: Columnar) -> list[str]:
     """The file's columns, in order."""
-    return list(form.schema(_open(path)).names)
+    return list(form.schema(_open(path, form.mapped)).names)
 
 
 def first_values(path: str, form: Columnar) -> list[dict[str, Any]]:
     """The values of some first rows, as objects, of columns that may hold text."""
-    with _open(path) as source:
+    with _open(path, form.mapped) as source:
         schema = form.schema(source)
         source.seek(0)
         columns = pa.schema(
@@ -137,8 +142,11 @@ def _may_hold_text(kind: pa.DataType) -> bool:
     return any((pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind)))
 
 
-def _open(path: str) -> pa.NativeFile:
-    """The file for random access: mapped if it is local, read block by block if it is remote.
+def _open(path: str, mapped: bool) -> pa.NativeFile:
+    """The file for random access, read block by block; with `mapped` a local one as memory.
+
+    A mapped file that becomes shorter ends the process. Arrow files are mapped nevertheless: a batch of them may be
+    larger than memory.
 
     A file that is compressed as a whole, which is unusual for these formats, is read into memory.
 
@@ -146,9 +154,9 @@ def _open(path: str) -> pa.NativeFile:
     """
     if not path.lower().endswith((".gz", ".zst", ".bz2")) and storage.size(path) > 0:
         if storage.is_local(path):
+            name = path.removeprefix("file://")
             with input_files.allowed(path):
-                mapped = storage.memory_mapped(path.removeprefix("file://"))
-            return pa.BufferReader(pa.py_buffer(mapped))
+                return pa.BufferReader(pa.py_buffer(storage.memory_mapped(name))) if mapped else pa.OSFile(name)
         return input_files.open_remote(path)
     data = bytearray()
     with input_files.open_input(path) as file:
@@ -162,8 +170,8 @@ def _open(path: str) -> pa.NativeFile:
 def _parquet_batches(
     path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
-    # Mapped pages cost no memory. Of a remote file, a block of each column is held instead of a whole row group.
-    buffered = 0 if storage.is_local(path) else input_files.REMOTE_BLOCK
+    # A block of each column is held instead of a whole row group.
+    buffered = _LOCAL_BLOCK if storage.is_local(path) else input_files.REMOTE_BLOCK
     file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
     present = _check(path, file.schema_arrow, columns, optional)
     for index in range(file.metadata.num_row_groups):
@@ -343,6 +351,6 @@ def _wrong_type(path: str, field: pa.Field, kind: pa.DataType) -> InputError:
     return InputError(f"{path}: column {field.name!r} is {kind}, not text; {mend}")
 
 
-PARQUET = Columnar(lambda source: pq.ParquetFile(source).schema_arrow, _parquet_batches)
-ARROW = Columnar(lambda source: _open_arrow(source).schema, _arrow_batches)
+PARQUET = Columnar(lambda source: pq.ParquetFile(source).schema_arrow, _parquet_batches, mapped=False)
+ARROW = Columnar(lambda source: _open_arrow(source).schema, _arrow_batches, mapped=True)
 """Arrow IPC files and streams. The `datasets` library writes streams."""

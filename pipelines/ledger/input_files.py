@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 import xxhash
@@ -89,13 +89,31 @@ def identity(path: str) -> str:
     Of a local file the digest of its bytes. Of a remote file a hash of its size and of what its store says of its
     content, so that nothing is downloaded; a store that says nothing is read.
     """
-    if not is_local(path):
-        fs, name = file_system(path)
-        info = fs.info(name)
-        content = next((str(info[key]) for key in _CONTENT_KEYS if info.get(key)), None)
-        if content:
-            return xxhash.xxh3_128(f"{info['size']} {content}".encode()).hexdigest()
-    return digest(path)
+    return _digest_local(file_system(path)[1]) if is_local(path) else _remote_digest(path, *_metadata(path))
+
+
+def _remote_digest(path: str, size: int, content: str) -> str:
+    return xxhash.xxh3_128(f"{size} {content}".encode()).hexdigest() if content else digest(path)
+
+
+def _digest_local(name: str) -> str:
+    # Read, not mapped: a mapped file that becomes shorter ends the process that reads it.
+    state, buffer = xxhash.xxh3_128(), memoryview(bytearray(_DIGEST_BLOCK))
+    with Path(name).open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            state.update(buffer[:count])
+    return state.hexdigest()
+
+
+_DIGEST_BLOCK = 1 << 20
+
+
+def _metadata(path: str, refresh: bool = False) -> tuple[int, str]:
+    """The size of a remote file, and what its store says of its content; "" if it says nothing. refresh: ask the hub
+    again, whose listings are kept."""
+    fs, name = file_system(path)
+    info = fs.info(name, refresh=True) if refresh and path.startswith("hf://") else fs.info(name)
+    return int(info["size"] or 0), next((str(info[key]) for key in _CONTENT_KEYS if info.get(key)), "")
 
 
 CACHE = "inputs.json"
@@ -104,12 +122,31 @@ CACHE = "inputs.json"
 SETTLED_NANOSECONDS = 2_000_000_000
 """A file that changed so shortly before it is read may change again and keep its times, which are coarse."""
 
+State = tuple[int | str, ...]
+"""What tells that a file is unchanged. Of a local one: device, inode, size, times of its bytes and of its entry. Of a
+remote one: size, and what the store says of the content."""
 
-def identities(paths: Sequence[str], root: str) -> list[str]:
-    """`identity` of each file, many at a time.
 
-    A local file is read once: its identity is kept in `ROOT/inputs.json` with its inode, size, and times of its bytes
-    and of its entry. The last one is set by the file system alone, so bytes cannot change without it.
+class Identity(NamedTuple):
+    """An input file as it was when the build began.
+
+    digest: its `identity`. size: bytes. state: when its `identity` was found. settled: whether an equal state proves
+    equal bytes; else the digest is found again.
+    """
+
+    digest: str
+    size: int
+    state: State
+    settled: bool
+
+
+def identities(paths: Sequence[str], root: str) -> list[Identity]:
+    """The `Identity` of each file, many at a time.
+
+    A local file is read once: its identity is kept in `ROOT/inputs.json` with its device, inode, size, and times of its
+    bytes and of its entry. The last one is set by the file system alone, so bytes cannot change without it.
+
+    Raises: InputError: naming a file that changes while it is read.
     """
     cache = join(root, CACHE)
     known: dict[str, list[Any]] = {}
@@ -117,29 +154,83 @@ def identities(paths: Sequence[str], root: str) -> list[str]:
         found = read_json(cache)
         known = found if isinstance(found, dict) else {}
 
-    def look(path: str) -> tuple[list[int] | None, str]:
-        state = _state(path)
-        if state is not None and isinstance(entry := known.get(path), list) and entry[:-1] == state:
-            return state, str(entry[-1])
-        return state, identity(path)
+    def look(path: str) -> Identity:
+        state, settled = _state(path)
+        if settled and isinstance(entry := known.get(path), list) and entry[:-1] == list(state):
+            return Identity(str(entry[-1]), int(state[2]), state, settled)
+        if not is_local(path):
+            size, content = int(state[0]), str(state[1])
+            return Identity(_remote_digest(path, size, content), size, state, settled)
+        found = Identity(identity(path), int(state[2]), state, settled)
+        if _state(path)[0] != state:
+            raise _changed(path)
+        return found
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashing releases the interpreter lock
         looked = list(threads.map(look, paths))
-    kept = {path: [*state, name] for path, (state, name) in zip(paths, looked, strict=True) if state is not None}
+    kept = {
+        path: [*one.state, one.digest]
+        for path, one in zip(paths, looked, strict=True)
+        if one.settled and is_local(path)
+    }
     if any(known.get(path) != entry for path, entry in kept.items()):
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             write_json(cache, known | kept)
-    return [name for _, name in looked]
+    return looked
 
 
-def _state(path: str) -> list[int] | None:
-    """What tells that a local file is unchanged; None for a remote one, and one that changed just now."""
-    if not is_local(path):
-        return None
-    found = Path(path).stat()
-    if time.time_ns() - found.st_ctime_ns < SETTLED_NANOSECONDS:
-        return None
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+@contextlib.contextmanager
+def unchanged(path: str, begun: Identity) -> Iterator[None]:
+    """Read a file within the block: it has the bytes of `begun` before it and after it.
+
+    An equal state proves that, at the cost of one call, if it is settled. Else the digest decides: a file with other
+    times, or on another node, may have the same bytes.
+
+    Raises: InputError: naming the file, if it changed.
+    """
+    before = _state(path)[0]
+    if before != begun.state and identity(path) != begun.digest:
+        raise _changed(path)
+    try:
+        yield
+    except Exception as error:
+        same = True
+        with contextlib.suppress(Exception):  # the store may not answer any more
+            same = _is_same(path, begun, before)
+        if same:
+            raise
+        raise _changed(path) from error
+    if not _is_same(path, begun, before):
+        raise _changed(path)
+
+
+def _is_same(path: str, begun: Identity, before: State) -> bool:
+    try:
+        if _state(path, refresh=True)[0] != before:
+            return identity(path) == begun.digest
+        return begun.settled or identity(path) == begun.digest
+    except (FileNotFoundError, InputError):  # it is gone
+        return False
+
+
+def _changed(path: str) -> InputError:
+    return InputError(f"{path}: it changed while it was read; build again once nothing writes to it")
+
+
+def _state(path: str, refresh: bool = False) -> tuple[State, bool]:
+    """The state of a file, and whether an equal one later proves equal bytes.
+
+    Raises: InputError: if the file is gone.
+    """
+    try:
+        if not is_local(path):
+            size, content = _metadata(path, refresh)
+            return (size, content), bool(content)
+        found = Path(file_system(path)[1]).stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file any more; bring it back, and build again") from error
+    settled = time.time_ns() - found.st_ctime_ns >= SETTLED_NANOSECONDS
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), settled
 
 
 def suffix(path: str) -> str:

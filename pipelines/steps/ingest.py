@@ -6,6 +6,7 @@ contain, not where they are: a moved file is not read again, a changed one is.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,14 +60,10 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
     kept. Without tombstones the key is the same as ever.
     A source may give no row at all: `by_source` shows it, and the report warns.
 
-    Raises: as `check_inputs`. InputError: for damage further on in a file. RecordError: for the first bad row, if the
-    recipe has `on_bad_row: fail`.
+    Raises: as `check_inputs`. InputError: for damage further on in a file, and for a file that changes before all of it
+    is read. RecordError: for the first bad row, if the recipe has `on_bad_row: fail`.
     """
-    files = check_inputs(recipe)
-    read = [file for file in files if file.path]
-    digests = dict.fromkeys(files, "") | dict(
-        zip(read, input_files.identities([file.path for file in read], run.root), strict=True)
-    )
+    files = _begun(check_inputs(recipe), run.root)
 
     paths = tombstones.paths(run.root)
     stones = tombstones.read(paths)
@@ -74,9 +71,9 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
     for spec in recipe.sources:
         own = tuple(file for file in files if file.source == spec.name)
         named = tombstones.name_digest(spec.name) in stones.sources
-        gone = frozenset(file.file for file in own if named or (file.path and digests[file] in stones.files))
+        gone = frozenset(file.file for file in own if named or (file.begun and file.begun.digest in stones.files))
         work = [one._replace(tombstones=paths, forgotten=gone) for one in _works(spec, own, recipe)]
-        sources.append(_describe(spec, own, digests, recipe.seed) | {"items": len(work)})
+        sources.append(_describe(spec, own, recipe.seed) | {"items": len(work)})
         items += work
     extra = {"extra": list(recipe.extra_columns)} if recipe.extra_columns else {}
     forgotten = {"forgotten": stones.digest} if stones.digest else {}
@@ -111,13 +108,19 @@ def unread_by_source(manifest: Manifest) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _begun(files: Sequence[Input], root: str) -> list[Input]:
+    """The files with their identities, which the step's key names and which their readers find again."""
+    begun = iter(input_files.identities([file.path for file in files if file.path], root))
+    return [file._replace(begun=next(begun)) if file.path else file for file in files]
+
+
 def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[Work]:
     # A limit of rows runs over a source's files in order, so they are one item. Reading ends at the limit.
     groups = [files] if spec.rows is not None else [(file,) for file in files]
     return [Work(spec, group, recipe.seed, recipe.on_bad_row, recipe.extra_columns) for group in groups]
 
 
-def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, str], seed: int) -> dict[str, Any]:
+def _describe(spec: SourceSpec, files: tuple[Input, ...], seed: int) -> dict[str, Any]:
     """Everything the records of a source depend on."""
     computed, columns = not spec.paths, columns_of(spec)
     return {
@@ -133,7 +136,7 @@ def _describe(spec: SourceSpec, files: tuple[Input, ...], digests: dict[Input, s
         **({"extra": spec.extra} if spec.extra else {}),
         "rows": spec.rows,
         "seed": seed if computed else None,
-        "files": [] if computed else [[file.file, input_files.suffix(file.path), digests[file]] for file in files],
+        "files": [[file.file, input_files.suffix(file.path), file.begun.digest] for file in files if file.begun],
     }
 
 
@@ -143,17 +146,20 @@ def ingest_files(work: Work, target: Target) -> Part:
     remaining = work.spec.rows
     stones = tombstones.read(work.tombstones)
     for file in work.files:
-        for table in _batches(work, file):
-            if remaining is not None:
-                table = table.slice(0, remaining)
-                remaining -= table.num_rows
-            if work.spec.condition is not None:
-                table = _with_condition(table, work.spec.condition)
-            source, bad, extra = work.spec.name, work.on_bad_row, work.extra
-            conforming = functools.partial(conform, source=source, file=file.file, on_bad_row=bad, extra=extra)
-            shards.add(table, conforming, stones, file.file in work.forgotten)
-            if remaining == 0:
-                return shards.part()
+        with contextlib.nullcontext() if file.begun is None else input_files.unchanged(file.path, file.begun):
+            for table in _batches(work, file):
+                if remaining is not None:
+                    table = table.slice(0, remaining)
+                    remaining -= table.num_rows
+                if work.spec.condition is not None:
+                    table = _with_condition(table, work.spec.condition)
+                source, bad, extra = work.spec.name, work.on_bad_row, work.extra
+                conforming = functools.partial(conform, source=source, file=file.file, on_bad_row=bad, extra=extra)
+                shards.add(table, conforming, stones, file.file in work.forgotten)
+                if remaining == 0:
+                    break
+        if remaining == 0:
+            break
     return shards.part()
 
 

@@ -16,6 +16,7 @@ from pipelines.formats import pairs
 from pipelines.formats.read import FORMATS, Spelling, read, text_columns
 from pipelines.formats.roles import role_meant
 from pipelines.ledger import input_files, storage
+from pipelines.ledger.input_files import Identity
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import CONDITIONS
 from pipelines.sources import SOURCES
@@ -25,7 +26,7 @@ class Input(NamedTuple):
     """One file that a recipe reads.
 
     path: "" for a source that is computed. file: its name in ids. bytes: its size, -1 if it is missing. why: the reason
-    for which it is missing.
+    for which it is missing. begun: what a build found it to be when it began.
     """
 
     source: str
@@ -33,6 +34,7 @@ class Input(NamedTuple):
     file: str
     bytes: int
     why: str = ""
+    begun: Identity | None = None
 
     @property
     def missing(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.ledger import input_files
-from pipelines.ledger.input_files import CACHE, identities, identity
+from pipelines.ledger.input_files import CACHE, identity
 
 MEGABYTE = 1 << 20
 
@@ -27,6 +27,10 @@ def files(tmp_path: Path) -> list[str]:
 def bytes_read() -> int:
     """What this process has read so far, from files and pipes."""
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def identities(paths: list[str], root: str) -> list[str]:
+    return [one.digest for one in input_files.identities(paths, root)]
 
 
 def test_an_unchanged_local_file_is_read_once(files: list[str], tmp_path: Path) -> None:

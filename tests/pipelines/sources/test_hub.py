@@ -76,6 +76,13 @@ class Page(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self) -> None:
+        path = urllib.parse.urlsplit(self.path).path.strip("/").split("/")
+        assert path[4] == "paths-info"
+        root = self.server.folder / "datasets" / "/".join(path[2:4])
+        asked = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["paths"]
+        self._json([self._entry(root, root / name) for name in asked])
+
     def _api(self, name: list[str], rest: list[str]) -> None:
         root = self.server.folder / "datasets" / "/".join(name)
         if "/".join(name) == self.server.gated:
@@ -124,7 +131,7 @@ class Page(BaseHTTPRequestHandler):
         for key, value in {"Content-Length": str(len(body)), "X-Repo-Commit": COMMIT, "ETag": '"x"', **headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
