@@ -6,6 +6,9 @@ import html as markup
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from flows.styled import Styled, bold, dim, green, red, styled, yellow
+from pipelines.visible import visible
+
 if TYPE_CHECKING:
     from flows.ablate import AblateAnswer, SearchAnswer
     from training.ablation import Effect
@@ -163,7 +166,7 @@ def html(answer: AblateAnswer) -> str:
             )
         parts.append("</table></div>")
     notes = "".join(f"<p class=soft>{markup.escape(note.replace('`', ''))}</p>" for note in NOTES)
-    return "\n".join([*parts, notes, "</main></body></html>\n"])
+    return visible("\n".join([*parts, notes, "</main></body></html>\n"]))
 
 
 def _align(table: Table, column: int) -> str:
@@ -174,44 +177,42 @@ def _class(verdict: str) -> str:
     return {"shown to help": "help", "shown to hurt": "hurt"}.get(verdict, "soft")
 
 
-def lines(answer: AblateAnswer) -> Iterator[str]:
-    """The tables on a terminal, with rich's markup."""
-    from rich.markup import escape
+def lines(answer: AblateAnswer) -> Iterator[str | Styled]:
+    """The tables on a terminal."""
 
-    yield f"\n{escape(summary(answer))}"
-    yield from (f"[yellow]! {escape(note)}[/yellow]" for note in answer.notes)
+    yield f"\n{summary(answer)}"
+    yield from (yellow(f"! {note}") for note in answer.notes)
     for arm, verdict, reason in conclusions(answer):
-        colour = {"shown to help": "green", "shown to hurt": "red"}.get(verdict, "yellow")
-        yield f"[bold]{escape(arm)}: [{colour}]{verdict}[/{colour}][/bold]"
+        colour = {"shown to help": green, "shown to hurt": red}.get(verdict, yellow)
+        yield styled(bold(f"{arm}: "), colour(verdict))
         for part in reason.split("; "):
-            yield f"  {escape(part)}"
+            yield f"  {part}"
     for table in tables(answer):
         yield ""
         if table.title:
-            yield f"[bold]{escape(table.title)}[/bold]"
+            yield bold(table.title)
         widths = [max(map(len, column)) for column in zip(table.headings, *table.rows, strict=True)]
         for number, row in enumerate((table.headings, *table.rows)):
             cells = [
                 cell.rjust(width) if n in table.numbers else cell.ljust(width)
                 for n, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
-            text = escape("  " + "  ".join(cells).rstrip())
-            yield f"[dim]{text}[/dim]" if not number else text
-    yield f"\n  report   {escape(answer.report)}"
+            text = "  " + "  ".join(cells).rstrip()
+            yield dim(text) if not number else text
+    yield f"\n  report   {answer.report}"
 
 
-def search_lines(answer: SearchAnswer) -> Iterator[str]:
+def search_lines(answer: SearchAnswer) -> Iterator[str | Styled]:
     """A search on a terminal."""
-    from rich.markup import escape
 
     found = answer.search
     fits = ", ".join(f"{fit.name} {fit.r2:+.2f}" for fit in found.fits)
     yield f"\n{len(found.losses)} mixtures trained; R2 in cross-validation: {fits}"
     for index, group in enumerate(found.groups):
         proposed = "" if found.proposal is None else f" -> {found.proposal[index]:6.1%}"
-        yield escape(f"  {group:<28} {found.current[index]:6.1%}{proposed}")
+        yield f"  {group:<28} {found.current[index]:6.1%}{proposed}"
     if answer.verification is None:
         yield "no proposal: no regression predicts the loss better than its mean; train more --mixtures or --tokens"
         return
     yield from lines(answer.verification)
-    yield f"  proposal {escape(answer.recipe or '')}"
+    yield f"  proposal {answer.recipe or ''}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import re
 import sys
 import threading
 import time
@@ -13,6 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from flows.styled import Styled, dim, green, own_stderr, rich_text, styled, yellow
+from pipelines.visible import visible
 
 if TYPE_CHECKING:
     # Rich takes 50 ms to import, and the ledger loads Arrow and the filters. A command that shows no progress needs
@@ -28,18 +30,6 @@ MIN_RATE_SECONDS = 0.05
 
 MIN_SHOWN_SECONDS = 0.1
 """Between two moves of a step's bar, which is drawn ten times a second. Shards may finish much faster."""
-
-
-_CONTROLS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters (C0, DEL, C1) but line breaks and tabs, and the controls of Unicode that reorder what follows."""
-
-
-def visible(text: str) -> str:
-    """Text with control characters as escapes (`\\x1b`, `\\u202e`): it can neither steer a terminal nor reorder a line.
-
-    Line breaks and tabs stay.
-    """
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def count(number: int | float) -> str:
@@ -92,7 +82,7 @@ class Console:
         """Rich's console of stderr."""
         from rich.console import Console as RichConsole
 
-        return RichConsole(stderr=True, quiet=self.quiet, emoji=False)
+        return RichConsole(file=own_stderr(), quiet=self.quiet, emoji=False, markup=False)
 
     @functools.cached_property
     def bars(self) -> Progress:
@@ -108,10 +98,10 @@ class Console:
 
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.rich,
             transient=True,
@@ -137,10 +127,8 @@ class Console:
         """Print once for whom this work waits, and show for how long."""
         text = f"{work}: waiting for {holder}"
         if text != self.waiting_for:
-            from rich.markup import escape
-
             self.waiting_for = text
-            self.print(f" [yellow]·[/yellow] {escape(text)}")
+            self.note(text)
         self.move_bar(f"{work}: waiting", 0, 1, f"{seconds:.0f} s")
 
     def watch_training(self, metrics: Mapping[str, Any]) -> None:
@@ -158,6 +146,7 @@ class Console:
 
     def move_bar(self, name: str, done: int, total: int, text: str = "") -> None:
         """Move the bar of this name. A new name replaces the bar."""
+        name, text = visible(name), visible(text)
         if name != self.bar_name:
             if self.bar is not None:
                 self.bars.remove_task(self.bar)
@@ -178,13 +167,20 @@ class Console:
         time = "reused" if result.reused else f"{result.seconds:6.1f} s"
         if not result.reused and manifest.rows_in:
             time += f"  {rate(manifest.rows_in, result.seconds)}"
-        mark = "[dim]·[/dim]" if result.reused else "[green]✓[/green]"
-        self.print(f" {mark} {manifest.step:<20}{output:<38}{time}")
+        mark = dim("·") if result.reused else green("✓")
+        self.print(styled(" ", mark, f" {manifest.step:<20}{output:<38}{time}"))
 
-    def print(self, text: str) -> None:
-        """Print a line. Rich's markup (`[bold]`) is interpreted; escape text of the user's. Control characters are
-        shown as escapes (`visible`)."""
-        self.rich.print(visible(text), highlight=False, soft_wrap=True)
+    def print(self, line: str | Styled) -> None:
+        """Print a line, as it is: brackets are no markup, and control characters are shown as escapes (`visible`)."""
+        self.rich.print(rich_text(line), highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print a remark on what is going on."""
+        self.print(styled(" ", yellow("·"), f" {text}"))
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.print(styled(" ", yellow(f"! {text}")))
 
     def __enter__(self) -> Console:
         self.bars.start()

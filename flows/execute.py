@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict
-from rich.markup import escape
 
 from filters.contamination.paraphrase import SentenceModel
 from filters.rewrite import Rewrite
@@ -106,19 +105,19 @@ def execute_recipe(
         _record_failure(attempt, error, console, lineage.lines)
         raise
     finally:
-        send.close(lambda problem: console.print(f" [yellow]! {escape(problem)}[/yellow]"))
+        send.close(console.warn)
     attempt.succeed()
     for name, info in failures(root):
         if info["recipe"] == recipe.name and status_of(info) not in ("running", "unknown"):
-            console.print(f" [dim]·[/dim] failed run {escape(name)} had other settings, and stays listed")
+            console.note(f"failed run {name} had other settings, and stays listed")
     report = write_report(recorded)
     for name, columns in unread_by_source(recorded.steps[0]).items():
-        console.print(f" [yellow]! {escape(unread_line(name, columns))}[/yellow]")
+        console.warn(unread_line(name, columns))
     for name in empty_sources(recorded):
-        console.print(f" [yellow]! no row of source {name!r} was kept; the report gives the reasons[/yellow]")
+        console.warn(f"no row of source {name!r} was kept; the report gives the reasons")
     packs = recorded.product("packs")
     for line in values_without_rows(packs.counts) if packs else ():
-        console.print(f" [yellow]! sampling.weights: no row of the corpus has {escape(line)}[/yellow]")
+        console.warn(f"sampling.weights: no row of the corpus has {line}")
     tracker.finish(recorded, run.results, report)
     return Execution(recorded, run.results, report)
 
@@ -159,9 +158,9 @@ def _record_failure(attempt: Attempt, error: BaseException, console: Console, li
         run = attempt.fail(error, lines)
         if isinstance(error, Exception):  # a run that is stopped has no time
             report = write_report(run)
-            console.print(f" [yellow]! run {escape(run.id)} failed; how far it came: {escape(report)}[/yellow]")
+            console.warn(f"run {run.id} failed; how far it came: {report}")
     except Exception as problem:
-        console.print(f" [yellow]! the failed run could not be recorded: {escape(str(problem))}[/yellow]")
+        console.warn(f"the failed run could not be recorded: {problem}")
 
 
 def steps_from(recipe: Recipe, from_step: str | None, steps: Steps = STEPS) -> frozenset[str]:

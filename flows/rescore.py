@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
-from rich.markup import escape
 
 from flows.console import current_console
 from pipelines.errors import RunError
@@ -45,7 +44,7 @@ def rescore(names: tuple[str, ...] = (), root: str = "./winnow-data") -> Rescore
         if not names:
             unfinished = [folder for folder in folders if not storage.exists(storage.join(folder, ITEMS))]
             for folder in unfinished:
-                console.print(f" [yellow]! {escape(folder)}: not finished, so not scored[/yellow]")
+                console.warn(f"{folder}: not finished, so not scored")
             folders = [folder for folder in folders if folder not in unfinished]
         return RescoreAnswer(evaluations=tuple(_rescore(folder) for folder in folders))
 

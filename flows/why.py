@@ -152,8 +152,8 @@ class _Announced:
             self._stack.enter_context(console)
         if progress.step != self.said:
             self.said = progress.step
-            console.print(
-                f" [yellow]·[/yellow] {progress.step}: made once for run {self.run}, "
+            console.note(
+                f"{progress.step}: made once for run {self.run}, "
                 f"{quantity(progress.total, 'part')}; later answers take a second"
             )
         console.watch(progress)

@@ -11,6 +11,7 @@ from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Engine, Json, Recipe, Settings, Workers, WrittenRoot
 from flows.cli.session import announce
 from flows.console import count, quantity
+from flows.styled import Styled, bold, red, styled
 
 if TYPE_CHECKING:
     from flows.analyze import AnalysisAnswer
@@ -54,9 +55,9 @@ def analyze(
     print_answer(answer, analysis_lines(answer), as_json)
 
 
-def analysis_lines(answer: AnalysisAnswer) -> Iterator[str]:
+def analysis_lines(answer: AnalysisAnswer) -> Iterator[str | Styled]:
     """The sources, then each check: its histogram with the limit, what it drops by source, and other limits."""
-    yield f"\n[bold]{answer.recipe}[/bold]: the filters would drop {_of(answer.dropped, answer.rows)} rows"
+    yield styled("\n", bold(answer.recipe), f": the filters would drop {_of(answer.dropped, answer.rows)} rows")
     for name, source in answer.sources.items():
         yield f"  {name:<28}{_of(source.dropped, source.rows):>24}"
     for measure in answer.measures:
@@ -65,19 +66,19 @@ def analysis_lines(answer: AnalysisAnswer) -> Iterator[str]:
         yield "The recipe has no filter and no score."
 
 
-def _measure_lines(measure: Measure) -> Iterator[str]:
+def _measure_lines(measure: Measure) -> Iterator[str | Styled]:
     name = f"{measure.stage}/{measure.reason}"
     if measure.today is None:
-        yield f"\n[bold]{name}[/bold]  no limit"
+        yield styled("\n", bold(name), "  no limit")
     else:
         today = measure.today
         side = f" ({measure.drops} {_number(today.value)})" if measure.drops else ""
-        yield f"\n[bold]{name}[/bold]  drops {_of(today.rows, measure.rows)} rows{side}"
+        yield styled("\n", bold(name), f"  drops {_of(today.rows, measure.rows)} rows{side}")
         if today.by_source:
             yield f"  today      {_sources(today)}"
     if len(measure.bars) > 1 and measure.drops is not None:
         low, high = _number(measure.edges[0]), _number(measure.edges[-1])
-        yield f"  {low:>9}  {_histogram(measure)}  {high}"
+        yield styled(f"  {low:>9}  ", _histogram(measure), f"  {high}")
         yield "  " + ", ".join(
             f"{_percent(float(share))} {_number(value)}" for share, value in measure.quantiles.items()
         )
@@ -86,17 +87,17 @@ def _measure_lines(measure: Measure) -> Iterator[str]:
         yield f"  {measure.drops} {_number(limit.value)} would drop {dropped}: {_sources(limit)}"
 
 
-def _histogram(measure: Measure) -> str:
+def _histogram(measure: Measure) -> str | Styled:
     """A bar for each bin, and `|` where the limit is."""
     most = max(measure.bars) or 1
-    text = ""
+    text: Styled | str = ""
     for number, bar in enumerate(measure.bars):
         low, high = measure.edges[number], measure.edges[number + 1]
         if measure.today is not None and low <= measure.today.value < high:
-            text += "[red]|[/red]"
-        text += BLOCKS[0 if not bar else max(1, round(8 * bar / most))]
+            text = styled(text, red("|"))
+        text = styled(text, BLOCKS[0 if not bar else max(1, round(8 * bar / most))])
     if measure.today is not None and measure.today.value >= measure.edges[-1]:
-        text += "[red]|[/red]"
+        text = styled(text, red("|"))
     return text
 
 

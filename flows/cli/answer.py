@@ -1,9 +1,10 @@
 """How does a command print what it was asked for? On stdout: one JSON object, or lines for a reader.
 
 Progress, notes and warnings go to stderr (`flows.console`), so that a pipe or a file receives the answer and nothing
-else. Lines have colours on a terminal and are plain text in a pipe. Colours come from markup alone: control characters
-in a line, as texts of rows may have, are shown as escapes (`flows.console.visible`). A reader that closes the pipe
-early (`| head -1`) changes nothing else: the command ends without a message, with its own exit code.
+else. Lines have colours on a terminal and are plain text in a pipe. Colours come from `flows.styled` alone: control
+characters in a line, as texts of rows may have, are shown as escapes (`pipelines.visible`), in JSON as JSON's own.
+A reader that closes the pipe early (`| head -1`) changes nothing else: the command ends without a message, with its own
+exit code.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flows.console import visible
+from flows.styled import Styled, rich_text
+from pipelines.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -28,23 +30,29 @@ class Columns(NamedTuple):
     right: tuple[str, str]
 
 
-Line = str | Columns
-"""A line with rich's markup (`[bold]`), in which text of the user's is escaped; or two texts."""
+Line = str | Styled | Columns
+"""A line, in pieces with styles or as it is; or two texts. Brackets in a text are no markup."""
 
 
 def print_answer(
-    answer: BaseModel | dict[str, Any], lines: Iterable[Line], as_json: bool, exclude_none: bool = False
+    answer: BaseModel | dict[str, Any],
+    lines: Iterable[Line],
+    as_json: bool,
+    exclude_none: bool = False,
+    raw: bool = False,
 ) -> None:
     """Print an answer on stdout: as one JSON object, or its lines.
 
-    exclude_none: leave fields that are None out of the JSON object.
+    exclude_none: leave fields that are None out of the JSON object. raw: print lines as they are, without styles, and
+    control characters too.
     """
     if as_json:
         value = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=exclude_none)
-        return _write([json.dumps(value, ensure_ascii=False)])
+        return _write([visible_json(json.dumps(value, ensure_ascii=False))])
+    if raw:
+        return _write(_plain(lines, lambda text: text))
     from rich.console import Console
 
-    lines = map(_visible, lines)
     console = Console(emoji=False, highlight=False)
     if not console.is_terminal:
         return _write(_plain(lines))
@@ -52,27 +60,18 @@ def print_answer(
         if isinstance(line, Columns):
             _print_columns(console, line)
         else:
-            console.print(line, soft_wrap=True)
+            console.print(rich_text(line), soft_wrap=True)
 
 
-def _visible(line: Line) -> Line:
-    if isinstance(line, str):
-        return visible(line)
-    (left, text), (right, other) = line
-    return Columns((visible(left), visible(text)), (visible(right), visible(other)))
-
-
-def _plain(lines: Iterable[Line]) -> Iterable[str]:
-    """The lines without markup, and without the empty line that sets an answer apart from the progress above it."""
-    from rich.markup import render
-
+def _plain(lines: Iterable[Line], shown: Callable[[str], str] = visible) -> Iterable[str]:
+    """The lines without styles, and without the empty line that sets an answer apart from the progress above it."""
     for number, line in enumerate(lines):
         if isinstance(line, Columns):
             for heading, text in line:
-                yield f"  {heading}"
-                yield from (f"    {part}" for part in text.splitlines())
+                yield f"  {shown(heading)}"
+                yield from (f"    {shown(part)}" for part in text.splitlines())
         elif number or line:
-            plain = render(line, emoji=False).plain
+            plain = shown(str(line))
             yield plain if number else plain.lstrip("\n")
 
 
@@ -88,10 +87,9 @@ def _write(lines: Iterable[str]) -> None:
 
 def _print_columns(console: Console, columns: Columns) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_edge=False, expand=True, pad_edge=True)
     for heading, _ in columns:
-        table.add_column(Text(heading), ratio=1, overflow="fold")
-    table.add_row(*(Text(text) for _, text in columns))
+        table.add_column(rich_text(heading), ratio=1, overflow="fold")
+    table.add_row(*(rich_text(text) for _, text in columns))
     console.print(table)

@@ -32,14 +32,17 @@ from flows.cli import (
 DISTRIBUTION = "winnow-corpus"
 """The name under which Winnow is installed."""
 
+HELP = frozenset({"-h", "--help"})
+
 app = typer.Typer(
     name="winnow",
     help="Build the training corpus of HRM-Text, train the model on it, and trace every row.",
     no_args_is_help=True,
-    # Help is an answer too: plain text in a pipe. Loading rich's Markdown takes 60 ms.
-    rich_markup_mode="markdown" if sys.stdout.isatty() else None,
+    # Help is an answer too: plain text in a pipe. Loading rich's Markdown takes 60 ms. Errors quote what a user
+    # typed, as names of files: they are plain text.
+    rich_markup_mode="markdown" if sys.stdout.isatty() and not HELP.isdisjoint(sys.argv[1:] or HELP) else None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": sorted(HELP)},
 )
 
 for command in (

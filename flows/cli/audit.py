@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Json, Root, Run, RunOption
+from flows.cli.options import ROOT, Checkpoint, Json, Raw, Root, Run, RunOption
 from flows.cli.session import console_session
 
 
@@ -21,6 +21,7 @@ def why(
     digest: Annotated[str | None, typer.Option(help="The row's digest, 32 hex digits, instead of its id.")] = None,
     run: RunOption = "latest",
     root: Root = ROOT,
+    raw: Raw = False,
     as_json: Json = False,
 ) -> None:
     """Tell the story of a row: its source with licence and revision; what each step changed, measured and decided; of a
@@ -40,9 +41,9 @@ def why(
     with console_session(as_json):
         if row is not None:
             fate = stories.why(row, run, root)
-            return print_answer(fate, render_why.why_lines(fate), as_json, exclude_none=True)
+            return print_answer(fate, render_why.why_lines(fate), as_json, exclude_none=True, raw=raw)
         found = stories.why_text(text, run, root) if text is not None else stories.why_digest(str(digest), run, root)
-    print_answer(found, render_why.found_lines(found), as_json, exclude_none=True)
+    print_answer(found, render_why.found_lines(found), as_json, exclude_none=True, raw=raw)
 
 
 def similar(
@@ -170,13 +171,12 @@ def report(run: Run = "latest", root: Root = ROOT, as_json: Json = False) -> Non
 
     Example: `winnow report latest`
     """
-    from rich.markup import escape
 
     from pipelines.audit.report import write_report
     from pipelines.ledger.runs import open_run
 
     path = write_report(open_run(root, run, failed=True))
-    print_answer({"report": path}, [escape(path)], as_json)
+    print_answer({"report": path}, [path], as_json)
 
 
 def trace(

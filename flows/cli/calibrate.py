@@ -99,7 +99,7 @@ def calibrate(
             out,
         )
         for note in answer.notes:
-            console.rich.print(note, markup=False, highlight=False, soft_wrap=True)
+            console.print(note)
     print_answer(answer, calibrate_lines(answer), as_json)
 
 

@@ -221,7 +221,6 @@ def plan(
 
     Example: `winnow plan pipelines/recipes/hrm_text_mini.yaml`, `winnow plan --train xl --gpus 16 --price 2`
     """
-    from rich.markup import escape
 
     from flows.cli import render
     from pipelines.check import check
@@ -250,7 +249,7 @@ def plan(
         lines += render.training_cost_lines(training_config(train, loaded), cost)
         answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
     assert answer is not None
-    print_answer(answer, (escape(line) for line in lines), as_json)
+    print_answer(answer, lines, as_json)
 
 
 def check(
@@ -266,7 +265,7 @@ def check(
 
     loaded = load_checked(recipe, tuple(settings or ()), root)
     _check_models(loaded)
-    print(f"{recipe}: nothing wrong; `winnow build {recipe}` builds it")
+    print_answer({"recipe": recipe}, [f"{recipe}: nothing wrong; `winnow build {recipe}` builds it"], as_json=False)
 
 
 def sources(as_json: Json = False) -> None:
@@ -274,13 +273,12 @@ def sources(as_json: Json = False) -> None:
 
     Example: `winnow sources`
     """
-    from rich.markup import escape
 
     from flows.cli import render
     from pipelines.sources.catalogue import catalogue
 
     answer = catalogue()
-    print_answer(answer, map(escape, render.source_lines(answer)), as_json)
+    print_answer(answer, render.source_lines(answer), as_json)
 
 
 def export(

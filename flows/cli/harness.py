@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import typer
 
+from flows.styled import own_stderr
 from pipelines.errors import WinnowError
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -24,4 +26,5 @@ def lm_eval(context: typer.Context) -> None:
         raise WinnowError("lm-eval is not installed: pip install 'winnow-corpus[lm-eval]'")
     from training.evaluation.lm_eval import main
 
+    sys.stderr = own_stderr()  # lm-eval draws bars on it
     main(context.args)

@@ -48,9 +48,7 @@ def _fail(code: int, error: BaseException, leave: Callable[[int], None]) -> None
     """Print the error and exit. With WINNOW_DEBUG=1 the traceback is printed too."""
     if os.environ.get("WINNOW_DEBUG"):
         raise error
-    from flows.console import visible
-
-    print(f"error: {visible(str(error)) or type(error).__name__}", file=sys.stderr)
+    print(f"error: {error}" if str(error) else f"error: {type(error).__name__}", file=sys.stderr)
     leave(code)
     sys.exit(code)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Root, WrittenRoot, check_choice
+from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Raw, Root, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session
 
 
@@ -229,15 +229,15 @@ def generate(
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest response, in tokens.")] = 256,
     device: Device = "auto",
     root: Root = ROOT,
+    raw: Raw = False,
     as_json: Json = False,
 ) -> None:
     """Generate a checkpoint's response to one instruction.
 
     Example: `winnow generate latest 'What is 7 + 5?'`
     """
-    from rich.markup import escape
 
     from flows.generate import generate as generate_response
 
     answer = generate_response(checkpoint, instruction, condition, max_tokens, root, device)
-    print_answer(answer, [escape(answer.response)], as_json)
+    print_answer(answer, [answer.response], as_json, raw=raw)

@@ -32,6 +32,12 @@ Root = Annotated[str, typer.Option("--root", envvar="WINNOW_ROOT", help=_ROOT_HE
 WrittenRoot = Annotated[str, typer.Option("--root", envvar="WINNOW_ROOT", help=_ROOT_HELP, callback=_check_writable)]
 """The root of a command that writes there. A store that does not take a file is told before any compute."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Raw = Annotated[
+    bool,
+    typer.Option(
+        "--raw", help="Print texts as they are, control characters too: they may steer the terminal. For pipes."
+    ),
+]
 Run = Annotated[str, typer.Argument(help="A run's id, a unique prefix of it, or `latest`.")]
 RunOption = Annotated[str, typer.Option("--run", help="A run's id, a unique prefix of it, or `latest`.")]
 Recipe = Annotated[str, typer.Argument(help="Path of the recipe's YAML file.")]

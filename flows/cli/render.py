@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from flows.cli.answer import Columns, Line
 from flows.console import count, quantity, unread_line
+from flows.styled import Styled, bold, dim, styled, yellow
 
 if TYPE_CHECKING:  # a command imports the types of its own answer, which is enough
     from filters.describe import StageEntry
@@ -45,8 +44,8 @@ WORST_HITS = 3
 
 
 def shorten(text: str, limit: int = MAX_TEXT_CHARS) -> str:
-    """The first `limit` characters of a text, and how many were cut. Square brackets are escaped for rich."""
-    return escape(text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)")
+    """The first `limit` characters of a text, and how many were cut."""
+    return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
 
 
 def one_line(text: str, limit: int) -> str:
@@ -57,20 +56,22 @@ def one_line(text: str, limit: int) -> str:
 # Corpus
 
 
-def build_lines(answer: BuildAnswer, root: str) -> Iterator[str]:
+def build_lines(answer: BuildAnswer, root: str) -> Iterator[str | Styled]:
     """A build: rows kept, and what to do next."""
     share = answer.rows_kept / max(answer.rows_in, 1)
-    yield f"\n[bold]{answer.run}[/bold]: {count(answer.rows_kept)} of {count(answer.rows_in)} rows kept ({share:.1%})"
+    yield styled(
+        "\n", bold(answer.run), f": {count(answer.rows_kept)} of {count(answer.rows_in)} rows kept ({share:.1%})"
+    )
     if answer.manifest:
         files = "file" if answer.manifest.files == 1 else "files"
         yield f"  packs    {count(answer.manifest.files)} {files}, byte for byte those of run {answer.manifest.run}"
-    yield f"  report   {escape(answer.report)}"
-    yield f"  next     winnow train {answer.run} --root {escape(root)}"
+    yield f"  report   {answer.report}"
+    yield f"  next     winnow train {answer.run} --root {root}"
 
 
 def column_lines(
     columns: Mapping[str, str | Sequence[str]], names: Sequence[str], others: Sequence[str]
-) -> Iterator[str]:
+) -> Iterator[str | Styled]:
     """Before a scan: which columns are read, and which files among the benchmarks are not.
 
     columns: part of a record -> column or columns. names: all columns. others: files that hold no known evaluation set.
@@ -78,9 +79,9 @@ def column_lines(
     parts = {part: [named] if isinstance(named, str) else list(named) for part, named in columns.items()}
     unread = [name for name in names if not any(name in part for part in parts.values())]
     read = ", ".join(f"{part} is {' and '.join(map(repr, named))}" for part, named in parts.items())
-    yield escape(f"columns: {read}" + (f"; not read: {', '.join(unread)}" if unread else ""))
+    yield f"columns: {read}" + (f"; not read: {', '.join(unread)}" if unread else "")
     for path in others:
-        yield f"[yellow]! {escape(path)}: not a known evaluation set; to read it, name it: NAME={escape(path)}[/yellow]"
+        yield yellow(f"! {path}: not a known evaluation set; to read it, name it: NAME={path}")
 
 
 def scan_lines(answer: ScanAnswer, root: str) -> Iterator[str]:
@@ -95,16 +96,16 @@ def scan_lines(answer: ScanAnswer, root: str) -> Iterator[str]:
     if clean := [line.benchmark for line in answer.benchmarks if not line.contaminated]:
         yield f"  no items found of {', '.join(clean)}"
     for hit in answer.worst[:WORST_HITS]:
-        yield f"\n  row {escape(hit.row)} contains {escape(hit.item)}:\n    {one_line(hit.span, 160)}"
+        yield f"\n  row {hit.row} contains {hit.item}:\n    {one_line(hit.span, 160)}"
     if answer.classes:
         yield "\n  hits by class (the report explains which ones drop a row):"
     for name, counts in answer.classes.items():
         yield f"    {name:<22}{quantity(counts.rows, 'row'):>13}, {quantity(counts.items, 'item')}"
     if answer.semantic:
         yield f"\n  class paraphrase, {answer.semantic}"
-    yield f"\n  report   {escape(answer.report)}"
+    yield f"\n  report   {answer.report}"
     row = answer.worst[0].row if answer.worst else "ROW_ID"
-    yield f"  next     winnow why {escape(row)} --run {answer.run} --root {escape(root)}"
+    yield f"  next     winnow why {row} --run {answer.run} --root {root}"
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -144,13 +145,13 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.semantic:
         yield "Not included: sentence vectors (`semantic: true`), tens of rows per second and core, or a GPU."
     if plan.weighted:
-        names = ", ".join(map(escape, plan.weighted))
+        names = ", ".join(plan.weighted)
         yield f"Not included: `sampling.weights` by {names}, which change how many rows an epoch draws."
     for asked in plan.asked:
         limits = ", ".join(f"{limit:,} {name}" for name, limit in asked.budget if limit is not None)
         yield (
-            f"Not included: {escape(asked.model)} at {escape(asked.endpoint)} is asked about up to "
-            f"{_short(asked.rows).strip()} rows with {escape(asked.strategy)}; "
+            f"Not included: {asked.model} at {asked.endpoint} is asked about up to "
+            f"{_short(asked.rows).strip()} rows with {asked.strategy}; "
             + (f"budget: {limits}" if limits else "without a budget: set `budget: {requests: ..., tokens: ...}`")
         )
     if plan.unpriced:
@@ -181,7 +182,7 @@ def training_cost_lines(config: TrainConfig, answer: TrainingCost) -> list[str]:
 
 def export_line(answer: ExportAnswer) -> str:
     """An export: how much was written, and where."""
-    folder = escape(answer.folder)
+    folder = answer.folder
     if answer.files is None:
         return f"a transformers model in {folder}"
     return f"{quantity(answer.rows or 0, 'row')} in {quantity(len(answer.files), 'file')} below {folder}"
@@ -200,31 +201,31 @@ def source_lines(answer: SourcesAnswer) -> Iterator[str]:
             yield f"{'':<24}warning: contains {', '.join(source.overlaps)} by construction"
 
 
-def stage_lines(stages: Sequence[StageEntry]) -> Iterator[str]:
+def stage_lines(stages: Sequence[StageEntry]) -> Iterator[str | Styled]:
     """The stages of recipes: a line for each, its parameters with type, unit and default, and its reasons."""
     for stage in stages:
-        yield f"[bold]{stage.kind:<18}[/bold]{escape(stage.summary)}  [dim]({stage.role}, {stage.package})[/dim]"
+        yield styled(bold(f"{stage.kind:<18}"), f"{stage.summary}  ", dim(f"({stage.role}, {stage.package})"))
         for parameter in stage.parameters:
             unit = f", {parameter.unit}" if parameter.unit else ""
             default = json.dumps(parameter.default, ensure_ascii=False)
-            yield escape(f"    {parameter.name}: {default}  ({parameter.type}{unit})")
+            yield f"    {parameter.name}: {default}  ({parameter.type}{unit})"
         if stage.reasons:
             yield f"    reasons: {', '.join(stage.reasons)}"
     yield "`winnow stages NAME` shows one with the meaning of its parameters."
 
 
-def full_stage_lines(stage: StageEntry) -> Iterator[str]:
+def full_stage_lines(stage: StageEntry) -> Iterator[str | Styled]:
     """One stage: what it does, each parameter with its meaning, and its reasons."""
-    yield f"[bold]{stage.kind}[/bold]  ({stage.role}, package {stage.package})"
-    yield f"  {escape(stage.summary)}"
+    yield styled(bold(stage.kind), f"  ({stage.role}, package {stage.package})")
+    yield f"  {stage.summary}"
     for parameter in stage.parameters:
-        yield f"\n  [bold]{parameter.name}[/bold]"
-        yield escape(f"      type     {parameter.type}")
+        yield styled("\n  ", bold(parameter.name))
+        yield f"      type     {parameter.type}"
         if parameter.unit:
             yield f"      unit     {parameter.unit}"
-        yield escape(f"      default  {json.dumps(parameter.default, ensure_ascii=False)}")
+        yield f"      default  {json.dumps(parameter.default, ensure_ascii=False)}"
         if parameter.meaning:
-            yield escape(f"      meaning  {parameter.meaning}")
+            yield f"      meaning  {parameter.meaning}"
     if stage.reasons:
         yield f"\n  reasons  {', '.join(stage.reasons)}"
 
@@ -232,7 +233,7 @@ def full_stage_lines(stage: StageEntry) -> Iterator[str]:
 def run_lines(answer: Runs) -> Iterator[str]:
     """The runs below a root as a table."""
     if not answer.runs:
-        yield escape(f"{answer.root}: no runs here; `winnow build RECIPE --root {answer.root}` makes one")
+        yield f"{answer.root}: no runs here; `winnow build RECIPE --root {answer.root}` makes one"
         return
     width = max(len(entry.run) for entry in answer.runs)
     yield (
@@ -245,7 +246,7 @@ def run_lines(answer: Runs) -> Iterator[str]:
         tokens = "-" if entry.tokens is None else _short(entry.tokens).strip()
         time = entry.finished[:19].replace("T", " ")
         yield (
-            f"{escape(entry.run):<{width}}  {time:<21}{entry.status:<10}{''.join(f'{number:>12}' for number in rows)}"
+            f"{entry.run:<{width}}  {time:<21}{entry.status:<10}{''.join(f'{number:>12}' for number in rows)}"
             f"{tokens:>12}{_short(entry.bytes) + 'B':>12}  {packs[entry.packs]}"
         )
         if entry.status != "finished":
@@ -274,10 +275,10 @@ def _short(number: float) -> str:
 # Audit
 
 
-def similar_lines(answer: SimilarAnswer) -> Iterator[str]:
+def similar_lines(answer: SimilarAnswer) -> Iterator[str | Styled]:
     """The similar rows, each with its Jaccard and its compared fields, and how complete the search is."""
     for match in answer.matches:
-        yield f"\n[bold]{match.jaccard:.3f}[/bold]  {escape(match.id)}  [dim]{match.condition}[/dim]"
+        yield styled("\n", bold(f"{match.jaccard:.3f}"), f"  {match.id}  ", dim(match.condition))
         texts = {"instruction": match.instruction, "response": match.response}
         yield from (f"  {shorten(texts[field], 600)}" for field in answer.fields)
     if not answer.matches:
@@ -301,8 +302,12 @@ def cluster_lines(answer: Clusters) -> Iterator[Line]:
     for number, cluster in enumerate(answer.largest, 1):
         against = f" (in {cluster.against})" if cluster.against else ""
         yield (
-            f"\n[bold]{number}. {quantity(cluster.rows, 'row')}[/bold]: kept {escape(cluster.kept + against)}, dropped"
-            f" {count(cluster.exact)} exact and {count(cluster.near)} near duplicates"
+            styled(
+                "\n",
+                bold(f"{number}. {quantity(cluster.rows, 'row')}"),
+                f": kept {cluster.kept + against}, dropped"
+                f" {count(cluster.exact)} exact and {count(cluster.near)} near duplicates",
+            )
         )
         for member in cluster.members:
             similarity = _similarity(member)
@@ -337,7 +342,7 @@ def _pair_text(instruction: str, response: str) -> str:
 def diff_lines(answer: RunDiff) -> Iterator[str]:
     """The difference of two runs: settings, steps and causes, sources, and rows by change, source, step and reason."""
     for path, (before, after) in answer.settings.items():
-        yield f"  {escape(path)}: {_change(before, after)}"
+        yield f"  {path}: {_change(before, after)}"
     for step in answer.steps:
         kept = " -> ".join("-" if rows is None else count(rows) for rows in step.rows_kept)
         rows = "" if step.rows_kept == (None, None) else kept if len({*step.rows_kept}) > 1 else kept.split(" ")[0]
@@ -352,15 +357,14 @@ def diff_lines(answer: RunDiff) -> Iterator[str]:
         yield f"\n  {'source':<{width}}{'rows kept':<34}{'tokens':<40}tokens drawn"
         for one in changed:
             kept, tokens, drawn = map(_arrow, (one.kept, one.tokens, one.drawn_tokens))
-            yield f"  {escape(one.source):<{width}}{kept:<34}{tokens:<40}{drawn}"
+            yield f"  {one.source:<{width}}{kept:<34}{tokens:<40}{drawn}"
     if answer.changes:
         yield f"\n  {'rows':>9}  {'change':<15}{'source':<24}step, reason, and the first ids"
     for group in answer.changes:
         fate = f"{group.step}: {group.reason}" if group.step else _WITHOUT_STEP[group.change]
         examples = f"  {' '.join(group.examples)}" if answer.rows is None else ""
         yield (
-            f"  {count(group.rows):>9}  {group.change.replace('_', ' '):<15}{escape(group.source):<24}"
-            f"{escape(fate + examples)}"
+            f"  {count(group.rows):>9}  {group.change.replace('_', ' '):<15}{group.source:<24}{fate + examples}"
         ).rstrip()
     if not answer.changes:
         yield (
@@ -370,7 +374,7 @@ def diff_lines(answer: RunDiff) -> Iterator[str]:
         )
     for row in answer.rows or ():
         fate = f"{row.step}: {row.reason}" if row.step else _WITHOUT_STEP[row.change]
-        yield f"  {row.change.replace('_', ' '):<15}{escape(f'{row.id}  {fate}')}".rstrip()
+        yield f"  {row.change.replace('_', ' '):<15}{f'{row.id}  {fate}'}".rstrip()
 
 
 _WITHOUT_STEP = {
@@ -390,12 +394,12 @@ def _causes(step: StepDiff) -> Iterator[str]:
         change = _change(cause.left, cause.right)
         match cause.kind:
             case "recipe" | "parameter":
-                yield f"{cause.kind}: {escape(cause.what)} {change}"
+                yield f"{cause.kind}: {cause.what} {change}"
             case "code":
-                yield f"code: {escape(cause.what)}, version {change}"
+                yield f"code: {cause.what}, version {change}"
             case "input":
                 kind = "new" if cause.left is None else "gone" if cause.right is None else "changed"
-                yield f"input: {escape(cause.what)} {kind}"
+                yield f"input: {cause.what} {kind}"
             case "only":
                 yield f"only in the {cause.what} run"
     if len(own) > CAUSES_SHOWN:
@@ -422,7 +426,7 @@ def _arrow(pair: tuple[int, int]) -> str:
 
 def verify_lines(answer: VerifyAnswer) -> Iterator[str]:
     """What was verified, and what the deep checks covered."""
-    yield from map(escape, answer.deep)
+    yield from (answer.deep)
     parts = [(answer.steps, "step"), (answer.files, "file"), (answer.rows, "row")]
     if len(answer.runs) > 1:
         parts.insert(0, (len(answer.runs), "run"))
@@ -439,7 +443,7 @@ def trace_lines(answer: TracedStep) -> Iterator[str]:
     whether its digest is the recorded one."""
     for row in answer.rows:
         scores = "  ".join(f"{name} {value:g}" for name, value in row.scores.items() if value is not None)
-        yield escape(f"{row.pack:>8}  {row.id:<52}{row.source:<28}{scores}".rstrip())
+        yield f"{row.pack:>8}  {row.id:<52}{row.source:<28}{scores}".rstrip()
     checks = {
         True: "as in metrics.jsonl",
         False: "NOT the one in metrics.jsonl",
@@ -454,29 +458,33 @@ def trace_lines(answer: TracedStep) -> Iterator[str]:
 # Model
 
 
-def train_lines(answer: TrainAnswer, root: str) -> Iterator[str]:
+def train_lines(answer: TrainAnswer, root: str) -> Iterator[str | Styled]:
     """A training: steps, tokens, losses, and what to do next."""
     yield (
-        f"\n[bold]{answer.config}[/bold]: {quantity(answer.steps, 'step')}, {quantity(answer.tokens, 'token')},"
-        f" train loss {answer.mean_train_loss:.3f} (mean of the last {min(50, answer.steps)} steps)"
+        styled(
+            "\n",
+            bold(answer.config),
+            f": {quantity(answer.steps, 'step')}, {quantity(answer.tokens, 'token')},"
+            f" train loss {answer.mean_train_loss:.3f} (mean of the last {min(50, answer.steps)} steps)",
+        )
     )
     if answer.validation_loss is not None:
         yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows"
-    yield f"  curve       {escape(answer.out)}/loss.png"
-    yield f"  checkpoint  {escape(answer.checkpoint)}"
-    yield f"  next        winnow evaluate latest --root {escape(root)}"
+    yield f"  curve       {answer.out}/loss.png"
+    yield f"  checkpoint  {answer.checkpoint}"
+    yield f"  next        winnow evaluate latest --root {root}"
 
 
 GENERATED_QUESTION = "In the kitchen, Anna talked with Ben about a rose. Is it an animal, a plant, a tool or a food?"
 """A question of a kind that the demo's model answers. It has not learnt sums in 500 steps."""
 
 
-def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterator[str]:
+def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterator[str | Styled]:
     """The scores of each benchmark with their intervals, and the tests of whether contamination raises them."""
     for scores in answer.scores:
-        yield f"\n[bold]{scores.benchmark}[/bold]  {escape(scores.checkpoint)}"
+        yield styled("\n", bold(scores.benchmark), f"  {scores.checkpoint}")
         if scores.how:
-            yield f"  {escape(scores.how)}"
+            yield f"  {scores.how}"
         for name, score in (("all", scores.all), ("not found", scores.not_found), ("found", scores.found)):
             if score is not None and score.n and score.score is not None:
                 yield f"  {score_line(name, score)}"
@@ -498,19 +506,19 @@ def evaluate_lines(answer: EvaluateAnswer, checkpoint: str, root: str) -> Iterat
             yield f"  {difference_line(scores.difference)}"
         yield from (f"  {line}" for line in overlap_lines(scores.overlap))
         if scores.evaluation:
-            yield f"  items    {escape(scores.evaluation)}/items.parquet"
+            yield f"  items    {scores.evaluation}/items.parquet"
     for drawn in answer.curves:
         from training.evaluation.curve import curve_lines
 
         yield ""
-        yield from map(escape, curve_lines(drawn.curve))
-        yield f"  curve    {escape(drawn.picture)}"
+        yield from (curve_lines(drawn.curve))
+        yield f"  curve    {drawn.picture}"
     if answer.report:
-        yield f"\n  report   {escape(answer.report)}"
+        yield f"\n  report   {answer.report}"
     if not checkpoint.startswith(("http://", "https://")):
         generated = any(scores.benchmark == "generated" for scores in answer.scores)
     question = GENERATED_QUESTION if generated else "YOUR INSTRUCTION"
-    yield f"  next     winnow generate {escape(checkpoint)} --root {escape(root)} '{question}'"
+    yield f"  next     winnow generate {checkpoint} --root {root} '{question}'"
 
 
 def score_line(name: str, score: Score) -> str:
@@ -526,17 +534,17 @@ def score_line(name: str, score: Score) -> str:
     return line
 
 
-def rescore_lines(answer: RescoreAnswer) -> Iterator[str]:
+def rescore_lines(answer: RescoreAnswer) -> Iterator[str | Styled]:
     """The score of each evaluation before and now, with the versions of its scorers."""
     for one in answer.evaluations:
-        yield f"\n[bold]{one.scores.benchmark}[/bold]  {escape(str(one.scores.evaluation))}"
+        yield styled("\n", bold(one.scores.benchmark), f"  {one.scores.evaluation}")
         for name, score in one.scores.scorers.items():
             former = one.former.scorers.get(name) if one.former else None
             was = "not scored before" if former is None else f"before {former.score or 0:.1%}"
             yield f"  {score_line(name, score)}  ({was})"
             version, before = one.scorers[name], one.former_scorers.get(name)
             changed = f", before {before}" if before and before != version else ""
-            yield f"  {'':<14}version {escape(version + changed)}"
+            yield f"  {'':<14}version {version + changed}"
 
 
 def difference_line(difference: Difference) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from flows.cli.answer import Line
 from flows.console import count, quantity
+from flows.styled import bold, styled, yellow
 from pipelines.audit.calibration import threshold_words
 
 if TYPE_CHECKING:
@@ -19,19 +18,19 @@ if TYPE_CHECKING:
 def calibrate_lines(answer: CalibrateAnswer) -> Iterator[Line]:
     """What was read, how the raters agree, and each score with its groups, cuts and warnings."""
     for path, columns in answer.columns.items():
-        yield f"  {escape(path)}: {escape(', '.join(f'{role} is {name}' for role, name in columns.items()))}"
+        yield f"  {path}: {', '.join(f'{role} is {name}' for role, name in columns.items())}"
     yield (
         f"  ratings   {quantity(answer.ratings, 'pair' if answer.pairs else 'row')}"
-        + (f", subject from {escape(answer.subject)}" if answer.subject else ", no subject (--subject names a column)")
+        + (f", subject from {answer.subject}" if answer.subject else ", no subject (--subject names a column)")
     )
     if answer.raters and answer.raters.rated_twice:
         yield f"  raters    {raters_words(answer.raters)}"
     for one in answer.calibrations:
         yield from _score_lines(one)
     for path in answer.pictures:
-        yield f"  picture   {escape(path)}"
+        yield f"  picture   {path}"
     if answer.recorded:
-        yield f"  recorded  {escape(answer.recorded)}"
+        yield f"  recorded  {answer.recorded}"
 
 
 def raters_words(raters: Raters) -> str:
@@ -46,7 +45,7 @@ def raters_words(raters: Raters) -> str:
 
 def _score_lines(one: Calibration) -> Iterator[Line]:
     way = "" if one.higher_is_better or not one.agrees else "  lower is better"
-    yield f"\n[bold]{escape(one.score)}[/bold]{way}"
+    yield styled("\n", bold(one.score), way)
     share = "accuracy" if one.pairs else f"AUC >= {one.good:g}"
     width = max(len("subject"), *(len(group.subject) for group in one.groups), 0) if one.groups else 7
     yield f"  {'subject':<{width}}  {'ratings':>7}  {'Spearman':<24}{share:<22}{'length alone':<14}{'source alone':<14}"
@@ -57,7 +56,7 @@ def _score_lines(one: Calibration) -> Iterator[Line]:
         ]
         marks = [mark for mark, wins in zip("ls", (group.beats_length, group.beats_source), strict=True) if not wins]
         yield (
-            f"  {escape(group.subject):<{width}}  {count(group.ratings):>7}  {_estimate(group.score.spearman):<24}"
+            f"  {group.subject:<{width}}  {count(group.ratings):>7}  {_estimate(group.score.spearman):<24}"
             f"{_estimate(group.score.auc):<22}{baselines[0]:<14}{baselines[1]:<14}"
             + ("few " if group.small else "")
             + (" ".join({"l": "not above length", "s": "not above source"}[mark] for mark in marks))
@@ -68,10 +67,10 @@ def _score_lines(one: Calibration) -> Iterator[Line]:
     for cut in one.thresholds:
         if cut.subject != "all" and cut.kept != one.thresholds[0].kept:
             continue  # they are in the JSON answer and in the report
-        where = "" if cut.subject == "all" else f"within {escape(cut.subject)}, "
+        where = "" if cut.subject == "all" else f"within {cut.subject}, "
         yield f"  {where}{threshold_words(cut, one)}"
     for warning in one.warnings:
-        yield f"  [yellow]warning[/yellow]: {escape(warning)}"
+        yield styled("  ", yellow("warning"), f": {warning}")
 
 
 def _estimate(one: Estimate | None) -> str:

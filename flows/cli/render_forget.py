@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from flows.console import count, quantity
+from flows.styled import Styled, bold, styled
 
 if TYPE_CHECKING:
     from flows.forget import ForgetAnswer
@@ -18,13 +17,13 @@ SHOWN = 12
 """Lines of each kind that are printed; the JSON answer and the receipt have all."""
 
 
-def forget_lines(answer: ForgetAnswer) -> Iterator[str]:
+def forget_lines(answer: ForgetAnswer) -> Iterator[str | Styled]:
     """What holds the rows; of `--apply` the proof and the receipt."""
     if not answer.runs:
         yield "no run below the root holds these rows: they are forgotten already"
     for held in answer.runs:
         name = held.run if held.status == "finished" else f"{held.run} ({held.status})"
-        yield f"[bold]{escape(name)}[/bold]  {quantity(len(held.rows), 'row')}, {count(held.reached)} in the corpus"
+        yield styled(bold(name), f"  {quantity(len(held.rows), 'row')}, {count(held.reached)} in the corpus")
         yield from _some([f"    {row}" for row in held.rows])
         width = max((len(place.file) for place in held.places), default=0)
         yield from _some(
@@ -34,7 +33,7 @@ def forget_lines(answer: ForgetAnswer) -> Iterator[str]:
     for use in answer.trainings:
         steps = f"read at {quantity(len(use.read_at), 'step')}" if use.read_at else "not read yet"
         later = f", {len(use.to_read_at)} to come" if use.to_read_at else ""
-        yield escape(f"training {use.training}: {steps}{later}; step {use.step} of {use.total_steps}")
+        yield f"training {use.training}: {steps}{later}; step {use.step} of {use.total_steps}"
         yield from _some([f"  in the weights of {checkpoint}" for checkpoint in use.checkpoints])
     yield from _some(
         [
@@ -53,7 +52,7 @@ def forget_lines(answer: ForgetAnswer) -> Iterator[str]:
         return
     for proof in answer.proofs:
         yield from _proof_lines(proof)
-    yield escape(f"tombstone {answer.tombstone}, receipt {answer.receipt}")
+    yield f"tombstone {answer.tombstone}, receipt {answer.receipt}"
     saw = sum(len(use.checkpoints) for use in answer.trainings)
     if saw:
         yield f"{quantity(saw, 'checkpoint')} saw the rows and stay as they are: train again on the new run"
@@ -64,8 +63,8 @@ def _unit(product: str) -> str:
     return "pack" if product in ("packs", "validation_packs") else "row"
 
 
-def _proof_lines(proof: Proof) -> Iterator[str]:
-    yield f"[bold]{escape(proof.old)} is now {escape(proof.new)}[/bold]"
+def _proof_lines(proof: Proof) -> Iterator[str | Styled]:
+    yield bold(f"{proof.old} is now {proof.new}")
     others, kept = quantity(proof.rows, "other row"), quantity(proof.texts, "row")
     yield f"  {quantity(proof.forgotten, 'row')} dropped as forgotten; {others} read as before, byte for byte"
     yield f"  {kept} of both corpora have the same text"
@@ -82,7 +81,7 @@ def _changes(what: str, changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _some(lines: Sequence[str]) -> Iterator[str]:
-    yield from map(escape, lines[:SHOWN])
+    yield from (lines[:SHOWN])
     if len(lines) > SHOWN:
         yield f"  ... and {count(len(lines) - SHOWN)} more"
 
@@ -91,9 +90,9 @@ def gc_lines(answer: GcAnswer) -> Iterator[str]:
     """What was, or would be, removed, and what was kept."""
     width = max((len(one.folder) for one in answer.garbage), default=0)
     for one in answer.garbage:
-        yield escape(f"{one.folder:<{width}}  {one.bytes / 1e6:>10,.2f} MB  {one.why}")
+        yield f"{one.folder:<{width}}  {one.bytes / 1e6:>10,.2f} MB  {one.why}"
     for folder, why in answer.kept.items():
-        yield escape(f"kept: {folder}: {why}")
+        yield f"kept: {folder}: {why}"
     verb = "removed" if answer.removed else "would be removed"
     files = sum(one.files for one in answer.garbage)
     yield f"{verb}: {quantity(len(answer.garbage), 'folder')}, {quantity(files, 'file')}, {answer.bytes / 1e6:,.2f} MB"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from flows.cli.answer import Columns, Line
 from flows.cli.render import shorten
 from flows.console import count, quantity
+from flows.styled import bold, styled
 
 if TYPE_CHECKING:
     from flows.compare import CompareAnswer
@@ -27,17 +26,17 @@ def compare_lines(answer: CompareAnswer) -> Iterator[Line]:
     for comparison in answer.comparisons:
         if comparison.names != names:
             names = comparison.names
-            yield f"\nA  {escape(names[0])}"
-            yield f"B  {escape(names[1])}"
+            yield f"\nA  {names[0]}"
+            yield f"B  {names[1]}"
         yield from _comparison_lines(comparison, len(answer.comparisons))
     if answer.picture:
-        yield f"\n  picture  {escape(answer.picture)}"
+        yield f"\n  picture  {answer.picture}"
 
 
 def _comparison_lines(comparison: Comparison, comparisons: int) -> Iterator[Line]:
     difference = comparison.all.difference
     version = f"{comparison.scorer} {comparison.version}"
-    yield f"\n[bold]{escape(comparison.benchmark)}[/bold]  {escape(comparison.verdict)}"
+    yield styled("\n", bold(comparison.benchmark), f"  {comparison.verdict}")
     items = quantity(comparison.all.n, "item")
     if any(comparison.left_out):
         items += f" in common ({count(comparison.left_out[0])} only in A, {count(comparison.left_out[1])} only in B)"
@@ -45,11 +44,11 @@ def _comparison_lines(comparison: Comparison, comparisons: int) -> Iterator[Line
     yield (
         f"  items        {items}"
         + (f" in {count(clustered.clusters or 0)} clusters" if clustered else "")
-        + f", scorer {escape(version)}"
+        + f", scorer {version}"
         + (", mean over subsets" if comparison.macro else "")
     )
     for name, (one, other) in comparison.settings.items():
-        yield escape(f"  {name:<11}  A {one}, B {other}")
+        yield f"  {name:<11}  A {one}, B {other}"
     for name, score, interval in zip("AB", comparison.all.scores, comparison.all.intervals, strict=True):
         yield f"  {name}            {score:6.1%}   95 % interval {interval.low:.1%} to {interval.high:.1%}"
     yield f"  B - A        {_difference(difference)}"
@@ -103,7 +102,7 @@ def _class(part: Compared) -> str:
 
 
 def _flip_lines(flip: Flip) -> Iterator[Line]:
-    yield f"\n  {escape(flip.id)}  A {flip.scores[0]:g}, B {flip.scores[1]:g}, expected {shorten(flip.expected, 200)}"
+    yield f"\n  {flip.id}  A {flip.scores[0]:g}, B {flip.scores[1]:g}, expected {shorten(flip.expected, 200)}"
     yield f"    {shorten(flip.prompt, 1000)}"
     yield Columns(*((name, text or "(empty)") for name, text in zip("AB", flip.answers, strict=True)))
 
@@ -115,41 +114,41 @@ def _p(value: float | None) -> str:
 def perplexity_lines(answer: PerplexityAnswer) -> Iterator[Line]:
     """What was read, and the perplexity of all of it."""
     result = answer.result
-    yield f"\n[bold]{escape(answer.checkpoint)}[/bold]"
+    yield styled("\n", bold(answer.checkpoint))
     for path, columns in answer.columns.items():
         read = ", ".join(f"{role} is {name}" for role, name in columns.items()) or "plain text"
-        yield f"  {escape(path)}: {escape(read)}"
+        yield f"  {path}: {read}"
     sizes = [quantity(number, noun) for number, noun in ((result.rows, "row"), (result.tokens, "token"))]
     yield f"  texts           {', '.join([*sizes, quantity(result.bytes, 'byte')])}"
     if result.windowed:
         longer = f"longer than the context of {count(answer.context)} tokens"
         yield f"  windows         {quantity(result.windowed, 'row')} {longer}"
     for reason, rows in result.skipped.items():
-        yield f"  not measured    {quantity(rows, 'row')}: {escape(reason)}"
+        yield f"  not measured    {quantity(rows, 'row')}: {reason}"
     yield f"  nats per token  {_rate(result.nats_per_token, 4)}"
     yield f"  perplexity      {_rate(result.perplexity, 3)}"
     if result.bits_per_byte is not None:
         yield f"  bits per byte   {_rate(result.bits_per_byte, 4)}"
     if answer.rows_file:
-        yield f"  rows            {escape(answer.rows_file)}"
+        yield f"  rows            {answer.rows_file}"
 
 
 def score_lines(answer: ScoreAnswer) -> Iterator[Line]:
     """Where the table of losses is, the mean losses under each model, and the classes."""
-    yield f"\n[bold]{escape(answer.path)}[/bold]" + ("  (was there)" if answer.reused else "")
-    yield f"  rows            {count(answer.rows)} of {escape(answer.run)}, step {escape(answer.records)}"
+    yield styled("\n", bold(answer.path), "  (was there)" if answer.reused else "")
+    yield f"  rows            {count(answer.rows)} of {answer.run}, step {answer.records}"
     for reason, rows in answer.skipped.items():
-        yield f"  not measured    {quantity(rows, 'row')}: {escape(reason)}"
+        yield f"  not measured    {quantity(rows, 'row')}: {reason}"
     for model in answer.models:
-        yield f"  {escape(model.model)}"
+        yield f"  {model.model}"
         if model.loss is not None and model.alone is not None:
             yield f"    loss          {model.loss:.4f} nats per token; without the instruction {model.alone:.4f}"
     yield "  classes         " + ", ".join(f"{name} {count(rows)}" for name, rows in answer.classes.items())
     for source, fit in answer.noise.items():
         found = f"about {fit.recall:.0%} of it found, {fit.precision:.0%} of what is called noise is"
         told = f"{count(fit.called)} rows; {found} (estimated)" if fit.called else "cannot be told with this model"
-        yield f"  noise           {escape(source or 'small sources')}: {told}"
-    yield f"  columns         {escape(', '.join(answer.columns))}"
+        yield f"  noise           {source or 'small sources'}: {told}"
+    yield f"  columns         {', '.join(answer.columns)}"
     if not answer.reused:
         yield f"  speed           {count(answer.tokens / answer.seconds)} response tokens per second"
 
@@ -158,20 +157,20 @@ def oracle_lines(answer: OracleAnswer) -> Iterator[Line]:
     """Where the table of labels is, how they are distributed, and what they cost."""
     from training.inference.rubric import PROBLEMS
 
-    yield f"\n[bold]{escape(answer.path)}[/bold]" + ("  (was there)" if answer.reused else "")
-    yield f"  rows            {count(answer.rows)} of {escape(answer.run)}, step {escape(answer.records)}"
+    yield styled("\n", bold(answer.path), "  (was there)" if answer.reused else "")
+    yield f"  rows            {count(answer.rows)} of {answer.run}, step {answer.records}"
     for value, rows in answer.values.items():
         yield f"  score {value:<10}{quantity(rows, 'row')}  ({rows / answer.rows:.1%})"
     for problem, rows in answer.problems.items():
         yield f"  no label        {quantity(rows, 'row')}: {PROBLEMS[problem]}"
     for source, (rows, mean) in answer.sources.items():
         said = "no label" if mean is None else f"mean {mean:.2f}"
-        yield f"  {escape(source):<16}{quantity(rows, 'row')}, {said}"
-    yield f"  columns         {escape(', '.join(answer.columns))}"
+        yield f"  {source:<16}{quantity(rows, 'row')}, {said}"
+    yield f"  columns         {', '.join(answer.columns)}"
     yield f"  spent           {quantity(answer.requests, 'request')}, {count(answer.tokens)} tokens"
     yield f"  asked now       {quantity(answer.asked, 'request')}"
     name = answer.columns[0].removeprefix("score_")
-    yield f"  in a recipe     {{kind: table, name: {name}, path: {escape(answer.path)}}}"
+    yield f"  in a recipe     {{kind: table, name: {name}, path: {answer.path}}}"
 
 
 def _rate(rate: Rate, digits: int) -> str:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from flows.cli.answer import Columns, Line
 from flows.cli.render import MAX_TEXT_CHARS, one_line, shorten
 from flows.console import count, quantity
+from flows.styled import Styled, bold, dim, green, red, styled
 from pipelines.audit.reasons import meaning
 
 if TYPE_CHECKING:
@@ -28,18 +27,18 @@ CHANGES_SHOWN = 8
 def why_lines(fate: WhyAnswer) -> Iterator[Line]:
     """The story of a row: a heading, its source, each step with what it changed, the trainings that read it, and its
     texts; of a duplicate beside those of the row that stayed."""
-    yield f"[bold]{escape(fate.row)}[/bold]: {outcome(fate)}"
+    yield styled(bold(fate.row), ": ", outcome(fate))
     last = fate.history[-1]
     if last.verdict in ("dropped", "unused") and (known := meaning(last.stage or last.step, last.reason)):
-        yield f"  [dim]{escape(known)}[/dim]"
+        yield styled("  ", dim(known))
     yield from _origin_lines(fate.origin)
     for entry in fate.history:
-        yield f"  {entry.step:<20}{fate_text(entry)}"
-        yield from (f"  {'':<20}{line}" for line in _detail_lines(entry))
+        yield styled(f"  {entry.step:<20}", fate_text(entry))
+        yield from (styled(f"  {'':<20}", line) for line in _detail_lines(entry))
     yield from (line for twin in fate.twins for line in _twin_lines(twin))
     yield from (line for use in fate.trainings for line in _use_lines(use))
-    yield f"  {'run':<20}{escape(fate.run)}"
-    yield f"  {'digest':<20}{fate.digest}  [dim]condition {escape(fate.condition)}[/dim]"
+    yield f"  {'run':<20}{fate.run}"
+    yield styled(f"  {'digest':<20}{fate.digest}  ", dim(f"condition {fate.condition}"))
     yield from (f"  {name:<20}{one_line(value, 200)}" for name, value in fate.columns.items())
     twin = fate.twins[-1] if fate.twins else None
     if twin is not None and twin.instruction is not None and twin.response is not None:
@@ -51,7 +50,7 @@ def why_lines(fate: WhyAnswer) -> Iterator[Line]:
         )
         return
     for name, text in (("instruction", fate.instruction), ("response", fate.response)):
-        yield f"\n[bold]{name}[/bold]\n{shorten(text)}"
+        yield styled("\n", bold(name), f"\n{shorten(text)}")
 
 
 def found_lines(found: FoundRows) -> Iterator[Line]:
@@ -60,44 +59,44 @@ def found_lines(found: FoundRows) -> Iterator[Line]:
         yield from why_lines(found.rows[0].fate)
         return
     first = "the first " if found.places > len(found.rows) >= MANY_ROWS else ""
-    yield f"{first}{quantity(len(found.rows), 'row')} of run {escape(found.run)} with this text:"
+    yield f"{first}{quantity(len(found.rows), 'row')} of run {found.run} with this text:"
     for row in found.rows:
         where = "" if row.step == row.fate.history[0].step else f", as {row.step} rewrote it"
-        yield f"  {escape(row.fate.row)}  {outcome(row.fate)}{where}"
+        yield styled(f"  {row.fate.row}  ", outcome(row.fate), where)
     yield "`winnow why ID` tells the story of one."
 
 
-def outcome(fate: WhyAnswer) -> str:
+def outcome(fate: WhyAnswer) -> Styled:
     """What became of a row in the end, in words."""
     last = fate.history[-1]
     if fate.verdict == "dropped":
-        return f"dropped by {last.step}, [red]{escape(f'{last.stage}/{last.reason}')}[/red]"
-    return "kept in the corpus" if last.verdict == "kept" else f"kept, {fate_text(last)}"
+        return styled(f"dropped by {last.step}, ", red(f"{last.stage}/{last.reason}"))
+    return styled("kept in the corpus") if last.verdict == "kept" else styled("kept, ", fate_text(last))
 
 
-def _origin_lines(origin: Origin) -> Iterator[str]:
+def _origin_lines(origin: Origin) -> Iterator[str | Styled]:
     if origin.file is None:
-        yield f"  {'source':<20}{escape(origin.source)}, row {count(origin.row)} of those computed"
+        yield f"  {'source':<20}{origin.source}, row {count(origin.row)} of those computed"
     else:
         variant = f", {origin.variant} of that row" if origin.variant else ""
         file = f"{origin.source}, {origin.file}, row {count(origin.row)}{variant}"
-        yield f"  {'source':<20}{escape(file)}"
+        yield f"  {'source':<20}{file}"
     if origin.adapter is None:
         known = f"files of your own ({', '.join(origin.path)}): no licence or revision is known"
-        yield f"  {'':<20}[dim]{escape(known)}[/dim]"
+        yield styled(f"  {'':<20}", dim(known))
         return
-    yield f"  {'':<20}{escape(f'{origin.title}; licence {origin.licence}; revision {origin.revision}')}"
+    yield f"  {'':<20}{origin.title}; licence {origin.licence}; revision {origin.revision}"
     if origin.home:
-        yield f"  {'':<20}[dim]{escape(origin.home)}[/dim]"
+        yield styled(f"  {'':<20}", dim(origin.home))
 
 
-def _detail_lines(entry: StepFate) -> Iterator[str]:
+def _detail_lines(entry: StepFate) -> Iterator[str | Styled]:
     """What a step changed in a row, its scores with their limits, and the packs that hold it."""
     for change in entry.changes:
-        yield f"{escape(' or '.join(change.stages))} changed the {change.field}:"
+        yield f"{' or '.join(change.stages)} changed the {change.field}:"
         for before, after in change.differs[:CHANGES_SHOWN]:
-            yield from (f"  [red]- {shorten(before, 400)}[/red]" for before in [before.strip()] if before)
-            yield from (f"  [green]+ {shorten(after, 400)}[/green]" for after in [after.strip()] if after)
+            yield from (styled("  ", red(f"- {shorten(before, 400)}")) for before in [before.strip()] if before)
+            yield from (styled("  ", green(f"+ {shorten(after, 400)}")) for after in [after.strip()] if after)
             if not before.strip() and not after.strip():
                 yield "  spaces only"
         if len(change.differs) > CHANGES_SHOWN:
@@ -115,7 +114,7 @@ def _score_line(score: Measured) -> str:
         within = f" of {' '.join(f'{name} {value}' for name, value in score.group.items())}" if score.group else ""
         limits.append(f"top {score.top:.2%}{within}: at least {'-' if score.least is None else _number(score.least)}")
     limits += [f"drops {value}" for value in score.drop]
-    return escape(f"score {score.name}: {value}" + (f"  ({', '.join(limits)})" if limits else "  (no limit)"))
+    return f"score {score.name}: {value}" + (f"  ({', '.join(limits)})" if limits else "  (no limit)")
 
 
 def _number(value: float | str) -> str:
@@ -131,25 +130,25 @@ def _two_texts(instruction: str, response: str) -> str:
     )
 
 
-def _twin_lines(twin: Twin) -> Iterator[str]:
+def _twin_lines(twin: Twin) -> Iterator[str | Styled]:
     """What became of the row that a duplicate names, and where the two differ."""
-    where = "" if twin.run is None else f" in run {escape(twin.run)}"
+    where = "" if twin.run is None else f" in run {twin.run}"
     if twin.verdict == "kept":
         gone = " by a run that is gone" if twin.run is None else ""
-        yield f"  {'duplicate of':<20}{escape(twin.row)}  kept{where}{gone}"
+        yield f"  {'duplicate of':<20}{twin.row}  kept{where}{gone}"
     else:
         reason = f"{twin.stage}/{twin.reason}  {evidence_text(twin.evidence or {})}"
-        yield f"  {'duplicate of':<20}{escape(twin.row)}  dropped by {twin.step}{where}  [red]{shorten(reason)}[/red]"
+        yield styled(f"  {'duplicate of':<20}{twin.row}  dropped by {twin.step}{where}  ", red(shorten(reason)))
     if twin.instruction is not None:
         differs = "; ".join(f"{a.strip() or '(nothing)'} → {b.strip() or '(nothing)'}" for a, b in twin.differs)
         yield f"  {'':<20}differs: {one_line(differs, 400) or 'nothing'}"
 
 
-def fate_text(entry: StepFate) -> str:
+def fate_text(entry: StepFate) -> str | Styled:
     """What a step did with a row, in words."""
     if entry.verdict == "dropped":
         reason = f"{entry.stage}/{entry.reason}  {evidence_text(entry.evidence or {})}"
-        return f"dropped  [red]{shorten(reason.rstrip())}[/red]"
+        return styled("dropped  ", red(shorten(reason.rstrip())))
     truncated = ", its response truncated to fit the context" if entry.truncated else ""
     if entry.verdict == "trained":
         return f"in the training data {_times(entry.draws or 0)}{truncated}"
@@ -157,7 +156,7 @@ def fate_text(entry: StepFate) -> str:
         drawn = "" if entry.places else ", but in no validation pack (the sampling rules leave it out)"
         return f"held out for validation{drawn}{truncated}"
     if entry.verdict == "unused":
-        return f"unused  [red]{escape(str(entry.reason))}[/red]"
+        return styled("unused  ", red(str(entry.reason)))
     if entry.verdict == "not_drawn":
         return "not drawn: usable, but the sampling rules leave it out of every epoch"
     if entry.reason is not None:
@@ -187,12 +186,12 @@ def _times(number: int) -> str:
 def _place_lines(places: Iterable[Place]) -> Iterator[str]:
     for place in places:
         where = "validation packs" if place.split == "validation" else f"epoch {place.epoch}"
-        yield f"{where}, pack {count(place.pack)}, {escape(place.file)}"
+        yield f"{where}, pack {count(place.pack)}, {place.file}"
 
 
 def _use_lines(use: RowUse) -> Iterator[str]:
     """What one training has done with a row."""
-    yield f"  {'training':<20}{escape(use.training)}, step {count(use.step)} of {count(use.total_steps)}"
+    yield f"  {'training':<20}{use.training}, step {count(use.step)} of {count(use.total_steps)}"
     if use.read_at:
         yield f"  {'':<20}read at {_steps(use.read_at)}"
     if use.to_read_at:
@@ -201,7 +200,7 @@ def _use_lines(use: RowUse) -> Iterator[str]:
         yield f"  {'':<20}not read: its packs come after the last step"
     if use.checkpoints:
         names = ", ".join(path.rstrip("/").rpartition("/")[2] for path in use.checkpoints)
-        yield f"  {'':<20}in the weights of {escape(names)}"
+        yield f"  {'':<20}in the weights of {names}"
     elif use.read_at or use.to_read_at:
         yield f"  {'':<20}in the weights of no checkpoint yet"
 

@@ -47,7 +47,7 @@ def compare(
     with console_session(as_json) as console:
         answer = compare_evaluations(targets, benchmark or (), root, scorer, common, rows, out)
         for note in answer.notes:
-            console.rich.print(note, markup=False, highlight=False, soft_wrap=True)
+            console.print(note)
     print_answer(answer, compare_lines(answer), as_json)
 
 

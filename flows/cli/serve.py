@@ -74,11 +74,10 @@ def serve(
 
 
 def _lines(answer: ServeAnswer) -> list[str]:
-    from rich.markup import escape
 
     key = ", with a key" if answer.key else ""
     return [
         f"{answer.url}{key}",
-        f"  model    {escape(answer.model)} on {answer.device} in {answer.precision}, context {answer.context} tokens",
+        f"  model    {answer.model} on {answer.device} in {answer.precision}, context {answer.context} tokens",
         f"  slots    {answer.slots}, {answer.max_queue} more wait, cache of {answer.cache_bytes / 1e6:,.0f} MB",
     ]

@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar, cast
 
-from flows.console import CONSOLE, Console, visible
+from flows.console import CONSOLE, Console
+from flows.styled import Shown
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
@@ -45,6 +46,7 @@ def prepare_process() -> None:
     """Silence the libraries, and print Winnow's own warnings as one line each. Call it before anything is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    sys.stderr = cast(TextIO, Shown(sys.stderr))
     logging.raiseExceptions = False  # Prefect's handler prints when the server does not take a line
     # A command that is stopped ends its pool without taking it down; multiprocessing's tracker removes the semaphores.
     ignored = "ignore:resource_tracker:UserWarning"
@@ -64,7 +66,7 @@ def prepare_process() -> None:
             show_other(message, category, filename, lineno, file, line)
         elif str(message) not in shown:  # a flow loads its recipe again, and warns again
             shown.add(str(message))
-            print(f"warning: {visible(str(message))}", file=sys.stderr)
+            print(f"warning: {message}", file=sys.stderr)
 
     warnings.showwarning = show
 
@@ -77,7 +79,7 @@ def open_console(as_json: bool) -> Console:
 def announce(as_json: bool, text: str) -> None:
     """Print what a command begins, as its first line, before the imports that it needs."""
     if not as_json or sys.stderr.isatty():
-        print(f"{visible(text)} ...", file=sys.stderr, flush=True)
+        print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 class Session:

@@ -31,8 +31,6 @@ def init(
     """
     import posixpath
 
-    from rich.markup import escape
-
     from flows.cli.answer import print_answer
     from flows.cli.session import console_session
     from pipelines.errors import WinnowError
@@ -52,10 +50,11 @@ def init(
     storage.write_bytes(schema, schema_text().encode())
     storage.write_bytes(out, text.encode())
     answer = {"recipe": out, "schema": schema, **found.model_dump(mode="json")}
-    print_answer(answer, map(escape, survey_lines(found)), as_json)
+    print_answer(answer, survey_lines(found), as_json)
     with console_session(as_json) as console:
         print_notes(console, found)
-        console.rich.print(f"{out}: written", f"next: winnow build {shlex.quote(out)}", sep="\n", markup=False)
+        console.print(f"{out}: written")
+        console.print(f"next: winnow build {shlex.quote(out)}")
 
 
 def schema() -> None:
@@ -125,10 +124,10 @@ def recipe_of(inputs: Sequence[str], columns: str | None, root: str, console: Co
     storage.write_bytes(storage.join(root, "recipes", SCHEMA_NAME), schema_text().encode())
     storage.write_bytes(path, text.encode())
     for source in found.sources:
-        console.rich.print(*source_lines(source), sep="\n", markup=False, highlight=False)
+        for line in source_lines(source):
+            console.print(line)
     print_notes(console, found)
-    note = f"recipe: {path} (to change it: {typed('init', inputs, columns)})"
-    console.rich.print(note, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"recipe: {path} (to change it: {typed('init', inputs, columns)})")
     return path
 
 
@@ -171,10 +170,10 @@ def print_notes(console: Console, found: Survey) -> None:
         if source.unreadable:
             reasons = ", ".join(f"{reason} {number:,}" for reason, number in source.unreadable.items())
             bad = sum(source.unreadable.values())
-            note = f"! source {source.name}: {bad:,} of the first {source.rows:,} rows will be dropped ({reasons})"
-            console.rich.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            note = f"source {source.name}: {bad:,} of the first {source.rows:,} rows will be dropped ({reasons})"
+            console.warn(note)
     for line in found.skipped:
-        console.rich.print(f"! not read: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.warn(f"not read: {line}")
 
 
 def _shortened(text: str, lines: int = 6, width: int = 110) -> list[str]:

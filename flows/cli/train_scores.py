@@ -11,6 +11,7 @@ from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Engine, Json, Settings, Workers, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session
 from flows.console import count
+from flows.styled import Styled, bold, styled, yellow
 
 CLOSE = 0.01
 """Two AUC that differ by less are as good."""
@@ -54,28 +55,26 @@ def train(
     print_answer(answer, lines(answer, root), as_json)
 
 
-def lines(answer: ScoresAnswer, root: str) -> Iterator[str]:
+def lines(answer: ScoresAnswer, root: str) -> Iterator[str | Styled]:
     """The scores: how they were trained, and how their values are distributed."""
-    from rich.markup import escape
 
-    yield f"\n[bold]{answer.run}[/bold]: {count(answer.rows)} rows measured"
+    yield styled("\n", bold(answer.run), f": {count(answer.rows)} rows measured")
     for score in answer.scores:
-        yield f"\n[bold]{escape(score.name)}[/bold] {escape(score.kind)}"
+        yield styled("\n", bold(score.name), f" {score.kind}")
         yield from _score_lines(score, answer)
     yield ""
-    yield f"  report   {escape(answer.report)}"
-    yield f"  next     winnow calibrate {answer.run} --ratings FILE --root {escape(root)}"
+    yield f"  report   {answer.report}"
+    yield f"  next     winnow calibrate {answer.run} --ratings FILE --root {root}"
 
 
-def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str]:
-    from rich.markup import escape
+def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str | Styled]:
 
     if score.trained:
-        rows = ", ".join(f"{count(rows)} {escape(label)}" for label, rows in score.trained.items())
+        rows = ", ".join(f"{count(rows)} {label}" for label, rows in score.trained.items())
         yield f"  trained on {rows} rows"
     if score.measures:
         measures = (
-            f"{escape(name)} {value:,.0f}" if value.is_integer() else f"{escape(name)} {value:.4g}"
+            f"{name} {value:,.0f}" if value.is_integer() else f"{name} {value:.4g}"
             for name, value in score.measures.items()
         )
         yield f"  held out   {', '.join(measures)}"
@@ -85,13 +84,13 @@ def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str]:
                 text = (
                     f"the {what} alone does as well (AUC {score.measures[name]:.2f}): a cut at this score sorts {what}s"
                 )
-                yield f"  [yellow]! {text}[/yellow]"
+                yield styled("  ", yellow(f"! {text}"))
     for column, values in score.quantiles.items():
         shares = ", ".join(
             f"{100 * share:.0f} % {value:.4g}" for share, value in zip(answer.shares, values, strict=True)
         )
-        yield f"  {escape(column)}: quantiles {shares}"
+        yield f"  {column}: quantiles {shares}"
     if score.groups:
-        yield f"  rows       {', '.join(f'{escape(name)} {count(rows)}' for name, rows in score.groups.items())}"
+        yield f"  rows       {', '.join(f'{name} {count(rows)}' for name, rows in score.groups.items())}"
     if score.measured < answer.rows:
-        yield f"  [yellow]! {count(answer.rows - score.measured)} rows could not be measured[/yellow]"
+        yield styled("  ", yellow(f"! {count(answer.rows - score.measured)} rows could not be measured"))

@@ -33,7 +33,6 @@ def ui(
 
     Example: `winnow ui --root winnow-data`
     """
-    from rich.markup import escape
 
     from flows.execute import absolute
     from flows.ui.server import serve
@@ -41,6 +40,6 @@ def ui(
     root = absolute(root)
 
     def started(address: str) -> None:
-        print_answer({"url": address, "root": root}, [f"{address}  {escape(root)}"], as_json)
+        print_answer({"url": address, "root": root}, [f"{address}  {root}"], as_json)
 
     serve(root, host, port, token, started)

@@ -8,9 +8,10 @@ that is down nor one that hangs reaches the thread that does the work.
 from __future__ import annotations
 
 import contextvars
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.settings.legacy import Setting
 
 from flows.prefect.ephemeral import server_ended
+from pipelines.visible import visible
 
 TIMEOUT_SECONDS = 10.0
 """Time after which a request counts as failed."""
@@ -133,8 +135,12 @@ class Artifact:
         self._body = {"key": key, "type": type, "description": description, "flow_run_id": str(flow_run)}
         self._id: str | None = None
 
-    def write(self, data: Any) -> None:
-        """Show this data from now on."""
+    def write(self, data: float | str | Sequence[Mapping[str, Any]]) -> None:
+        """Show this data from now on: a share in percent, Markdown, or the lines of a table."""
+        if isinstance(data, str):
+            data = visible(data)
+        elif not isinstance(data, float | int):
+            data = json.dumps([{name: _cell(value) for name, value in line.items()} for line in data])
 
         def request(client: SyncPrefectClient) -> None:
             if self._id is None:
@@ -144,3 +150,7 @@ class Artifact:
                 client.request("PATCH", "/artifacts/{id}", path_params={"id": self._id}, json={"data": data})
 
         self._channel.send(request, key=f"artifact {self._key}")
+
+
+def _cell(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) else value

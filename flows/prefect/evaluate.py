@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
 from prefect import flow
@@ -81,7 +80,7 @@ def evaluate_reported(
         if report is not None:
             description = f"{result.benchmark}: {result.checkpoint}, step {result.step}"
             key = "winnow-scores-" + "".join(c if c.isalnum() else "-" for c in result.benchmark.lower())
-            report.artifact("table", key, description).write(json.dumps(table(result)))
+            report.artifact("table", key, description).write(table(result))
 
     def work() -> EvaluateAnswer:
         return evaluate(spec, benchmarks, hows, root, run, paths, shots, limit, engine, workers, on_scores=show)

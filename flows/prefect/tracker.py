@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
-from rich.markup import escape
 
-from flows.console import count, current_console, output_of, quantity, rate, visible
+from flows.console import count, current_console, output_of, quantity, rate
 from flows.prefect.channel import Artifact, Channel, Request, is_away, reason_of
 from flows.prefect.ephemeral import server_ended
 from flows.prefect.heard import HearingEngine
@@ -35,6 +34,7 @@ from pipelines.ledger.engine import Engine
 from pipelines.ledger.run import Progress, StepResult
 from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import Step
+from pipelines.visible import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,12 +58,21 @@ STOP_PATIENCE_SECONDS = 1.0
 """How long one that is cancelled or interrupted does."""
 
 
+def _show(record: logging.LogRecord) -> bool:
+    """A filter of the log of flow runs: control characters of what it quotes are shown as escapes."""
+    record.msg, record.args = visible(record.getMessage()), ()
+    if record.exc_info:
+        record.exc_text = visible(logging.Formatter().formatException(record.exc_info))
+    return True
+
+
 class Report:
     """What one flow run shows in Prefect: steps, log lines and artifacts. All methods return at once."""
 
     def __init__(self, flow_run: UUID, channel: Channel) -> None:
         self.flow_run, self.channel = flow_run, channel
         self.log = get_run_logger()
+        cast(Any, self.log).logger.addFilter(_show)
         self._last_step: str | None = None
         self._steps = 0
 
@@ -99,7 +108,7 @@ class Report:
         self._finish(id, "COMPLETED", *(final or ("Completed", "")))
 
     def _finish(self, id: str, type: str, name: str, message: str) -> None:
-        body = {"state": {"type": type, "name": name, "message": message}, "force": True}
+        body = {"state": {"type": type, "name": name, "message": visible(message)}, "force": True}
         self.channel.send(lambda client: _post(client, f"/task_runs/{id}/set_state", body))
 
 
@@ -212,9 +221,9 @@ def call_flow(flow: Flow[P, R], on_away: Callable[[], None], *args: P.args, **kw
 def _say(text: str) -> None:
     console = current_console()
     if console.quiet:
-        print(f"! {visible(text)}", file=sys.stderr, flush=True)
+        print(f"! {text}", file=sys.stderr, flush=True)
     else:
-        console.print(f" [yellow]! {escape(text)}[/yellow]")
+        console.warn(text)
 
 
 def line_of(progress: Progress) -> str:
@@ -289,14 +298,14 @@ class PrefectTracker(Tracker):
         if not self.report:
             return
         rows = self.report.artifact("table", "winnow-funnel", f"Rows of run `{run.id}` by step")
-        rows.write(json.dumps(funnel(results)))
+        rows.write(funnel(results))
         tables = (
             ("contamination", "Items of evaluation sets found in the rows, by benchmark", contamination(run)),
             ("thinking", "Thinking of models in the responses, by source", thinking(run)),
         )
         for name, description, table in tables:
             if table:
-                self.report.artifact("table", f"winnow-{name}", description).write(json.dumps(table))
+                self.report.artifact("table", f"winnow-{name}", description).write(table)
         text = f"[Report of run {run.id}]({report_url(run.id)})\n\nStored at `{report}`. " + (
             f"The link opens while `winnow ui --root {run.root}` runs."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -159,7 +158,7 @@ class TrainingReport:
         line = {name: _shown(value) for name, value in line.items()}
         if not self._lines or self._lines[-1] != line:
             self._lines = [*self._lines, line][-MAX_LINES:]
-            self._table.write(json.dumps(self._lines[::-1]))
+            self._table.write(self._lines[::-1])
         self.report.log.info(
             "step %s of %s: %s, %s tokens/s",
             count(metrics["step"]),

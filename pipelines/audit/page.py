@@ -13,6 +13,8 @@ import importlib.resources
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipelines.visible import visible
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -45,14 +47,27 @@ def asset(name: str) -> str:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Templates below `pipelines/audit`, with the filters `count`, `number`, `size`, `percent` and `duration`."""
+    """Templates below `pipelines/audit`. Values show control characters as escapes. Filters:
+    `count`, `number`, `size`, `percent` and `duration`."""
     import jinja2
 
     loader = jinja2.FunctionLoader(asset)
     made = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=loader,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
-    made.filters |= {"count": count, "number": number, "size": size, "percent": percent, "duration": duration}
+    made.filters |= {
+        "visible": visible,
+        "count": count,
+        "number": number,
+        "size": size,
+        "percent": percent,
+        "duration": duration,
+    }
     return made
 
 

@@ -58,7 +58,8 @@ def _expand(pattern: str) -> list[str]:
     fs, name = file_system(pattern)
     # For `https://` the name is the whole address, so no prefix is added.
     prefix = "" if is_local(pattern) or "://" in name else pattern.split("://")[0] + "://"
-    if any(character in name for character in "*?["):
+    # A local file called `data[1].csv` is meant by its name.
+    if any(character in name for character in "*?[") and not (is_local(pattern) and fs.exists(name)):
         folder = name[: min(name.index(character) for character in "*?[" if character in name)].rpartition("/")[0]
         paths = sorted(str(path) for path in fs.glob(name) if not fs.isdir(path))
         if not posixpath.basename(name).startswith("."):

@@ -94,6 +94,8 @@ def file_system(path: str) -> tuple[Any, str]:
         package, extra = object_stores.PACKAGES.get(scheme, ("", ""))
         hint = f"needs {package}; pip install 'winnow-corpus[{extra}]'" if package else str(error)
         raise InputError(f"{path}: {hint}") from error
+    except ValueError as error:  # fsspec: a scheme that it does not know, a malformed URL
+        raise InputError(f"{path}: {error}; a path, or a URL such as s3://bucket/file") from error
 
 
 def exists(path: str) -> bool:

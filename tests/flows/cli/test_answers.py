@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.markup import escape
 
 from flows.cli.answer import Columns, print_answer
+from flows.styled import bold
 from pipelines.ledger.runs import open_run
 
 WINNOW = Path(sys.executable).parent / "winnow"
@@ -102,7 +102,7 @@ def test_control_characters_of_a_text_are_shown_and_own_colours_stay(
 ) -> None:
     text = f"{STEERING}\tafter\r\nnext"
     shown = r"\x1b[31mred\x1b]0;title\x07 \x00 \x9b2J \u202eabc\u2066 \r overwritten"
-    lines = [f"[bold]{escape(text)}[/bold]", Columns(("left", text), (STEERING, "right"))]
+    lines = [bold(text), Columns(("left", text), (STEERING, "right"))]
     print_answer({"text": text}, lines, as_json=False)
     plain = capsys.readouterr().out
     assert plain.startswith(f"{shown}\tafter") and plain.count(shown) == 3

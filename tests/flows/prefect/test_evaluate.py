@@ -133,4 +133,4 @@ def test_a_strategy_is_compared_with_a_greedy_answer_and_with_votes_at_equal_tok
     assert Path(drawn.picture).read_bytes().startswith(b"\x89PNG")
     again = evaluate(ModelSpec(out), ("generated",), (how,), root=str(tmp_path), limit=4)
     assert again.curves == answer.curves
-    assert any("against self-consistency" in line for line in evaluate_lines(answer, out, str(tmp_path)))
+    assert any("against self-consistency" in str(line) for line in evaluate_lines(answer, out, str(tmp_path)))

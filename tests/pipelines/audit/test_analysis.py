@@ -112,7 +112,7 @@ def test_a_histogram_holds_every_row_and_spans_the_limit(answer: AnalysisAnswer)
 
 
 def test_the_lines_name_every_check_with_its_limit_and_the_sources(answer: AnalysisAnswer) -> None:
-    text = "\n".join(analysis_lines(answer))
+    text = "\n".join(map(str, analysis_lines(answer)))
     for measure in answer.measures:
         assert f"{measure.stage}/{measure.reason}" in text
     assert "rows (below 18)" in text and "would drop" in text and "short 1" in text
