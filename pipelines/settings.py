@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,7 +34,33 @@ def parse_yaml(text: str | bytes) -> Any:
 
     Raises: yaml.YAMLError, UnicodeDecodeError: if the text is not YAML.
     """
-    return yaml.load(text, Loader)  # a SafeLoader
+    loader = Loader(text)
+    node = _compose(loader)
+    return None if node is None else loader.construct_document(node)
+
+
+MAX_VALUES = 200_000
+"""Values of a document. A few aliases of aliases can stand for billions."""
+
+
+def _compose(loader: Loader) -> yaml.Node | None:
+    """The tree of a document; None for an empty one. Raises: yaml.YAMLError: if it is too large."""
+    node = loader.get_single_node()
+    if node is not None and (size := _size(node, {})) > MAX_VALUES:
+        what = "an alias stands for a value that contains it" if size == math.inf else "its aliases stand for too much"
+        raise yaml.MarkedYAMLError(problem=f"{what}; write the values out", problem_mark=node.start_mark)
+    return node
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Values in a node, those of an alias each time that it is used; infinite if a node contains itself."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until its parts are counted: only a node that contains itself asks meanwhile
+        parts = (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 class Document(NamedTuple):
@@ -52,12 +79,12 @@ def parse_document(text: bytes) -> Document:
     """
     try:
         loader = Loader(text.decode("utf-8-sig"))
-        node = loader.get_single_node()
+        node = _compose(loader)
         if node is None:
             return Document(None, {}, ())
         lines: dict[Path, int] = {}
         repeated: list[Path] = []
-        for path, at in _places(node, (), frozenset()):
+        for path, at in _places(node, ()):
             if path in lines:
                 repeated.append(path)
             lines[path] = at.start_mark.line + 1
@@ -70,20 +97,17 @@ def parse_document(text: bytes) -> Document:
         raise WinnowError(f"not YAML: {error}") from None
 
 
-def _places(node: yaml.Node, path: Path, above: frozenset[int]) -> Iterator[tuple[Path, yaml.Node]]:
-    """Every key and list item below a node. above: the nodes that contain it, since an alias may form a cycle."""
-    if id(node) in above:
-        return
-    inside = above | {id(node)}
+def _places(node: yaml.Node, path: Path) -> Iterator[tuple[Path, yaml.Node]]:
+    """Every key and list item below a node."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 yield (*path, key.value), key
-                yield from _places(value, (*path, key.value), inside)
+                yield from _places(value, (*path, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*path, index), item
-            yield from _places(item, (*path, index), inside)
+            yield from _places(item, (*path, index))
 
 
 _YAML_PROBLEMS = (

@@ -58,6 +58,7 @@ BY_NAME = (
     "run_diff",
     "why",
     "forget",
+    "faults",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 

@@ -146,6 +146,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.__name__ for fault in FAULTS])
+@pytest.mark.fault("a kill, a lost or a repeated task in the duplicate steps", "same survivors, same evidence")
 def test_a_fault_changes_neither_the_survivors_nor_the_evidence(
     tmp_path: Path, undisturbed: Outcome, fault: Callable[[Path], Outcome]
 ) -> None:
@@ -158,6 +159,7 @@ def test_other_task_sizes_leave_the_same_rows(tmp_path: Path, undisturbed: Outco
     assert (kept, exact, near.keys()) == (undisturbed[0], undisturbed[1], undisturbed[2].keys())
 
 
+@pytest.mark.fault("kill -9 of Ray workers during the duplicate steps", "same survivors, same evidence")
 def test_killed_ray_workers_change_neither_the_survivors_nor_the_evidence(tmp_path: Path, undisturbed: Outcome) -> None:
     phases = frozenset(("digests", "buckets", "compare-0", "decide-0", "shards"))
     with KilledOnRay(2, tmp_path, phases) as engine:
@@ -166,6 +168,7 @@ def test_killed_ray_workers_change_neither_the_survivors_nor_the_evidence(tmp_pa
     assert result == undisturbed
 
 
+@pytest.mark.fault("an input file is renamed", "the same texts stay")
 def test_renaming_an_input_file_leaves_the_same_texts(tmp_path: Path) -> None:
     """Ids begin with the file name, so all rows of a renamed file keep their order among themselves."""
     rows = table()
@@ -188,6 +191,7 @@ def altered(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut_short, altered, Path.unlink], ids=["cut short", "altered", "gone"])
 @pytest.mark.parametrize("phase", ["signatures/keys", "signatures/rows", "buckets/buckets"])
+@pytest.mark.fault("a scratch file is damaged between two phases", "an error names it and the mend")
 def test_a_damaged_file_between_two_phases_is_named_with_its_repair(
     tmp_path: Path, undisturbed: Outcome, phase: str, damage: Callable[[Path], None]
 ) -> None:

@@ -90,6 +90,7 @@ def test_any_engine_and_number_of_workers_leaves_the_same_bytes(
     assert digests(tmp_path / "root") == digests(clean)
 
 
+@pytest.mark.fault("kill -9 of a build at random moments, again and again", "same bytes")
 def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, clean: Path) -> None:
     random.seed(8)
     kills = 0
@@ -115,6 +116,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, c
     assert digests(tmp_path / "root") == digests(clean)
 
 
+@pytest.mark.fault("kill -9 of a worker in every phase of every step", "completed, same bytes")
 def test_a_worker_killed_in_every_phase_of_every_step_leaves_the_same_bytes(tmp_path: Path, clean: Path) -> None:
     recipe = tmp_path / "killed.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")

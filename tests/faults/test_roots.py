@@ -90,6 +90,7 @@ SHARDS = [f"shards/part-{number:05d}.parquet" for number in range(12)]
 
 
 @pytest.mark.parametrize("started", ["mount -t tmpfs -o size=250k none {folder}/root"], indirect=True)
+@pytest.mark.fault("the disk of the root is full", "an error names the cause; the same command carries on")
 def test_a_full_disk_ends_the_build_with_its_cause_and_the_same_command_carries_on(
     started: Process, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_full_disk_ends_the_build_with_its_cause_and_the_same_command_carries_
 
 
 @pytest.mark.parametrize("started", ["mkdir {folder}/disk && mount --bind {folder}/disk {folder}/root"], indirect=True)
+@pytest.mark.fault("a network root is away for a while", "waited for, same bytes")
 def test_a_root_that_is_away_for_a_while_is_waited_for(started: Process, tmp_path: Path) -> None:
     started.until("shards 3")
     started.inside(f"umount -l {started.root}")

@@ -106,6 +106,7 @@ def stop_at(words: list[str | Path], folder: Path, delay: float, signum: int, gr
 
 
 @pytest.mark.parametrize(("engine", "longest"), [("local", (0.0, 1.0, 4.0)), ("ray", (4.0, 10.0))])
+@pytest.mark.fault("Ctrl-C and SIGTERM at random moments of a build", "one line, nothing left; same bytes after")
 def test_a_build_that_is_stopped_again_and_again_ends_with_the_same_bytes(
     tmp_path: Path, trained: Path, engine: str, longest: tuple[float, ...]
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_build_that_is_stopped_again_and_again_ends_with_the_same_bytes(
     ],
     ids=["scan", "train", "evaluate"],
 )
+@pytest.mark.fault("Ctrl-C of any command", "one line, nothing left")
 def test_any_command_is_stopped(tmp_path: Path, trained: Path, words: list[str | Path], longest: float) -> None:
     moment = random.Random(str(words)).uniform(1.0, longest)
     (tmp_path / "corpus.jsonl").write_text('{"instruction": "a", "response": "b"}\n' * 20_000, encoding="utf-8")
@@ -164,6 +166,7 @@ supervise(command)
 """
 
 
+@pytest.mark.fault("Ctrl-C of a command that hangs in C, with daemons", "they end, and no process of others")
 def test_a_command_that_hangs_and_its_daemons_end_but_no_process_of_others(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     try:

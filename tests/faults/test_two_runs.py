@@ -112,6 +112,7 @@ def test_the_second_run_waits_for_the_first_and_reuses_its_step(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("root", ["local", "s3"], indirect=True)
+@pytest.mark.fault("one of two builds on one root is killed", "the other takes over its step")
 def test_the_second_run_carries_on_from_the_receipts_of_a_killed_first(tmp_path: Path, root: str) -> None:
     first, second = begin_two(tmp_path, root)
     first.process.kill()
@@ -134,6 +135,7 @@ def test_a_run_that_was_stopped_and_lost_its_step_reuses_what_the_other_makes(tm
     check_step(root)
 
 
+@pytest.mark.fault("two builds at once on one root", "one waits; the bytes of one after the other")
 def test_two_builds_at_once_that_share_steps_leave_the_bytes_of_one_after_the_other(tmp_path: Path) -> None:
     """One in this process and one on Ray; the second recipe is another from the packs on."""
     commands = []

@@ -35,6 +35,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="unshare -m needs root, which CI has")
+@pytest.mark.fault("a root that one node does not share", "an error names the node, at once")
 def test_a_root_that_one_node_does_not_share_fails_at_once_and_the_same_command_builds_when_it_does(
     tmp_path: Path,
 ) -> None:

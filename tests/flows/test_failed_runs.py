@@ -53,6 +53,7 @@ def winnow(*words: str | Path, folder: Path, code: int = 0) -> subprocess.Comple
     return done
 
 
+@pytest.mark.fault("a build drops every row", "recorded as failed, with its report")
 def test_a_run_that_lost_every_row_is_recorded_with_its_report(failed: Path) -> None:
     root = failed / "root"
     entry = only_failure(root)
@@ -105,6 +106,7 @@ def interrupted(folder: Path, root: Path, signum: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, "killed"), (signal.SIGTERM, "stopped")])
+@pytest.mark.fault("a build is killed or stopped", "listed as such until it succeeds")
 def test_a_run_that_is_killed_or_stopped_is_listed_and_leaves_the_list_when_it_succeeds(
     failed: Path, tmp_path: Path, signum: signal.Signals, status: str
 ) -> None:

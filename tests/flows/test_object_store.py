@@ -103,6 +103,7 @@ def test_every_audit_works_there(build: winnow.BuildAnswer, tmp_path: Path) -> N
         assert export(run, str(tmp_path / name)).rows
 
 
+@pytest.mark.fault("an object of a root on S3 is changed", "verify names it")
 def test_a_changed_object_is_found(build: winnow.BuildAnswer) -> None:
     path = build.corpus[0]
     data = storage.read_bytes(path)

@@ -65,6 +65,7 @@ def answering() -> Iterator[int]:
         (["build", "demo", "--engine", "local"], "PREFECT_API_URL", "http://127.0.0.1:{}/api", "prefect server start"),
     ],
 )
+@pytest.mark.fault("RAY_ADDRESS or PREFECT_API_URL does not answer", "refused in seconds, by name")
 def test_a_command_refuses_what_does_not_answer(
     tmp_path: Path, closed: int, words: list[str], variable: str, value: str, mend: str
 ) -> None:
@@ -101,6 +102,7 @@ def test_auto_without_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
         check_ray()
 
 
+@pytest.mark.fault("a port that accepts and says nothing", "refused in seconds")
 def test_a_port_that_accepts_and_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent}")
     monkeypatch.setattr(flows.reach, "TIMEOUT_SECONDS", 0.5)

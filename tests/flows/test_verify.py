@@ -30,6 +30,7 @@ def root(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "root"))
 
 
+@pytest.mark.fault("one bit flipped in a file of every kind", "verify names the file")
 def test_one_flipped_byte_in_a_file_of_every_kind_is_found_and_the_file_named(root: Path) -> None:
     answer = verify("latest", str(root), everything=True)
     assert (len(answer.runs), answer.checkpoints, answer.evaluations) == (1, 2, 1)
@@ -139,6 +140,7 @@ def test_deep_finds_a_duplicate_a_leak_and_a_changed_text_that_were_put_back(roo
     assert rows[0]["id"] in message and rows[2]["id"] in message and "made again it has other bytes" in message
 
 
+@pytest.mark.fault("damaged files of the ledger", "one line names the file")
 def test_a_damaged_ledger_is_told_of_in_one_line(root: Path) -> None:
     manifest = next(root.glob("steps/refine-*/manifest.json"))
     before = manifest.read_bytes()

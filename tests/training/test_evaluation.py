@@ -220,6 +220,7 @@ evaluate(ModelSpec(sys.argv[1], batch=2), "generated", pq.read_table(sys.argv[2]
 """
 
 
+@pytest.mark.fault("kill -9 of an evaluation", "carries on to the same items")
 def test_a_killed_evaluation_carries_on_to_the_same_items(trained: Path, items: pa.Table, tmp_path: Path) -> None:
     file = tmp_path / "items.parquet"
     pq.write_table(items, file)
@@ -245,6 +246,7 @@ def test_a_killed_evaluation_carries_on_to_the_same_items(trained: Path, items: 
     assert first.equals(second) and list((folder / "answers").iterdir()) == []
 
 
+@pytest.mark.fault("a damaged file of answers", "an error names it")
 def test_a_damaged_file_of_answers_is_named(trained: Path, items: pa.Table, tmp_path: Path) -> None:
     whole = evaluate(ModelSpec(str(trained)), "generated", items, limit=4, root=str(tmp_path))
     part = Path(str(whole.evaluation)) / "answers" / "part.jsonl"

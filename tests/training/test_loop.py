@@ -100,6 +100,7 @@ def test_a_stopped_run_resumes_exactly(finished: Path, shards, tokenizer, tmp_pa
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.fault("kill -9 of a training", "carries on to the same weights")
 def test_the_run_of_a_killed_process_resumes(finished: Path, shards, tokenizer, tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import json, sys

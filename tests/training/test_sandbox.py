@@ -175,6 +175,7 @@ def test_the_working_folder_is_limited() -> None:
         "while True:\n  try:\n    while True: pass\n  except BaseException: pass",
     ],
 )
+@pytest.mark.fault("an endless loop in generated code", "ended at the limit")
 def test_an_endless_loop_ends_at_the_limit_on_cpu_time(program: str) -> None:
     outcome = run(program)
     assert not outcome.completed
@@ -192,6 +193,7 @@ def test_endless_output_ends_at_its_limit_and_the_tail_is_kept() -> None:
     assert len(outcome.output) == sandbox.OUTPUT_TAIL
 
 
+@pytest.mark.fault("a fork bomb in generated code", "within the limit, nothing left")
 def test_a_fork_bomb_stays_within_the_limit_and_nothing_of_it_is_left() -> None:
     bomb = f"import os\nwhile True:\n  try: os.fork()\n  except OSError: pass\n'{MARK}-bomb'"
     outcome = run(bomb, Limits(cpu=1, wall=3))

@@ -155,6 +155,7 @@ def test_the_batch_changes_values_by_rounding_alone_and_the_same_call_makes_noth
         np.testing.assert_allclose(first, second, rtol=1e-5)
 
 
+@pytest.mark.fault("kill -9 of winnow score", "carries on to the same bytes")
 def test_a_killed_command_carries_on_to_the_same_bytes(
     root: str, both: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_response_without_a_program_to_read_has_no_score(response: str) -> Non
         "import os\n" + "x = 'a" * 5_000,
     ],
 )
+@pytest.mark.fault("pathological programs in answers", "read, in bounded time")
 def test_hostile_programs_are_read(response: str) -> None:
     value = score(response)
     assert value is None or 0 <= value <= 1

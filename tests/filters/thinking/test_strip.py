@@ -256,6 +256,7 @@ def test_the_census_counts_blocks_by_source_and_family() -> None:
         "</think> a",
     ],
 )
+@pytest.mark.fault("pathological texts for the thinking stripper", "linear time")
 def test_hostile_text_is_read_in_linear_time(piece: str) -> None:
     strip(pa.array([piece * 200_000]))  # quadratic reading would take hours
 

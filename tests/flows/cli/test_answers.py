@@ -97,6 +97,7 @@ def test_an_answer_goes_through_a_pipe_as_plain_text(built: Path, command: str) 
 STEERING = "\x1b[31mred\x1b]0;title\x07 \x00 \x9b2J \u202eabc\u2066 \r overwritten"
 
 
+@pytest.mark.fault("control characters in a row, on the terminal", "shown as escapes")
 def test_control_characters_of_a_text_are_shown_and_own_colours_stay(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

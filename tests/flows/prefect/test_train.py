@@ -96,6 +96,7 @@ def drive(found: PackFiles, out: Path, then: str = "") -> int:
     return process.wait(timeout=200)
 
 
+@pytest.mark.fault("kill -9 of a training worker and of the job", "no loss changes")
 def test_a_killed_worker_and_a_killed_job_change_no_loss(packs: Path, tmp_path: Path) -> None:
     """Kill a worker, so that Ray Train restarts all; kill the job and run it again; compare with an undisturbed run."""
     found = find_packs(str(packs), "unused")

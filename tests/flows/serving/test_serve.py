@@ -323,6 +323,7 @@ def post(server: Server, path: str, body: bytes, key: str = "") -> tuple[int, di
         return error.code, json.loads(error.read())
 
 
+@pytest.mark.fault("clients of a served model go away, the queue is full", "told, and freed")
 def test_a_full_queue_is_told_and_a_client_that_goes_away_frees_it(server: Server, client: openai.OpenAI) -> None:
     long: Any = {"n": 24, "temperature": 1.0, "seed": 1, "max_tokens": 550, "stream": True}
     stream = ask(client, QUESTIONS[0], **long)

@@ -86,6 +86,7 @@ def every_kind(run: RecordedRun) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.fault("one bit flipped in a file of a run", "verify names the file")
 def test_one_flipped_byte_in_a_file_of_any_kind_is_found(copy: RecordedRun) -> None:
     record_scores(copy, [{"benchmark": "generated", "checkpoint": "c", "all": 0.5}])
     check(copy)

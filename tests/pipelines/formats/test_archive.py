@@ -33,6 +33,7 @@ def test_the_members_with_a_suffix_are_read_in_the_order_of_the_archive(tmp_path
     assert lines == {"b/2.txt": ["two", "lines"], "a/1.txt": ["one"]}
 
 
+@pytest.mark.fault("a damaged archive", "an error names it")
 def test_the_error_for_a_damaged_archive_names_it(tmp_path: Path) -> None:
     path = Path(write(tmp_path / "a.tar.gz"))
     path.write_bytes(path.read_bytes()[:-20])

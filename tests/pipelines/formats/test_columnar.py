@@ -26,6 +26,7 @@ def test_invalid_utf8_in_parquet_is_a_row_with_its_number_and_a_fault(tmp_path: 
 
 @pytest.mark.parametrize(("name", "write"), WRITERS[-3:], ids=["parquet", "arrow_file", "arrow_stream"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+@pytest.mark.fault("a truncated Parquet or Arrow file", "an error names it")
 def test_the_error_for_a_truncated_parquet_or_arrow_file_names_it(
     tmp_path: Path, name: str, write: Callable[[Path], None], share: float
 ) -> None:

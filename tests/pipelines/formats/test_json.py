@@ -109,6 +109,7 @@ def test_text_after_a_json_array_is_an_error_and_not_lost(tmp_path: Path, after:
 
 
 @pytest.mark.parametrize("ending", ["", ", ", ', {"question": "q", "answer'])
+@pytest.mark.fault("a truncated JSON array", "its complete rows, then an error")
 def test_a_truncated_json_array_returns_its_complete_rows_and_then_an_error(tmp_path: Path, ending: str) -> None:
     (tmp_path / "a.json").write_text('[{"question": "q", "answer": "a"}' + ending)
     with pytest.raises(

@@ -82,6 +82,7 @@ def test_the_error_for_a_missing_column_names_it_and_the_columns_of_the_file(
 
 
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", zstandard.compress)])
+@pytest.mark.fault("a truncated compressed file", "the rows before, then an error")
 def test_a_truncated_stream_returns_the_rows_before_the_damage_and_then_an_error(
     tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
 ) -> None:

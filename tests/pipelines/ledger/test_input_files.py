@@ -74,6 +74,7 @@ def test_files_of_other_recipes_stay_remembered(files: list[str], tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"x": 1}'])
+@pytest.mark.fault("a damaged cache of identities (inputs.json)", "the files are read again")
 def test_a_damaged_cache_costs_reading_and_nothing_else(files: list[str], tmp_path: Path, content: bytes) -> None:
     root = tmp_path / "root"
     root.mkdir()

@@ -134,6 +134,7 @@ def test_parameters_version_and_parents_each_change_the_key() -> None:
     assert plain_step("numbers", {"b": 1, "a": 2}).key == plain_step("numbers", {"a": 2, "b": 1}).key
 
 
+@pytest.mark.fault("kill -9 of a worker before its commit", "only unfinished items are done again")
 def test_a_worker_killed_before_its_commit_costs_only_the_unfinished_items(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -190,6 +191,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
         assert list(engine.map(functools.partial(pow, 2), range(20))) == [2**i for i in range(20)]
 
 
+@pytest.mark.fault("the disk is full while a file is written", "nothing half-written")
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     # In a process of its own: the limit on file sizes would hold for this one's output too.
     script = """

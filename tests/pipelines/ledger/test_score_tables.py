@@ -65,6 +65,7 @@ def test_only_the_parts_are_read_in_which_an_id_may_be(tmp_path: Path) -> None:
         table.lookup(pa.array([table.files[2].last]))
 
 
+@pytest.mark.fault("a kill while scores are written", "same bytes")
 def test_the_order_of_chunks_and_a_kill_change_no_byte(tmp_path: Path) -> None:
     whole = finish(make(tmp_path / "whole", (0, 1, 2, 3)))
     killed = make(tmp_path / "killed", (3, 1))

@@ -107,6 +107,7 @@ def test_what_was_answered_beside_a_failure_is_kept(stub: Stub, tmp_path: Path) 
     assert set(stub.prompts[before:]) <= {"say 7", "say 6"} and "say 5" not in stub.prompts[before:]
 
 
+@pytest.mark.fault("a damaged file of recorded completions", "an error names it")
 def test_files_of_a_store_are_joined_and_a_damaged_one_is_named(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
