@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.formats.faults import Unreadable
+from pipelines.formats.faults import MAX_BROKEN_BYTES, Unreadable
 from pipelines.ledger import input_files
 
 FIRST_BLOCK_BYTES = 256 << 10
@@ -25,8 +25,8 @@ BLOCK_BYTES = 4 << 20
 """Size of the other blocks. A block is longer if one row is."""
 
 MAX_ROW_BYTES = 256 << 20
-"""Limit of one row, since a row is held in memory. JSON lines: a longer row is replaced by its first bytes, with the
-fault `oversize`. CSV and JSON arrays: the file is unreadable from there on, since the end of the row is not known."""
+"""Limit of one row, since a row is held in memory. A longer one is replaced by its first bytes, with the fault
+`oversize`; its end is looked for without holding it. Of Parquet and Arrow files, the limit of a row's text."""
 
 _READ_BYTES = 256 << 10
 """Bytes per read call."""
@@ -87,6 +87,63 @@ def read_blocks(file: BinaryIO, encoding: str | None = None) -> Iterator[bytearr
     if name is None:
         _check_utf8(first)
     yield from every
+
+
+def with_newlines(blocks: Iterator[bytearray], quoted: bool) -> Iterator[bytearray]:
+    """The blocks of a text file with `\\n` at the ends of its lines, if they end with `\\r` alone.
+
+    They do if there is no other end of a line in the first block, which is longer than others if its first line is.
+    quoted: what is in double quotes ends no line.
+    """
+    first = bytearray()
+    ends: bytes | bytearray = b""
+    for block in blocks:
+        first += block
+        ends = _QUOTED.sub(b"", first) if quoted else first
+        if b"\n" in ends or b"\r" in ends[:-1] or len(first) > _MAX_FIRST_LINE:
+            break
+    if first:
+        every = itertools.chain([first], blocks)
+        yield from _without_carriage_returns(every) if b"\r" in ends and b"\n" not in ends else every
+
+
+_QUOTED = re.compile(rb'"[^"]*+"')
+
+_MAX_FIRST_LINE = 16 << 20
+"""Bytes in which the first end of a line is looked for."""
+
+
+def _without_carriage_returns(blocks: Iterator[bytearray]) -> Iterator[bytearray]:
+    pending = b""
+    for block in blocks:
+        data = pending + block
+        pending = b"\r" if data.endswith(b"\r") else b""  # a newline may follow
+        yield bytearray(data[: len(data) - len(pending)]).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if pending:
+        yield bytearray(b"\n")
+
+
+def limited(block: RowBlock) -> Iterator[RowBlock]:
+    """The rows of a block, those over MAX_ROW_BYTES as blocks of their own with their first bytes."""
+    over = np.flatnonzero(block.ends - block.starts > MAX_ROW_BYTES) if len(block.data) > MAX_ROW_BYTES else ()
+    at = 0
+    for row in (*over, len(block.starts)):
+        if row > at:
+            first, rows = int(block.starts[at]), slice(at, row)
+            marks = None if block.marks is None else block.marks[rows]
+            data = block.data[first : int(block.ends[row - 1])] if len(over) else block.data
+            first = first if len(over) else 0
+            yield block._replace(
+                data=data, starts=block.starts[rows] - first, ends=block.ends[rows] - first, marks=marks
+            )
+        if row < len(block.starts):
+            yield oversize(block.data[block.starts[row] : block.starts[row] + MAX_BROKEN_BYTES])
+        at = row + 1
+
+
+def oversize(head: bytearray) -> RowBlock:
+    """A row that is too long, as its first bytes."""
+    return RowBlock(head, np.zeros(1, np.int64), np.full(1, len(head), np.int64), fault="oversize")
 
 
 def _without_mark(first: bytearray) -> str | None:
@@ -164,9 +221,10 @@ def _is_utf8(row: bytes) -> bool:
 def _read_blocks(file: BinaryIO) -> Iterator[bytearray]:
     block, size = bytearray(), FIRST_BLOCK_BYTES
     try:
-        while chunk := file.read(_READ_BYTES):
+        # Blocks of the same sizes, whatever a decompressor returns at a time.
+        while chunk := file.read(min(_READ_BYTES, size - len(block))):
             block += chunk
-            if len(block) >= size:
+            if len(block) == size:
                 yield block
                 block, size = bytearray(), BLOCK_BYTES
     except Exception:

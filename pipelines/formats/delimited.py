@@ -13,10 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from dedup.kernel import kernel
-from pipelines.formats.blocks import MAX_ROW_BYTES, Bytes, Offsets, RowBlock, read_blocks
+from pipelines.formats.blocks import (
+    MAX_ROW_BYTES,
+    Bytes,
+    Offsets,
+    RowBlock,
+    limited,
+    oversize,
+    read_blocks,
+    with_newlines,
+)
 from pipelines.formats.faults import (
     BROKEN,
     FAULT,
+    MAX_BROKEN_BYTES,
     Unreadable,
     broken_text,
     check_columns,
@@ -79,7 +89,7 @@ def read_open_file(
     encoding: str | None = None,
 ) -> Iterator[pa.Table]:
     """Like `read_delimited`, from an open file; `path` is its name in messages."""
-    blocks = _with_newlines(read_blocks(file, encoding))
+    blocks = with_newlines(read_blocks(file, encoding), dialect.quoted is not False)
     first = next(blocks, None)
     if first is None:
         return
@@ -101,7 +111,7 @@ def read_open_file(
 def delimited_columns(path: str, dialect: Dialect, encoding: str | None = None) -> list[str]:
     """The names in the file's first line."""
     with input_files.open_input(path) as file:
-        first = next(_with_newlines(read_blocks(file, encoding)), None)
+        first = next(with_newlines(read_blocks(file, encoding), dialect.quoted is not False), None)
         return [] if first is None else _header(first, dialect, ())[0]
 
 
@@ -111,16 +121,6 @@ def first_fields(path: str, dialect: Dialect, encoding: str | None = None) -> li
     columns = pa.schema([pa.field(name, pa.string()) for name in names if names.count(name) == 1])
     table = next(read_delimited(path, columns, (), dialect, encoding), None)
     return [] if table is None else table.select(columns.names).slice(0, MAX_FIRST_ROWS).to_pylist()
-
-
-def _with_newlines(blocks: Iterator[bytearray]) -> Iterator[bytearray]:
-    """The blocks of a file with `\\n` at the ends of its lines, if its lines end with `\\r` alone."""
-    first = next(blocks, None)
-    if first is None:
-        return
-    alone = b"\n" not in first and b"\r" in first
-    for block in itertools.chain([first], blocks):
-        yield block.replace(b"\r", b"\n") if alone else block
 
 
 def _header(data: bytearray, dialect: Dialect, wanted: Sequence[str]) -> tuple[list[str], Dialect, bytearray]:
@@ -178,25 +178,80 @@ def split_rows(blocks: Iterator[bytearray], dialect: Dialect, columns: int) -> I
     Raises: Unreadable: if a quote is never closed, since any number of rows may be inside it. If `dialect.quoted` is
         None: if lines can be read as rows or as one quoted field.
     """
-    pending, rows_before, undecided = bytearray(), 0, dialect.quoted is None
+    pending, undecided = bytearray(), dialect.quoted is None
+    wanted = 0  # bytes at which a row that has no end so far is looked at again: each time twice as many
+    head, state = bytearray(), np.zeros(1, np.int64)  # of a row that is too long
+    opening = ord(dialect.delimiter) if dialect.quoted else _NO_QUOTE
     for block, last in _with_last(blocks):
+        if head:
+            end = _end_of_row(np.frombuffer(block, np.uint8), opening, state)
+            if end < 0 and last and state[0] == _IN_QUOTES:
+                raise Unreadable(_unclosed(head))
+            if end < 0 and not last:
+                continue
+            yield oversize(head)
+            head, block = bytearray(), block[end:] if end >= 0 else bytearray()
         pending += block
+        if len(pending) < wanted and not last:
+            continue
         if undecided and b'"' in pending:
             undecided = False
             if _is_plain(pending, dialect, columns, last):
                 dialect = dialect._replace(quoted=False)
         rows, used, problem = _scan(pending, dialect, columns, last)
         if len(rows.starts):
-            yield rows
-        rows_before += len(rows.starts)
-        pending = pending[used:]
+            yield from limited(rows)
+        if used:
+            pending = pending[used:]
+        wanted = 0 if used else min(2 * len(pending), MAX_ROW_BYTES)
         if problem == _AMBIGUOUS:
             raise Unreadable(_ambiguous(pending))
-        if problem == _OPEN or len(pending) > MAX_ROW_BYTES:
-            raise Unreadable(
-                f"it opens a quote that is never closed, in the row {_excerpt(pending)}; close it, or give the source "
-                "`quoted: false` if quotes are text"
-            )
+        if problem == _OPEN:
+            raise Unreadable(_unclosed(pending))
+        if len(pending) > MAX_ROW_BYTES:
+            state[0] = _AT_START if dialect.quoted else _IN_TEXT
+            _end_of_row(np.frombuffer(pending, np.uint8), opening, state)
+            head, pending, wanted = pending[:MAX_BROKEN_BYTES], bytearray(), 0
+    if head:
+        raise Unreadable(_unclosed(head))
+
+
+def _unclosed(data: bytearray) -> str:
+    return (
+        f"it opens a quote that is never closed, in the row {_excerpt(data)}; close it, or give the source "
+        "`quoted: false` if quotes are text"
+    )
+
+
+_IN_TEXT, _AT_START, _IN_QUOTES, _AFTER_QUOTE = 0, 1, 2, 3
+
+
+@kernel
+def _end_of_row(data: Bytes, delimiter: int, state: Offsets) -> int:
+    """The position behind the end of the row that is open; -1 if its end is not in the data.
+
+    delimiter: after which a quote opens a field; _NO_QUOTE if quotes are text. state: int64 [1], where in the row the
+    data begins, and then where it ends.
+    """
+    at = state[0]
+    for i in range(len(data)):
+        byte = data[i]
+        if at == _IN_QUOTES:
+            if byte == _QUOTE:
+                at = _AFTER_QUOTE
+        elif at == _AFTER_QUOTE and byte == _QUOTE:
+            at = _IN_QUOTES
+        elif byte == _NEWLINE:
+            state[0] = at
+            return i + 1
+        elif at == _AT_START and byte == _QUOTE:
+            at = _IN_QUOTES
+        elif byte == delimiter:
+            at = _AT_START
+        else:
+            at = _IN_TEXT
+    state[0] = at
+    return -1
 
 
 def _with_last(blocks: Iterator[bytearray]) -> Iterator[tuple[bytearray, bool]]:

@@ -18,7 +18,16 @@ import pyarrow as pa
 
 from dedup.kernel import kernel
 from pipelines.errors import InputError, nearest
-from pipelines.formats.blocks import MAX_ROW_BYTES, Bytes, Offsets, RowBlock, read_blocks
+from pipelines.formats.blocks import (
+    MAX_ROW_BYTES,
+    Bytes,
+    Offsets,
+    RowBlock,
+    limited,
+    oversize,
+    read_blocks,
+    with_newlines,
+)
 from pipelines.formats.faults import (
     MAX_BROKEN_BYTES,
     Unreadable,
@@ -152,7 +161,7 @@ def _row_blocks(
 ) -> Iterator[RowBlock]:
     columns = pa.schema([]) if columns is None else columns
     with input_files.open_input(path) as file:
-        blocks = read_blocks(file, encoding)
+        blocks = with_newlines(read_blocks(file, encoding), quoted=False)
         head = _head(blocks)
         if not head.strip():
             return
@@ -379,7 +388,7 @@ def _find_array(path: str, required: Sequence[str], encoding: str | None) -> int
     for skip in itertools.count():
         with input_files.open_input(path) as file:
             try:
-                block = next(split_array(read_blocks(file, encoding), skip=skip), None)
+                block = next(split_array(with_newlines(read_blocks(file, encoding), quoted=False), skip=skip), None)
             except Unreadable:
                 block = None
         if block is None:
@@ -458,13 +467,12 @@ def split_lines(blocks: Iterator[bytearray]) -> Iterator[RowBlock]:
             block, end, skipping = block[first:], end - first, False
         if end:
             pending.append(block[:end])
-            yield _lines_of(_join(pending))
+            yield from limited(_lines_of(_join(pending)))
             pending, pending_bytes = [], 0
         pending.append(block[end:])
         pending_bytes += len(block) - end
         if pending_bytes > MAX_ROW_BYTES:
-            head = _join(pending)[:MAX_BROKEN_BYTES]
-            yield RowBlock(head, np.zeros(1, np.int64), np.full(1, len(head), np.int64), fault="oversize")
+            yield oversize(_join(pending)[:MAX_BROKEN_BYTES])
             pending, pending_bytes, skipping = [], 0, True
     if pending_bytes:
         yield _lines_of(_join(pending))
@@ -499,6 +507,7 @@ def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False
     pending = bytearray()
     state = np.array([_VALUES if values else _SEEK, 0, 0, -1, skip], np.int64)
     total, at_top = 0, False
+    head = bytearray()  # of an element that is too long
     for block in blocks:
         if not total:
             at_top = not values and bytes(block[:64]).lstrip(_BLANKS).startswith(b"[")
@@ -513,10 +522,14 @@ def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False
         tail = bytes(pending[int(ends[rows - 1]) if rows else 0 :]) if at_top and state[_PHASE] == _DONE else b""
         open_element = int(state[_START])
         used = len(pending) if open_element < 0 else open_element
+        if head and (rows or open_element < 0):
+            yield oversize(head)
+            head, starts, ends, rows = bytearray(), starts[1:], ends[1:], max(rows - 1, 0)
         if rows:
             before = int(starts[0])  # what stands before the first element is no row, and Arrow would refuse it
-            yield RowBlock(pending[before:used], starts[:rows] - before, ends[:rows] - before)
-        pending = pending[used:]
+            yield from limited(RowBlock(pending[before:used], starts[:rows] - before, ends[:rows] - before))
+        if used:
+            pending = pending[used:]
         if open_element >= 0:
             state[_START] = 0
         if state[_PHASE] == _DONE:
@@ -524,8 +537,10 @@ def split_array(blocks: Iterator[bytearray], skip: int = 0, values: bool = False
             if at_top and (tail.strip(_BLANKS + b",[") or any(bytes(rest).strip(_BLANKS) for rest in blocks)):
                 raise Unreadable(_AFTER_ARRAY)
             return
-        if len(pending) > MAX_ROW_BYTES:
-            raise Unreadable(_OPEN_VALUE if values else _OPEN_ARRAY)
+        if len(pending) > MAX_ROW_BYTES and open_element >= 0:
+            head = pending[:MAX_BROKEN_BYTES]
+        if head:  # its bytes are read, not held
+            pending = bytearray()
     if state[_PHASE] == _VALUES:
         if state[_START] >= 0:
             raise Unreadable(_OPEN_VALUE)

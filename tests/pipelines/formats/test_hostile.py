@@ -14,9 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import InputError
+from pipelines.formats.blocks import RowBlock
+from pipelines.formats.delimited import CSV, split_rows
+from pipelines.formats.faults import Unreadable
+from pipelines.formats.json import split_array
 from pipelines.formats.pairs import MESSAGES
 from pipelines.formats.read import column_names, first_rows, read, text_columns
-from tests.pipelines.formats.files import QA, as_csv, as_jsonl, as_parquet
+from tests.pipelines.formats.files import QA, answers, as_csv, as_jsonl, as_parquet
 
 NAMED = "an error that names the file"
 
@@ -167,3 +171,68 @@ def test_offsets_of_nested_text_are_checked_also_where_other_text_is_not_utf8(
     path.write_bytes(data.replace(good, bad))
     with pytest.raises(InputError, match=rf"{path}: truncated or damaged"):
         list(read(str(path), text_columns("question.b")))
+
+
+def large(start: bytes, end: bytes) -> Iterator[bytearray]:
+    """The blocks of a file with an element of 300 MB between others."""
+    yield bytearray(start)
+    for _ in range(300):
+        yield bytearray(b"x" * (1 << 20))
+    yield bytearray(end)
+
+
+def rows_of_blocks(blocks: Iterator[RowBlock]) -> list[tuple[str | None, bytes]]:
+    return [(block.fault, block.row(row)[:20]) for block in blocks for row in range(len(block.starts))]
+
+
+@pytest.mark.fault("an element of 300 MB in a JSON array or a CSV file", "a row with `oversize`, and the rows after it")
+def test_a_row_over_the_limit_is_oversize_and_its_neighbours_are_read() -> None:
+    before, after = (None, b'{"a": 1}'), (None, b'{"a": 2}')
+    found = rows_of_blocks(split_array(large(b'[{"a": 1}, {"b": "', b'"}, {"a": 2}]')))
+    assert found == [before, ("oversize", b'{"b": "xxxxxxxxxxxxx'), after]
+    for quote in (b'"', b""):
+        blocks = split_rows(large(b"a,b\nc," + quote, b"\n" * len(quote) + quote + b"\nd,e\n"), CSV, 2)
+        assert rows_of_blocks(blocks) == [
+            (None, b"a,b"),
+            ("oversize", b"c," + quote + b"x" * (18 - len(quote))),
+            (None, b"d,e"),
+        ]
+
+
+@pytest.mark.fault("a quote of CSV, or a bracket of JSON, that is open over 300 MB", NAMED)
+def test_what_is_never_closed_is_an_error_also_beyond_the_limit_of_a_row() -> None:
+    with pytest.raises(Unreadable, match="opens a quote that is never closed, in the row 'c,\"xxx"):
+        list(split_rows(large(b'a,b\nc,"', b""), CSV, 2))
+    with pytest.raises(Unreadable, match="the JSON array does not end"):
+        list(split_array(large(b'[{"a": 1}, {"b": "', b"")))
+
+
+@pytest.mark.fault("a file whose lines end with CR alone, or with all kinds of ends", "its rows")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"question,answer\ra,b\rc,d\r",
+        b"question,answer\ra,b\rc,d",
+        b"question,answer\r\na,b\r\nc,d\r\n",
+        b'question,answer\r"a",b\rc,"d"\r',
+        b"question,answer\ra,b\r" + b"\r" * 300_000 + b"\r\nc,d\n",
+        b'question,answer\ra,b\r"' + b"x" * 300_000 + b'",\rc,d\n',
+    ],
+)
+def test_lines_may_end_with_a_carriage_return(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    assert [row[2:] for row in answers(path) if row[3]] == [("a", "b"), ("c", "d")]
+
+
+def test_a_newline_in_quotes_does_not_tell_how_lines_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'question,answer\r"a\nb",c\rd,"e\rf"\r')
+    assert [row[2:] for row in answers(path)] == [("a\nb", "c"), ("d", "e\nf")]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_json_lines_may_end_with_a_carriage_return(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b'{"question": "a", "answer": "b"}\r{"question": "c", "answer": "d"}\r')
+    assert [row[2:] for row in answers(path)] == [("a", "b"), ("c", "d")]
