@@ -18,7 +18,7 @@ from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
 from pipelines.curate import STEPS, curate, is_finished, products_of, wanted
-from pipelines.errors import RecipeError, WinnowError, nearest
+from pipelines.errors import NothingNew, RecipeError, WinnowError, nearest
 from pipelines.ledger import corpus_manifest, storage
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger.engine import Engine, LocalEngine, cpus
@@ -153,8 +153,14 @@ def _traced_by(lineage: Lineage, perform: Perform) -> Perform:
 
 
 def _record_failure(attempt: Attempt, error: BaseException, console: Console, lines: str) -> None:
-    """Record that a run failed, with its report. Nothing is raised in the place of the error of the run."""
+    """Record that a run failed, with its report. Nothing is raised in the place of the error of the run.
+
+    A run without new rows leaves no record: its rows are those of earlier runs.
+    """
     try:
+        if isinstance(error, NothingNew):
+            attempt.succeed()
+            return
         run = attempt.fail(error, lines)
         if isinstance(error, Exception):  # a run that is stopped has no time
             report = write_report(run)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from filters.contamination.paraphrase import SentenceModel
+from pipelines.errors import NothingNew
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
@@ -88,10 +89,18 @@ def curate(
     """Make, or find, every step of a recipe.
 
     model: for `contamination: {semantic: true}`. rewriter: for the stage `rewrite`.
+
+    Raises: NothingNew: if no row is left of those that are not in the runs of `against`.
     """
     build = Build(run, recipe, model, rewriter)
     for step in wanted(recipe, steps):
-        build.made[step.name] = step.make(build)
+        build.made[step.name] = made_step = step.make(build)
+        duplicates = step.name in (EXACT_DUPLICATES.name, NEAR_DUPLICATES.name)
+        if recipe.against and duplicates and made_step.rows_in and not made_step.rows_kept:
+            raise NothingNew(
+                f"nothing new: all {made_step.rows_in:,} rows that reached {step.name} are in the earlier runs "
+                f"{', '.join(recipe.against)}"
+            )
     made = build.made
     return Corpus(made, build.records, made.get(TOKENIZER.name), made.get(TOKENS.name), made.get(PACK.name))
 

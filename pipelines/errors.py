@@ -10,6 +10,7 @@
         └── RunError             a run, step or row that is not under this root
     RuntimeError
     └── CheckFailed              a run or a check failed: the command exits with code 1
+        └── NothingNew           every row is in the earlier runs of `against`
 
 A message names the file, key or row, and says what to do. A bug in Winnow is an AssertionError.
 """
@@ -49,6 +50,10 @@ class RunError(WinnowError):
 
 class CheckFailed(RuntimeError):
     """A run or a check failed."""
+
+
+class NothingNew(CheckFailed):
+    """Every row of a run is in the earlier runs that it is built against. A scheduled run has completed, then."""
 
 
 UNREACHED = "cannot be reached"

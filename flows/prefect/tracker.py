@@ -22,6 +22,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from flows.console import count, current_console, output_of, quantity, rate
 from flows.prefect.channel import Artifact, Channel, Request, is_away, reason_of
@@ -30,6 +31,7 @@ from flows.prefect.heard import HearingEngine
 from flows.prefect.tables import contamination, funnel, thinking
 from flows.tracker import RETRY_DELAY_SECONDS, Tracker, may_pass
 from flows.ui.address import report_url
+from pipelines.errors import NothingNew
 from pipelines.ledger.engine import Engine
 from pipelines.ledger.run import Progress, StepResult
 from pipelines.ledger.runs import RecordedRun
@@ -148,6 +150,8 @@ def reported(work: Callable[P, R]) -> Callable[P, R]:
         except BaseException as error:
             if outcome is not None:
                 outcome.append((None, error))
+            if isinstance(error, NothingNew):
+                return cast(R, Completed(message=str(error)))  # a state that a flow returns is its own
             patience = patience if isinstance(error, Exception) else STOP_PATIENCE_SECONDS
             if retries and not may_pass(error):
                 channel.send(_without_retries(context.flow_run.id))
@@ -198,7 +202,10 @@ def call_flow(flow: Flow[P, R], on_away: Callable[[], None], *args: P.args, **kw
     outcome: list[tuple[Any, BaseException | None]] = []
     token = OUTCOME.set(outcome)
     try:
-        return flow(*args, **kwargs)
+        answer = flow(*args, **kwargs)
+        if outcome and isinstance(outcome[-1][1], NothingNew):
+            raise outcome[-1][1]  # the flow run has completed
+        return answer
     except (Exception, Abort, Pause) as error:
         if not outcome:
             if not is_away(error):

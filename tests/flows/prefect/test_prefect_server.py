@@ -90,6 +90,29 @@ def test_a_build_is_one_flow_run_with_a_task_run_per_step_and_reused_steps_are_c
     assert messages["tokenizer"].startswith("1 file, ") and " rows kept" in messages["ingest"]
 
 
+def test_a_night_without_new_rows_is_completed_and_leaves_no_failed_run(server: dict[str, str], tmp_path: Path) -> None:
+    """The command still says with its exit code that it made no corpus."""
+    run = build(server, tmp_path)["run"]
+    script = (
+        "from flows.prefect.curate import curate_flow\n"
+        f"state = curate_flow({str(tmp_path / 'small.yaml')!r}, {str(tmp_path / 'root')!r}, 'local', 1,"
+        " settings=['sampling.epochs=2'], against=['small-*'], return_state=True)\n"
+        "print(state.name, state.message)"
+    )
+    night = subprocess.run([sys.executable, "-c", script], env=server, capture_output=True, text=True, check=False)
+    assert night.stdout.startswith("Completed nothing new: all "), night.stdout + night.stderr
+    assert run in night.stdout and not (tmp_path / "root" / "failed").exists()
+    command = [BIN / "winnow", "build", tmp_path / "small.yaml", "--root", tmp_path / "root", "--workers", "1"]
+    by_hand = subprocess.run(
+        [*command, "--set", "sampling.epochs=2", "--set", f"against=[{run}]"],
+        env=server,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert by_hand.returncode == 1 and "nothing new" in by_hand.stderr
+
+
 def test_deployments_are_accepted_and_a_process_worker_runs_one(server: dict[str, str], tmp_path: Path) -> None:
     url = server["PREFECT_API_URL"]
     recipe = tmp_path / "small.yaml"
