@@ -40,6 +40,10 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 """A parameter that is a share of something: 0 to 1."""
 
 
+class StageError(RuntimeError):
+    """A stage does not do what a Filter or a Transform must; the message names the stage and a row."""
+
+
 class RenamedKeyWarning(FutureWarning):
     """A recipe uses the former name of a parameter, which still works.
 
@@ -179,7 +183,8 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     transform. `dropped` has the columns of `records`, as they were when the record was judged, and DROP_FIELDS. Both
     tables keep the order of the input (`dropped`: by stage, then input).
 
-    Raises: TypeError: for a stage that is neither a Filter nor a Transform.
+    Raises: TypeError: for a stage that is neither a Filter nor a Transform. StageError: for one that loses, doubles or
+    moves rows, or makes of a row alone something else than of the row among others.
     """
     columns = records.column_names
     table, dropped = records.combine_chunks(), []
@@ -190,9 +195,12 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
         if isinstance(stage, Transform):
             before = _keep(table, alive)
             table = stage.rewrite(before)
-            assert table.num_rows == alive.sum(), f"{stage.kind} changed the number of rows"
+            _check_rewritten(stage, before, table)
             alive = np.ones(table.num_rows, np.bool_)
-            for verdicts in (emptied(before, table), stage.reject(table)):
+            rejected = stage.reject(table)
+            if rejected is not None:
+                _check_judged(stage, table, rejected)
+            for verdicts in (emptied(before, table), rejected):
                 if verdicts is not None and (lost := np.asarray(verdicts.is_valid()) & alive).any():
                     mask = pa.array(lost)
                     dropped.append(
@@ -201,9 +209,7 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
                     alive &= ~lost
         elif isinstance(stage, Filter):
             verdicts = stage.judge(table)
-            assert len(verdicts) == table.num_rows, (
-                f"{stage.kind} gave {len(verdicts)} verdicts for {table.num_rows} rows"
-            )
+            _check_judged(stage, table, verdicts)
             failed = np.asarray(verdicts.is_valid()) & alive
             if failed.any():
                 mask = pa.array(failed)
@@ -216,6 +222,89 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     outcome = Outcome(kept, pa.concat_tables([empty, *dropped]))
     assert outcome.kept.num_rows + outcome.dropped.num_rows == records.num_rows
     return outcome
+
+
+SAMPLED_ROWS = 4
+"""Rows on which a stage is run again, to see that its work on a row does not depend on the other rows: of the first
+table of each process, since a call takes milliseconds."""
+
+_sampled: set[tuple[type[Stage], str, str]] = set()
+"""The stages of which that was seen in this process: class, settings, method."""
+
+
+def _is_new(stage: Stage, method: str) -> bool:
+    key = (type(stage), stage.model_dump_json(), method)
+    is_new = key not in _sampled
+    _sampled.add(key)
+    return is_new
+
+
+def _check_rewritten(stage: Transform, before: pa.Table, after: pa.Table) -> None:
+    """Check that a transform returned the same rows in the same order. Raises: StageError: if not."""
+    if after.num_rows != before.num_rows:
+        raise StageError(f"{stage.kind}: {before.num_rows} rows became {after.num_rows}; a transform returns every row")
+    if "id" in before.column_names and not ("id" in after.column_names and after["id"].equals(before["id"])):
+        row = _first_other(before["id"], after["id"]) if "id" in after.column_names else before["id"][0].as_py()
+        raise StageError(
+            f"{stage.kind}: row {row} is not where it was; a transform returns the same rows in their order"
+        )
+    if before.num_rows > 1 and _is_new(stage, "rewrite"):
+        rows = pa.array(_sample(before.num_rows))
+        alone, among = (_texts(table) for table in (stage.rewrite(before.take(rows)), after.take(rows)))
+        if not alone.equals(among):
+            raise _depends_on_others(stage, before, rows, alone, among)
+
+
+def _check_judged(stage: Filter | Transform, records: pa.Table, verdicts: pa.StructArray) -> None:
+    """Check that each row has its own verdict. Raises: StageError: if not."""
+    if len(verdicts) != records.num_rows:
+        raise StageError(f"{stage.kind}: {len(verdicts)} verdicts for {records.num_rows} rows; every row is judged")
+    if records.num_rows < 2 or not _is_new(stage, "judge"):
+        return
+    failed = np.asarray(verdicts.is_valid())
+    for places in (np.flatnonzero(failed), np.flatnonzero(~failed)):
+        rows = pa.array(places[_sample(len(places))])
+        if not len(rows) or len(rows) == records.num_rows:
+            continue
+        sample = records.take(rows)
+        again = stage.judge(sample) if isinstance(stage, Filter) else stage.reject(sample)
+        # The values are not compared: NaN may be measured, and is equal to nothing.
+        alone = _reasons(pa.nulls(len(rows), VERDICT) if again is None else again)
+        among = _reasons(verdicts.take(rows))
+        if not alone.equals(among):
+            raise _depends_on_others(stage, records, rows, alone, among)
+
+
+def _texts(records: pa.Table) -> pa.Table:
+    """Without numbers: NaN is equal to nothing."""
+    return records.select([field.name for field in records.schema if not pa.types.is_floating(field.type)])
+
+
+def _reasons(verdicts: pa.StructArray) -> pa.Table:
+    return pa.table({"reason": pc.if_else(verdicts.is_valid(), verdicts.field("reason"), pa.scalar(None, pa.string()))})
+
+
+def _sample(rows: int) -> npt.NDArray[np.int64]:
+    """Some of so many rows [up to SAMPLED_ROWS]: of several the last but not the first, and no two neighbours.
+
+    So the sample differs from the whole in what is first, and in what is beside or opposite a row.
+    """
+    return np.arange(rows - 1, 0 if rows > 1 else -1, -max(2, -(-rows // SAMPLED_ROWS)))[::-1]
+
+
+def _depends_on_others(stage: Stage, records: pa.Table, rows: pa.Array, alone: pa.Table, among: pa.Table) -> StageError:
+    differs = next((at for at in range(len(rows)) if not alone.slice(at, 1).equals(among.slice(at, 1))), 0)
+    row = records["id"][rows[differs].as_py()] if "id" in records.column_names else f"number {rows[differs]}"
+    return StageError(
+        f"{stage.kind}: row {row} comes out otherwise alone than among other rows; what a stage makes of a row must "
+        "depend on that row only, and stand at its place"
+    )
+
+
+def _first_other(before: pa.ChunkedArray, after: pa.ChunkedArray) -> str:
+    """The first id that is another one."""
+    differs = pc.fill_null(pc.not_equal(before, after.cast(before.type)), True)
+    return str(before[pc.index(differs, True).as_py()])
 
 
 def blank_responses(records: pa.Table) -> npt.NDArray[np.bool_]:

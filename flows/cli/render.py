@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a command imports the types of its own answer, which is eno
     from flows.scan import ScanAnswer
     from flows.similar import SimilarAnswer
     from flows.verify import VerifyAnswer
+    from pipelines.audit.changes import Cause
     from pipelines.audit.clusters import Cluster, Clusters, Member
     from pipelines.audit.diff import RunDiff, StepDiff
     from pipelines.audit.runs import Runs
@@ -396,14 +397,18 @@ def _causes(step: StepDiff) -> Iterator[str]:
             case "recipe" | "parameter":
                 yield f"{cause.kind}: {cause.what} {change}"
             case "code":
-                yield f"code: {cause.what}, version {change}"
+                is_library = "." not in cause.what
+                yield f"code: {cause.what} " + (f"version {change}" if is_library else _kind_of(cause))
             case "input":
-                kind = "new" if cause.left is None else "gone" if cause.right is None else "changed"
-                yield f"input: {cause.what} {kind}"
+                yield f"input: {cause.what} {_kind_of(cause)}"
             case "only":
                 yield f"only in the {cause.what} run"
     if len(own) > CAUSES_SHOWN:
         yield f"and {len(own) - CAUSES_SHOWN} more; `--json` has all"
+
+
+def _kind_of(cause: Cause) -> str:
+    return "new" if cause.left is None else "gone" if cause.right is None else "changed"
 
 
 def _change(before: object, after: object) -> str:

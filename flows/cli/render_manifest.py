@@ -29,8 +29,8 @@ def manifest_diff_lines(answer: ManifestDiff) -> Iterator[str]:
     yield f"  order        {'equal in all epochs' if not other else 'differs in ' + ', '.join(other)}"
     for key, pair in answer.recipe.items():
         yield f"  {key}: {_value(pair[0])} -> {_value(pair[1])}"
-    for step, versions in answer.versions.items():
-        yield f"  step {step}: version {versions[0]} -> {versions[1]}"
+    for step, (left, right) in answer.code.items():
+        yield f"  step {step}: code {left} -> {right}"
     for source in answer.sources:
         yield from _source_lines(source)
     for row in answer.rows:

@@ -34,7 +34,6 @@ VALUES = "values"
 
 ANALYSIS = StepType(
     name="analysis",
-    version=1,
     products={VALUES: "for each source and check the rows by bin of the value that was measured, Arrow"},
 )
 

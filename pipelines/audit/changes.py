@@ -38,9 +38,9 @@ class Cause(BaseModel):
     """Why a step is another one.
 
     kind: `recipe` (a key of the recipe), `parameter` (a parameter of the step that follows from the recipe), `code` (a
-    version of Winnow's code), `input` (a file), `upstream` (a step that it reads), `only` (the other run has no such
-    step). what: the key, the parameter, the code, the file or the step. left, right: the values; digests for a file,
-    None where there is none.
+    module or a library that the step's work runs), `input` (a file), `upstream` (a step that it reads), `only` (the
+    other run has no such step). what: the key, the parameter, the module or library, the file or the step. left, right:
+    the values; digests for a module and a file, versions for a library, None where there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,8 +96,7 @@ def causes(
     if left.key == right.key:
         return []
     found = []
-    if left.version != right.version:
-        found.append(Cause(kind="code", what=left.step, left=left.version, right=right.version))
+    found += [Cause(kind="code", what=one.path, left=one.left, right=one.right) for one in _code_changes(left, right)]
     different = list(changes(left.parameters, right.parameters))
     found += [_cause(change, settings) for change in different if change.path.rpartition(".")[2] not in DERIVED_KEYS]
     names = [{steps.get(key, key): key for key in step.parents} for step in (left, right)]
@@ -106,6 +105,12 @@ def causes(
         if before != after:
             found.append(Cause(kind="upstream", what=name, left=before, right=after))
     return sorted(found, key=lambda cause: ORDER.index(cause.kind))
+
+
+def _code_changes(left: Manifest, right: Manifest) -> Iterator[Change]:
+    for name in sorted(left.code.keys() | right.code.keys()):
+        if left.code.get(name) != right.code.get(name):
+            yield Change(name, left.code.get(name), right.code.get(name))
 
 
 def _cause(change: Change, settings: Sequence[Change]) -> Cause:

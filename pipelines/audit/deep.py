@@ -13,7 +13,7 @@ import contextlib
 import random
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,7 @@ from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import Engine, LocalEngine, cpus
 from pipelines.ledger.manifest import Manifest, Part
-from pipelines.ledger.run import OUTPUT, WORK, Item, Run, StepContext, StepResult, Watch, Work
+from pipelines.ledger.run import OUTPUT, WORK, Item, Run, StepContext, StepResult, Watch, Work, with_code
 from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import Resources, Step, StepType
 from pipelines.recipe import Recipe
@@ -73,7 +73,7 @@ def deep_problems(run: RecordedRun, said: list[str], watch: Watch) -> Iterator[s
 
 
 def _context(scratch: str, name: str, engine: Engine, watch: Watch) -> StepContext:
-    return StepContext(scratch, StepType(name=name, version=1, products={"left": ""}).step({}), engine, watch)
+    return StepContext(scratch, StepType(name=name, products={"left": ""}).step({})._replace(code={}), engine, watch)
 
 
 def _exact_duplicates(run: RecordedRun, recipe: Recipe, said: list[str]) -> Iterator[str]:
@@ -196,8 +196,15 @@ class _Again(Run):
         self.problems: list[str] = []
         self.compared = self.files = 0
 
-    def do(self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None = None) -> Manifest:
+    def do(
+        self,
+        step: Step,
+        work: Callable[[StepContext], Sequence[Part]],
+        parent: Manifest | None = None,
+        uses: Iterable[object] = (),
+    ) -> Manifest:
         """The recorded step, after a comparison. Raises: WinnowError: if the run has no step with this key."""
+        step = with_code(step, work, uses)
         recorded = self.recorded.get(step.folder)
         if recorded is None:
             raise WinnowError("this version, or other input files, make it with another key")

@@ -51,11 +51,11 @@ class RowDiff(BaseModel):
 class ManifestDiff(BaseModel):
     """The difference of two manifests, left and right.
 
-    recipe: path of the key -> values. versions: step -> versions of its code, where they differ. tokenizer, packs:
-    whether they are equal, byte for byte. orders: name of an epoch, or `validation` -> whether both have the same rows
-    in the same order. contradiction: the orders that differ though both heads name the same packs. Packs hold the ids
-    in order, so one of the manifests is wrong about its packs. sources: those in which something differs. rows: all
-    that differ, or the first of each change and source. total: their number.
+    recipe: path of the key -> values. code: step -> digests of its code and libraries, where they differ. tokenizer,
+    packs: whether they are equal, byte for byte. orders: name of an epoch, or `validation` -> whether both have the
+    same rows in the same order. contradiction: the orders that differ though both heads name the same packs. Packs hold
+    the ids in order, so one of the manifests is wrong about its packs. sources: those in which something differs. rows:
+    all that differ, or the first of each change and source. total: their number.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,7 +64,7 @@ class ManifestDiff(BaseModel):
     runs: tuple[str, str]
     corpus_rows: tuple[int, int]
     recipe: dict[str, tuple[Any, Any]]
-    versions: dict[str, tuple[int | None, int | None]]
+    code: dict[str, tuple[str, str]]
     tokenizer: bool
     packs: bool
     orders: dict[str, bool]
@@ -93,7 +93,7 @@ def diff_manifests(left: CorpusManifest, right: CorpusManifest, every_row: bool 
         runs=(a.run, b.run),
         corpus_rows=(a.rows, b.rows),
         recipe={one.path: (one.left, one.right) for one in changes(*map(_without_places, (a.recipe, b.recipe)))},
-        versions=_versions(a, b),
+        code=_code(a, b),
         tokenizer=a.tokenizer == b.tokenizer,
         packs=packs,
         orders=orders,
@@ -177,8 +177,8 @@ def _pair(
     return None if a == b else (a, b)
 
 
-def _versions(a: Head, b: Head) -> dict[str, tuple[int | None, int | None]]:
-    left, right = ({step.name: step.version for step in head.steps} for head in (a, b))
+def _code(a: Head, b: Head) -> dict[str, tuple[str, str]]:
+    left, right = ({step.name: step.code for step in head.steps} for head in (a, b))
     # Which rows are listed decides the packs, not which steps chose them.
     return {name: (left[name], right[name]) for name in left if name in right and left[name] != right[name]}
 

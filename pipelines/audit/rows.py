@@ -46,17 +46,13 @@ RANGES, PLACES, TEXT_PLACES, DIGEST_PLACES = "ranges", "places", "texts", "diges
 
 ROW_INDEX = StepType(
     name="row-index",
-    version=1,
     products={RANGES: "for each file of rows the ranges of numbers in its ids, Arrow, sorted by prefix"},
 )
 
-PACK_INDEX = StepType(
-    name="pack-index", version=1, products={PLACES: "hashes of ids and the pack of each, Arrow, sorted by hash"}
-)
+PACK_INDEX = StepType(name="pack-index", products={PLACES: "hashes of ids and the pack of each, Arrow, sorted by hash"})
 
 TEXT_INDEX = StepType(
     name="text-index",
-    version=1,
     products={
         TEXT_PLACES: "hashes of instructions and responses and the row of each, Arrow, sorted by hash",
         DIGEST_PLACES: "first halves of digests and the row of each, Arrow, sorted by it",

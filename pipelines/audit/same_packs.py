@@ -64,8 +64,8 @@ def _causes(run: RecordedRun, head: Head) -> Iterator[str]:
                 "the tokenizer that was trained differs: another version of the package `tokenizers`, or rows that the "
                 "manifest lists twice"
             )
-    versions = {step.name: step.version for step in head.steps}
+    code = {step.name: step.code for step in head.steps}
     for name in (TOKENIZER.name, TOKENS.name, PACK.name):
         step = run.step(name)
-        if step is not None and versions.get(name) != step.version:
-            yield f"step {name} has version {step.version}, in the manifest {versions.get(name)} (Winnow {head.winnow})"
+        if step is not None and code.get(name) != step.code_digest:
+            yield f"the code or a library of step {name} is not that of the manifest (Winnow {head.winnow})"

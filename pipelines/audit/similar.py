@@ -50,7 +50,6 @@ FOREST = "forest"
 
 SIMILAR = StepType(
     name="similar",
-    version=2,
     products={FOREST: "for each shard the LSH forest of its rows (`pipelines.audit.lsh_forest`)"},
 )
 

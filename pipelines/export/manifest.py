@@ -69,7 +69,7 @@ def describe(run: RecordedRun, content: str) -> Head:
         recipe=_recipe(run.info["settings"]),
         rows=run.records.rows_kept or 0,
         sources=tuple(_sources(run, packs)),
-        steps=tuple(ListedStep(name=step.step, version=step.version, key=step.key) for step in run.steps),
+        steps=tuple(ListedStep(name=step.step, code=step.code_digest, key=step.key) for step in run.steps),
         tokenizer=tokenizer.file(TOKENIZER_JSON).digest,
         epochs=tuple(sequences),
         packs=tuple(listed),

@@ -155,7 +155,7 @@ def _corpus(known: Facts) -> Element:
 def _preprocessing(step: Manifest) -> str:
     dropped = ", ".join(f"{rows} {reason}" for reason, rows in step.reasons.items())
     return (
-        f"{step.step} (version {step.version}, key {step.key}): {step.rows_in} rows in, {step.rows_kept} kept"
+        f"{step.step} (code {step.code_digest}, key {step.key}): {step.rows_in} rows in, {step.rows_kept} kept"
         f"{f'; dropped: {dropped}' if dropped else ''}"
     )
 

@@ -21,12 +21,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 import xxhash
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.errors import InputError, WinnowError, nearest
 from pipelines.ledger import storage
 
-FORMAT = 1
+FORMAT = 2
 """Of the file. A reader refuses a newer one."""
 
 NAME = "manifest.arrow"
@@ -80,12 +80,15 @@ class ListedPacks(BaseModel):
 
 
 class ListedStep(BaseModel):
-    """A step of the run: its name, the version of its code, and its key."""
+    """A step of the run: its name, the digest of its code and libraries (`Manifest.code_digest`), and its key.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Manifests of format 1 have a number under `version` in place of the digest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     name: str
-    version: int
+    code: str = Field(validation_alias=AliasChoices("code", "version"))
     key: str
 
 

@@ -16,7 +16,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.step import DROPPED_ROWS, Step, key_of
 from pipelines.ledger.storage import FileRef, TableRef
 
-FORMAT = 2
+FORMAT = 3
 """Of manifests. A step whose manifest has another format is made again."""
 
 UNSEEN_SECONDS = 3.0
@@ -90,7 +90,7 @@ class Manifest(BaseModel):
     format: int = FORMAT
     step: str
     key: str
-    version: int
+    code: dict[str, str]
     parameters: dict[str, Any]
     parents: tuple[str, ...]
     kept: str | None
@@ -100,6 +100,11 @@ class Manifest(BaseModel):
     def folder(self) -> str:
         """Its folder below `ROOT/steps`."""
         return f"{self.step}-{self.key}"
+
+    @property
+    def code_digest(self) -> str:
+        """16 hex digits that change when code or a library of the step's work changes: the digest of `code`."""
+        return key_of([self.code])
 
     def files(self, product: str) -> tuple[FileRef, ...]:
         """The files of a product, in order; none where the step left none."""
@@ -174,7 +179,7 @@ def save(root: str, step: Step, parts: Sequence[Part], parent: Manifest | None) 
     manifest = Manifest(
         step=step.name,
         key=step.key,
-        version=step.type.version,
+        code=step.code or {},
         parameters=step.parameters,
         parents=step.parents,
         kept=kept,
@@ -242,7 +247,7 @@ def forget(root: str, folder: str) -> None:
 
 def has_own_key(manifest: Manifest) -> bool:
     """Whether the key is the hash of what the manifest says that the step depends on."""
-    depends_on = [manifest.step, manifest.version, manifest.parameters, list(manifest.parents)]
+    depends_on = [manifest.step, manifest.parameters, list(manifest.parents), manifest.code]
     return key_of(depends_on) == manifest.key
 
 

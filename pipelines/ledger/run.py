@@ -8,7 +8,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
+from pipelines.ledger.code import code_of
 from pipelines.ledger.engine import Engine, TaskDied
 from pipelines.ledger.lease import Holder, Lease, Lost, hold
 from pipelines.ledger.manifest import Manifest, Part
@@ -24,6 +25,8 @@ from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
 from pipelines.ledger.storage import FileRef
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from filters.stage import Outcome  # loads Numba, which reading a run does not need
 
 Item = TypeVar("Item")
@@ -241,6 +244,11 @@ def _finished_parts(root: str, receipts: str, items: int) -> dict[int, Part]:
     }
 
 
+def with_code(step: Step, work: Callable[[StepContext], Sequence[Part]], uses: Iterable[object]) -> Step:
+    """The step with its key: that of what its work runs. A step that has a key already keeps it."""
+    return step if step.code is not None else step._replace(code=code_of(work, uses))
+
+
 def _call(step: Step, work: Callable[[], StepResult]) -> StepResult:
     return work()
 
@@ -261,14 +269,22 @@ class Run:
         self.root, self.engine, self.perform, self.watch, self.name = root, engine, perform, watch, name
         self.results: list[StepResult] = []
 
-    def do(self, step: Step, work: Callable[[StepContext], Sequence[Part]], parent: Manifest | None = None) -> Manifest:
+    def do(
+        self,
+        step: Step,
+        work: Callable[[StepContext], Sequence[Part]],
+        parent: Manifest | None = None,
+        uses: Iterable[object] = (),
+    ) -> Manifest:
         """Reuse the step, or make it and then record it.
 
-        work: maps the step's items in the context given and returns the parts that make up the step. parent: the step
-        whose rows this one takes; all of them must be accounted for.
+        work: maps the step's items in the context given and returns the parts that make up the step. What it runs is
+        part of the step's key. parent: the step whose rows this one takes; all of them must be accounted for. uses:
+        functions that work looks up in a registry, by a name in its items.
 
         Raises: CheckFailed: if they are not.
         """
+        step = with_code(step, work, uses)
         result = self.perform(step, functools.partial(self._do, step, work, parent))
         self.results.append(result)
         return result.manifest
@@ -334,13 +350,44 @@ class Run:
             time.sleep(0.2)
 
 
-def commit(outcome: Outcome, rows_in: int, target: Target, kept: str = "records") -> Part:
-    """Write the rows that a work item kept (product `kept`) and those that it dropped, counted by `stage/reason`."""
+def commit(outcome: Outcome, records: pa.Table, target: Target, kept: str = "records") -> Part:
+    """Write the rows that a work item kept (product `kept`) and those that it dropped, counted by `stage/reason`.
+
+    records: those that the item took; their column `id` is read. Raises: CheckFailed: as `check_ids`.
+    """
+    check_ids(records["id"], outcome.kept["id"], outcome.dropped["id"])
+    rows_in = records.num_rows
     files = {kept: (storage.write_parquet(target.path(), outcome.kept),)}
     if not outcome.dropped.num_rows:
         return Part(rows_in=rows_in, files=files)
     files[DROPPED_ROWS] = (storage.write_parquet(target.path("dropped"), outcome.dropped),)
     return Part(rows_in=rows_in, files=files, counts=count_reasons(outcome))
+
+
+def check_ids(taken: pa.ChunkedArray, kept: pa.ChunkedArray, dropped: pa.ChunkedArray) -> None:
+    """Check that each row that an item took is kept or dropped, once, and that those kept are in the order taken.
+
+    Raises: CheckFailed: naming a row that is lost, doubled, not one of those taken, or in another place.
+    """
+    if not len(dropped) and kept.equals(taken):
+        return
+    import numpy as np  # here, as work imports them: reading a run does not need them
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = pa.chunked_array([*kept.chunks, *dropped.chunks], taken.type)
+    places = pc.index_in(ids, value_set=taken)
+    if places.null_count:
+        raise CheckFailed(f"row {ids.filter(places.is_null())[0]}: kept or dropped, but not one of the rows taken")
+    rows = places.to_numpy()
+    times = np.bincount(rows, minlength=len(taken))
+    if (len(ids) != len(taken) or times.max(initial=0) > 1) and pc.count_distinct(taken).as_py() == len(taken):
+        row = int(np.argmax(times != 1))
+        raise CheckFailed(f"row {taken[row]}: {'neither kept nor dropped' if not times[row] else 'written twice'}")
+    own = rows[: len(kept)]
+    if (own[1:] < own[:-1]).any():
+        row = int(own[int(np.argmax(own[1:] < own[:-1])) + 1])
+        raise CheckFailed(f"row {taken[row]}: kept in another place than it was taken")
 
 
 def count_reasons(outcome: Outcome) -> dict[str, int]:

@@ -27,14 +27,13 @@ class Resources(NamedTuple):
 class StepType:
     """Everything about a kind of step that does not depend on a recipe.
 
-    name: the step's name in storage, reports and the Prefect UI. version: raise it when the code changes the output.
-    products: name of each product -> what its files hold. kept: the product that holds the rows that the step keeps;
-    with it, rows in = rows of `kept` + rows of `dropped`, for every work item. None for a step that makes no rows from
-    rows (an index, a tokenizer, packs). resources: of one task.
+    name: the step's name in storage, reports and the Prefect UI. products: name of each product -> what its files hold.
+    kept: the product that holds the rows that the step keeps; with it, rows in = rows of `kept` + rows of `dropped`,
+    for every work item. None for a step that makes no rows from rows (an index, a tokenizer, packs). resources: of one
+    task.
     """
 
     name: str
-    version: int
     products: Mapping[str, str]
     kept: str | None = None
     resources: Resources = field(default=Resources())
@@ -55,12 +54,14 @@ class StepType:
 class Step(NamedTuple):
     """A step before it is made. Its `key` is the hash of everything that its output depends on.
 
-    parameters: JSON-able. parents: keys of the steps that it reads.
+    parameters: JSON-able. parents: keys of the steps that it reads. code: what its work runs (`code.code_of`), which
+    `Run.do` adds: None before, when the step has no key yet.
     """
 
     type: StepType
     parameters: dict[str, Any]
     parents: tuple[str, ...] = ()
+    code: dict[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +71,8 @@ class Step(NamedTuple):
     @property
     def key(self) -> str:
         """16 hex digits: the step's address in storage."""
-        return key_of([self.name, self.type.version, self.parameters, self.parents])
+        assert self.code is not None, f"{self.name}: `Run.do` gives a step its key"
+        return key_of([self.name, self.parameters, self.parents, self.code])
 
     @property
     def folder(self) -> str:
@@ -79,7 +81,7 @@ class Step(NamedTuple):
 
 
 def key_of(depends_on: Sequence[Any]) -> str:
-    """The key of a step: 16 hex digits, from its name, version, parameters and parents, in this order."""
+    """The key of a step: 16 hex digits, from its name, parameters, parents and code, in this order."""
     return hashlib.blake2b(json.dumps(depends_on, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

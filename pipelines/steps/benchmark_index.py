@@ -38,12 +38,12 @@ def benchmark_index(run: Run, settings: Contamination) -> Manifest:
     check_contamination(settings)
     benchmarks = [identity_of(spec) for spec in settings.benchmarks]
     step = BENCHMARK_INDEX.step({"benchmarks": benchmarks, "reading": READING_VERSION})
-    return run.do(step, lambda context: context.map(_build_index, [settings.benchmarks]))
+    readers = [reader_of(spec) for spec in settings.benchmarks]
+    return run.do(step, lambda context: context.map(_build_index, [settings.benchmarks]), uses=readers)
 
 
 BENCHMARK_INDEX = RecipeStep(
     name="benchmark-index",
-    version=3,
     products={
         INDEX: "n-grams of the items of all benchmarks, one Arrow file",
         CODE_INDEX: "solutions of the items that are programs, one Arrow file",
@@ -114,6 +114,12 @@ def _benchmark(spec: BenchmarkSpec) -> Benchmark:
     if benchmark.read is not None and not spec.paths:
         raise RecipeError(f"{where}: {name!r} has no published address; give the `path` of its files")
     return benchmark
+
+
+def reader_of(spec: BenchmarkSpec) -> object:
+    """The function that reads or computes the items of a benchmark. Raises: RecipeError: as `benchmark_items`."""
+    benchmark = _benchmark(spec)
+    return benchmark.read or benchmark.generate
 
 
 def check_contamination(settings: Contamination) -> None:

@@ -91,7 +91,6 @@ def _make(build: Build) -> Manifest:
 
 CONTAMINATION = RecipeStep(
     name="contamination",
-    version=9,  # of the scan, the classes and the rules
     products={
         RECORDS: "the records that hold no item in a class that drops",
         DROPPED_ROWS: DROPPED_RECORDS,
@@ -256,7 +255,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
     reason = pa.array(reasons, pa.string())
     leaks = pc.is_valid(reason)
     dropped = mark(records.filter(leaks), STAGE, reason.filter(leaks), pa.array(evidence, pa.string()).filter(leaks))
-    part = commit(Outcome(records.filter(pc.invert(leaks)), dropped), item.shard.rows, target)
+    part = commit(Outcome(records.filter(pc.invert(leaks)), dropped), records, target)
     if not report.num_rows:
         return part
     report = report.append_column(REPORT.field("dropped"), leaks.take(hits["row"].combine_chunks()))

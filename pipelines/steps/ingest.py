@@ -78,12 +78,13 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
     extra = {"extra": list(recipe.extra_columns)} if recipe.extra_columns else {}
     forgotten = {"forgotten": stones.digest} if stones.digest else {}
     step = INGEST.step({"sources": sources, "on_bad_row": recipe.on_bad_row, **extra, **forgotten})
-    return run.do(step, lambda context: context.map(ingest_files, items))
+    adapters = [SOURCES[spec.adapter] for spec in recipe.sources if spec.adapter]
+    readers = [adapter.read or adapter.generate for adapter in adapters]
+    return run.do(step, lambda context: context.map(ingest_files, items), uses=readers)
 
 
 INGEST = RecipeStep(
     name="ingest",
-    version=3,  # of everything between a file's bytes and its records; adapters have versions of their own
     products={RECORDS: "the sources' rows as RECORD", DROPPED_ROWS: "rows that are not records, as DROPPED"},
     kept=RECORDS,
     wanted=always,

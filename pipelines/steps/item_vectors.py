@@ -18,7 +18,7 @@ from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, Target
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TEXT_FIELDS, BenchmarkSpec, Contamination, Recipe
-from pipelines.steps.benchmark_index import benchmark_items, contamination_of, identity_of, open_index
+from pipelines.steps.benchmark_index import benchmark_items, contamination_of, identity_of, open_index, reader_of
 from pipelines.steps.products import VECTORS
 from pipelines.steps.step import Build, RecipeStep
 
@@ -31,7 +31,8 @@ def item_vectors(run: Run, settings: Contamination, model: SentenceModel) -> Man
     parameters = {"weights": model.weights, "benchmarks": [identity_of(spec) for spec in settings.benchmarks]}
     step = ITEM_VECTORS.step(parameters)
     work = functools.partial(_embed_items, model.embed)
-    return run.do(step, lambda context: context.map(work, settings.benchmarks))
+    readers = [reader_of(spec) for spec in settings.benchmarks]
+    return run.do(step, lambda context: context.map(work, settings.benchmarks), uses=readers)
 
 
 def _wanted(recipe: Recipe) -> bool:
@@ -45,7 +46,6 @@ def _make(build: Build) -> Manifest:
 
 ITEM_VECTORS = RecipeStep(
     name="item-vectors",
-    version=2,
     products={VECTORS: "a sentence vector for each question, and for each question with its answer"},
     wanted=_wanted,
     make=_make,

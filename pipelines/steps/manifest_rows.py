@@ -76,7 +76,6 @@ def make(build: Build) -> Manifest:
 
 MANIFEST_ROWS = RecipeStep(
     name="manifest-rows",
-    version=1,
     products={RECORDS: "the records that a manifest lists, in its order", DROPPED_ROWS: DROPPED_RECORDS},
     kept=RECORDS,
     wanted=lambda recipe: recipe.manifest is not None,

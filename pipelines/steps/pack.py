@@ -103,7 +103,6 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
 
 PACK = RecipeStep(
     name="pack",
-    version=3,
     products={
         PACKS: "packs of the training epochs, epoch 0 first",
         VALIDATION_PACKS: "packs of the rows held out for validation",

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from filters.catalogue import parameters
-from filters.stage import DROP_FIELDS, Outcome, Stage, apply, mark
+from filters.stage import DROP_FIELDS, Outcome, Stage, StageError, apply, mark
 from filters.thinking.findings import findings
 from filters.thinking.proof import rows_with_blocks
 from filters.thinking.strip import Added, StripThinking, Thinking, rows_with_thinking
@@ -50,7 +50,6 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate | None:
 
 REFINE = RecipeStep(
     name="refine",
-    version=3,
     products={
         RECORDS: "the records that pass every filter, as the transforms rewrote them",
         DROPPED_ROWS: DROPPED_RECORDS,
@@ -65,13 +64,16 @@ REFINE = RecipeStep(
 
 def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path)
-    outcome = apply(stages, records)
+    try:
+        outcome = apply(stages, records)
+    except StageError as error:
+        raise CheckFailed(f"{shard.path}: {error}") from error
     looks = [stage for stage in stages if isinstance(stage, Thinking | StripThinking)]
     families = tuple(dict.fromkeys(family for stage in looks for family in stage.families))
     if any(isinstance(stage, StripThinking) for stage in looks):
         _check_for_leaks(outcome.kept, families)
         outcome = _drop_blocks(outcome)
-    part = commit(outcome, shard.rows, target)
+    part = commit(outcome, records, target)
     table = findings(records, outcome.kept, _dropped_for_thinking(records, outcome) if looks else None, families)
     if not table.num_rows:
         return part

@@ -73,7 +73,6 @@ def rewrite_steps(stage: Rewrite, name: str = "rewrite") -> list[RecipeStep]:
     """The two steps of a stage. name: of the second, numbered if a recipe has several stages of this kind."""
     asking = RecipeStep(
         name=f"{name}-answers",
-        version=1,
         products={ANSWERS: "prompts and answers, a row for each record that was asked"},
         wanted=always,
         make=lambda build: ask(build, stage, asking),
@@ -81,7 +80,6 @@ def rewrite_steps(stage: Rewrite, name: str = "rewrite") -> list[RecipeStep]:
     )
     applying = RecipeStep(
         name=name,
-        version=1,
         products={
             RECORDS: "the records, with the responses that were verified",
             DROPPED_ROWS: DROPPED_RECORDS,
@@ -136,7 +134,7 @@ def ask(build: Build, stage: Rewrite, of: RecipeStep) -> Manifest:
         on_done(0)
         asked = (_asked(shard, stage) for shard in records.shards)
         parts = []
-        for index, table in enumerate(rewriter.answers(asked, context.root, step.folder, on_done)):
+        for index, table in enumerate(rewriter.answers(asked, context.root, context.step.folder, on_done)):
             file = storage.write_parquet(Target(context.folder, index).path(ANSWERS), table)
             parts.append(Part(files={ANSWERS: (file,)}, counts=_counts(table, stage)))
         return parts
@@ -213,7 +211,7 @@ def _rewrite_shard(stage: Rewrite, item: Item, target: Target) -> Part:
         [evidence[at] for at in refused],
     )
     kept = with_texts(records, changes).filter(pa.array(left))
-    part = commit(Outcome(kept, dropped), item.shard.rows, target)
+    part = commit(Outcome(kept, dropped), records, target)
     outcomes = pa.array([reason or "rewritten" for reason in reasons], pa.string())
     table = pa.table({"id": ids, "outcome": outcomes, "evidence": pa.array(evidence, pa.string())})
     file = storage.write_parquet(target.path(REWRITES), table)

@@ -129,7 +129,6 @@ def _cut_problems(cut: ScoreCut, columns: Sequence[str], groups: Sequence[str]) 
 def _train_step(score: TrainedScore) -> RecipeStep:
     return RecipeStep(
         name=f"{TRAIN}{score.name}",
-        version=1,
         products={
             MODEL: "the model, one file",
             TRAINING_ROWS: "the rows of the training sample: id, digests, label, whether the model learned from it",
@@ -322,7 +321,6 @@ def _listed(score: TrainedScore, rows: pa.Table) -> pa.Table:
 def _measure_step(score: Score) -> RecipeStep:
     return RecipeStep(
         name=f"{MEASURE}{score.name}",
-        version=1,
         products={SCORES: "id and the columns of the score, one file a shard of records"},
         wanted=lambda recipe: True,
         make=lambda build: measure_score(build, score),

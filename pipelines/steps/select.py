@@ -38,7 +38,6 @@ def select_step(name: str, chosen: Sequence[ScoreCut]) -> RecipeStep:
     """The step that joins scores and applies these cuts."""
     return RecipeStep(
         name=name,
-        version=1,
         products={
             RECORDS: "the records that pass every cut, with the columns of scores",
             DROPPED_ROWS: DROPPED_RECORDS,
@@ -153,7 +152,7 @@ def _select_shard(
         ]
         marked.append(mark(table.take(at), cut.kind, judged.reason.take(at), evidence))
     none = mark(table.slice(0, 0), "", "", [])
-    return commit(Outcome(table.filter(pa.array(alive)), pa.concat_tables([none, *marked])), item.shard.rows, target)
+    return commit(Outcome(table.filter(pa.array(alive)), pa.concat_tables([none, *marked])), table, target)
 
 
 def _evidence(value: float, threshold: float, cut: ScoreCut, model: str, group: str) -> str:

@@ -66,7 +66,6 @@ def make(build: Build) -> Manifest:
 
 SUBSET = RecipeStep(
     name="subset",
-    version=1,
     products={RECORDS: "the records of a subset of the corpus", DROPPED_ROWS: DROPPED_RECORDS},
     kept=RECORDS,
     wanted=lambda recipe: recipe.subset is not None,
@@ -133,4 +132,4 @@ def _keep(settings: Subset, limit: str, item: tuple[TableRef, str], target: Targ
     mask = pa.array(beyond)
     verdicts = first_failure([check]).filter(mask)
     dropped = mark_verdicts(records.filter(mask), "subset", verdicts)
-    return commit(Outcome(records.filter(pc.invert(mask)), dropped), shard.rows, target)
+    return commit(Outcome(records.filter(pc.invert(mask)), dropped), records, target)

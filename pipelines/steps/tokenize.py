@@ -39,7 +39,6 @@ def tokenize(run: Run, records: Manifest, tokenizer: Manifest) -> Manifest:
 
 TOKENS = RecipeStep(
     name="tokens",
-    version=1,
     products={
         TOKEN_ROWS: "id, instruction and response as token ids, one Arrow file a shard",
         DROPPED_ROWS: DROPPED_RECORDS,

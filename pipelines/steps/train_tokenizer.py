@@ -80,7 +80,6 @@ def _on_sample(step: str, workload: Workload, rates: Rates) -> Estimate:
 
 TOKENIZER = RecipeStep(
     name="tokenizer",
-    version=1,
     products={TOKENIZER_JSON: "a tokenizer.json"},
     wanted=always,
     make=_make,

@@ -64,7 +64,6 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
 
 TRAINING_OVERLAP = RecipeStep(
     name="training-overlap",
-    version=1,
     products={TRAINED_ITEMS: "for each benchmark, which items the rows drawn for training hold"},
     wanted=lambda recipe: bool(recipe.contamination),
     make=lambda build: training_overlap(

@@ -114,7 +114,7 @@ def _shard(rows: int, start: int, target: Target) -> Part:
 
 def _refine(run: Run, parent: Manifest, share: int) -> Manifest:
     """A step that drops `share` percent of the rows; other ones for another share."""
-    step = REFINE.step({"stages": [{"kind": "length", "max_chars": share, "version": 1}]}, (parent.key,))
+    step = REFINE.step({"stages": [{"kind": "length", "max_chars": share}]}, (parent.key,))
     return run.do(step, lambda context: context.map(functools.partial(_drop, share), parent.shards), parent)
 
 
@@ -122,4 +122,4 @@ def _drop(share: int, shard: TableRef, target: Target) -> Part:
     table = read_parquet(shard.path)
     numbers = np.random.default_rng(share).random(table.num_rows) < share / 100
     dropped = mark(table.filter(pa.array(numbers)), "length", "too_long", ["{}"] * int(numbers.sum()))
-    return commit(Outcome(table.filter(pa.array(~numbers)), dropped), table.num_rows, target)
+    return commit(Outcome(table.filter(pa.array(~numbers)), dropped), table, target)

@@ -140,7 +140,7 @@ def _export_of(rows: int, folder: str) -> dict[str, float]:
     trained = TOKENIZER.step({}), [_fit(512, (texts.path,), Target(f"{folder}/tokenizer", 0))]
     tokens, tokenizer = (
         Manifest(
-            step=step.name, key=step.key, version=1, parameters={}, parents=(), kept=step.type.kept, parts=tuple(made)
+            step=step.name, key="0" * 16, code={}, parameters={}, parents=(), kept=step.type.kept, parts=tuple(made)
         )
         for step, made in ((plain_step("tokens", {}, kept="tokens"), parts), trained)
     )

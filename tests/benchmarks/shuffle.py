@@ -162,7 +162,7 @@ def _by_files(folder: str, shards: int) -> int:
         written = ShardFiles(tuple(part.table("keys") for part in files), (), starts, 0)
         return context.map(functools.partial(group_range, written), key_ranges(starts[-1], TASK_SIZES.keys))
 
-    made = run.do(StepType(name="shuffle", version=1, products={"buckets": "made for a benchmark"}).step({}), work)
+    made = run.do(StepType(name="shuffle", products={"buckets": "made for a benchmark"}).step({}), work)
     return made.counts["members"]
 
 

@@ -115,7 +115,7 @@ def _drop(table: pa.Table, share: float, stage: str, reason: str, evidence: dict
     dropped[0] = False
     mask = pa.array(dropped)
     marked = mark(table.filter(mask), stage, reason, [json.dumps(evidence)] * int(dropped.sum()))
-    return commit(Outcome(table.filter(pc.invert(mask)), marked), table.num_rows, target)
+    return commit(Outcome(table.filter(pc.invert(mask)), marked), table, target)
 
 
 def tokenize(shard: TableRef, target: Target) -> Part:

@@ -21,10 +21,10 @@ METRICS = {
 def result(kept: str | None, files: Mapping[str, tuple[FileRef, ...]], reused: bool = False) -> StepResult:
     """A finished step with these files."""
     products = dict.fromkeys(files, "files of a test")
-    step = StepType(name="step", version=1, products=products, kept=kept).step({})
+    step = StepType(name="step", products=products, kept=kept).step({})
     rows_in = sum(file.rows for product in files.values() for file in product if isinstance(file, TableRef))
     part = Part(files=dict(files), rows_in=rows_in if kept else None)
-    manifest = Manifest(step="step", key="0" * 16, version=1, parameters={}, parents=(), kept=kept, parts=(part,))
+    manifest = Manifest(step="step", key="0" * 16, code={}, parameters={}, parents=(), kept=kept, parts=(part,))
     return StepResult(step, manifest, reused, 1.5)
 
 

@@ -49,7 +49,7 @@ def _drop_odd_lengths(shard: TableRef, target: Target) -> Part:
     odd = length % 2 == 1
     verdicts = first_failure([Check("odd_length", odd, length, 2)])
     dropped = mark_verdicts(records.filter(pa.array(odd)), "even", verdicts.filter(pa.array(odd)))
-    part = commit(Outcome(records.filter(pa.array(~odd)), dropped), shard.rows, target)
+    part = commit(Outcome(records.filter(pa.array(~odd)), dropped), records, target)
     lengths = storage.write_arrow(target.path("lengths", ".arrow"), pa.table({"bytes": np.sort(length)}))
     return part.with_file("lengths", lengths)
 
@@ -62,7 +62,6 @@ def _make(build: Build) -> Manifest:
 
 EVEN = RecipeStep(
     name="even-lengths",
-    version=1,
     products={RECORDS: "records of even length", DROPPED_ROWS: DROPPED_RECORDS, "lengths": "the lengths, sorted"},
     kept=RECORDS,
     resources=Resources(cpus=2, memory=1 << 20),

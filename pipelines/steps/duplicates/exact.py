@@ -82,7 +82,6 @@ def _make(build: Build) -> Manifest:
 
 EXACT_DUPLICATES = RecipeStep(
     name="exact-duplicates",
-    version=2,
     products=PRODUCTS,
     kept=RECORDS,
     wanted=lambda recipe: bool(recipe.exact_duplicates),

@@ -141,7 +141,6 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
 
 NEAR_DUPLICATES = RecipeStep(
     name="near-duplicates",
-    version=3,
     products=PRODUCTS,
     kept=RECORDS,
     wanted=lambda recipe: bool(recipe.near_duplicates),

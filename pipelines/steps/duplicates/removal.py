@@ -94,7 +94,7 @@ def _remove_from_shard(
         same_words = dropped_rows["same_words"].combine_chunks()
         reasons = pc.if_else(same_words, pa.scalar(SAME_WORDS), pa.scalar(stage))
     dropped = mark(records.take(pa.array(local)), stage, reasons, _evidence(dropped_rows, fields, origins))
-    return commit(Outcome(records.filter(pa.array(stays)), dropped), shard.records.rows, target)
+    return commit(Outcome(records.filter(pa.array(stays)), dropped), records, target)
 
 
 def _dropped_rows(shard: _Shard, decisions: Sequence[TableRef]) -> pa.Table:

@@ -104,7 +104,7 @@ def test_a_task_that_reserves_two_cpus_runs_alone_on_two(engine: RayEngine, tmp_
 
 
 def test_the_resources_of_a_step_type_reach_ray_and_a_phase_may_have_its_own(engine: RayEngine, tmp_path: Path) -> None:
-    kind = StepType(name="wide", version=1, products={"spans": "times of the tasks"}, resources=Resources(cpus=2))
+    kind = StepType(name="wide", products={"spans": "times of the tasks"}, resources=Resources(cpus=2))
     scratch: list[Part] = []
 
     def work(context: StepContext) -> list[Part]:
@@ -126,7 +126,7 @@ def poisoned(file: TableRef, target: Target) -> Part:
 
 
 def test_a_task_that_dies_in_every_try_is_named_and_the_same_step_carries_on(engine: RayEngine, tmp_path: Path) -> None:
-    kind = StepType(name="fragile", version=1, products={"spans": "a number"})
+    kind = StepType(name="fragile", products={"spans": "a number"})
     files = [TableRef(path=f"{tmp_path}/{name}", bytes=0, digest="", rows=0) for name in ("a", "b", "poison")]
     (tmp_path / "poison").touch()
 

@@ -109,10 +109,11 @@ def test_each_step_tells_whether_a_key_the_code_or_a_file_made_it_another_one(an
     assert [(one.kind, one.what) for one in steps["exact-duplicates"].causes] == [("upstream", "refine")]
     assert answer.settings["stages.length.max_chars"] == (300, 250) and answer.settings["stages.urls"][1] is None
     older, newer = (
-        Run(f"memory://{version}", LocalEngine()).do(plain_step(version=version), lambda context: [])
-        for version in (1, 2)
+        Run(f"memory://{code}", LocalEngine()).do(plain_step(code=code), lambda context: []) for code in ("1", "2")
     )
-    assert [(one.kind, one.left, one.right) for one in causes(older, newer, {}, [])] == [("code", 1, 2)]
+    assert [(one.kind, one.what, one.left, one.right) for one in causes(older, newer, {}, [])] == [
+        ("code", "tests.steps", "1", "2")
+    ]
 
 
 def test_each_cause_of_a_step_is_a_line_and_a_removed_stage_is_said_to_be(answer: RunDiff) -> None:

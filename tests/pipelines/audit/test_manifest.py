@@ -174,7 +174,7 @@ def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, manifest: Corpus
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=str(path)):
             CorpusManifest(str(path))
-    path.write_bytes(data.replace(b'"format": 1', b'"format": 9'))
+    path.write_bytes(data.replace(b'"format": 2', b'"format": 9'))
     with pytest.raises(InputError, match="written by a newer Winnow"):
         CorpusManifest(str(path))
     with pa.ipc.new_file(str(path), pa.schema([("id", pa.string())])):

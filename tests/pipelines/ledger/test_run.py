@@ -21,7 +21,7 @@ from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
-from pipelines.ledger.run import Progress, Run, StepResult, Target, commit
+from pipelines.ledger.run import Progress, Run, StepResult, Target, check_ids, commit
 from pipelines.ledger.step import Step, StepType
 from pipelines.ledger.storage import FileRef, TableRef
 from tests.steps import plain_step
@@ -31,12 +31,13 @@ ROWS = 10
 
 def numbers(item: int, target: Target) -> Part:
     """Keep the even numbers of a range, drop the odd ones."""
-    table = pa.table({"number": pa.array(range(item * ROWS, (item + 1) * ROWS))})
+    numbers = list(range(item * ROWS, (item + 1) * ROWS))
+    table = pa.table({"id": [str(number) for number in numbers], "number": numbers})
     even = [number.as_py() % 2 == 0 for number in table["number"]]
     dropped = table.filter(pa.array([not keep for keep in even]))
     for field, value in zip(DROP_FIELDS, ("parity", "odd", "{}"), strict=True):
         dropped = dropped.append_column(field, pa.array([value] * dropped.num_rows))
-    return commit(Outcome(table.filter(pa.array(even)), dropped), ROWS, target)
+    return commit(Outcome(table.filter(pa.array(even)), dropped), table, target)
 
 
 def counted(folder: str, item: int, target: Target) -> Part:
@@ -122,10 +123,10 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, workers: int
     assert files(tmp_path / "one") == files(tmp_path / "many")
 
 
-def test_parameters_version_and_parents_each_change_the_key() -> None:
+def test_parameters_code_and_parents_each_change_the_key() -> None:
     steps = [
         STEP,
-        plain_step("numbers", {"a": 1}, version=2),
+        plain_step("numbers", {"a": 1}, code="2"),
         plain_step("numbers", {"a": 2}),
         plain_step("numbers", {"a": 1}, ("p",)),
         plain_step("digits", {"a": 1}),
@@ -276,8 +277,8 @@ def test_a_manifest_is_written_as_canonical_json_with_relative_paths(tmp_path: P
     table = TableRef(path=f"{root}/steps/{name}.parquet", bytes=2, digest="ab", rows=3)
     file = FileRef(path=f"{root}/steps/b", bytes=0, digest="")
     kinds = [Part(), Part(files={"z": (table, file), "a": (), name: (file,)}, counts={"y": 1, "b": 2}, rows_in=0)]
-    kind = StepType(name="any", version=1, products={"a": "", "z": "", name: ""})
-    step = kind.step({"text": name, "small": 1e-7, "parts": [], "inner": {"parts": []}})
+    kind = StepType(name="any", products={"a": "", "z": "", name: ""})
+    step = kind.step({"text": name, "small": 1e-7, "parts": [], "inner": {"parts": []}})._replace(code={})
     for parts in ([], kinds[:1], kinds):
         made = manifests.save(root, step, parts, None)
         path = Path(manifests.path_of(root, step.folder))
@@ -289,3 +290,31 @@ def test_a_manifest_is_written_as_canonical_json_with_relative_paths(tmp_path: P
         text = manifests.part_text(part, root)
         assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False)
         assert manifests.load_part(json.loads(text), root) == part == pickle.loads(pickle.dumps(part))
+
+
+IDS = [f"a/a/{row}" for row in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "dropped", "problem"),
+    [
+        (IDS[1:], [], "row a/a/0: neither kept nor dropped"),
+        ([IDS[1], *IDS[1:]], [], "row a/a/0: neither kept nor dropped"),
+        ([*IDS[:-1], IDS[5]], [], "row a/a/5: written twice"),
+        (IDS[:600], [*IDS[600:], IDS[3]], "row a/a/3: written twice"),
+        (IDS[:600], IDS[601:], "row a/a/600: neither kept nor dropped"),
+        ([*IDS[:-1], "b/b/0"], [], "row b/b/0: kept or dropped, but not one of the rows taken"),
+        (IDS[::-1], [], "row a/a/998: kept in another place"),
+        ([*IDS[:5], IDS[6], IDS[5], *IDS[7:]], [], "row a/a/5: kept in another place"),
+    ],
+)
+@pytest.mark.fault("work on an item loses, doubles, invents or moves a row", "an error that names the row")
+def test_rows_that_are_not_those_taken_are_an_error(kept: list[str], dropped: list[str], problem: str) -> None:
+    with pytest.raises(CheckFailed, match=f"^{problem}"):
+        check_ids(*(pa.chunked_array([pa.array(ids, pa.string())]) for ids in (IDS, kept, dropped)))
+
+
+def test_rows_kept_in_order_and_dropped_in_any_are_those_taken() -> None:
+    for kept, dropped in ((IDS, []), ([], IDS), (IDS[::2], IDS[1::2][::-1]), ([], [])):
+        ids = IDS if kept or dropped else []
+        check_ids(*(pa.chunked_array([pa.array(one, pa.string())]) for one in (ids, kept, dropped)))

@@ -195,7 +195,7 @@ def test_duplicates_repeat_an_earlier_row_without_a_defect(demo: Demo) -> None:
 
 def _write(records: pa.Table, source: str, target: Target) -> Part:
     part = records.filter(pc.equal(records["source"], source))
-    return commit(apply([], part), part.num_rows, target)
+    return commit(apply([], part), part, target)
 
 
 def _records(run: Run, demo: Demo) -> Manifest:

@@ -50,7 +50,7 @@ def parent(run: Run, table: pa.Table, shards: int) -> Manifest:
 
     def work(context: StepContext) -> list[Part]:
         return [
-            commit(Outcome(cut, DROPPED.empty_table()), cut.num_rows, Target(context.folder, n))
+            commit(Outcome(cut, DROPPED.empty_table()), cut, Target(context.folder, n))
             for n, cut in enumerate(table.slice(n * size, size) for n in range(shards))
         ]
 
