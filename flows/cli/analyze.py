@@ -30,6 +30,7 @@ def analyze(
     stage: Annotated[
         list[str] | None, typer.Option(help="Show only this stage, or `score`. Repeatable. Default: all.")
     ] = None,
+    html: Annotated[str | None, typer.Option(help="Write a page with all histograms to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure what every filter and score of a recipe sees in its sources, without dropping a row: histograms with
@@ -37,7 +38,7 @@ def analyze(
 
     Each check is counted by itself, so a row may count for several. `--set` tries other stages.
 
-    Example: `winnow analyze mine.yaml`, or `winnow analyze mine.yaml --stage length --json`
+    Example: `winnow analyze mine.yaml`, or `winnow analyze mine.yaml --stage length --html analysis.html`
     """
     announce(as_json, f"analysing {recipe} in {root}, engine {engine}")
     from flows.analyze import analyze as measure
@@ -52,6 +53,12 @@ def analyze(
             if name not in kinds:
                 raise WinnowError(f"--stage {name}: no filter or score of this recipe; {nearest(name, kinds)}")
         answer = answer.model_copy(update={"measures": tuple(one for one in answer.measures if one.stage in stage)})
+    if html is not None:
+        from pipelines.audit.analysis_page import page
+        from pipelines.ledger import storage
+
+        words = [f"winnow analyze {recipe}", *(f"--set {one}" for one in settings or ()), f"--html {html}"]
+        storage.write_bytes(html, page(answer, answer.recipe, " ".join(words)).encode())
     print_answer(answer, analysis_lines(answer), as_json)
 
 
