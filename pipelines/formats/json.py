@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.kernel import kernel
-from pipelines.errors import InputError, nearest
+from pipelines.errors import InputError, MissingColumn, nearest
 from pipelines.formats.blocks import (
     MAX_ROW_BYTES,
     Bytes,
@@ -181,11 +181,20 @@ def _row_blocks(
             yield from split_array(every)
         else:
             document, rest = _take(every, MAX_DOCUMENT_BYTES)
+            problem = None
             if rest is None:
-                yield from split_lines(iter([_document_lines(path, document, lines, columns, required)]))
-                return
-            skip = _find_array(path, required, encoding)
-            yield from split_array(itertools.chain([document], rest), skip=skip)
+                try:
+                    yield from split_lines(iter([_document_lines(path, document, lines, columns, required)]))
+                    return
+                except Unreadable as error:  # a row of it may be broken
+                    problem = error
+            try:
+                skip = _find_array(path, required, encoding)
+            except (Unreadable, MissingColumn):
+                if problem is None:
+                    raise
+                raise problem from None
+            yield from split_array(itertools.chain([document], rest or ()), skip=skip)
 
 
 def _take(blocks: Iterator[bytearray], limit: int) -> tuple[bytearray, Iterator[bytearray] | None]:
@@ -226,7 +235,8 @@ def _layout(head: bytearray, whole: Callable[[], bool], lines: bool) -> _Layout:
     try:
         _, end = DECODER.raw_decode(start)
     except json.JSONDecodeError as error:
-        if any(_is_json(line) for line in rest.splitlines()[:100] if line.startswith(b"{")):
+        objects = [_is_json(line) for line in rest.splitlines()[:100] if line.startswith(b"{")]
+        if sum(objects) * 2 > len(objects) and not first.rstrip().endswith(b"["):
             return _Layout.LINES  # a broken row before others
         cut = error.pos >= len(start.rstrip()) - 1 or error.msg.startswith("Unterminated string")
         return _Layout.OBJECT if cut and several else otherwise
