@@ -14,8 +14,9 @@ from tests.browser.conftest import HOSTILE
 from tests.chromium import DESKTOP, PHONE, open_page, overflow, violations
 
 RECIPE = """
-name: "<script>window.executed = 1</script>"
-sources: [{name: "<b>mine</b>", path: rows.jsonl, columns: {instruction: q, response: a}, condition: direct}]
+name: hostile
+sources: [{name: a-source-with-a-name-that-is-longer-than-a-phone-is-wide, path: rows.jsonl,
+  columns: {instruction: q, response: a}, condition: direct}]
 stages: [{kind: strip_thinking}, {kind: length, max_chars: 300}, {kind: urls}, {kind: gopher_repetition}]
 """
 
@@ -30,11 +31,11 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> AnalysisAnswer:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
-def test_the_page_is_accessible_nothing_overflows_and_no_name_executes(
+def test_the_page_is_accessible_nothing_overflows_and_no_text_executes(
     browser: Browser, answer: AnalysisAnswer, tmp_path: Path, width: int, scheme: str
 ) -> None:
     path = tmp_path / "analysis.html"
-    path.write_text(page_of(answer, answer.recipe, "winnow analyze recipe.yaml"), encoding="utf-8")
+    path.write_text(page_of(answer, HOSTILE, "winnow analyze recipe.yaml"), encoding="utf-8")
     page = open_page(browser, path, width, color_scheme=scheme)
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert overflow(page) <= 0
@@ -46,7 +47,7 @@ def test_every_limit_of_the_answer_is_on_the_page_with_its_rows(
     browser: Browser, answer: AnalysisAnswer, tmp_path: Path
 ) -> None:
     path = tmp_path / "analysis.html"
-    path.write_text(page_of(answer, answer.recipe, "winnow analyze recipe.yaml"), encoding="utf-8")
+    path.write_text(page_of(answer, HOSTILE, "winnow analyze recipe.yaml"), encoding="utf-8")
     page = open_page(browser, path)
     tables = page.evaluate(
         "[...document.querySelectorAll('table')].map(one => [...one.rows].map(row => [...row.cells].map("
