@@ -113,6 +113,9 @@ class Console:
         now = time.monotonic()
         if progress.phase == "reused" or (0 < progress.done < progress.total and now < self.shown + MIN_SHOWN_SECONDS):
             return
+        if progress.phase == "damaged":
+            self.note(progress.holder)
+            return
         if progress.phase == "waiting":
             self.watch_waiting(progress.step, progress.holder, progress.seconds)
             return

@@ -39,7 +39,7 @@ class Tracker:
     def watch(self, progress: Progress) -> None:
         """Show the progress of a step. Before the first one that is made, say whether the kernels have to be compiled:
         workers compile them on their first items, without a sign of life."""
-        if not self.computes and progress.phase not in ("reused", "waiting"):
+        if not self.computes and progress.phase not in ("reused", "waiting", "damaged"):
             self.computes = True
             if share_compiled() < MIN_SHARE_COMPILED:
                 self.console.print(" compiling kernels (once, a minute or two)")

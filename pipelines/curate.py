@@ -124,7 +124,8 @@ def is_finished(
     """Whether every step of a recipe is finished, so that `curate` makes none. The arguments are those of `curate`."""
 
     def perform(step: Step, work: Callable[[], StepResult]) -> StepResult:
-        if manifests.load(root, step.folder) is None:
+        made = manifests.load(root, step.folder)
+        if made is None or manifests.missing_file(made):
             raise _Unfinished
         return work()
 

@@ -237,6 +237,8 @@ def line_of(progress: Progress) -> str:
     """How far a step is, in a line of the log."""
     if progress.phase == "waiting":
         return f"{progress.step}: waiting for {progress.holder}"
+    if progress.phase == "damaged":
+        return f"{progress.step}: {progress.holder}"
     phase = "" if progress.phase == "shards" else f" ({progress.phase})"
     line = f"{progress.step}{phase}: {count(progress.done)} of {quantity(progress.total, 'shard')} done"
     if progress.rows_in:

@@ -46,6 +46,7 @@ class ArrowFile:
         self.path = path
         try:
             if storage.is_local(path):
+                storage.check_digest(path)
                 self._source: pa.Buffer | None = pa.memory_map(path.removeprefix("file://")).read_buffer()
                 self._known: list[tuple[int, bytes]] = []
                 reader = pa.ipc.open_file(self._source)

@@ -219,6 +219,20 @@ def _check_files(root: str, manifest: Manifest) -> None:
         )
 
 
+def missing_file(manifest: Manifest) -> str:
+    """What is wrong with the first file of a step that is missing or has another size; "" if none is.
+
+    One listing of each folder, not a request for each file.
+    """
+    files = manifest.all_files
+    sizes = storage.sizes_of(file.path for file in files)
+    for file in files:
+        if sizes.get(file.path) != file.bytes:
+            size = sizes.get(file.path)
+            return f"{file.path}: {'missing' if size is None else f'{size} bytes, not {file.bytes}'}"
+    return ""
+
+
 def load(root: str, folder: str) -> Manifest | None:
     """The manifest of a finished step (`<step>-<key>`); None where it is not finished or of another format.
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -68,7 +68,8 @@ Work = Callable[[Item, Target], Part]
 class Progress(NamedTuple):
     """How far a phase of a step is. rows_in and rows_kept: of the finished items; None where no rows are conserved.
 
-    In the phase `waiting`, `holder` says who makes the step meanwhile, and `seconds` for how long it was waited.
+    In the phase `waiting`, `holder` says who makes the step meanwhile, and `seconds` for how long it was waited. In the
+    phase `damaged` it says why a finished step is made again.
     """
 
     step: str
@@ -212,10 +213,21 @@ def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target])
     item, target = task
     reset_peak_memory()
     begun = time.process_time()
-    part = work(item, target)
+    with storage.verified(_refs(item, *(work.args if isinstance(work, functools.partial) else ()))):
+        part = work(item, target)
     cost = Cost(time.process_time() - begun, peak_memory())
     storage.write_bytes(storage.join(receipts, _receipt(target.index)), f"{manifests.part_text(part, root)}\n".encode())
     return part, cost
+
+
+def _refs(*values: object) -> Iterator[FileRef]:
+    """The files among what an item is made of. Longer sequences are left out: they are of all shards, and a task reads
+    parts of their files."""
+    for value in values:
+        if isinstance(value, FileRef):
+            yield value
+        elif isinstance(value, tuple | list) and len(value) <= FILES_PER_MERGE:
+            yield from _refs(*value)
 
 
 def _receipt(index: int) -> str:
@@ -268,6 +280,7 @@ class Run:
     ) -> None:
         self.root, self.engine, self.perform, self.watch, self.name = root, engine, perform, watch, name
         self.results: list[StepResult] = []
+        self._damaged: set[str] = set()
 
     def do(
         self,
@@ -294,9 +307,9 @@ class Run:
         one makes."""
         begun = time.monotonic()
         work_folder = storage.join(self.root, "steps", step.folder, WORK)
-        while (finished := manifests.load(self.root, step.folder)) is None:
+        while (finished := self._finished(step)) is None:
             with contextlib.suppress(Lost), self._lease(step, work_folder) as lease:
-                if manifests.load(self.root, step.folder) is None:  # it may have been made while this process waited
+                if self._finished(step) is None:  # it may have been made while this process waited
                     made, cost = self._make(step, work, parent, lease)
                     lease.release()  # before its folder is removed
                     storage.remove(work_folder)
@@ -305,6 +318,16 @@ class Run:
         parts = len(finished.parts)
         self.watch(Progress(step.name, "reused", parts, parts, finished.rows_in, finished.rows_kept, 0.0))
         return StepResult(step, finished, True, time.monotonic() - begun)
+
+    def _finished(self, step: Step) -> Manifest | None:
+        """The manifest of a step that is finished and whose files are there. One that lacks a file is made again."""
+        finished = manifests.load(self.root, step.folder)
+        if finished is None or not (problem := manifests.missing_file(finished)):
+            return finished
+        if step.folder not in self._damaged:
+            self._damaged.add(step.folder)
+            self.watch(Progress(step.name, "damaged", 0, 1, None, None, 0.0, f"{problem}; the step is made again"))
+        return None
 
     def _lease(self, step: Step, work_folder: str) -> AbstractContextManager[Lease]:
         def on_wait(holder: Holder, seconds: float) -> None:

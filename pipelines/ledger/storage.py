@@ -284,12 +284,49 @@ def check_reachable(folder: str) -> None:
         object_stores.check_reachable(folder)
 
 
+_expected: dict[str, FileRef] = {}
+"""Files that are checked when they are read."""
+
+
+@contextlib.contextmanager
+def verified(files: Iterable[FileRef]) -> Iterator[None]:
+    """Within the block, the digest of each of these files is checked before its first use.
+
+    A local file is hashed when it is opened, which reads its bytes once more from memory, at some 10 GB/s. A remote one
+    is hashed if it is read whole; ranges of one are not checked.
+
+    Raises: CheckFailed: by the functions that read, naming the file, if its bytes are not those that were written.
+    """
+    before = dict(_expected)
+    _expected.update((file.path, file) for file in files)
+    try:
+        yield
+    finally:
+        _expected.clear()
+        _expected.update(before)
+
+
+def check_digest(path: str, data: bytes | None = None) -> None:
+    """Check the digest of a file of `verified`. data: its bytes, where they were read. Raises: CheckFailed: as it."""
+    file = _expected.pop(path, None)
+    if file is None:
+        return
+    if (digest(path) if data is None else xxhash.xxh3_128(data).hexdigest()) != file.digest:
+        folder = path.rpartition("/steps/")[2].partition("/")[0]
+        raise CheckFailed(
+            f"{path}: changed since it was written (its digest is not that of the manifest of its step); remove the "
+            f"folder {folder}, and {RESUME}"
+        )
+
+
 def read_bytes(path: str) -> bytes:
     """The content of a file."""
     fs, name = file_system(path)
     # Without concurrency s3fs does not ask for the size first: one request.
     options = {"max_concurrency": 1} if object_stores.is_s3(path) else {}
-    return cast(bytes, fs.cat_file(name, **options))
+    data = cast(bytes, fs.cat_file(name, **options))
+    check_digest(path, data)
+    return data
 
 
 def read_all(paths: Sequence[str]) -> list[bytes]:
@@ -379,11 +416,14 @@ def local_copy(path: str) -> Iterator[str]:
     """
     fs, name = file_system(path)
     if is_local(path):
+        check_digest(path)
         yield name
         return
     with tempfile.TemporaryDirectory() as folder:
         target = posixpath.join(folder, posixpath.basename(name))
         fs.get_file(name, target)
+        if path in _expected:
+            check_digest(path, Path(target).read_bytes())
         yield target
 
 
@@ -664,6 +704,7 @@ def _open_parquet(path: str, columns: list[str] | None) -> pq.ParquetFile:
     A file of which all columns are wanted takes one request, as does a small one; another two, and one for each range.
     """
     if is_local(path):
+        check_digest(path)
         return pq.ParquetFile(file_system(path)[1])
     if columns is None:
         return pq.ParquetFile(pa.BufferReader(read_bytes(path)))
@@ -671,6 +712,7 @@ def _open_parquet(path: str, columns: list[str] | None) -> pq.ParquetFile:
     if not tail:
         raise FileNotFoundError(f"{path}: no such file, or an empty one")
     if len(tail) < PARQUET_TAIL:
+        check_digest(path, tail)
         return pq.ParquetFile(pa.BufferReader(tail))
     end = size(path)
     start = end - PARQUET_TAIL
@@ -701,6 +743,8 @@ def map_arrow(path: str) -> pa.Table:
     Raises: InputError: naming the file, if it is not an Arrow file.
     """
     # Tasks over ranges map thousands of files, so local paths skip the file system object.
+    if is_local(path):
+        check_digest(path)
     source = pa.memory_map(path.removeprefix("file://")) if is_local(path) else pa.BufferReader(read_bytes(path))
     try:
         return pa.ipc.open_file(source).read_all()

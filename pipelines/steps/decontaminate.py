@@ -78,8 +78,8 @@ def drop_contaminated(
         neighbours = Neighbours(model.embed, vectors.tables(VECTORS), settings.similarity)
     parents = (records.key, index.key, *([vectors.key] if vectors else []))
     step = CONTAMINATION.step(parameters, parents)
-    paths = IndexPaths(index.file(INDEX).path, index.file(CODE_INDEX).path)
-    return run.do(step, lambda context: _parts(context, paths, records.shards, settings, neighbours), records)
+    files = IndexFiles(index.file(INDEX), index.file(CODE_INDEX))
+    return run.do(step, lambda context: _parts(context, files, records.shards, settings, neighbours), records)
 
 
 def _make(build: Build) -> Manifest:
@@ -103,11 +103,11 @@ CONTAMINATION = RecipeStep(
 )
 
 
-class IndexPaths(NamedTuple):
+class IndexFiles(NamedTuple):
     """Files of the step `benchmark-index`: items, and the solutions of those that are programs."""
 
-    items: str
-    code: str
+    items: FileRef
+    code: FileRef
 
 
 class _Judged(NamedTuple):
@@ -122,13 +122,13 @@ class _Judged(NamedTuple):
 
 def _parts(
     context: StepContext,
-    paths: IndexPaths,
+    files: IndexFiles,
     shards: Sequence[TableRef],
     settings: Contamination,
     neighbours: Neighbours | None,
 ) -> list[Part]:
-    path = paths.items
-    scanned = context.map(functools.partial(_scan_shard, paths), shards, "scan")
+    path = files.items.path
+    scanned = context.map(functools.partial(_scan_shard, files), shards, "scan")
     # Only n-grams of the index are counted: the sum holds at most 17 bytes for each of its tokens and each length.
     grams = sum_grams(context, [part.file("grams") for part in scanned])
     common = common_grams(context, grams)
@@ -146,15 +146,15 @@ def _parts(
     return [*parts, clean_ids(context.folder, open_index(path), hits, grams, settings)]
 
 
-def _scan_shard(paths: IndexPaths, shard: TableRef, target: Target) -> Part:
-    return scan_records(paths, storage.read_parquet(shard.path, list(TEXT_FIELDS)), target)
+def _scan_shard(files: IndexFiles, shard: TableRef, target: Target) -> Part:
+    return scan_records(files, storage.read_parquet(shard.path, list(TEXT_FIELDS)), target)
 
 
-def scan_records(paths: IndexPaths, records: pa.Table, target: Target) -> Part:
+def scan_records(files: IndexFiles, records: pa.Table, target: Target) -> Part:
     """Scan records and write what they hold: `hits`, `grams` and `code`, one Arrow file each."""
     texts = [as_array(records[name].cast(pa.string())) for name in TEXT_FIELDS]
-    result = scan_texts(open_index(paths.items), *texts)
-    code = find_code(open_code_index(paths.code), *texts)
+    result = scan_texts(open_index(files.items.path), *texts)
+    code = find_code(open_code_index(files.code.path), *texts)
     return part(
         hits=storage.write_arrow(target.path(suffix=".arrow"), result.hits),
         grams=storage.write_arrow(target.path("grams", ".arrow"), result.grams),
@@ -181,12 +181,12 @@ def find_leaks(
 
     all_shards: those by which it is judged which n-grams are common.
     """
-    paths = IndexPaths(index.file(INDEX).path, index.file(CODE_INDEX).path)
-    counted = context.map(functools.partial(_scan_shard, paths), all_shards, "scan-all")
+    files = IndexFiles(index.file(INDEX), index.file(CODE_INDEX))
+    counted = context.map(functools.partial(_scan_shard, files), all_shards, "scan-all")
     common = common_grams(context, sum_grams(context, [part.file("grams") for part in counted]))
-    scanned = context.map(functools.partial(_scan_shard, paths), shards, "scan")
+    scanned = context.map(functools.partial(_scan_shard, files), shards, "scan")
     items = [(shard, part.table("hits"), part.table("code")) for shard, part in zip(shards, scanned, strict=True)]
-    work = functools.partial(_leaking_rows, paths.items, common.path, settings.rule, frozenset(settings.drop))
+    work = functools.partial(_leaking_rows, files.items.path, common.path, settings.rule, frozenset(settings.drop))
     leaking = context.map(work, items, "leaks")
     return [row for part in leaking for row in storage.map_arrow(part.file("rows").path)["id"].to_pylist()]
 

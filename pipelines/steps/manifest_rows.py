@@ -186,8 +186,9 @@ def _find(shards: Sequence[TableRef], before: Sequence[Manifest], path: str, tar
     """
     manifest = CorpusManifest(path)
     index = _Index(manifest)
-    for number, shard in enumerate(shards):
-        index.take(storage.read_parquet(shard.path, ["id", "digest"]), number)
+    with storage.verified(shards):
+        for number, shard in enumerate(shards):
+            index.take(storage.read_parquet(shard.path, ["id", "digest"]), number)
     if len(index.missing):
         _find_by_digest(index, shards)
     if len(index.missing):

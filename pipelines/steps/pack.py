@@ -137,7 +137,8 @@ def lay_and_write(
     file_slots: int = FILE_SLOTS,
 ) -> list[Part]:
     """The work of `pack`: lengths by shard, one plan for all shards, then files of about `file_slots` slots each."""
-    bpe = load(tokenizer)
+    with storage.verified([tokenizer]):
+        bpe = load(tokenizer)
     measuring = functools.partial(_measure, settings, seed, tuple(bpe.special.values()))
     measured = context.map(measuring, shards, phase="measure")
     weighted: Counter[str] = Counter()

@@ -134,9 +134,10 @@ def ask(build: Build, stage: Rewrite, of: RecipeStep) -> Manifest:
         on_done(0)
         asked = (_asked(shard, stage) for shard in records.shards)
         parts = []
-        for index, table in enumerate(rewriter.answers(asked, context.root, context.step.folder, on_done)):
-            file = storage.write_parquet(Target(context.folder, index).path(ANSWERS), table)
-            parts.append(Part(files={ANSWERS: (file,)}, counts=_counts(table, stage)))
+        with storage.verified(records.shards):
+            for index, table in enumerate(rewriter.answers(asked, context.root, context.step.folder, on_done)):
+                file = storage.write_parquet(Target(context.folder, index).path(ANSWERS), table)
+                parts.append(Part(files={ANSWERS: (file,)}, counts=_counts(table, stage)))
         return parts
 
     return build.run.do(step, work)

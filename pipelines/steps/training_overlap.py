@@ -32,7 +32,7 @@ from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
 from pipelines.steps.benchmark_index import BENCHMARK_INDEX, contamination_of, open_index
 from pipelines.steps.contamination_report import OVERLAP_LENGTHS
-from pipelines.steps.decontaminate import IndexPaths, common_grams, judge_hits, scan_records, sum_grams
+from pipelines.steps.decontaminate import IndexFiles, common_grams, judge_hits, scan_records, sum_grams
 from pipelines.steps.pack import PACK
 from pipelines.steps.products import CODE_INDEX, INDEX, ROW_FATES, TRAINED_ITEMS
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload
@@ -50,8 +50,8 @@ def training_overlap(
     shards = [
         _Shard(*files) for files in zip(records.shards, tokens.shards, packs.tables(ROW_FATES), strict=True)
     ]  # each step writes one file for each shard of the step before
-    paths = IndexPaths(index.file(INDEX).path, index.file(CODE_INDEX).path)
-    return run.do(step, lambda context: _parts(context, paths, shards, settings))
+    files = IndexFiles(index.file(INDEX), index.file(CODE_INDEX))
+    return run.do(step, lambda context: _parts(context, files, shards, settings))
 
 
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
@@ -86,14 +86,14 @@ class _Shard(NamedTuple):
     fates: TableRef
 
 
-def _parts(context: StepContext, paths: IndexPaths, shards: Sequence[_Shard], settings: Contamination) -> list[Part]:
-    scanned = context.map(functools.partial(_scan_drawn, paths), shards, "scan")
+def _parts(context: StepContext, files: IndexFiles, shards: Sequence[_Shard], settings: Contamination) -> list[Part]:
+    scanned = context.map(functools.partial(_scan_drawn, files), shards, "scan")
     grams = sum_grams(context, [part.file("grams") for part in scanned])
     common = common_grams(context, grams)
-    work = functools.partial(_leaked_items, paths.items, common.path, settings.rule)
+    work = functools.partial(_leaked_items, files.items.path, common.path, settings.rule)
     leaked = context.map(work, [(part.table("hits"), part.table("code")) for part in scanned], "items")
 
-    index = open_index(paths.items)
+    index = open_index(files.items.path)
     found = np.zeros(len(index.arrays.question), np.bool_)
     for file in context.merge(_merge_items, [one.file("items") for one in leaked], "items"):
         found[storage.map_arrow(file.path)["item"].to_numpy()] = True
@@ -105,7 +105,7 @@ def _parts(context: StepContext, paths: IndexPaths, shards: Sequence[_Shard], se
         for length in OVERLAP_LENGTHS
     }
     evaluated = ~index.arrays.trained.astype(np.bool_)
-    files = []
+    written = []
     for number, name in enumerate(index.names.to_pylist()):
         own = (index.arrays.bench == number) & evaluated
         ids = index.ids.filter(pa.array(own)).to_pylist()
@@ -121,18 +121,18 @@ def _parts(context: StepContext, paths: IndexPaths, shards: Sequence[_Shard], se
                 for length, all_shares in shares.items()
             },
         }
-        files.append(storage.write_json(storage.join(context.folder, TRAINED_ITEMS, f"{name}.json"), value))
-    return [Part(files={TRAINED_ITEMS: tuple(files)})]
+        written.append(storage.write_json(storage.join(context.folder, TRAINED_ITEMS, f"{name}.json"), value))
+    return [Part(files={TRAINED_ITEMS: tuple(written)})]
 
 
-def _scan_drawn(paths: IndexPaths, shard: _Shard, target: Target) -> Part:
+def _scan_drawn(files: IndexFiles, shard: _Shard, target: Target) -> Part:
     """Scan the rows of a shard that some epoch draws for training."""
     draws = storage.read_parquet(shard.fates.path, ["draws"])["draws"]
     ids = ArrowFile(shard.tokens.path, shard.tokens.bytes).read(columns=["id"])["id"].filter(pc.greater(draws, 0))
     records = pl.DataFrame(storage.read_parquet(shard.records.path, ["id", *TEXT_FIELDS]))
     drawn = records.join(pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}), on="id", how="semi").to_arrow()
     assert drawn.num_rows == len(ids), "the tokens step keeps the ids of its records"
-    return replace(scan_records(paths, drawn, target), counts={"rows": drawn.num_rows})
+    return replace(scan_records(files, drawn, target), counts={"rows": drawn.num_rows})
 
 
 def _leaked_items(path: str, common_path: str, rule: str, found: tuple[TableRef, TableRef], target: Target) -> Part:
