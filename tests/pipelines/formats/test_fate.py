@@ -24,6 +24,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.formats.blocks import FIRST_BLOCK_BYTES
 from pipelines.formats.read import Spelling, read
 from tests.pipelines.formats.files import QA
 
@@ -39,7 +40,7 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": lambda data: bz2.compress(data, 1),
 }
 
-LENGTHS = (0, 0, 0, 0, 1000, 130_000, 131_073, 262_100, 262_144, 300_000, 1_100_000, 4_200_000)
+LENGTHS = (0, 0, 0, 0, 1000, 130_000, 131_073, 262_100, 262_144, 300_000, 1_100_000, 5_000_000)
 """Bytes that are put before a text: blocks have 256 KiB and 4 MiB, and Python's own CSV reader a limit of 128 KiB."""
 
 
@@ -82,7 +83,10 @@ Write = Callable[[Sequence[Row], Sequence[str]], bytes]
 """(rows, ends of lines, which are repeated) -> the file."""
 
 
-def check(folder: Path, name: str, write: Write, rows: list[Row], ends: Sequence[str], compression: str) -> None:
+def check(
+    folder: Path, name: str, write: Write, rows: list[Row], ends: Sequence[str], compression: str, border: int
+) -> None:
+    """border: bytes of the rows that are in the first block; negative for as many as there are."""
     spelling = Spelling(encoding="utf-8", quoted=False if name.endswith(".tsv") else None)
     expected: list[Fate] = []
     for row in rows:
@@ -92,9 +96,12 @@ def check(folder: Path, name: str, write: Write, rows: list[Row], ends: Sequence
             alone = fates(folder / name, write([GOOD, row, GOOD], ["\n"]), spelling=spelling)
             assert alone[0] == alone[-1] == (None, "why", "because")
             expected += alone[1:-1]
-    whole = COMPRESSIONS[compression](write([GOOD, *rows, GOOD], ends))
+    before = [GOOD]
+    if border >= 0:
+        before = [GOOD, Row("y" * (FIRST_BLOCK_BYTES - border - len(write([GOOD, GOOD], ends))), "because")]
+    whole = COMPRESSIONS[compression](write([*before, *rows, GOOD], ends))
     found = fates(folder / f"{name}{compression}", whole, spelling=spelling)
-    assert [shown(fate) for fate in found[1:-1]] == [shown(fate) for fate in expected]
+    assert [shown(fate) for fate in found[len(before) : -1]] == [shown(fate) for fate in expected]
 
 
 def shown(fate: Fate) -> Any:
@@ -109,6 +116,7 @@ def searched(test: Callable[..., None]) -> Callable[..., None]:
 
 ENDS = st.lists(st.sampled_from(["\n", "\r\n"]), min_size=1, max_size=3)
 ANY_COMPRESSION = st.sampled_from(list(COMPRESSIONS))
+BORDER = st.one_of(st.just(-1), st.integers(0, 50))
 
 
 def lines(rows: Sequence[bytes], ends: Sequence[str]) -> bytes:
@@ -146,13 +154,15 @@ def json_row(row: Row, ascii: bool = True) -> bytes:
     return json.dumps({"question": row.question, "answer": row.answer}, ensure_ascii=ascii).encode()
 
 
-@given(files_of(BAD_JSON), ENDS, ANY_COMPRESSION, st.booleans())
+@given(files_of(BAD_JSON), ENDS, ANY_COMPRESSION, BORDER, st.booleans())
 @searched
-def test_rows_of_json_lines(tmp_path: Path, rows: list[Row], ends: list[str], compression: str, ascii: bool) -> None:
+def test_rows_of_json_lines(
+    tmp_path: Path, rows: list[Row], ends: list[str], compression: str, border: int, ascii: bool
+) -> None:
     def write(rows: Sequence[Row], ends: Sequence[str]) -> bytes:
         return lines([json_row(row, ascii) for row in rows], ends)
 
-    check(tmp_path, "a.jsonl", write, rows, ends, compression)
+    check(tmp_path, "a.jsonl", write, rows, ends, compression, border)
 
 
 BALANCED = [
@@ -160,16 +170,16 @@ BALANCED = [
 ]
 
 
-@given(files_of(BALANCED), ENDS, ANY_COMPRESSION, st.booleans())
+@given(files_of(BALANCED), ENDS, ANY_COMPRESSION, BORDER, st.booleans())
 @searched
 def test_elements_of_a_json_array(
-    tmp_path: Path, rows: list[Row], ends: list[str], compression: str, below: bool
+    tmp_path: Path, rows: list[Row], ends: list[str], compression: str, border: int, below: bool
 ) -> None:
     def write(rows: Sequence[Row], ends: Sequence[str]) -> bytes:
         array = b"[" + lines([b"", *(json_row(row) + b"," for row in rows[:-1]), json_row(rows[-1])], ends) + b"]"
         return b'{"version": 1, "data": ' + array + b"}" if below else array
 
-    check(tmp_path, "a.json", write, rows, ends, compression)
+    check(tmp_path, "a.json", write, rows, ends, compression, border)
 
 
 # CSV and TSV
@@ -194,9 +204,9 @@ def csv_field(text: str, delimiter: str = ",") -> str:
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & {delimiter, '"', "\n", "\r"} else text
 
 
-@given(files_of([raw for raw in BAD_CSV if b',"c' not in raw]), ENDS, ANY_COMPRESSION)
+@given(files_of([raw for raw in BAD_CSV if b',"c' not in raw]), ENDS, ANY_COMPRESSION, BORDER)
 @searched
-def test_rows_of_csv(tmp_path: Path, rows: list[Row], ends: list[str], compression: str) -> None:
+def test_rows_of_csv(tmp_path: Path, rows: list[Row], ends: list[str], compression: str, border: int) -> None:
     def write(rows: Sequence[Row], ends: Sequence[str]) -> bytes:
         written = [
             row.raw if row.raw is not None else f"{csv_field(row.question)},{csv_field(row.answer)}".encode()
@@ -204,20 +214,20 @@ def test_rows_of_csv(tmp_path: Path, rows: list[Row], ends: list[str], compressi
         ]
         return lines([b"question,answer", *written], ends)
 
-    check(tmp_path, "a.csv", write, rows, ends, compression)
+    check(tmp_path, "a.csv", write, rows, ends, compression, border)
 
 
 BAD_TSV = (b"a", b"a\tb\tc", b"\xff\tb", b'"a\tb', b'"a"\t"b"', b"a\rb\tc")
 
 
-@given(files_of(BAD_TSV, without="\t\r\n"), ENDS, ANY_COMPRESSION)
+@given(files_of(BAD_TSV, without="\t\r\n"), ENDS, ANY_COMPRESSION, BORDER)
 @searched
-def test_rows_of_tsv(tmp_path: Path, rows: list[Row], ends: list[str], compression: str) -> None:
+def test_rows_of_tsv(tmp_path: Path, rows: list[Row], ends: list[str], compression: str, border: int) -> None:
     def write(rows: Sequence[Row], ends: Sequence[str]) -> bytes:
         written = [row.raw if row.raw is not None else f"{row.question}\t{row.answer}".encode() for row in rows]
         return lines([b"question\tanswer", *written], ends)
 
-    check(tmp_path, "a.tsv", write, rows, ends, compression)
+    check(tmp_path, "a.tsv", write, rows, ends, compression, border)
 
 
 # Parquet and Arrow
