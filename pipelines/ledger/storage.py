@@ -605,6 +605,18 @@ def write_arrow(path: str, table: pa.Table) -> TableRef:
     return sink.finished(path, table.num_rows)
 
 
+def write_arrow_batches(path: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> TableRef:
+    """As `write_arrow`, with a batch for each table as it comes, so that one is in memory at a time."""
+    rows = 0
+    with write_file(path) as file:
+        sink = _Sink(file)
+        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), schema) as writer:
+            for table in tables:
+                writer.write_table(table.combine_chunks())
+                rows += table.num_rows
+    return sink.finished(path, rows)
+
+
 class _Sink:
     """A file for Arrow's writers that counts and digests the bytes as they are written.
 

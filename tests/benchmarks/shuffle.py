@@ -13,6 +13,7 @@ allocated together beyond what they had before the first row, and the store's pa
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import multiprocessing
 import re
@@ -159,7 +160,8 @@ def _by_files(folder: str, shards: int) -> int:
     def work(context: StepContext) -> list[Part]:
         files = context.map(_write, list(range(shards)), "signatures")
         starts = tuple(shard * SHARD for shard in range(shards + 1))
-        written = ShardFiles(tuple(part.table("keys") for part in files), (), starts, 0)
+        keys = tuple(part.table("keys") for part in files)
+        written = ShardFiles(keys, tuple(itertools.pairwise(starts)), (), starts, 0)
         return context.map(functools.partial(group_range, written), key_ranges(starts[-1], TASK_SIZES.keys))
 
     made = run.do(StepType(name="shuffle", products={"buckets": "made for a benchmark"}).step({}), work)

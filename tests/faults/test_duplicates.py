@@ -6,6 +6,7 @@ leave the survivors and the evidence of an undisturbed run.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -117,6 +118,17 @@ def run_twice(root: Path) -> Outcome:
     return outcome(root, split(table(), 4), RepeatingEngine())
 
 
+def key_files_merged_before(root: Path) -> Outcome:
+    engine = DyingEngine()
+    sizes = SMALL._replace(opens=1)
+    for _ in range(1000):
+        with contextlib.suppress(TaskDied):
+            both_steps(root, split(table(), 30), engine, sizes)
+            break
+    assert sum("/merged/" in name for name in engine.died) == 2 * 5  # groups of six shards, in both steps
+    return outcome(root, split(table(), 30), engine, sizes)
+
+
 def shards_in_another_order(root: Path) -> Outcome:
     return outcome(root, split(table(), 4)[::-1], LocalEngine(1))
 
@@ -138,6 +150,7 @@ def another_number_of_workers(root: Path) -> Outcome:
 FAULTS = [
     killed_before_commit,
     run_twice,
+    key_files_merged_before,
     shards_in_another_order,
     rows_in_another_order,
     another_number_of_shards,

@@ -6,6 +6,7 @@ phases. A phase is a map over tasks.
 Exact duplicates (`exact`):
 
     digests     by shard            digests of the normalised text, sorted; the columns that decide who survives
+    merged      by group of shards  only if there are many: the key files of a group become one (`merging`)
     repeats     by digest range     rows with equal digests are decided
     shards      by shard            duplicates are removed (`removal`)
 
@@ -15,6 +16,7 @@ Near-duplicates (`near`):
     boilerplate   by shingle range    the shingles that many rows share, which do not count
     signatures    by shard            keys, sorted: MinHash bands with what must be equal, and one for all words; the
                                       deciding columns and the shingle sets of each field
+    merged        by group of shards  only if there are many, as above
     buckets       by band key range   rows that share a band key form a bucket (`buckets`)
     compare-0     by bucket range     rows of a bucket are compared by the exact Jaccard of each field
     forests-N     by groups of files  spanning forests of the pairs are merged until one is left (`components`)

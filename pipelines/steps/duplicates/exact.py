@@ -29,6 +29,7 @@ from pipelines.steps.duplicates.criteria import (
     source_hashes,
     survivor_order,
 )
+from pipelines.steps.duplicates.merging import merged
 from pipelines.steps.duplicates.ranges import TASK_SIZES, KeyRange, TaskSizes, check_files, key_ranges, tables_of
 from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, keys_in_range, preferences_of, shard_files, shards_to_read
@@ -64,8 +65,9 @@ def drop_exact_duplicates(
         shards = shards_to_read(against, records)
         digests = context.map(functools.partial(_digest_shard, criteria), shards, "digests")
         files = shard_files(digests, shards, against)
-        find = functools.partial(_find_repeats, files, criteria.keep)
-        decided = context.map(find, key_ranges(files.starts[-1], sizes.keys), "repeats")
+        ranges = key_ranges(files.starts[-1], sizes.keys)
+        files = merged(context, files, "low", np.uint64, len(ranges), sizes)
+        decided = context.map(functools.partial(_find_repeats, files, criteria.keep), ranges, "repeats")
         return remove_duplicates(
             context, records, "exact_duplicate", (), files, against, tables_of(decided, "decisions")
         )

@@ -46,6 +46,7 @@ from pipelines.steps.duplicates.criteria import (
     recipe_priorities,
     source_hashes,
 )
+from pipelines.steps.duplicates.merging import merged
 from pipelines.steps.duplicates.ranges import TASK_SIZES, TaskSizes, key_ranges, tables_of
 from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, shard_files, shards_to_read
@@ -222,9 +223,9 @@ def _decide(
     sizes: TaskSizes,
 ) -> list[TableRef]:
     """The phases between the first and the last (see the package docstring): decision files in order of rounds."""
-    grouped = context.map(
-        functools.partial(group_range, files), key_ranges(files.starts[-1] * (bands + 1), sizes.keys), "buckets"
-    )
+    ranges = key_ranges(files.starts[-1] * (bands + 1), sizes.keys)
+    files = merged(context, files, "code", np.uint32, len(ranges), sizes)
+    grouped = context.map(functools.partial(group_range, files), ranges, "buckets")
     bucket_ranges = key_ranges(sum(task.counts["members"] for task in grouped), sizes.members)
     compare = functools.partial(compare_range, files, keep, thresholds, tables_of(grouped, "buckets"))
     compared = context.map(compare, bucket_ranges, "compare-0")

@@ -30,12 +30,14 @@ class TaskSizes(NamedTuple):
     """Average input of one task: bounds a worker's memory. The number of tasks follows from the corpus alone.
 
     keys: of 20 bytes, 70 while they are sorted. members: rows of buckets, each with its shingles (4 bytes a token).
-    pairs: of 16 bytes and 4 for each field, and the deciding columns of their rows.
+    pairs: of 16 bytes and 4 for each field, and the deciding columns of their rows. opens: files that all tasks of a
+    phase open together; if there are more, key files are merged before (`merging`).
     """
 
     keys: int = 1 << 22
     members: int = 1 << 20
     pairs: int = 1 << 21
+    opens: int = 1_000_000
 
 
 TASK_SIZES = TaskSizes()
@@ -68,8 +70,8 @@ def spread_keys(numbers: npt.NDArray[np.int64]) -> Keys:
 def tables_in_range(files: Sequence[TableRef], key_range: KeyRange) -> Iterator[pa.Table]:
     """The rows of each file whose column `key` lies in the range. Files are sorted by `key`.
 
-    Yields one memory-mapped table at a time. Copy what you need before advancing. Of a remote file only the rows of the
-    range are read.
+    Yields one memory-mapped table at a time. Copy what you need before advancing. Of a remote file, or one of several
+    batches, only the rows of the range are read.
 
     Raises: CheckFailed: if a file is damaged.
     """
@@ -79,6 +81,9 @@ def tables_in_range(files: Sequence[TableRef], key_range: KeyRange) -> Iterator[
             yield _rows_in_range(file, key_range)
             continue
         table = map_file(file)
+        if key_range.tasks > 1 and table["key"].num_chunks > 1:
+            yield _rows_in_range(file, key_range)
+            continue
         if key_range.tasks > 1:
             keys = column_values(table, "key")
             first = int(np.searchsorted(keys, np.uint64(key_range.low), "left"))

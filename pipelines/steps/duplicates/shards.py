@@ -30,13 +30,15 @@ from pipelines.steps.duplicates.ranges import (
 class ShardFiles(NamedTuple):
     """The files of the first phase.
 
-    keys: for each shard (key uint64, row uint32, ...), sorted by key; `row` counts within the shard. rows: for each
-    shard the deciding columns of its rows in order, and for near-duplicates `words`, the digest of all words, and
-    `shingles_0` (and `shingles_1`), the shingle sets of the compared fields. starts: the number of the first row of
-    each shard, and last the number of all rows. previous_rows: how many of the first rows belong to earlier runs.
+    keys: for each shard, or group of shards (key uint64, row, ...), sorted by key. spans: for each of them what is
+    added to its column `row`, and the number after that of its last row. rows: for each shard the deciding columns of
+    its rows in order, and for near-duplicates `words`, the digest of all words, and `shingles_0` (and `shingles_1`),
+    the shingle sets of the compared fields. starts: the number of the first row of each shard, and last the number of
+    all rows. previous_rows: how many of the first rows belong to earlier runs.
     """
 
     keys: tuple[TableRef, ...]
+    spans: tuple[tuple[int, int], ...]
     rows: tuple[TableRef, ...]
     starts: tuple[int, ...]
     previous_rows: int
@@ -49,11 +51,12 @@ def shards_to_read(against: Sequence[Manifest], records: Manifest) -> list[Table
 
 def shard_files(parts: Sequence[Part], shards: Sequence[TableRef], against: Sequence[Manifest]) -> ShardFiles:
     """The files of the first phase. parts: with the products `keys` and `rows`, one for each shard."""
-    starts = np.concatenate([[0], np.cumsum([shard.rows for shard in shards], dtype=np.int64)])
+    starts = np.concatenate([[0], np.cumsum([shard.rows for shard in shards], dtype=np.int64)]).tolist()
     return ShardFiles(
         tables_of(parts, "keys"),
+        tuple(pairwise(starts)),
         tables_of(parts, "rows"),
-        tuple(int(start) for start in starts),
+        tuple(starts),
         sum(manifest.rows_kept or 0 for manifest in against),
     )
 
@@ -68,8 +71,8 @@ def keys_in_range(
     Raises: CheckFailed: if a file is damaged.
     """
     pieces = [(np.empty(0, np.uint64), np.empty(0, dtype), np.empty(0, np.int64))]
-    spans = pairwise(files.starts)
-    for file, (start, end), table in zip(files.keys, spans, tables_in_range(files.keys, key_range), strict=True):
+    tables = tables_in_range(files.keys, key_range)
+    for file, (start, end), table in zip(files.keys, files.spans, tables, strict=True):
         rows = column_values(table, "row").astype(np.int64) + start
         if len(rows) and rows.max() >= max(end, start):
             raise damaged(file, "it has row numbers that its shard does not have")
