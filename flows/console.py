@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flows.styled import Styled, dim, green, own_stderr, rich_text, styled, yellow
+from flows.styled import Piece, Styled, dim, green, own_stderr, rich_text, styled, yellow
+from pipelines.credentials import masked
 from pipelines.visible import visible
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ class Console:
 
     def print(self, line: str | Styled) -> None:
         """Print a line, as it is: brackets are no markup, and control characters are shown as escapes (`visible`)."""
-        self.rich.print(rich_text(line), highlight=False, soft_wrap=True)
+        pieces = Styled(Piece(masked(piece.text), piece.style) for piece in styled(line))
+        self.rich.print(rich_text(pieces), highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a remark on what is going on."""

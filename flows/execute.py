@@ -17,6 +17,7 @@ from flows.lineage import Sender
 from flows.tracker import Tracker
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
+from pipelines.credentials import hidden, masked
 from pipelines.curate import STEPS, curate, is_finished, products_of, wanted
 from pipelines.errors import NothingNew, RecipeError, WinnowError, nearest
 from pipelines.ledger import corpus_manifest, storage
@@ -226,11 +227,13 @@ def load_with_text(recipe: str | Recipe, settings: tuple[str, ...] = ()) -> tupl
     """
     if isinstance(recipe, Recipe):
         assert not settings, "settings override a file's keys"
+        given = recipe.model_dump(mode="json")
+        recipe = recipe if hidden(given) == given else Recipe.model_validate(hidden(given))
         return recipe, recipe_text(recipe)
     loaded = load(recipe, settings)
     if loaded.manifest is not None and corpus_manifest.is_manifest(recipe):
         return loaded, recipe_text(loaded)
-    return loaded, storage.read_bytes(recipe_path(recipe)).decode()
+    return loaded, masked(storage.read_bytes(recipe_path(recipe)).decode())
 
 
 def recipe_text(recipe: Recipe) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
+from pipelines.credentials import masked
 from pipelines.visible import visible
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def yellow(text: str) -> Styled:
 
 
 class Shown:
-    """A text stream that shows controls and unseen characters of all that is written to it as escapes.
+    """A text stream that shows controls and unseen characters of all that is written to it as escapes, and hides
+    credentials in addresses.
 
     It stands for stderr in a command: messages of libraries, warnings and tracebacks quote names and texts too.
     """
@@ -70,7 +72,7 @@ class Shown:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(visible(text))
+        self.stream.write(visible(masked(text)))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

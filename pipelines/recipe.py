@@ -31,6 +31,7 @@ from filters.scores.score import PREFIX, Score
 from filters.scores.table import TableScore
 from filters.stage import DROP_FIELDS, RenamedKeyWarning, Stage
 from pipelines.benchmarks import BENCHMARKS
+from pipelines.credentials import hidden
 from pipelines.errors import RecipeError, WinnowError, near
 from pipelines.formats.read import FORMATS
 from pipelines.ledger import corpus_manifest, input_files, storage
@@ -484,6 +485,7 @@ def of_values(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recip
     Raises: RecipeError: as `load`.
     """
     merged, _ = assign(dict(values), overrides, partial=True)
+    merged = hidden(merged)
     recipe, wrong = validate(Recipe, merged)
     if wrong or recipe is None:
         raise RecipeError("\n".join(f"recipe: {problem.message}" for problem in wrong))
@@ -498,6 +500,7 @@ def read(path: str, overrides: Sequence[str] = ()) -> Draft:
         if not isinstance(document.value, dict):
             raise WinnowError(_no_mapping(path, document.value))
         values, assigned = assign(document.value, overrides, partial=True)
+        values = hidden(values)
     except WinnowError as error:
         return Draft(None, (f"{path}: {str(error).removeprefix(f'{path}: ')}",))
     draft = Draft(None, (), path, document.lines, assigned)

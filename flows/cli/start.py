@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import Columns, Json
+from pipelines.credentials import hidden
 
 if TYPE_CHECKING:
     from flows.console import Console
@@ -43,6 +44,7 @@ def init(
         raise WinnowError(f"--out {out}: a recipe is a YAML file; name it {posixpath.splitext(out)[0]}.yaml")
     if storage.exists(out) and not force:
         raise WinnowError(f"{out}: exists; name another with --out, or replace it with --force")
+    given, files = files, hidden(files)
     folder = posixpath.dirname(out)
     found = survey(files, parse_columns(columns) if columns else None, folder or ".")
     text = recipe_text(found, typed("init", files, columns))
@@ -54,6 +56,8 @@ def init(
     with console_session(as_json) as console:
         print_notes(console, found)
         console.print(f"{out}: written")
+        if files != given:
+            console.warn(f"{out} has no credentials: give the whole address with `--set sources.<name>.path=URL`")
         console.print(f"next: winnow build {shlex.quote(out)}")
 
 

@@ -36,6 +36,9 @@ impatience: the grace ends."""
 
 POLL_SECONDS = 0.02
 
+COMMAND = "WINNOW_COMMAND"
+"""The environment variable that names a command, in all processes that it starts."""
+
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that stop a command. Its exit code is 128 + the signal's number."""
 
@@ -54,10 +57,12 @@ def supervise(command: Callable[[], None]) -> None:
         watched.remove(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     adopt_orphans()
+    guard, held = _start_guard()
     note = mmap.mmap(-1, NOTE_BYTES)
     parent, child = os.getpid(), os.fork()
     if child:
-        os._exit(_watch(child, watched, note))
+        os._exit(_watch(child, watched, note, guard))
+    os.close(held)
     share_note(memoryview(note))
     os.setsid()
     end_with_parent(parent)
@@ -81,20 +86,54 @@ def supervise(command: Callable[[], None]) -> None:
             os._exit(128 + signal.SIGINT)  # without waiting for threads, workers or servers: the parent ends them
 
 
-def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap) -> int:
-    """Wait for the child or a signal; returns the exit code. note: what the child notes of its work."""
+def _start_guard() -> tuple[int, int]:
+    """Start a process that ends what is left of the command, such as Ray's agents, once this one is killed: nothing
+    else can, then. Returns its id, and the end of a pipe that must stay open in this process alone."""
+    name = os.environ[COMMAND] = os.urandom(8).hex()
+    ended, held = os.pipe()
+    guard = os.fork()
+    if guard:
+        os.close(ended)
+        return guard, held
+    os.close(held)
+    os.setsid()
+    for stream in range(3):
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    os.read(ended, 1)  # until the process that holds the other end is gone
+    deadline = time.monotonic() + KILL_SECONDS
+    while (left := _processes_of(name)) and time.monotonic() < deadline:
+        for process in left:
+            _signal(process, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
+    os._exit(0)
+
+
+def _processes_of(command: str) -> list[int]:
+    """The ids of the processes that inherited the name of a command; on Linux only."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if f"{COMMAND}={command}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap, guard: int) -> int:
+    """Wait for the child or a signal; returns the exit code. note: what the child notes of its work. guard: a process
+    that is not needed once this one ends by itself."""
     while True:
         signum = signal.sigwait(watched)
         if signum == signal.SIGTSTP:
             _pause()
         elif signum in STOP:
             _interrupt_child(child)
-            return _stopped(signum)
+            return _stopped(signum, guard)
         elif (status := _reap(child)) is not None:
             break
     code = os.waitstatus_to_exitcode(status)
     if -code in STOP or code == 128 + signal.SIGINT:  # the signal went to the child
-        return _stopped(-code if code < 0 else signal.SIGINT)
+        return _stopped(-code if code < 0 else signal.SIGINT, guard)
+    _signal(guard, signal.SIGKILL)
     _end_descendants(TERMINATE_SECONDS)
     if code >= 0:
         return code
@@ -113,7 +152,8 @@ def _interrupt_child(child: int) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _stopped(signum: int) -> int:
+def _stopped(signum: int, guard: int) -> int:
+    _signal(guard, signal.SIGKILL)
     _end_descendants(0.0)
     _print(f"stopped; {_resume()}")
     return 128 + signum

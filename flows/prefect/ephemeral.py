@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -47,9 +48,18 @@ def start_server() -> Callable[[], None]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
+    # Other users of this machine reach its loopback: only who has the key, which these two processes have, is let in.
+    key = f"winnow:{secrets.token_urlsafe(24)}"
+    os.environ["PREFECT_API_AUTH_STRING"] = key
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(port)],
-        env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+        env=os.environ
+        | {
+            "PREFECT_SERVER_API_AUTH_STRING": key,
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+            "PREFECT__SERVER_FINAL": "1",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -31,6 +31,7 @@ from flows.prefect.heard import HearingEngine
 from flows.prefect.tables import contamination, funnel, thinking
 from flows.tracker import RETRY_DELAY_SECONDS, Tracker, may_pass
 from flows.ui.address import report_url
+from pipelines.credentials import masked
 from pipelines.errors import NothingNew
 from pipelines.ledger.engine import Engine
 from pipelines.ledger.run import Progress, StepResult
@@ -62,9 +63,9 @@ STOP_PATIENCE_SECONDS = 1.0
 
 def _show(record: logging.LogRecord) -> bool:
     """A filter of the log of flow runs: control characters of what it quotes are shown as escapes."""
-    record.msg, record.args = visible(record.getMessage()), ()
+    record.msg, record.args = visible(masked(record.getMessage())), ()
     if record.exc_info:
-        record.exc_text = visible(logging.Formatter().formatException(record.exc_info))
+        record.exc_text = visible(masked(logging.Formatter().formatException(record.exc_info)))
     return True
 
 
@@ -110,7 +111,7 @@ class Report:
         self._finish(id, "COMPLETED", *(final or ("Completed", "")))
 
     def _finish(self, id: str, type: str, name: str, message: str) -> None:
-        body = {"state": {"type": type, "name": name, "message": visible(message)}, "force": True}
+        body = {"state": {"type": type, "name": name, "message": visible(masked(message))}, "force": True}
         self.channel.send(lambda client: _post(client, f"/task_runs/{id}/set_state", body))
 
 
@@ -148,6 +149,8 @@ def reported(work: Callable[P, R]) -> Callable[P, R]:
                 outcome.append((answer, None))
             return answer
         except BaseException as error:
+            # Prefect stores the message of what ends a flow run.
+            error.args = tuple(masked(one) if isinstance(one, str) else one for one in error.args)
             if outcome is not None:
                 outcome.append((None, error))
             if isinstance(error, NothingNew):

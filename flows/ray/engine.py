@@ -10,15 +10,20 @@ import functools
 import itertools
 import logging
 import os
+import secrets
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flows.ray.roots import check_shared
 from flows.reach import check_ray
 from pipelines.errors import RESUME
 from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, TaskDied, cpus, one_core, parallel_tasks
+from pipelines.ledger.processes import started
 from pipelines.ledger.step import Resources
 
 Item = TypeVar("Item")
@@ -58,9 +63,12 @@ def _init(num_cpus: int) -> None:
     if joins_cluster():
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         return
-    # A local Ray listens on loopback only, so it needs no authentication.
+    # A local Ray listens on loopback, where other users of the machine are. Unless RAY_AUTH_MODE says otherwise, it
+    # takes commands only from who has its token, which is in the environment of its processes alone. Ray makes its
+    # folders open to all: they lie in one that is not.
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.update(
-        RAY_AUTH_MODE="disabled",
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DEDUP_LOGS="0",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
@@ -76,7 +84,42 @@ def _init(num_cpus: int) -> None:
         logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE_BYTES,
         _node_ip_address="127.0.0.1",
+        _temp_dir=f"{_private_folder()}/r",
     )
+
+
+FOLDERS = "winnow-ray"
+"""Beginning of the names of folders with the files of local Rays: their process id follows."""
+
+
+def _private_folder() -> str:
+    """A new folder that only this user can read, for the sockets and logs of a Ray that starts here.
+
+    Those of processes that have ended are removed. The name is short: paths of sockets have at most 107 bytes.
+    """
+    place = Path(os.environ.get("RAY_TMPDIR") or "/tmp")
+    for left in place.glob(f"{FOLDERS}-*-*"):
+        process = left.name.split("-")[2]
+        if process.isdecimal() and not started(int(process)) and left.stat().st_uid == os.getuid():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{FOLDERS}-{os.getpid()}-", dir=place)  # mode 0700
+    global _folder
+    _folder = folder
+    return folder
+
+
+_folder: str | None = None
+
+
+def stop_ray() -> None:
+    """Leave the cluster, or end the local Ray and remove its files."""
+    import ray
+
+    global _folder
+    ray.shutdown()
+    if _folder is not None:
+        shutil.rmtree(_folder, ignore_errors=True)
+        _folder = None
 
 
 @contextlib.contextmanager
@@ -117,7 +160,7 @@ def ray_session(num_cpus: int) -> Iterator[None]:
         yield
     finally:
         if not was_running:
-            ray.shutdown()
+            stop_ray()
 
 
 @functools.lru_cache(maxsize=1)
@@ -221,9 +264,7 @@ class RayEngine:
 
     def __exit__(self, *_: object) -> None:
         if self._started:
-            import ray
-
-            ray.shutdown()
+            stop_ray()
             self._started = False
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import pyarrow as pa
 import xxhash
 
+from pipelines import credentials
 from pipelines.errors import UNREACHED, CheckFailed, InputError, Unreachable
 from pipelines.ledger.storage import digest, file_system, is_local, join, read_json, write_json
 
@@ -46,7 +47,7 @@ def expand(pattern: str) -> list[str]:
         # Remote file systems raise exceptions of their own, with no common base class.
         if is_local(pattern) or isinstance(error, InputError):
             raise
-        what = f"({type(error).__name__}: {' '.join(str(error).split())})"
+        what = credentials.masked(f"({type(error).__name__}: {' '.join(str(error).split())})")
         if isinstance(error, FileNotFoundError):
             raise InputError(f"{pattern}: no such file {what}") from error
         if getattr(error, "response", None) is not None:  # the store answered, with a refusal
@@ -56,6 +57,10 @@ def expand(pattern: str) -> list[str]:
 
 def _expand(pattern: str) -> list[str]:
     fs, name = file_system(pattern)
+    if credentials.is_public(pattern):  # of one file: its whole address is known to `file_system` alone
+        if not fs.exists(name):
+            fs.info(name)  # raises with the cause
+        return [pattern]
     # For `https://` the name is the whole address, so no prefix is added.
     prefix = "" if is_local(pattern) or "://" in name else pattern.split("://")[0] + "://"
     # A local file called `data[1].csv` is meant by its name.
@@ -253,7 +258,7 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     if not fs.exists(name):
         raise InputError(f"{path}: no such file")
     with allowed(path), fs.open(name, "rb") as raw:
-        extension = posixpath.splitext(name)[1].lower()
+        extension = posixpath.splitext(path)[1].lower()
         if extension == ".gz":
             with gzip.open(raw) as file:
                 yield cast(BinaryIO, file)
@@ -286,7 +291,13 @@ def damage(path: str) -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: truncated or damaged ({type(error).__name__}: {error}); fetch it again") from error
+        why = credentials.masked(f"{type(error).__name__}: {error}")
+        raise InputError(f"{path}: truncated or damaged ({why}); fetch it again") from error
+    except Exception as error:
+        if not credentials.is_public(path):
+            raise
+        # Clients of HTTP quote the whole address.
+        raise InputError(credentials.masked(f"{path}: {type(error).__name__}: {error}")) from None
 
 
 REMOTE_BLOCK = 4 << 20

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pipelines.credentials import masked
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -75,7 +76,7 @@ class Lineage:
         self._ended = False
         self._begun: dict[str, str] = {}
         self._folders: dict[str, str] = {}
-        self._job = _job(recipe, "JOB", "YAML", recipe_text)
+        self._job = _job(recipe, "JOB", "YAML", masked(recipe_text))
         self._add("START", self._id, self._job, {})
 
     def start(self, step: Step) -> None:
@@ -229,7 +230,7 @@ def _job(name: str, kind: str, language: str, code: str) -> dict[str, Any]:
 
 
 def _error(error: BaseException) -> dict[str, Any]:
-    message = str(error) or type(error).__name__
+    message = masked(str(error)) or type(error).__name__
     return {"errorMessage": _facet("errorMessage", message=message[:MAX_CODE], programmingLanguage="PYTHON")}
 
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from pipelines.credentials import carried
 from pipelines.errors import RESUME, CheckFailed
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
@@ -129,7 +130,7 @@ class StepContext:
         parts = _finished_parts(self.root, receipts, len(items))
         todo = [(item, Target(folder, index)) for index, item in enumerate(items) if index not in parts]
         report = _Report(self, phase, parts.values(), len(items))
-        task = functools.partial(_work, work, self.root, receipts)
+        task = functools.partial(_work, carried(work), self.root, receipts)
         results = self.engine.map(task, todo, resources or self.step.type.resources)
         try:
             for (_, target), (part, cost) in zip(todo, results, strict=True):

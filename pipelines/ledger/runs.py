@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pipelines.credentials import masked, without_secrets
 from pipelines.errors import CheckFailed, RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
@@ -134,6 +135,7 @@ def record(
     results. sources: source -> title, home, licence and revision of its data set, of those that have them; None records
     nothing of that.
     """
+    settings, recipe_text = without_secrets(settings), masked(recipe_text)
     name = run_id(recipe, products.get("packs") or products["corpus"])
     folder = run_folder(root, name)
     with _writing(folder):
@@ -183,8 +185,8 @@ class Attempt:
 
         Two runs of the same settings and steps have the same id, so a run that is started again replaces its record.
         """
-        canonical = json.dumps([FAILED, recipe, dict(settings), list(steps)], sort_keys=True)
-        self.root = root
+        canonical = json.dumps([FAILED, recipe, without_secrets(settings), list(steps)], sort_keys=True)
+        self.root, settings, recipe_text = root, without_secrets(settings), masked(recipe_text)
         self.id = f"{recipe}-{hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()}"
         self.results: list[StepResult] = []
         self._products: Mapping[str, Manifest] = {}
@@ -212,7 +214,7 @@ class Attempt:
         """Record that the run failed, or that it was stopped if the error is no `Exception`. lines: its events."""
         self._info["status"] = "failed" if isinstance(error, Exception) else "stopped"
         stopped = isinstance(error, KeyboardInterrupt) and not str(error)
-        self._info["error"] = "stopped by its user" if stopped else str(error) or type(error).__name__
+        self._info["error"] = "stopped by its user" if stopped else masked(str(error)) or type(error).__name__
         info = self._write()
         if lines:
             storage.write_bytes(storage.join(self._folder, LINEAGE), lines.encode())

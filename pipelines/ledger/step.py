@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipelines.credentials import without_secrets
+
 DROPPED_ROWS = "dropped"
 """The product of every step that conserves rows: the records that it dropped, with stage, reason and evidence."""
 
@@ -86,7 +88,8 @@ def key_of(depends_on: Sequence[Any]) -> str:
 
 
 def parameters(**values: Any) -> dict[str, Any]:
-    """A step's parameters from pydantic models and plain values, as JSON-able data."""
-    return {
+    """A step's parameters from pydantic models and plain values, as JSON-able data without secrets."""
+    given = {
         name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value for name, value in values.items()
     }
+    return dict(without_secrets(given))

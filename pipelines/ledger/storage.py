@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import ConfigDict
 
+from pipelines import credentials
 from pipelines.errors import RESUME, CheckFailed, InputError
 from pipelines.ledger import object_stores
 
@@ -88,6 +89,7 @@ def file_system(path: str) -> tuple[Any, str]:
     try:
         if scheme in object_stores.PACKAGES:
             return object_stores.file_system(path)
+        path = credentials.whole(path)
         options = {} if is_local(path) or scheme in _READ_ONLY else {"use_listings_cache": False}
         return cast(tuple[Any, str], fsspec.core.url_to_fs(path, **options))
     except ImportError as error:
@@ -95,7 +97,7 @@ def file_system(path: str) -> tuple[Any, str]:
         hint = f"needs {package}; pip install 'winnow-corpus[{extra}]'" if package else str(error)
         raise InputError(f"{path}: {hint}") from error
     except ValueError as error:  # fsspec: a scheme that it does not know, a malformed URL
-        raise InputError(f"{path}: {error}; a path, or a URL such as s3://bucket/file") from error
+        raise InputError(credentials.masked(f"{path}: {error}; a path, or a URL such as s3://bucket/file")) from error
 
 
 def exists(path: str) -> bool:
