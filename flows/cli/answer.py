@@ -69,7 +69,7 @@ def _plain(lines: Iterable[Line], shown: Callable[[str], str] = visible) -> Iter
         if isinstance(line, Columns):
             for heading, text in line:
                 yield f"  {shown(heading)}"
-                yield from (f"    {shown(part)}" for part in text.splitlines())
+                yield from (f"    {part}" for part in shown(text).splitlines())
         elif number or line:
             plain = shown(str(line))
             yield plain if number else plain.lstrip("\n")
