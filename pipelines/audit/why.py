@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -246,16 +247,31 @@ def _source_file(ingest: Manifest, row: str, source: str, first: Location) -> tu
     )
     begin = 0
     for entry in entries:
-        files, items = entry["files"], entry["items"]
-        if entry["name"] == source and begin <= at < begin + items and files:
-            if len(files) != items:  # one item has all files, up to a limit of rows
-                files = [file for file in files if row.startswith(f"{source}/{file[0]}/")] or files[:1]
-                name, suffix, digest = files[0]
-            else:
-                name, suffix, digest = files[at - begin]
+        items = entry["items"]
+        if entry["name"] == source and begin <= at < begin + items and entry["files"]:
+            files = _files_read(entry, at - begin)
+            if len(files) > 1:  # of a group of files, or of all up to a limit of rows
+                named = [file for file in files if _is_of_file(row, source, file[0])]
+                files = sorted(named, key=lambda file: -len(file[0])) or files
+            name, suffix, digest = files[0]
             return name if name.endswith(suffix) else name + suffix, digest
         begin += items
     return None, None
+
+
+def _files_read(source: Mapping[str, Any], item: int) -> list[list[str]]:
+    """The files of one item of a source, as the parameters of ingest describe it: name, suffix and digest of each."""
+    files: list[list[str]] = source["files"]
+    if "reads" in source:
+        first, end = source["reads"][item][:2]
+        return files[first:end]
+    return files[item : item + 1] if len(files) == source["items"] else files
+
+
+def _is_of_file(row: str, source: str, file: str) -> bool:
+    """Whether an id may name a file: `<source>/<file>/<number>`, or by task `<source>/<task>/<number>/<file>`."""
+    by_task = rf"/\d+/{re.escape(file.replace('/', '__'))}(\.|$)"
+    return row.startswith(f"{source}/{file}/") or re.search(by_task, row) is not None
 
 
 def _described(run: RecordedRun, source: str, adapter: str | None) -> dict[str, str]:

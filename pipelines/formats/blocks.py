@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.formats.faults import MAX_BROKEN_BYTES, Unreadable
+from pipelines.formats.span import WHOLE, Span
 from pipelines.ledger import input_files
 
 FIRST_BLOCK_BYTES = 256 << 10
@@ -64,22 +65,25 @@ class RowBlock(NamedTuple):
         return bytes(self.data[self.starts[index] : self.ends[index]])
 
 
-def read_blocks(file: BinaryIO, encoding: str | None = None) -> Iterator[bytearray]:
+def read_blocks(file: BinaryIO, encoding: str | None = None, span: Span = WHOLE) -> Iterator[bytearray]:
     """Yield the bytes of a text file as UTF-8 in blocks, without a byte order mark.
 
+    span: the lines to read, of a file of which `splits_at_newlines` is true.
     encoding: of the file, by default that of its byte order mark, UTF-16 if every other byte at its start is zero, or
     UTF-8. If reading fails, the bytes read so far are yielded before the error is raised.
 
     Raises: Unreadable: if the file is not in its encoding. Without `encoding`, rows that are not UTF-8 are left to the
         reader, unless the first block looks like Windows-1252.
     """
-    blocks = _read_blocks(file)
+    blocks = _read_blocks(_Lines(file, span) if span.start or span.stop is not None else file)
+    if span.start:
+        yield from blocks
+        return
     first = next(blocks, None)
     if first is None:
         return
-    mark, of_mark = next(((mark, name) for mark, name in _BYTE_ORDER_MARKS if first.startswith(mark)), (b"", None))
+    mark, name = _mark_and_encoding(first, encoding)
     first = first[len(mark) :]
-    name = of_mark or encoding or _without_mark(first)
     every = itertools.chain([first], blocks)
     if name is not None and codecs.lookup(name).name != "utf-8":
         yield from _decode(every, name)
@@ -87,6 +91,48 @@ def read_blocks(file: BinaryIO, encoding: str | None = None) -> Iterator[bytearr
     if name is None:
         _check_utf8(first)
     yield from every
+
+
+def splits_at_newlines(first: bytearray, encoding: str | None) -> bool:
+    """Whether the lines of a text file can be found from any byte on: it is UTF-8. first: its first bytes."""
+    name = _mark_and_encoding(first, encoding)[1]
+    return name is None or codecs.lookup(name).name == "utf-8"
+
+
+def _mark_and_encoding(first: bytearray, encoding: str | None) -> tuple[bytes, str | None]:
+    """The byte order mark, and the encoding of a file, None if it does not tell: UTF-8."""
+    mark, name = next(((mark, name) for mark, name in _BYTE_ORDER_MARKS if first.startswith(mark)), (b"", None))
+    return mark, name or encoding or _without_mark(first[len(mark) :])
+
+
+class _Lines:
+    """The lines of an open file that begin in a span, to be read in order."""
+
+    def __init__(self, file: BinaryIO, span: Span) -> None:
+        self._file, self._at = file, _line_start(file, span.start)
+        self._end = None if span.stop is None else _line_start(file, span.stop)
+        file.seek(self._at)
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end of the span."""
+        if self._end is not None:
+            size = max(min(size, self._end - self._at), 0)
+        data = self._file.read(size)
+        self._at += len(data)
+        return data
+
+
+def _line_start(file: BinaryIO, place: int) -> int:
+    """The first byte of the first line that begins at a place of a file or after it."""
+    if not place:
+        return 0
+    at = place - 1
+    file.seek(at)
+    while data := file.read(_READ_BYTES):
+        if (end := data.find(b"\n")) >= 0:
+            return at + end + 1
+        at += len(data)
+    return at
 
 
 def with_newlines(blocks: Iterator[bytearray], quoted: bool) -> Iterator[bytearray]:
@@ -218,7 +264,7 @@ def _is_utf8(row: bytes) -> bool:
     return True
 
 
-def _read_blocks(file: BinaryIO) -> Iterator[bytearray]:
+def _read_blocks(file: BinaryIO | _Lines) -> Iterator[bytearray]:
     block, size = bytearray(), FIRST_BLOCK_BYTES
     try:
         # Blocks of the same sizes, whatever a decompressor returns at a time.

@@ -16,6 +16,7 @@ from pipelines.formats.arrow_messages import MAX_BATCH_BYTES, largest_batch
 from pipelines.formats.blocks import BLOCK_BYTES, MAX_ROW_BYTES
 from pipelines.formats.faults import Unreadable, missing_column, repeated_column, with_faults, with_row_numbers
 from pipelines.formats.parquet_pages import Reading, TooLarge, plan_reading
+from pipelines.formats.span import WHOLE, Span, by_units
 from pipelines.formats.values import WrongType, below, convert, is_list, is_text, list_lengths, path_of
 from pipelines.ledger import input_files, storage
 
@@ -40,24 +41,28 @@ _ARROW_FILE_MAGIC = b"ARROW1"
 class Columnar(NamedTuple):
     """A columnar format.
 
-    schema: open file -> schema. batches: (path, open file, columns, optional) -> record batches. mapped: whether local
-    files are mapped.
+    schema: open file -> schema. batches: (path, open file, columns, optional, span) -> record batches. units: open
+    file -> rows and bytes of its row groups or batches; None where only reading tells. mapped: whether local files are
+    mapped.
     """
 
     schema: Callable[[pa.NativeFile], pa.Schema]
-    batches: Callable[[str, pa.NativeFile, pa.Schema, Collection[str]], Iterator[pa.RecordBatch]]
+    batches: Callable[[str, pa.NativeFile, pa.Schema, Collection[str], Span], Iterator[pa.RecordBatch]]
+    units: Callable[[pa.NativeFile], tuple[list[int], list[int]] | None]
     mapped: bool
 
 
-def read_columnar(path: str, columns: pa.Schema, optional: Collection[str], form: Columnar) -> Iterator[pa.Table]:
-    """Yield tables of ROW, FAULT, BROKEN and `columns`, from PARQUET or ARROW.
+def read_columnar(
+    path: str, columns: pa.Schema, optional: Collection[str], form: Columnar, span: Span = WHOLE
+) -> Iterator[pa.Table]:
+    """Yield tables of ROW, FAULT, BROKEN and `columns`, from PARQUET or ARROW. span: what to read of the file.
 
     Raises: InputError: if a column that is not optional is missing, is there twice, or is of a type that does not
         convert.
     """
-    row = 0
+    row = span.row
     with _open(path, form.mapped) as source:
-        for batch in form.batches(path, source, columns, optional):
+        for batch in form.batches(path, source, columns, optional, span):
             for part, oversize in _bounded(batch):
                 table = _oversize(columns) if oversize else _convert(path, part, columns)
                 yield with_row_numbers(table, row)
@@ -117,6 +122,20 @@ def _text_bytes(array: pa.Array) -> np.ndarray:
     return np.zeros(len(array), np.int64)
 
 
+def columnar_spans(path: str, form: Columnar) -> list[Span]:
+    """The spans of a file. Each is of whole row groups or batches."""
+    with _open(path, form.mapped) as source:
+        units = form.units(source) if source.size() else None
+    return [WHOLE] if units is None else by_units(*units)
+
+
+def declared_rows(path: str, form: Columnar) -> int | None:
+    """How many rows a file says that it holds; None where only reading tells."""
+    with _open(path, form.mapped) as source:
+        units = form.units(source) if source.size() else None
+    return None if units is None else sum(units[0])
+
+
 def columnar_names(path: str, form: Columnar) -> list[str]:
     """The file's columns, in order."""
     return list(form.schema(_open(path, form.mapped)).names)
@@ -130,7 +149,7 @@ def first_values(path: str, form: Columnar) -> list[dict[str, Any]]:
         columns = pa.schema(
             [field for field in schema if _may_hold_text(field.type) and schema.names.count(field.name) == 1]
         )
-        batch = next(form.batches(path, source, columns, ()), None) if len(columns) else None
+        batch = next(form.batches(path, source, columns, (), WHOLE), None) if len(columns) else None
         return [] if batch is None else batch.slice(0, MAX_FIRST_ROWS).select(columns.names).to_pylist()
 
 
@@ -168,13 +187,13 @@ def _open(path: str, mapped: bool) -> pa.NativeFile:
 
 
 def _parquet_batches(
-    path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str]
+    path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str], span: Span
 ) -> Iterator[pa.RecordBatch]:
     # A block of each column is held instead of a whole row group.
     buffered = _LOCAL_BLOCK if storage.is_local(path) else input_files.REMOTE_BLOCK
     file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
     present = _check(path, file.schema_arrow, columns, optional)
-    for index in range(file.metadata.num_row_groups):
+    for index in range(file.metadata.num_row_groups)[span.start : span.stop]:
         group = file.metadata.row_group(index)
         reading = Reading(_batch_rows(group.total_byte_size / max(group.num_rows, 1)), ())
         if storage.is_local(path):  # of a remote file, each page header would be a request
@@ -200,8 +219,25 @@ def _plan_reading(source: pa.NativeFile, group: pq.RowGroupMetaData, columns: li
         raise Unreadable(f"{error}; write it with smaller pages") from error
 
 
+def _parquet_units(source: pa.NativeFile) -> tuple[list[int], list[int]]:
+    metadata = pq.ParquetFile(source).metadata
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    return [group.num_rows for group in groups], [group.total_byte_size for group in groups]
+
+
+def _arrow_units(source: pa.NativeFile) -> tuple[list[int], list[int]] | None:
+    """None for a stream, and for a remote file, of which each batch would be a request."""
+    if not isinstance(source, pa.BufferReader):
+        return None
+    reader = _open_arrow(source)
+    if not isinstance(reader, pa.RecordBatchFileReader):
+        return None
+    batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+    return [batch.num_rows for batch in batches], [batch.nbytes for batch in batches]
+
+
 def _arrow_batches(
-    path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str]
+    path: str, source: pa.NativeFile, columns: pa.Schema, optional: Collection[str], span: Span
 ) -> Iterator[pa.RecordBatch]:
     if source.size() == 0:
         raise pa.ArrowInvalid("the file is empty")
@@ -210,7 +246,7 @@ def _arrow_batches(
     reader = _open_arrow(source)
     present = _check(path, reader.schema, columns, optional)
     if isinstance(reader, pa.RecordBatchFileReader):
-        batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
+        batches = (reader.get_batch(index) for index in range(reader.num_record_batches)[span.start : span.stop])
     else:
         batches = iter(reader)
     for batch in batches:
@@ -351,6 +387,6 @@ def _wrong_type(path: str, field: pa.Field, kind: pa.DataType) -> InputError:
     return InputError(f"{path}: column {field.name!r} is {kind}, not text; {mend}")
 
 
-PARQUET = Columnar(lambda source: pq.ParquetFile(source).schema_arrow, _parquet_batches, mapped=False)
-ARROW = Columnar(lambda source: _open_arrow(source).schema, _arrow_batches, mapped=True)
+PARQUET = Columnar(lambda source: pq.ParquetFile(source).schema_arrow, _parquet_batches, _parquet_units, mapped=False)
+ARROW = Columnar(lambda source: _open_arrow(source).schema, _arrow_batches, _arrow_units, mapped=True)
 """Arrow IPC files and streams. The `datasets` library writes streams."""

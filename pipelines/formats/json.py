@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dedup.kernel import kernel
 from pipelines.errors import InputError, MissingColumn, nearest
 from pipelines.formats.blocks import (
+    FIRST_BLOCK_BYTES,
     MAX_ROW_BYTES,
     Bytes,
     Offsets,
@@ -26,6 +28,7 @@ from pipelines.formats.blocks import (
     limited,
     oversize,
     read_blocks,
+    splits_at_newlines,
     with_newlines,
 )
 from pipelines.formats.faults import (
@@ -38,6 +41,7 @@ from pipelines.formats.faults import (
     with_faults,
     with_row_numbers,
 )
+from pipelines.formats.span import WHOLE, Span, by_bytes
 from pipelines.formats.values import (
     BROKEN_JSON,
     DECODER,
@@ -78,28 +82,112 @@ _OPEN_BRACKET, _CLOSE_BRACKET, _OPEN_BRACE, _CLOSE_BRACE = 91, 93, 123, 125
 
 
 def read_json(
-    path: str, columns: pa.Schema, optional: Collection[str], lines: bool, encoding: str | None = None
+    path: str,
+    columns: pa.Schema,
+    optional: Collection[str],
+    lines: bool,
+    encoding: str | None = None,
+    span: Span = WHOLE,
 ) -> Iterator[pa.Table]:
     """Yield tables of ROW, FAULT, BROKEN and `columns`.
 
-    lines: the file is JSON lines if its first bytes do not decide.
+    lines: the file is JSON lines if its first bytes do not decide. span: what to read of a file that has several
+    (`line_spans`). The first one is searched for the columns.
 
     Raises: InputError: if a column that is not optional is in no row of the file, or twice in its first row, or if the
         rows are not to be found in the object at the top.
     """
     schemas = _schemas(columns)
     required = [name for name in columns.names if name not in optional]
-    row = 0
-    for block in _row_blocks(path, lines, columns, required, encoding):
+    row = span.row
+    for block in _row_blocks(path, lines, columns, required, encoding, span):
         table = _parse_block(block, columns, schemas)
         if table is None:
             table = _parse_rows(block, columns)
-        if row == 0:
+        if row == span.start == 0:
             absent = _absent(path, block, table, required)
             if absent:
                 _search(path, absent, _row_blocks(path, lines, columns, required, encoding))
         yield with_row_numbers(table, row)
         row += table.num_rows
+
+
+def line_spans(path: str, size: int, lines: bool, encoding: str | None = None) -> list[Span]:
+    """The spans of a file of `size` bytes. Only lines of UTF-8 have several: there a row is found from any byte on."""
+    spans = by_bytes(size)
+    if len(spans) == 1:
+        return spans
+    with input_files.open_input(path) as file:
+        first = bytearray(file.read(FIRST_BLOCK_BYTES))
+        if b"\n" not in first or not splits_at_newlines(first, encoding):
+            return [WHOLE]
+        file.seek(0)
+        layout, _ = _begin(read_blocks(file, encoding), lines)
+    return spans if layout is _Layout.LINES else [WHOLE]
+
+
+def count_rows(path: str, lines: bool, encoding: str | None, span: Span) -> int:
+    """How many rows `read_json` returns of a span of lines, found without parsing most of them."""
+    rows = 0
+    for block in _row_blocks(path, lines, encoding=encoding, span=span):
+        if block.fault:
+            rows += len(block.starts)
+            continue
+        single = np.empty(len(block.starts), bool)
+        _are_single(np.frombuffer(block.data, np.uint8), block.starts, block.ends, single)
+        rows += int(single.sum())
+        for index in np.flatnonzero(~single):
+            line = block.row(int(index))
+            rows += sum(1 for _ in _objects(line, None)) if line.strip() else 0
+    return rows
+
+
+@kernel
+def _are_single(data: Bytes, starts: Offsets, ends: Offsets, single: NDArray[np.bool_]) -> None:
+    """Write for each line whether it surely is one row: it begins and ends with a brace, and its first object, or what
+    begins like one, does not end before. Then it is an object, or broken."""
+    for line in range(len(starts)):
+        start, end = starts[line], ends[line]
+        while start < end and data[start] in (_SPACE, _TAB):
+            start += 1
+        while end > start and data[end - 1] in (_SPACE, _TAB, _CARRIAGE_RETURN):
+            end -= 1
+        if end - start < 2 or data[start] != _OPEN_BRACE or data[end - 1] != _CLOSE_BRACE:
+            single[line] = False
+            continue
+        several = False  # only where an object may follow another is the line read in full
+        for i in range(start + 1, end):
+            if data[i] == _OPEN_BRACE:
+                before = i - 1
+                while before > start and data[before] in (_SPACE, _TAB, _CARRIAGE_RETURN, _COMMA):
+                    before -= 1
+                if data[before] == _CLOSE_BRACE:
+                    several = True
+                    break
+        single[line] = not several or _first_end(data, start, end) >= end - 1
+
+
+@kernel
+def _first_end(data: Bytes, start: int, end: int) -> int:
+    """Where the bracket closes that opens at `start`; `end` if it does not."""
+    depth, i, in_string = 0, start, False
+    while i < end:
+        byte = data[i]
+        if in_string:
+            if byte == _BACKSLASH:
+                i += 1
+            elif byte == _QUOTE:
+                in_string = False
+        elif byte == _QUOTE:
+            in_string = True
+        elif byte in (_OPEN_BRACE, _OPEN_BRACKET):
+            depth += 1
+        elif byte in (_CLOSE_BRACE, _CLOSE_BRACKET):
+            depth -= 1
+            if depth == 0:
+                return i
+        i += 1
+    return end
 
 
 def read_objects(path: str, lines: bool) -> Iterator[tuple[int, Any, str | None, str]]:
@@ -158,21 +246,16 @@ def _row_blocks(
     columns: pa.Schema | None = None,
     required: Sequence[str] = (),
     encoding: str | None = None,
+    span: Span = WHOLE,
 ) -> Iterator[RowBlock]:
     columns = pa.schema([]) if columns is None else columns
     with input_files.open_input(path) as file:
-        blocks = with_newlines(read_blocks(file, encoding), quoted=False)
-        head = _head(blocks)
-        if not head.strip():
+        if span._replace(row=0, rows=None) != WHOLE:
+            yield from split_lines(read_blocks(file, encoding, span))
             return
-        following: list[bytearray] = []
-
-        def whole() -> bool:
-            following.extend(itertools.islice(blocks, 1))
-            return not following
-
-        layout = _layout(head, whole, lines)
-        every = itertools.chain([head], following, blocks)
+        layout, every = _begin(with_newlines(read_blocks(file, encoding), quoted=False), lines)
+        if layout is None:
+            return
         if layout is _Layout.LINES:
             yield from split_lines(every)
         elif layout is _Layout.VALUES:
@@ -195,6 +278,21 @@ def _row_blocks(
                     raise
                 raise problem from None
             yield from split_array(itertools.chain([document], rest or ()), skip=skip)
+
+
+def _begin(blocks: Iterator[bytearray], lines: bool) -> tuple[_Layout | None, Iterator[bytearray]]:
+    """The layout of a file, None if it is empty, and all of its blocks."""
+    head = _head(blocks)
+    if not head.strip():
+        return None, iter(())
+    following: list[bytearray] = []
+
+    def whole() -> bool:
+        following.extend(itertools.islice(blocks, 1))
+        return not following
+
+    layout = _layout(head, whole, lines)
+    return layout, itertools.chain([head], following, blocks)
 
 
 def _take(blocks: Iterator[bytearray], limit: int) -> tuple[bytearray, Iterator[bytearray] | None]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipelines.formats.faults import FAULT
 from pipelines.formats.read import Spelling, read, text_columns_of
+from pipelines.formats.span import WHOLE, Span
 from pipelines.formats.values import thinking_block
 from pipelines.records import EXTRA, RAW, RULE, TASK
 
@@ -200,8 +201,9 @@ def read_pairs(
     condition: str | None,
     spelling: Spelling | None = None,
     extra: Mapping[str, str] = {},
+    span: Span = WHOLE,
 ) -> Iterator[pa.Table]:
-    """RAW rows of a file without a source.
+    """RAW rows of a file without a source, or of a span of it.
 
     columns: in one of three ways, each with `condition` if there is such a column:
 
@@ -223,14 +225,14 @@ def read_pairs(
         (name,) = columns_read(columns, "messages")
         turns = MESSAGES if thinking is None else _with_field(thinking)
         fields = [pa.field(name, turns), *_text_fields([*tags, *extra.values()])]
-        for rows in read(path, pa.schema(fields), spelling=spelling):
+        for rows in read(path, pa.schema(fields), spelling=spelling, span=span):
             instruction, response, faults = first_exchange(rows[name], thinking)
             rows = with_exchange_faults(rows, faults)
             yield _with_extra(raw(rows, instruction, response, _tags(rows, tags, condition)), rows, extra)
         return
     parts = [columns_read(columns, role) for role in (("text",) if "text" in columns else ("instruction", "response"))]
     names = [*(name for part in parts for name in part), *([thinking] if thinking else []), *tags, *extra.values()]
-    for rows in read(path, pa.schema(_text_fields(names)), further_columns(columns), spelling=spelling):
+    for rows in read(path, pa.schema(_text_fields(names)), further_columns(columns), spelling=spelling, span=span):
         texts = [join_texts(*(rows[name] for name in part)) for part in parts]
         response = texts[1] if len(texts) > 1 else _repeat("", rows.num_rows)
         if thinking is not None:

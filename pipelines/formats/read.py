@@ -16,7 +16,16 @@ import pyarrow as pa
 
 from pipelines.errors import InputError, nearest
 from pipelines.formats import json
-from pipelines.formats.columnar import ARROW, PARQUET, Columnar, columnar_names, first_values, read_columnar
+from pipelines.formats.columnar import (
+    ARROW,
+    PARQUET,
+    Columnar,
+    columnar_names,
+    columnar_spans,
+    declared_rows,
+    first_values,
+    read_columnar,
+)
 from pipelines.formats.delimited import (
     CSV,
     LINE,
@@ -29,6 +38,7 @@ from pipelines.formats.delimited import (
 )
 from pipelines.formats.faults import DAMAGE, Unreadable, is_damage, reading_error
 from pipelines.formats.json import json_columns, read_json
+from pipelines.formats.span import WHOLE, Span
 from pipelines.formats.values import Fault, Number, lookup, nested_names
 from pipelines.ledger import input_files, processes, storage
 
@@ -53,27 +63,36 @@ class Spelling(NamedTuple):
 class Format(NamedTuple):
     """How the files of one format are read.
 
-    read: (path, columns, optional, spelling) -> tables of ROW, FAULT, BROKEN and `columns`. column_names: (path,
+    read: (path, columns, optional, spelling, span) -> tables of ROW, FAULT, BROKEN and `columns`. column_names: (path,
     spelling) -> the file's columns. first_rows: (path, spelling, columns) -> some first rows as objects; JSON may need
-    columns to find them.
+    columns to find them. spans: (path, bytes, spelling) -> the spans of a file; None for a format whose files have one.
+    row_count: (path, spelling, span) -> the rows of a span that does not say how many. declared: path -> how many rows
+    the file says that it holds; None where it does not.
     """
 
-    read: Callable[[str, pa.Schema, Collection[str], Spelling], Iterator[pa.Table]]
+    read: Callable[[str, pa.Schema, Collection[str], Spelling, Span], Iterator[pa.Table]]
     column_names: Callable[[str, Spelling], list[str]]
     first_rows: Callable[[str, Spelling, pa.Schema], list[dict[str, Any]]]
+    spans: Callable[[str, int, Spelling], list[Span]] | None = None
+    row_count: Callable[[str, Spelling, Span], int] | None = None
+    declared: Callable[[str], int | None] | None = None
 
 
 def _json(lines: bool) -> Format:
     return Format(
-        lambda path, columns, optional, spelling: read_json(path, columns, optional, lines, spelling.encoding),
+        lambda path, columns, optional, spelling, span: read_json(
+            path, columns, optional, lines, spelling.encoding, span
+        ),
         lambda path, spelling: json_columns(path, lines, spelling.encoding),
         lambda path, spelling, columns: json.first_objects(path, lines, spelling.encoding, columns),
+        lambda path, size, spelling: json.line_spans(path, size, lines, spelling.encoding),
+        lambda path, spelling, span: json.count_rows(path, lines, spelling.encoding, span),
     )
 
 
 def _delimited(dialect: Dialect) -> Format:
     return Format(
-        lambda path, columns, optional, spelling: read_delimited(
+        lambda path, columns, optional, spelling, _: read_delimited(
             path, columns, optional, spelling.of(dialect), spelling.encoding
         ),
         lambda path, spelling: delimited_columns(path, spelling.of(dialect), spelling.encoding),
@@ -83,9 +102,11 @@ def _delimited(dialect: Dialect) -> Format:
 
 def _columnar(reader: Columnar) -> Format:
     return Format(
-        lambda path, columns, optional, _: read_columnar(path, columns, optional, reader),
+        lambda path, columns, optional, _, span: read_columnar(path, columns, optional, reader, span),
         lambda path, _: columnar_names(path, reader),
         lambda path, *_: first_values(path, reader),
+        lambda path, *_: columnar_spans(path, reader),
+        declared=lambda path: declared_rows(path, reader),
     )
 
 
@@ -120,20 +141,22 @@ def read(
     optional: Collection[str] = (),
     dialect: Dialect | None = None,
     spelling: Spelling | None = None,
+    span: Span = WHOLE,
 ) -> Iterator[pa.Table]:
     """Yield tables of ROW, FAULT, BROKEN and `columns`, a few megabytes each, with every row of the file in order.
 
     columns: what to read: strings, or lists and structs of strings. `qa.q` is a column of that name, or the field `q`
     of the column `qa`; `choices.0` the first element of a list. optional: columns that may be missing, and are null
     then. dialect: of a CSV or TSV file that has no header or no quoting; short for a Spelling with it.
+    span: one of `spans`, to read a part of the file.
 
     Raises:
         InputError: if the file is missing, truncated or damaged (with the number of rows read), lacks a column (with
             its columns), has two of that name, or has an unknown suffix (with the nearest).
         Unreachable: if the connection to a remote file breaks.
     """
-    tables = _format(path).read(path, columns, optional, spelling or Spelling(dialect))
-    row = 0
+    tables = _format(path).read(path, columns, optional, spelling or Spelling(dialect), span)
+    row = span.row
     try:
         while (table := _next(path, tables)) is not None:
             yield table
@@ -145,6 +168,53 @@ def read(
         if storage.is_local(path) and not is_damage(error):
             raise
         raise reading_error(path, row, error) from error
+
+
+MIN_SPLIT_BYTES = 16 << 20
+"""A smaller file has one span: less text than a span holds, unless it is compressed uncommonly well."""
+
+
+def spans(path: str, size: int, spelling: Spelling | None = None) -> list[Span]:
+    """The spans of a file of `size` bytes, in order: what tasks may read apart. They follow from its bytes alone.
+
+    Several spans have large files of JSON lines in UTF-8, of Parquet with several row groups, and local ones of Arrow
+    with several batches. Files that are compressed as a whole have one, and so have CSV, JSON arrays and streams of
+    Arrow: where a row begins follows there from all that is before it.
+
+    Raises: InputError: as `read`.
+    """
+    form = _format(path)
+    if form.spans is None or size < MIN_SPLIT_BYTES or input_files.is_compressed(path):
+        return [WHOLE]
+    try:
+        return form.spans(path, size, spelling or Spelling())
+    except (Unreadable, *DAMAGE) as error:
+        raise reading_error(path, 0, error) from error
+
+
+def count_rows(path: str, spelling: Spelling, span: Span) -> int:
+    """How many rows a span has that does not say so (`Span.rows`). Raises: InputError: as `read`."""
+    form = _format(path)
+    assert form.row_count is not None, "its spans say how many rows they have"
+    try:
+        with processes.noted(f"counting the rows of {path}"):
+            return form.row_count(path, spelling, span)
+    except (Unreadable, *DAMAGE) as error:
+        raise reading_error(path, 0, error) from error
+
+
+def rows_declared(path: str) -> int | None:
+    """How many rows a file says that it holds: one of Parquet, or a local one of Arrow; None for others.
+
+    Raises: InputError: as `read`.
+    """
+    form = FORMATS.get(input_files.suffix(path))
+    if form is None or form.declared is None or input_files.is_compressed(path):
+        return None
+    try:
+        return form.declared(path)
+    except (Unreadable, *DAMAGE) as error:
+        raise reading_error(path, 0, error) from error
 
 
 def _next(path: str, tables: Iterator[pa.Table]) -> pa.Table | None:

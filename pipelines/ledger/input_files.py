@@ -243,7 +243,12 @@ def suffix(path: str) -> str:
     """The format's suffix without compression: `.jsonl` for `a/b.jsonl.gz`."""
     name = posixpath.basename(path)
     stem, extension = posixpath.splitext(name)
-    return posixpath.splitext(stem)[1].lower() if extension.lower() in (".gz", ".zst", ".bz2") else extension.lower()
+    return posixpath.splitext(stem)[1].lower() if is_compressed(name) else extension.lower()
+
+
+def is_compressed(path: str) -> bool:
+    """Whether a file is compressed as a whole, by its suffix."""
+    return posixpath.splitext(path)[1].lower() in (".gz", ".zst", ".bz2")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """How do the recipe's sources become records? File by file, with every row kept or dropped with a reason.
 
-One work item is one file, or one source if its rows are limited or computed. The step's key holds what the files
-contain, not where they are: a moved file is not read again, a changed one is.
+One work item is one file; a span of a large one; some files of a source with many small ones; or one source if its rows
+are limited or computed. Items follow from the files alone, never from the number of workers. The step's key holds what
+the files contain, not where they are: a moved file is not read again, a changed one is.
 """
 
 from __future__ import annotations
@@ -10,22 +11,36 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.errors import InputError
 from pipelines.formats import pairs
+from pipelines.formats.read import count_rows, rows_declared
+from pipelines.formats.span import WHOLE, Span
 from pipelines.ledger import input_files, storage, tombstones
 from pipelines.ledger.manifest import Manifest, Part
-from pipelines.ledger.run import Run, Target
+from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.tombstones import Tombstones, drop_forgotten
 from pipelines.recipe import Recipe, SourceSpec
 from pipelines.records import conform, dropped_schema, record_schema
 from pipelines.sources import SOURCES
 from pipelines.steps.products import RECORDS
-from pipelines.steps.source_files import Input, check_inputs, columns_of, raw_rows, unread_text
+from pipelines.steps.source_files import (
+    Input,
+    check_inputs,
+    columns_of,
+    raw_rows,
+    spans_of,
+    spelling_of,
+    unread_text,
+)
 from pipelines.steps.step import RecipeStep, always
 
 SHARD_ROWS = 65_536
@@ -36,11 +51,15 @@ GENERATED_SHARD_ROWS = 5_000
 """Rows of a shard of a computed source. These sources are small; smaller shards let later steps run in parallel."""
 
 
+GROUP_FILES, GROUP_BYTES = 64, 8 << 20
+"""A source with more files than this is read in groups of consecutive files, of at most so many and so many bytes."""
+
+
 class Work(NamedTuple):
     """One work item: files of one source, in order. Without files, the source is computed from the seed.
 
-    extra: the further columns of the records of all sources. tombstones: files of what was forgotten. forgotten: the
-    names of those files of which every row is.
+    span: what is read of a file that has several spans. extra: the further columns of the records of all sources.
+    tombstones: files of what was forgotten. forgotten: the names of those files of which every row is.
     """
 
     spec: SourceSpec
@@ -50,6 +69,7 @@ class Work(NamedTuple):
     extra: tuple[str, ...]
     tombstones: tuple[str, ...] = ()
     forgotten: frozenset[str] = frozenset()
+    span: Span = WHOLE
 
 
 def ingest(run: Run, recipe: Recipe) -> Manifest:
@@ -67,20 +87,20 @@ def ingest(run: Run, recipe: Recipe) -> Manifest:
 
     paths = tombstones.paths(run.root)
     stones = tombstones.read(paths)
-    sources, items = [], []
+    sources, items = [], list[Work]()
     for spec in recipe.sources:
         own = tuple(file for file in files if file.source == spec.name)
         named = tombstones.name_digest(spec.name) in stones.sources
         gone = frozenset(file.file for file in own if named or (file.begun and file.begun.digest in stones.files))
         work = [one._replace(tombstones=paths, forgotten=gone) for one in _works(spec, own, recipe)]
-        sources.append(_describe(spec, own, recipe.seed) | {"items": len(work)})
+        sources.append(_describe(spec, own, recipe.seed) | _describe_items(spec, own, work))
         items += work
     extra = {"extra": list(recipe.extra_columns)} if recipe.extra_columns else {}
     forgotten = {"forgotten": stones.digest} if stones.digest else {}
     step = INGEST.step({"sources": sources, "on_bad_row": recipe.on_bad_row, **extra, **forgotten})
     adapters = [SOURCES[spec.adapter] for spec in recipe.sources if spec.adapter]
     readers = [adapter.read or adapter.generate for adapter in adapters]
-    return run.do(step, lambda context: context.map(ingest_files, items), uses=readers)
+    return run.do(step, lambda context: context.map(ingest_files, _numbered(context, items)), uses=readers)
 
 
 INGEST = RecipeStep(
@@ -116,9 +136,59 @@ def _begun(files: Sequence[Input], root: str) -> list[Input]:
 
 
 def _works(spec: SourceSpec, files: tuple[Input, ...], recipe: Recipe) -> list[Work]:
-    # A limit of rows runs over a source's files in order, so they are one item. Reading ends at the limit.
-    groups = [files] if spec.rows is not None else [(file,) for file in files]
-    return [Work(spec, group, recipe.seed, recipe.on_bad_row, recipe.extra_columns) for group in groups]
+    work = Work(spec, files, recipe.seed, recipe.on_bad_row, recipe.extra_columns)
+    if spec.rows is not None:  # the limit runs over a source's files in order, so they are one item
+        return [work]
+    with ThreadPoolExecutor(8) as threads:
+        spans = list(threads.map(functools.partial(spans_of, spec), files))
+    works: list[Work] = []
+    for file, own in zip(files, spans, strict=True):
+        assert file.begun is not None, "computed sources have `rows`"
+        last = works[-1] if works else None
+        small = len(files) > GROUP_FILES and len(own) == 1 and last is not None and last.span == WHOLE
+        if small and last and len(last.files) < GROUP_FILES and _size(last) + file.begun.size <= GROUP_BYTES:
+            works[-1] = last._replace(files=(*last.files, file))
+        else:
+            works += [work._replace(files=(file,), span=span) for span in own]
+    return works
+
+
+def _size(work: Work) -> int:
+    return sum(file.begun.size for file in work.files if file.begun)
+
+
+def _describe_items(spec: SourceSpec, files: Sequence[Input], works: Sequence[Work]) -> dict[str, Any]:
+    """How many items a source has. If they are not its files one by one, also what each reads: its first file, the file
+    after its last, and its span."""
+    described: dict[str, Any] = {"items": len(works)}
+    if spec.rows is not None or all(len(work.files) == 1 and work.span == WHOLE for work in works):
+        return described
+    number = {file: index for index, file in enumerate(files)}
+    described["reads"] = [
+        [number[work.files[0]], number[work.files[-1]] + 1, work.span.start, work.span.stop] for work in works
+    ]
+    return described
+
+
+def _numbered(context: StepContext, items: Sequence[Work]) -> list[Work]:
+    """The items, with the first row of each span. Rows of spans that do not say how many are counted, by tasks."""
+    uncounted = [work for work in items if work.span != WHOLE and work.span.rows is None]
+    counted = iter(context.map(count_span, uncounted, "rows")) if uncounted else iter(())
+    numbered: list[Work] = []
+    for work in items:
+        if work.span != WHOLE and work.span.rows is None:
+            before = numbered[-1].span if work.span.start else WHOLE
+            row, rows = before.row + (before.rows or 0), next(counted).counts["rows"]
+            work = work._replace(span=work.span._replace(row=row, rows=rows))
+        numbered.append(work)
+    return numbered
+
+
+def count_span(work: Work, _: Target) -> Part:
+    """Count the rows of a span."""
+    (file,) = work.files
+    with _unchanged(file):
+        return Part(counts={"rows": count_rows(file.path, spelling_of(work.spec), work.span)})
 
 
 def _describe(spec: SourceSpec, files: tuple[Input, ...], seed: int) -> dict[str, Any]:
@@ -147,7 +217,7 @@ def ingest_files(work: Work, target: Target) -> Part:
     remaining = work.spec.rows
     stones = tombstones.read(work.tombstones)
     for file in work.files:
-        with contextlib.nullcontext() if file.begun is None else input_files.unchanged(file.path, file.begun):
+        with _unchanged(file):
             for table in _batches(work, file):
                 if remaining is not None:
                     table = table.slice(0, remaining)
@@ -164,14 +234,48 @@ def ingest_files(work: Work, target: Target) -> Part:
     return shards.part()
 
 
+def _unchanged(file: Input) -> AbstractContextManager[None]:
+    return contextlib.nullcontext() if file.begun is None else input_files.unchanged(file.path, file.begun)
+
+
 def _batches(work: Work, file: Input) -> Iterator[pa.Table]:
-    """RAW tables of one file."""
+    """RAW tables of one file, or of the span of it."""
     spec = work.spec
     if spec.adapter is None or SOURCES[spec.adapter].read is not None:
-        return raw_rows(spec, file.path)
+        rows = rows_declared(file.path) if work.span == WHOLE else work.span.rows
+        tables = raw_rows(spec, file.path, work.span)
+        return tables if rows is None else _checked(tables, spec, file, work.span.row, rows)
     generate = SOURCES[spec.adapter].generate
     assert generate is not None and spec.rows is not None, "checked in plan_inputs"
     return generate(spec.rows, work.seed)
+
+
+def _checked(tables: Iterator[pa.Table], spec: SourceSpec, file: Input, first: int, rows: int) -> Iterator[pa.Table]:
+    """The tables, after a check that they have each of the file's rows once: `rows` from number `first` on.
+
+    Raises: InputError: naming the file and the row, if its reader lost or doubled one.
+    """
+    last, variant = first - 1, None
+    for table in tables:
+        numbers = table["row"].to_numpy()
+        steps = np.diff(numbers, prepend=last)
+        variants = table["variant"].fill_null("").to_numpy(zero_copy_only=False)
+        again = (steps == 0) & (variants == np.concatenate([[variant], variants[:-1]]))
+        wrong = np.flatnonzero((steps < 0) | (steps > 1) | again)
+        if len(wrong):
+            at = int(wrong[0])
+            raise _miscounted(spec, file, f"row {numbers[at]} follows row {numbers[at] - steps[at]}")
+        if len(numbers):
+            last, variant = int(numbers[-1]), variants[-1]
+        yield table
+    if last != first + rows - 1:
+        raise _miscounted(spec, file, f"the last one is {last}, not {first + rows - 1}")
+
+
+def _miscounted(spec: SourceSpec, file: Input, what: str) -> InputError:
+    reader = f"the adapter {spec.adapter!r}" if spec.adapter else "its reader"
+    mend = "mend the adapter: it returns each row once, in order" if spec.adapter else "report this file"
+    return InputError(f"{file.path}: {reader} lost or doubled rows of it: {what}; {mend}")
 
 
 def _with_condition(table: pa.Table, condition: str) -> pa.Table:

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from pipelines.errors import InputError, MissingColumn, RecipeError, Unreachable, near, nearest
 from pipelines.formats import pairs
-from pipelines.formats.read import FORMATS, Spelling, read, text_columns
+from pipelines.formats.read import FORMATS, Spelling, read, spans, text_columns
 from pipelines.formats.roles import role_meant
+from pipelines.formats.span import WHOLE, Span
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.input_files import Identity
 from pipelines.recipe import Recipe, SourceSpec
@@ -228,10 +229,17 @@ def unread_text(spec: SourceSpec, files: Sequence[Input]) -> tuple[str, ...]:
     return tuple(pairs.unread_text(present[0].path, columns_of(spec), spelling_of(spec), spec.extra))
 
 
-def raw_rows(spec: SourceSpec, path: str) -> Iterator[pa.Table]:
-    """RAW tables of one file of a source that has files."""
+def spans_of(spec: SourceSpec, file: Input) -> list[Span]:
+    """The parts of a file that tasks read apart, in order. An adapter reads a file as a whole."""
+    if spec.adapter is not None:
+        return [WHOLE]
+    return spans(file.path, file.bytes if file.begun is None else file.begun.size, spelling_of(spec))
+
+
+def raw_rows(spec: SourceSpec, path: str, span: Span = WHOLE) -> Iterator[pa.Table]:
+    """RAW tables of one file, or a span of it, of a source that has files."""
     if spec.adapter is None:
-        return pairs.read_pairs(path, columns_of(spec), spec.condition, spelling_of(spec), spec.extra)
+        return pairs.read_pairs(path, columns_of(spec), spec.condition, spelling_of(spec), spec.extra, span)
     source = SOURCES[spec.adapter]
     assert source.read is not None, "checked in plan_inputs"
     return source.read(path)
