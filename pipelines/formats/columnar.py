@@ -15,7 +15,7 @@ from pipelines.errors import InputError
 from pipelines.formats.arrow_messages import MAX_BATCH_BYTES, largest_batch
 from pipelines.formats.blocks import BLOCK_BYTES, MAX_ROW_BYTES
 from pipelines.formats.faults import Unreadable, missing_column, repeated_column, with_faults, with_row_numbers
-from pipelines.formats.parquet_pages import Reading, TooLarge, plan_reading
+from pipelines.formats.parquet_pages import Reading, RowGroup, TooLarge, plan_reading, row_groups
 from pipelines.formats.span import WHOLE, Span, by_units
 from pipelines.formats.values import WrongType, below, convert, is_list, is_text, list_lengths, path_of
 from pipelines.ledger import input_files, storage
@@ -193,9 +193,10 @@ def _parquet_batches(
     buffered = _LOCAL_BLOCK if storage.is_local(path) else input_files.REMOTE_BLOCK
     file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
     present = _check(path, file.schema_arrow, columns, optional)
-    for index in range(file.metadata.num_row_groups)[span.start : span.stop]:
-        group = file.metadata.row_group(index)
-        reading = Reading(_batch_rows(group.total_byte_size / max(group.num_rows, 1)), ())
+    groups = row_groups(source)
+    for index in range(len(groups))[span.start : span.stop]:
+        group = groups[index]
+        reading = Reading(_batch_rows(group.bytes / max(group.rows, 1)), ())
         if storage.is_local(path):  # of a remote file, each page header would be a request
             reading = _plan_reading(source, group, present, reading.rows)
         open_file = file
@@ -212,7 +213,7 @@ def _parquet_batches(
         )
 
 
-def _plan_reading(source: pa.NativeFile, group: pq.RowGroupMetaData, columns: list[str], rows: int) -> Reading:
+def _plan_reading(source: pa.NativeFile, group: RowGroup, columns: list[str], rows: int) -> Reading:
     try:
         return plan_reading(source, group, columns, rows)
     except TooLarge as error:

@@ -5,12 +5,12 @@ A page may decompress to gigabytes, and a value of a dictionary may be repeated 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dedup.kernel import kernel
 from pipelines.formats.blocks import Bytes
@@ -22,19 +22,12 @@ holds a page in memory. Writers end a page at about 1 MiB, Arrow's at 1,024 valu
 MAX_BATCH_BYTES = 128 << 20
 """Limit of what the rows of a batch may take, as far as page headers tell."""
 
-_BYTE_ARRAY = "BYTE_ARRAY"
+_BYTE_ARRAY = 6
 _DICTIONARY_PAGE, _DATA_PAGES = 2, (0, 3)
 _PLAIN_DICTIONARY, _DELTA_BYTE_ARRAY, _RLE_DICTIONARY = 2, 7, 8
-"""Numbers of Parquet's format: types of pages, and encodings."""
+"""Numbers of Parquet's format: a type of values, types of pages, and encodings."""
 
-_CODECS = {
-    "SNAPPY": "snappy",
-    "GZIP": "gzip",
-    "ZSTD": "zstd",
-    "BROTLI": "brotli",
-    "LZ4_RAW": "lz4_raw",
-    "LZ4": "lz4_raw",
-}
+_CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 
 _HEADER_BYTES = 1 << 10
 """Bytes that are read for a page header first. It is longer if the statistics in it are."""
@@ -55,20 +48,70 @@ class Reading(NamedTuple):
     dictionaries: tuple[str, ...]
 
 
-def plan_reading(source: pa.NativeFile, group: pq.RowGroupMetaData, columns: Sequence[str], rows: int) -> Reading:
+class Chunk(NamedTuple):
+    """A column of a row group. path: in the schema. kind, codec: numbers of Parquet's format."""
+
+    path: str
+    kind: int
+    codec: int
+    values: int
+    bytes: int
+    data_start: int
+    dictionary_start: int
+
+
+_TAIL_BYTES = 64 << 10
+"""Bytes at the end of a file that are read first: most footers are in them."""
+
+
+class RowGroup(NamedTuple):
+    """bytes: of its columns, decompressed."""
+
+    chunks: tuple[Chunk, ...]
+    bytes: int
+    rows: int
+
+
+def row_groups(source: pa.NativeFile) -> list[RowGroup]:
+    """The row groups of a file, by its footer: Arrow's class for a column chunk ends the process if that is damaged.
+
+    Raises: pyarrow.ArrowInvalid: if the footer is damaged.
+    """
+    size = source.size()
+    tail = source.read_at(min(size, _TAIL_BYTES), max(size - _TAIL_BYTES, 0))
+    length = int.from_bytes(tail[-8:-4], "little")
+    if length + 8 > len(tail):
+        tail = source.read_at(min(size, length + 8), max(size - length - 8, 0))
+    try:
+        footer, _ = _struct(tail[len(tail) - 8 - length : -8], 0)
+        return [_row_group(group) for group in footer.get(4, ())]
+    except (IndexError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise pa.ArrowInvalid("the footer is damaged") from error
+
+
+def _row_group(group: dict[int, Any]) -> RowGroup:
+    chunks = []
+    for column in group.get(1, ()):
+        data = column.get(3, {})
+        path = b".".join(data.get(3, ())).decode(errors="replace")
+        numbers = (data.get(field, 0) for field in (1, 4, 5, 7, 9, 11))
+        chunks.append(Chunk(path, *map(operator.index, numbers)))
+    return RowGroup(tuple(chunks), operator.index(group.get(2, 0)), operator.index(group.get(3, 0)))
+
+
+def plan_reading(source: pa.NativeFile, group: RowGroup, columns: Sequence[str], rows: int) -> Reading:
     """How to read some columns of a row group. columns: of the schema's top. rows: wished for a batch.
 
-    Raises: TooLarge: if a page is.
+    Raises: TooLarge: if a page is. pyarrow.ArrowInvalid: if a header of a page is damaged.
     """
     dictionaries: list[str] = []
-    for index in range(group.num_columns):
-        chunk = group.column(index)
-        if not any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns):
+    for chunk in group.chunks:
+        if not any(f"{chunk.path}.".startswith(f"{name}.") for name in columns):
             continue
-        repeats = max(chunk.num_values / max(group.num_rows, 1), 1.0)
+        repeats = max(chunk.values / max(group.rows, 1), 1.0)
         plan = _plan_chunk(source, chunk)
         if plan.repeated_bytes(rows * repeats) > MAX_BATCH_BYTES:
-            dictionaries.append(chunk.path_in_schema)
+            dictionaries.append(chunk.path)
         # A page is held in memory at any rate.
         limit = max(MAX_BATCH_BYTES, 2 * int(plan.stored.max(initial=0)))
         while rows > 1 and plan.stored_bytes(rows * repeats) > limit:
@@ -103,67 +146,84 @@ class _Chunk(NamedTuple):
         return float((bytes_to[last] - bytes_to + self.stored).max()) + rows * self.shared
 
 
-def _plan_chunk(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> _Chunk:
+def _plan_chunk(source: pa.NativeFile, chunk: Chunk) -> _Chunk:
     values: list[int] = []
     stored: list[int] = []
     repeated = longest = shared = 0
-    for at, header in _pages(source, chunk):
-        size = header.get(2, 0)
-        if size > max(MAX_PAGE_BYTES, MAX_RATIO * header.get(3, 0)):
-            where = f"a page of the column {chunk.path_in_schema!r}"
-            raise TooLarge(f"{where} decompresses from {header.get(3, 0):,} bytes to {size:,}")
-        if header.get(1) == _DICTIONARY_PAGE:
-            longest = _longest_value(source, chunk, at, header)
+    for page in _pages(source, chunk):
+        if page.bytes > max(MAX_PAGE_BYTES, MAX_RATIO * page.compressed):
+            where = f"a page of the column {chunk.path!r}"
+            raise TooLarge(f"{where} decompresses from {page.compressed:,} bytes to {page.bytes:,}")
+        if page.kind == _DICTIONARY_PAGE:
+            longest = _longest_value(source, chunk, page)
             continue
-        head = header.get(5) or header.get(8) or {}
-        count, encoding = head.get(1, 0), head.get(2 if 5 in header else 4, 0)
-        in_dictionary = encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
-        values.append(count)
-        stored.append(0 if in_dictionary else size)
-        repeated += count if in_dictionary else 0
-        if encoding == _DELTA_BYTE_ARRAY:
-            shared = max(shared, size)
+        in_dictionary = page.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
+        values.append(page.values)
+        stored.append(0 if in_dictionary else page.bytes)
+        repeated += page.values if in_dictionary else 0
+        if page.encoding == _DELTA_BYTE_ARRAY:
+            shared = max(shared, page.bytes)
     return _Chunk(np.array(values, np.int64), np.array(stored, np.int64), repeated, longest, shared)
 
 
-def _pages(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[int, dict[int, Any]]]:
-    """Yield where each page's data begins, and the page's header: field -> value."""
-    at, seen = chunk.data_page_offset, 0
-    if chunk.has_dictionary_page and chunk.dictionary_page_offset and 0 < chunk.dictionary_page_offset < at:
-        at = chunk.dictionary_page_offset
-    end = at + chunk.total_compressed_size
-    while seen < chunk.num_values and at < end:
+class _Page(NamedTuple):
+    """start: of its data in the file. compressed, bytes: as it is in the file, and decompressed."""
+
+    start: int
+    kind: int
+    compressed: int
+    bytes: int
+    values: int
+    encoding: int
+
+
+def _pages(source: pa.NativeFile, chunk: Chunk) -> Iterator[_Page]:
+    """Yield the pages of a column chunk. Raises: pyarrow.ArrowInvalid: if a header is damaged."""
+    at, seen = chunk.data_start, 0
+    if 0 < chunk.dictionary_start < at:
+        at = chunk.dictionary_start
+    end = min(at + chunk.bytes, source.size())
+    while seen < chunk.values and 0 <= at < end:
         size = _HEADER_BYTES
         while True:
             data = source.read_at(min(size, end - at), at)
             try:
                 header, length = _struct(data, 0)
+                page = _page(at + length, header)
                 break
             except IndexError:
                 if size > end - at:
-                    raise pa.ArrowInvalid(f"a page header of the column {chunk.path_in_schema!r} is cut") from None
+                    where = f"of the column {chunk.path!r} at byte {at}"
+                    raise pa.ArrowInvalid(f"the header of the page {where} is damaged") from None
                 size *= 16
-        compressed, count = header.get(3, 0), (header.get(5) or header.get(8) or {}).get(1, 0)
-        if compressed < 0 or count < 0 or header.get(2, 0) < 0:
-            raise pa.ArrowInvalid(f"a page header of the column {chunk.path_in_schema!r} has a negative length")
-        yield at + length, header
-        seen += count
-        at += length + compressed
+        yield page
+        if page.kind in _DATA_PAGES:
+            seen += page.values
+        at = page.start + page.compressed
 
 
-def _longest_value(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData, at: int, header: dict[int, Any]) -> int:
+def _page(start: int, header: dict[int, Any]) -> _Page:
+    """Raises: IndexError: if the header is not one of a page."""
+    data: dict[int, Any] = next((header[field] for field in (5, 7, 8) if isinstance(header.get(field), dict)), {})
+    encoding = data.get(4 if isinstance(header.get(8), dict) else 2, 0)
+    page = _Page(start, header.get(1, -1), header.get(3, 0), header.get(2, 0), data.get(1, 0), encoding)
+    if not all(isinstance(value, int) for value in page) or min(page) < 0:
+        raise IndexError
+    return page
+
+
+def _longest_value(source: pa.NativeFile, chunk: Chunk, page: _Page) -> int:
     """Bytes of the longest value on a dictionary page; all of the page where that is not known."""
-    size, compressed = header.get(2, 0), header.get(3, 0)
-    if chunk.physical_type != _BYTE_ARRAY:
+    if chunk.kind != _BYTE_ARRAY:
         return 16
-    if size * chunk.num_values <= MAX_BATCH_BYTES:
-        return int(size)
-    data = source.read_at(compressed, at)
-    if chunk.compression in _CODECS:
+    if page.bytes * chunk.values <= MAX_BATCH_BYTES:
+        return page.bytes
+    data = source.read_at(page.compressed, page.start)
+    if chunk.codec:
         try:
-            data = pa.Codec(_CODECS[chunk.compression]).decompress(data, decompressed_size=size, asbytes=True)
-        except (pa.ArrowException, OSError, ValueError):
-            return int(size)
+            data = pa.Codec(_CODECS[chunk.codec]).decompress(data, decompressed_size=page.bytes, asbytes=True)
+        except (pa.ArrowException, OSError, ValueError, KeyError):
+            return page.bytes
     return int(_longest(np.frombuffer(data, np.uint8)))
 
 
@@ -217,13 +277,15 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         length, at = _varint(data, at)
         if at + length > len(data):
             raise IndexError
-        return None, at + length
+        return data[at : at + length], at + length
     if kind in _LISTS:
         head = data[at]
         count, at = _varint(data, at + 1) if head >> 4 == 15 else (head >> 4, at + 1)
+        items = []
         for _ in range(count):
-            _, at = _value(data, at, head & 15, depth)
-        return None, at
+            item, at = _value(data, at, head & 15, depth)
+            items.append(item)
+        return items, at
     if kind in (_TRUE, _FALSE, _BYTE):
         return data[at], at + 1
     if kind == _DOUBLE:

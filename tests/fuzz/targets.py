@@ -24,6 +24,7 @@ from pipelines.errors import CheckFailed, WinnowError
 from pipelines.ledger.runs import open_run, recorded
 from pipelines.recipe import load
 from pipelines.steps.encoding import encoder
+from tests.fuzz import readers
 from tests.fuzz.mutate import mutated, mutated_value
 
 ROOT = Path(__file__).parents[2]
@@ -166,5 +167,9 @@ TARGETS: dict[str, Target] = {
     "recipe": Target(_recipes, _change_recipe, _load_recipe),
     "ledger": Target(_ledger, _change_ledger, _read_ledger),
     "tokenizer": Target(_tokenizers, change_json, _load_tokenizer),
+    "json": Target(readers.json_files, readers.change_file, readers.read_file),
+    "delimited": Target(readers.delimited_files, readers.change_file, readers.read_file),
+    "parquet": Target(readers.parquet_files, readers.change_file, readers.read_file),
+    "arrow": Target(readers.arrow_files, readers.change_file, readers.read_file),
 }
 """Name -> target."""
