@@ -110,6 +110,7 @@ def test_lines_of_json_in_spans_of_any_size(
         ("wide.jsonl", ('{"q": "x"}\n' * 50).encode("utf-16"), None),
         ("wide.jsonl", ('{"q": "x"}\n' * 50).encode("utf-16-le"), None),
         ("old.jsonl", ('{"q": "é"}\n' * 50).encode("cp1252"), "cp1252"),
+        ("old_mac.jsonl", b'{"q": "x"}\r' * 50, None),
         ("table.csv", b"q,a\n" + b'"x\ny",z\n' * 50, None),
         ("table.tsv", b"q\ta\n" + b"x\ty\n" * 50, None),
     ],
