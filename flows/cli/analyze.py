@@ -12,7 +12,6 @@ from flows.cli.options import ROOT, Engine, Json, Recipe, Settings, Workers, Wri
 from flows.cli.session import announce
 from flows.console import count, quantity
 from flows.styled import Styled, bold, red, styled
-from pipelines.credentials import hidden
 
 if TYPE_CHECKING:
     from flows.analyze import AnalysisAnswer
@@ -41,7 +40,6 @@ def analyze(
 
     Example: `winnow analyze mine.yaml`, or `winnow analyze mine.yaml --stage length --html analysis.html`
     """
-    recipe, settings = hidden(recipe), hidden(settings)
     announce(as_json, f"analysing {recipe} in {root}, engine {engine}")
     from flows.analyze import analyze as measure
     from flows.cli.session import console_session

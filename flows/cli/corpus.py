@@ -10,7 +10,6 @@ import typer
 from flows.cli.answer import print_answer
 from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session, needs_prefect
-from pipelines.credentials import hidden
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -59,7 +58,7 @@ def build(
     `winnow build --manifest corpus/manifest.arrow --data /data`
     """
     inputs, placed = _build_inputs(inputs or [], manifest, data, source or [])
-    inputs, settings = hidden(inputs), hidden([*placed, *(settings or ())])
+    settings = [*placed, *(settings or ())]
     announce(as_json, f"building {' '.join(inputs[:3])}{' ...' if len(inputs) > 3 else ''} in {root}, engine {engine}")
     from flows.cli import render
     from flows.cli.session import console_session
@@ -150,7 +149,6 @@ def scan(
 
     Example: `winnow scan data/*.parquet --benchmarks gsm8k=gsm8k_test.jsonl --columns instruction=q,response=a`
     """
-    corpus, benchmarks = hidden(corpus), hidden(benchmarks)
     announce(as_json, f"scanning {' '.join(corpus[:3])}{' ...' if len(corpus) > 3 else ''} in {root}, engine {engine}")
     from flows.cli import render
     from pipelines.check import check as check_recipe
@@ -236,7 +234,6 @@ def plan(
         from training.names import check_config
 
         check_config(train, "--train")
-    recipe, settings = hidden(recipe), hidden(settings)
     loaded = load(recipe, tuple(settings or ())) if recipe else None
     if loaded:
         check(loaded, files=False)  # a plan tells which files are missing
@@ -266,7 +263,6 @@ def check(
     """
     from pipelines.check import load_checked
 
-    recipe, settings = hidden(recipe), hidden(settings)
     loaded = load_checked(recipe, tuple(settings or ()), root)
     _check_models(loaded)
     print_answer({"recipe": recipe}, [f"{recipe}: nothing wrong; `winnow build {recipe}` builds it"], as_json=False)

@@ -30,6 +30,7 @@ def run() -> None:
     from pipelines.errors import WinnowError
 
     try:
+        _hide_credentials()
         app()
     except SystemExit as end:
         leave(end.code if isinstance(end.code, int) else 1 if end.code else 0)
@@ -42,6 +43,18 @@ def run() -> None:
         if type(error).__module__.partition(".")[0] not in STORES:
             raise
         _fail(1, error, leave)
+
+
+ASKED_WITH_TEXT = ("why", "similar", "forget", "generate", "lm-eval")
+"""Commands whose arguments may be any text, or are those of another tool: an address in them stays."""
+
+
+def _hide_credentials() -> None:
+    """Replace addresses among the arguments by public ones; the process remembers the whole ones."""
+    if any("://" in word for word in sys.argv) and sys.argv[1] not in ASKED_WITH_TEXT:
+        from pipelines.credentials import hidden
+
+        sys.argv[1:] = [hidden(word) for word in sys.argv[1:]]
 
 
 def _fail(code: int, error: BaseException, leave: Callable[[int], None]) -> None:

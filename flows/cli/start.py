@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import Columns, Json
-from pipelines.credentials import hidden
 
 if TYPE_CHECKING:
     from flows.console import Console
@@ -34,6 +33,7 @@ def init(
 
     from flows.cli.answer import print_answer
     from flows.cli.session import console_session
+    from pipelines.credentials import is_public
     from pipelines.errors import WinnowError
     from pipelines.formats.roles import parse_columns
     from pipelines.ledger import storage
@@ -44,7 +44,6 @@ def init(
         raise WinnowError(f"--out {out}: a recipe is a YAML file; name it {posixpath.splitext(out)[0]}.yaml")
     if storage.exists(out) and not force:
         raise WinnowError(f"{out}: exists; name another with --out, or replace it with --force")
-    given, files = files, hidden(files)
     folder = posixpath.dirname(out)
     found = survey(files, parse_columns(columns) if columns else None, folder or ".")
     text = recipe_text(found, typed("init", files, columns))
@@ -56,7 +55,7 @@ def init(
     with console_session(as_json) as console:
         print_notes(console, found)
         console.print(f"{out}: written")
-        if files != given:
+        if any(map(is_public, files)):
             console.warn(f"{out} has no credentials: give the whole address with `--set sources.<name>.path=URL`")
         console.print(f"next: winnow build {shlex.quote(out)}")
 
