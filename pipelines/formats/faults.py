@@ -10,7 +10,7 @@ be decoded:
     non_text_part   a message with a content part that is not text, such as an image
     wrong_columns   more or fewer fields than the file has columns
     invalid_utf8    invalid UTF-8, or half of a surrogate pair
-    oversize        the row is longer than `blocks.MAX_ROW_BYTES`
+    oversize        the row, or its text in a columnar file, is longer than `blocks.MAX_ROW_BYTES`
 
 A missing column, and a truncated or damaged file, is an InputError.
 """
