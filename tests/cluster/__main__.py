@@ -87,7 +87,8 @@ def _in_name_spaces() -> int:
 def _run(names: list[str], keep: bool, as_json: bool) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # for the names of networks
-    variables = os.environ | {"POSTGRES_PASSWORD": secrets.token_hex(16), "S3_PASSWORD": secrets.token_hex(16)}
+    keys = ("POSTGRES_PASSWORD", "S3_PASSWORD", "RAY_TOKEN", "PREFECT_KEY")
+    variables = os.environ | {name: secrets.token_hex(32) for name in keys}
     started = time.monotonic()
     rows: list[dict[str, Any]] = []
     for module in ("pipelines.compile", "training.compile"):  # as the image does

@@ -8,6 +8,7 @@ server for the S3 store. Limits of CPUs and memory are not enforced.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -250,11 +251,15 @@ class Cluster:
 
     def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """A request to Prefect's API: POST with a body, else GET."""
-        port = self.containers["prefect-server"].ports[0]
+        server = self.containers["prefect-server"]
+        port, key = server.ports[0], server.environment["PREFECT_SERVER_API_AUTH_STRING"]
         request = urllib.request.Request(
             f"http://prefect-server:{port}/api{path}",
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Basic {base64.b64encode(key.encode()).decode()}",
+            },
             method=method,
         )
         with urllib.request.urlopen(request, timeout=30) as answer:

@@ -16,7 +16,7 @@ from tests.cluster.compose import ROOT, containers, image
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-PASSWORDS = {"POSTGRES_PASSWORD": "0", "S3_PASSWORD": "1"}
+PASSWORDS = {"POSTGRES_PASSWORD": "0", "S3_PASSWORD": "1", "RAY_TOKEN": "2", "PREFECT_KEY": "3"}
 
 
 def schema(package: str, name: str) -> Any:
@@ -55,6 +55,20 @@ def test_a_missing_password_is_an_error_that_says_where_to_write_it(name: str) -
     with pytest.raises(ValueError, match=rf"{name} is missing a value: write {name}=\.\.\. to \.env"):
         containers({other: value for other, value in PASSWORDS.items() if other != name})
     assert not re.search(r"PASSWORD:?-", TEXT)
+
+
+def test_ray_and_prefect_answer_who_has_their_key_alone() -> None:
+    for name, container in containers(PASSWORDS).items():
+        if not container.built:
+            continue
+        assert container.environment["PREFECT_API_AUTH_STRING"] == "winnow:3", name
+        if name == "prefect-server":
+            assert container.environment["PREFECT_SERVER_API_AUTH_STRING"] == "winnow:3"
+        else:
+            assert (container.environment["RAY_AUTH_MODE"], container.environment["RAY_AUTH_TOKEN"]) == (
+                "token",
+                "2",
+            ), name
 
 
 def test_one_variable_sets_the_cpus_of_a_ray_worker_and_one_how_many_there_are() -> None:
@@ -151,6 +165,7 @@ RAY_JOB: dict[str, Any] = {
                     "required": ["headGroupSpec"],
                     "properties": {
                         "rayVersion": {"type": "string"},
+                        "authOptions": {"const": {"mode": "token"}},
                         "headGroupSpec": {
                             "type": "object",
                             "required": ["template"],
