@@ -34,7 +34,7 @@ from pipelines.audit.forget import (
 )
 from pipelines.audit.rows import RowIndex
 from pipelines.audit.verify import raise_problems
-from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.errors import NoRowLeft, RunError, WinnowError, nearest
 from pipelines.ledger import storage, tombstones
 from pipelines.ledger.checksums import write_checksums
 from pipelines.ledger.engine import LocalEngine
@@ -294,7 +294,7 @@ def _apply(found: _Found, root: str, console: Console, engine: EngineName, worke
     tombstones.write(root, found.stones)
     proofs: list[Proof] = []
     replaced: list[dict[str, Any]] = []
-    new_names: dict[str, str] = {}
+    new_names: dict[str, str | None] = {}
     problems: list[str] = []
     for held in answer.runs:
         if held.status != "finished":
@@ -303,11 +303,21 @@ def _apply(found: _Found, root: str, console: Console, engine: EngineName, worke
             continue
         old = open_run(root, held.run)
         settings = dict(old.info["settings"])
-        settings["against"] = [new_names.get(name, name) for name in settings.get("against") or ()]
+        against = [new_names.get(name, name) for name in settings.get("against") or ()]
+        settings["against"] = [name for name in against if name is not None]
         recipe = Recipe.model_validate(settings)
         text = storage.read_bytes(storage.join(old.folder, RECIPE)).decode()
         console.print(f" building {held.run} without {quantity(len(held.rows), 'row')}")
-        new = execute_recipe(recipe, text, root, engine, workers).run
+        try:
+            new = execute_recipe(recipe, text, root, engine, workers).run
+        except NoRowLeft:
+            console.print(f" no row is left of {held.run}, so no run replaces it")
+            if (empty := _attempt_of(root, recipe)) is not None:
+                with console:
+                    proofs.append(prove(old, empty, found.ids[old.id], found.stones.rows, problems, lambda what: None))
+            replaced.append(_record_of(old, None))
+            new_names[old.id] = None
+            continue
         new_names[old.id] = new.id
         if new.id == old.id:
             problems.append(f"run {old.id}: building it again gave the same run, which still holds the rows")
@@ -322,6 +332,13 @@ def _apply(found: _Found, root: str, console: Console, engine: EngineName, worke
     folder = storage.join(root, tombstones.FOLDER, answer.tombstone)
     _write_receipt(folder, answer, replaced, proofs)
     return answer.model_copy(update={"proofs": tuple(proofs), "receipt": storage.join(folder, RECEIPT)})
+
+
+def _attempt_of(root: str, recipe: Recipe) -> RecordedRun | None:
+    """The record of the failed run of a recipe; None if it left none."""
+    settings = recipe.model_dump(mode="json")
+    name = next((name for name, info in failures(root) if info["settings"] == settings), None)
+    return None if name is None else open_run(root, name, failed=True)
 
 
 def _record_of(old: RecordedRun, new: RecordedRun | None) -> dict[str, Any]:

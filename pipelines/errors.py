@@ -10,7 +10,8 @@
         └── RunError             a run, step or row that is not under this root
     RuntimeError
     └── CheckFailed              a run or a check failed: the command exits with code 1
-        └── NothingNew           every row is in the earlier runs of `against`
+        └── NoRowLeft            a recipe drops every row
+            └── NothingNew       every row is in the earlier runs of `against`
 
 A message names the file, key or row, and says what to do. A bug in Winnow is an AssertionError.
 """
@@ -52,7 +53,11 @@ class CheckFailed(RuntimeError):
     """A run or a check failed."""
 
 
-class NothingNew(CheckFailed):
+class NoRowLeft(CheckFailed):
+    """A recipe drops every row of its sources."""
+
+
+class NothingNew(NoRowLeft):
     """Every row of a run is in the earlier runs that it is built against. A scheduled run has completed, then."""
 
 

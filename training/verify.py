@@ -18,8 +18,13 @@ def training_problems(training: str, files: list[str], on_bytes: OnBytes = lambd
 
     files: the files that were checked are added. A checkpoint of an earlier version has no digests: it is not checked.
     """
-    for folder in checkpoints(training):
+    complete = checkpoints(training)
+    for folder in complete:
         yield from _checkpoint_problems(folder, files, on_bytes)
+    for name in storage.folders(training):
+        folder = storage.join(training, name)
+        if name.startswith("step-") and folder not in complete and storage.sizes(folder):
+            yield f"{folder}: a checkpoint without {MANIFEST}, so it cannot be used; remove the folder"
     yield from checksum_problems(
         training, "the checkpoints are not affected; remove this file and checksums.json to accept it", complete=False
     )

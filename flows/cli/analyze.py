@@ -86,7 +86,7 @@ def _measure_lines(measure: Measure) -> Iterator[str | Styled]:
     if len(measure.bars) > 1 and measure.drops is not None:
         low, high = _number(measure.edges[0]), _number(measure.edges[-1])
         yield styled(f"  {low:>9}  ", _histogram(measure), f"  {high}")
-        yield "  " + ", ".join(
+        yield "  about " + ", ".join(
             f"{_percent(float(share))} {_number(value)}" for share, value in measure.quantiles.items()
         )
     for limit in measure.others:

@@ -30,6 +30,8 @@ def run() -> None:
     from pipelines.errors import WinnowError
 
     try:
+        if any(word.encode(errors="surrogateescape") != word.encode(errors="replace") for word in sys.argv[1:]):
+            raise WinnowError("an argument is not UTF-8 text")
         _hide_credentials()
         app()
     except SystemExit as end:

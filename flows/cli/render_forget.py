@@ -30,6 +30,7 @@ def forget_lines(answer: ForgetAnswer) -> Iterator[str | Styled]:
             [f"  {place.file:<{width}}  {quantity(place.rows, _unit(place.product))}" for place in held.places]
         )
         yield from _some([f"  computed from all rows: {name}" for name in held.made_from])
+        yield from _some([f"  stays, though it is like {one.of}: {one.row} ({one.reason})" for one in held.alike])
     for use in answer.trainings:
         steps = f"read at {quantity(len(use.read_at), 'step')}" if use.read_at else "not read yet"
         later = f", {len(use.to_read_at)} to come" if use.to_read_at else ""
@@ -55,7 +56,8 @@ def forget_lines(answer: ForgetAnswer) -> Iterator[str | Styled]:
     yield f"tombstone {answer.tombstone}, receipt {answer.receipt}"
     saw = sum(len(use.checkpoints) for use in answer.trainings)
     if saw:
-        yield f"{quantity(saw, 'checkpoint')} saw the rows and stay as they are: train again on the new run"
+        verb = "stays as it is" if saw == 1 else "stay as they are"
+        yield f"{quantity(saw, 'checkpoint')} saw the rows and {verb}: train again on the new run"
     yield "the former bytes are still there: `winnow gc --dry-run` lists them, `winnow gc` removes them"
 
 

@@ -82,8 +82,10 @@ def _origin_lines(origin: Origin) -> Iterator[str | Styled]:
         file = f"{origin.source}, {origin.file}, row {count(origin.row)}{variant}"
         yield f"  {'source':<20}{file}"
     if origin.adapter is None:
-        known = f"files of your own ({', '.join(origin.path)}): no licence or revision is known"
-        yield styled(f"  {'':<20}", dim(known))
+        known = f"licence {origin.licence}" if origin.licence else "no licence or revision is known"
+        yield styled(f"  {'':<20}", dim(f"files of your own ({', '.join(origin.path)}): {known}"))
+        if origin.home:
+            yield styled(f"  {'':<20}", dim(origin.home))
         return
     yield f"  {'':<20}{origin.title}; licence {origin.licence}; revision {origin.revision}"
     if origin.home:

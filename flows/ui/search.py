@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.audit.page import number
 from pipelines.errors import RunError, nearest
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -142,9 +143,9 @@ def marked(text: str, wanted: str) -> list[tuple[str, bool]]:
     ]
 
 
-def excerpt(text: str) -> str:
-    """The first EXCERPT characters of a text, and how many are left out."""
-    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} … ({len(text) - EXCERPT:,} more characters)"
+def excerpt(text: str, length: int = EXCERPT) -> str:
+    """The first characters of a text, and how many are left out."""
+    return text if len(text) <= length else f"{text[:length]} … ({len(text) - length:,} more characters)"
 
 
 def _searched(run: RecordedRun) -> list[tuple[Manifest | None, TableRef]]:
@@ -182,4 +183,4 @@ def _value(value: object) -> str:
         return f"({evidence_text(value)})"
     if isinstance(value, list):
         return ", ".join(map(_value, value))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)

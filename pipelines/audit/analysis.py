@@ -133,7 +133,7 @@ def analysis(counted: Manifest, scored: Manifest | None = None, cuts: Sequence[S
     sources = {
         name: SourceRows(rows=rows, dropped=failed) for name, rows, failed in any_stage.sort("source").iter_rows()
     }
-    measures = list(_measures(counts.filter(pl.col("stage") >= 0)))
+    measures = list(_measures(counts.filter(pl.col("stage") >= 0), counted.parameters["stages"]))
     if scored is not None:
         measures += list(_scores(scored, cuts))
     return Analysis(
@@ -200,17 +200,19 @@ def value_of_bin(bin: int) -> float:
 
 
 class _Binned(NamedTuple):
-    """Rows by bin of one check, bins ascending: value of each bin, rows and failed rows in it, [bins]; and the same by
-    source."""
+    """Rows by bin of one check, bins ascending: the least and the greatest value of each bin, and the rows in it,
+    [bins]; and values and rows by source."""
 
     values: Floats
+    ends: Floats
     rows: npt.NDArray[np.int64]
     by_source: dict[str, tuple[Floats, npt.NDArray[np.int64]]]
 
 
-def _measures(counts: pl.DataFrame) -> Iterator[Measure]:
+def _measures(counts: pl.DataFrame, stages: Sequence[dict[str, Any]]) -> Iterator[Measure]:
+    """The measures of checks. stages: their parameters, by number."""
     keys = ["stage", "check", "kind", "reason", "limit"]
-    for (_, _, kind, reason, limit), group in counts.sort(*keys[:2], "source", "bin").group_by(
+    for (number, _, kind, reason, limit), group in counts.sort(*keys[:2], "source", "bin").group_by(
         keys, maintain_order=True
     ):
         failed = dict(group.group_by("source", maintain_order=True).agg(pl.col("failed").sum()).iter_rows())
@@ -219,7 +221,10 @@ def _measures(counts: pl.DataFrame) -> Iterator[Measure]:
         drops = _direction(binned, float(limit), [value_of_bin(one) for one in beyond.to_list()])
         total = int(binned.rows.sum())
         today = _limit(float(limit), failed, total)
-        yield _measure(str(kind), str(reason), binned, drops, today)
+        measure = _measure(str(kind), str(reason), binned, drops, today)
+        values = [value for value in stages[int(str(number))].values() if isinstance(value, int | float)]
+        # A limit that is no parameter of the stage cannot be chosen.
+        yield measure if float(limit) in values else measure.model_copy(update={"others": ()})
 
 
 def _binned(group: pl.DataFrame) -> _Binned:
@@ -230,7 +235,8 @@ def _binned(group: pl.DataFrame) -> _Binned:
         own = own.group_by("bin").agg(pl.col("rows").sum()).sort("bin")
         own_values = np.array([value_of_bin(one) for one in own["bin"].to_list()], np.float64)
         by_source[str(name)] = own_values, own["rows"].to_numpy()
-    return _Binned(values, summed["rows"].to_numpy(), by_source)
+    ends = np.array([value_of_key((one + 1) * HALF - 1) for one in summed["bin"].to_list()], np.float64)
+    return _Binned(values, ends, summed["rows"].to_numpy(), by_source)
 
 
 def _direction(binned: _Binned, limit: float, failed: list[float]) -> str | None:
@@ -264,13 +270,19 @@ def _measure(stage: str, reason: str, binned: _Binned, drops: str | None, today:
 
 
 def _others(binned: _Binned, drops: str | None, total: int) -> Iterator[Limit]:
-    """Limits that drop about SHARES of the rows, each another one."""
+    """Limits that drop about SHARES of the rows, each another one. A limit lies between two bins, so that it drops
+    exactly the rows that are counted."""
     before = None
     for share in SHARES if drops and total else ():
-        value = _quantile(binned, 1 - share if drops == "above" else share)
-        if value == before:
+        place = _place(binned, 1 - share if drops == "above" else share)
+        last = len(binned.values) - 1
+        if place == before or place == (last if drops == "above" else 0):
             continue
-        before = value
+        before = place
+        if drops == "above":
+            value = _short(float(binned.ends[place]), float(binned.values[place + 1]), up=True)
+        else:
+            value = _short(float(binned.values[place]), float(binned.ends[place - 1]), up=False)
         by_source = {name: _beyond(*own, value, drops or "") for name, own in binned.by_source.items()}
         limit = _limit(value, by_source, total)
         if limit.rows:
@@ -281,10 +293,27 @@ def _beyond(values: Floats, rows: npt.NDArray[np.int64], limit: float, drops: st
     return int(rows[values > limit if drops == "above" else values < limit].sum())
 
 
-def _quantile(binned: _Binned, share: float) -> float:
+def _place(binned: _Binned, share: float) -> int:
+    """The bin up to which this share of the rows lies."""
     reached = np.cumsum(binned.rows)
     place = int(np.searchsorted(reached, max(share * reached[-1], 1), "left"))
-    return float(binned.values[min(place, len(binned.values) - 1)])
+    return min(place, len(binned.values) - 1)
+
+
+def _quantile(binned: _Binned, share: float) -> float:
+    return float(binned.values[_place(binned, share)])
+
+
+def _short(value: float, beyond: float, up: bool) -> float:
+    """The number with the fewest digits from `value` on, upwards or downwards, that does not reach `beyond`."""
+    if not value or not math.isfinite(value):
+        return value
+    for digits in range(1, 17):
+        unit = 10.0 ** (math.floor(math.log10(abs(value))) + 1 - digits)
+        short = float(f"{(math.ceil if up else math.floor)(value / unit) * unit:.12g}")
+        if (value <= short < beyond) if up else (value >= short > beyond):
+            return short
+    return value
 
 
 def _histogram(binned: _Binned, limit: float | None) -> tuple[tuple[float, ...], tuple[int, ...]]:

@@ -54,8 +54,22 @@ class Place(BaseModel):
     rows: int
 
 
+class Alike(BaseModel):
+    """A row that is not forgotten, though a step found that it repeats a forgotten one, or is repeated by it.
+
+    of: the forgotten row. reason: `stage/reason` of the one of the two that was dropped.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    of: str
+    reason: str
+
+
 class RunPlaces(BaseModel):
     """What a run holds. rows: ids in the first step. reached: how many are in the corpus. places: files with such rows.
+    alike: rows that are nearly the same and stay.
     made_from: products of its steps that were computed from all rows, so also from these. packs: that hold them, among
     the training packs, in training order from 0; not part of the answer."""
 
@@ -66,6 +80,7 @@ class RunPlaces(BaseModel):
     rows: tuple[str, ...]
     reached: int
     places: tuple[Place, ...]
+    alike: tuple[Alike, ...]
     made_from: tuple[str, ...]
     packs: tuple[int, ...]
 
@@ -95,13 +110,16 @@ def texts_of(step: Manifest, ids: Collection[str]) -> dict[str, bytes]:
 
 
 def containing(step: Manifest, texts: Sequence[str]) -> set[bytes]:
-    """The digests of the rows of a first step whose instruction or response contains one of these texts."""
+    """The digests of the rows of a first step whose instruction or response contains one of these texts. A run of white
+    space counts as one blank; case counts."""
     found: set[bytes] = set()
     for table in _tables(step, TEXTS) if texts else ():
         hit = np.zeros(table.num_rows, np.bool_)
         for name in ("instruction", "response"):
+            column = pc.replace_substring_regex(as_array(table[name]), pattern=r"\s+", replacement=" ")
             for text in texts:
-                hit |= np.asarray(pc.match_substring(as_array(table[name]), text).to_numpy(zero_copy_only=False))
+                found_here = pc.match_substring(column, " ".join(text.split()))
+                hit |= np.asarray(found_here.to_numpy(zero_copy_only=False))
         found.update(tombstones.text_digests(table.filter(pa.array(hit))).to_pylist())
     return found
 
@@ -171,9 +189,24 @@ def places(run: RecordedRun, ids: Collection[str], on_file: Callable[[int], None
         rows=tuple(sorted(ids)),
         reached=reached,
         places=tuple(found),
+        alike=tuple(_alike(run, wanted)),
         made_from=(*dict.fromkeys(made_from), f"{run.folder.removeprefix(run.root).lstrip('/')}: report"),
         packs=tuple(sorted(set(packs))),
     )
+
+
+def _alike(run: RecordedRun, wanted: pa.Array) -> Iterator[Alike]:
+    """The rows that duplicate steps found to be like those wanted, and that are not among them."""
+    for step in run.steps:
+        for file in step.dropped if step.step.endswith("-duplicates") else ():
+            table = pl.DataFrame(storage.read_parquet(file.path, ["id", "stage", "reason", "evidence"]))
+            reason = pl.concat_str("stage", "reason", separator="/")
+            pairs = table.select("id", reason=reason, twin=pl.col("evidence").str.json_path_match("$.twin"))
+            ids, twins = (pl.Series(pc.is_in(pairs[name].to_arrow(), value_set=wanted)) for name in ("id", "twin"))
+            for row, reason, twin in pairs.filter(ids & ~twins).drop_nulls("twin").iter_rows():
+                yield Alike(row=twin, of=row, reason=reason)
+            for row, reason, twin in pairs.filter(twins & ~ids).iter_rows():
+                yield Alike(row=row, of=twin, reason=reason)
 
 
 def _held(file: TableRef, wanted: pa.Array) -> np.ndarray | None:
@@ -283,9 +316,13 @@ def _compare_first(old: RecordedRun, new: RecordedRun, ids: Collection[str], pro
             if not pieces[0].equals(pieces[1]):
                 names = [piece["id"].to_pylist() for piece in pieces]
                 first = next((one for one, other in zip(*names, strict=True) if one != other), names[0][0])
+                cause = (
+                    "the code that reads them has changed since; build the recipe again first"
+                    if steps[0].code != steps[1].code
+                    else "did an input file change? Bring it back, or build the recipe again first"
+                )
                 problems.append(
-                    f"run {new.id}: ingest: the rows from {first} on are not those of run {old.id}; did an input file "
-                    "change? Bring it back, or build the recipe again first"
+                    f"run {new.id}: ingest: the rows from {first} on are not those of run {old.id}; {cause}"
                 )
                 return compared, 0
             compared += count

@@ -19,6 +19,7 @@ from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.engine import cpus
 from pipelines.ledger.manifest import AnyFile, Manifest
+from pipelines.ledger.run import WORK
 from pipelines.ledger.runs import CALIBRATION, CHECKSUMS, EVALUATIONS, LINEAGE, RECIPE, REPORT, RUN, RecordedRun
 
 BUILD_AGAIN = "build the recipe again, which records the run anew"
@@ -180,8 +181,9 @@ def step_problems(
     manifest = manifests.path_of(root, step.folder)
     folder, known = manifest.rpartition("/")[0], {manifest, *(file.path for file in step.all_files)}
     for name in storage.files_below(folder):
-        # Whoever reads all files of a folder would take it for the step's.
-        if storage.join(folder, name) not in known:
+        # Whoever reads all files of a folder would take it for the step's. Scratch files of a process that was killed
+        # just after it wrote the manifest are removed when the step is reused.
+        if storage.join(folder, name) not in known and not name.startswith(f"{WORK}/"):
             yield f"{storage.join(folder, name)}: no manifest names this file; remove it"
 
 

@@ -41,7 +41,8 @@ class Origin(BaseModel):
     source: its name in the recipe. file: in the ids, with its suffix; None for a source that is computed. row: its
     number in the file, or among the rows that were computed, from 0. variant: of several records from one row. path: of
     the source's files, as the recipe has it. digest: of the file, as the first step read it. adapter, title, home,
-    licence, revision: of a known data set, as they were when the run was recorded; None for files of the user's own.
+    licence, revision: of a known data set, as they were when the run was recorded, or as the recipe says; None where
+    neither is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -228,7 +229,7 @@ def _origin(index: RowIndex, row: str, first: Location) -> Origin:
         path=(paths,) if isinstance(paths, str) else tuple(paths),
         digest=digest,
         adapter=spec.get("adapter"),
-        **_described(run, source, spec.get("adapter")),
+        **_described(run, spec),
     )
 
 
@@ -274,15 +275,21 @@ def _is_of_file(row: str, source: str, file: str) -> bool:
     return row.startswith(f"{source}/{file}/") or re.search(by_task, row) is not None
 
 
-def _described(run: RecordedRun, source: str, adapter: str | None) -> dict[str, str]:
-    """Title, home, licence and revision of a known data set. A run of an earlier version did not record them."""
+def _described(run: RecordedRun, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Title, home, licence and revision of a known data set, and what the recipe says of them, which counts more."""
+    said = {name: str(spec[name]) for name in ("home", "licence") if spec.get(name)}
+    return {**_recorded_origin(run, spec), **said}
+
+
+def _recorded_origin(run: RecordedRun, spec: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of the data set of an adapter. A run of an earlier version did not record it."""
     if "sources" in run.info:
-        return dict(run.info["sources"].get(source, {}))
-    if adapter is None:
+        return dict(run.info["sources"].get(spec.get("name"), {}))
+    if spec.get("adapter") is None:
         return {}
     from pipelines.sources.catalogue import origin_of  # loads all adapters
 
-    return origin_of(adapter)
+    return origin_of(spec["adapter"])
 
 
 # ---- the steps

@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from dedup.columns import as_array
 from dedup.exact import leading
-from pipelines.errors import CheckFailed, InputError
+from pipelines.errors import CheckFailed, InputError, NoRowLeft
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
@@ -55,7 +55,7 @@ def train_tokenizer(run: Run, records: Manifest, settings: TokenizerSpec) -> Man
 def _make(build: Build) -> Manifest:
     records = build.records
     if not records.rows_kept:
-        raise CheckFailed(_no_row_left(build.made))
+        raise NoRowLeft(_no_row_left(build.made))
     return train_tokenizer(build.run, records, build.recipe.tokenizer)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.build import build
 from flows.forget import forget
@@ -23,7 +24,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.lease import hold
 from pipelines.ledger.run import Run
-from pipelines.ledger.runs import Attempt, open_run
+from pipelines.ledger.runs import Attempt, open_run, recorded
 from tests.steps import plain_step
 from tests.trainings import train_on
 
@@ -259,3 +260,31 @@ def test_a_kill_at_any_moment_leaves_a_root_that_the_same_command_mends(root: st
     gc(root, dry_run=False, min_age_hours=0)
     assert list(bytes_below(root, SECRET)) == []
     verify("latest", root, everything=True)
+
+
+def test_rows_that_are_nearly_the_same_are_named_and_stay(root: str) -> None:
+    (run,) = forget(Selection(ids=(ROW,)), root=root).runs
+    assert [(one.row, one.of) for one in run.alike] == [("mine/mine/9", "mine/mine/3")]
+
+
+def test_white_space_does_not_hide_a_text_that_is_forgotten(root: str) -> None:
+    (run,) = forget(Selection(texts=("house  in\nElm Street",)), root=root).runs
+    assert set(run.rows) == {"mine/mine/3", "mine/mine/7"}
+
+
+def test_a_run_whose_rows_are_all_forgotten_is_replaced_by_none_and_the_other_runs_are_built(
+    root: str, made: Path
+) -> None:
+    """A licence ends: the source is all that one run has, and a part of another."""
+    alone = Path(root, "recipe.yaml").read_text()
+    values = yaml.safe_load(alone)
+    values |= {"name": "alone", "sources": [one for one in values["sources"] if one["name"] == "mine"]}
+    (Path(root) / "alone.yaml").write_text(yaml.safe_dump(values))
+    only = build(str(Path(root, "alone.yaml")), root, "local", 1).run
+    answer = forget(Selection(sources=("mine",)), root=root, apply=True, workers=1)
+    receipt = json.loads(Path(str(answer.receipt)).read_text())
+    by = {run["run"]: run["by"] for run in receipt["replaced"]}
+    assert by[only] is None and sorted(by.values(), key=str)[-1] is not None and len(by) == 2
+    gc(root, dry_run=False)
+    assert list(bytes_below(root, SECRET)) == []
+    assert [run for run, _ in recorded(root)] == [name for name in by.values() if name]

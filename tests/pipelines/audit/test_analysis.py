@@ -97,6 +97,22 @@ def test_every_check_counts_the_rows_that_it_alone_drops(folder: Path, answer: A
                 assert int(beyond.sum()) <= limit.rows <= int(more.sum()) or limit.value <= 0
 
 
+def test_another_limit_drops_as_many_rows_as_the_analysis_says(folder: Path, answer: AnalysisAnswer) -> None:
+    """Tried as a user would, with `--set`. Checks whose limit is no parameter of the stage offer none."""
+    keys = {"too_short": "min_chars", "too_long": "max_chars"}
+    for measure in answer.measures:
+        if measure.stage != "length" or measure.reason not in keys:
+            continue
+        assert len(measure.others) >= 2
+        for limit in measure.others:
+            setting = f"stages.length.{keys[measure.reason]}={limit.value:g}"
+            tried = analyze(str(folder / "recipe.yaml"), str(folder / "root"), "local", 1, (setting,))
+            (same,) = (one for one in tried.measures if (one.stage, one.reason) == (measure.stage, measure.reason))
+            assert same.today is not None and same.today.rows == limit.rows
+            assert same.today.by_source == limit.by_source
+    assert not any(one.others for one in answer.measures if one.stage in ("thinking", "urls"))
+
+
 def test_a_histogram_holds_every_row_and_spans_the_limit(answer: AnalysisAnswer) -> None:
     measures = {f"{one.stage}/{one.reason}": one for one in answer.measures}
     for measure in answer.measures:
