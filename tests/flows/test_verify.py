@@ -144,11 +144,11 @@ def test_deep_finds_a_duplicate_a_leak_and_a_changed_text_that_were_put_back(roo
 def test_a_damaged_ledger_is_told_of_in_one_line(root: Path) -> None:
     manifest = next(root.glob("steps/refine-*/manifest.json"))
     before = manifest.read_bytes()
-    for content in (b"[]", b"{}", b'{"format": 2, "parts": 3}', b"", before[: len(before) // 2]):
+    for content in (b"[]", b"{}", b'{"format": 3, "parts": 3}', b"", before[: len(before) // 2]):
         manifest.write_bytes(content)
         with pytest.raises(CheckFailed, match="damaged since it was written"):
             verify("latest", str(root))
-    manifest.write_bytes(before.replace(b'"format": 2', b'"format": 1'))
+    manifest.write_bytes(before.replace(b'"format": 3', b'"format": 1'))
     with pytest.raises(WinnowError, match="another version of Winnow"):
         verify("latest", str(root))
     manifest.write_bytes(before)
