@@ -42,19 +42,20 @@ def build(
     settings: tuple[str, ...] = (),
     tracker: Tracker | None = None,
     from_step: str | None = None,
+    memory: int | None = None,
 ) -> BuildAnswer:
     """Build a corpus from a recipe. Finished steps are reused.
 
     recipe: path of the YAML file, its name if it is installed with Winnow (`demo`), or a recipe. root: folder or
     object-store URL. workers: shards processed at a time, by default one per CPU. settings: overrides of the file's
     keys, `path.to.key=value`. tracker: what shows the progress, by default the console. from_step: make this step and
-    those after it again, though they are finished.
+    those after it again, though they are finished. memory: bytes that each worker may hold.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails, or the packs are not
     those of the manifest that the recipe names.
     """
     loaded, text = load_with_text(recipe, settings)
-    execution = execute_recipe(loaded, text, root, engine, workers, tracker=tracker, from_step=from_step)
+    execution = execute_recipe(loaded, text, root, engine, workers, tracker=tracker, from_step=from_step, memory=memory)
     same = compare_packs(execution.run, CorpusManifest(loaded.manifest)) if loaded.manifest is not None else None
     return _answer(execution, same)
 

@@ -73,16 +73,19 @@ def execute_recipe(
     steps: Steps = STEPS,
     tracker: Tracker | None = None,
     from_step: str | None = None,
+    memory: int | None = None,
 ) -> Execution:
     """Make the steps of a recipe, and record the run with its report. A run that fails is recorded as far as it came.
 
     text: the recipe as the user wrote it. workers: shards processed at a time, None for one per CPU. steps: the steps
     to choose from; those that the recipe asks for are made. tracker: what shows the progress, by default the console.
-    from_step: this step and those after it are made again, though they are finished.
+    from_step: this step and those after it are made again, though they are finished. memory: bytes that each worker may
+    hold, None for no limit.
 
-    Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
+    Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails, and if a worker holds
+        more than `memory`.
     """
-    check_positive(workers=workers)
+    check_positive(workers=workers, memory=memory)
     root, tracker = absolute(root), tracker or Tracker()
     again = steps_from(recipe, from_step, steps)
     check(recipe, root, steps)
@@ -92,7 +95,7 @@ def execute_recipe(
     lineage = Lineage(root, recipe.name, text, settings, now, send)
     try:
         wait_for_gc(root, lambda holder, seconds: console.watch_waiting("build", str(holder), seconds))
-        with make_engine(engine, workers, root) as running, console:
+        with make_engine(engine, workers, root, memory) as running, console:
             tracker.start(len(names))
             perform = _recorded_in(attempt, _traced_by(lineage, _making_again(tracker.perform, root, again)))
             run = Run(root, tracker.engine(running), perform, tracker.watch, recipe.name)
@@ -245,16 +248,18 @@ def recipe_text(recipe: Recipe) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
-def make_engine(name: EngineName, workers: int | None, root: str) -> AbstractContextManager[Engine]:
+def make_engine(
+    name: EngineName, workers: int | None, root: str, memory: int | None = None
+) -> AbstractContextManager[Engine]:
     """The engine of that name with so many workers, for steps below `root`.
 
-    workers: None for one per CPU of this machine, or of Ray's cluster.
+    workers: None for one per CPU of this machine, or of Ray's cluster. memory: bytes that each may hold.
     """
     if name == "local":
-        return LocalEngine(workers or cpus())
+        return LocalEngine(workers or cpus(), memory)
     from flows.ray.engine import RayEngine
 
-    return RayEngine(workers, root)
+    return RayEngine(workers, root, memory)
 
 
 def check_positive(**numbers: int | None) -> None:

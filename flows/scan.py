@@ -31,6 +31,7 @@ def scan(
     engine: EngineName = "ray",
     workers: int | None = None,
     tracker: Tracker | None = None,
+    memory: int | None = None,
 ) -> ScanAnswer:
     """Check a corpus against evaluation sets.
 
@@ -42,7 +43,7 @@ def scan(
     """
     sets = find_benchmarks(benchmarks)
     recipe = scan_recipe(corpus, columns, Contamination(benchmarks=sets.specs, rule=rule, semantic=semantic))
-    execution = execute_recipe(recipe, recipe_text(recipe), root, engine, workers, SCAN_STEPS, tracker)
+    execution = execute_recipe(recipe, recipe_text(recipe), root, engine, workers, SCAN_STEPS, tracker, memory=memory)
     return ScanAnswer(
         **summary(execution.run).model_dump(),
         root=execution.run.root,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Columns, Engine, Json, Root, Settings, Workers, WrittenRoot, check_choice
+from flows.cli.options import ROOT, Columns, Engine, Json, Memory, Root, Settings, Workers, WrittenRoot, check_choice
 from flows.cli.session import announce, flow_session, needs_prefect
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def build(
     root: WrittenRoot = ROOT,
     engine: Engine = "ray",
     workers: Workers = None,
+    memory: Memory = None,
     settings: Settings = None,
     columns: Columns = None,
     from_step: Annotated[
@@ -87,6 +88,7 @@ def build(
             workers=workers,
             settings=tuple(settings or ()),
             from_step=from_step,
+            memory=memory,
         )
     print_answer(answer, render.build_lines(answer, root), as_json)
 
@@ -140,6 +142,7 @@ def scan(
     root: WrittenRoot = ROOT,
     engine: Engine = "ray",
     workers: Workers = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Check any corpus against evaluation sets: which items it contains, in which rows, on what evidence.
@@ -188,6 +191,7 @@ def scan(
             root=root,
             engine=engine,
             workers=workers,
+            memory=memory,
         )
     print_answer(answer, render.scan_lines(answer, root), as_json)
     if check and answer.flagged:

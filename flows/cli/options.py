@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -9,6 +10,14 @@ import typer
 from flows.root import DEFAULT_ROOT
 
 ROOT = DEFAULT_ROOT
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes from `4GB`, `500 MB` or `2.5GiB`. Raises: typer.BadParameter: for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(f"{text!r} is no size; write it as 4GB or 500MB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** (1 + "KMGT".index(match[2].upper())))
 
 
 def _check_reachable(root: str) -> str:
@@ -59,6 +68,16 @@ Engine = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option("--workers", envvar="WINNOW_WORKERS", min=1, help="Shards processed at a time. Default: one per CPU."),
+]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        "--memory",
+        envvar="WINNOW_MEMORY",
+        parser=memory_bytes,
+        metavar="SIZE",
+        help="Memory of each worker, as `4GB`: one that holds more ends the command. Default: no limit. Linux only.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 
 from flows.build import BuildAnswer, build
 from flows.execute import absolute
-from flows.prefect.parameters import Against, Engine, FromStep, Recipe, Root, Settings, Workers
+from flows.prefect.parameters import Against, Engine, FromStep, Memory, Recipe, Root, Settings, Workers
 from flows.prefect.tracker import PrefectTracker, reported
 from flows.root import root_or_default
 from pipelines.errors import RunError
@@ -33,12 +33,13 @@ def curate_flow(
     settings: Settings = (),
     against: Against = (),
     from_step: FromStep = None,
+    memory: Memory = None,
 ) -> BuildAnswer:
     """Build a corpus from a recipe. Finished steps are reused.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails.
     """
-    return build_reported(recipe, root_or_default(root), engine, workers, settings, against, from_step)
+    return build_reported(recipe, root_or_default(root), engine, workers, settings, against, from_step, memory)
 
 
 def build_reported(
@@ -49,11 +50,12 @@ def build_reported(
     settings: Sequence[str],
     against: Sequence[str],
     from_step: str | None,
+    memory: int | None = None,
 ) -> BuildAnswer:
     """Build a corpus, and show it in the flow run that is going on. The arguments are those of `curate_flow`."""
     if against:
         settings = (*settings, f"against=[{', '.join(matching_runs(absolute(root), against))}]")
-    return build(recipe, root, engine, workers, tuple(settings), PrefectTracker(), from_step)
+    return build(recipe, root, engine, workers, tuple(settings), PrefectTracker(), from_step, memory)
 
 
 def matching_runs(root: str, patterns: Sequence[str]) -> list[str]:

@@ -40,6 +40,10 @@ Workers = Annotated[
     _Positive | None,
     Field(description="Shards processed at a time. Default: one per CPU."),
 ]
+Memory = Annotated[
+    _Positive | None,
+    Field(description="Bytes that each worker may hold; one that holds more ends the run. Default: no limit."),
+]
 Settings = Annotated[
     tuple[str, ...],
     Field(description="Overrides of keys of the recipe, `near_duplicates.response=0.7`."),

@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from filters.contamination.rules import RULES
-from flows.prefect.parameters import Engine, Root, Workers
+from flows.prefect.parameters import Engine, Memory, Root, Workers
 from flows.prefect.tracker import PrefectTracker, reported
 from flows.root import root_or_default
 from flows.scan import ScanAnswer, scan
@@ -42,11 +42,12 @@ def scan_flow(
     root: Root = None,
     engine: Engine = "ray",
     workers: Workers = None,
+    memory: Memory = None,
 ) -> ScanAnswer:
     """Check any corpus against evaluation sets: which items it contains, in which rows, on what evidence.
 
     Raises: WinnowError: for a mistake in the arguments or the files. CheckFailed: if a step fails.
     """
     return scan(
-        corpus, benchmarks, columns, rule, semantic, root_or_default(root), engine, workers, PrefectTracker()
+        corpus, benchmarks, columns, rule, semantic, root_or_default(root), engine, workers, PrefectTracker(), memory
     )  # fmt: skip

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from flows.ray.roots import check_shared
 from flows.reach import check_ray
 from pipelines.errors import RESUME
-from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, TaskDied, cpus, one_core, parallel_tasks
-from pipelines.ledger.processes import started
+from pipelines.ledger.engine import ONE_CPU, QUEUED_PER_WORKER, TaskDied, cpus, one_core, over_memory, parallel_tasks
+from pipelines.ledger.processes import limited_memory, started
 from pipelines.ledger.step import Resources
 
 Item = TypeVar("Item")
@@ -171,10 +171,11 @@ def _fetched(reference: Any) -> Any:
     return ray.get(reference)
 
 
-def _call(references: Sequence[Any], item: Any) -> Any:
+def _call(references: Sequence[Any], memory: int | None, item: Any) -> Any:
     one_core()
     try:
-        return _fetched(references[0])(item)
+        with limited_memory(memory):
+            return _fetched(references[0])(item)
     except Exception as error:
         import ray
 
@@ -189,11 +190,12 @@ class RayEngine:
     that it shares the root.
     """
 
-    def __init__(self, workers: int | None = None, root: str | None = None) -> None:
+    def __init__(self, workers: int | None = None, root: str | None = None, memory: int | None = None) -> None:
         """workers: tasks of one CPU that run at a time; None for one per CPU of the cluster. A Ray that this engine
-        starts has so many CPUs. root: where the items read and write."""
+        starts has so many CPUs. root: where the items read and write. memory: bytes that the process of a task may
+        hold."""
         assert workers is None or workers >= 1
-        self._workers = workers
+        self._workers, self._memory = workers, memory
         self._started = False
         self._unchecked_root = root
 
@@ -241,7 +243,7 @@ class RayEngine:
             for index in range(len(queue)):
                 while index not in results:
                     for number, item in itertools.islice(remaining, max_submitted - len(submitted)):
-                        submitted[task.remote(shared, item)] = number
+                        submitted[task.remote(shared, self._memory, item)] = number
                     for reference in _some_finished(list(submitted)):
                         number = submitted[reference]
                         results[number] = ray.get(reference)
@@ -250,9 +252,10 @@ class RayEngine:
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
+            limit = "" if self._memory is None else f" Perhaps by {over_memory(self._memory)}."
             raise TaskDied(
-                f"its worker process died in each of {MAX_RETRIES + 1} tries ({_one_line(error)}). If it needs more "
-                f"memory than a node has, or its input makes a library crash, mend that; {RESUME}",
+                f"its worker process died in each of {MAX_RETRIES + 1} tries ({_one_line(error)}).{limit} If it needs "
+                f"more memory than a node has, or its input makes a library crash, mend that; {RESUME}",
                 queue[number],
             ) from error
         finally:

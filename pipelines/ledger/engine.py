@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from pipelines.errors import RESUME, CheckFailed
-from pipelines.ledger.processes import NOTE_BYTES, death, end_with_parent, note_in, share_note
+from pipelines.ledger.processes import (
+    NOTE_BYTES,
+    OVER_MEMORY,
+    death,
+    end_with_parent,
+    limited_memory,
+    note_in,
+    share_note,
+)
 from pipelines.ledger.step import Resources
 
 if TYPE_CHECKING:
@@ -75,9 +83,10 @@ MAX_TRIES = 2
 class LocalEngine:
     """Runs in this process (`workers=1`) or in a pool of processes that lives as long as the engine."""
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, memory: int | None = None) -> None:
+        """memory: bytes that each worker may hold; with it one worker is a process of its own too."""
         assert workers >= 1
-        self.workers = workers
+        self.workers, self.memory = workers, memory
         self._pool: ProcessPoolExecutor | None = None
         self._slots: list[memoryview] = []
 
@@ -91,7 +100,7 @@ class LocalEngine:
         Raises: TaskDied: if the process of an item was killed, and again in a new one. It names the signal, and what
             the process was at.
         """
-        if self.workers == 1:
+        if self.workers == 1 and self.memory is None:
             yield from map(work, items)
             return
         # Loaded here: a command that makes nothing needs no pool.
@@ -143,7 +152,7 @@ class LocalEngine:
             )
         try:
             with _no_main_module():
-                return self._pool.submit(_call, work, number, item)
+                return self._pool.submit(_call, work, number, item, self.memory)
         except BrokenProcessPool as error:  # found by the caller when it is this item's turn
             broken: Future[Result] = Future()
             broken.set_exception(error)
@@ -161,7 +170,8 @@ class LocalEngine:
             pid, number = _SLOT.unpack_from(slot)
             if pid in killed:
                 note = note_in(slot[_SLOT.size :])
-                how = f"its worker process was ended by {death(killed[pid])}{f' while {note}' if note else ''}"
+                cause = over_memory(self.memory) if killed[pid] == OVER_MEMORY else death(killed[pid])
+                how = f"its worker process was ended by {cause}{f' while {note}' if note else ''}"
                 return number, f"{how}, in each of {MAX_TRIES} tries"
         return -1, "a worker process was killed (out of memory?)"
 
@@ -178,6 +188,11 @@ class LocalEngine:
                 worker.kill()
         self._pool.shutdown(cancel_futures=True)
         self._pool = None
+
+
+def over_memory(memory: int | None) -> str:
+    """What ends a worker that holds more than `memory` bytes, and the mend."""
+    return f"its limit of {(memory or 0) / 1e9:.2f} GB (give it more with --memory)"
 
 
 _SLOT = struct.Struct("qq")
@@ -205,11 +220,12 @@ def _start_worker(parent: int, board: Any, taken: Any) -> None:
     one_core()
 
 
-def _call(work: Callable[[Item], Result], number: int, item: Item) -> Result:
+def _call(work: Callable[[Item], Result], number: int, item: Item, memory: int | None) -> Result:
     assert _slot is not None
     _SLOT.pack_into(_slot, 0, os.getpid(), number)
     try:
-        return work(item)
+        with limited_memory(memory):
+            return work(item)
     finally:
         _SLOT.pack_into(_slot, 0, os.getpid(), -1)
 
