@@ -69,12 +69,17 @@ RESUME = "the same command carries on"
 MAX_NAMES = 60
 """Known names that a message lists."""
 
+MAX_NAME = 80
+"""Characters of a name that a message shows."""
+
 
 def near(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is most likely a misspelling of: one edit for every three of its letters at most."""
-    distances = ((edits(word.casefold(), name.casefold()), name) for name in known)
+    most = len(word) / 3
+    similar = (name for name in known if abs(len(name) - len(word)) <= most)  # others need more edits
+    distances = ((edits(word.casefold(), name.casefold()), name) for name in similar)
     distance, name = min(distances, default=(len(word) + 1, ""))
-    return name if distance <= len(word) / 3 else None
+    return name if distance <= most else None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -82,7 +87,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     meant = near(word, names)
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"did you mean {meant!r}?" if meant else f"known: {', '.join(names[:MAX_NAMES])}{more}"
+    return f"did you mean {meant!r}?" if meant else f"known: {', '.join(map(short, names[:MAX_NAMES]))}{more}"
+
+
+def short(name: str) -> str:
+    """A name as a message shows it: a column or key may be as long as its file."""
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]} …"
 
 
 def edits(word: str, other: str) -> int:

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from pipelines.errors import RESUME, InputError, MissingColumn, Unreachable, nearest
+from pipelines.errors import RESUME, InputError, MissingColumn, Unreachable, nearest, short
 from pipelines.ledger import storage
 
 ROW = pa.field("row", pa.int64())
@@ -44,7 +44,7 @@ MAX_BROKEN_BYTES = 64 << 10
 _MAX_CAUSE = 500
 """Characters of a library's message that an error repeats. Some repeat the file."""
 
-_MAX_NAMES_SHOWN = 100
+_MAX_NAMES_SHOWN = 60
 """Columns of a file that a message lists."""
 
 DAMAGE = (
@@ -87,7 +87,7 @@ def missing_column(path: str, name: str, names: Collection[str]) -> MissingColum
     """The error to raise when a file with the columns `names` has no column `name`."""
     hint = nearest(name, names)
     hint = f"; {hint}" if hint.startswith("did") else ""
-    shown = [*names][:_MAX_NAMES_SHOWN]
+    shown = [short(name) for name in [*names][:_MAX_NAMES_SHOWN]]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return MissingColumn(f"{path}: no column {name!r} (the file has: {', '.join(shown) or 'none'}{more}){hint}")
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dedup.kernel import kernel
-from pipelines.errors import InputError, MissingColumn, nearest
+from pipelines.errors import InputError, MissingColumn, nearest, short
 from pipelines.formats.blocks import (
     FIRST_BLOCK_BYTES,
     MAX_ROW_BYTES,
@@ -414,7 +414,9 @@ def _document_rows(
     missing = next(name for name in required if name not in names[best])
     if len(names) == 1:
         raise missing_column(path, missing, names[best])
-    listed = "; ".join(f"{where}: {', '.join(found[:20])}" for where, found in list(names.items())[:20])
+    listed = "; ".join(
+        f"{short(where)}: {', '.join(map(short, found[:20]))}" for where, found in list(names.items())[:20]
+    )
     hint = nearest(missing, [name for found in names.values() for name in found])
     raise InputError(
         f"{path}: no column {missing!r} (the file has: {listed})" + (f"; {hint}" if hint.startswith("did") else "")

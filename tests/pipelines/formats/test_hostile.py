@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -236,3 +238,49 @@ def test_json_lines_may_end_with_a_carriage_return(tmp_path: Path, suffix: str) 
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(b'{"question": "a", "answer": "b"}\r{"question": "c", "answer": "d"}\r')
     assert [row[2:] for row in answers(path)] == [("a", "b"), ("c", "d")]
+
+
+@pytest.mark.fault("an Arrow file that is cut while it is read", "SIGBUS; the message names the file")
+def test_a_file_that_ends_the_process_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    table = pa.table({"question": ["q" * 1000] * 10_000, "answer": ["a" * 1000] * 10_000})
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+    code = (
+        "import os, sys; from flows.cli.supervise import supervise\n"
+        "from pipelines.formats.read import read, text_columns\n"
+        "def command():\n"
+        "    tables = read(sys.argv[1], text_columns('question', 'answer')); next(tables)\n"
+        "    os.truncate(sys.argv[1], 0); list(tables)\n"
+        "supervise(command)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the command was ended by SIGBUS while reading {path}; ")
+
+
+@pytest.mark.fault("a Parquet footer that makes the library end the process", NAMED)
+def test_every_damaged_byte_of_a_parquet_footer_gives_rows_or_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"question": [["a", "b"]] * 4, "answer": ["b"] * 4}), path, store_schema=False)
+    data = path.read_bytes()
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    code = (
+        "import sys; from pipelines.errors import InputError; from pipelines.formats.read import read, text_columns\n"
+        "path, end = sys.argv[1], int(sys.argv[2]); data = open(path, 'rb').read()\n"
+        "for at in range(len(data) - end, len(data)):\n"
+        "    for value in (0, 0x15, 0x19, data[at] ^ 1, data[at] ^ 0x10, 255):\n"
+        "        open(path, 'wb').write(data[:at] + bytes([value]) + data[at + 1 :])\n"
+        "        try: list(read(path, text_columns('answer')))\n"
+        "        except InputError as error: assert path in str(error)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path), str(footer)], check=True)
+
+
+@pytest.mark.fault("a CSV file whose only line is a name of 1 MB", "a short error")
+def test_an_error_does_not_repeat_a_long_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("questio" + "x" * 1_000_000 + ",b\n1,2\n")
+    with pytest.raises(InputError, match="no column 'question'") as raised:
+        list(read(str(path), QA))
+    assert len(str(raised.value)) < 1000
