@@ -1,7 +1,7 @@
 """How does text become token ids? Byte-level BPE of Qwen's shape with single digits, as HRM-Text publishes it.
 
-Source: sapientinc/data_io. A tokenizer is a `tokenizer.json` of Hugging Face's library; texts are encoded by tiktoken,
-which gives the same ids at some five times the speed.
+Source: sapientinc/data_io. A tokenizer is a `tokenizer.json` of Hugging Face's library. Texts are encoded by
+`pipelines.bpe` if it splits as Qwen2 does, and by tiktoken if not. Both give the ids that Hugging Face's library gives.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,8 @@ import pyarrow as pa
 import tiktoken
 from tokenizers import Tokenizer
 
+from pipelines.bpe.encode import WordEncoder, merge_table
+from pipelines.bpe.words import SPLIT, normalized
 from pipelines.errors import InputError
 from pipelines.ledger import storage
 from pipelines.ledger.storage import FileRef
@@ -50,12 +51,6 @@ ENVELOPE = {
 PADDING = ("<|PAD|>", "<|endoftext|>")
 """The padding token is the first of these that a tokenizer has."""
 
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""Qwen2's split: contractions, words with the character before them, single digits, punctuation, line ends, spaces."""
-
 LONG_BYTES = 1 << 16
 """Longer texts are encoded by Hugging Face's library: tiktoken's regex overflows its stack on a million spaces."""
 
@@ -75,25 +70,53 @@ def token_type(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
 class Encoder:
     """A tokenizer, ready to encode text as plain text.
 
-    special: the ids of boq, eoq, eoa, pad and the four conditions. fast and plain give the same ids; fast is tiktoken,
-    at some five times the speed.
+    special: the ids of boq, eoq, eoa, pad and the four conditions. words: encodes columns, for tokenizers that split by
+    SPLIT. other: encodes one text, normalized or not, for other tokenizers.
     """
 
     vocab_size: int
     special: dict[str, int]
-    fast: tiktoken.Encoding
-    plain: Tokenizer
-    normalize: Callable[[str], str]
+    words: WordEncoder | None
+    other: TextEncoder
 
     def encode(self, text: str) -> list[int]:
         """The ids of one text, without envelope. A text never gives the id of a special token."""
-        if len(text) * 4 > LONG_BYTES and len(text.encode()) > LONG_BYTES:
-            return list(self.plain.encode(text, add_special_tokens=False).ids)
-        return self.fast.encode_ordinary(text if text.isascii() else self.normalize(text))
+        return list(self.encode_column(pa.array([text]))[0].tolist())
+
+    def normalize(self, text: str) -> str:
+        """The text of which the ids are: its NFC."""
+        return str(self.other.plain.normalizer.normalize_str(text))
 
     def encode_column(self, texts: pa.Array) -> tuple[Tokens, Ints]:
-        """The ids of all texts, one after another, and the number of ids of each text (int64 [rows])."""
+        """The ids of all texts, one after another, and the number of ids of each text (int64 [rows]).
+
+        texts: string [rows], without nulls.
+        """
         kind = token_type(self.vocab_size)
+        if self.words is not None:
+            ids, lengths = self.words.encode(normalized(texts, self.normalize))
+            return ids.astype(kind), lengths
+        return self.other.encode_column(texts, kind)
+
+
+class TextEncoder:
+    """A tokenizer of any split, one text at a time, some five times as fast as Hugging Face's library."""
+
+    def __init__(self, plain: Tokenizer, split: str, ranks: dict[bytes, int]) -> None:
+        self.plain, self._split, self._ranks = plain, split, ranks
+
+    @functools.cached_property
+    def _fast(self) -> tiktoken.Encoding:
+        return tiktoken.Encoding("winnow", pat_str=self._split, mergeable_ranks=self._ranks, special_tokens={})
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of one text."""
+        if len(text) * 4 > LONG_BYTES and len(text.encode()) > LONG_BYTES:
+            return list(self.plain.encode(text, add_special_tokens=False).ids)
+        return self._fast.encode_ordinary(text if text.isascii() else self.plain.normalizer.normalize_str(text))
+
+    def encode_column(self, texts: pa.Array, kind: type[np.uint16] | type[np.uint32]) -> tuple[Tokens, Ints]:
+        """The ids of all texts, one after another, and the number of ids of each text (int64 [rows])."""
         values, lengths = [np.empty(0, kind)], [np.empty(0, np.int64)]
         # BPE takes one text at a time, so this is a loop over rows; it costs about a hundredth of BPE itself.
         for start in range(0, len(texts), CHUNK_ROWS):
@@ -119,11 +142,16 @@ def encoder(data: bytes, path: str) -> Encoder:
         needed = ", ".join(names.values())
         raise InputError(f"{path}: lacks the special token {', '.join(missing)}; HRM-Text's envelope needs {needed}")
     split = _split(spec, path)
-    ranks = _ranks(spec, vocabulary, path)
+    ranks, pairs = _ranks(spec, vocabulary, path)
     size = 1 + max(itertools.chain(vocabulary.values(), added.values()))
-    fast = tiktoken.Encoding("winnow", pat_str=split, mergeable_ranks=ranks, special_tokens={})
     special = {name: added[token] for name, token in names.items()}
-    return Encoder(size, special, fast, plain, plain.normalizer.normalize_str)
+    other = TextEncoder(plain, split, ranks)
+    # `ignore_merges` takes a word that is a token for that token, whatever its merges are, as tiktoken does.
+    if split != SPLIT or spec["model"].get("ignore_merges"):
+        return Encoder(size, special, None, other)
+    of_byte = [ranks[bytes([byte])] for byte in range(256)]
+    words = WordEncoder(merge_table(of_byte, pairs), lambda word: other.encode(word.decode()))
+    return Encoder(size, special, words, other)
 
 
 @functools.lru_cache(maxsize=2)
@@ -163,8 +191,8 @@ def _split(spec: dict[str, Any], path: str) -> str:
     return str(steps[0]["pattern"]["Regex"])
 
 
-def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> dict[bytes, int]:
-    """Each token's bytes -> its id.
+def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> tuple[dict[bytes, int], Ints]:
+    """Each token's bytes -> its id, and each merge as the ids of left, right and both: int64 [merges, 3].
 
     Hugging Face's library merges by the list of merges, tiktoken by the ids of the merged tokens. The two agree if
     every longer token comes from one merge and merges are in the order of their ids, which holds for any trained BPE.
@@ -185,7 +213,8 @@ def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> dict[
     ordered = all(earlier < later for earlier, later in itertools.pairwise([-1, *merged]))
     if not ordered or len(merged) + 256 != len(ranks):
         raise InputError(f"{path}: its merges are not in the order of its ids, or some token has no merge or several")
-    return ranks
+    triples = [(vocabulary[left], vocabulary[right], both) for (left, right), both in zip(pairs, merged, strict=True)]
+    return ranks, np.array(triples, np.int64).reshape(-1, 3)
 
 
 def byte_characters() -> dict[int, str]:

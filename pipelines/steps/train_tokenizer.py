@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from dedup.columns import as_array
 from dedup.exact import leading
+from pipelines.bpe.train import add_counts, count_words, learn_merges
+from pipelines.bpe.words import SPLIT, normalized
 from pipelines.errors import CheckFailed, InputError, NoRowLeft
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import TableRef
 from pipelines.recipe import TokenizerSpec
-from pipelines.steps.encoding import CHUNK_ROWS, SPECIAL, SPLIT, Ints, encoder
+from pipelines.steps.encoding import SPECIAL, Ints, byte_characters, encoder
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, always, by_text
@@ -27,8 +28,11 @@ from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, a
 SAMPLE_CHARS = 10_000
 """A tokenizer is trained on so many characters of each instruction and of each response."""
 
+MIN_FREQUENCY = 2
+"""A pair is merged if it occurs so often."""
+
 SAMPLE_BYTES = 32 << 20
-"""...and on at most so much text of each source, so that it costs about ten core-seconds per source however large the
+"""...and on at most so much text of each source, so that it costs about a core-second per source however large the
 corpus is. Upstream caps documents per file instead."""
 
 
@@ -93,8 +97,8 @@ def _train(context: StepContext, shards: Sequence[TableRef], vocab_size: int) ->
     # bins, as many as fit in the budget.
     tallies = context.map(_tally, shards, phase="tally")
     limits = _sample_limits([storage.map_arrow(part.file("tally").path) for part in tallies], SAMPLE_BYTES)
-    texts = context.map(functools.partial(_draw_texts, limits), shards, phase="texts")
-    paths = tuple(part.file("texts").path for part in texts if part.rows("texts"))
+    words = context.map(functools.partial(_count_words, limits), shards, phase="words")
+    paths = tuple(part.file("words").path for part in words if part.counts["drawn"])
     if not paths:
         raise CheckFailed("no record is left to train a tokenizer on")
     return context.map(functools.partial(_fit, vocab_size), [paths])
@@ -130,35 +134,45 @@ def _sample_limits(tallies: Sequence[pa.Table], budget: int) -> dict[str, int]:
     return limits
 
 
-def _draw_texts(limits_of: dict[str, int], shard: TableRef, target: Target) -> Part:
+def _count_words(limits_of: dict[str, int], shard: TableRef, target: Target) -> Part:
+    """Count the words of the sample's rows: columns word and count; `drawn` counts the rows."""
     table = _sample_columns(shard)
     sources = table["source"].combine_chunks().dictionary_encode()
     limits = np.array([limits_of[source] for source in sources.dictionary.to_pylist()], np.int64)
     drawn = table["bin"].to_numpy() < limits[sources.indices.to_numpy()]
     texts = table.filter(pa.array(drawn, pa.bool_())).select(["instruction", "response"])
-    return part(texts=storage.write_parquet(target.path(), texts))
+    normalize = normalizers.NFC().normalize_str
+    counted = [count_words(normalized(as_array(column), normalize)) for column in texts.columns]
+    words = storage.write_arrow(target.path(suffix=".arrow"), add_counts(pa.concat_tables(counted)))
+    return part(words=words, counts={"drawn": texts.num_rows})
 
 
 def _fit(vocab_size: int, paths: tuple[str, ...], target: Target) -> Part:
-    tokenizer = Tokenizer(models.BPE())
+    counted = add_counts(pa.concat_tables(storage.map_arrow(path) for path in paths))
+    data = tokenizer_json(counted, vocab_size)
+    return _copy(data, encoder(data, "the trained tokenizer").vocab_size, "trained", target)
+
+
+def tokenizer_json(counted: pa.Table, vocab_size: int) -> bytes:
+    """The file of the tokenizer that counted words (columns word and count) give: special tokens, bytes, merges."""
+    characters = byte_characters()
+    tokens = sorted(characters.values())  # all 256 bytes, or a byte that the sample lacks could not be encoded at all
+    order = np.array([tokens.index(characters[byte]) for byte in range(256)], np.int64)
+    merges = []
+    room = max(0, vocab_size - len(SPECIAL) - len(tokens))
+    for left, right in learn_merges(counted, order, room, MIN_FREQUENCY).tolist():
+        merges.append((tokens[left], tokens[right]))
+        tokens.append(tokens[left] + tokens[right])
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *tokens])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.normalizer = normalizers.NFC()
     byte_level = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     split = pre_tokenizers.Split(Regex(SPLIT), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(**byte_level)])
     tokenizer.post_processor = processors.ByteLevel(**byte_level)
     tokenizer.decoder = decoders.ByteLevel(**byte_level)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=list(SPECIAL),
-        # All 256 bytes, or a byte that the sample lacks could not be encoded at all.
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    batches = itertools.chain.from_iterable(storage.read_parquet(path).to_batches(CHUNK_ROWS) for path in paths)
-    tokenizer.train_from_iterator((column.to_pylist() for batch in batches for column in batch.columns), trainer)
-    data = tokenizer.to_str(pretty=True).encode()
-    return _copy(data, encoder(data, "the trained tokenizer").vocab_size, "trained", target)
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer.to_str(pretty=True).encode()
 
 
 def _copy(data: bytes, vocab_size: int, origin: str, target: Target) -> Part:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipelines.bpe.train import count_words
 from pipelines.export.hrm_text import export_tokens
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
@@ -136,8 +137,8 @@ def _export_of(rows: int, folder: str) -> dict[str, float]:
         table = pa.table([ids, *lists], ["id", "instruction", "response"])
         written = storage.write_arrow(f"{folder}/tokens-{file:05d}.arrow", table)
         parts.append(Part(rows_in=FILE_ROWS, files={"tokens": (written,)}))
-    texts = storage.write_parquet(f"{folder}/texts.parquet", pa.table({"instruction": ["a b"], "response": ["c"]}))
-    trained = TOKENIZER.step({}), [_fit(512, (texts.path,), Target(f"{folder}/tokenizer", 0))]
+    words = storage.write_arrow(f"{folder}/words.arrow", count_words(pa.array(["a b", "c"])))
+    trained = TOKENIZER.step({}), [_fit(512, (words.path,), Target(f"{folder}/tokenizer", 0))]
     tokens, tokenizer = (
         Manifest(
             step=step.name, key="0" * 16, code={}, parameters={}, parents=(), kept=step.type.kept, parts=tuple(made)
