@@ -1,5 +1,5 @@
-"""Tokens: every row of the real sources encoded by Winnow and by Hugging Face's library, ids compared; how full packs
-are."""
+"""Tokens: every row of the real sources encoded by Winnow, by tiktoken and by Hugging Face's library, ids compared; a
+tokenizer trained by Winnow and by Hugging Face's trainer, files compared; how full packs are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
+from dedup.columns import as_array
+from pipelines.bpe.train import add_counts, count_words
+from pipelines.bpe.words import normalized
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
@@ -22,16 +25,19 @@ from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Sampling, TokenizerSpec
 from pipelines.recipe import load as load_recipe
 from pipelines.records import RAW, conform
-from pipelines.steps.encoding import CHUNK_ROWS, load
+from pipelines.steps.encoding import CHUNK_ROWS, encoder, load, token_type
 from pipelines.steps.ingest import ingest
 from pipelines.steps.pack import pack
+from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.tokenize import tokenize
-from pipelines.steps.train_tokenizer import train_tokenizer
+from pipelines.steps.train_tokenizer import tokenizer_json, train_tokenizer
+from tests.library_bpe import library_trained
 from tests.steps import keep, plain_step
 
 Result = TypeVar("Result")
 
 ROWS_PER_SHARD = 20_000
+VOCABULARY = 65_536
 RECIPE = Path(__file__).parents[2] / "pipelines" / "recipes" / "hrm_text_mini.yaml"
 """It reads every real source."""
 
@@ -42,39 +48,88 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         run = Run(root, LocalEngine(1))
         records = _made(run) if data is None else _real(run, data)
         size = sum(_bytes(table) for table in _tables(records))
-        tokenizer, training = _timed(lambda: train_tokenizer(run, records, TokenizerSpec(vocab_size=65536)))
-        found = load(tokenizer.file("tokenizer")).vocab_size
-        note = f"{size / 1e6:.0f} MB, {found} ids; what it reads of a source is bounded"
-        rows = [_row("train, 65,536 ids", size / training / 1e6, "MB/s", note)]
-        rows += _encoding(records, tokenizer, size)
+        count_words(normalized(pa.array(["e\u0301"]), str))  # loads the kernels, or compiles them
+        tokenizer_json(add_counts(count_words(pa.array(["a a"]))), 512)
+        rows, tokenizer = _training(run, records, size)
+        rows += [*_start_up(tokenizer), *_encoding(records, tokenizer, size)]
         tokens, step = _timed(lambda: tokenize(run, records, tokenizer))
         note = f"{tokens.rows_kept} rows, reading and writing included"
         rows.append(_row("tokens step, whole", size / step / 1e6, "MB/s", note))
         return [*rows, *_packing(run, tokens, tokenizer)]
 
 
+def _training(run: Run, records: Manifest, size: int) -> tuple[list[dict[str, object]], Manifest]:
+    """Both trainers on every text of every row, and the step, which takes a sample of each source."""
+    theirs, slow = _timed(lambda: library_trained(_texts(records), VOCABULARY))
+    normalize = normalizers.NFC().normalize_str
+    columns = [as_array(column) for table in _tables(records) for column in table.columns]
+    parts, counting = _timed(lambda: [count_words(normalized(column, normalize)) for column in columns])
+    counted, adding = _timed(lambda: add_counts(pa.concat_tables(parts)))
+    ours, learning = _timed(lambda: tokenizer_json(counted, VOCABULARY))
+    fast = counting + adding + learning
+    same = "the same file" if ours == theirs else "ANOTHER FILE"
+    spent = f"counting {counting:.2f} s, which shards do in parallel; adding {adding:.2f} s; merging {learning:.2f} s"
+    words = f"{int(pc.sum(counted['count']).as_py()):,} words, {counted.num_rows:,} distinct"
+    tokenizer, step = _timed(lambda: train_tokenizer(run, records, TokenizerSpec(vocab_size=VOCABULARY)))
+    return [
+        _row("train, tokenizers", size / slow / 1e6, "MB/s", f"{VOCABULARY:,} ids, {size / 1e6:.0f} MB: {slow:.1f} s"),
+        _row("train, winnow", size / fast / 1e6, "MB/s", f"{slow / fast:.1f} times; {same}; {words}; {spent}"),
+        _row("tokenizer step, whole", size / step / 1e6, "MB/s", f"{step:.1f} s, with reading and checks; of a sample"),
+    ], tokenizer
+
+
+def _texts(records: Manifest) -> Iterator[str]:
+    for table in _tables(records):
+        for column in table.columns:
+            yield from column.to_pylist()
+
+
+def _start_up(tokenizer: Manifest) -> list[dict[str, object]]:
+    file = tokenizer.file(TOKENIZER_JSON)
+    data = storage.read_bytes(file.path)
+    encoder(data, file.path)
+    _, again = _timed(lambda: encoder(data, file.path))
+    _, theirs = _timed(lambda: Tokenizer.from_str(data.decode()))
+    fresh = encoder(data, file.path)
+    _, first = _timed(lambda: fresh.encode("a"))
+    note = f"once a worker; {theirs:.2f} s of it as Hugging Face's library takes; first text {first * 1000:.0f} ms"
+    return [_row("load the encoder", again, "s", note)]
+
+
 def _encoding(records: Manifest, tokenizer: Manifest, size: int) -> list[dict[str, object]]:
-    """Every text of every row by both libraries, by turns, so that what else runs on the machine slows both."""
-    bpe = load(tokenizer.file("tokenizer"))
-    reference = Tokenizer.from_file(tokenizer.file("tokenizer").path)
+    """Every text of every row by three encoders, by turns, so that what else runs on the machine slows all."""
+    bpe = load(tokenizer.file(TOKENIZER_JSON))
+    reference = Tokenizer.from_file(tokenizer.file(TOKENIZER_JSON).path)
     reference.encode_special_tokens = True
-    texts = theirs = ours = same = 0.0
+    bpe.other.encode("a")  # builds what it needs on its first text
+    seconds = dict.fromkeys(("tokenizers", "tiktoken", "winnow"), 0.0)
+    same = dict.fromkeys(("tiktoken", "winnow"), 0)
+    texts = 0
     for table in _tables(records):
         for batch in table.to_batches(CHUNK_ROWS):
-            part = [text for column in batch.columns for text in column.to_pylist()]
-            encode = functools.partial(reference.encode_batch_fast, part, add_special_tokens=False)
-            want, seconds = _timed(lambda encode=encode: [one.ids for one in encode()])  # type: ignore[misc]
-            theirs += seconds
-            got, seconds = _timed(lambda part=part: [bpe.encode(text) for text in part])  # type: ignore[misc]
-            ours += seconds
-            texts += len(part)
-            same += sum(one == other for one, other in zip(want, got, strict=True))
-    fast, slow = size / ours, size / theirs
-    note = f"{fast / slow:.1f} times; {same:.0f} of {texts:.0f} texts with equal ids"
-    return [
-        _row("encode, tokenizers", slow / 1e6, "MB/s", f"{texts:.0f} texts, every one of {records.rows_kept} rows"),
-        _row("encode, winnow (tiktoken)", fast / 1e6, "MB/s", note),
-    ]
+            for column in batch.columns:
+                part = column.to_pylist()
+                encode = functools.partial(reference.encode_batch_fast, part, add_special_tokens=False)
+                want, spent = _timed(lambda encode=encode: [one.ids for one in encode()])  # type: ignore[misc]
+                seconds["tokenizers"] += spent
+                kind = token_type(bpe.vocab_size)
+                for name, work in (
+                    ("tiktoken", functools.partial(bpe.other.encode_column, column, kind)),
+                    ("winnow", functools.partial(bpe.encode_column, column)),
+                ):
+                    (ids, lengths), spent = _timed(work)
+                    seconds[name] += spent
+                    got = np.split(ids, np.cumsum(lengths)[:-1])
+                    same[name] += sum(one == other.tolist() for one, other in zip(want, got, strict=True))
+                texts += len(part)
+    speed = {name: size / spent / 1e6 for name, spent in seconds.items()}
+    notes = {
+        name: f"{speed[name] / speed['tokenizers']:.1f} times; {same[name]} of {texts} texts with equal ids"
+        for name in same
+    }
+    notes["tokenizers"] = f"{texts} texts, every one of {records.rows_kept} rows"
+    notes["winnow"] += f"; {speed['winnow'] / speed['tiktoken']:.1f} times tiktoken"
+    return [_row(f"encode, {name}", speed[name], "MB/s", notes[name]) for name in speed]
 
 
 def _row(what: str, speed: float, unit: str, note: str) -> dict[str, object]:
