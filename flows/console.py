@@ -14,8 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flows.styled import Piece, Styled, dim, green, own_stderr, rich_text, styled, yellow
-from pipelines.credentials import masked
-from pipelines.visible import visible
 
 if TYPE_CHECKING:
     # Rich takes 50 ms to import, and the ledger loads Arrow and the filters. A command that shows no progress needs
@@ -150,6 +148,8 @@ class Console:
 
     def move_bar(self, name: str, done: int, total: int, text: str = "") -> None:
         """Move the bar of this name. A new name replaces the bar."""
+        from pipelines.visible import visible
+
         name, text = visible(name), visible(text)
         if name != self.bar_name:
             if self.bar is not None:
@@ -176,6 +176,8 @@ class Console:
 
     def print(self, line: str | Styled) -> None:
         """Print a line, as it is: brackets are no markup, and control characters are shown as escapes (`visible`)."""
+        from pipelines.credentials import masked
+
         pieces = Styled(Piece(masked(piece.text), piece.style) for piece in styled(line))
         self.rich.print(rich_text(pieces), highlight=False, soft_wrap=True)
 

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
-from pipelines.credentials import masked
-from pipelines.visible import visible
-
+# What shows and masks texts is imported where it is used: `winnow --help` prints none, and compiling its patterns takes
+# 20 ms.
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -32,6 +31,8 @@ class Styled(tuple[Piece, ...]):
 def rich_text(line: str | Styled) -> Text:
     """A line for rich: its pieces as they are, but controls and unseen characters shown as escapes."""
     from rich.text import Text
+
+    from pipelines.visible import visible
 
     return Text.assemble(*((visible(text), style) for text, style in styled(line)))
 
@@ -72,6 +73,9 @@ class Shown:
         self.stream = stream
 
     def write(self, text: str) -> int:
+        from pipelines.credentials import masked
+        from pipelines.visible import visible
+
         self.stream.write(visible(masked(text)))
         return len(text)
 

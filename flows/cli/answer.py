@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.styled import Styled, rich_text
-from pipelines.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -48,14 +47,18 @@ def print_answer(
     """
     if as_json:
         value = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=exclude_none)
+        from pipelines.visible import visible_json
+
         return _write([visible_json(json.dumps(value, ensure_ascii=False))])
     if raw:
         return _write(_plain(lines, lambda text: text))
     from rich.console import Console
 
+    from pipelines.visible import visible
+
     console = Console(emoji=False, highlight=False)
     if not console.is_terminal:
-        return _write(_plain(lines))
+        return _write(_plain(lines, visible))
     for line in lines:
         if isinstance(line, Columns):
             _print_columns(console, line)
@@ -63,7 +66,7 @@ def print_answer(
             console.print(rich_text(line), soft_wrap=True)
 
 
-def _plain(lines: Iterable[Line], shown: Callable[[str], str] = visible) -> Iterable[str]:
+def _plain(lines: Iterable[Line], shown: Callable[[str], str]) -> Iterable[str]:
     """The lines without styles, and without the empty line that sets an answer apart from the progress above it."""
     for number, line in enumerate(lines):
         if isinstance(line, Columns):

@@ -171,11 +171,12 @@ def test_a_command_that_hangs_and_its_daemons_end_but_no_process_of_others(tmp_p
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     try:
         command = Command([sys.executable, "-c", STUBBORN, tmp_path / "started"], tmp_path)
-        for _ in range(1000):  # until the daemon has started, and what started it has ended
-            if (tmp_path / "started").exists() and len(command.processes()) == 3:
+        # Until the daemon has started, and what started it has ended. The others: command, watcher, guard.
+        for _ in range(1000):
+            if (tmp_path / "started").exists() and len(command.processes()) == 4:
                 break
             time.sleep(0.02)
-        assert len(command.processes()) == 3
+        assert len(command.processes()) == 4
         code, seconds = command.stop(signal.SIGINT, True)
         assert (code, command.lines(), command.processes()) == (130, [LINE], [])
         assert seconds < STOP_SECONDS
