@@ -213,8 +213,8 @@ def _ranks(spec: dict[str, Any], vocabulary: dict[str, int], path: str) -> tuple
     ordered = all(earlier < later for earlier, later in itertools.pairwise([-1, *merged]))
     if not ordered or len(merged) + 256 != len(ranks):
         raise InputError(f"{path}: its merges are not in the order of its ids, or some token has no merge or several")
-    triples = [(vocabulary[left], vocabulary[right], both) for (left, right), both in zip(pairs, merged, strict=True)]
-    return ranks, np.array(triples, np.int64).reshape(-1, 3)
+    lefts, rights = ([vocabulary[pair[side]] for pair in pairs] for side in range(2))
+    return ranks, np.stack([np.array(ids, np.int64) for ids in (lefts, rights, merged)], axis=1)
 
 
 def byte_characters() -> dict[int, str]:
