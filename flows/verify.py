@@ -19,6 +19,7 @@ from pipelines.errors import CheckFailed, RunError, WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.checksums import CHECKSUMS, checksum_problems
+from pipelines.ledger.layout import LAYOUT, LAYOUT_FILE
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import FAILED, RecordedRun, failed_folder, open_run, read_scores
 from pipelines.ledger.score_tables import SCORES
@@ -188,7 +189,12 @@ class _Verification:
         yield from checksum_problems(folder, mend)
 
     def _others(self) -> Iterator[str]:
-        """What belongs to no run: score tables, completions, ablations, failed runs, forgotten rows, own recipes."""
+        """What belongs to no run: layout, scores, completions, ablations, failed runs, forgotten rows, own recipes."""
+        layout = storage.join(self.root, LAYOUT_FILE)
+        if storage.exists(layout):
+            self.files.append(layout)
+            if storage.read_bytes(layout) != storage.json_text({"layout": LAYOUT}).encode():
+                yield f"{layout}: changed since it was written; remove it, and build again"
         mends = {
             SCORES: "remove the folder and score again",
             ABLATIONS: "remove the folder and run the ablation again",

@@ -16,6 +16,8 @@ from pipelines.curate import STEPS, is_finished, wanted
 from pipelines.errors import InputError, RecipeError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.corpus_manifest import CorpusManifest
+from pipelines.ledger.layout import check_not_newer
+from pipelines.ledger.runs import FAILED
 from pipelines.plan import disk_needed
 from pipelines.recipe import Draft, Recipe, read
 from pipelines.steps.benchmark_index import contamination_problems
@@ -121,7 +123,10 @@ def findings(
                     yield Finding(("against", index), error)
                     break
     try:
-        storage.check_writable(root)
+        check_not_newer(root)
+        for folder in (root, *(storage.join(root, name) for name in ("steps", "runs", FAILED))):
+            if folder == root or storage.is_folder(folder):
+                storage.check_writable(folder)
     except WinnowError as error:
         yield Finding((), error)
 
@@ -152,7 +157,11 @@ def _with_place(draft: Draft, finding: Finding) -> str:
 
 def _line(key: Key, finding: Finding) -> str:
     """The message; that of a stage, a score or the sampling is preceded by its key."""
-    return f"{dotted(key)}: {finding.error}" if key[0] in ("stages", "scores", "sampling") else str(finding.error)
+    return (
+        f"{dotted(key)}: {finding.error}"
+        if key[:1] in (("stages",), ("scores",), ("sampling",))
+        else str(finding.error)
+    )
 
 
 def _raise(found: Sequence[Finding], lines: Sequence[str]) -> None:

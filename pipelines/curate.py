@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from filters.contamination.paraphrase import SentenceModel
-from pipelines.errors import NothingNew
+from pipelines.errors import Damaged, NothingNew
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
@@ -124,7 +124,10 @@ def is_finished(
     """Whether every step of a recipe is finished, so that `curate` makes none. The arguments are those of `curate`."""
 
     def perform(step: Step, work: Callable[[], StepResult]) -> StepResult:
-        made = manifests.load(root, step.folder)
+        try:
+            made = manifests.load(root, step.folder)
+        except Damaged:
+            made = None
         if made is None or manifests.missing_file(made):
             raise _Unfinished
         return work()

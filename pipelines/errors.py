@@ -8,6 +8,7 @@
         │   ├── RecordError      one bad record, with `on_bad_row: fail`
         │   └── Unreachable      the place of an input: no network, no permission
         └── RunError             a run, step or row that is not under this root
+            └── Damaged          a file that Winnow wrote below a root, and cannot read any more; a CheckFailed too
     RuntimeError
     └── CheckFailed              a run or a check failed: the command exits with code 1
         └── NoRowLeft            a recipe drops every row
@@ -59,6 +60,14 @@ class NoRowLeft(CheckFailed):
 
 class NothingNew(NoRowLeft):
     """Every row of a run is in the earlier runs that it is built against. A scheduled run has completed, then."""
+
+
+class Damaged(RunError, CheckFailed):
+    """A file of a root that is cut, changed, of other types than were written, or may not be read."""
+
+
+class DamageWarning(UserWarning):
+    """A damaged file that was left out, since nobody asked for it."""
 
 
 UNREACHED = "cannot be reached"

@@ -45,6 +45,13 @@ TextField = Literal["instruction", "response"]
 TEXT_FIELDS: tuple[TextField, ...] = ("instruction", "response")
 
 
+MAX_NAME = 200
+"""Characters of a name: files are named after it, with a key, of which file systems allow 255 bytes."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$", max_length=MAX_NAME)]
+"""Of a recipe, a source, a benchmark."""
+
+
 class Section(BaseModel):
     """A section of a recipe: a frozen value. Unknown keys are errors."""
 
@@ -75,7 +82,7 @@ class SourceSpec(Section):
     win over those of the adapter, and change no row.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
+    name: Name
     adapter: str | None = None
     path: str | tuple[str, ...] | None = None
     columns: dict[str, str | tuple[str, ...]] | None = None
@@ -205,7 +212,7 @@ class BenchmarkSpec(Section):
     them. rows: how many items a generated set has.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
+    name: Name
     adapter: str | None = None
     path: str | tuple[str, ...] | None = None
     rows: int | None = Field(default=None, ge=1)
@@ -361,7 +368,7 @@ class Recipe(Section):
     the packs must be its own.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
+    name: Name
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     mirror: str | None = None
     seed: int = 0

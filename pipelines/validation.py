@@ -139,6 +139,8 @@ def _expected(problem: Any) -> str:
             return f"a number of at most {context['le']:g}"
         case "string_pattern_mismatch":
             return _PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
+        case "string_too_long":
+            return f"at most {context['max_length']} characters"
         case "too_short":
             return f"at least {context['min_length']} item{'s' * (context['min_length'] != 1)}"
         case "too_long":

@@ -24,6 +24,7 @@ LEFT_OUT = {
     "metrics.jsonl",
     "loss.png",
     "inputs.json",
+    "layout.json",
 }
 
 SHOWN = 20

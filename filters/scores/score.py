@@ -82,7 +82,7 @@ class Score(BaseModel):
     """Raise it when the code measures otherwise."""
 
     kind: str
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
     min_chars: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")

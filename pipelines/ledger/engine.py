@@ -36,6 +36,9 @@ Result = TypeVar("Result")
 
 ONE_CPU = Resources()
 
+POLL_SECONDS = 1.0
+"""How often a pool is asked whether it still lives, while it is waited for a result."""
+
 QUEUED_PER_WORKER = 2
 """Items submitted per worker: enough to keep it busy, few enough that results waiting behind a slow item stay few."""
 
@@ -119,7 +122,7 @@ class LocalEngine:
                 if not waiting:
                     return
                 try:
-                    result = waiting[0][2].result()
+                    result = self._result(waiting[0][2])
                 except BrokenProcessPool as error:
                     number, how = self._end_broken_pool()
                     deaths[number] += 1
@@ -157,6 +160,23 @@ class LocalEngine:
             broken: Future[Result] = Future()
             broken.set_exception(error)
             return broken
+
+    def _result(self, future: Future[Result]) -> Result:
+        """The result of a task, when it is there. Raises: CheckFailed: if the pool's own thread has ended."""
+        from concurrent.futures import wait
+
+        while not wait([future], POLL_SECONDS).done:
+            assert self._pool is not None
+            manager: Any = self._pool._executor_manager_thread
+            if not manager.is_alive() and not future.done():
+                for worker in list(self._pool._processes.values()):
+                    worker.kill()  # nothing would end them
+                self._pool = None
+                raise CheckFailed(
+                    "the pool of worker processes ended, as a thread of it could not start: memory or processes are "
+                    f"limited too low (`ulimit -v`, `ulimit -u`); raise the limit, and {RESUME}"
+                )
+        return future.result()
 
     def _end_broken_pool(self) -> tuple[int, str]:
         """The number of the item whose process was killed, -1 if it is not known, and how and at what."""

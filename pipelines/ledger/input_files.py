@@ -5,10 +5,12 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import json
 import os
 import posixpath
 import re
 import time
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +21,8 @@ import pyarrow as pa
 import xxhash
 
 from pipelines import credentials
-from pipelines.errors import UNREACHED, CheckFailed, InputError, Unreachable
-from pipelines.ledger.storage import digest, file_system, is_local, join, read_json, write_json
+from pipelines.errors import UNREACHED, CheckFailed, DamageWarning, InputError, Unreachable
+from pipelines.ledger.storage import damaged, digest, file_system, is_local, join, read_json, write_json
 
 
 def mirrored(path: str, mirror: str) -> str:
@@ -155,10 +157,7 @@ def identities(paths: Sequence[str], root: str) -> list[Identity]:
     Raises: InputError: naming a file that changes while it is read.
     """
     cache = join(root, CACHE)
-    known: dict[str, list[Any]] = {}
-    with contextlib.suppress(OSError, CheckFailed):  # none yet, or a damaged one: all files are read
-        found = read_json(cache)
-        known = found if isinstance(found, dict) else {}
+    known = _read_cache(cache)
 
     def look(path: str) -> Identity:
         state, settled = _state(path)
@@ -181,8 +180,33 @@ def identities(paths: Sequence[str], root: str) -> list[Identity]:
     }
     if any(known.get(path) != entry for path, entry in kept.items()):
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            write_json(cache, known | kept)
+            write_json(cache, {"digest": _digest_of(known | kept), "files": known | kept})
     return looked
+
+
+def _read_cache(path: str) -> dict[str, list[Any]]:
+    """The files that a cache knows. None of a damaged one, which is told and written again: a wrong digest in it would
+    be the identity of a file."""
+    mend = "its files are read again"
+    try:
+        value = read_json(path, mend)
+        files = value.get("files") if isinstance(value, dict) else None
+        if not isinstance(files, dict) or not all(isinstance(entry, list) for entry in files.values()):
+            if isinstance(value, dict) and "files" not in value and "digest" not in value:
+                return {}  # of a former version
+            raise damaged(path, "no object of files", mend)
+        if value.get("digest") != _digest_of(files):
+            raise damaged(path, "its digest is that of other entries", mend)
+    except CheckFailed as error:
+        warnings.warn(str(error), DamageWarning, stacklevel=4)
+        return {}
+    except OSError:  # none yet
+        return {}
+    return files
+
+
+def _digest_of(files: dict[str, list[Any]]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(files, sort_keys=True).encode())
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pipelines.errors import RESUME, CheckFailed, RunError
 from pipelines.ledger import storage
@@ -236,22 +236,30 @@ def missing_file(manifest: Manifest) -> str:
 def load(root: str, folder: str) -> Manifest | None:
     """The manifest of a finished step (`<step>-<key>`); None where it is not finished or of another format.
 
-    Raises: CheckFailed: if the manifest is damaged.
+    Raises: Damaged: if the manifest is damaged. RunError: if it was written by a newer Winnow.
     """
     path = path_of(root, folder)
     if not storage.exists(path):
         return None
-    value = storage.read_json(path)
-    if isinstance(value, dict) and "step" in value and value.get("format") != FORMAT:
+    mend = "remove its folder and build again"
+    value = storage.read_json(path, mend)
+    if not isinstance(value, dict) or not isinstance(value.get("format"), int):
+        if isinstance(value, dict) and "step" in value and "format" not in value:
+            return None  # of the first layout
+        raise storage.damaged(path, "no object with a format", mend)
+    if value["format"] > FORMAT:
+        raise RunError(
+            f"{path}: written by a newer Winnow (format {value['format']}); update Winnow, or use another root"
+        )
+    if value["format"] < FORMAT:
+        if "step" not in value:
+            raise storage.damaged(path, "no step", mend)
         return None
     try:
         _set_root(value["parts"], root)
-        return Manifest.model_validate(value)
-    except (AttributeError, KeyError, TypeError, ValidationError) as error:
-        what = str(error).splitlines()[0]
-        raise CheckFailed(
-            f"{path}: damaged since it was written ({what}); remove its folder and build again"
-        ) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise storage.damaged(path, f"parts: {type(error).__name__} {error}", mend) from error
+    return storage.read_document(path, Manifest, mend, value)
 
 
 def forget(root: str, folder: str) -> None:

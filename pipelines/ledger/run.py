@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pipelines.credentials import carried
-from pipelines.errors import RESUME, CheckFailed
+from pipelines.errors import RESUME, CheckFailed, Damaged
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.code import code_of
@@ -322,8 +322,12 @@ class Run:
 
     def _finished(self, step: Step) -> Manifest | None:
         """The manifest of a step that is finished and whose files are there. One that lacks a file is made again."""
-        finished = manifests.load(self.root, step.folder)
-        if finished is None or not (problem := manifests.missing_file(finished)):
+        try:
+            finished = manifests.load(self.root, step.folder)
+            problem = manifests.missing_file(finished) if finished else ""
+        except Damaged as error:
+            finished, problem = None, str(error).rpartition("; ")[0] or str(error)
+        if not problem:
             return finished
         if step.folder not in self._damaged:
             self._damaged.add(step.folder)

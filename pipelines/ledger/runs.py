@@ -20,14 +20,18 @@ import contextlib
 import datetime
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+from pydantic import BaseModel
 
 from pipelines.credentials import masked, without_secrets
-from pipelines.errors import CheckFailed, RunError, nearest
+from pipelines.errors import Damaged, DamageWarning, RunError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
+from pipelines.ledger.layout import check_layout, write_layout
 from pipelines.ledger.lease import Holder, Lease, hold, this_process
 from pipelines.ledger.lineage import replay
 from pipelines.ledger.manifest import Manifest
@@ -136,12 +140,13 @@ def record(
     nothing of that.
     """
     settings, recipe_text = without_secrets(settings), masked(recipe_text)
+    write_layout(root)
     name = run_id(recipe, products.get("packs") or products["corpus"])
     folder = run_folder(root, name)
     with _writing(folder):
         made = [result for result in results if not result.reused]
         path = storage.join(folder, RUN)
-        before = storage.read_json(path) if storage.exists(path) else {}
+        before = _read_before(root, name)
         measured = {step["key"]: step for step in before.get("steps", [])}
         info = {
             "run": name,
@@ -162,6 +167,13 @@ def record(
         storage.write_json(path, info)
         _write_checksums(root, name, results, lineage_written=events)
     return RecordedRun(root, name, info, tuple(result.manifest for result in results))
+
+
+def _read_before(root: str, run: str) -> dict[str, Any]:
+    """The content of `run.json` of a run that is recorded again; nothing of a damaged one, which is written anew."""
+    with contextlib.suppress(FileNotFoundError, Damaged):
+        return read_info(root, "runs", run)
+    return {}
 
 
 GC_LEASE = "steps/.gc"
@@ -200,6 +212,7 @@ class Attempt:
             "settings": dict(settings),
         }
         self._folder = failed_folder(root, self.id)
+        write_layout(root)
         storage.write_bytes(storage.join(self._folder, RECIPE), recipe_text.encode())
         self._write()
 
@@ -252,10 +265,11 @@ def status_of(info: Mapping[str, Any]) -> Status:
 
 
 def failures(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The id and the content of `run.json` of each run that has not succeeded, in order of the ids.
+    """The id and the content of `run.json` of each run that has not succeeded, in order of the ids, as `recorded`.
 
     `status_of` gives the status; `step` is the step that the run was at, `error` the message.
     """
+    check_layout(root)
     yield from _infos(root, FAILED)
 
 
@@ -335,7 +349,15 @@ def record_scores(run: RecordedRun, scores: Sequence[Mapping[str, Any]]) -> None
 def read_scores(run: RecordedRun) -> list[dict[str, Any]]:
     """The scores of checkpoints that were trained on this run."""
     path = storage.join(run.folder, EVALUATIONS)
-    return list(storage.read_json(path)) if storage.exists(path) else []
+    return _read_lines(path, "remove it, and evaluate again")
+
+
+def _read_lines(path: str, mend: str) -> list[dict[str, Any]]:
+    """A list of objects; none where there is no file. Raises: Damaged: for anything else."""
+    lines = storage.read_json(path, mend) if storage.exists(path) else []
+    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+        raise storage.damaged(path, "no list of objects", mend)
+    return lines
 
 
 def record_calibration(run: RecordedRun, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -374,7 +396,7 @@ def withdraw_calibration(run: RecordedRun, scores: Collection[str], files: Colle
 def read_calibration(run: RecordedRun) -> list[dict[str, Any]]:
     """How the scores of the run agree with people's ratings."""
     path = storage.join(run.folder, CALIBRATION)
-    return list(storage.read_json(path)) if storage.exists(path) else []
+    return _read_lines(path, "remove it, and calibrate again")
 
 
 def record_report(run: RecordedRun, page: str) -> str:
@@ -395,7 +417,7 @@ def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage
     """
     folder = run_folder(root, run)
     path = storage.join(folder, CHECKSUMS)
-    recorded = storage.read_json(path) if storage.exists(path) else {}
+    recorded = _read_digests(path)
     written = {storage.join(folder, RUN): True, storage.join(folder, RECIPE): True}
     written |= {storage.join(folder, LINEAGE): lineage_written, storage.join(folder, EVALUATIONS): False}
     written |= {storage.join(folder, CALIBRATION): False, storage.join(folder, REPORT): False}
@@ -413,12 +435,22 @@ def _write_checksums(root: str, run: str, results: Sequence[StepResult], lineage
 def _update_checksum(run: RecordedRun, name: str) -> None:
     """Record the digest of one of the run's files after it was written or removed; the other entries stay."""
     path = storage.join(run.folder, CHECKSUMS)
-    digests = storage.read_json(path) if storage.exists(path) else {}
+    digests = _read_digests(path)
     file = storage.join(run.folder, name)
     digests.pop(_relative(run.root, file), None)
     if storage.exists(file):
         digests[_relative(run.root, file)] = storage.digest(file)
     storage.write_json(path, digests)
+
+
+def _read_digests(path: str) -> dict[str, str]:
+    """The digests in a `checksums.json`; none where it is missing or damaged: `verify` tells of it until it is written
+    again."""
+    with contextlib.suppress(FileNotFoundError, Damaged):
+        digests = storage.read_json(path)
+        if isinstance(digests, dict):
+            return digests
+    return {}
 
 
 def _relative(root: str, path: str) -> str:
@@ -432,6 +464,7 @@ def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
 
     Raises: RunError: naming the nearest run, if there is none of that name or several begin with it.
     """
+    check_layout(root)
     folders = storage.folders(storage.join(root, "runs"))
     name = name.rstrip("/").rsplit("/", 1)[-1]
     if name != "latest" and not any(run.startswith(name) for run in folders):
@@ -443,7 +476,12 @@ def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
             f"{root}: no runs here; `winnow build RECIPE --root {root}` makes one, and `--root` names another place"
         )
     exact = name in folders and storage.exists(storage.join(root, "runs", name, RUN))
-    infos = {name: read_info(root, "runs", name)} if exact else dict(recorded(root))
+    damaged: list[Damaged] = []
+    infos = {name: read_info(root, "runs", name)} if exact else dict(_infos(root, "runs", damaged.append))
+    if damaged and not infos:
+        raise damaged[0]
+    for error in damaged:
+        _leave_out(error)
     if name == "latest" and infos:
         name = max(infos, key=lambda run: str(infos[run]["finished"]))
     matches = [name] if name in infos else [run for run in infos if run.startswith(name)]
@@ -456,7 +494,12 @@ def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
 
 
 def recorded(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The id and the content of `run.json` of each recorded run below a root, in order of the ids."""
+    """The id and the content of `run.json` of each recorded run below a root, in order of the ids. Damaged ones are
+    left out, with a warning.
+
+    Raises: as `check_layout`.
+    """
+    check_layout(root)
     yield from _infos(root, "runs")
 
 
@@ -481,28 +524,59 @@ def _open_failed(root: str, name: str, failed: bool) -> RecordedRun | None:
     return RecordedRun(root, run, info, steps)
 
 
-def _infos(root: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _infos(
+    root: str, folder: str, on_damage: Callable[[Damaged], None] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for run in storage.folders(storage.join(root, folder)):
         if storage.exists(storage.join(root, folder, run, RUN)):
-            yield run, read_info(root, folder, run)
+            try:
+                yield run, read_info(root, folder, run)
+            except Damaged as error:
+                (on_damage or _leave_out)(error)
 
 
-INFO = ("run", "recipe", "steps", "settings")
-"""Keys that every `run.json` has."""
+def _leave_out(error: Damaged) -> None:
+    warnings.warn(f"left out: {error}", DamageWarning, stacklevel=3)
+
+
+class _Step(BaseModel):
+    """A step in a `run.json`."""
+
+    folder: str
+    name: str
+    key: str
+
+
+class _Info(BaseModel):
+    """What every `run.json` has. Further keys are allowed."""
+
+    run: str
+    recipe: str
+    steps: list[_Step]
+    settings: dict[str, Any]
+    finished: str
+
+
+class _FinishedInfo(_Info):
+    corpus: str
+
+
+class _FailedInfo(_Info):
+    status: Status
+    holder: Holder
+    wanted: list[str]
 
 
 def read_info(root: str, folder: str, run: str) -> dict[str, Any]:
     """The content of the `run.json` of a run that has one. folder: `runs` or `failed`.
 
-    Raises: CheckFailed: if it is damaged.
+    Raises: Damaged: if it is damaged.
     """
     path = storage.join(root, folder, run, RUN)
-    info = storage.read_json(path)
-    keys = (*INFO, "finished", "corpus") if folder == "runs" else INFO
-    if not isinstance(info, dict) or (missing := [name for name in keys if name not in info]):
-        what = f"no {missing[0]}" if isinstance(info, dict) else "no object"
-        raise CheckFailed(f"{path}: damaged since it was written ({what}); build the recipe again, or remove the run")
-    return info
+    mend = "build the recipe again, or remove the run's folder"
+    info = storage.read_json(path, mend)
+    storage.read_document(path, _FinishedInfo if folder == "runs" else _FailedInfo, mend, {} if info is None else info)
+    return cast(dict[str, Any], info)
 
 
 def run_that_made(root: str, packs: str) -> RecordedRun | None:
@@ -522,5 +596,5 @@ def step_of_run(root: str, run: str, step: str) -> Manifest | None:
     if not storage.exists(path):
         runs = storage.folders(storage.join(root, "runs"))
         raise RunError(f"{run}: no such run in {root}; {nearest(run, runs) if runs else 'it has none'}")
-    folders = [entry["folder"] for entry in storage.read_json(path)["steps"] if entry["name"] == step]
+    folders = [entry["folder"] for entry in read_info(root, "runs", run)["steps"] if entry["name"] == step]
     return manifests.load(root, folders[0]) if folders else None

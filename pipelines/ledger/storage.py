@@ -23,16 +23,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import Any, BinaryIO, ClassVar, TypeVar, cast
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines import credentials
-from pipelines.errors import RESUME, CheckFailed, InputError
+from pipelines.errors import RESUME, CheckFailed, Damaged, InputError
 from pipelines.ledger import object_stores
 
 
@@ -388,12 +388,49 @@ def read_tail(path: str, count: int) -> bytes:
         return b""
 
 
-def read_json(path: str) -> Any:
-    """The JSON value in a file that `write_json` wrote. Raises: CheckFailed: if the file is damaged."""
+def read_json(path: str, mend: str = "") -> Any:
+    """The JSON value in a file that `write_json` wrote.
+
+    mend: what to do about a damaged file, the end of the message.
+
+    Raises: Damaged: if it is no JSON, or may not be read. FileNotFoundError: if there is none.
+    """
     try:
-        return json.loads(read_bytes(path))
-    except ValueError as error:
-        raise CheckFailed(f"{path}: damaged since it was written ({error})") from error
+        return json.loads(read_bytes(path).decode())
+    except (PermissionError, IsADirectoryError) as error:
+        raise Damaged(f"{path}: cannot be read ({error.strerror or error}); let this user read it") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckFailed):
+            raise
+        what = "empty" if not size(path) else f"no JSON: {str(error)[:200]}"
+        raise damaged(path, what, mend) from error
+
+
+def damaged(path: str, what: str, mend: str) -> Damaged:
+    """The exception for a file of a root that is not as it was written. what: is wrong with it. mend: what to do."""
+    return Damaged(f"{path}: damaged since it was written ({what}){mend and f'; {mend}'}")
+
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def read_document(path: str, model: type[Document], mend: str, value: Any = None) -> Document:
+    """A file that `write_json` wrote, as a pydantic model. value: its JSON value, where it was read.
+
+    Raises: Damaged: if it is no JSON, or not as the model says; naming the first key that is wrong, and `mend`.
+    """
+    try:
+        return model.model_validate(read_json(path, mend) if value is None else value)
+    except ValidationError as error:
+        raise damaged(path, first_problem(error), mend) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with the first key that is, in a line: `steps.2.folder: field required`."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    key = ".".join(str(part) for part in problem["loc"] if part != "function-before")
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key}: {message}" if key else message
 
 
 def write_json(path: str, value: Any) -> FileRef:

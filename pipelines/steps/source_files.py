@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import fnmatch
 import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -74,9 +75,19 @@ def check_source(
     if missing and present:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise InputError(f"source {spec.name!r}: {missing[0].why}{more}")
+    for file in files:
+        if any(unicodedata.category(character) in NOT_IN_IDS for character in file.file):
+            raise InputError(
+                f"source {spec.name!r}: {file.file!r}: ids of rows have the file's name, and this one has a line "
+                "break, a control character or bytes that are not UTF-8; rename the file"
+            )
     if present and columns:
         _check_columns(spec, files)
     return files
+
+
+NOT_IN_IDS = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories of characters that no id has: controls, bytes of a name that is not UTF-8, breaks of lines."""
 
 
 def _inputs(spec: SourceSpec, unreachable: dict[str, str]) -> list[Input]:

@@ -145,3 +145,25 @@ def test_every_row_of_every_step_is_kept_or_dropped_for_a_counted_reason(clean: 
         kept, dropped = rows.get(one["kept"], 0), rows.get("dropped", 0)
         assert part["rows_in"] == kept + dropped, one["step"]
         assert sum(part.get("counts", {}).values()) == dropped, one["step"]
+
+
+@pytest.mark.fault("RLIMIT_AS is below what the workers need", "an error that names the limit, no hang")
+def test_a_limit_of_memory_that_ends_the_pools_thread_is_an_error(tmp_path: Path) -> None:
+    # The pool's own thread ends as it would if a thread could not start: no result would ever come.
+    program = """
+import functools, multiprocessing.queues, sys
+from pipelines.errors import CheckFailed
+from pipelines.ledger.engine import LocalEngine
+
+def no_thread(self):
+    raise RuntimeError("can't start new thread")
+
+multiprocessing.queues.Queue._start_thread = no_thread
+with LocalEngine(2) as engine:
+    try:
+        list(engine.map(abs, range(4)))
+    except CheckFailed as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert "limited too low" in done.stdout, done.stderr

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
+from pipelines.errors import DamageWarning
 from pipelines.ledger import input_files
 from pipelines.ledger.input_files import CACHE, identity
 
@@ -79,7 +81,23 @@ def test_a_damaged_cache_costs_reading_and_nothing_else(files: list[str], tmp_pa
     root = tmp_path / "root"
     root.mkdir()
     (root / CACHE).write_bytes(content.replace(b"x", files[0].encode()))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert identities(files, str(root)) == [identity(path) for path in files]
+    assert all(str(root / CACHE) in str(warning.message) for warning in told)
     assert identities(files, str(root)) == [identity(path) for path in files]
+
+
+@pytest.mark.fault("a digest in inputs.json changes", "the cache is told to be damaged, and the files are read again")
+def test_a_cache_with_another_digest_is_not_believed(files: list[str], tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    first = identities(files, str(root))
+    text = (root / CACHE).read_text()
+    (root / CACHE).write_text(text.replace(first[0][:6], "abcdef"))
+    assert (root / CACHE).read_text() != text
+    with pytest.warns(DamageWarning, match=CACHE):
+        assert identities(files, str(root)) == first
+    assert (root / CACHE).read_text() == text
 
 
 def test_a_root_that_cannot_be_written_costs_reading_and_nothing_else(files: list[str], tmp_path: Path) -> None:
