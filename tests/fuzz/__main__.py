@@ -40,6 +40,9 @@ BATCH = 200
 
 FAILURES = Path("fuzz-failures")
 
+SHOWN = 10
+"""Failures of a target that are printed."""
+
 INPUTS = "inputs"
 """The folder of right inputs, below that of a target."""
 
@@ -153,7 +156,7 @@ def main() -> int:
     for target in given.targets or TARGETS:
         cases, failures = fuzz(target, given.seed, FAILURES, given.seconds, given.cases)
         print(f"{target:<12} {cases:>7,} cases  {len(failures)} failed", flush=True)
-        for failure in failures:
+        for failure in failures[:SHOWN]:
             print(f"  case {failure.case}: {failure.what}\n    python -m tests.fuzz {target} --replay {failure.file}")
         failed[target] += len(failures)
     return 1 if failed.total() else 0
