@@ -109,11 +109,25 @@ class TextEncoder:
     def _fast(self) -> tiktoken.Encoding:
         return tiktoken.Encoding("winnow", pat_str=self._split, mergeable_ranks=self._ranks, special_tokens={})
 
+    @functools.cached_property
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        """Bytes of each token, by id."""
+        sizes = np.zeros(max(self._ranks.values(), default=0) + 1, np.int64)
+        sizes[list(self._ranks.values())] = [len(token) for token in self._ranks]
+        return sizes
+
     def encode(self, text: str) -> list[int]:
         """The ids of one text."""
         if len(text) * 4 > LONG_BYTES and len(text.encode()) > LONG_BYTES:
-            return list(self.plain.encode(text, add_special_tokens=False).ids)
-        return self._fast.encode_ordinary(text if text.isascii() else self.plain.normalizer.normalize_str(text))
+            return self._exact(text)
+        given = text if text.isascii() else self.plain.normalizer.normalize_str(text)
+        ids = self._fast.encode_ordinary(given)
+        # tiktoken leaves out what its pattern does not match, where the library makes a word of it.
+        complete = int(self._sizes[ids].sum()) == (len(given) if given.isascii() else len(given.encode()))
+        return ids if complete else self._exact(text)
+
+    def _exact(self, text: str) -> list[int]:
+        return list(self.plain.encode(text, add_special_tokens=False).ids)
 
     def encode_column(self, texts: pa.Array, kind: type[np.uint16] | type[np.uint32]) -> tuple[Tokens, Ints]:
         """The ids of all texts, one after another, and the number of ids of each text (int64 [rows])."""

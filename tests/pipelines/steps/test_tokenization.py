@@ -391,3 +391,14 @@ def test_real_rows_encode_as_the_reference_does(shared_data: Path, tmp_path: Pat
         expected = hf.encode_batch_fast([texts[row][place] for row in ids], add_special_tokens=False)
         for got, want in zip(columns[name].to_pylist(), expected, strict=True):
             assert got[head : len(got) - tail] == want.ids
+
+
+def test_text_that_the_pattern_of_a_given_tokenizer_does_not_match_is_not_lost(trained: Manifest) -> None:
+    """Hugging Face's library makes a word of it; tiktoken leaves it out."""
+    spec = json.loads(storage.read_bytes(trained.file("tokenizer").path))
+    spec["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{L}\p{N}|\p{N}"
+    data = json.dumps(spec).encode()
+    made, library = encoding.encoder(data, "given.json"), Tokenizer.from_str(data.decode())
+    for text in ("no letter stands before a digit", "x1 and 2", "Là-bas, 7!"):
+        assert made.encode(text) == library.encode(text, add_special_tokens=False).ids
+        assert library.decode(made.encode(text)) == text
