@@ -138,15 +138,15 @@ def _line_start(file: BinaryIO, place: int) -> int:
 def with_newlines(blocks: Iterator[bytearray], quoted: bool) -> Iterator[bytearray]:
     """The blocks of a text file with `\\n` at the ends of its lines, if they end with `\\r` alone.
 
-    They do if there is no other end of a line in the first block, which is longer than others if its first line is.
-    quoted: what is in double quotes ends no line.
+    They do if there is no other end of a line in the first block. quoted: what is in double quotes ends no line, and
+    the first block is longer than others if its first line is.
     """
     first = bytearray()
     ends: bytes | bytearray = b""
     for block in blocks:
         first += block
         ends = _QUOTED.sub(b"", first) if quoted else first
-        if b"\n" in ends or b"\r" in ends[:-1] or len(first) > _MAX_FIRST_LINE:
+        if not quoted or b"\n" in ends or b"\r" in ends[:-1] or len(first) > _MAX_FIRST_LINE:
             break
     if first:
         every = itertools.chain([first], blocks)
