@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flows.ui import search as searching
 from flows.ui.views import Views, require
 from pipelines.audit import page
-from pipelines.errors import RunError, WinnowError, nearest
+from pipelines.errors import Damaged, RunError, WinnowError, nearest
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.runs import FAILED, REPORT
@@ -76,7 +76,7 @@ def make_app(root: str, token: str, hosts: tuple[str, ...], cookie: str) -> ASGI
     ]
     handlers: Mapping[Any, Any] = {
         HTTPException: lambda request, error: _message(root, error.status_code, str(error.detail)),
-        RunError: lambda request, error: _message(root, 404, str(error)),
+        RunError: lambda request, error: _message(root, 500 if isinstance(error, Damaged) else 404, str(error)),
         WinnowError: lambda request, error: _message(root, 400, str(error)),
         RuntimeError: lambda request, error: _message(root, 500, str(error)),
         OSError: lambda request, error: _message(root, 500, str(error)),
