@@ -74,7 +74,8 @@ def victim(process: subprocess.Popen[bytes], role: str) -> int:
         for child in psutil.Process(process.pid).children(recursive=role == "worker"):
             with contextlib.suppress(psutil.Error):
                 name, line = child.name(), " ".join(child.cmdline())
-                if role == "command" or "spawn_main" in line or name.startswith("ray::"):
+                is_worker = "spawn_main" in line or name.startswith("ray::")
+                if is_worker or (role == "command" and child.children()):  # the guard beside it has none
                     return child.pid
         time.sleep(0.05)
     raise TimeoutError(f"no {role} started")
