@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numba
@@ -15,6 +19,13 @@ Compiled = Callable[..., Any]
 
 _KERNELS: list[Any] = []
 
+_FOLDER = Path(__file__).resolve().parents[1]
+"""Where Winnow's packages lie."""
+
+_PACKAGES = ("dedup", "filters", "pipelines", "training")
+
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]+)|import[ \t]+([\w.]+))", re.M)
+
 
 def kernel(function: Compiled, fastmath: bool | set[str] = False, error_model: str = "python") -> Compiled:
     """Compile `function` on its first call. The machine code is cached next to the source file if that is writable.
@@ -26,8 +37,41 @@ def kernel(function: Compiled, fastmath: bool | set[str] = False, error_model: s
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba: "no locator available", an installation without any writable folder
         compiled = numba.njit(**options)(function)
+    if hasattr(compiled._cache, "_cache_file"):
+        # Numba's own stamp is of the file alone that defines the kernel, though kernels and constants of other modules
+        # are compiled into it.
+        compiled._cache._cache_file._source_stamp = _stamp(function.__code__.co_filename)
     _KERNELS.append(compiled)
     return cast(Compiled, compiled)
+
+
+@functools.cache
+def _stamp(path: str) -> str:
+    """A digest of a source file and of all files of Winnow's packages that it imports, directly or not."""
+    reached, waiting = {path: _source(path)}, [path]
+    while waiting:
+        for name in _source(waiting.pop())[1]:
+            if name not in reached:
+                reached[name] = _source(name)
+                waiting.append(name)
+    return hashlib.blake2b(b"".join(sorted(digest for digest, _ in reached.values())), digest_size=16).hexdigest()
+
+
+@functools.cache
+def _source(path: str) -> tuple[bytes, tuple[str, ...]]:
+    """The digest of a source file, and the files of Winnow's packages that it imports."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError:  # a kernel that was typed into a console
+        return b"", ()
+    files: dict[str, None] = {}
+    for module, names, whole in _IMPORT.findall(text):
+        for name in (whole or module, *(module + b"." + own for own in re.findall(rb"\w+", names))):
+            parts = name.decode().split(".")
+            place = _FOLDER.joinpath(*parts)
+            found = (place.with_suffix(".py"), place / "__init__.py") if parts[0] in _PACKAGES else ()
+            files |= dict.fromkeys(str(file) for file in found if file.is_file())
+    return hashlib.blake2b(text, digest_size=16).digest(), tuple(files)
 
 
 def share_compiled() -> float:

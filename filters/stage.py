@@ -248,6 +248,10 @@ def _check_rewritten(stage: Transform, before: pa.Table, after: pa.Table) -> Non
         raise StageError(
             f"{stage.kind}: row {row} is not where it was; a transform returns the same rows in their order"
         )
+    if "source" in before.column_names and not (
+        "source" in after.column_names and after["source"].equals(before["source"])
+    ):
+        raise StageError(f"{stage.kind}: the source of a row was changed; a transform changes texts and conditions")
     if before.num_rows > 1 and _is_new(stage, "rewrite"):
         rows = pa.array(_sample(before.num_rows))
         alone, among = (_texts(table) for table in (stage.rewrite(before.take(rows)), after.take(rows)))

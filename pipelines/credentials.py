@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 
 STARS = "***"
 
-_URL = re.compile(r"""(?<![\w+.-])([a-zA-Z][a-zA-Z0-9+.-]*)://[^\s"'<>\\`]+""")
+_URL = re.compile(r"""(?<![\w+.-])([a-zA-Z][a-zA-Z0-9+.-]*)://[^\s"<>\\`]+""")
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 _QUERIED = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "webdav", "webdavs", "dav", "davs"))
 """Schemes whose addresses may have a query. In others `?` belongs to a pattern."""
 
@@ -89,7 +90,7 @@ def _digest(query: str) -> str:
 
 def _public_in_text(address: str) -> str:
     end = len(address.rstrip(".,;:)]}"))
-    return public(address[:end]) + address[end:]
+    return "::".join(map(public, address[:end].split("::"))) + address[end:]
 
 
 def hidden(value: Any) -> Any:
@@ -99,6 +100,8 @@ def hidden(value: Any) -> Any:
     Raises: InputError: for user information in an address of a store that does not read it.
     """
     if isinstance(value, str):
+        if _ADDRESS.fullmatch(value):  # also one with quotes, which end an address within a text
+            return "::".join(_hide(part) if "://" in part else part for part in value.split("::"))
         return _URL.sub(lambda match: _hide(match[0]), value) if "://" in value else value
     if isinstance(value, Mapping):
         return {key: hidden(part) for key, part in value.items()}

@@ -371,7 +371,7 @@ class Recipe(Section):
     name: Name
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     mirror: str | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     on_bad_row: Literal["drop", "fail"] = "drop"
     scores: tuple[RecipeScore, ...] = ()
     stages: tuple[RecipeStage, ...] = ()

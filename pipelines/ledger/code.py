@@ -17,11 +17,13 @@ import ast
 import contextlib
 import functools
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pickle
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -57,6 +59,9 @@ WITHOUT_EFFECT = frozenset({"fsspec", "psutil", "pydantic", "s3fs", "gcsfs", "bo
 
 SETTLED_NANOSECONDS = 2_000_000_000
 """A source that changed so shortly ago may change again and keep its times, which are coarse: it is not kept."""
+
+WITH_TABLES = {"unicodedata": unicodedata.unidata_version}
+"""Modules of Python whose tables decide bytes and change with its version -> the version."""
 
 Reference = tuple[str, str | None]
 """A module and a name in it; the whole module for None."""
@@ -221,7 +226,8 @@ def _resolved(reference: Reference) -> tuple[Node, ...]:
     source = _sources().read(module)
     if source is None:
         library = module.split(".")[0]
-        known = library in sys.stdlib_module_names or library in WITHOUT_EFFECT or library in PACKAGES
+        known = library in WITHOUT_EFFECT or library in PACKAGES
+        known |= library in sys.stdlib_module_names and library not in WITH_TABLES
         return () if known else ((library, None),)
     if name is None:
         return tuple((module, number) for number in range(len(source.statements)))
@@ -244,8 +250,11 @@ def _path(module: str) -> str:
         return next((str(path) for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), "")
     if top in sys.stdlib_module_names:
         return ""
-    # Of a plugin, or of a script: what was imported from a place where nothing is installed.
+    # Of a plugin, or of a script: what is imported from a place where nothing is installed.
     file = getattr(sys.modules.get(module), "__file__", None) or ""
+    if not file:  # it is imported within a function, and has not been yet
+        with contextlib.suppress(ImportError, ValueError, AttributeError):
+            file = getattr(importlib.util.find_spec(module), "origin", None) or ""
     return "" if "site-packages" in file or not file.endswith(".py") else file
 
 
@@ -256,6 +265,8 @@ _STARTED = time.time_ns()
 
 @functools.cache
 def _version(library: str) -> str:
+    if library in WITH_TABLES:
+        return WITH_TABLES[library]
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
     except importlib.metadata.PackageNotFoundError:

@@ -215,7 +215,10 @@ def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target])
     reset_peak_memory()
     begun = time.process_time()
     with storage.verified(_refs(item, *(work.args if isinstance(work, functools.partial) else ()))):
-        part = work(item, target)
+        try:
+            part = work(item, target)
+        except SystemExit as error:  # of a plugin: the command would end as if it had succeeded
+            raise CheckFailed(f"{_description(task)}a stage called sys.exit({error.code!r})") from error
     cost = Cost(time.process_time() - begun, peak_memory())
     storage.write_bytes(storage.join(receipts, _receipt(target.index)), f"{manifests.part_text(part, root)}\n".encode())
     return part, cost

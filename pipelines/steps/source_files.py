@@ -74,7 +74,8 @@ def check_source(
     missing = [file for file in files if file.missing]
     if missing and present:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise InputError(f"source {spec.name!r}: {missing[0].why}{more}")
+        why = missing[0].why or f"{missing[0].path}: not a file that can be read (a pipe, or a link to nothing)"
+        raise InputError(f"source {spec.name!r}: {why}{more}")
     for file in files:
         if any(unicodedata.category(character) in NOT_IN_IDS for character in file.file):
             raise InputError(

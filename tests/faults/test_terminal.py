@@ -42,7 +42,10 @@ NAME = "[red]q[bold] :skull: \x1b[31m\u202e"
 ROOT = f"{NAME}[/x]"
 """The root: a folder in a folder, whose path reads like markup that ends what did not begin."""
 
-FILE = re.sub("([][])", r"[\1]", NAME) + ".jsonl"
+STEM = NAME.replace("\x1b", "")
+"""Of a file: names with control characters are refused, and messages about them have them."""
+
+FILE = re.sub("([][])", r"[\1]", STEM) + ".jsonl"
 """The file, as a path in which brackets are no pattern."""
 
 ANSWERS = ["blue as the sky on a clear day in may", "a small red house at the end of the long road", "seven of nine"]
@@ -81,7 +84,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"q" + NAME: f"{HOSTILE}{text}", "a": f"{text} {HOSTILE}", NAME: HOSTILE} for text in ANSWERS]
     rows += [{"q" + NAME: f"{HOSTILE}{ANSWERS[0]}", "a": f"{ANSWERS[0]} {HOSTILE}"}] * 2
     rows += [{"q" + NAME: f"{HOSTILE}{ANSWERS[1]} ", "a": f"{ANSWERS[1]}, {HOSTILE}."}, {"q" + NAME: HOSTILE, "a": ""}]
-    (folder / f"{NAME}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / f"{STEM}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (folder / "items.jsonl").write_text(
         json.dumps({"question": rows[1]["q" + NAME], "answer": rows[1]["a"] + " #### 7"})
     )
@@ -111,7 +114,7 @@ def built(corpus: Path) -> Path:
 
 def ids(folder: Path) -> list[str]:
     """The id of a row that is kept, and of one that is dropped as a duplicate."""
-    return [f"mine/{NAME}/{row}" for row in (0, 3)]
+    return [f"mine/{STEM}/{row}" for row in (0, 3)]
 
 
 COMMANDS: dict[str, Callable[[Path], list[str | Path]]] = {
@@ -128,7 +131,7 @@ COMMANDS: dict[str, Callable[[Path], list[str | Path]]] = {
     "clusters": lambda folder: ["clusters", first_run(folder)],
     "diff": lambda folder: ["diff", first_run(folder), "latest", "--rows"],
     "scan": lambda folder: [
-        "scan", f"{NAME}.jsonl", "-b", "gsm8k=items.jsonl", "--workers", "1",
+        "scan", f"{STEM}.jsonl", "-b", "gsm8k=items.jsonl", "--workers", "1",
         "--columns", f"instruction=q{NAME},response=a", "--root", ROOT + "scan",
     ],
     "verify": lambda folder: ["verify"],
