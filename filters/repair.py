@@ -103,7 +103,14 @@ def repair(text: str) -> str:
     text = text.lstrip("\ufeff")
     if any(control in text for control in _ESCAPED_COMMANDS):
         text = _ESCAPED.sub(lambda match: "\\" + _LETTERS[match[0]], text)
-    return _LOST_QUOTE.sub("”", "".join(_decode(token) for token in _tokens(text)))
+    decoded = _decoded(text)
+    quoted = _LOST_QUOTE.sub("”", decoded)
+    # A quote that was restored may complete what was not decoded before.
+    return quoted if quoted == decoded else _decoded(quoted)
+
+
+def _decoded(text: str) -> str:
+    return "".join(_decode(token) for token in _tokens(text))
 
 
 def _tokens(text: str) -> Iterator[str]:

@@ -82,8 +82,17 @@ def victim(process: subprocess.Popen[bytes], role: str) -> int:
 
 
 @pytest.mark.fault("kill -9 of the supervisor, the command or a worker of a build", "after 10 s no process is left")
-@pytest.mark.parametrize("role", ["supervisor", "command", "worker"])
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize(
+    ("engine", "role"),
+    [
+        ("local", "supervisor"),
+        pytest.param("local", "command", marks=pytest.mark.slow),
+        pytest.param("local", "worker", marks=pytest.mark.slow),
+        ("ray", "supervisor"),
+        pytest.param("ray", "command", marks=pytest.mark.slow),
+        pytest.param("ray", "worker", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_is_left_of_a_build_of_which_a_process_is_killed(tmp_path: Path, engine: str, role: str) -> None:
     dice = random.Random(f"{engine} {role}")
     with build(tmp_path, engine) as (process, mark):
@@ -102,8 +111,18 @@ def test_nothing_is_left_of_a_build_of_which_a_process_is_killed(tmp_path: Path,
 
 
 @pytest.mark.fault("SIGTERM, SIGINT or SIGHUP to a build under Ray or in a pool", "one line, and no process is left")
-@pytest.mark.parametrize("engine", ["local", "ray"])
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda signum: signum.name)
+@pytest.mark.parametrize(
+    ("engine", "signum"),
+    [
+        ("local", signal.SIGTERM),
+        ("ray", signal.SIGTERM),
+        *(
+            pytest.param(engine, signum, marks=pytest.mark.slow)
+            for engine in ("local", "ray")
+            for signum in (signal.SIGINT, signal.SIGHUP)
+        ),
+    ],
+)
 def test_a_build_that_is_asked_to_end_ends_in_one_line(tmp_path: Path, engine: str, signum: signal.Signals) -> None:
     with build(tmp_path, engine) as (process, mark):
         victim(process, "worker")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dedup.exact import digest128
@@ -113,6 +113,7 @@ def test_a_text_about_encodings_keeps_its_examples() -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example("Ââ€")
 @given(st.text(st.sampled_from("ab é’“…–ÃÂâ€™œß\x96\x0c\ufeffПр中"), max_size=20))
 def test_repair_is_idempotent_and_no_other_text_is_read(text: str) -> None:
     once = repaired(text)
