@@ -216,3 +216,17 @@ def test_parameters_of_a_step_have_no_secret_and_a_value_that_may_decide_bytes_s
 def test_an_unknown_public_address_says_how_to_give_the_whole_one() -> None:
     with pytest.raises(InputError, match="never stored"):
         credentials.whole("https://***@h.test/other.csv")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:pa's-5ecret@host/it's.csv",
+        'http://user:a"5ecret@host/x.csv',
+        "zip://a.csv::https://u:5ecret@host/x.zip",
+    ],
+)
+def test_quotes_and_chains_hide_no_credentials(address: str) -> None:
+    assert "5ecret" not in credentials.hidden(address) and "***" in credentials.hidden(address)
+    if '"' not in address:
+        assert "5ecret" not in credentials.masked(f"error: {address}: no such file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from dedup.tokens import tokenize
 from filters.catalogue import STAGES
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.curate import curate
@@ -297,3 +299,24 @@ def test_a_source_that_changed_after_the_process_started_is_refused(monkeypatch:
     monkeypatch.setattr(code, "_STARTED", 0)
     with pytest.raises(CheckFailed, match=r"\.py: changed while this process runs"):
         code._Sources().read("filters.loop")
+
+
+def test_a_module_that_a_plugin_imports_within_a_function_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_words.py").write_text("WORDS = ['one']\n")
+    (tmp_path / "late_plugin.py").write_text("def judge():\n    import late_words\n    return late_words.WORDS\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    judge = importlib.import_module("late_plugin").judge
+    before = code_of(judge)
+    assert set(before) == {"late_plugin", "late_words"}
+    (tmp_path / "late_words.py").write_text("WORDS = ['two', 'three']\n")
+    script = "import late_plugin as p; from pipelines.ledger.code import code_of as c; print(c(p.judge)['late_words'])"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", script]
+    after = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert after != before["late_words"]
+
+
+def test_the_version_of_unicode_counts_where_its_tables_decide() -> None:
+    assert "unicodedata" in code_of(tokenize) and "unicodedata" not in code_of(STAGES["length"].judge)

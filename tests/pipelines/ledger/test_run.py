@@ -135,6 +135,17 @@ def test_parameters_code_and_parents_each_change_the_key() -> None:
     assert plain_step("numbers", {"b": 1, "a": 2}).key == plain_step("numbers", {"a": 2, "b": 1}).key
 
 
+def exits(item: int, target: Target) -> Part:
+    sys.exit(0)
+
+
+@pytest.mark.fault("a stage of a plugin calls sys.exit(0)", "the build fails, and says so")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_that_exits_is_a_failure(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(CheckFailed, match=r"item 0: a stage called sys\.exit\(0\)"):
+        do(tmp_path / "root", kernel=exits, workers=workers)
+
+
 @pytest.mark.fault("kill -9 of a worker before its commit", "only unfinished items are done again")
 def test_a_worker_killed_before_its_commit_costs_only_the_unfinished_items(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
