@@ -7,6 +7,7 @@ write instead.
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,7 +194,7 @@ def _hint(problem: Any, given: Any, inner: Sequence[type[BaseModel]], problems: 
         choice = near(given, re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
         return f"did you mean {choice!r}?" if choice else ""
     if kind in ("int", "float") and isinstance(given, str) and (number := _number(given)) is not None:
-        return f"write {number}" if kind == "float" or number == int(number) else ""
+        return f"write {number}" if kind == "float" or isinstance(number, int) else ""
     if kind == "bool" and isinstance(given, str) and given.lower() in _NEGATIVE + _POSITIVE:
         return f"write {str(given.lower() in _POSITIVE).lower()}"
     if problem["type"] in ("less_than", "less_than_equal") and isinstance(given, int | float) and 2 <= given <= 100:
@@ -210,7 +211,7 @@ def _number(text: str) -> float | int | None:
     if match is None or match[2] not in _UNITS:
         return None
     number = round(float(re.sub(r"[,_' ]", "", match[1])) * _UNITS[match[2]], 9)
-    return int(number) if number == int(number) else number
+    return int(number) if math.isfinite(number) and number == int(number) else number
 
 
 def shown(value: Any) -> str:

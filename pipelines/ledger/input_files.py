@@ -286,6 +286,8 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     fs, name = file_system(path)
     if not fs.exists(name):
         raise InputError(f"{path}: no such file")
+    if is_local(path) and fs.info(name)["type"] == "other":  # opening a pipe would wait for its writer
+        raise InputError(f"{path}: not a file that can be read (a pipe, a socket or a device)")
     with allowed(path), fs.open(name, "rb") as raw:
         extension = posixpath.splitext(path)[1].lower()
         if extension == ".gz":

@@ -73,3 +73,15 @@ def test_a_yaml_bomb_is_refused(text: str) -> None:
 
     with pytest.raises(WinnowError):
         of_values(parse_document(text.encode()).value)
+
+
+@pytest.mark.fault("an input that is a named pipe, or a setting beyond all numbers", "refused at once, by name")
+def test_what_cannot_be_read_or_counted_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for words, told in (
+        (["init", tmp_path / "pipe.jsonl"], "pipe.jsonl: not a file that can be read"),
+        (["check", "demo", "--set", "seed=1e400"], "seed: expected a whole number"),
+        (["check", "demo", "--set", "seed=-5"], "seed: expected a number of at least 0"),
+    ):
+        done = subprocess.run([BIN / "winnow", *words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
