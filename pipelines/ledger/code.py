@@ -252,9 +252,12 @@ def _path(module: str) -> str:
         return ""
     # Of a plugin, or of a script: what is imported from a place where nothing is installed.
     file = getattr(sys.modules.get(module), "__file__", None) or ""
-    if not file:  # it is imported within a function, and has not been yet
+    if not file:  # it is imported within a function, and has not been yet; nothing is imported to find it
         with contextlib.suppress(ImportError, ValueError, AttributeError):
-            file = getattr(importlib.util.find_spec(module), "origin", None) or ""
+            file = getattr(importlib.util.find_spec(top), "origin", None) or ""
+        if module != top:
+            place = Path(file).parent.joinpath(*module.split(".")[1:])
+            file = next((str(one) for one in (place.with_suffix(".py"), place / "__init__.py") if one.is_file()), "")
     return "" if "site-packages" in file or not file.endswith(".py") else file
 
 
