@@ -33,7 +33,7 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import WORK
 from pipelines.ledger.runs import FAILED, GC_LEASE, RUN, failed_folder, failures, now, recorded, run_folder, status_of
 from pipelines.ledger.tombstones import RECEIPT
-from training.folders import LEASE, proxies, trainings
+from training.folders import LEASE, all_trainings, trainings
 from training.verify import run_key_of
 
 MIN_AGE_HOURS = 24.0
@@ -223,7 +223,7 @@ def _read_steps(root: str) -> _Steps:
 def _packs_in_use(root: str) -> dict[str, list[str]]:
     """Key of packs -> the trainings on them that are going on, for each key that a training below the root has."""
     found: dict[str, list[str]] = {}
-    for training in [*trainings(root), *proxies(root)]:
+    for training in all_trainings(root):
         key = run_key_of(training)
         going_on = _is_held(storage.join(training, LEASE))
         if key is None:

@@ -23,7 +23,7 @@ from pipelines.ledger.layout import LAYOUT, LAYOUT_FILE
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import FAILED, RecordedRun, failed_folder, open_run, read_scores
 from pipelines.ledger.score_tables import SCORES
-from training.folders import ABLATIONS, ablation_texts, checkpoints, proxies, trainings
+from training.folders import ABLATIONS, ablation_texts, all_trainings, checkpoints
 from training.inference.recorded import COMPLETIONS
 from training.verify import evaluation_folders, training_problems, trainings_of
 
@@ -165,7 +165,7 @@ class _Verification:
 
     def _trainings(self, runs: list[RecordedRun], everything: bool) -> list[str]:
         if everything:
-            return [*trainings(self.root), *proxies(self.root)]
+            return all_trainings(self.root)
         packs = [packs for run in runs if (packs := run.product("packs")) is not None]
         return sorted({training for one in packs for training in trainings_of(self.root, one.key)})
 

@@ -35,6 +35,11 @@ def proxies(root: str) -> list[str]:
     return [storage.join(folder, name) for name in storage.folders(folder)]
 
 
+def all_trainings(root: str) -> list[str]:
+    """The training folders below `root`, then those of ablations."""
+    return [*trainings(root), *proxies(root)]
+
+
 def ablation_texts(root: str) -> list[str]:
     """The tables of texts by which ablations below `root` judge, sorted."""
     folder = storage.join(root, ABLATIONS, "texts")

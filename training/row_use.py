@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import RunError
 from pipelines.ledger import storage
-from training.folders import MANIFEST, checkpoints, proxies, step_of, trainings
+from training.folders import MANIFEST, all_trainings, checkpoints, step_of
 
 
 class RowUse(BaseModel):
@@ -49,7 +49,7 @@ def trainings_that_read(root: str, key: str, packs: Sequence[int]) -> list[RowUs
     Raises: RunError: if a checkpoint.json is damaged.
     """
     uses = []
-    for training in [*trainings(root), *proxies(root)]:
+    for training in all_trainings(root):
         folders = checkpoints(training)
         if not folders:
             continue
