@@ -9,8 +9,9 @@ A record that a transform leaves without a response is dropped by `apply`, in th
 from __future__ import annotations
 
 import math
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -175,13 +176,16 @@ class Outcome(NamedTuple):
     dropped: pa.Table
 
 
-def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
+def apply(
+    stages: Sequence[Stage], records: pa.Table, on_stage: Callable[[int, float], None] = lambda number, seconds: None
+) -> Outcome:
     """Run `stages` in order over `records`. A record dropped by one stage does not reach the next transform.
 
     A record's reason is that of the first filter it fails. A record whose response a transform leaves blank is
     dropped as `empty_response`, one that the transform itself rejects for its reason, both as they were before the
     transform. `dropped` has the columns of `records`, as they were when the record was judged, and DROP_FIELDS. Both
-    tables keep the order of the input (`dropped`: by stage, then input).
+    tables keep the order of the input (`dropped`: by stage, then input). on_stage: called after each stage, with its
+    number from 0 and the CPU seconds of this process that it took.
 
     Raises: TypeError: for a stage that is neither a Filter nor a Transform. StageError: for one that loses, doubles or
     moves rows, or makes of a row alone something else than of the row among others.
@@ -191,7 +195,8 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
     # Consecutive filters judge the same table, and the rows that any of them failed are taken out once, before the next
     # transform. Copying the kept text after each filter would cost more than most filters do.
     alive = np.ones(table.num_rows, np.bool_)
-    for stage in stages:
+    for number, stage in enumerate(stages):
+        begun = time.process_time()
         if isinstance(stage, Transform):
             before = _keep(table, alive)
             table = stage.rewrite(before)
@@ -217,6 +222,7 @@ def apply(stages: Sequence[Stage], records: pa.Table) -> Outcome:
                 alive &= ~failed
         else:
             raise TypeError(f"{stage.kind}: a stage is a Filter or a Transform")
+        on_stage(number, time.process_time() - begun)
     kept = _keep(table, alive)
     empty = mark_verdicts(records.slice(0, 0), "", pa.array([], VERDICT))
     outcome = Outcome(kept, pa.concat_tables([empty, *dropped]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from filters.contamination.paraphrase import SentenceModel
@@ -92,8 +92,9 @@ def curate(
 
     Raises: NothingNew: if no row is left of those that are not in the runs of `against`.
     """
-    build = Build(run, recipe, model, rewriter)
-    for step in wanted(recipe, steps):
+    chosen = wanted(recipe, steps)
+    build = Build(run, recipe, last_of_records(chosen), model, rewriter)
+    for step in chosen:
         build.made[step.name] = made_step = step.make(build)
         duplicates = step.name in (EXACT_DUPLICATES.name, NEAR_DUPLICATES.name)
         if recipe.against and duplicates and made_step.rows_in and not made_step.rows_kept:
@@ -103,6 +104,11 @@ def curate(
             )
     made = build.made
     return Corpus(made, build.records, made.get(TOKENIZER.name), made.get(TOKENS.name), made.get(PACK.name))
+
+
+def last_of_records(steps: Sequence[RecipeStep]) -> str:
+    """The name of the last step that keeps text records: the corpus."""
+    return [step.name for step in steps if step.kept == RECORDS][-1]
 
 
 def wanted(recipe: Recipe, steps: Steps = STEPS) -> list[RecipeStep]:

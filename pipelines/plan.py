@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from dedup.probability import Banding, curve, strictness
 from dedup.shingles import Unit
 from filters.rewrite import RequestBudget, Rewrite
-from pipelines.curate import STEPS, wanted
+from pipelines.curate import STEPS, last_of_records, wanted
 from pipelines.errors import InputError
 from pipelines.ledger import input_files, storage
 from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_SHARES, EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 from pipelines.steps.duplicates.near import banding_of
+from pipelines.steps.ingest import INGEST
 from pipelines.steps.sampling import rows_per_epoch, rule_of
 from pipelines.steps.source_files import Input, plan_inputs, raw_rows, unread_text
 from pipelines.steps.step import Rate, Steps, Workload
@@ -61,13 +62,14 @@ class PlannedInput(BaseModel):
 class StepCost(BaseModel):
     """The cost of one step, as if no step before it dropped anything. None where no rate is measured for the step.
 
-    memory_gb: of its largest worker.
+    core_hours_range: at the fastest and the slowest of the builds that were measured. memory_gb: of its largest worker.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     core_hours: float | None
+    core_hours_range: tuple[float, float] | None
     memory_gb: float | None
     disk_bytes: int | None
 
@@ -163,6 +165,7 @@ class Plan(BaseModel):
     drawn_tokens_per_epoch: int
     steps: tuple[StepCost, ...]
     core_hours: float
+    core_hours_range: tuple[float, float]
     memory_gb: float
     disk_bytes: int
     rates: Measurement
@@ -207,6 +210,7 @@ def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
         drawn_tokens_per_epoch=int(drawn),
         steps=steps,
         core_hours=round(sum(step.core_hours or 0 for step in steps), 4),
+        core_hours_range=_sum(step.core_hours_range for step in steps),
         memory_gb=max(step.memory_gb or 0 for step in steps),
         disk_bytes=sum(step.disk_bytes or 0 for step in steps),
         rates=Measurement(**{key: rates[key] for key in Measurement.model_fields}),
@@ -342,20 +346,49 @@ def _drawn_missing(recipe: Recipe, parts: Mapping[str, float]) -> float:
 def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Steps) -> tuple[StepCost, ...]:
     """The cost of each step. A step whose cost does not grow with the corpus is left out."""
     costs: list[StepCost] = []
-    for step in wanted(workload.recipe, pipeline):
+    chosen = wanted(workload.recipe, pipeline)
+    corpus = last_of_records(chosen)
+    extremes = [
+        {name: one._replace(mb_per_core_second=getattr(one, end)) for name, one in rates.items()}
+        for end in ("fastest", "slowest")
+    ]
+    for step in chosen:
         if step.estimate is None:
             continue
         rate = step.rate or step.name
         if rate not in rates:
-            costs.append(StepCost(name=step.name, core_hours=None, memory_gb=None, disk_bytes=None))
+            costs.append(
+                StepCost(name=step.name, core_hours=None, core_hours_range=None, memory_gb=None, disk_bytes=None)
+            )
             continue
         estimate = step.estimate(rate, workload, rates)
         if estimate is None:
             continue
         seconds, memory, disk = estimate
-        hours = round(seconds / 3600, 4)
-        costs.append(StepCost(name=step.name, core_hours=hours, memory_gb=round(memory, 2), disk_bytes=int(disk)))
+        if step.name == corpus:  # rates are of a recipe in which another step may write the text
+            disk = max(disk, workload.text_bytes * rates[INGEST.name].disk_bytes_per_byte)
+        fast, slow = (step.estimate(rate, workload, one) for one in extremes)
+        assert fast is not None and slow is not None
+        costs.append(
+            StepCost(
+                name=step.name,
+                core_hours=_hours(seconds),
+                core_hours_range=(_hours(fast.core_seconds), _hours(slow.core_seconds)),
+                memory_gb=round(memory, 2),
+                disk_bytes=int(disk),
+            )
+        )
     return tuple(costs)
+
+
+def _hours(seconds: float) -> float:
+    return round(seconds / 3600, 4)
+
+
+def _sum(ranges: Iterable[tuple[float, float] | None]) -> tuple[float, float]:
+    """The least and the most of all steps together."""
+    known = [one for one in ranges if one is not None]
+    return round(sum(low for low, _ in known), 4), round(sum(high for _, high in known), 4)
 
 
 def _overlaps(recipe: Recipe) -> dict[str, tuple[str, ...]]:

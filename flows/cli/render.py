@@ -119,15 +119,19 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         f"{_short(plan.tokens).strip()} tokens; {_short(plan.drawn_tokens_per_epoch).strip()} tokens per epoch"
     )
     yield ""
-    yield f"{'step':<18}{'core time':>12}{'memory':>12}{'disk':>12}"
+    yield f"{'step':<18}{'core time':>12}{'range':>16}{'memory':>12}{'disk':>12}"
     for step in plan.steps:
-        if step.core_hours is None or step.memory_gb is None or step.disk_bytes is None:
+        if step.core_hours is None:
             yield f"{step.name:<18}{'not measured':>12}"
         else:
-            yield _cost_line(step.name, step.core_hours, step.memory_gb, step.disk_bytes)
-    yield _cost_line("all steps", plan.core_hours, plan.memory_gb, plan.disk_bytes)
+            assert step.core_hours_range and step.memory_gb is not None and step.disk_bytes is not None
+            yield _cost_line(step.name, step.core_hours, step.core_hours_range, step.memory_gb, step.disk_bytes)
+    yield _cost_line("all steps", plan.core_hours, plan.core_hours_range, plan.memory_gb, plan.disk_bytes)
     rates = plan.rates
-    yield f"Rates measured on {rates.date} on {rates.hardware}, with {rates.text_mb:,.0f} MB of text."
+    yield (
+        f"Rates measured on {rates.date} on {rates.hardware}, with {rates.text_mb:,.0f} MB of text; the range is "
+        "that of several builds."
+    )
     yield ""
     if plan.near_duplicates:
         yield from explain(plan.near_duplicates.banding, plan.near_duplicates.thresholds)
@@ -256,8 +260,10 @@ def run_lines(answer: Runs) -> Iterator[str]:
             yield f"  {entry.steps_done} of {entry.steps} steps{at}{f': {one_line(why, 300)}' if why else ''}"
 
 
-def _cost_line(name: str, core_hours: float, memory_gb: float, disk_bytes: int) -> str:
-    return f"{name:<18}{_time(core_hours):>12}{memory_gb:>9.1f} GB{_short(disk_bytes) + 'B':>12}"
+def _cost_line(name: str, core_hours: float, extremes: tuple[float, float], memory_gb: float, disk_bytes: int) -> str:
+    low, high = map(_time, extremes)
+    between = "" if low == high else f"{low} - {high}"
+    return f"{name:<18}{_time(core_hours):>12}{between:>16}{memory_gb:>9.1f} GB{_short(disk_bytes) + 'B':>12}"
 
 
 def _time(hours: float) -> str:

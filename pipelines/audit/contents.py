@@ -71,8 +71,7 @@ def content_problems(step: Manifest, parent: Manifest | None, mend: str) -> Iter
 def _shape(file: TableRef) -> tuple[pa.Schema, int]:
     """Schema and rows of a table, without its data."""
     if file.path.endswith(".parquet"):
-        metadata = storage.parquet_metadata(file.path)
-        return metadata.schema.to_arrow_schema().remove_metadata(), metadata.num_rows
+        return storage.schema(file.path).remove_metadata(), storage.rows_of(file.path)
     arrow = ArrowFile(file.path, file.bytes)
     return arrow.schema.remove_metadata(), arrow.rows
 

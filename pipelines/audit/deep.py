@@ -22,7 +22,7 @@ from dedup import exact
 from dedup.columns import as_array
 from filters.stage import RenamedKeyWarning
 from pipelines.audit.contents import ids_of
-from pipelines.curate import STEPS, wanted
+from pipelines.curate import STEPS, last_of_records, wanted
 from pipelines.errors import WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
@@ -234,9 +234,10 @@ def _made_again(
 ) -> Iterator[str]:
     """Make every step again as far as some random shards. A step that cannot be made again is told of."""
     again = _Again(run, scratch, engine, watch)
-    build = Build(again, recipe)
+    chosen = wanted(recipe, STEPS)
+    build = Build(again, recipe, last_of_records(chosen))
     semantic = bool(recipe.contamination and recipe.contamination.semantic)
-    for step in wanted(recipe, STEPS):
+    for step in chosen:
         recorded = run.step(step.name)
         if recorded is None:
             continue

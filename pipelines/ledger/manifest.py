@@ -291,7 +291,7 @@ def require(root: str, folder: str, run: str) -> Manifest:
         path = path_of(root, folder)
         if not storage.exists(path):
             raise CheckFailed(f"run {run}: {path}: missing; build the recipe again")
-        raise RunError(f"run {run}: step {folder} was written by another version of Winnow; build the recipe again")
+        raise RunError(f"run {run}: {path}: written by another version of Winnow; build the recipe again")
     return manifest
 
 

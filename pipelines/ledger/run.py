@@ -23,7 +23,7 @@ from pipelines.ledger.lease import Holder, Lease, Lost, hold
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.processes import peak_memory, reset_peak_memory
 from pipelines.ledger.step import DROPPED_ROWS, Resources, Step
-from pipelines.ledger.storage import FileRef
+from pipelines.ledger.storage import FileRef, TableRef
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,10 +84,29 @@ class Progress(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What tasks took: CPU time of all of them, in seconds, and the most memory that one process held, in bytes."""
+    """What tasks took: CPU time of all of them, in seconds, and the most memory that one process held, in bytes.
+
+    parts: what their work named by `spend` -> CPU seconds of it.
+    """
 
     core_seconds: float
     memory: int
+    parts: dict[str, float]
+
+    def plus(self, other: Cost) -> Cost:
+        """What both took."""
+        parts = {name: self.parts.get(name, 0.0) + other.parts.get(name, 0.0) for name in self.parts | other.parts}
+        return Cost(self.core_seconds + other.core_seconds, max(self.memory, other.memory), parts)
+
+
+_spent: dict[str, float] = {}
+"""CPU seconds by name, of the task that this process runs."""
+
+
+def spend(name: str, seconds: float) -> None:
+    """Say that a part of this task's work took so many CPU seconds: `run.json` and the report name it. A manifest does
+    not, since its bytes depend on inputs alone."""
+    _spent[name] = _spent.get(name, 0.0) + seconds
 
 
 class StepResult(NamedTuple):
@@ -135,8 +154,7 @@ class StepContext:
         try:
             for (_, target), (part, cost) in zip(todo, results, strict=True):
                 parts[target.index] = part
-                before = self.cost or Cost(0.0, 0)
-                self.cost = Cost(before.core_seconds + cost.core_seconds, max(before.memory, cost.memory))
+                self.cost = cost if self.cost is None else self.cost.plus(cost)
                 report.add(part)
         except TaskDied as error:
             raise TaskDied(f"step {self.step.name}, phase {phase}, {_description(error.item)}{error}") from error
@@ -213,13 +231,14 @@ def _paths(item: object) -> list[str]:
 def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target]) -> tuple[Part, Cost]:
     item, target = task
     reset_peak_memory()
+    _spent.clear()
     begun = time.process_time()
     with storage.verified(_refs(item, *(work.args if isinstance(work, functools.partial) else ()))):
         try:
             part = work(item, target)
         except SystemExit as error:  # of a plugin: the command would end as if it had succeeded
             raise CheckFailed(f"{_description(task)}a stage called sys.exit({error.code!r})") from error
-    cost = Cost(time.process_time() - begun, peak_memory())
+    cost = Cost(time.process_time() - begun, peak_memory(), dict(_spent))
     storage.write_bytes(storage.join(receipts, _receipt(target.index)), f"{manifests.part_text(part, root)}\n".encode())
     return part, cost
 
@@ -381,18 +400,96 @@ class Run:
             time.sleep(0.2)
 
 
-def commit(outcome: Outcome, records: pa.Table, target: Target, kept: str = "records") -> Part:
+def commit(
+    outcome: Outcome, records: pa.Table, target: Target, kept: str = "records", of: TableRef | None = None
+) -> Part:
     """Write the rows that a work item kept (product `kept`) and those that it dropped, counted by `stage/reason`.
 
-    records: those that the item took; their column `id` is read. Raises: CheckFailed: as `check_ids`.
+    records: those that the item took; their column `id` is read. of: their file: then, of the rows kept, only those
+    that changed are written, and which ones were kept (`storage.write_selection`), unless most of them changed.
+
+    Raises: CheckFailed: as `check_ids`.
     """
     check_ids(records["id"], outcome.kept["id"], outcome.dropped["id"])
-    rows_in = records.num_rows
-    files = {kept: (storage.write_parquet(target.path(), outcome.kept),)}
-    if not outcome.dropped.num_rows:
+    file = _changed_rows(outcome.kept, records, target, of) if of is not None else None
+    if file is None:
+        file = storage.write_parquet(target.path(), outcome.kept)
+    return _part(file, outcome.dropped, records.num_rows, target, kept)
+
+
+MOST = 0.5
+"""The share of changed rows from which on a shard is written as text: reading two files costs more than it saves."""
+
+
+def _changed_rows(kept: pa.Table, records: pa.Table, target: Target, of: TableRef) -> TableRef | None:
+    """Write rows of a file as a selection with the columns that stages changed. None where most rows changed, or where
+    ids do not tell which row is which."""
+    import pyarrow.compute as pc
+
+    former, added = records.column_names, kept.column_names[records.num_columns :]
+    if pc.count_distinct(records["id"]).as_py() != records.num_rows or kept.column_names[: len(former)] != former:
+        return None
+    places = pc.index_in(kept["id"], value_set=records["id"])
+    before = records.take(places).combine_chunks()
+    changes = {
+        name: change
+        for name in former
+        if (change := _differs(kept[name].combine_chunks(), before[name].combine_chunks())).true_count
+    }
+    replaced = None
+    if changes:
+        rows = functools.reduce(pc.or_, changes.values())
+        if rows.true_count > MOST * kept.num_rows:
+            return None
+        replaced = storage.Changes(rows, kept.select(list(changes)))
+    return storage.write_selection(target.path(), of, places.combine_chunks(), kept.select(["id", *added]), replaced)
+
+
+def _differs(left: pa.Array, right: pa.Array) -> pa.BooleanArray:
+    """Where two columns differ. Of two nulls, or two NaN, neither differs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(left.type):
+        whole = pa.int32() if left.type.bit_width == 32 else pa.int64()
+        left, right = left.view(whole), right.view(whole)
+    return pc.fill_null(pc.not_equal(left, right), pc.xor(left.is_null(), right.is_null()))
+
+
+def commit_rows(
+    shard: TableRef,
+    records: pa.Table,
+    stays: pa.Array,
+    dropped: pa.Table,
+    target: Target,
+    as_text: bool,
+    added: Sequence[str] = (),
+) -> Part:
+    """As `commit`, for a work item that keeps rows of one file as they are.
+
+    shard, records: the file and its rows; where no text is written and no row dropped, `id` alone. stays: bool [rows].
+    as_text: write the rows themselves, not a selection of the file's rows (`storage.write_selection`). added: the
+    columns of `records` that the file has not.
+
+    Raises: CheckFailed: as `check_ids`.
+    """
+    own = records.select(["id", *added]).filter(stays)
+    check_ids(records["id"], own["id"], dropped["id"])
+    if as_text:
+        file = storage.write_parquet(target.path(), records.filter(stays))
+    else:
+        import pyarrow.compute as pc
+
+        file = storage.write_selection(target.path(), shard, pc.indices_nonzero(stays), own)
+    return _part(file, dropped, records.num_rows, target)
+
+
+def _part(file: TableRef, dropped: pa.Table, rows_in: int, target: Target, kept: str = "records") -> Part:
+    files = {kept: (file,)}
+    if not dropped.num_rows:
         return Part(rows_in=rows_in, files=files)
-    files[DROPPED_ROWS] = (storage.write_parquet(target.path("dropped"), outcome.dropped),)
-    return Part(rows_in=rows_in, files=files, counts=count_reasons(outcome))
+    files[DROPPED_ROWS] = (storage.write_parquet(target.path("dropped"), dropped),)
+    return Part(rows_in=rows_in, files=files, counts=count_reasons(dropped))
 
 
 def check_ids(taken: pa.ChunkedArray, kept: pa.ChunkedArray, dropped: pa.ChunkedArray) -> None:
@@ -421,9 +518,9 @@ def check_ids(taken: pa.ChunkedArray, kept: pa.ChunkedArray, dropped: pa.Chunked
         raise CheckFailed(f"row {taken[row]}: kept in another place than it was taken")
 
 
-def count_reasons(outcome: Outcome) -> dict[str, int]:
+def count_reasons(dropped: pa.Table) -> dict[str, int]:
     """`stage/reason` -> rows dropped, sorted."""
-    reasons = outcome.dropped.group_by(["stage", "reason"]).aggregate([([], "count_all")])
+    reasons = dropped.group_by(["stage", "reason"]).aggregate([([], "count_all")])
     names = zip(
         reasons["stage"].to_pylist(), reasons["reason"].to_pylist(), reasons["count_all"].to_pylist(), strict=True
     )

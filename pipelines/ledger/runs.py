@@ -278,11 +278,13 @@ def _entry(result: StepResult, before: Mapping[str, Any] | None) -> dict[str, An
     rates from it."""
     entry: dict[str, Any] = {"folder": result.step.folder, "name": result.step.name, "key": result.step.key}
     if result.reused:
-        kept = ("seconds", "core_seconds", "memory")
+        kept = ("seconds", "core_seconds", "memory", "parts")
         return entry | ({name: before[name] for name in kept if name in before} if before else {"seconds": 0.0})
     entry["seconds"] = round(result.seconds, 3)
     if result.cost:
         entry |= {"core_seconds": round(result.cost.core_seconds, 3), "memory": result.cost.memory}
+        if result.cost.parts:
+            entry["parts"] = {name: round(seconds, 3) for name, seconds in result.cost.parts.items()}
     return entry
 
 

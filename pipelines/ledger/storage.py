@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, TypeVar, cast
+from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar, cast
 
 import fsspec
 import pyarrow as pa
@@ -637,11 +637,7 @@ def write_parquet(path: str, table: pa.Table) -> TableRef:
 
 def write_arrow(path: str, table: pa.Table) -> TableRef:
     """Write a table as one Arrow IPC file, uncompressed, so that it can be memory-mapped."""
-    with write_file(path) as file:
-        sink = _Sink(file)
-        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), table.schema) as writer:
-            writer.write_table(table.combine_chunks())
-    return sink.finished(path, table.num_rows)
+    return write_arrow_batches(path, table.schema, [table])
 
 
 def write_arrow_batches(path: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> TableRef:
@@ -682,19 +678,106 @@ class _Sink:
         return TableRef(path=path, rows=rows, bytes=self.bytes, digest=self.digest.hexdigest())
 
 
+SELECTION_OF = b"winnow.selection_of"
+"""Metadata of a Parquet file that holds a selection: JSON of the file of which it has rows (path below the root,
+bytes, digest, rows) and `replaced`, the columns that some rows have anew."""
+
+STEPS = "/steps/"
+"""Between a root and the folders of steps: what a selection and the file it selects from have in common."""
+
+POSITION, CHANGED = "_position", "_changed"
+"""Columns of a selection: uint32, ascending, the rows of that file; bool, whether the row has the columns `replaced`
+anew."""
+
+
+class _Selection(NamedTuple):
+    """What a selection says of itself. of: the file whose rows it has. own: the columns that it holds of all rows.
+    replaced: those that it holds of the rows that are `CHANGED`; null in the others."""
+
+    of: TableRef
+    own: tuple[str, ...]
+    replaced: tuple[str, ...]
+
+
+def write_selection(
+    path: str, of: TableRef, positions: pa.Array, own: pa.Table, replaced: Changes | None = None
+) -> TableRef:
+    """Write a Parquet file that holds rows of another one below the same root, without their columns.
+
+    `read_parquet`, `read_row` and `schema` read it as the table that it stands for. of: a file of records; it may be a
+    selection. positions: rows of `of`, ascending. own: columns that the file holds itself, beside or instead of those
+    of `of` [len(positions) rows]. replaced: columns that some rows have anew.
+    """
+    import pyarrow.compute as pc  # here and below: commands that read no such file start faster without it
+
+    base, rows = of, positions
+    with _opened(of.path, [POSITION]) as file:
+        earlier = _selection_of(of.path, file)
+        # Of a selection that adds nothing, the rows are those of the file behind it: one file less to read.
+        if earlier is not None and not {*earlier.own, *earlier.replaced} - {*own.column_names}:
+            base, rows = earlier.of, _read(file, [POSITION])[POSITION].take(positions)
+    below = STEPS + base.path.rpartition(STEPS)[2]
+    names = replaced.columns.column_names if replaced else []
+    named = {"path": below, "bytes": base.bytes, "digest": base.digest, "rows": base.rows, "replaced": names}
+    table = own.append_column(POSITION, rows.cast(pa.uint32()))
+    if replaced:
+        table = table.append_column(CHANGED, replaced.rows)
+        for name in names:
+            anew = pc.if_else(replaced.rows, replaced.columns[name], pa.scalar(None, replaced.columns[name].type))
+            table = table.append_column(name, anew)
+    return write_parquet(path, table.replace_schema_metadata({SELECTION_OF: json.dumps(named)}))
+
+
+class Changes(NamedTuple):
+    """rows: bool [rows], which rows have values of their own in `columns`, whose values in other rows are ignored."""
+
+    rows: pa.Array
+    columns: pa.Table
+
+
+def _selection_of(path: str, file: pq.ParquetFile) -> _Selection | None:
+    """What a Parquet file says of the rows it selects; None for one that holds its rows itself."""
+    schema = file.schema_arrow
+    named = (schema.metadata or {}).get(SELECTION_OF)
+    if named is None:
+        return None
+    value = json.loads(named)
+    replaced = tuple(value.pop("replaced"))
+    of = TableRef(**value | {"path": path.rpartition(STEPS)[0] + value["path"]})
+    own = tuple(name for name in schema.names if name not in (POSITION, CHANGED, *replaced))
+    return _Selection(of, own, replaced)
+
+
 def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file as a table. Of a remote file only the columns asked for are read.
+    """A Parquet file as a table; a selection as the rows that it stands for. Of a remote file only the columns asked
+    for are read.
 
     Raises: InputError: naming the file, if it is truncated or not Parquet.
     """
-    try:
-        # Without threads: a worker has one core, and the order of allocations should not vary. `pq.read_table` would
-        # import pandas (0.4 s).
-        with _open_parquet(path, columns) as file:
-            table = file.read(columns, use_threads=False)
-        return table if columns is None else table.select(columns)
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+    checked = path in _expected
+    with _opened(path, None if columns is None else [*columns, POSITION, CHANGED]) as file:
+        selection = _selection_of(path, file)
+        if selection is None:
+            return _read(file, columns)
+        names = list(schema(path).names) if columns is None else columns
+        there = [name for name in names if name in selection.own or name in selection.replaced]
+        behind = [name for name in names if name not in selection.own]
+        changed = [CHANGED] if any(name in selection.replaced for name in names) else []
+        own = _read(file, [*([POSITION] if behind else []), *changed, *there])
+    if not behind:
+        return own.select(names)
+    with verified([selection.of] if checked else []):
+        rows = read_parquet(selection.of.path, behind).take(own[POSITION])
+
+    import pyarrow.compute as pc
+
+    def column(name: str) -> pa.ChunkedArray:
+        if name in selection.replaced:
+            return pc.if_else(own[CHANGED], own[name], rows[name])
+        return own[name] if name in selection.own else rows[name]
+
+    fields = [(own if name in selection.own else rows).schema.field(name) for name in names]
+    return pa.table([column(name) for name in names], schema=pa.schema(fields))
 
 
 ROWS_AT_A_TIME = 1024
@@ -706,29 +789,35 @@ def read_row(path: str, row: int, columns: list[str] | None = None) -> dict[str,
 
     Raises: InputError: as `read_parquet`. IndexError: if the file has no such row.
     """
-    try:
-        with _open_parquet(path, columns) as file:
-            first = 0
-            for group in range(file.metadata.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                if row < first + rows:
-                    batches = file.iter_batches(ROWS_AT_A_TIME, [group], columns, use_threads=False)
-                    skipped, index = divmod(row - first, ROWS_AT_A_TIME)
-                    batch = next(itertools.islice(batches, skipped, None))
-                    return cast(dict[str, Any], batch.slice(index, 1).to_pylist()[0])
-                first += rows
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+    with _opened(path, None if columns is None else [*columns, POSITION, CHANGED]) as file:
+        selection = _selection_of(path, file)
+        if selection is None:
+            return _read_row(file, path, row, columns)
+        own = _read_row(file, path, row, None)
+    names = list(schema(path).names) if columns is None else columns
+    there = (*selection.own, *(selection.replaced if own.get(CHANGED) else ()))
+    behind = [name for name in names if name not in there]
+    other = read_row(selection.of.path, own[POSITION], behind) if behind else {}
+    return {name: (own if name in there else other)[name] for name in names}
+
+
+def _read_row(file: pq.ParquetFile, path: str, row: int, columns: list[str] | None) -> dict[str, Any]:
+    first = 0
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if row < first + rows:
+            batches = file.iter_batches(ROWS_AT_A_TIME, [group], columns, use_threads=False)
+            skipped, index = divmod(row - first, ROWS_AT_A_TIME)
+            batch = next(itertools.islice(batches, skipped, None))
+            return cast(dict[str, Any], batch.slice(index, 1).to_pylist()[0])
+        first += rows
     raise IndexError(f"{path} has no row {row}")
 
 
-def parquet_metadata(path: str) -> pq.FileMetaData:
-    """The footer of a Parquet file: its schema, rows and row groups. Raises: as `read_parquet`."""
-    try:
-        with _open_parquet(path, []) as file:
-            return file.metadata
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+def rows_of(path: str) -> int:
+    """The rows of a Parquet file. Reads the footer only. Raises: as `read_parquet`."""
+    with _opened(path, []) as file:
+        return int(file.metadata.num_rows)
 
 
 def columns(path: str) -> list[str]:
@@ -737,12 +826,33 @@ def columns(path: str) -> list[str]:
 
 
 def schema(path: str) -> pa.Schema:
-    """The schema of a Parquet file. Raises: as `read_parquet`."""
+    """The schema of a Parquet file; of a selection that of the rows it stands for. Raises: as `read_parquet`."""
+    with _opened(path, []) as file:
+        selection, written = _selection_of(path, file), file.schema_arrow
+    if selection is None:
+        return written
+    found = schema(selection.of.path)
+    for name in selection.own:
+        field, place = written.field(name), found.get_field_index(name)
+        found = found.append(field) if place < 0 else found.set(place, field)
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: str, columns: list[str] | None) -> Iterator[pq.ParquetFile]:
+    """As `_open_parquet`. Raises: InputError: naming the file, if it is truncated or not Parquet."""
     try:
-        with _open_parquet(path, []) as file:
-            return file.schema_arrow
-    except (pa.ArrowInvalid, OSError) as error:
+        with _open_parquet(path, columns) as file:
+            yield file
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+def _read(file: pq.ParquetFile, columns: list[str] | None) -> pa.Table:
+    # Without threads: a worker has one core, and the order of allocations should not vary. `pq.read_table` would
+    # import pandas (0.4 s).
+    table = file.read(columns, use_threads=False)
+    return table if columns is None else table.select(columns)
 
 
 PARQUET_TAIL = 1 << 19

@@ -26,10 +26,10 @@ from filters.contamination.layout import READING
 from filters.contamination.paraphrase import PARAPHRASE, SentenceModel, add_paraphrases
 from filters.contamination.rules import CLASSES, COMMON_ROWS, classify_hits
 from filters.contamination.scan import scan_texts
-from filters.stage import Outcome, mark
+from filters.stage import mark
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
-from pipelines.ledger.run import Run, StepContext, Target, commit
+from pipelines.ledger.run import Run, StepContext, Target, commit_rows
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import TEXT_FIELDS, Contamination
@@ -43,7 +43,7 @@ from pipelines.steps.benchmark_index import (
 from pipelines.steps.contamination_report import REPORT, clean_ids, describe
 from pipelines.steps.item_vectors import ITEM_VECTORS, Neighbours, near_rows
 from pipelines.steps.products import CLEAN_IDS, CODE_INDEX, HITS, INDEX, RECORDS, VECTORS
-from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep
+from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, form
 
 STAGE = "contamination"
 
@@ -55,6 +55,7 @@ def drop_contaminated(
     index: Manifest,
     vectors: Manifest | None = None,
     model: SentenceModel | None = None,
+    as_text: bool = True,
 ) -> Manifest:
     """Drop the records that hold benchmark items, by the rule `settings.rule`, in the classes `settings.drop`.
 
@@ -62,7 +63,7 @@ def drop_contaminated(
     rule}; a near leak also has `missing` and `added`, the words by which its span differs from the question.
 
     index: the step of `benchmark_index` for the same settings. vectors, model: the step of `item_vectors` and the model
-    that made it, for `settings.semantic`.
+    that made it, for `settings.semantic`. as_text: as `commit_rows`.
 
     Raises: InputError: for benchmark files that cannot be read.
     """
@@ -70,6 +71,7 @@ def drop_contaminated(
         "rule": settings.rule,
         "drop": sorted(settings.drop),
         "benchmarks": [identity_of(spec) for spec in settings.benchmarks],
+        **form(as_text),
     }
     neighbours = None
     if settings.semantic:
@@ -79,14 +81,15 @@ def drop_contaminated(
     parents = (records.key, index.key, *([vectors.key] if vectors else []))
     step = CONTAMINATION.step(parameters, parents)
     files = IndexFiles(index.file(INDEX), index.file(CODE_INDEX))
-    return run.do(step, lambda context: _parts(context, files, records.shards, settings, neighbours), records)
+    return run.do(step, lambda context: _parts(context, files, records.shards, settings, neighbours, as_text), records)
 
 
 def _make(build: Build) -> Manifest:
     index, vectors = build.made[BENCHMARK_INDEX.name], build.made.get(ITEM_VECTORS.name)
     return drop_contaminated(
-        build.run, build.records, contamination_of(build.recipe), index, vectors, build.model if vectors else None
-    )
+        build.run, build.records, contamination_of(build.recipe), index, vectors, build.model if vectors else None,
+        as_text=build.is_last(CONTAMINATION.name),
+    )  # fmt: skip
 
 
 CONTAMINATION = RecipeStep(
@@ -126,6 +129,7 @@ def _parts(
     shards: Sequence[TableRef],
     settings: Contamination,
     neighbours: Neighbours | None,
+    as_text: bool,
 ) -> list[Part]:
     path = files.items.path
     scanned = context.map(functools.partial(_scan_shard, files), shards, "scan")
@@ -140,7 +144,7 @@ def _parts(
         _Judged(shard, part.table("hits"), part.table("code"), rows)
         for shard, part, rows in zip(shards, scanned, near, strict=True)
     ]
-    work = functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop))
+    work = functools.partial(_remove, path, common.path, settings.rule, frozenset(settings.drop), as_text)
     parts = context.map(work, items)
     hits = [file for part in parts for file in part.files.get(HITS, ())]
     return [*parts, clean_ids(context.folder, open_index(path), hits, grams, settings)]
@@ -228,7 +232,9 @@ def common_grams(context: StepContext, grams: pa.Table) -> TableRef:
     return storage.write_arrow(path, grams.filter(many).select(["gram"]))
 
 
-def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: _Judged, target: Target) -> Part:
+def _remove(
+    path: str, common_path: str, rule: str, drop: frozenset[str], as_text: bool, item: _Judged, target: Target
+) -> Part:
     index = open_index(path)
     records = storage.read_parquet(item.shard.path)
     common = storage.map_arrow(common_path)["gram"].to_numpy()
@@ -255,7 +261,7 @@ def _remove(path: str, common_path: str, rule: str, drop: frozenset[str], item: 
     reason = pa.array(reasons, pa.string())
     leaks = pc.is_valid(reason)
     dropped = mark(records.filter(leaks), STAGE, reason.filter(leaks), pa.array(evidence, pa.string()).filter(leaks))
-    part = commit(Outcome(records.filter(pc.invert(leaks)), dropped), records, target)
+    part = commit_rows(item.shard, records, pc.invert(leaks), dropped, target, as_text)
     if not report.num_rows:
         return part
     report = report.append_column(REPORT.field("dropped"), leaks.take(hits["row"].combine_chunks()))

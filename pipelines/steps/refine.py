@@ -24,22 +24,31 @@ from filters.thinking.strip import Added, StripThinking, Thinking, rows_with_thi
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
-from pipelines.ledger.run import Run, Target, commit
+from pipelines.ledger.run import Run, Target, commit, spend
 from pipelines.ledger.step import DROPPED_ROWS, StepType
 from pipelines.ledger.storage import TableRef
 from pipelines.steps.products import RECORDS, THINKING
-from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, Workload, always, by_text
+from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, Workload, always, by_text, form
 
 _THINKING, _STRIP = (stage.model_fields["kind"].default for stage in (Thinking, StripThinking))
 
 
-def refine(run: Run, records: Manifest, stages: Sequence[Stage], step_type: StepType | None = None) -> Manifest:
-    """Apply `stages`, in order, to the records. step_type: REFINE, or one like it for stages that come later.
+def refine(
+    run: Run,
+    records: Manifest,
+    stages: Sequence[Stage],
+    step_type: StepType | None = None,
+    as_text: bool = True,
+) -> Manifest:
+    """Apply `stages`, in order, to the records. step_type: REFINE, or one like it for stages that come later. as_text:
+    write all rows, not those alone that changed.
 
     Raises: CheckFailed: naming a row whose response holds thinking although the recipe strips it.
     """
-    step = (step_type or REFINE).step({"stages": [parameters(stage) for stage in stages]}, (records.key,))
-    work = functools.partial(_refine_shard, tuple(stages))
+    step = (step_type or REFINE).step(
+        {"stages": [parameters(stage) for stage in stages], **form(as_text)}, (records.key,)
+    )
+    work = functools.partial(_refine_shard, tuple(stages), as_text)
     return run.do(step, lambda context: context.map(work, records.shards), records)
 
 
@@ -57,15 +66,15 @@ REFINE = RecipeStep(
     },
     kept=RECORDS,
     wanted=always,
-    make=lambda build: refine(build.run, build.records, build.recipe.stages),
+    make=lambda build: refine(build.run, build.records, build.recipe.stages, as_text=build.is_last("refine")),
     estimate=_estimate,
 )
 
 
-def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) -> Part:
+def _refine_shard(stages: tuple[Stage, ...], as_text: bool, shard: TableRef, target: Target) -> Part:
     records = storage.read_parquet(shard.path)
     try:
-        outcome = apply(stages, records)
+        outcome = apply(stages, records, functools.partial(_spend, _names(stages)))
     except StageError as error:
         raise CheckFailed(f"{shard.path}: {error}") from error
     looks = [stage for stage in stages if isinstance(stage, Thinking | StripThinking)]
@@ -73,12 +82,25 @@ def _refine_shard(stages: tuple[Stage, ...], shard: TableRef, target: Target) ->
     if any(isinstance(stage, StripThinking) for stage in looks):
         _check_for_leaks(outcome.kept, families)
         outcome = _drop_blocks(outcome)
-    part = commit(outcome, records, target)
+    part = commit(outcome, records, target, of=None if as_text else shard)
     table = findings(records, outcome.kept, _dropped_for_thinking(records, outcome) if looks else None, families)
     if not table.num_rows:
         return part
     file = storage.write_arrow(target.path("thinking", ".arrow"), table)
     return part.with_file(THINKING, file)
+
+
+def _names(stages: Sequence[Stage]) -> list[str]:
+    """The kind of each stage; of one that comes again with its number."""
+    names: list[str] = []
+    for stage in stages:
+        times = sum(name.partition(" ")[0] == stage.kind for name in names)
+        names.append(f"{stage.kind} {times + 1}" if times else stage.kind)
+    return names
+
+
+def _spend(names: Sequence[str], number: int, seconds: float) -> None:
+    spend(names[number], seconds)
 
 
 def _check_for_leaks(kept: pa.Table, families: Added) -> None:

@@ -18,14 +18,14 @@ import pyarrow as pa
 from filters import cut as cuts
 from filters.catalogue import parameters
 from filters.cut import ScoreCut, column_of
-from filters.stage import Outcome, mark
+from filters.stage import mark
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
-from pipelines.ledger.run import StepContext, Target, commit
+from pipelines.ledger.run import StepContext, Target, commit_rows
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.steps.products import LIMITS, RECORDS
 from pipelines.steps.scores import MEASURE, ScoredShard, joined, read_scored, score_manifests, scored_shards
-from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always
+from pipelines.steps.step import DROPPED_RECORDS, Build, RecipeStep, always, form
 
 SELECT = "select"
 """How the names of these steps begin."""
@@ -54,7 +54,8 @@ def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
     records = build.records
     beside = score_manifests(build)
     models = _models(build)
-    settings = {"cuts": [parameters(cut) for cut in chosen], "models": models}
+    as_text = build.is_last(name)
+    settings = {"cuts": [parameters(cut) for cut in chosen], "models": models, **form(as_text)}
     step = select_step(name, chosen).step(settings, (records.key, *(manifest.key for manifest in beside)))
 
     def work(context: StepContext) -> Sequence[Part]:
@@ -62,7 +63,7 @@ def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
         found: Thresholds = ()
         for number in range(len(chosen)):
             found = (*found, _thresholds(context, tuple(chosen[: number + 1]), found, items))
-        parts = context.map(functools.partial(_select_shard, tuple(chosen), found, models), items)
+        parts = context.map(functools.partial(_select_shard, tuple(chosen), found, models, as_text), items)
         if not parts:  # no row is left
             return []
         limits = storage.write_json(storage.join(context.folder, LIMITS, "limits.json"), found)
@@ -134,7 +135,12 @@ def _dropped(chosen: Sequence[ScoreCut], found: Thresholds, table: pa.Table) -> 
 
 
 def _select_shard(
-    chosen: tuple[ScoreCut, ...], found: Thresholds, models: Mapping[str, str], item: ScoredShard, target: Target
+    chosen: tuple[ScoreCut, ...],
+    found: Thresholds,
+    models: Mapping[str, str],
+    as_text: bool,
+    item: ScoredShard,
+    target: Target,
 ) -> Part:
     table = read_scored(item)
     alive, marked = np.ones(table.num_rows, np.bool_), []
@@ -152,7 +158,9 @@ def _select_shard(
         ]
         marked.append(mark(table.take(at), cut.kind, judged.reason.take(at), evidence))
     none = mark(table.slice(0, 0), "", "", [])
-    return commit(Outcome(table.filter(pa.array(alive)), pa.concat_tables([none, *marked])), table, target)
+    there = storage.columns(item.shard.path)
+    scores = [name for name in table.column_names if name not in there]
+    return commit_rows(item.shard, table, pa.array(alive), pa.concat_tables([none, *marked]), target, as_text, scores)
 
 
 def _evidence(value: float, threshold: float, cut: ScoreCut, model: str, group: str) -> str:

@@ -53,12 +53,13 @@ MakeRewriter = Callable[[Rewrite], Rewriter]
 class Build:
     """A recipe that is being made: where, and what its steps have left so far.
 
-    model: sentence vectors, for `contamination: {semantic: true}`. rewriter: makes what answers for a stage `rewrite`.
-    made: step name -> manifest, in order.
+    last: the name of the last step that keeps text records. model: sentence vectors, for `contamination: {semantic:
+    true}`. rewriter: makes what answers for a stage `rewrite`. made: step name -> manifest, in order.
     """
 
     run: Run
     recipe: Recipe
+    last: str
     model: SentenceModel | None = None
     rewriter: MakeRewriter | None = None
     made: dict[str, Manifest] = field(default_factory=dict)
@@ -67,6 +68,15 @@ class Build:
     def records(self) -> Manifest:
         """The last step so far that holds text records."""
         return next(manifest for manifest in reversed(self.made.values()) if manifest.kept == RECORDS)
+
+    def is_last(self, step: str) -> bool:
+        """Whether what the step of that name keeps is the corpus, whose files hold their text themselves."""
+        return step == self.last
+
+
+def form(as_text: bool) -> dict[str, str]:
+    """The parameter of a step that says whether it writes text or a selection of its parent's rows."""
+    return {} if as_text else {"form": "selection"}
 
 
 class Workload(NamedTuple):
@@ -82,11 +92,14 @@ class Workload(NamedTuple):
 class Rate(NamedTuple):
     """What a step was measured to take (`pipelines/rates.json`).
 
-    core_seconds_before: before it sees any text. disk_bytes_per_byte: written per byte of text. memory_gb: of a worker.
+    core_seconds_before: before it sees any text. slowest, fastest: MB per core second of the slowest and the fastest of
+    several builds. disk_bytes_per_byte: written per byte of text. memory_gb: of a worker.
     """
 
     core_seconds_before: float
     mb_per_core_second: float
+    slowest: float
+    fastest: float
     memory_gb: float
     disk_bytes_per_byte: float = 0.0
 

@@ -59,6 +59,7 @@ BY_NAME = (
     "why",
     "forget",
     "faults",
+    "cost",
     "ingest",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""

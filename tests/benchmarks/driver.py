@@ -155,7 +155,7 @@ class EmptyEngine:
             self.tasks += 1
             sent = pickle.dumps(item)
             began = time.thread_time()
-            result = pickle.dumps(task(item) if real else (no_work(phase, *pickle.loads(sent)), Cost(0.0, 0)))
+            result = pickle.dumps(task(item) if real else (no_work(phase, *pickle.loads(sent)), Cost(0.0, 0, {})))
             self.work_seconds += time.thread_time() - began
             yield pickle.loads(result)
 

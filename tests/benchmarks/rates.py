@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from pipelines.curate import STEPS, curate, wanted
 from pipelines.ledger import storage
-from pipelines.ledger.engine import LocalEngine
+from pipelines.ledger.engine import LocalEngine, one_core
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.step import Step
@@ -41,12 +41,15 @@ RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 
 def bench(data: Path | None) -> list[dict[str, object]]:
     """Measure, write the file, and return its rows."""
+    one_core()  # as a worker has it: with threads, polars takes a fifth more
     name = "hrm_text_mini" if data else "demo"
     recipe = load(str(RECIPES / f"{name}.yaml"))
     rows = _rows(recipe)
     _build(_less(recipe, rows, 0.001))  # kernels and libraries are loaded: they do not belong to any step
-    small, large = _build(_less(recipe, rows, SMALL)), _build(recipe)
-    steps = {step: _rate(step, small, large) for step in large.text}
+    smaller = _less(recipe, rows, SMALL)
+    pairs = [(_build(smaller), _build(recipe)) for _ in range(ROUNDS)]
+    small, large = pairs[-1]
+    steps = {step: _rate(step, pairs) for step in large.text}
     if data:
         steps |= rates_of_scores()
     growth, tokens = large.growth, large.tokens / large.text["tokens"]
@@ -78,10 +81,13 @@ def rates_of_scores() -> dict[str, dict[str, Any]]:
     """The rates of the steps that the quality recipe has and the mini recipe has not: models, scores, and cuts."""
     recipe, steps = load(str(RECIPES / "hrm_text_quality.yaml")), (INGEST, STAGE_STEPS)
     rows = _rows(recipe)
-    small, large = _build(_less(recipe, rows, SMALL), steps), _build(recipe, steps)
+    pairs = [(_build(_less(recipe, rows, SMALL), steps), _build(recipe, steps))]
     further = [step for step in wanted(recipe, steps) if step.name not in ("ingest", "refine")]
-    return {step.rate or step.name: _rate(step.name, small, large) for step in further}
+    return {step.rate or step.name: _rate(step.name, pairs) for step in further}
 
+
+ROUNDS = 3
+"""Builds of each size. A rate is that of the median times, its range that of the least and the greatest."""
 
 SMALL = 0.5
 """Share of each source in the smaller of two builds, which has the same mixture. The two tell what a step costs before
@@ -124,14 +130,20 @@ def _build(recipe: Recipe, steps: Steps = STEPS) -> Built:
         )
 
 
-def _rate(step: str, small: Built, large: Built) -> dict[str, Any]:
-    """A step's cost as a line through the two builds: seconds at no text, and MB of text per further second."""
-    more = (large.seconds[step] - small.seconds[step]) / (large.text[step] - small.text[step])
+def _rate(step: str, pairs: Sequence[tuple[Built, Built]]) -> dict[str, Any]:
+    """A step's cost as a line through two builds, each the median of several: seconds at no text, and MB of text per
+    further second. The range is that of the larger build's seconds."""
+    small, large = pairs[-1]
+    took_small, took = (sorted(pair[side].seconds[step] for pair in pairs) for side in (0, 1))
+    median = took[len(took) // 2]
+    more = (median - took_small[len(took) // 2]) / (large.text[step] - small.text[step])
     if more <= 0:  # noise larger than the step
-        more = large.seconds[step] / large.text[step]
+        more = median / large.text[step]
     rate = {
-        "core_seconds_before": _round(max(0.0, large.seconds[step] - more * large.text[step])),
+        "core_seconds_before": _round(max(0.0, median - more * large.text[step])),
         "mb_per_core_second": _round(1e-6 / more),
+        "slowest": _round(1e-6 / more * median / took[-1]),
+        "fastest": _round(1e-6 / more * median / took[0]),
         "memory_gb": _round(large.memory[step] / 1e9),
     }
     # What the sampling draws is a matter of the recipe: of packs, bytes are counted from tokens.

@@ -32,6 +32,27 @@ def costs(run: RecordedRun) -> list[dict[str, Any]]:
     return lines
 
 
+def stage_costs(run: RecordedRun) -> list[dict[str, Any]]:
+    """Per stage of each step whose stages were measured, the dearest of a step first: its CPU seconds, their share of
+    the step's, and the rows that the step took per CPU second of the stage (None if it took next to none)."""
+    info = {step["key"]: step for step in run.info["steps"]}
+    lines = []
+    for step in run.steps:
+        measured = info.get(step.key, {})
+        parts = measured.get("parts", {})
+        for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
+            lines.append(
+                {
+                    "step": step.step,
+                    "stage": name,
+                    "core_seconds": seconds,
+                    "share": seconds / max(measured["core_seconds"], 1e-9),
+                    "rate": (step.rows_in or 0) / seconds if seconds > 0.005 else None,
+                }
+            )
+    return lines
+
+
 def cost_chart(lines: Sequence[dict[str, Any]]) -> Chart | None:
     """Seconds of each step; None if no time was measured."""
     timed = [line for line in lines if line["seconds"] > 0]

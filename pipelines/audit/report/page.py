@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.audit import page
-from pipelines.audit.report.costs import cost_chart, costs
+from pipelines.audit.report.costs import cost_chart, costs, stage_costs
 from pipelines.audit.report.coverage import coverage_charts, mix
 from pipelines.audit.report.distributions import distribution_charts, language_chart, samples
 from pipelines.audit.report.duplicates import duplicates
@@ -76,6 +76,7 @@ def render(run: RecordedRun) -> str:
         "trainings": (trained := trainings(run)),
         "loss": loss_chart(trained),
         "costs": (taken := costs(run)),
+        "stage_costs": stage_costs(run),
         "cost_chart": cost_chart(taken),
         "licences": licences(known["sources"], known["coverage"]),
         "inputs": inputs(run),

@@ -35,7 +35,7 @@ from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, keys_in_range, preferences_of, shard_files, shards_to_read
 from pipelines.steps.duplicates.survivors import Decisions, write_decisions
 from pipelines.steps.products import RECORDS
-from pipelines.steps.step import Build, RecipeStep
+from pipelines.steps.step import Build, RecipeStep, form
 
 
 def drop_exact_duplicates(
@@ -45,11 +45,12 @@ def drop_exact_duplicates(
     priorities: Mapping[str, int],
     against: Sequence[Manifest] = (),
     sizes: TaskSizes = TASK_SIZES,
+    as_text: bool = True,
 ) -> Manifest:
     """Drop records whose `settings.fields` equal those of another record in the exact reading.
 
     Dropped rows have the stage and reason `exact_duplicate`; evidence is described in `removal`. priorities: source ->
-    priority, 0 if missing. against: the same step of earlier runs. Their kept records stay.
+    priority, 0 if missing. against: the same step of earlier runs. Their kept records stay. as_text: as `commit_rows`.
 
     Raises: CheckFailed: if a file between two phases is damaged.
     """
@@ -58,6 +59,7 @@ def drop_exact_duplicates(
         **settings.model_dump(mode="json"),
         "priorities": nonzero_priorities(priorities),
         "reading": READING_VERSION,
+        **form(as_text),
     }
     step = EXACT_DUPLICATES.step(parameters, (records.key, *(manifest.key for manifest in against)))
 
@@ -69,7 +71,7 @@ def drop_exact_duplicates(
         files = merged(context, files, "low", np.uint64, len(ranges), sizes)
         decided = context.map(functools.partial(_find_repeats, files, criteria.keep), ranges, "repeats")
         return remove_duplicates(
-            context, records, "exact_duplicate", (), files, against, tables_of(decided, "decisions")
+            context, records, "exact_duplicate", (), files, against, tables_of(decided, "decisions"), as_text
         )
 
     return run.do(step, work, records)
@@ -79,7 +81,10 @@ def _make(build: Build) -> Manifest:
     recipe = build.recipe
     assert recipe.exact_duplicates
     against = previous_runs(build.run.root, recipe.against, EXACT_DUPLICATES)
-    return drop_exact_duplicates(build.run, build.records, recipe.exact_duplicates, recipe_priorities(recipe), against)
+    return drop_exact_duplicates(
+        build.run, build.records, recipe.exact_duplicates, recipe_priorities(recipe), against,
+        as_text=build.is_last(EXACT_DUPLICATES.name),
+    )  # fmt: skip
 
 
 EXACT_DUPLICATES = RecipeStep(

@@ -52,7 +52,7 @@ from pipelines.steps.duplicates.removal import PRODUCTS, remove_duplicates
 from pipelines.steps.duplicates.shards import ShardFiles, shard_files, shards_to_read
 from pipelines.steps.duplicates.survivors import decide_components
 from pipelines.steps.products import RECORDS
-from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, by_text
+from pipelines.steps.step import Build, Estimate, Rates, RecipeStep, Workload, by_text, form
 
 FIELD_MASKS: dict[TextField, int] = {"instruction": 0, "response": 0x9E3779B9}
 """XORed to the shingles of each field: equal shingles of two fields are different elements of a row's set."""
@@ -69,12 +69,13 @@ def drop_near_duplicates(
     priorities: Mapping[str, int],
     against: Sequence[Manifest] = (),
     sizes: TaskSizes = TASK_SIZES,
+    as_text: bool = True,
 ) -> Manifest:
     """Drop records that are near-duplicates of a kept record.
 
     Dropped rows have the stage `near_duplicate` and the reason `near_duplicate`, or `same_words` if only case,
     punctuation or spaces differ; evidence is described in `removal`. priorities: source -> priority, 0 if missing.
-    against: the same step of earlier runs. Their kept records stay.
+    against: the same step of earlier runs. Their kept records stay. as_text: as `commit_rows`.
 
     Raises: CheckFailed: if a file between two phases is damaged.
     """
@@ -84,6 +85,7 @@ def drop_near_duplicates(
         "banding": list(banding),
         "priorities": nonzero_priorities(priorities),
         "reading": READING_VERSION,
+        **form(as_text),
     }
     step = NEAR_DUPLICATES.step(parameters, (records.key, *(manifest.key for manifest in against)))
 
@@ -91,7 +93,7 @@ def drop_near_duplicates(
         shards = shards_to_read(against, records)
         files, decisions = find_near_duplicates(context, shards, shards, settings, priorities, against, sizes)
         fields = tuple(settings.thresholds)
-        return remove_duplicates(context, records, "near_duplicate", fields, files, against, decisions)
+        return remove_duplicates(context, records, "near_duplicate", fields, files, against, decisions, as_text)
 
     return run.do(step, work, records)
 
@@ -132,7 +134,10 @@ def _make(build: Build) -> Manifest:
     recipe = build.recipe
     assert recipe.near_duplicates
     against = previous_runs(build.run.root, recipe.against, NEAR_DUPLICATES)
-    return drop_near_duplicates(build.run, build.records, recipe.near_duplicates, recipe_priorities(recipe), against)
+    return drop_near_duplicates(
+        build.run, build.records, recipe.near_duplicates, recipe_priorities(recipe), against,
+        as_text=build.is_last(NEAR_DUPLICATES.name),
+    )  # fmt: skip
 
 
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:

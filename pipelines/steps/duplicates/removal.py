@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.stage import Outcome, mark
+from filters.stage import mark
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
-from pipelines.ledger.run import StepContext, Target, commit
+from pipelines.ledger.run import StepContext, Target, commit_rows
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
 from pipelines.steps.duplicates.ranges import ALL_KEYS, check_files, column_values, jaccard_column, map_file
@@ -60,17 +60,18 @@ def remove_duplicates(
     files: ShardFiles,
     against: Sequence[Manifest],
     decisions: Sequence[TableRef],
+    as_text: bool,
 ) -> list[Part]:
     """The step's parts: each shard's records that stay, and those dropped.
 
     stage: also the reason. fields: the compared fields of near-duplicates, whose Jaccard is evidence; the reason is
     SAME_WORDS for a row that has all words of the kept one. decisions: files of `survivors.Decisions`, in order of
-    their rounds.
+    their rounds. as_text: as `commit_rows`.
     """
     starts = files.starts[len(files.rows) - len(records.shards) : -1]
     ends = np.cumsum([manifest.rows_kept or 0 for manifest in against], dtype=np.int64).tolist()
     origins = tuple(_Origin(end, manifest.folder) for end, manifest in zip(ends, against, strict=True))
-    work = functools.partial(_remove_from_shard, stage, tuple(fields), origins, tuple(decisions))
+    work = functools.partial(_remove_from_shard, stage, tuple(fields), origins, tuple(decisions), as_text)
     shards = zip(records.shards, starts, strict=True)
     return context.map(work, [_Shard(shard, start, n, len(starts)) for n, (shard, start) in enumerate(shards)])
 
@@ -80,12 +81,14 @@ def _remove_from_shard(
     fields: Sequence[str],
     origins: Sequence[_Origin],
     decisions: Sequence[TableRef],
+    as_text: bool,
     shard: _Shard,
     target: Target,
 ) -> Part:
     check_files(decisions, ALL_KEYS._replace(task=shard.task, tasks=shard.tasks))
     dropped_rows = _dropped_rows(shard, decisions)
-    records = storage.read_parquet(shard.records.path)
+    # Dropped rows are written with their text.
+    records = storage.read_parquet(shard.records.path, None if as_text or dropped_rows.num_rows else ["id"])
     local = column_values(dropped_rows, "row") - shard.start
     stays = np.ones(shard.records.rows, np.bool_)
     stays[local] = False
@@ -94,7 +97,7 @@ def _remove_from_shard(
         same_words = dropped_rows["same_words"].combine_chunks()
         reasons = pc.if_else(same_words, pa.scalar(SAME_WORDS), pa.scalar(stage))
     dropped = mark(records.take(pa.array(local)), stage, reasons, _evidence(dropped_rows, fields, origins))
-    return commit(Outcome(records.filter(pa.array(stays)), dropped), records, target)
+    return commit_rows(shard.records, records, pa.array(stays), dropped, target, as_text)
 
 
 def _dropped_rows(shard: _Shard, decisions: Sequence[TableRef]) -> pa.Table:

@@ -64,6 +64,26 @@ def finished_shards(root: Path) -> list[storage.TableRef]:
     return list(drop_near_duplicates(run, exact, FINEWEB, {}).shards)
 
 
+def test_a_step_that_writes_a_selection_keeps_and_drops_the_same_rows(tmp_path: Path) -> None:
+    table = drifting(400, seed=1, words=80, fresh_share=0.3)
+    copies = records_table(["z/1", "z/2"], *[table[name].to_pylist()[:2] for name in ("instruction", "response")])
+    run, parent = given(tmp_path, split(pa.concat_tables([table, copies]), 4))
+    made = []
+    for as_text in (True, False):
+        exact = drop_exact_duplicates(run, parent, ExactDuplicates(), {}, as_text=as_text)
+        near = drop_near_duplicates(run, exact, FINEWEB, {}, as_text=as_text)
+        made.append((exact, near))
+    for text, selection in zip(*made, strict=True):
+        assert text.reasons == selection.reasons and [file.digest for file in text.dropped] == [
+            file.digest for file in selection.dropped
+        ]
+        assert all(
+            storage.read_parquet(one.path).equals(storage.read_parquet(other.path).combine_chunks())
+            for one, other in zip(text.shards, selection.shards, strict=True)
+        )
+        assert sum(file.bytes for file in selection.shards) < sum(file.bytes for file in text.shards) / 5
+
+
 def test_a_retried_task_does_not_see_the_output_of_its_failed_attempt(tmp_path: Path) -> None:
     """Data-Juicer loses the whole block here: the retry finds the keys that the failed attempt sent."""
     table = drifting(200, seed=2, words=80, fresh_share=0.3)
