@@ -107,6 +107,8 @@ class Language(Filter):
         for name, rows, texts in self._units(records):
             failed, certain = self._in_other_language(model, texts)
             rows = rows[failed]
+            if not len(rows):
+                continue
             requests = language_requests(as_array(records["instruction"]).take(pa.array(rows)), self.languages)
             excused = requests.other & ~requests.answer_wanted if name == "response" else requests.other
             confidence[rows] = np.maximum(confidence[rows], np.where(excused, 0, certain))
@@ -131,6 +133,9 @@ class Language(Filter):
         self, model: Model, texts: pa.StringArray
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """The rows [n] of texts that are certainly in another language, and the probability of that language [n]."""
+        none = np.zeros(0, np.int64), np.zeros(0)
+        if not len(texts):  # patterns are compiled for each call
+            return none
         beginnings = pc.utf8_slice_codeunits(texts, 0, _READ_AHEAD * self.prefix_chars)
         cased = words(beginnings)
         letters, characters = np.asarray(pc.utf8_length(cased)), np.asarray(pc.utf8_length(beginnings))
@@ -139,9 +144,13 @@ class Language(Filter):
         if "en" in self.languages:
             enough &= function_words(cased) < _ENGLISH
         rows, cased = np.flatnonzero(enough), cased.filter(pa.array(enough))
+        if not len(rows):
+            return none
         labels, certain = _predict(model, pc.utf8_lower(cased))
         failed = ~np.isin(labels, self.languages) & (certain >= self.min_confidence)
         rows, cased, labels, certain = rows[failed], cased.filter(pa.array(failed)), labels[failed], certain[failed]
+        if not len(rows):
+            return none
         beginnings = beginnings.take(pa.array(rows))
         # A list of names may look like another language in lower case. With its capitals it looks like none.
         labels_cased, certain_cased = _predict(model, cased)

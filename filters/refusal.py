@@ -184,9 +184,10 @@ class Refusal(Filter):
         rows = np.flatnonzero(said)  # few: what only may be a refusal is kept in fiction
         taken = prefixes.take(pa.array(rows))
         maybe = np.zeros(len(said), np.bool_)
-        maybe[rows] = ~np.asarray(pc.match_substring_regex(taken, STRONG)) & np.asarray(
-            pc.match_substring_regex(taken, SPOKEN)
-        )
+        if len(rows):  # patterns are compiled for each call
+            maybe[rows] = ~np.asarray(pc.match_substring_regex(taken, STRONG)) & np.asarray(
+                pc.match_substring_regex(taken, SPOKEN)
+            )
         refusal = (said & ~maybe) | declined | foreign | keep_asked_for(maybe, records, ASKED_FICTION, self.on)
         refusal = keep_asked_for(refusal, records, ASKED, self.on)
         disclaimer = keep_asked_for(disclaimer, records, ASKED, self.on)

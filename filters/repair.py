@@ -152,6 +152,8 @@ def mojibake_chars(records: pa.Table, texts: pa.StringArray, rows: npt.NDArray[n
 
 def not_about_encodings(records: pa.Table, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Those of `rows` in which neither field is about encodings. An instruction of one word says too little."""
+    if not len(rows):
+        return rows
     about = np.zeros(len(rows), np.bool_)
     for field in fields("both"):
         texts = pl.Series(as_array(records[field]).take(pa.array(rows)), dtype=pl.String)

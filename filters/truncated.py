@@ -168,6 +168,8 @@ def _bytes(characters: str) -> npt.NDArray[np.uint8]:
 def _matches(texts: pa.StringArray, rows: npt.NDArray[np.int64], pattern: str) -> npt.NDArray[np.bool_]:
     """Where `pattern` matches, tried only in `rows` [n]: bool [rows]."""
     result = np.zeros(len(texts), np.bool_)
+    if not len(rows):  # a pattern is compiled for each call
+        return result
     result[rows] = np.asarray(pc.match_substring_regex(texts.take(pa.array(rows)), pattern), np.bool_)
     return result
 
@@ -176,6 +178,8 @@ def _count(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.
     """Matches of `pattern`, int64 [rows], counted only in texts with `literal`."""
     counts = np.zeros(len(texts), np.int64)
     rows = rows_with(texts, literal)
+    if not len(rows):
+        return counts
     counts[rows] = np.asarray(pc.count_substring_regex(texts.take(pa.array(rows)), pattern))
     return counts
 
@@ -184,6 +188,8 @@ def _open_sentences(texts: pa.StringArray, judged: npt.NDArray[np.bool_]) -> npt
     """Which of the texts `judged` end in a sentence without its end, behind others with theirs: bool [rows]."""
     result = np.zeros(len(texts), np.bool_)
     rows = np.flatnonzero(judged)
+    if not len(rows):
+        return result
     candidates = texts.take(pa.array(rows))
     tail = pc.utf8_slice_codeunits(candidates, -_SENTENCE_CHARS)
     latin, wide = _matches(tail, np.arange(len(rows)), SENTENCE), _matches(tail, rows_with(tail, "。"), WIDE_SENTENCE)
@@ -206,6 +212,8 @@ def _brackets(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     """How many more brackets of one kind open than close, in programs and data: int64 [rows]."""
     result = np.zeros(len(texts), np.int64)
     rows = rows_with(texts, "{")
+    if not len(rows):
+        return result
     candidates = texts.take(pa.array(rows))
     net = _open_brackets(*buffers(candidates))
     net[letters_ratio(candidates) > MAX_LETTERS_RATIO] = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pipelines.recipe import NearDuplicates, Recipe
 from pipelines.sources import SOURCES
 from pipelines.sources.source import EPOCH_SHARES, EPOCH_TOKENS, PARTS, RAW_ROWS, RAW_TOKENS
 from pipelines.steps.duplicates.near import banding_of
-from pipelines.steps.ingest import INGEST
+from pipelines.steps.ingest import GENERATED_SHARD_ROWS, GROUP_FILES, INGEST, SHARD_BYTES
 from pipelines.steps.sampling import rows_per_epoch, rule_of
 from pipelines.steps.source_files import Input, plan_inputs, raw_rows, unread_text
 from pipelines.steps.step import Rate, Steps, Workload
@@ -196,7 +197,9 @@ def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
     rows = sum(by_source.values())
     rows += sum(parts.values()) * RAW_ROWS / RAW_TOKENS
     drawn = _drawn_present(recipe, inputs, rates) + _drawn_missing(recipe, parts)
-    workload = Workload(recipe, text, rows, rows * drawn / max(tokens, 1), drawn)
+    workload = Workload(
+        recipe, text, rows, rows * drawn / max(tokens, 1), drawn, _shards(recipe, inputs, present, text)
+    )
     steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
     return Plan(
         recipe=recipe.name,
@@ -232,11 +235,12 @@ def _asked(stage: Rewrite, rows: Mapping[str, float]) -> Asked:
 def disk_needed(recipe: Recipe, inputs: Sequence[Input], pipeline: Steps = STEPS) -> int:
     """Bytes that a build writes, estimated from its inputs, as if no step dropped anything."""
     rates = json.loads(RATES_FILE.read_bytes())
-    text = sum(_text_present(recipe, inputs, rates).values())
+    present = _text_present(recipe, inputs, rates)
+    text = sum(present.values())
     drawn = _drawn_present(recipe, inputs, rates)
     tokens = max(text * rates["tokens_per_byte"], 1)
     rows = text / rates["text_bytes_per_row"]
-    workload = Workload(recipe, text, rows, rows * drawn / tokens, drawn)
+    workload = Workload(recipe, text, rows, rows * drawn / tokens, drawn, _shards(recipe, inputs, present, text))
     steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
     return sum(step.disk_bytes or 0 for step in steps)
 
@@ -278,6 +282,19 @@ def _text_present(recipe: Recipe, inputs: Sequence[Input], rates: Mapping[str, A
         if spec.paths and spec.rows is not None:
             text[spec.name] = min(text[spec.name], spec.rows * rates["text_bytes_per_row"])
     return text
+
+
+def _shards(recipe: Recipe, inputs: Sequence[Input], present: Mapping[str, float], text: float) -> float:
+    """About how many shards ingest cuts: one for each file, for each group of files where a source has many, and more
+    for large ones. present: source -> bytes of text that is there; text: with what is missing."""
+    files = Counter(entry.source for entry in inputs if entry.path and not entry.missing)
+    shards = max(0.0, text - sum(present.values())) / SHARD_BYTES
+    for spec in recipe.sources:
+        least = files[spec.name] / (GROUP_FILES if files[spec.name] > GROUP_FILES else 1)
+        if not spec.paths:
+            least = (spec.rows or 0) / GENERATED_SHARD_ROWS
+        shards += max(least, present[spec.name] / SHARD_BYTES)
+    return shards
 
 
 def _rows_counted(recipe: Recipe, inputs: Sequence[Input]) -> dict[str, int]:

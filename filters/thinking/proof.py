@@ -38,7 +38,7 @@ _MARKUP = (
 )
 _CODE = r"(?s)```.*?(?:```|\z)|~~~.*?(?:~~~|\z)|``[^\n]*?``|`[^`\n]*`"
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
-_LITERALS = ("<", "◁", "[/", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3")
+_LITERALS = ["<", "◁", "[/", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3"]
 
 # The first thing of a response, where it looks like a mark; what pairs it; and elements of HTML, which are none.
 _OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\])"
@@ -112,9 +112,14 @@ _HTML = [
 ]
 
 
+_COUNTS = {"source": pl.String, "name": pl.String, "rows": pl.Int64}
+
+
 def marks(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame:
     """The rows with each mark, by source: columns source, name (the mark in lower case, without attributes), rows."""
     rows = _hinted(responses)
+    if not len(rows):  # patterns are compiled for each call
+        return pl.DataFrame(schema=_COUNTS)
     frame = pl.DataFrame(
         {
             "row": rows,
@@ -133,6 +138,8 @@ def marks(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame:
 def rows_with_blocks(instructions: pa.StringArray, responses: pa.StringArray) -> npt.NDArray[np.int64]:
     """The rows, ascending, of which a block of reasoning is left for certain, and whose instruction cannot want it."""
     rows = _hinted(responses)
+    if not len(rows):
+        return rows
     certain = pc.match_substring_regex(_plain(responses.take(pa.array(rows))), _CERTAIN)
     rows = rows[certain.to_numpy(zero_copy_only=False)]
     wanted = pc.match_substring_regex(instructions.take(pa.array(rows)), _MARKUP)
@@ -146,8 +153,12 @@ def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame
     """
     frame = pl.DataFrame(
         {"source": pl.Series(sources, dtype=pl.String), "text": pl.Series(responses, dtype=pl.String)}
-    ).with_columns(name=pl.col("text").str.extract(_OPENING))
-    frame = frame.drop_nulls("name")
+    ).filter(pl.col("text").str.contains(r"^\s*[<◁\[]"))
+    if frame.is_empty():  # the pattern is compiled for each call
+        return pl.DataFrame(schema=_COUNTS)
+    frame = frame.with_columns(name=pl.col("text").str.extract(_OPENING)).drop_nulls("name")
+    if frame.is_empty():
+        return pl.DataFrame(schema=_COUNTS)
     name = pl.col("name")
     closer = (
         pl.when(name.str.starts_with("["))
@@ -164,12 +175,8 @@ def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame
 
 
 def _hinted(responses: pa.StringArray) -> npt.NDArray[np.int64]:
-    """The rows that may hold a mark. One literal is found much faster than any pattern."""
-    text = pl.Series(responses, dtype=pl.String)
-    found = np.zeros(len(responses), np.bool_)
-    for literal in _LITERALS:
-        found |= text.str.contains(literal, literal=True).to_numpy()
-    return np.flatnonzero(found)
+    """The rows that may hold a mark. Literals are found much faster than any pattern."""
+    return np.flatnonzero(pl.Series(responses, dtype=pl.String).str.contains_any(_LITERALS).to_numpy())
 
 
 def _plain(responses: pa.StringArray) -> pa.StringArray:

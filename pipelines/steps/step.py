@@ -80,23 +80,26 @@ def form(as_text: bool) -> dict[str, str]:
 
 
 class Workload(NamedTuple):
-    """What a recipe gives a step to do: bytes of text, rows, and what an epoch draws of them."""
+    """What a recipe gives a step to do: bytes of text, rows, what an epoch draws of them, and shards of records."""
 
     recipe: Recipe
     text_bytes: float
     rows: float
     drawn_rows: float
     drawn_tokens: float
+    shards: float
 
 
 class Rate(NamedTuple):
     """What a step was measured to take (`pipelines/rates.json`).
 
-    core_seconds_before: before it sees any text. slowest, fastest: MB per core second of the slowest and the fastest of
-    several builds. disk_bytes_per_byte: written per byte of text. memory_gb: of a worker.
+    core_seconds_before: before it sees any text. core_seconds_per_shard: of a shard, whatever is in it. slowest,
+    fastest: MB per core second of the slowest and the fastest of several builds. disk_bytes_per_byte: written per byte
+    of text. memory_gb: of a worker.
     """
 
     core_seconds_before: float
+    core_seconds_per_shard: float
     mb_per_core_second: float
     slowest: float
     fastest: float
@@ -118,7 +121,8 @@ Rates = Mapping[str, Rate]
 def by_text(step: str, workload: Workload, rates: Rates) -> Estimate:
     """The estimate of a step whose cost grows with the text alone."""
     rate = rates[step]
-    seconds = rate.core_seconds_before + workload.text_bytes / 1e6 / rate.mb_per_core_second
+    seconds = rate.core_seconds_before + rate.core_seconds_per_shard * workload.shards
+    seconds += workload.text_bytes / 1e6 / rate.mb_per_core_second
     return Estimate(seconds, rate.memory_gb, workload.text_bytes * rate.disk_bytes_per_byte)
 
 

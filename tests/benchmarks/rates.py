@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +29,13 @@ from pipelines.ledger.run import Run, StepResult
 from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
-from pipelines.steps.ingest import INGEST, by_source, ingest
+from pipelines.steps.ingest import INGEST, SHARD_BYTES, SHARD_ROWS, by_source, ingest
 from pipelines.steps.products import RECORDS
 from pipelines.steps.source_files import plan_inputs
 from pipelines.steps.stages import STAGE_STEPS
-from pipelines.steps.step import Steps
+from pipelines.steps.step import Build, RecipeStep, Steps, always
 from tests.benchmarks.__main__ import hardware
+from tests.steps import keep, plain_step
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 
@@ -46,10 +47,10 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     recipe = load(str(RECIPES / f"{name}.yaml"))
     rows = _rows(recipe)
     _build(_less(recipe, rows, 0.001))  # kernels and libraries are loaded: they do not belong to any step
-    smaller = _less(recipe, rows, SMALL)
-    pairs = [(_build(smaller), _build(recipe)) for _ in range(ROUNDS)]
-    small, large = pairs[-1]
-    steps = {step: _rate(step, pairs) for step in large.text}
+    smaller, cut = _less(recipe, rows, SMALL), (INGEST, RECUT, *STEPS[1:])
+    built = [(_build(smaller, cut), _build(recipe, cut), _build(recipe)) for _ in range(ROUNDS)]
+    small, _, large = built[-1]
+    steps = {step: _rate(step, built) for step in large.text}
     if data:
         steps |= rates_of_scores()
     growth, tokens = large.growth, large.tokens / large.text["tokens"]
@@ -81,13 +82,32 @@ def rates_of_scores() -> dict[str, dict[str, Any]]:
     """The rates of the steps that the quality recipe has and the mini recipe has not: models, scores, and cuts."""
     recipe, steps = load(str(RECIPES / "hrm_text_quality.yaml")), (INGEST, STAGE_STEPS)
     rows = _rows(recipe)
-    pairs = [(_build(_less(recipe, rows, SMALL), steps), _build(recipe, steps))]
+    built = [(_build(_less(recipe, rows, SMALL), steps), large := _build(recipe, steps), large)]
     further = [step for step in wanted(recipe, steps) if step.name not in ("ingest", "refine")]
-    return {step.rate or step.name: _rate(step.name, pairs) for step in further}
+    return {step.rate or step.name: _rate(step.name, built) for step in further}
 
 
 ROUNDS = 3
-"""Builds of each size. A rate is that of the median times, its range that of the least and the greatest."""
+"""Builds of each kind. A rate is that of the median times, its range that of the least and the greatest."""
+
+
+def _cut(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """The rows in shards as ingest cuts them from large files."""
+    whole = pa.concat_tables(tables).combine_chunks()
+    size = _bytes(whole.select(["instruction", "response"])) / max(whole.num_rows, 1)
+    step = min(SHARD_ROWS, max(1, int(SHARD_BYTES / size)))
+    return (whole.slice(start, step) for start in range(0, whole.num_rows, step))
+
+
+def _make_recut(build: Build) -> Manifest:
+    tables = [storage.read_parquet(file.path) for file in build.records.shards]
+    step = plain_step(RECUT.name, parents=(build.records.key,))
+    return build.run.do(step, lambda context: context.map(keep, list(_cut(tables))), build.records)
+
+
+RECUT = RecipeStep(name="recut", products={RECORDS: "made for a bench"}, kept=RECORDS, wanted=always, make=_make_recut)
+"""The mini recipe reads many small files. A large corpus has full shards: what each costs by itself would look like a
+cost of its text."""
 
 SMALL = 0.5
 """Share of each source in the smaller of two builds, which has the same mixture. The two tell what a step costs before
@@ -101,6 +121,7 @@ class Built(NamedTuple):
     memory: dict[str, int]
     disk: dict[str, int]
     text: dict[str, int]
+    shards: dict[str, int]
     rows: int
     tokens: int
     growth: dict[str, float]
@@ -123,27 +144,40 @@ def _build(recipe: Recipe, steps: Steps = STEPS) -> Built:
         run = Run(root, LocalEngine(1), watch.perform)
         corpus = curate(run, recipe, steps=steps)
         disk = {done.step.name: sum(file.bytes for file in done.manifest.all_files) for done in run.results}
-        text, rows = _text_in(run.results)
+        text, shards, rows = _text_in(run.results)
         growth = _growth(recipe, run.results[0].manifest)
         return Built(
-            watch.seconds, watch.memory, disk, text, rows, _tokens(corpus.tokens) if corpus.tokens else 0, growth
+            watch.seconds,
+            watch.memory,
+            disk,
+            text,
+            shards,
+            rows,
+            _tokens(corpus.tokens) if corpus.tokens else 0,
+            growth,
         )
 
 
-def _rate(step: str, pairs: Sequence[tuple[Built, Built]]) -> dict[str, Any]:
-    """A step's cost as a line through two builds, each the median of several: seconds at no text, and MB of text per
-    further second. The range is that of the larger build's seconds."""
-    small, large = pairs[-1]
-    took_small, took = (sorted(pair[side].seconds[step] for pair in pairs) for side in (0, 1))
-    median = took[len(took) // 2]
-    more = (median - took_small[len(took) // 2]) / (large.text[step] - small.text[step])
+def _rate(step: str, built: Sequence[tuple[Built, Built, Built]]) -> dict[str, Any]:
+    """A step's cost from three builds, each the median of several: half of the text and all of it in full shards, and
+    all of it in many small ones. They give what a shard costs, what the text costs, and what comes before. The range is
+    that of the second build's seconds."""
+    small, large, many = built[-1]
+    took = [sorted(one[side].seconds[step] for one in built) for side in range(3)]
+    medians = [times[len(times) // 2] for times in took]
+    median = medians[1]
+    more_shards = many.shards[step] - large.shards[step]
+    shard = max(0.0, (medians[2] - median) / more_shards) if more_shards else 0.0
+    text = [seconds - shard * one.shards[step] for seconds, one in zip(medians[:2], (small, large), strict=True)]
+    more = (text[1] - text[0]) / (large.text[step] - small.text[step])
     if more <= 0:  # noise larger than the step
-        more = median / large.text[step]
+        more = max(text[1], 0.1 * median) / large.text[step]
     rate = {
-        "core_seconds_before": _round(max(0.0, median - more * large.text[step])),
+        "core_seconds_before": _round(max(0.0, text[1] - more * large.text[step])),
+        "core_seconds_per_shard": _round(shard),
         "mb_per_core_second": _round(1e-6 / more),
-        "slowest": _round(1e-6 / more * median / took[-1]),
-        "fastest": _round(1e-6 / more * median / took[0]),
+        "slowest": _round(1e-6 / more * median / took[1][-1]),
+        "fastest": _round(1e-6 / more * median / took[1][0]),
         "memory_gb": _round(large.memory[step] / 1e9),
     }
     # What the sampling draws is a matter of the recipe: of packs, bytes are counted from tokens.
@@ -177,21 +211,24 @@ class Watch:
         return performed
 
 
-def _text_in(performed: list[StepResult]) -> tuple[dict[str, int], int]:
-    """Bytes of text that each step was given (ingest: that it gave), and the rows that ingest gave.
+def _text_in(performed: list[StepResult]) -> tuple[dict[str, int], dict[str, int], int]:
+    """Bytes of text and shards that each step was given (ingest: that it gave), and the rows that ingest gave.
 
     A step without parents but ingest, the index of the benchmarks, sees no text of the corpus and is left out: it
     takes seconds, once, for a corpus of any size.
     """
-    text, last = {}, 0
+    text, shards, last, last_shards = {}, {}, 0, 0
     for done in performed:
         if done.step.name != "ingest" and not done.step.parents:
             continue
         records = done.manifest.kept == RECORDS
         given = _text(done.manifest) if records else last
-        text[done.step.name] = given if done.step.name == "ingest" else last
-        last = given
-    return text, performed[0].manifest.rows_kept
+        shards_given = len(done.manifest.shards) if records else last_shards
+        first = done.step.name == "ingest"
+        text[done.step.name] = given if first else last
+        shards[done.step.name] = shards_given if first else last_shards
+        last, last_shards = given, shards_given
+    return text, shards, performed[0].manifest.rows_kept
 
 
 def _text(manifest: Manifest) -> int:
