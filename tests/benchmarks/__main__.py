@@ -60,6 +60,7 @@ BY_NAME = (
     "forget",
     "faults",
     "cost",
+    "speedup",
     "ingest",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""

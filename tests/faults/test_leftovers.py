@@ -46,6 +46,11 @@ def marked(mark: str) -> dict[int, str]:
     return found
 
 
+def _heed_hangups() -> None:
+    """Tests that run under `nohup` would pass on that SIGHUP is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def build(folder: Path, engine: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     (folder / "few.yaml").write_text(RECIPE)
@@ -55,7 +60,9 @@ def build(folder: Path, engine: str) -> Iterator[tuple[subprocess.Popen[bytes], 
         environment.pop(name, None)
     with (folder / "out").open("wb") as out:
         words = [WINNOW, "build", "few.yaml", "--engine", engine, "--workers", "2"]
-        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            words, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, preexec_fn=_heed_hangups
+        )
         try:
             yield process, mark
         finally:
