@@ -39,3 +39,22 @@ def test_a_source_with_rows_is_priced_for_these_rows(tmp_path: Path) -> None:
     few, whole = (plans.plan(recipe_of(path, rows)) for rows in (50, 2000))
     assert few.rows <= 50 and few.text_bytes < whole.text_bytes / 20
     assert few.drawn_tokens_per_epoch < whole.drawn_tokens_per_epoch / 20
+
+
+def test_many_small_files_are_dearer_than_one_with_the_same_rows(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    whole = write(tmp_path / "mine.jsonl", 3000)
+    lines = whole.read_text().splitlines(keepends=True)
+    for at in range(50):
+        (tmp_path / "many" / f"{at}.jsonl").write_text("".join(lines[at * 60 : at * 60 + 60]))
+    one, many = (plans.plan(recipe_of(path)) for path in (whole, tmp_path / "many" / "*.jsonl"))
+    assert one.text_bytes == many.text_bytes and many.core_hours > one.core_hours
+    hours = {step.name: step.core_hours for step in many.steps}
+    assert hours["refine"] > 10 * next(step.core_hours for step in one.steps if step.name == "refine")
+
+
+def test_the_range_of_a_price_holds_the_price(tmp_path: Path) -> None:
+    planned = plans.plan(recipe_of(write(tmp_path / "mine.jsonl", 3000)))
+    for cost in (*planned.steps, planned):
+        low, high = cost.core_hours_range
+        assert low <= cost.core_hours <= high
