@@ -245,8 +245,10 @@ def _remove(
     report = describe(index, records, hits)
     reasons: list[str | None] = [None] * records.num_rows
     evidence = [""] * records.num_rows
-    for row, hit in sorted(zip(hits["row"].to_pylist(), report.to_pylist(), strict=True), key=_worst_first):
-        if hit["class"] in drop and reasons[row] is None:
+    drops = pc.is_in(hits["class"], value_set=pa.array(sorted(drop), pa.string()))  # of all hits few
+    rows, found = hits["row"].filter(drops), report.filter(drops)
+    for row, hit in sorted(zip(rows.to_pylist(), found.to_pylist(), strict=True), key=_worst_first):
+        if reasons[row] is None:
             reasons[row] = hit["class"]
             value = {
                 "benchmark": hit["benchmark"],
