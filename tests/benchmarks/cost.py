@@ -56,9 +56,11 @@ LIMIT_OF = {
 
 
 class Built(NamedTuple):
-    """One build: CPU seconds by step, bytes on disk by step, and the digests of its files by step and place."""
+    """One build: CPU seconds of the tasks of each step, seconds of the whole step, bytes on disk by step, and the
+    digests of its files by step and place."""
 
     seconds: dict[str, float]
+    whole: dict[str, float]
     disk: dict[str, int]
     digests: dict[str, list[str]]
     run: RecordedRun
@@ -113,6 +115,7 @@ def _read(root: Path) -> Built:
     (path,) = root.glob("runs/*/run.json")
     value = json.loads(path.read_bytes())
     seconds = {step["name"]: step["core_seconds"] for step in value["steps"] if step.get("core_seconds")}
+    whole = {step["name"]: step["seconds"] for step in value["steps"]}
     disk, digests = {}, {}
     for step in value["steps"]:
         folder = root / "steps" / step["folder"]
@@ -123,7 +126,7 @@ def _read(root: Path) -> Built:
         ]
     # Manifests of an older commit may have another format, so a run is opened only where this one can.
     run = runs.open_run(str(root), path.parent.name) if root.name.endswith("after") else None
-    return Built(seconds, disk, digests, run)  # type: ignore[arg-type]
+    return Built(seconds, whole, disk, digests, run)  # type: ignore[arg-type]
 
 
 def _text(run: RecordedRun) -> int:
@@ -225,14 +228,15 @@ def _plan() -> list[dict[str, object]]:
 
 
 def _planned(name: str, after: list[Built]) -> list[dict[str, object]]:
-    """What the plan says of the recipe that was built, beside what its steps took."""
+    """What the plan says of the recipe that was built, beside what its steps took: with one worker that is wall time,
+    since a step's own process works too (sums of counts, the report of contamination)."""
     answer = plan.plan(load(str(ROOT / "pipelines/recipes" / f"{name}.yaml")))
     rows: list[dict[str, object]] = []
     for step in answer.steps:
-        took = min((one.seconds.get(step.name, 0.0) for one in after), default=0.0)
+        took = min(one.whole[step.name] for one in after)
         rows.append({"step": step.name, "planned_core_seconds": round(3600 * (step.core_hours or 0), 2), "took": took})
     priced = {str(row["step"]) for row in rows}
-    total = min(sum(one.seconds.get(step, 0.0) for step in priced) for one in after)
+    total = min(sum(one.whole[step] for step in priced) for one in after)
     planned = 3600 * answer.core_hours
     ratio = round(planned / total, 2)
     disk = sum(size for step, size in after[-1].disk.items() if step in priced)

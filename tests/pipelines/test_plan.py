@@ -49,8 +49,6 @@ def test_many_small_files_are_dearer_than_one_with_the_same_rows(tmp_path: Path)
         (tmp_path / "many" / f"{at}.jsonl").write_text("".join(lines[at * 60 : at * 60 + 60]))
     one, many = (plans.plan(recipe_of(path)) for path in (whole, tmp_path / "many" / "*.jsonl"))
     assert one.text_bytes == many.text_bytes and many.core_hours > one.core_hours
-    hours = {step.name: step.core_hours for step in many.steps}
-    assert hours["refine"] > 10 * next(step.core_hours for step in one.steps if step.name == "refine")
 
 
 def test_the_range_of_a_price_holds_the_price(tmp_path: Path) -> None:
