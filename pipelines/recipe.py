@@ -117,7 +117,7 @@ class SourceSpec(Section):
     @field_validator("extra")
     @classmethod
     def _extra_names(cls, extra: dict[str, str]) -> dict[str, str]:
-        taken = {*RECORD.names, *(field.name for field in DROP_FIELDS)}
+        taken = {*RECORD.names, *(field.name for field in DROP_FIELDS), storage.POSITION, storage.CHANGED}
         for name, column in extra.items():
             if name in taken or name.startswith(PREFIX):
                 raise ValueError(f"{name!r} is a column that records have; write {{my_{name}: {column}}}")

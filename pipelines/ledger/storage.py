@@ -739,9 +739,11 @@ def _selection_of(path: str, file: pq.ParquetFile) -> _Selection | None:
     """What a Parquet file says of the rows it selects; None for one that holds its rows itself."""
     schema = file.schema_arrow
     named = (schema.metadata or {}).get(SELECTION_OF)
-    if named is None:
+    if named is None or STEPS not in path:
         return None
     value = json.loads(named)
+    if not value["path"].startswith(STEPS) or ".." in value["path"].split("/"):
+        raise InputError(f"{path}: selects rows of {value['path']}, which is no file of a step; build again")
     replaced = tuple(value.pop("replaced"))
     of = TableRef(**value | {"path": path.rpartition(STEPS)[0] + value["path"]})
     own = tuple(name for name in schema.names if name not in (POSITION, CHANGED, *replaced))
@@ -759,15 +761,15 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
         selection = _selection_of(path, file)
         if selection is None:
             return _read(file, columns)
-        names = list(schema(path).names) if columns is None else columns
-        there = [name for name in names if name in selection.own or name in selection.replaced]
-        behind = [name for name in names if name not in selection.own]
-        changed = [CHANGED] if any(name in selection.replaced for name in names) else []
-        own = _read(file, [*([POSITION] if behind else []), *changed, *there])
-    if not behind:
-        return own.select(names)
+        behind = None if columns is None else [name for name in columns if name not in selection.own]
+        there = [name for name in (*selection.own, *selection.replaced) if columns is None or name in columns]
+        changed = [CHANGED] if any(name in selection.replaced for name in there) else []
+        own = _read(file, [*([] if behind == [] else [POSITION]), *changed, *there])
+    if behind == []:
+        return own.select(columns)
     with verified([selection.of] if checked else []):
         rows = read_parquet(selection.of.path, behind).take(own[POSITION])
+    names = columns or [*rows.column_names, *(name for name in selection.own if name not in rows.column_names)]
 
     import pyarrow.compute as pc
 
@@ -793,12 +795,14 @@ def read_row(path: str, row: int, columns: list[str] | None = None) -> dict[str,
         selection = _selection_of(path, file)
         if selection is None:
             return _read_row(file, path, row, columns)
-        own = _read_row(file, path, row, None)
-    names = list(schema(path).names) if columns is None else columns
-    there = (*selection.own, *(selection.replaced if own.get(CHANGED) else ()))
-    behind = [name for name in names if name not in there]
-    other = read_row(selection.of.path, own[POSITION], behind) if behind else {}
-    return {name: (own if name in there else other)[name] for name in names}
+        here = [name for name in file.schema_arrow.names if columns is None or name in (*columns, POSITION, CHANGED)]
+        own = _read_row(file, path, row, here)
+    held = (*selection.own, *(selection.replaced if own.get(CHANGED) else ()))
+    there = [name for name in held if name in own]
+    behind = None if columns is None else [name for name in columns if name not in there]
+    other = {} if behind == [] else read_row(selection.of.path, own[POSITION], behind)
+    found = other | {name: own[name] for name in there}
+    return found if columns is None else {name: found[name] for name in columns}
 
 
 def _read_row(file: pq.ParquetFile, path: str, row: int, columns: list[str] | None) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,3 +138,34 @@ def test_a_selection_on_an_object_store_reads_as_its_rows(s3: str) -> None:
         assert storage.read_parquet(one.path).equals(expected)
         assert storage.read_parquet(two.path, ["response", "id"]).equals(fewer.select(["response", "id"]))
     assert storage.read_row(two.path, 5) == fewer.slice(5, 1).to_pylist()[0]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/steps/../../secret.parquet"])
+def test_a_selection_of_what_is_no_file_of_a_step_is_refused(tmp_path: Path, path: str) -> None:
+    file, table = base_of(str(tmp_path), 10)
+    one, _ = select(str(tmp_path), "drop-1", file, table, np.ones(10, bool))
+    forged = pq.read_table(one.path)
+    named = json.dumps({**json.loads(forged.schema.metadata[storage.SELECTION_OF]), "path": path})
+    pq.write_table(forged.replace_schema_metadata({storage.SELECTION_OF: named}), one.path)
+    with pytest.raises(InputError, match="no file of a step"):
+        storage.read_parquet(one.path)
+    elsewhere = tmp_path / "given.parquet"  # a file of a user's says nothing of other files
+    pq.write_table(pq.read_table(one.path), elsewhere)
+    assert storage.read_parquet(str(elsewhere)).column_names == ["id", storage.POSITION]
+
+
+def test_a_large_selection_on_an_object_store_is_read_in_part(s3: str) -> None:
+    numbers = np.arange(120_000)
+    noise = np.random.default_rng(0).bytes(120_000 * 24).hex()
+    table = pa.table({"id": [f"s/{n}" for n in numbers], "response": [noise[48 * n : 48 * n + 48] for n in numbers]})
+    file = storage.write_parquet(path_of(s3, "refine-0"), table)
+    changes = storage.Changes(
+        pa.array(numbers % 2 == 0), pa.table({"response": [noise[-48 * n - 48 :][:48] for n in numbers]})
+    )
+    one = storage.write_selection(path_of(s3, "drop-1"), file, pa.array(numbers), table.select(["id"]), changes)
+    assert one.bytes > 2 * storage.PARQUET_TAIL
+    for row in (0, 7, 119_998):
+        expected = (changes.columns if row % 2 == 0 else table)["response"][row].as_py()
+        assert storage.read_row(one.path, row, ["response"]) == {"response": expected}
+        assert storage.read_row(one.path, row) == {"id": f"s/{row}", "response": expected}
+    assert storage.read_parquet(one.path, ["id"])["id"].equals(table["id"])
