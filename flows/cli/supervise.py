@@ -109,13 +109,20 @@ def _start_guard() -> tuple[int, int]:
 
 
 def _processes_of(command: str) -> list[int]:
-    """The ids of the processes that inherited the name of a command; on Linux only."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    """The ids of the processes that inherited the name of a command, and of those that these started; on Linux only.
+
+    Ray's agents write their title over their environment, so that they are known by their parent alone.
+    """
+    found, parents = set(), {}
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if f"{COMMAND}={command}".encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
+            process = int(path.name)
+            parents[process] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if f"{COMMAND}={command}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.add(process)
+    while started := {process for process, parent in parents.items() if parent in found} - found:
+        found |= started
+    return sorted(found)
 
 
 def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap, guard: int) -> int:
