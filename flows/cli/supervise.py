@@ -57,7 +57,8 @@ def supervise(command: Callable[[], None]) -> None:
         watched.remove(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     adopt_orphans()
-    guard, held = _start_guard()
+    session = mmap.mmap(-1, 8)
+    guard, held = _start_guard(session)
     note = mmap.mmap(-1, NOTE_BYTES)
     parent, child = os.getpid(), os.fork()
     if child:
@@ -65,6 +66,7 @@ def supervise(command: Callable[[], None]) -> None:
     os.close(held)
     share_note(memoryview(note))
     os.setsid()
+    session[:] = os.getpid().to_bytes(8, "little")
     end_with_parent(parent)
     interrupted = False
 
@@ -86,9 +88,10 @@ def supervise(command: Callable[[], None]) -> None:
             os._exit(128 + signal.SIGINT)  # without waiting for threads, workers or servers: the parent ends them
 
 
-def _start_guard() -> tuple[int, int]:
+def _start_guard(session: mmap.mmap) -> tuple[int, int]:
     """Start a process that ends what is left of the command, such as Ray's agents, once this one is killed: nothing
-    else can, then. Returns its id, and the end of a pipe that must stay open in this process alone."""
+    else can, then. Returns its id, and the end of a pipe that must stay open in this process alone. session: where the
+    command writes the id of its session."""
     name = os.environ[COMMAND] = os.urandom(8).hex()
     ended, held = os.pipe()
     guard = os.fork()
@@ -101,28 +104,25 @@ def _start_guard() -> tuple[int, int]:
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
     os.read(ended, 1)  # until the process that holds the other end is gone
     deadline = time.monotonic() + KILL_SECONDS
-    while (left := _processes_of(name)) and time.monotonic() < deadline:
+    while (left := _processes_of(name, int.from_bytes(session[:], "little"))) and time.monotonic() < deadline:
         for process in left:
             _signal(process, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
     os._exit(0)
 
 
-def _processes_of(command: str) -> list[int]:
-    """The ids of the processes that inherited the name of a command, and of those that these started; on Linux only.
+def _processes_of(command: str, session: int) -> list[int]:
+    """The ids of the processes that inherited the name of a command or are in its session (0: in none); on Linux only.
 
-    Ray's agents write their title over their environment, so that they are known by their parent alone.
+    Ray's agents write their title over their environment, and their parent may be gone before they are looked for.
     """
-    found, parents = set(), {}
+    found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            process = int(path.name)
-            parents[process] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if f"{COMMAND}={command}".encode() in (path / "environ").read_bytes().split(b"\0"):
-                found.add(process)
-    while started := {process for process, parent in parents.items() if parent in found} - found:
-        found |= started
-    return sorted(found)
+            own = int((path / "stat").read_text().rpartition(")")[2].split()[3])
+            if own == session > 0 or f"{COMMAND}={command}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+    return found
 
 
 def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap, guard: int) -> int:
