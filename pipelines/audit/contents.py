@@ -71,7 +71,8 @@ def content_problems(step: Manifest, parent: Manifest | None, mend: str) -> Iter
 def _shape(file: TableRef) -> tuple[pa.Schema, int]:
     """Schema and rows of a table, without its data."""
     if file.path.endswith(".parquet"):
-        return storage.schema(file.path).remove_metadata(), storage.rows_of(file.path)
+        schema, rows = storage.shape(file.path)
+        return schema.remove_metadata(), rows
     arrow = ArrowFile(file.path, file.bytes)
     return arrow.schema.remove_metadata(), arrow.rows
 

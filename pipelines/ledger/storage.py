@@ -818,12 +818,6 @@ def _read_row(file: pq.ParquetFile, path: str, row: int, columns: list[str] | No
     raise IndexError(f"{path} has no row {row}")
 
 
-def rows_of(path: str) -> int:
-    """The rows of a Parquet file. Reads the footer only. Raises: as `read_parquet`."""
-    with _opened(path, []) as file:
-        return int(file.metadata.num_rows)
-
-
 def columns(path: str) -> list[str]:
     """The column names of a Parquet file. Reads the schema only. Raises: as `read_parquet`."""
     return list(schema(path).names)
@@ -831,15 +825,20 @@ def columns(path: str) -> list[str]:
 
 def schema(path: str) -> pa.Schema:
     """The schema of a Parquet file; of a selection that of the rows it stands for. Raises: as `read_parquet`."""
+    return shape(path)[0]
+
+
+def shape(path: str) -> tuple[pa.Schema, int]:
+    """The schema of a Parquet file, as `schema`, and its rows. Reads footers only. Raises: as `read_parquet`."""
     with _opened(path, []) as file:
-        selection, written = _selection_of(path, file), file.schema_arrow
+        selection, written, rows = _selection_of(path, file), file.schema_arrow, int(file.metadata.num_rows)
     if selection is None:
-        return written
+        return written, rows
     found = schema(selection.of.path)
     for name in selection.own:
         field, place = written.field(name), found.get_field_index(name)
         found = found.append(field) if place < 0 else found.set(place, field)
-    return found
+    return found, rows
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def test_a_selection_of_selections_reads_as_the_rows_that_were_kept_and_as_they_
         stays = generator.random(table.num_rows) < share
         changed = generator.random(int(stays.sum())) < share if generator.random() < 0.5 else None
         file, table = select(root, f"drop-{number}", file, table, stays, changed)
-    assert file.rows == storage.rows_of(file.path) == table.num_rows
+    assert file.rows == storage.shape(file.path)[1] == table.num_rows
     assert storage.columns(file.path) == NAMES and storage.schema(file.path).equals(table.schema)
     assert storage.read_parquet(file.path).equals(table)
     names = data.draw(st.permutations(NAMES))[: data.draw(st.integers(1, 4))]
