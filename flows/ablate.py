@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import tempfile
@@ -32,9 +33,10 @@ from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
 from pipelines.ledger.step import Resources
 from pipelines.recipe import Group, Recipe, Sampling, Subset, TokenizerSpec, load
-from pipelines.steps.pack import PACK, TokenShard, measure_shard, pack, pack_files
+from pipelines.steps.pack import PACK, measure_shard, pack, pack_files
 from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.sampling import pool
+from pipelines.steps.token_rows import TokenShard, read_lengths
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 from pipelines.steps.training_overlap import TRAINING_OVERLAP
@@ -299,8 +301,9 @@ def search_mixture(
     root, workers, started = absolute(root), workers or cpus(), time.monotonic()
     (current,) = build_recipes([loaded], [loaded.name], [recipe], root, design, engine, workers)
     settings = current.recipe.sampling
-    shards = zip(current.step(TOKENS.name).shards, current.run.records.shards, strict=True)
-    measures = [measure_shard(TokenShard(*pair), settings, current.recipe.seed)[0] for pair in shards]
+    pairs = zip(current.step(TOKENS.name).shards, current.run.records.shards, strict=True)
+    shards = itertools.starmap(TokenShard, pairs)
+    measures = [measure_shard(one, read_lengths(one.tokens), settings, current.recipe.seed)[0] for one in shards]
     found = groups_of(pool(measures, settings), settings.groups)
     weights, tokens = weights_of(found, [one.group for one in found])
     asked = np.concatenate([weights[None], draw_mixtures(weights, mixtures - 1)])
@@ -447,12 +450,10 @@ def corpus_tokens(arm: Built) -> int:
 
 
 def _lengths(arm: Built) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    import pyarrow.compute as pc
-
     parts = [np.empty(0, np.int64)]
     for shard in arm.step(TOKENS.name).shards:
-        table = storage.map_arrow(shard.path)
-        both = [np.asarray(pc.list_value_length(table[name])).astype(np.int64) for name in ("instruction", "response")]
+        table = read_lengths(shard)
+        both = [table[name].to_numpy().astype(np.int64) for name in ("instruction", "response")]
         parts.append(np.minimum(both[0] + both[1], arm.recipe.sampling.context))
     return np.concatenate(parts)
 

@@ -16,8 +16,9 @@ class BuildAnswer(BaseModel):
     """A build. `winnow build --json` prints it.
 
     root: absolute path or URL. rows_in: rows of all sources. rows_kept: rows of the corpus. dropped: `stage/reason` ->
-    rows. steps: in order. corpus: paths of the Parquet files of the final text records. tokens: paths of the Arrow
-    files of packs. report: path of the HTML report. manifest: of a build of a manifest, what was compared with it.
+    rows. steps: in order. corpus: paths of the Parquet files of the final text records, none where the recipe does not
+    store them. tokens: paths of the Arrow files of packs. report: path of the HTML report. manifest: of a build of a
+    manifest, what was compared with it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,10 +58,10 @@ def build(
     loaded, text = load_with_text(recipe, settings)
     execution = execute_recipe(loaded, text, root, engine, workers, tracker=tracker, from_step=from_step, memory=memory)
     same = compare_packs(execution.run, CorpusManifest(loaded.manifest)) if loaded.manifest is not None else None
-    return _answer(execution, same)
+    return _answer(execution, loaded, same)
 
 
-def _answer(execution: Execution, manifest: SamePacks | None) -> BuildAnswer:
+def _answer(execution: Execution, recipe: Recipe, manifest: SamePacks | None) -> BuildAnswer:
     run, packs = execution.run, execution.run.step(PACK.name)
     assert packs is not None, "a build ends with packs"
     dropped: dict[str, int] = {}
@@ -74,7 +75,7 @@ def _answer(execution: Execution, manifest: SamePacks | None) -> BuildAnswer:
         rows_kept=run.records.rows_kept or 0,
         dropped=dropped,
         steps=step_answers(execution.results),
-        corpus=tuple(shard.path for shard in run.records.shards),
+        corpus=tuple(shard.path for shard in run.records.shards) if "corpus" in recipe.store else (),
         tokens=tuple(file.path for file in pack_files(packs)),
         report=execution.report,
         manifest=manifest,

@@ -382,8 +382,8 @@ def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Steps) -> tu
         if estimate is None:
             continue
         seconds, memory, disk = estimate
-        if step.name == corpus:  # rates are of a recipe in which another step may write the text
-            disk = max(disk, workload.text_bytes * rates[INGEST.name].disk_bytes_per_byte)
+        if step.name == corpus != INGEST.name and "corpus" in workload.recipe.store:
+            disk += workload.text_bytes * rates[INGEST.name].disk_bytes_per_byte  # rates are without the corpus's text
         fast, slow = (step.estimate(rate, workload, one) for one in extremes)
         assert fast is not None and slow is not None
         costs.append(

@@ -361,7 +361,9 @@ class Recipe(Section):
     exact_duplicates: how equal rows are found; false keeps them. near_duplicates: how nearly equal rows are found;
     false keeps them. contamination: the evaluation sets that the rows are checked against; false checks none.
     subset: how many tokens of the corpus are kept, all by default; it needs `tokenizer.path`.
-    tokenizer: which tokenizer encodes the corpus. sampling: what training reads.
+    tokenizer: which tokenizer encodes the corpus. sampling: what training reads. store: what a build writes besides
+    packs, the `corpus` as text and the `tokens` of all rows; both by default. Without them it takes a third of the
+    disk: `winnow export` writes the text when it is wanted, and rows that are packed are encoded a second time.
     mirror: a folder with copies of remote files. `hf://datasets/openai/gsm8k/...` is then read from
     `<mirror>/datasets/openai/gsm8k/...`. against: earlier runs whose rows count as already present.
     manifest: of a corpus (`winnow export --format manifest`); only the rows that it lists are kept, in its order, and
@@ -382,6 +384,10 @@ class Recipe(Section):
     subset: Subset | None = None
     tokenizer: TokenizerSpec = TokenizerSpec()
     sampling: Sampling = Sampling()
+    # Left out of `run.json` while it is the default, as of recipes before it.
+    store: tuple[Literal["corpus", "tokens"], ...] = Field(
+        default=("corpus", "tokens"), exclude_if=lambda value: set(value) == {"corpus", "tokens"}
+    )
     # Left out of `run.json` while it is not given, as of recipes before it.
     manifest: str | None = Field(default=None, exclude_if=lambda value: value is None)
 

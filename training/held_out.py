@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from dedup.exact import digest128, exact_text, halves
 from pipelines.ledger import storage
-from pipelines.ledger.arrow_file import ArrowFile
+from pipelines.ledger.arrow_file import ids_of
 from pipelines.ledger.manifest import Manifest
 from pipelines.steps.products import ROW_FATES
 
@@ -93,8 +93,7 @@ def fates(corpus: Corpus) -> pa.Table:
         usable = np.asarray(pc.equal(of_seeds[0]["reason"], ""))
         drawn = np.logical_or.reduce([np.asarray(one["draws"]) > 0 for one in of_seeds])
         held = usable & np.asarray(of_seeds[0]["held_out"])
-        names = as_array(ArrowFile(shard.path, shard.bytes).read(columns=["id"])["id"])
-        tables.append(pa.table({"id": names, "held_out": pa.array(held), "drawn": pa.array(drawn)}))
+        tables.append(pa.table({"id": ids_of(shard), "held_out": pa.array(held), "drawn": pa.array(drawn)}))
     return pa.concat_tables(tables)
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from dedup.exact import halves
 from filters.stage import DROP_FIELDS
 from pipelines.ledger import storage
-from pipelines.ledger.arrow_file import ArrowFile
+from pipelines.ledger.arrow_file import ArrowFile, ids_of
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import TableRef
@@ -28,7 +28,7 @@ from pipelines.steps.products import PACKS, RECORDS, ROW_FATES, TOKEN_ROWS, VALI
 COLUMNS = {
     RECORDS: RECORD.names,
     DROPPED_ROWS: [*RECORD.names, *(field.name for field in DROP_FIELDS)],
-    TOKEN_ROWS: ["id", "instruction", "response"],
+    TOKEN_ROWS: ["id", "instruction", "response"],  # ids, or how many
     PACKS: ["tokens", "instruction_lengths", "response_lengths", "ids"],
     VALIDATION_PACKS: ["tokens", "instruction_lengths", "response_lengths", "ids"],
     ROW_FATES: ["reason", "held_out", "truncated", "draws"],
@@ -75,13 +75,6 @@ def _shape(file: TableRef) -> tuple[pa.Schema, int]:
         return schema.remove_metadata(), rows
     arrow = ArrowFile(file.path, file.bytes)
     return arrow.schema.remove_metadata(), arrow.rows
-
-
-def ids_of(file: TableRef) -> pa.Array:
-    """The column `id` of a table."""
-    if file.path.endswith(".parquet"):
-        return storage.read_parquet(file.path, ["id"])["id"].combine_chunks()
-    return ArrowFile(file.path, file.bytes).read(columns=["id"])["id"].combine_chunks()
 
 
 def _text_problems(step: Manifest, parent: Manifest, mend: str) -> Iterator[str]:

@@ -21,11 +21,11 @@ import polars as pl
 from dedup import exact
 from dedup.columns import as_array
 from filters.stage import RenamedKeyWarning
-from pipelines.audit.contents import ids_of
 from pipelines.curate import STEPS, last_of_records, wanted
 from pipelines.errors import WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
+from pipelines.ledger.arrow_file import ids_of
 from pipelines.ledger.engine import Engine, LocalEngine, cpus
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import OUTPUT, WORK, Item, Run, StepContext, StepResult, Watch, Work, with_code

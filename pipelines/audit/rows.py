@@ -31,7 +31,7 @@ import xxhash
 from dedup.columns import as_array
 from pipelines.errors import CheckFailed, RunError, edits, near, nearest
 from pipelines.ledger import storage
-from pipelines.ledger.arrow_file import ArrowFile
+from pipelines.ledger.arrow_file import ArrowFile, ids_of
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.runs import RecordedRun
@@ -330,14 +330,7 @@ def split_id(id: str) -> tuple[str, int, str]:
     return (match["prefix"], int(match["number"]), match["suffix"]) if match else (id, 0, "")
 
 
-def ids_of(file: TableRef) -> pa.ChunkedArray:
-    """The ids of a file of rows: Parquet, or Arrow for tokens."""
-    if file.path.endswith(".parquet"):
-        return storage.read_parquet(file.path, ["id"])["id"]
-    return ArrowFile(file.path, file.bytes).read(columns=["id"])["id"]
-
-
-def indices_of(column: pa.ChunkedArray, ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+def indices_of(column: pa.StringArray, ids: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Those of `ids` that a column has, each with its index; ascending."""
     if len(ids) == 1:
         equal = pc.equal(column, _scalar(ids[0]))
@@ -431,7 +424,7 @@ _RANGE = pa.schema(
 def _ranges_of(files: Sequence[tuple[int, TableRef]], target: Target) -> Part:
     tables = [_RANGE.empty_table()]
     for number, file in files:
-        ids = as_array(ids_of(file))
+        ids = ids_of(file)
         parts = pc.extract_regex(ids, ID)
         numbered = parts.is_valid()
         table = pa.table(

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.audit.difference import difference
-from pipelines.audit.rows import REWRITING, Location, RowIndex, ids_of, indices_of, split_id
+from pipelines.audit.rows import REWRITING, Location, RowIndex, indices_of, split_id
 from pipelines.errors import CheckFailed, RunError
 from pipelines.ledger import storage
-from pipelines.ledger.arrow_file import ArrowFile
+from pipelines.ledger.arrow_file import ArrowFile, ids_of
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run

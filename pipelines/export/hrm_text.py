@@ -32,9 +32,10 @@ from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import Sampling
 from pipelines.records import CONDITIONS
 from pipelines.steps.encoding import ENVELOPE, load, token_type
-from pipelines.steps.pack import TokenShard, gather, measure_shard
+from pipelines.steps.pack import gather, measure_shard
 from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.sampling import draw, held_out, pool
+from pipelines.steps.token_rows import TokenShard, read_lengths, read_tokens
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 
@@ -59,16 +60,20 @@ def export_tokens(
 
     Raises: as `export.Export`.
     """
-    shards = itertools.starmap(TokenShard, zip(tokens.shards, records.shards, strict=True))
-    rows = pool([measure_shard(shard, settings, seed)[0] for shard in shards], settings)
+    file = tokenizer.file(TOKENIZER_JSON)
+    bpe = load(file)
+    shards = [*itertools.starmap(TokenShard, zip(tokens.shards, records.shards, strict=True))]
+    measured, held = [], []
+    for shard in shards:
+        lengths = read_lengths(shard.tokens, bpe.special.values())
+        measured.append(measure_shard(shard, lengths, settings, seed)[0])
+        held.append(held_out(lengths, settings.validation))
+    rows = pool(measured, settings)
+    del measured
     pa.default_memory_pool().release_unused()  # memory of the measured lengths, 8 bytes per row
     if not len(rows.row):
         raise CheckFailed("there is no row to export: none fits the context")
-    bpe = load(tokenizer.file(TOKENIZER_JSON))
-    control = bpe.special.values()
-    validation = np.concatenate(
-        [held_out(storage.map_arrow(shard.path), settings.validation, control) for shard in tokens.shards]
-    )[rows.row]
+    validation = np.concatenate(held)[rows.row]
     used = np.zeros(len(rows.row), np.bool_)
     for drawn in draw(rows.counts, rows.rules, seed, settings.epochs):
         used[drawn] = True
@@ -88,14 +93,17 @@ def export_tokens(
             folder / "tokens.npy", mode="w+", dtype=token_type(bpe.vocab_size), shape=(total,)
         )
         first_row = first_token = 0
-        for shard in tokens.shards:
-            begin, end = np.searchsorted(corpus_row, [first_row, first_row + shard.rows])
+        for shard in shards:
+            begin, end = np.searchsorted(corpus_row, [first_row, first_row + shard.tokens.rows])
             in_shard = order[begin:end]
             shard_row = corpus_row[begin:end].astype(np.int64) - first_row
             instruction, response = (column[in_shard].astype(np.int64) for column in (rows.instruction, rows.response))
-            part, _ = gather([shard.path], [shard.rows], shard_row, instruction, response, bpe.vocab_size)
+            wanted = np.zeros(shard.tokens.rows, np.bool_)
+            wanted[shard_row] = True
+            table = read_tokens(shard, file, wanted)
+            part, _ = gather([table].__getitem__, [len(table)], shard_row, instruction, response, bpe.vocab_size)
             stored[first_token : first_token + len(part)] = part
-            first_row, first_token = first_row + shard.rows, first_token + len(part)
+            first_row, first_token = first_row + len(table), first_token + len(part)
         stored.flush()
         del stored, order, corpus_row
         count = length = 0

@@ -13,13 +13,13 @@ All numbers are little-endian. Pass the path without suffix as `--train-data-pat
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from pipelines.errors import CheckFailed, WinnowError
 from pipelines.export.export import Exported, exported, new_folder
@@ -30,6 +30,7 @@ from pipelines.steps.encoding import load
 from pipelines.steps.pack import gather
 from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.sampling import held_out
+from pipelines.steps.token_rows import TokenShard, read_lengths, read_tokens
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 
@@ -46,32 +47,27 @@ def export(run: RecordedRun, out: str) -> Exported:
     if not tokens.rows_kept:
         raise CheckFailed("there is no row to export")
     validation = Sampling.model_validate(run.info["settings"]["sampling"]).validation
-    bpe = load(tokenizer.file(TOKENIZER_JSON))
+    file = tokenizer.file(TOKENIZER_JSON)
+    bpe = load(file)
     dtype = np.dtype("<u2" if bpe.vocab_size <= 1 << 16 else "<i4")
     lengths: dict[str, list[npt.NDArray[np.int64]]] = {"train": [], "validation": []}
     with new_folder(out) as folder:
-        for shard in tokens.shards:
-            table = storage.map_arrow(shard.path)
-            sizes = [_lengths(table[name]) for name in ("instruction", "response")]
-            held = held_out(table, validation, bpe.special.values())
+        for shard in itertools.starmap(TokenShard, zip(tokens.shards, run.records.shards, strict=True)):
+            table, known = read_tokens(shard, file), read_lengths(shard.tokens, bpe.special.values())
+            sizes = [known[name].to_numpy().astype(np.int64) for name in ("instruction", "response")]
+            held = held_out(known, validation)
             for split, rows in (("train", np.flatnonzero(~held)), ("validation", np.flatnonzero(held))):
                 if len(rows):
                     instruction, response = (size[rows] for size in sizes)
-                    part, _ = gather([shard.path], [shard.rows], rows, instruction, response, bpe.vocab_size)
-                    with (folder / f"{split}.bin").open("ab") as file:
-                        file.write(part.astype(dtype, copy=False).tobytes())
+                    part, _ = gather([table].__getitem__, [len(table)], rows, instruction, response, bpe.vocab_size)
+                    with (folder / f"{split}.bin").open("ab") as binary:
+                        binary.write(part.astype(dtype, copy=False).tobytes())
                     lengths[split].append(instruction + response)
         for split, parts in lengths.items():
             if parts:
                 _write_index(folder / f"{split}.idx", np.concatenate(parts), dtype)
         (folder / "tokenizer.json").write_bytes(storage.read_bytes(tokenizer.file(TOKENIZER_JSON).path))
     return exported(out, tokens.rows_kept)
-
-
-def _lengths(lists: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Tokens of each row, int64 [rows]."""
-    offsets: npt.NDArray[np.int32] = lists.combine_chunks().offsets.to_numpy()
-    return np.diff(offsets).astype(np.int64)
 
 
 def _write_index(path: Path, lengths: npt.NDArray[np.int64], dtype: np.dtype[Any]) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipelines.errors import InputError
 from pipelines.ledger import storage
+from pipelines.ledger.storage import TableRef
 
 WHOLE_BYTES = 1 << 20
 """A remote file of fewer bytes is read with one request: a request takes as long as this many bytes."""
@@ -221,3 +222,10 @@ def _needed(array: pa.Array, start: int, stop: int, base: int) -> tuple[list[Ran
     bits = kind.bit_width  # ValueError for other types: Winnow writes none
     need(buffers[1], start * bits // 8, stop * bits // 8)
     return ranges, []
+
+
+def ids_of(file: TableRef) -> pa.StringArray:
+    """The column `id` of a file of rows: Parquet, or Arrow for tokens."""
+    if file.path.endswith(".parquet"):
+        return storage.read_parquet(file.path, ["id"])["id"].combine_chunks()
+    return ArrowFile(file.path, file.bytes).read(columns=["id"])["id"].combine_chunks()

@@ -88,7 +88,7 @@ def _make(build: Build) -> Manifest:
     index, vectors = build.made[BENCHMARK_INDEX.name], build.made.get(ITEM_VECTORS.name)
     return drop_contaminated(
         build.run, build.records, contamination_of(build.recipe), index, vectors, build.model if vectors else None,
-        as_text=build.is_last(CONTAMINATION.name),
+        as_text=build.as_text(CONTAMINATION.name),
     )  # fmt: skip
 
 

@@ -10,9 +10,10 @@ does not depend on the lengths of its sequences. Packs do not depend on the numb
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ from pipelines.steps.sampling import (
     times_by_weight,
 )
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload, always, by_text
+from pipelines.steps.token_rows import TokenShard, has_ids, read_lengths, read_tokens
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 
@@ -60,6 +62,8 @@ Ints = npt.NDArray[np.int64]
 def pack(run: Run, records: Manifest, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
     """Draw `settings.epochs` epochs of the tokens and pack them: Arrow files whose rows are packs, epoch 0 first.
 
+    Where the recipe does not store tokens, the rows drawn are encoded again, each once, to scratch files.
+
     Rows held out for validation (see `sampling.held_out`) are in no epoch. Those that the first epoch would have drawn
     are packed into files of their own, so the validation loss is of the same mixture as training's.
 
@@ -72,7 +76,8 @@ def pack(run: Run, records: Manifest, tokens: Manifest, tokenizer: Manifest, set
     for each token shard with what became of its rows, in their order: reason (why no epoch can draw the row, "" if one
     can), held_out and truncated (bool), draws (uint16, how often it was drawn for training).
 
-    records: the corpus that was encoded. Its columns are read only where `settings.weights` names them.
+    records: the corpus that was encoded. It is read where `settings.weights` names its columns, and where tokens are
+    not stored.
 
     Counts: `packs`, `sequences`, `slots`, `slots_used` of training, `validation_packs` and so on; `held_out` rows kept
     for validation, of those that could be drawn; `coverage/<source>/<what>` (see `sampling.coverage`);
@@ -97,8 +102,12 @@ def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
     estimate, recipe = by_text(step, workload, rates), workload.recipe
     plan = PLAN_BYTES_PER_ROW * workload.rows + PLAN_BYTES_PER_DRAWN_ROW * workload.drawn_rows
     width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
-    disk = workload.drawn_tokens * width * recipe.sampling.epochs
-    return Estimate(estimate.core_seconds, estimate.memory_gb + plan / 1e9, disk)
+    disk, seconds = workload.drawn_tokens * width * recipe.sampling.epochs, estimate.core_seconds
+    if "tokens" not in recipe.store:  # at most as many rows as the epochs draw are encoded again, each once
+        drawn = min(1.0, workload.drawn_rows * recipe.sampling.epochs / max(workload.rows, 1.0))
+        seconds += drawn * workload.text_bytes / 1e6 / rates[TOKENS.name].mb_per_core_second
+        disk += drawn * workload.text_bytes * rates[TOKENS.name].disk_bytes_per_byte  # scratch, until the step is done
+    return Estimate(seconds, estimate.memory_gb + plan / 1e9, disk)
 
 
 PACK = RecipeStep(
@@ -121,13 +130,6 @@ PACK = RecipeStep(
 )
 
 
-class TokenShard(NamedTuple):
-    """A shard of tokens, and the shard of records that it was encoded from."""
-
-    tokens: TableRef
-    records: TableRef
-
-
 def lay_and_write(
     context: StepContext,
     shards: Sequence[TokenShard],
@@ -139,7 +141,8 @@ def lay_and_write(
     """The work of `pack`: lengths by shard, one plan for all shards, then files of about `file_slots` slots each."""
     with storage.verified([tokenizer]):
         bpe = load(tokenizer)
-    measuring = functools.partial(_measure, settings, seed, tuple(bpe.special.values()))
+    control = tuple(bpe.special.values())
+    measuring = functools.partial(_measure, settings, seed, control)
     measured = context.map(measuring, shards, phase="measure")
     weighted: Counter[str] = Counter()
     for part in measured:
@@ -154,8 +157,13 @@ def lay_and_write(
         "epochs": settings.epochs,
         "special": bpe.special,
     }
-    paths = tuple(shard.tokens.path for shard in shards)
-    rows = tuple(shard.tokens.rows for shard in shards)
+    files = tuple(shard.tokens for shard in shards)
+    if not all(map(has_ids, files)):
+        encoding = functools.partial(_encode_packed, tokenizer)
+        fates = [file for file in plan.files[ROW_FATES] if isinstance(file, TableRef)]
+        encoded = context.map(encoding, list(zip(shards, fates, strict=True)), phase="encode")
+        files = tuple(part.table("tokens") for part in encoded)
+    paths, rows = tuple(file.path for file in files), tuple(file.rows for file in files)
     writing = functools.partial(_write_packs, paths, rows, metadata)
     packs = context.map(writing, [file.path for file in plan.files["layouts"]])
     return [Part(counts=plan.counts | weighted, files={ROW_FATES: plan.files[ROW_FATES]}), *packs]
@@ -165,18 +173,22 @@ WEIGHT = "weight/"
 """How the counts of the rows that have a value of `sampling.weights` begin: `weight/<column>/<value>`."""
 
 
-def measure_shard(shard: TokenShard, settings: Sampling, seed: int) -> tuple[pa.Table, dict[str, int]]:
-    """What the sampler reads of a shard (see `sampling.measure`), and the counts of the values that have weights."""
-    tokens = storage.map_arrow(shard.tokens.path)
+def measure_shard(
+    shard: TokenShard, lengths: pa.Table, settings: Sampling, seed: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """What the sampler reads of a shard (see `sampling.measure`), and the counts of the values that have weights.
+
+    lengths: `token_rows.LENGTHS` of the shard.
+    """
     if not settings.weights:
-        return measure(tokens), {}
+        return measure(lengths), {}
     records = storage.read_parquet(shard.records.path, ["id", *settings.weights])
     counts = {
         f"{WEIGHT}{column}/{value}": pc.sum(pc.equal(records[column].cast(pa.string()), value)).as_py() or 0
         for column, values in settings.weights.items()
         for value in values
     }
-    return measure(tokens, times_by_weight(as_array(tokens["id"]), records, settings.weights, seed)), counts
+    return measure(lengths, times_by_weight(as_array(lengths["id"]), records, settings.weights, seed)), counts
 
 
 def values_without_rows(counts: Mapping[str, int]) -> list[str]:
@@ -189,10 +201,20 @@ def values_without_rows(counts: Mapping[str, int]) -> list[str]:
 
 
 def _measure(settings: Sampling, seed: int, control: Sequence[int], shard: TokenShard, target: Target) -> Part:
-    out = held_out(storage.map_arrow(shard.tokens.path), settings.validation, control)
-    lengths, counts = measure_shard(shard, settings, seed)
-    file = storage.write_arrow(target.path(suffix=".arrow"), lengths.append_column("held_out", pa.array(out)))
+    lengths = read_lengths(shard.tokens, control)
+    measured, counts = measure_shard(shard, lengths, settings, seed)
+    out = pa.array(held_out(lengths, settings.validation))
+    file = storage.write_arrow(target.path(suffix=".arrow"), measured.append_column("held_out", out))
     return Part(files={"lengths": (file,)}, counts=counts)
+
+
+def _encode_packed(tokenizer: FileRef, item: tuple[TokenShard, TableRef], target: Target) -> Part:
+    """The ids of a shard's rows that may be packed, by its file of row fates. A row keeps its number."""
+    shard, file = item
+    fates = storage.read_parquet(file.path, ["draws", "held_out"])
+    wanted = (fates["draws"].to_numpy() > 0) | fates["held_out"].to_numpy()
+    table = read_tokens(shard, tokenizer, wanted)
+    return Part(files={"tokens": (storage.write_arrow(target.path(suffix=".arrow"), table),)})
 
 
 # ---- the plan: which sequences share a pack --------------------------------------------------------------------------
@@ -360,8 +382,9 @@ def _write_packs(
     pack_of = planned["pack"].to_numpy()
     packs = int(pack_of[-1]) + 1
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
+    positions = planned["row"].to_numpy().astype(np.int64)
     tokens, ids = gather(
-        paths, rows, planned["row"].to_numpy().astype(np.int64), instruction, response, metadata["vocab_size"]
+        lambda shard: storage.map_arrow(paths[shard]), rows, positions, instruction, response, metadata["vocab_size"]
     )
 
     first = np.searchsorted(pack_of, np.arange(packs + 1))
@@ -392,13 +415,18 @@ def pack_files(packs: Manifest) -> tuple[TableRef, ...]:
 
 
 def gather(
-    paths: Sequence[str], counts: Sequence[int], rows: Ints, instruction: Ints, response: Ints, vocab_size: int
+    read: Callable[[int], pa.Table],
+    counts: Sequence[int],
+    rows: Ints,
+    instruction: Ints,
+    response: Ints,
+    vocab_size: int,
 ) -> tuple[npt.NDArray[np.uint16 | np.uint32], pa.StringArray]:
-    """Collect token rows from mapped shards, in the order of `rows`, with one copy of the tokens asked for.
+    """Collect token rows from shards, in the order of `rows`, with one copy of the tokens asked for.
 
-    paths, counts: the token shards and their rows. rows: row numbers over all shards; instruction, response: how many
-    tokens of each to take. All int64 [sequences]. Returns the tokens (each sequence's instruction, then its response)
-    and the ids.
+    read: gives the ids of a shard by its number; it is asked for those that have rows. counts: the rows of each. rows:
+    row numbers over all shards; instruction, response: how many tokens of each to take. All int64 [sequences]. Returns
+    the tokens (each sequence's instruction, then its response) and the ids.
     """
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
     tokens = np.empty(starts[-1], token_type(vocab_size))
@@ -406,12 +434,12 @@ def gather(
     order = np.argsort(rows, kind="stable")
     cuts = np.searchsorted(rows[order], reach)
     ids = []
-    for path, base, start, stop in zip(paths, reach.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=False):
+    for number, (start, stop) in enumerate(itertools.pairwise(cuts.tolist())):
         if start == stop:
             continue
         wanted = order[start:stop]
-        shard = storage.map_arrow(path)
-        local = rows[wanted] - base
+        shard = read(number)
+        local = rows[wanted] - reach[number]
         arrays = [shard[name].combine_chunks() for name in ("instruction", "response")]
         lists = [(array.offsets.to_numpy(), array.values.to_numpy()) for array in arrays]
         _copy(*lists[0], local, starts[:-1][wanted], instruction[wanted], tokens)

@@ -66,7 +66,7 @@ REFINE = RecipeStep(
     },
     kept=RECORDS,
     wanted=always,
-    make=lambda build: refine(build.run, build.records, build.recipe.stages, as_text=build.is_last("refine")),
+    make=lambda build: refine(build.run, build.records, build.recipe.stages, as_text=build.as_text("refine")),
     estimate=_estimate,
 )
 

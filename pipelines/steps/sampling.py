@@ -11,7 +11,7 @@ Files are sorted by their names with `/` written as `__`, which is the name of u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,6 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.exact import digest128, halves
-from dedup.hashing import FNV_BASIS, fmix64, fnv1a
-from dedup.kernel import kernel
 from pipelines.recipe import Group, Sampling
 
 MIN_RESPONSE = 2
@@ -130,13 +128,16 @@ class Pool:
     truncated: int
 
 
-def measure(tokens: pa.Table, times: npt.NDArray[np.uint16] | None = None) -> pa.Table:
+def measure(lengths: pa.Table, times: npt.NDArray[np.uint16] | None = None) -> pa.Table:
     """What the sampler reads of a shard: file (string, run-end encoded), instruction and response lengths (int32), and
-    with `sampling.weights` the `times` that each row stands in its file (uint16; see `times_by_weight`)."""
-    named = pc.extract_regex(tokens["id"].combine_chunks(), ID)
+    with `sampling.weights` the `times` that each row stands in its file (uint16; see `times_by_weight`).
+
+    lengths: `token_rows.LENGTHS`.
+    """
+    named = pc.extract_regex(lengths["id"].combine_chunks(), ID)
     assert named.null_count == 0, "an id is <source>/<file>/<row>, or <source>/<file>/<row>/<variant>"
-    lengths = [pc.list_value_length(tokens[name].combine_chunks()) for name in ("instruction", "response")]
-    table = pa.table([pc.run_end_encode(named.field("file")), *lengths], ["file", "instruction", "response"])
+    columns = [lengths[name].combine_chunks() for name in ("instruction", "response")]
+    table = pa.table([pc.run_end_encode(named.field("file")), *columns], ["file", "instruction", "response"])
     return table if times is None else table.append_column(TIMES, pa.array(times))
 
 
@@ -237,33 +238,14 @@ def _judged(
     return file, instruction, kept, fault
 
 
-def held_out(tokens: pa.Table, share: float, control: Iterable[int]) -> npt.NDArray[np.bool_]:
-    """Which rows of a token shard are held out for validation: bool [rows].
+def held_out(lengths: pa.Table, share: float) -> npt.NDArray[np.bool_]:
+    """Which rows of a token shard are held out for validation: bool [rows]. lengths: `token_rows.LENGTHS`.
 
-    A hash of the instruction's tokens, without the `control` tokens, decides. So the choice depends on the text alone,
-    and all answers to a question fall on the same side, whatever their condition.
+    The hash of the instruction's tokens decides. So the choice depends on the text alone, and all answers to a question
+    fall on the same side, whatever their condition.
     """
-    ids = list(control)
-    passed = np.zeros(max(ids) + 1, np.bool_)
-    passed[ids] = True
     limit = np.uint64(min(int(share * 2**64), 2**64 - 1))
-    parts = [_hashes(part.offsets.to_numpy(), part.values.to_numpy(), passed) for part in tokens["instruction"].chunks]
-    return np.concatenate([np.zeros(0, np.uint64), *parts]) < limit
-
-
-@kernel
-def _hashes(
-    offsets: npt.NDArray[np.int32], values: npt.NDArray[np.uint16 | np.uint32], control: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.uint64]:
-    """FNV-1a of each list, token by token, then MurmurHash3's finalizer: uint64 [rows]."""
-    hashes = np.empty(len(offsets) - 1, np.uint64)
-    for row in range(len(hashes)):
-        state = FNV_BASIS
-        for place in range(offsets[row], offsets[row + 1]):
-            if values[place] >= len(control) or not control[values[place]]:
-                state = fnv1a(state, np.uint64(values[place]))
-        hashes[row] = fmix64(state)
-    return hashes
+    return np.asarray(lengths["question"].to_numpy() < limit)
 
 
 def first_entries(row: Rows) -> npt.NDArray[np.bool_]:

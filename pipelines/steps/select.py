@@ -54,7 +54,7 @@ def select(build: Build, name: str, chosen: Sequence[ScoreCut]) -> Manifest:
     records = build.records
     beside = score_manifests(build)
     models = _models(build)
-    as_text = build.is_last(name)
+    as_text = build.as_text(name)
     settings = {"cuts": [parameters(cut) for cut in chosen], "models": models, **form(as_text)}
     step = select_step(name, chosen).step(settings, (records.key, *(manifest.key for manifest in beside)))
 

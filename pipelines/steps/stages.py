@@ -76,4 +76,4 @@ def _refine_step(name: str, stages: Sequence[Stage]) -> RecipeStep:
 
 
 def _make_refine(step: RecipeStep, stages: tuple[Stage, ...], build: Build) -> Manifest:
-    return refine(build.run, build.records, stages, step, build.is_last(step.name))
+    return refine(build.run, build.records, stages, step, build.as_text(step.name))

@@ -69,9 +69,10 @@ class Build:
         """The last step so far that holds text records."""
         return next(manifest for manifest in reversed(self.made.values()) if manifest.kept == RECORDS)
 
-    def is_last(self, step: str) -> bool:
-        """Whether what the step of that name keeps is the corpus, whose files hold their text themselves."""
-        return step == self.last
+    def as_text(self, step: str) -> bool:
+        """Whether the files of the step of that name hold their text themselves: those of the corpus, if it is
+        stored."""
+        return step == self.last and "corpus" in self.recipe.store
 
 
 def form(as_text: bool) -> dict[str, str]:

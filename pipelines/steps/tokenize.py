@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
 import pyarrow as pa
 
 from filters.stage import mark_verdicts
@@ -19,45 +18,60 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.ledger.step import DROPPED_ROWS
 from pipelines.ledger.storage import FileRef, TableRef
-from pipelines.records import CONDITIONS
-from pipelines.steps.encoding import Encoder, Ints, Tokens, load
+from pipelines.steps.encoding import load
 from pipelines.steps.products import TOKEN_ROWS, TOKENIZER_JSON
-from pipelines.steps.step import DROPPED_RECORDS, RecipeStep, always
+from pipelines.steps.step import DROPPED_RECORDS, Estimate, Rates, RecipeStep, Workload, always, by_text
+from pipelines.steps.token_rows import encode_records, lengths_of
 from pipelines.steps.train_tokenizer import TOKENIZER
 
 
-def tokenize(run: Run, records: Manifest, tokenizer: Manifest) -> Manifest:
-    """Write every record as ids: one Arrow file per shard of records, in the same order.
+def tokenize(run: Run, records: Manifest, tokenizer: Manifest, store: bool = True) -> Manifest:
+    """Encode every record: one file per shard of records, in the same order.
 
-    Columns: id string; instruction list<uint16>, with envelope and condition tokens; response list<uint16>, with its
-    end token (uint32 where the vocabulary is larger than 65,536). A record whose response is empty is dropped.
+    store: write the ids. An Arrow file has columns id string; instruction list<uint16>, with envelope and condition
+    tokens; response list<uint16>, with its end token (uint32 where the vocabulary is larger than 65,536). If not, a
+    Parquet file has `token_rows.LENGTHS`, some 10 bytes a row. A record whose response is empty is dropped.
     """
-    step = TOKENS.step({}, (records.key, tokenizer.key))
-    work = functools.partial(_tokenize_shard, tokenizer.file(TOKENIZER_JSON))
+    step = TOKENS.step({} if store else {"form": "lengths"}, (records.key, tokenizer.key))
+    work = functools.partial(_tokenize_shard, tokenizer.file(TOKENIZER_JSON), store)
     return run.do(step, lambda context: context.map(work, records.shards), records)
+
+
+LENGTHS_BYTES_PER_ROW = 12
+"""Of LENGTHS in Parquet: eight are the hash, which nothing compresses."""
+
+
+def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
+    estimate = by_text(step, workload, rates)
+    if "tokens" in workload.recipe.store:
+        return estimate
+    return estimate._replace(disk_bytes=LENGTHS_BYTES_PER_ROW * workload.rows)
 
 
 TOKENS = RecipeStep(
     name="tokens",
     products={
-        TOKEN_ROWS: "id, instruction and response as token ids, one Arrow file a shard",
+        TOKEN_ROWS: "of each record: id, and instruction and response as token ids, or how many these are",
         DROPPED_ROWS: DROPPED_RECORDS,
     },
     kept=TOKEN_ROWS,
     wanted=always,
-    make=lambda build: tokenize(build.run, build.records, build.made[TOKENIZER.name]),
+    make=lambda build: tokenize(
+        build.run, build.records, build.made[TOKENIZER.name], store="tokens" in build.recipe.store
+    ),
+    estimate=_estimate,
 )
 
 
-def _tokenize_shard(tokenizer: FileRef, shard: TableRef, target: Target) -> Part:
+def _tokenize_shard(tokenizer: FileRef, store: bool, shard: TableRef, target: Target) -> Part:
     bpe = load(tokenizer)
     records = storage.read_parquet(shard.path)
-    responses, lengths = bpe.encode_column(records["response"].combine_chunks())
-    # A response without tokens cannot be trained on: the loss needs the end token and one before it.
+    rows, lengths = encode_records(bpe, records)
+    if store:
+        tokens = storage.write_arrow(target.path(suffix=".arrow"), rows)
+    else:
+        tokens = storage.write_parquet(target.path(), lengths_of(rows, bpe.special.values()))
     empty = lengths == 0
-    kept = records.filter(pa.array(~empty, pa.bool_()))
-    columns = [kept["id"], _instructions(bpe, kept), _with_last(responses, lengths[~empty], bpe.special["eoa"])]
-    tokens = storage.write_arrow(target.path(suffix=".arrow"), pa.table(columns, ["id", "instruction", "response"]))
     if not empty.any():
         return Part(rows_in=shard.rows, files={TOKEN_ROWS: (tokens,)})
     # The end token alone is 1 token; 2 are needed.
@@ -66,41 +80,3 @@ def _tokenize_shard(tokenizer: FileRef, shard: TableRef, target: Target) -> Part
     file = storage.write_parquet(target.path("dropped"), dropped)
     files = {TOKEN_ROWS: (tokens,), DROPPED_ROWS: (file,)}
     return Part(rows_in=shard.rows, files=files, counts={"tokens/empty_response": dropped.num_rows})
-
-
-def _instructions(bpe: Encoder, records: pa.Table) -> pa.ListArray:
-    """boq, one condition token per tag in the order written, the instruction, eoq."""
-    values, lengths = bpe.encode_column(records["instruction"].combine_chunks())
-    conditions = records["condition"].combine_chunks().dictionary_encode()
-    tags = [condition.split(",") for condition in conditions.dictionary.to_pylist()]
-    assert all(tag in CONDITIONS for row in tags for tag in row), "`conform` drops other conditions"
-    openings = [[bpe.special["boq"], *(bpe.special[tag] for tag in row)] for row in tags]
-    which = conditions.indices.to_numpy()
-    opening = np.array([len(ids) for ids in openings], np.int64)[which]
-    offsets = _offsets(opening + lengths + 1)
-    tokens = np.empty(offsets[-1], values.dtype)
-    is_text = np.ones(offsets[-1], np.bool_)
-    for place in range(max(map(len, openings), default=0)):
-        rows = opening > place
-        at = offsets[:-1][rows] + place
-        tokens[at] = np.array([ids[place] if place < len(ids) else 0 for ids in openings], values.dtype)[which[rows]]
-        is_text[at] = False
-    tokens[offsets[1:] - 1] = bpe.special["eoq"]
-    is_text[offsets[1:] - 1] = False
-    tokens[is_text] = values
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(tokens))
-
-
-def _with_last(values: Tokens, lengths: Ints, last: int) -> pa.ListArray:
-    """Each row's ids with `last` after them."""
-    offsets = _offsets(lengths + 1)
-    tokens = np.empty(offsets[-1], values.dtype)
-    is_text = np.ones(offsets[-1], np.bool_)
-    tokens[offsets[1:] - 1] = last
-    is_text[offsets[1:] - 1] = False
-    tokens[is_text] = values
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(tokens))
-
-
-def _offsets(lengths: Ints) -> Ints:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

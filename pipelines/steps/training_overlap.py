@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from filters.contamination.coverage import covered_shares
 from filters.contamination.rules import corpus_flags
 from pipelines.ledger import storage
-from pipelines.ledger.arrow_file import ArrowFile
+from pipelines.ledger.arrow_file import ids_of
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import FileRef, TableRef
@@ -128,7 +128,7 @@ def _parts(context: StepContext, files: IndexFiles, shards: Sequence[_Shard], se
 def _scan_drawn(files: IndexFiles, shard: _Shard, target: Target) -> Part:
     """Scan the rows of a shard that some epoch draws for training."""
     draws = storage.read_parquet(shard.fates.path, ["draws"])["draws"]
-    ids = ArrowFile(shard.tokens.path, shard.tokens.bytes).read(columns=["id"])["id"].filter(pc.greater(draws, 0))
+    ids = ids_of(shard.tokens).filter(pc.greater(draws, 0).combine_chunks())
     records = pl.DataFrame(storage.read_parquet(shard.records.path, ["id", *TEXT_FIELDS]))
     drawn = records.join(pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}), on="id", how="semi").to_arrow()
     assert drawn.num_rows == len(ids), "the tokens step keeps the ids of its records"

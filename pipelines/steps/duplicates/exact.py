@@ -83,7 +83,7 @@ def _make(build: Build) -> Manifest:
     against = previous_runs(build.run.root, recipe.against, EXACT_DUPLICATES)
     return drop_exact_duplicates(
         build.run, build.records, recipe.exact_duplicates, recipe_priorities(recipe), against,
-        as_text=build.is_last(EXACT_DUPLICATES.name),
+        as_text=build.as_text(EXACT_DUPLICATES.name),
     )  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def _make(build: Build) -> Manifest:
     against = previous_runs(build.run.root, recipe.against, NEAR_DUPLICATES)
     return drop_near_duplicates(
         build.run, build.records, recipe.near_duplicates, recipe_priorities(recipe), against,
-        as_text=build.is_last(NEAR_DUPLICATES.name),
+        as_text=build.as_text(NEAR_DUPLICATES.name),
     )  # fmt: skip
 
 

@@ -23,9 +23,10 @@ from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
 from pipelines.steps.encoding import load
-from pipelines.steps.pack import PACK, TokenShard, best_fit, lay, lay_and_write, pack, pack_files
+from pipelines.steps.pack import PACK, best_fit, lay, lay_and_write, pack, pack_files
 from pipelines.steps.products import RECORDS, TOKEN_ROWS
 from pipelines.steps.sampling import draw, held_out, measure, pool
+from pipelines.steps.token_rows import TokenShard, lengths_of, read_lengths
 from pipelines.steps.train_tokenizer import train_tokenizer
 from tests.steps import keep, plain_step
 
@@ -152,7 +153,7 @@ def planned(manifest: Manifest, seed: int, control: set[int]) -> dict[int, Count
     """What each epoch must hold: the sampler's rows, cut as it says, without those held out, which the first names."""
     whole = pa.concat_tables(storage.map_arrow(shard.path) for shard in manifest.shards)
     ids, heads, tails = (whole[name].to_pylist() for name in ("id", "instruction", "response"))
-    rows = pool([measure(storage.map_arrow(shard.path)) for shard in manifest.shards], SAMPLING)
+    rows = pool([measure(read_lengths(shard)) for shard in manifest.shards], SAMPLING)
     drawn = draw(rows.counts, rows.rules, seed, SAMPLING.epochs)
     epochs: dict[int, Counter[Sequence]] = {VALIDATION: Counter()}
     for epoch, one in enumerate(drawn):
@@ -208,15 +209,15 @@ def test_no_row_that_is_held_out_is_trained_on_whatever_the_seed(
 def test_an_instruction_is_held_out_under_all_its_conditions() -> None:
     control = [0, 6, 7, 8, 9]
     texts = np.random.default_rng(0).integers(20, 300, (4000, 5)).tolist()
-    sides = [
-        held_out(
-            pa.table({"instruction": pa.array([head + text for text in texts], pa.list_(pa.uint16()))}), 0.1, control
-        )
-        for head in ([6, 8], [6, 9], [6, 8, 9])
-    ]
+
+    def known(head: list[int]) -> pa.Table:
+        lists = pa.array([head + text for text in texts], pa.list_(pa.uint16()))
+        return lengths_of(pa.table({"id": [""] * len(texts), "instruction": lists, "response": lists}), control)
+
+    sides = [held_out(known(head), 0.1) for head in ([6, 8], [6, 9], [6, 8, 9])]
     assert (sides[0] == sides[1]).all() and (sides[0] == sides[2]).all()
     assert 0.08 < sides[0].mean() < 0.12
-    assert not held_out(pa.table({"instruction": pa.array(texts, pa.list_(pa.uint16()))}), 0.0, control).any()
+    assert not held_out(known([]), 0.0).any()
 
 
 def test_a_corpus_that_is_all_held_out_is_said(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
@@ -224,7 +225,7 @@ def test_a_corpus_that_is_all_held_out_is_said(tmp_path: Path, made: tuple[Manif
     for value in range(40, 90):
         lists = [pa.array([[value]], pa.list_(pa.uint16())), pa.array([[3, 4]], pa.list_(pa.uint16()))]
         same = pa.table([pa.array(["s/f/0"]), *lists], ["id", "instruction", "response"])
-        if held_out(same, 0.5, [0]).all():
+        if held_out(lengths_of(same, [0]), 0.5).all():
             break
     lone = step(tmp_path, "tokens", [same])
     with pytest.raises(CheckFailed, match="1 rows drawn, all held out"):
@@ -344,7 +345,8 @@ def one_epoch(
         for one in (lengths // 2, lengths - lengths // 2)
     ]
     ids = pa.array([f"s/f/{row}" for row in range(len(lengths))], pa.string())
-    rows = pool([measure(pa.table([ids, *lists], ["id", "instruction", "response"]))], Sampling(context=context))
+    known = lengths_of(pa.table([ids, *lists], ["id", "instruction", "response"]), ())
+    rows = pool([measure(known)], Sampling(context=context))
     drawn = np.arange(len(rows.row), dtype=np.uint32)
     layout = lay(drawn, rows, context - 1, np.random.Generator(np.random.Philox(0)), window)
     assert sorted(layout.position.tolist()) == drawn.tolist() and (np.diff(layout.pack) >= 0).all()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.recipe import Group, Sampling
 from pipelines.steps.sampling import coverage, draw, measure, pool, rule_of
+from pipelines.steps.token_rows import lengths_of
 
 
 class Row(NamedTuple):
@@ -24,9 +25,10 @@ class Row(NamedTuple):
 
 
 def shard(rows: list[Row]) -> pa.Table:
-    """A token shard with rows of these lengths."""
+    """What is known of a token shard with rows of these lengths."""
     lists = [pa.array([[7] * row[place] for row in rows], pa.list_(pa.uint16())) for place in (1, 2)]
-    return pa.table([pa.array([row.id for row in rows], pa.string()), *lists], ["id", "instruction", "response"])
+    tokens = pa.table([pa.array([row.id for row in rows], pa.string()), *lists], ["id", "instruction", "response"])
+    return lengths_of(tokens, ())
 
 
 def ours(shards: list[list[Row]], sampling: Sampling, seed: int) -> list[list[tuple[str, int, int]]]:
