@@ -14,6 +14,8 @@ the probability of one is 5e-22.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,20 +24,60 @@ import pyarrow.compute as pc
 from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
 from dedup.kernel import buffers, kernel
+from dedup.nfc import may_change
 
 # The constants and rotations of MurmurHash3 x64 128.
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _M1, _M2, _5 = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
+_RETURNS, _ONES, _HIGH_BITS = (np.uint64(0x0101010101010101 * byte) for byte in (13, 1, 128))
 _8, _27, _31, _33 = np.uint64(8), np.uint64(27), np.uint64(31), np.uint64(33)
 
 
 def exact_text(text: pa.StringArray) -> pa.StringArray:
-    """The exact reading of texts [rows]: NFC, `\\n` for `\\r\\n` and `\\r`, no white space around. Idempotent."""
-    if pc.any(pc.match_substring(text, "\r")).as_py():
-        text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
-    if not pc.all(pc.string_is_ascii(text)).as_py():
-        text = pc.if_else(pc.string_is_ascii(text), text, pc.utf8_normalize(text, "NFC"))
+    """The exact reading of texts [rows]: NFC, `\\n` for `\\r\\n` and `\\r`, no white space around. Idempotent.
+
+    Raises:
+        ValueError: if a row is null.
+    """
+    # Most texts are read as they are: what each part of the reading could change is found first, in a fast pass.
+    text = _replaced(text, may_change(text), lambda some: pc.utf8_normalize(some, "NFC"))
+    return _replaced(text, _has_line_ends_or_outer_space(*buffers(text)), _plain_lines)
+
+
+def _replaced(
+    text: pa.StringArray, rows: npt.NDArray[np.bool_], read: Callable[[pa.StringArray], pa.StringArray]
+) -> pa.StringArray:
+    if not rows.any():
+        return text
+    mask = pa.array(rows)
+    return pc.replace_with_mask(text, mask, read(text.filter(mask)))
+
+
+def _plain_lines(text: pa.StringArray) -> pa.StringArray:
+    text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
     return pc.utf8_trim_whitespace(text)
+
+
+@kernel
+def _has_line_ends_or_outer_space(data, offsets):  # type: ignore[no-untyped-def]
+    """Whether each row has a carriage return, or a first or last byte that may be white space: bool [rows].
+
+    Bytes from 128 on are parts of characters of which some are white space.
+    """
+    found = np.zeros(len(offsets) - 1, np.bool_)
+    for row in range(len(found)):
+        at, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
+        if at < end:
+            found[row] = data[at] <= 32 or data[at] >= 127 or data[end - 1] <= 32 or data[end - 1] >= 127
+        while not found[row] and at + 8 <= end:
+            word = load_uint64(data, at) ^ _RETURNS
+            # A byte of zero borrows from its high bit. A byte before it may do so too, which is no harm.
+            found[row] = (word - _ONES) & ~word & _HIGH_BITS != np.uint64(0)
+            at += 8
+        while not found[row] and at < end:
+            found[row] = data[at] == 13
+            at += 1
+    return found
 
 
 def digest128(*columns: pa.StringArray) -> pa.FixedSizeBinaryArray:

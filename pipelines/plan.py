@@ -200,7 +200,7 @@ def plan(recipe: Recipe, pipeline: Steps = STEPS) -> Plan:
     workload = Workload(
         recipe, text, rows, rows * drawn / max(tokens, 1), drawn, _shards(recipe, inputs, present, text)
     )
-    steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
+    steps = _steps(workload, _rates(rates), pipeline)
     return Plan(
         recipe=recipe.name,
         inputs=tuple(_input(recipe, entry) for entry in inputs),
@@ -241,7 +241,7 @@ def disk_needed(recipe: Recipe, inputs: Sequence[Input], pipeline: Steps = STEPS
     tokens = max(text * rates["tokens_per_byte"], 1)
     rows = text / rates["text_bytes_per_row"]
     workload = Workload(recipe, text, rows, rows * drawn / tokens, drawn, _shards(recipe, inputs, present, text))
-    steps = _steps(workload, {name: Rate(**rate) for name, rate in rates["steps"].items()}, pipeline)
+    steps = _steps(workload, _rates(rates), pipeline)
     return sum(step.disk_bytes or 0 for step in steps)
 
 
@@ -358,6 +358,11 @@ def _drawn_missing(recipe: Recipe, parts: Mapping[str, float]) -> float:
     if not recipe.sampling.groups:
         return sum(parts.values())
     return sum(EPOCH_TOKENS * EPOCH_SHARES[part] * tokens / PARTS[part] for part, tokens in parts.items())
+
+
+def _rates(measured: Mapping[str, Any]) -> dict[str, Rate]:
+    """The rates of steps, and of parts of steps that recipes differ in."""
+    return {name: Rate(**rate) for name, rate in (measured["steps"] | measured["parts"]).items()}
 
 
 def _steps(workload: Workload, rates: Mapping[str, Rate], pipeline: Steps) -> tuple[StepCost, ...]:

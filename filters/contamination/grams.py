@@ -6,7 +6,7 @@ constant time, so n-grams of any length cost the same. A key is that hash mixed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -123,14 +123,23 @@ def _count_grams(row, runs, prefix, power, length):  # type: ignore[no-untyped-d
     return grams[:count], rows[:count]
 
 
+PENDING_ROWS = 1 << 20
+"""Counts that are collected before they are added up."""
+
+
 def sum_gram_counts(counts: Iterable[pa.Table]) -> pa.Table:
     """GRAM_COUNTS of several scans added up, sorted by length and key."""
-    total = GRAM_COUNTS.empty_table()
+    pending = [GRAM_COUNTS.empty_table()]
     for table in counts:
-        if table.num_rows:
-            both = pa.concat_tables([total, table])
-            total = both.group_by(["length", "gram"]).aggregate([("rows", "sum")]).rename_columns(GRAM_COUNTS.names)
-    return total.sort_by([("length", "ascending"), ("gram", "ascending")]).combine_chunks()
+        pending.append(table)
+        if sum(map(len, pending)) > PENDING_ROWS:
+            pending = [_added_up(pending)]
+    return _added_up(pending).sort_by([("length", "ascending"), ("gram", "ascending")]).combine_chunks()
+
+
+def _added_up(counts: Sequence[pa.Table]) -> pa.Table:
+    grouped = pa.concat_tables(counts).group_by(["length", "gram"], use_threads=False)
+    return grouped.aggregate([("rows", "sum")]).rename_columns(GRAM_COUNTS.names)
 
 
 def pair_grams(pairs: _I64, runs: _I64, prefix: _U64, length: int) -> tuple[_U64, _I64]:

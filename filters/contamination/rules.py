@@ -21,7 +21,7 @@ Winnow's own rule, `ngram13`, counts an item as contained in a text if all of th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from filters.contamination.context import MAX_SHARED_ITEMS
-from filters.contamination.coverage import covered_shares
+from filters.contamination.coverage import Coverage, Unit
 from filters.contamination.index import QUESTION, BenchmarkIndex
 from filters.contamination.paraphrase import PARAPHRASE
 from filters.contamination.scan import MIN_WHOLE_BITS
@@ -106,7 +106,7 @@ class CorpusCriterion(NamedTuple):
 
     length: int
     share: float
-    unit: Literal["tokens", "grams"] = "tokens"
+    unit: Unit = "tokens"
 
 
 class Rule(NamedTuple):
@@ -205,20 +205,15 @@ question, or its passage; over all rows, both together. A seed that more than `s
 them, so a row's hits name one of the items that share a frame; the counts over all rows include each of them."""
 
 
-def corpus_flags(index: BenchmarkIndex, grams: pa.Table) -> dict[str, Flags]:
-    """By rule with a `corpus` criterion: which items [I] all texts of a corpus together hold.
-
-    grams: GRAM_COUNTS over the whole corpus.
-    """
-    flags: dict[CorpusCriterion, Flags] = {}
-    for rule in RULES.values():
-        if rule.corpus is None:
-            continue
-        length, share, unit = rule.corpus
-        keys = grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy()
-        covered = covered_shares(index, keys, length, unit)
-        flags[rule.corpus] = covered >= share if share else covered > 0
-    return {name: flags[rule.corpus] for name, rule in RULES.items() if rule.corpus is not None}
+def corpus_flags(coverage: Coverage) -> dict[str, Flags]:
+    """By rule with a `corpus` criterion: which items [I] all texts of a corpus together hold."""
+    flags: dict[str, Flags] = {}
+    for name, rule in RULES.items():
+        if rule.corpus is not None:
+            length, share, unit = rule.corpus
+            covered = coverage.shares(length, unit)
+            flags[name] = covered >= share if share else covered > 0
+    return flags
 
 
 def classify_hits(index: BenchmarkIndex, hits: pa.Table, rule: str, common: _U64) -> pa.Table:

@@ -6,17 +6,15 @@ matches, at every place. Each alternative begins with the class of one or two ch
 
 from __future__ import annotations
 
-import functools
-import unicodedata
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.intrinsics import load_uint64, trailing_zeros
-from dedup.kernel import buffers, kernel
+from dedup.kernel import kernel
+from dedup.nfc import may_change
 from dedup.utf8 import decode
 from pipelines.bpe.classes import LETTER, NEWLINE, NUMBER, OTHER, SPACE, TABLE_SIZE
 
@@ -141,50 +139,9 @@ def normalized(texts: pa.Array, normalize: Callable[[str], str]) -> pa.Array:
     Raises: ValueError: if a row is null. pa.ArrowInvalid: if a text is not UTF-8.
     """
     texts.validate(full=True)  # kernels decode without looking
-    changing = _may_change(*buffers(texts), _nfc_table())
+    changing = may_change(texts)
     if not changing.any():
         return texts
     mask = pa.array(changing)
     replaced = [normalize(text) for text in texts.filter(mask).to_pylist()]
     return pc.replace_with_mask(texts, mask, pa.array(replaced, texts.type))
-
-
-@functools.cache
-def _nfc_table() -> npt.NDArray[np.bool_]:
-    """Whether NFC could change a text with this code point: bool [TABLE_SIZE].
-
-    That is: it has a canonical decomposition, is a mark, or combines with the character before it. Characters that
-    Python does not know yet may be any of these in a later Unicode.
-    """
-    table = np.zeros(TABLE_SIZE, np.bool_)
-    for code in range(0x80, TABLE_SIZE):
-        character = chr(code)
-        if unicodedata.category(character) in ("Mn", "Mc", "Me", "Cn"):
-            table[code] = True
-        elif (parts := unicodedata.decomposition(character)) and parts[0] != "<":
-            # Composed characters stay as they are, unless they are singletons or excluded from composition.
-            table[code] = unicodedata.normalize("NFC", character) != character
-            table[int(parts.split(" ")[-1], 16)] = True
-    table[0x1160:0x1200] = True  # vowels and final consonants of Hangul
-    return table
-
-
-@kernel
-def _may_change(data, offsets, table):  # type: ignore[no-untyped-def]
-    """Whether each row has a code point of `table`, or one above it: bool [rows]."""
-    changing = np.zeros(len(offsets) - 1, np.bool_)
-    for row in range(len(changing)):
-        at, end = offsets[row], offsets[row + 1]
-        while at < end:
-            if data[at] < 0x80:
-                if at + 8 <= end and load_uint64(data, at) & _HIGH_BITS == _0:
-                    at += 8
-                else:
-                    at += 1
-                continue
-            code, width = decode(data, at)
-            if code >= len(table) or table[code]:
-                changing[row] = True
-                break
-            at += width
-    return changing

@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from filters.contamination.coverage import covered_shares
+from filters.contamination.coverage import Coverage
 from filters.contamination.index import EXCERPT_CHARS, PASSAGE, BenchmarkIndex
 from filters.contamination.paraphrase import PARAPHRASE, measured
 from filters.contamination.rules import CLASSES, RULES, corpus_flags
@@ -137,11 +136,9 @@ def clean_ids(
     for file in hits:
         tally.add(storage.read_parquet(file.path, ["row", "source", "benchmark", "item", "class", "rules", "dropped"]))
     evaluated = ~index.arrays.trained.astype(np.bool_)
-    shares = {
-        length: covered_shares(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
-        for length in OVERLAP_LENGTHS
-    }
-    union = corpus_flags(index, grams)
+    coverage = Coverage(index, grams)
+    shares = {length: coverage.shares(length) for length in OVERLAP_LENGTHS}
+    union = corpus_flags(coverage)
     files = []
     for number, name in enumerate(index.names.to_pylist()):
         own = (index.arrays.bench == number) & evaluated

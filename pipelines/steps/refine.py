@@ -52,9 +52,20 @@ def refine(
     return run.do(step, lambda context: context.map(work, records.shards), records)
 
 
+def estimate_stages(stages: Sequence[Stage], step: str, workload: Workload, rates: Rates) -> Estimate | None:
+    """The measured rate is that of reading and writing; each stage has one of its own, `refine/<kind>`. A stage that
+    was not measured counts as the mean of those that were. Without any stage, the step only copies the records."""
+    if not stages:
+        return None
+    estimate = by_text(step, workload, rates)
+    measured = {name: by_text(name, workload, rates).core_seconds for name in rates if name.startswith(f"{step}/")}
+    usual = sum(measured.values()) / max(len(measured), 1)
+    seconds = sum(measured.get(f"{step}/{stage.kind}", usual) for stage in stages)
+    return estimate._replace(core_seconds=estimate.core_seconds + seconds)
+
+
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate | None:
-    """The measured rate is that of stages. Without any, the step only copies the records."""
-    return by_text(step, workload, rates) if workload.recipe.stages else None
+    return estimate_stages(workload.recipe.stages, step, workload, rates)
 
 
 REFINE = RecipeStep(

@@ -16,7 +16,7 @@ from filters.rewrite import Rewrite
 from filters.stage import CorpusStage, Stage
 from pipelines.ledger.manifest import Manifest
 from pipelines.recipe import Recipe
-from pipelines.steps.refine import REFINE, refine
+from pipelines.steps.refine import REFINE, estimate_stages, refine
 from pipelines.steps.rewrite import rewrite_steps
 from pipelines.steps.scores import score_steps
 from pipelines.steps.select import SELECT, select_step
@@ -71,7 +71,7 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _refine_step(name: str, stages: Sequence[Stage]) -> RecipeStep:
-    step = replace(REFINE, name=name, rate=REFINE.name)
+    step = replace(REFINE, name=name, rate=REFINE.name, estimate=functools.partial(estimate_stages, tuple(stages)))
     return replace(step, make=functools.partial(_make_refine, step, tuple(stages)))
 
 

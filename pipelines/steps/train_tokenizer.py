@@ -19,7 +19,7 @@ from pipelines.ledger import input_files, storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.storage import TableRef
-from pipelines.recipe import TokenizerSpec
+from pipelines.recipe import TEXT_FIELDS, TokenizerSpec
 from pipelines.steps.encoding import SPECIAL, Ints, byte_characters, encoder
 from pipelines.steps.ingest import INGEST
 from pipelines.steps.products import TOKENIZER_JSON
@@ -34,6 +34,8 @@ MIN_FREQUENCY = 2
 SAMPLE_BYTES = 32 << 20
 """...and on at most so much text of each source, so that it costs about a core-second per source however large the
 corpus is. Upstream caps documents per file instead."""
+
+_NO_TEXT = pa.chunked_array([[]], pa.string())
 
 
 def train_tokenizer(run: Run, records: Manifest, settings: TokenizerSpec) -> Manifest:
@@ -73,13 +75,17 @@ def _no_row_left(made: Mapping[str, Manifest]) -> str:
     return f"no row is left of {made[INGEST.name].rows_in or 0:,}: {listed}"
 
 
+SAMPLING = "tokenizer/sample"
+"""The rate at which the sample is chosen (`pipelines/rates.json`)."""
+
+
 def _on_sample(step: str, workload: Workload, rates: Rates) -> Estimate:
-    """Training reads a sample of each source; the rest is only read, at the rate of ingest."""
+    """Training reads a sample of each source. To choose it, all text is read twice."""
     estimate, rate = by_text(step, workload, rates), rates[step]
     sample = min(workload.text_bytes, SAMPLE_BYTES * len(workload.recipe.sources))
     training = rate.core_seconds_before + sample / 1e6 / rate.mb_per_core_second
-    reading = workload.text_bytes / 1e6 / rates[INGEST.name].mb_per_core_second
-    return estimate._replace(core_seconds=training + reading)
+    choosing = workload.text_bytes / 1e6 / rates[SAMPLING].mb_per_core_second
+    return estimate._replace(core_seconds=training + choosing)
 
 
 TOKENIZER = RecipeStep(
@@ -95,7 +101,7 @@ def _train(context: StepContext, shards: Sequence[TableRef], vocab_size: int) ->
     # A record's digest decides whether it is in the sample, so the sample does not depend on the order of records. The
     # first phase counts bytes per source and bin (the first two bytes of the digest); each source then gives its first
     # bins, as many as fit in the budget.
-    tallies = context.map(_tally, shards, phase="tally")
+    tallies = context.map(tally_sample, shards, phase="tally")
     limits = _sample_limits([storage.map_arrow(part.file("tally").path) for part in tallies], SAMPLE_BYTES)
     words = context.map(functools.partial(_count_words, limits), shards, phase="words")
     paths = tuple(part.file("words").path for part in words if part.counts["drawn"])
@@ -104,19 +110,26 @@ def _train(context: StepContext, shards: Sequence[TableRef], vocab_size: int) ->
     return context.map(functools.partial(_fit, vocab_size), [paths])
 
 
-def _sample_columns(shard: TableRef) -> pa.Table:
-    """source, bin (the first two bytes of the digest), instruction and response cut to SAMPLE_CHARS."""
-    table = storage.read_parquet(shard.path, ["source", "digest", "instruction", "response"]).combine_chunks()
-    cut = [pc.utf8_slice_codeunits(table[name], 0, SAMPLE_CHARS) for name in ("instruction", "response")]
-    columns = [table["source"], pa.array(leading(as_array(table["digest"])).astype(np.int32)), *cut]
-    return pa.table(columns, ["source", "bin", "instruction", "response"])
+def tally_sample(shard: TableRef, target: Target) -> Part:
+    """The bytes of text of each source and bin."""
+    table = storage.read_parquet(shard.path, ["source", "digest", *TEXT_FIELDS])
+    sizes = [pc.binary_length(_cut(as_array(table[name]))) for name in TEXT_FIELDS]
+    rows = pa.table({"source": table["source"], "bin": _bins(table), "bytes": pc.add(*sizes).cast(pa.int64())})
+    tally = rows.group_by(["source", "bin"], use_threads=False).aggregate([("bytes", "sum")])
+    return part(tally=storage.write_arrow(target.path(suffix=".arrow"), tally))
 
 
-def _tally(shard: TableRef, target: Target) -> Part:
-    table = _sample_columns(shard)
-    size = pc.add(pc.binary_length(table["instruction"]), pc.binary_length(table["response"])).cast(pa.int64())
-    tally = table.select(["source", "bin"]).append_column("bytes", size).group_by(["source", "bin"], use_threads=False)
-    return part(tally=storage.write_arrow(target.path(suffix=".arrow"), tally.aggregate([("bytes", "sum")])))
+def _bins(table: pa.Table) -> pa.Array:
+    """The bin of each row: the first two bytes of its digest, int32."""
+    return pa.array(leading(as_array(table["digest"])).astype(np.int32))
+
+
+def _cut(texts: pa.StringArray) -> pa.StringArray:
+    """Texts cut to SAMPLE_CHARS."""
+    long = pc.greater(pc.binary_length(texts), SAMPLE_CHARS)  # no fewer bytes than characters; few texts are so long
+    if not pc.any(long).as_py():
+        return texts
+    return pc.replace_with_mask(texts, long, pc.utf8_slice_codeunits(texts.filter(long), 0, SAMPLE_CHARS))
 
 
 def _sample_limits(tallies: Sequence[pa.Table], budget: int) -> dict[str, int]:
@@ -136,15 +149,17 @@ def _sample_limits(tallies: Sequence[pa.Table], budget: int) -> dict[str, int]:
 
 def _count_words(limits_of: dict[str, int], shard: TableRef, target: Target) -> Part:
     """Count the words of the sample's rows: columns word and count; `drawn` counts the rows."""
-    table = _sample_columns(shard)
-    sources = table["source"].combine_chunks().dictionary_encode()
+    table = storage.read_parquet(shard.path, ["source", "digest"])
+    sources = as_array(table["source"]).dictionary_encode()
     limits = np.array([limits_of[source] for source in sources.dictionary.to_pylist()], np.int64)
-    drawn = table["bin"].to_numpy() < limits[sources.indices.to_numpy()]
-    texts = table.filter(pa.array(drawn, pa.bool_())).select(["instruction", "response"])
+    drawn = pa.array(_bins(table).to_numpy() < limits[sources.indices.to_numpy()], pa.bool_())
+    # Of a large source few rows are drawn: of most shards none, so that their text is not read again.
+    rows = pc.sum(drawn).as_py() or 0
+    texts = storage.read_parquet(shard.path, list(TEXT_FIELDS)).filter(drawn).columns if rows else [_NO_TEXT]
     normalize = normalizers.NFC().normalize_str
-    counted = [count_words(normalized(as_array(column), normalize)) for column in texts.columns]
+    counted = [count_words(normalized(_cut(as_array(column)), normalize)) for column in texts]
     words = storage.write_arrow(target.path(suffix=".arrow"), add_counts(pa.concat_tables(counted)))
-    return part(words=words, counts={"drawn": texts.num_rows})
+    return part(words=words, counts={"drawn": rows})
 
 
 def _fit(vocab_size: int, paths: tuple[str, ...], target: Target) -> Part:

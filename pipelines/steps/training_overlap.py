@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.contamination.coverage import covered_shares
+from filters.contamination.coverage import Coverage
 from filters.contamination.rules import corpus_flags
 from pipelines.ledger import storage
 from pipelines.ledger.arrow_file import ids_of
@@ -97,13 +97,11 @@ def _parts(context: StepContext, files: IndexFiles, shards: Sequence[_Shard], se
     found = np.zeros(len(index.arrays.question), np.bool_)
     for file in context.merge(_merge_items, [one.file("items") for one in leaked], "items"):
         found[storage.map_arrow(file.path)["item"].to_numpy()] = True
-    union = corpus_flags(index, grams)
+    coverage = Coverage(index, grams)
+    union = corpus_flags(coverage)
     if settings.rule in union:
         found |= union[settings.rule]
-    shares = {
-        length: covered_shares(index, grams.filter(pc.equal(grams["length"], length))["gram"].to_numpy(), length)
-        for length in OVERLAP_LENGTHS
-    }
+    shares = {length: coverage.shares(length) for length in OVERLAP_LENGTHS}
     evaluated = ~index.arrays.trained.astype(np.bool_)
     written = []
     for number, name in enumerate(index.names.to_pylist()):

@@ -25,7 +25,7 @@ from pipelines.curate import STEPS, curate, last_of_records, wanted
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine, one_core
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.run import Run, StepResult
+from pipelines.ledger.run import Run, StepResult, Target
 from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
@@ -34,6 +34,7 @@ from pipelines.steps.products import RECORDS
 from pipelines.steps.source_files import plan_inputs
 from pipelines.steps.stages import STAGE_STEPS
 from pipelines.steps.step import Build, RecipeStep, Steps, always
+from pipelines.steps.train_tokenizer import SAMPLING, tally_sample
 from tests.benchmarks.__main__ import hardware
 from tests.steps import keep, plain_step
 
@@ -50,7 +51,10 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     smaller, cut = _less(recipe, rows, SMALL), (INGEST, RECUT, *STEPS[1:])
     built = [(_build(smaller, cut), _build(recipe, cut), _build(recipe)) for _ in range(ROUNDS)]
     small, _, large = built[-1]
-    steps = {step: _rate(step, built) for step in large.text}
+    every = {step: _rate(step, built) for step in large.text}
+    steps = {step: rate for step, rate in every.items() if "/" not in step}
+    parts = {step: rate for step, rate in every.items() if "/" in step}
+    parts[SAMPLING] = _rate_of_sampling([large for _, large, _ in built])
     if data:
         steps |= rates_of_scores()
     growth, tokens = large.growth, large.tokens / large.text["tokens"]
@@ -63,13 +67,14 @@ def bench(data: Path | None) -> list[dict[str, object]]:
         "tokens_per_byte": _round(tokens),
         "text_bytes_per_file_byte": growth,
         "steps": steps,
+        "parts": parts,
     }
     RATES_FILE.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
     of_files: list[dict[str, object]] = [
         {"what": f"text per byte of {suffix}", "value": ratio} for suffix, ratio in growth.items()
     ]
     return [
-        *({"what": step, **values} for step, values in steps.items()),
+        *({"what": step, **values} for step, values in (steps | parts).items()),
         {"what": "text", "value": rates["text_mb"], "unit": "MB"},
         {"what": "text of the smaller build", "value": round(small.text["ingest"] / 1e6, 1), "unit": "MB"},
         {"what": "tokens per byte", "value": rates["tokens_per_byte"]},
@@ -125,6 +130,7 @@ class Built(NamedTuple):
     rows: int
     tokens: int
     growth: dict[str, float]
+    sampling: float
 
 
 def _rows(recipe: Recipe) -> dict[str, int]:
@@ -158,7 +164,24 @@ def _build(recipe: Recipe, steps: Steps = STEPS) -> Built:
             rows,
             _tokens(corpus.tokens) if corpus.tokens else 0,
             growth,
+            _sampling(corpus.records, root),
         )
+
+
+def _sampling(records: Manifest, root: str) -> float:
+    """Seconds in which a tokenizer's sample is chosen: all text is read twice."""
+    begun = time.process_time()
+    for _ in range(2):
+        for index, shard in enumerate(records.shards):
+            tally_sample(shard, Target(f"{root}/sample", index))
+    return time.process_time() - begun
+
+
+def _rate_of_sampling(built: Sequence[Built]) -> dict[str, Any]:
+    text = built[-1].text["tokenizer"] / 1e6
+    slowest, median, fastest = (text / sorted(one.sampling for one in built)[at] for at in (-1, len(built) // 2, 0))
+    named = {"mb_per_core_second": median, "slowest": slowest, "fastest": fastest, "memory_gb": 0.0}
+    return {"core_seconds_before": 0.0, "core_seconds_per_shard": 0.0} | {k: _round(v) for k, v in named.items()}
 
 
 def _rate(step: str, built: Sequence[tuple[Built, Built, Built]]) -> dict[str, Any]:
@@ -181,14 +204,19 @@ def _rate(step: str, built: Sequence[tuple[Built, Built, Built]]) -> dict[str, A
         "mb_per_core_second": _round(1e-6 / more),
         "slowest": _round(1e-6 / more * median / took[1][-1]),
         "fastest": _round(1e-6 / more * median / took[1][0]),
-        "memory_gb": _round(large.memory[step] / 1e9),
+        "memory_gb": _round(large.memory.get(step, 0) / 1e9),
     }
     # What the sampling draws is a matter of the recipe: of packs, bytes are counted from tokens.
-    return rate if step == "pack" else rate | {"disk_bytes_per_byte": _round(large.disk[step] / large.text[step])}
+    return (
+        rate if step == "pack" else rate | {"disk_bytes_per_byte": _round(large.disk.get(step, 0) / large.text[step])}
+    )
 
 
 class Watch:
-    """Looks on while steps are made: their CPU seconds, and the most memory that this process held meanwhile."""
+    """Looks on while steps are made: their CPU seconds, and the most memory that this process held meanwhile.
+
+    What a step names as parts of its work (`spend`) is not in its seconds, but beside it, as `step/part`.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -207,7 +235,10 @@ class Watch:
         looker.start()
         began = time.process_time()
         performed = work()
-        self.seconds[step.name] = time.process_time() - began
+        stages = {
+            f"{step.name}/{name}": took for name, took in (performed.cost.parts if performed.cost else {}).items()
+        }
+        self.seconds |= {step.name: time.process_time() - began - sum(stages.values())} | stages
         done.set()
         looker.join()
         self.memory[step.name] = most[0]
@@ -230,6 +261,8 @@ def _text_in(performed: list[StepResult]) -> tuple[dict[str, int], dict[str, int
         first = done.step.name == "ingest"
         text[done.step.name] = given if first else last
         shards[done.step.name] = shards_given if first else last_shards
+        for name in done.cost.parts if done.cost else ():
+            text[f"{done.step.name}/{name}"], shards[f"{done.step.name}/{name}"] = last, last_shards
         last, last_shards = given, shards_given
     return text, shards, performed[0].manifest.rows_kept
 

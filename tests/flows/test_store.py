@@ -42,14 +42,10 @@ sampling:
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BuildAnswer]:
     """The same recipe built with each `store`, each below a root of its own."""
     folder = tmp_path_factory.mktemp("store")
-    words = "river stone lamp cloud paper engine garden winter silver road music bread".split()
-    rows = [
-        {
-            "question": f"Why is the {words[n % 12]} of {n} \u00e9t\u00e9 near the {words[n // 12 % 12]}?",
-            "answer": "" if n % 97 == 0 else f"Because {words[n * 7 % 12]} {n} has {'so ' * (n % 5)}many. " * (n % 6 + 1),
-        }
-        for n in range(ROWS)
-    ]
+    words = ["river", "stone", "lamp", "cloud", "paper", "engine", "garden", "winter", "silver", "road", "music"]
+    questions = [f"Why is the {words[n % 11]} of {n} \u00e9t\u00e9 near the {words[n // 11 % 11]}" for n in range(ROWS)]
+    because = [f"Because {words[n * 7 % 11]} {n} has {'so ' * (n % 5)}many. " * (n % 6 + 1) for n in range(ROWS)]
+    rows = [{"question": questions[n], "answer": because[n] if n % 97 else ""} for n in range(ROWS)]
     for file in range(3):
         lines = "".join(json.dumps(row) + "\n" for row in rows[file::3])
         (folder / f"rows-{file}.jsonl").write_text(lines)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from filters.contamination.coverage import covered_shares
-from filters.contamination.grams import GRAM_LENGTHS
+from filters.contamination.coverage import Coverage
+from filters.contamination.grams import GRAM_COUNTS, GRAM_LENGTHS
 from filters.contamination.index import build_index
 from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
@@ -49,9 +48,9 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
                 cut = text[begin : begin + int(rng.integers(8, 40))]
                 corpus.append(["filler"] * 5 + cut + ["stop", "here"])
     counts = scan_texts(index, pa.array([" ".join(words) for words in corpus]), pa.array([""] * len(corpus))).grams
-    seen = set()
+    coverage, seen = Coverage(index, counts), set()
     for length in GRAM_LENGTHS:
-        shares = covered_shares(index, counts.filter(pc.equal(counts["length"], length))["gram"].to_numpy(), length)
+        shares = coverage.shares(length)
         for (question, passage), share in zip(parts, shares.tolist(), strict=True):
             covered = brute(question, corpus, length) + brute(passage, corpus, length)
             assert share == covered / (len(question) + len(passage))
@@ -61,4 +60,4 @@ def test_coverage_is_the_union_over_all_texts_of_question_and_passage() -> None:
 
 def test_an_empty_corpus_covers_nothing() -> None:
     index = build_index([("b", pa.Table.from_pylist([item(0, " ".join(WORDS[:30])), item(1, "two words")], ITEM))])
-    assert covered_shares(index, np.empty(0, np.uint64), 13).tolist() == [0.0, 0.0]
+    assert Coverage(index, GRAM_COUNTS.empty_table()).shares(13).tolist() == [0.0, 0.0]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from filters.contamination.coverage import Coverage
 from filters.contamination.index import BenchmarkIndex, build_index
 from filters.contamination.rules import COMMON_ROWS, RULES, classify_hits, corpus_flags
 from filters.contamination.scan import scan_texts
@@ -150,7 +151,7 @@ def test_qwens_subsequence_is_searched_around_shared_runs(case: Case) -> None:
 
 
 def test_corpus_flags_are_the_union_that_papers_take(case: Case) -> None:
-    union = corpus_flags(case.index, case.scan.grams)
+    union = corpus_flags(Coverage(case.index, case.scan.grams))
     assert set(union) == {"palm", "llama2", "open_r1", "hrm_text", "hrm_text20"}
     held = {n: set().union(*[grams(text, n) for text in case.texts]) for n in (8, 11, 13, 20)}
     expected = {
@@ -179,7 +180,7 @@ def test_a_frame_that_many_items_share_is_counted_for_each_of_them() -> None:
     ]  # fmt: skip
     index = build_index([("own", pa.Table.from_pylist(rows, ITEM))])
     found = scan_texts(index, pa.array([" ".join(frame[:n]) for n in (12, 22)]), pa.array(["", ""]))
-    union = corpus_flags(index, found.grams)
+    union = corpus_flags(Coverage(index, found.grams))
     assert union["open_r1"].all() and union["palm"].sum() == 40 and not union["hrm_text"].any()
     by_length = {n: len(found.grams.filter(pc.equal(found.grams["length"], n))) for n in (8, 11, 13, 20)}
     assert by_length == {8: 15, 11: 12, 13: 10, 20: 3}
