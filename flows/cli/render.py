@@ -267,7 +267,9 @@ def _cost_line(name: str, core_hours: float, extremes: tuple[float, float], memo
 
 
 def _time(hours: float) -> str:
-    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else f"{3600 * hours:,.0f} s"
+    if hours >= 1:
+        return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h"
+    return f"{60 * hours:.0f} min" if hours >= 0.05 else f"{3600 * hours:,.0f} s"
 
 
 def _short(number: float) -> str:

@@ -61,6 +61,7 @@ BY_NAME = (
     "faults",
     "cost",
     "speedup",
+    "build_growth",
     "ingest",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""

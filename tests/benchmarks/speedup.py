@@ -58,7 +58,7 @@ def bench(data: Path | None) -> dict[str, list[dict[str, object]]]:
         given = records(Run(folder, LocalEngine(2)), data, float(size))
         recipe = Path(folder, "speedup.yaml")
         files = str(Path(given.shards[0].path).parent / "*.parquet")
-        recipe.write_text(RECIPE.format(files=files, benchmarks=_benchmarks(data)))
+        recipe.write_text(RECIPE.format(files=files, benchmarks=benchmarks(data)))
         for engine in engines:
             built = {}
             for workers in (1, 2):
@@ -71,7 +71,8 @@ def bench(data: Path | None) -> dict[str, list[dict[str, object]]]:
     return {f"{size} GB": rows, "Load of the machine": loads}
 
 
-def _benchmarks(data: Path | None) -> str:
+def benchmarks(data: Path | None) -> str:
+    """The evaluation sets of the recipe, in YAML."""
     if data is None:
         return "{name: generated, rows: 500}"
     folder = data / "benchmarks"
