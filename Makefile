@@ -22,8 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@echo "compiling kernels ..."
-	@$(BIN)/python -m pipelines.compile
-	@$(BIN)/python -m training.compile
+	@$(BIN)/python -m training.compile & $(BIN)/python -m pipelines.compile && wait $$!
 	@touch $@
 
 install: $(READY)

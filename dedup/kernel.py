@@ -105,6 +105,8 @@ def buffers(text: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64
         raise TypeError(f"text must be a string array, not {text.type}")
     _, positions, content = text.buffers()
     data = np.empty(0, np.uint8) if content is None else np.frombuffer(content, np.uint8)
+    # Whether a buffer of Arrow's may be written to depends on where it comes from. Numba compiles a version for each.
+    data.flags.writeable = False
     if len(text) == 0 or positions is None:
         return data, np.zeros(1, np.int64)
     return data, np.frombuffer(positions, width)[text.offset : text.offset + len(text) + 1].astype(np.int64)

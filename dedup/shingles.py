@@ -130,13 +130,14 @@ def _word_shingles(data, offsets, characters, commands, markup, ngram, power, ou
     """Hash the n-grams of tokens of every row into `out`; their offsets."""
     shingle_offsets = np.empty(len(offsets), np.int64)
     longest = longest_row(offsets)
-    tokens = np.empty(longest * 3 // 2 + 4, np.uint64)  # as `max_tokens`
+    most = longest * 3 // 2 + 4  # as `max_tokens`
+    tokens, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         shingle_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
-        count = scan_tokens(text, characters, commands, markup, ascii_words, tokens, None, None, None, 0)
+        count = scan_tokens(text, characters, commands, markup, ascii_words, tokens, starts, ends, None, 0)
         at = _hash_ngrams(tokens, count, ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at
     return shingle_offsets

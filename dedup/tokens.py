@@ -103,14 +103,6 @@ def tokenize(text: pa.StringArray, reading: Reading = "near") -> Tokens:
     return Tokens(hashes[:total], starts[:total], ends[:total], token_offsets)
 
 
-def word_hashes(text: pa.StringArray, reading: Reading = "near") -> tuple[npt.NDArray[np.uint64], Offsets]:
-    """Token hashes uint64 [total] and offsets int64 [rows + 1] of texts [rows]. Raises as `tokenize` does."""
-    data, offsets = buffers(text)
-    hashes = np.empty(max_tokens(offsets), np.uint64)
-    token_offsets = _tokenize(data, offsets, *reading_tables(reading), hashes, None, None)
-    return hashes[: token_offsets[-1]], token_offsets
-
-
 def normalise(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray:
     """The texts [rows] as their normalized tokens, joined by single spaces.
 
@@ -182,14 +174,13 @@ def _finish(mixed, pending):  # type: ignore[no-untyped-def]
 
 @kernel
 def _close(mixed, pending, start, stop, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
-    """End a token: write its hash (and range) to index `count`, or a space to `out`. Returns the next index."""
+    """End a token: write its hash and range to index `count`, or a space to `out`. Returns the next index."""
     if out is not None:
         out[count] = SPACE
     else:
         hashes[count] = _finish(mixed, pending)
-        if starts is not None:
-            starts[count] = start
-            ends[count] = stop
+        starts[count] = start
+        ends[count] = stop
     return count + 1
 
 
@@ -274,8 +265,7 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
         count += 1
     else:
         hashes[token_at] = markup.number_hashes[101 if value == PERCENT else value]
-        if starts is not None:
-            ends[token_at] = stop
+        ends[token_at] = stop
         count = token_at + 1
     if value == PERCENT:
         memory[_VALUE] = -1
@@ -318,9 +308,9 @@ def _word_follows(row, i, end):  # type: ignore[no-untyped-def]
 def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """Write the tokens of one row from index `count` on; the index after the last.
 
-    Either the hashes of the tokens (and their ranges if `starts` is not None), or their normalized bytes, each token
-    followed by a space, if `out` is not None. Numba compiles a version for each combination and removes the branches
-    for arguments that are None.
+    Either the hashes of the tokens and their ranges, or, if `out` is not None, their normalized bytes, each token
+    followed by a space. Numba compiles a version for each, and for each reading, and removes the branches for arguments
+    that are None. That takes seconds, so callers that need no ranges give arrays for them all the same.
 
     row: uint8, the text. characters, commands, markup: see `dedup.readings.reading_tables`. ascii_words: uint8, working
     memory of len(row) + WORD_BYTES.
@@ -613,16 +603,13 @@ def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends)
     count = 0
     for row in range(len(offsets) - 1):
         token_offsets[row] = count
-        text = data[offsets[row] : offsets[row + 1]]
+        text, marked, begin = data[offsets[row] : offsets[row + 1]], False, count
         if markup is not None and has_markup(text):
-            text = plain[: _plain(text, characters, commands, markup, plain, first, last)]
-            begin = count
-            count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
-            if starts is not None:
-                for t in range(begin, count):
-                    starts[t], ends[t] = first[starts[t]], last[ends[t] - 1]
-        else:
-            count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
+            text, marked = plain[: _plain(text, characters, commands, markup, plain, first, last)], True
+        count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
+        if markup is not None and marked:
+            for t in range(begin, count):
+                starts[t], ends[t] = first[starts[t]], last[ends[t] - 1]
     token_offsets[len(offsets) - 1] = count
     return token_offsets
 
@@ -635,14 +622,15 @@ def _normalise(data, offsets, characters, commands, markup, out):  # type: ignor
     if markup is not None:
         longest *= MAX_EXPANSION
         plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
-    unused, ascii_words = np.empty(0, np.uint64), np.empty(longest + WORD_BYTES, np.uint8)
+    unused, no_places = np.empty(0, np.uint64), np.empty(0, np.int32)
+    ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         row_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
         if markup is not None and has_markup(text):
             text = plain[: _plain(text, characters, commands, markup, plain, first, last)]
-        at = scan_tokens(text, characters, commands, markup, ascii_words, unused, None, None, out, at)
+        at = scan_tokens(text, characters, commands, markup, ascii_words, unused, no_places, no_places, out, at)
         if at > row_offsets[row]:
             at -= 1  # the space after the last token
     row_offsets[len(offsets) - 1] = at

@@ -30,7 +30,7 @@ from dedup.pairs import compare_once
 from dedup.probability import recall
 from dedup.shingles import Shingles, shingle_hashes
 from dedup.similarity import Sets, shingle_sets
-from dedup.tokens import normalise, word_hashes
+from dedup.tokens import normalise, tokenize
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Part
 from pipelines.ledger.run import Run, Target
@@ -53,7 +53,7 @@ def bench(data: Path | None) -> list[dict[str, object]]:
     shingles = shingle_hashes(text, NGRAM)
     signed = signatures(shingles, PERMUTATIONS)
 
-    split = size / _seconds(lambda: word_hashes(text))
+    split = size / _seconds(lambda: tokenize(text))
     signing = size / _seconds(lambda: signatures(shingle_hashes(text, NGRAM), PERMUTATIONS))
     part = text.slice(0, max(1, len(text) // 20))
     ours = _megabytes(part) / _seconds(lambda: signatures(shingle_hashes(part, NGRAM), PERMUTATIONS))
