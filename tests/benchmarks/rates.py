@@ -87,13 +87,13 @@ def rates_of_scores() -> dict[str, dict[str, Any]]:
     """The rates of the steps that the quality recipe has and the mini recipe has not: models, scores, and cuts."""
     recipe, steps = load(str(RECIPES / "hrm_text_quality.yaml")), (INGEST, STAGE_STEPS)
     rows = _rows(recipe)
-    built = [(_build(_less(recipe, rows, SMALL), steps), large := _build(recipe, steps), large)]
+    small, large = _build(_less(recipe, rows, SMALL), steps), _build(recipe, steps)
     further = [step for step in wanted(recipe, steps) if step.name not in ("ingest", "refine")]
-    return {step.rate or step.name: _rate(step.name, built) for step in further}
+    return {step.rate or step.name: _rate(step.name, [(small, large, large)]) for step in further}
 
 
 ROUNDS = 3
-"""Builds of each kind. A rate is that of the median times, its range that of the least and the greatest."""
+"""Builds of each kind."""
 
 
 def _cut(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
@@ -116,7 +116,7 @@ cost of its text."""
 
 SMALL = 0.5
 """Share of each source in the smaller of two builds, which has the same mixture. The two tell what a step costs before
-it sees any text: the index of the benchmarks is half of the check's time here, and nothing in a large corpus."""
+it sees any text, and what it writes for any."""
 
 
 class Built(NamedTuple):
@@ -187,38 +187,43 @@ def _rate_of_sampling(built: Sequence[Built]) -> dict[str, Any]:
 
 
 def _rate(step: str, built: Sequence[tuple[Built, Built, Built]]) -> dict[str, Any]:
-    """A step's cost from three builds, each the median of several: half of the text and all of it in full shards, and
-    all of it in many small ones. They give what a shard costs, what the text costs, and what comes before. The range is
-    that of the second build's seconds.
+    """A step's cost from three builds, made several times: half of the text and all of it in full shards, and all of it
+    in many small ones. They give what a shard costs, what the text costs, and what comes before.
+
+    Other programs only ever add to CPU seconds, so each build counts with the least that it took; the rate is then
+    brought to the median of the second, and its range is that of the second.
 
     What the driver does between tasks is no cost of text: of the check against benchmarks it is a fifth here, for the
-    items of the benchmarks, however large the corpus is.
+    items of the benchmarks, however large the corpus is. Nor are files that a step writes for any text.
     """
     small, large, many = built[-1]
     took = [sorted(one[side].seconds[step] for one in built) for side in range(3)]
-    medians = [times[len(times) // 2] for times in took]
+    least = [times[0] for times in took]
     more_shards = many.shards[step] - large.shards[step]
-    shard = max(0.0, (medians[2] - medians[1]) / more_shards) if more_shards else 0.0
-    driver = [max(0.0, one.driver.get(step, 0.0) - shard * one.shards[step]) for one in (small, large)]
+    shard = max(0.0, (least[2] - least[1]) / more_shards) if more_shards else 0.0
+    driven = [min(one[side].driver.get(step, 0.0) for one in built) for side in range(2)]
+    driver = [max(0.0, took - shard * one.shards[step]) for took, one in zip(driven, (small, large), strict=True)]
     text = [
-        seconds - driven - shard * one.shards[step]
-        for seconds, driven, one in zip(medians[:2], driver, (small, large), strict=True)
+        seconds - before - shard * one.shards[step]
+        for seconds, before, one in zip(least[:2], driver, (small, large), strict=True)
     ]
     slope = (text[1] - text[0]) / (large.text[step] - small.text[step])
-    whole = max(text[1], 0.1 * medians[1]) / large.text[step]
+    whole = max(text[1], 0.1 * least[1]) / large.text[step]
     more = min(slope, whole) if slope > 0 else whole  # noise larger than the step; or a line that begins below zero
+    median, most = took[1][len(built) // 2] / least[1], took[1][-1] / least[1]
     rate = {
         "core_seconds_before": _round(driver[1] + max(0.0, text[1] - more * large.text[step])),
         "core_seconds_per_shard": _round(shard),
-        "mb_per_core_second": _round(1e-6 / more),
-        "slowest": _round(1e-6 / more * medians[1] / took[1][-1]),
-        "fastest": _round(1e-6 / more * medians[1] / took[1][0]),
+        "mb_per_core_second": _round(1e-6 / more / median),
+        "slowest": _round(1e-6 / more / most),
+        "fastest": _round(1e-6 / more),
         "memory_gb": _round(large.memory.get(step, 0) / 1e9),
     }
     if step == "pack":  # what the sampling draws is a matter of the recipe: its bytes are counted from tokens
         return rate
-    disk = large.disk.get(step, 0) - small.disk.get(step, 0)
-    return rate | {"disk_bytes_per_byte": _round(max(0.0, disk / (large.text[step] - small.text[step])))}
+    disk = large.disk.get(step, 0)
+    slope = (disk - small.disk.get(step, 0)) / (large.text[step] - small.text[step])
+    return rate | {"disk_bytes_per_byte": _round(max(0.0, min(slope, disk / large.text[step])))}
 
 
 class Watch:
