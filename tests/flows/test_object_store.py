@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 import winnow
+from flows.ablate import ablate
 from flows.similar import similar
 from pipelines.audit.clusters import clusters
 from pipelines.audit.diff import diff
@@ -24,6 +27,7 @@ from pipelines.export import EXPORTS
 from pipelines.ledger import storage
 from pipelines.ledger.runs import open_run
 from tests.compare_roots import LEFT_OUT
+from tests.flows.test_ablate import DESIGN
 from tests.object_store import ObjectStore
 
 PAIR = {"instruction": "Why is the sky blue above the sea?", "response": "Blue light is scattered most by the air."}
@@ -124,9 +128,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_a_model_is_trained_and_evaluated_there(build: winnow.BuildAnswer, one_thread: None) -> None:
+def test_a_model_is_trained_evaluated_and_served_there_and_scores_rows(
+    build: winnow.BuildAnswer, one_thread: None, tmp_path: Path
+) -> None:
     from flows.configure import configure
     from flows.evaluate import evaluate
+    from flows.generate import generate
+    from flows.score import score
+    from tests.flows.serving.test_serve import serving
     from training import loop
     from training.evaluation.evaluate import ModelSpec
     from training.folders import find_checkpoint
@@ -141,3 +150,51 @@ def test_a_model_is_trained_and_evaluated_there(build: winnow.BuildAnswer, one_t
     answer = evaluate(ModelSpec(folder), root=build.root, limit=3)
     assert answer.scores[0].all.n == 3
     assert storage.files_below(f"{build.root}/evaluations")
+    made, again = (score(build.run, [folder], name="early", limit=30, root=build.root) for _ in range(2))
+    assert made.rows == again.rows > 20 and made.path.startswith("s3://") and again.reused and not made.reused
+    assert generate(folder, "What comes after 3?", max_tokens=4, root=build.root, device="cpu").tokens <= 4
+    with serving(folder, tmp_path / "log", "--model-name", "stored") as server, server.client() as client:
+        asked = [{"role": "user", "content": "What comes after 3?"}]
+        said = client.chat.completions.create(messages=asked, model="stored", max_tokens=4)
+        assert said.usage.completion_tokens <= 4
+
+
+def test_packs_are_the_same_where_neither_text_nor_tokens_are_stored(build: winnow.BuildAnswer, inputs: str) -> None:
+    answer = winnow.build(recipe(inputs) | {"store": []}, f"{build.root}-small", workers=1)
+    assert not answer.corpus
+    assert [storage.digest(file) for file in answer.tokens] == [storage.digest(file) for file in build.tokens]
+
+
+@pytest.mark.fault("two builds at once on one root on S3", "one waits for the other, same bytes")
+def test_two_builds_at_once_there_end_with_the_bytes_of_one(
+    build: winnow.BuildAnswer, bucket: str, inputs: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "stored.json"
+    path.write_text(json.dumps(recipe(inputs)))  # JSON is YAML
+    words = ["build", str(path), "--root", f"{bucket}/two", "--engine", "local", "--workers", "1", "--json"]
+    command = [sys.executable, "-m", "flows.cli.main", *words]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ended = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ended
+    for out, _ in ended:
+        answer = json.loads(out)
+        for product in ("corpus", "tokens"):
+            found = [storage.digest(file) for file in answer[product]]
+            assert found == [storage.digest(file) for file in getattr(build, product)]
+
+
+@pytest.mark.slow  # trains four models twice
+def test_an_ablation_there_has_the_measures_of_one_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
+    for name, stages in {"all": [], "short": [{"kind": "length", "max_chars": 60}]}.items():
+        value = {
+            "name": name, "sources": [{"name": "sums", "adapter": "generated_arithmetic", "rows": 300}],
+            "stages": stages, "near_duplicates": False, "tokenizer": {"vocab_size": 600},
+            "sampling": {"context": 65, "epochs": 1},
+        }  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(value))
+    recipes = [str(tmp_path / f"{name}.yaml") for name in ("all", "short")]
+    there, here = (
+        ablate(recipes, root=root, design=DESIGN, workers=1) for root in (f"{bucket}/ablate", f"{tmp_path}/root")
+    )
+    assert there.folder.startswith("s3://") and storage.exists(f"{there.folder}/report.html")
+    assert there.means == here.means and there.conclusions == here.conclusions

@@ -90,7 +90,7 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, log: Path, *options: str) -> Iterator[Server]:
+def serving(folder: Path | str, log: Path, *options: str) -> Iterator[Server]:
     """A server on a free port. It is killed at the end unless it was stopped."""
     command = [sys.executable, "-m", "flows.cli.main", "serve", str(folder), "--port", "0", "--device", "cpu", "--json"]
     with log.open("w") as file:
