@@ -41,13 +41,18 @@ def new_folder(out: str) -> Iterator[Path]:
     if not storage.is_local(out):
         raise InputError(f"{out}: an export is written to a local folder; copy it from there")
     target = folder_of(out)
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise InputError(f"{out}: there is something here already; name another folder, or remove this one")
+    _check_unused(out, target)
     try:
         with storage.write_folder(str(target)) as folder:
             yield folder
+            _check_unused(out, target)  # another export may have ended meanwhile
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error})") from error
+
+
+def _check_unused(out: str, target: Path) -> None:
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise InputError(f"{out}: there is something here already; name another folder, or remove this one")
 
 
 def folder_of(out: str) -> Path:

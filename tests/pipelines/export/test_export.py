@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from pipelines.errors import CheckFailed, InputError, WinnowError
 from pipelines.export import DOCUMENTS, EXPORTS
+from pipelines.export.export import new_folder
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.manifest import Manifest, Part
@@ -334,3 +335,12 @@ def test_a_run_without_tokens_has_no_export_for_hrm_text(
     run = run_of(steps)._replace(steps=steps[:1])
     with pytest.raises(WinnowError, match="run run has no tokens"):
         EXPORTS["hrm-text"](run, str(tmp_path / "out"))
+
+
+def test_of_two_exports_into_one_folder_at_once_the_first_to_end_stays(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with pytest.raises(InputError, match="there is something here already"), new_folder(out) as late:
+        (late / "late.txt").write_text("late")
+        with new_folder(out) as early:
+            (early / "early.txt").write_text("early")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["early.txt"]
