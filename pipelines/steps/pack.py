@@ -25,6 +25,7 @@ from dedup.columns import as_array
 from dedup.kernel import kernel
 from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
+from pipelines.ledger.arrow_file import ArrowFile
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, StepContext, Target
 from pipelines.ledger.step import parameters
@@ -45,7 +46,7 @@ from pipelines.steps.sampling import (
     times_by_weight,
 )
 from pipelines.steps.step import Estimate, Rates, RecipeStep, Workload, always, by_text
-from pipelines.steps.token_rows import TokenShard, has_ids, read_lengths, read_tokens
+from pipelines.steps.token_rows import TokenShard, read_lengths, read_tokens
 from pipelines.steps.tokenize import TOKENS
 from pipelines.steps.train_tokenizer import TOKENIZER
 
@@ -62,7 +63,8 @@ Ints = npt.NDArray[np.int64]
 def pack(run: Run, records: Manifest, tokens: Manifest, tokenizer: Manifest, settings: Sampling, seed: int) -> Manifest:
     """Draw `settings.epochs` epochs of the tokens and pack them: Arrow files whose rows are packs, epoch 0 first.
 
-    Where the recipe does not store tokens, the rows drawn are encoded again, each once, to scratch files.
+    Rows drawn are first collected, shard by shard, into scratch files as large as the packs: a row that an epoch draws
+    is encoded again there, once for all epochs, where the recipe does not store tokens.
 
     Rows held out for validation (see `sampling.held_out`) are in no epoch. Those that the first epoch would have drawn
     are packed into files of their own, so the validation loss is of the same mixture as training's.
@@ -83,8 +85,9 @@ def pack(run: Run, records: Manifest, tokens: Manifest, tokenizer: Manifest, set
     for validation, of those that could be drawn; `coverage/<source>/<what>` (see `sampling.coverage`);
     `unused/<reason>` rows that no epoch can draw; `weight/<column>/<value>` rows of the corpus to which a weight
     applies; `truncated` rows whose response is cut. What is held at once: the
-    plan, 18 bytes per row and 48 per row drawn in an epoch, in one worker: with an epoch of a tenth of the rows some 22
-    bytes a row, 12 GiB for HRM-Text's 594 M (`docs/benchmarks`, sampling); everything else a file at a time.
+    plan, 18 bytes per row, 48 per row drawn in an epoch and 8 per row of all epochs, in one worker: with four epochs of
+    a tenth of the rows some 26 bytes a row, 14 GiB for HRM-Text's 594 M; everything else a file or a group of shards at
+    a time.
 
     Raises: CheckFailed: if there is no row to draw.
     """
@@ -94,19 +97,21 @@ def pack(run: Run, records: Manifest, tokens: Manifest, tokenizer: Manifest, set
     return run.do(step, lambda context: lay_and_write(context, shards, bpe, settings, seed))
 
 
-PLAN_BYTES_PER_ROW, PLAN_BYTES_PER_DRAWN_ROW = 18, 48
-"""Of the plan, which one task holds."""
+PLAN_BYTES_PER_ROW, PLAN_BYTES_PER_DRAWN_ROW, PLAN_BYTES_PER_SEQUENCE = 18, 48, 8
+"""Of the plan, which one task holds: of a row of the corpus, of one that an epoch draws, and of each drawing of all
+epochs."""
 
 
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
     estimate, recipe = by_text(step, workload, rates), workload.recipe
     plan = PLAN_BYTES_PER_ROW * workload.rows + PLAN_BYTES_PER_DRAWN_ROW * workload.drawn_rows
     width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
-    disk, seconds = workload.drawn_tokens * width * recipe.sampling.epochs, estimate.core_seconds
+    packed, seconds = workload.drawn_tokens * width * recipe.sampling.epochs, estimate.core_seconds
+    plan += PLAN_BYTES_PER_SEQUENCE * workload.drawn_rows * recipe.sampling.epochs
+    disk = 2 * packed  # as much again is scratch, until the step is done
     if "tokens" not in recipe.store:  # at most as many rows as the epochs draw are encoded again, each once
         drawn = min(1.0, workload.drawn_rows * recipe.sampling.epochs / max(workload.rows, 1.0))
         seconds += drawn * workload.text_bytes / 1e6 / rates[TOKENS.name].mb_per_core_second
-        disk += drawn * workload.text_bytes * rates[TOKENS.name].disk_bytes_per_byte  # scratch, until the step is done
     return Estimate(seconds, estimate.memory_gb + plan / 1e9, disk)
 
 
@@ -148,7 +153,8 @@ def lay_and_write(
     for part in measured:
         weighted.update(part.counts)
     measures = [part.file("lengths").path for part in measured]
-    planning = functools.partial(_plan, settings, seed, file_slots, context.folder)
+    groups = group_shards([shard.tokens.rows for shard in shards])
+    planning = functools.partial(_plan, settings, seed, file_slots, groups, context.folder)
     (plan,) = context.map(planning, [measures], phase="plan")
     metadata = {
         "context": settings.context,
@@ -157,16 +163,40 @@ def lay_and_write(
         "epochs": settings.epochs,
         "special": bpe.special,
     }
-    files = tuple(shard.tokens for shard in shards)
-    if not all(map(has_ids, files)):
-        encoding = functools.partial(_encode_packed, tokenizer)
-        fates = [file for file in plan.files[ROW_FATES] if isinstance(file, TableRef)]
-        encoded = context.map(encoding, list(zip(shards, fates, strict=True)), phase="encode")
-        files = tuple(part.table("tokens") for part in encoded)
-    paths, rows = tuple(file.path for file in files), tuple(file.rows for file in files)
-    writing = functools.partial(_write_packs, paths, rows, metadata)
-    packs = context.map(writing, [file.path for file in plan.files["layouts"]])
+    orders = [file for file in plan.files["orders"] if isinstance(file, TableRef)]
+    wanted = [_Wanted(order, tuple(shards[first:last])) for order, (first, last) in zip(orders, groups, strict=True)]
+    collected = context.map(functools.partial(_collect, tokenizer), wanted, phase="collect")
+    files = tuple(part.table("tokens") for part in collected)
+    bounds = storage.map_arrow(plan.file("bounds").path)
+    layouts = [
+        _Layout(file, tuple(starts), tuple(stops))
+        for file, starts, stops in zip(
+            plan.files["layouts"], bounds["start"].to_pylist(), bounds["stop"].to_pylist(), strict=True
+        )
+    ]
+    packs = context.map(functools.partial(_write_packs, files, metadata), layouts)
     return [Part(counts=plan.counts | weighted, files={ROW_FATES: plan.files[ROW_FATES]}), *packs]
+
+
+GROUPS, GROUP_ROWS, MAX_GROUP_SHARDS = 512, 1 << 16, 64
+"""A file of packs has rows of all shards, drawn at random. So the rows drawn are first collected by groups of shards,
+in the order of the files of packs, and a task that writes one reads a range of each group's file. A large corpus has
+about GROUPS groups, of 64 shards at most: half a million ranges for the 1,900 files of HRM-Text. Shards of few rows
+share a group."""
+
+
+def group_shards(rows: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Groups of neighbouring shards, as the first of each and the one after its last. rows: of each shard."""
+    least = min(len(rows) // GROUPS, MAX_GROUP_SHARDS)
+    groups: list[tuple[int, int]] = []
+    first = held = 0
+    for number, count in enumerate(rows):
+        held += count
+        size = number + 1 - first
+        if (held >= GROUP_ROWS and size >= least) or size == MAX_GROUP_SHARDS or number == len(rows) - 1:
+            groups.append((first, number + 1))
+            first, held = number + 1, 0
+    return tuple(groups)
 
 
 WEIGHT = "weight/"
@@ -208,15 +238,6 @@ def _measure(settings: Sampling, seed: int, control: Sequence[int], shard: Token
     return Part(files={"lengths": (file,)}, counts=counts)
 
 
-def _encode_packed(tokenizer: FileRef, item: tuple[TokenShard, TableRef], target: Target) -> Part:
-    """The ids of a shard's rows that may be packed, by its file of row fates. A row keeps its number."""
-    shard, file = item
-    fates = storage.read_parquet(file.path, ["draws", "held_out"])
-    wanted = (fates["draws"].to_numpy() > 0) | fates["held_out"].to_numpy()
-    table = read_tokens(shard, tokenizer, wanted)
-    return Part(files={"tokens": (storage.write_arrow(target.path(suffix=".arrow"), table),)})
-
-
 # ---- the plan: which sequences share a pack --------------------------------------------------------------------------
 
 
@@ -228,8 +249,20 @@ class EpochLayout(NamedTuple):
 
 
 def _plan(
-    settings: Sampling, seed: int, file_slots: int, step_folder: str, measures: list[str], target: Target
+    settings: Sampling,
+    seed: int,
+    file_slots: int,
+    groups: Sequence[tuple[int, int]],
+    step_folder: str,
+    measures: list[str],
+    target: Target,
 ) -> Part:
+    """Which rows each file of packs has, and in which order.
+
+    Products: `layouts`, for each file its sequences as they are written: place among the file's rows by number, tokens
+    of instruction and response, pack; `orders`, for each group of shards the rows to collect, file after file: row of
+    the group, tokens of instruction and response; `bounds`, for each file where its rows lie in each group's order.
+    """
     tables = [storage.map_arrow(path) for path in measures]
     rows = pool(tables, settings)
     counts = {f"unused/{reason}": number for reason, number in rows.unused.items()} | {"truncated": rows.truncated}
@@ -241,6 +274,7 @@ def _plan(
     held_out_rows = np.concatenate([table["held_out"].to_numpy() for table in tables])[rows.row]
     draws = np.zeros(len(rows.row), np.uint32)
     layouts: list[TableRef] = []
+    wanted: list[tuple[Rows, Rows, Rows]] = []  # by file, in the order of rows
 
     def write(drawn: Rows, split: str, epoch: int, generator: int) -> None:
         layout = lay(
@@ -249,15 +283,14 @@ def _plan(
         for first in range(0, int(layout.pack[-1]) + 1, per_file):
             start, stop = np.searchsorted(layout.pack, [first, first + per_file])
             position = layout.position[start:stop]
-            columns = [
-                rows.row[position],
-                rows.instruction[position],
-                rows.response[position],
-                layout.pack[start:stop] - first,
-            ]
-            table = pa.table(columns, ["row", "instruction", "response", "pack"]).replace_schema_metadata(
-                {"epoch": str(epoch), "split": split}
-            )
+            columns = [rows.row[position], rows.instruction[position], rows.response[position]]
+            by_row = np.argsort(columns[0], kind="stable")
+            wanted.append((columns[0][by_row], columns[1][by_row], columns[2][by_row]))
+            place = np.empty(len(by_row), np.uint32)
+            place[by_row] = np.arange(len(by_row), dtype=np.uint32)
+            table = pa.table(
+                [place, *columns[1:], layout.pack[start:stop] - first], ["place", "instruction", "response", "pack"]
+            ).replace_schema_metadata({"epoch": str(epoch), "split": split})
             layouts.append(storage.write_arrow(target.path(suffix=".arrow", piece=len(layouts)), table))
 
     validation: Rows = np.empty(0, np.uint32)
@@ -273,7 +306,33 @@ def _plan(
         write(validation, "validation", 0, settings.epochs)
     counts["held_out"] = int(np.count_nonzero(held_out_rows & first_entries(rows.row)))
     fates = _write_fates(step_folder, tables, settings, rows, draws)
-    return Part(files={"layouts": tuple(layouts), ROW_FATES: fates}, counts=counts | coverage(rows, draws))
+    counts |= coverage(rows, draws)
+    orders, bounds = _write_orders(wanted, groups, [table.num_rows for table in tables], target)
+    files = {"layouts": tuple(layouts), ROW_FATES: fates, "orders": orders, "bounds": (bounds,)}
+    return Part(files=files, counts=counts)
+
+
+def _write_orders(
+    wanted: Sequence[tuple[Rows, Rows, Rows]], groups: Sequence[tuple[int, int]], rows: Sequence[int], target: Target
+) -> tuple[tuple[TableRef, ...], TableRef]:
+    """The products `orders` and `bounds` of the plan. wanted: by file of packs, rows ascending, and their tokens. rows:
+    of each shard."""
+    reach = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(rows, np.int64))])
+    edges = reach[[0, *(last for _, last in groups)]]
+    cuts = np.stack([np.searchsorted(numbers, edges) for numbers, _, _ in wanted])
+    orders = []
+    for group, base in enumerate(edges[:-1].tolist()):
+        parts = [
+            [column[begin:end] for column in columns]
+            for columns, (begin, end) in zip(wanted, cuts[:, group : group + 2].tolist(), strict=True)
+        ]
+        row, instruction, response = (np.concatenate([part[at] for part in parts]) for at in range(3))
+        table = pa.table([row.astype(np.int64) - base, instruction, response], ["row", "instruction", "response"])
+        orders.append(storage.write_arrow(target.path("orders", ".arrow", piece=group), table))
+    sizes = np.diff(cuts, axis=1)
+    stops = np.cumsum(sizes, axis=0)
+    bounds = pa.table({"start": (stops - sizes).tolist(), "stop": stops.tolist()})
+    return tuple(orders), storage.write_arrow(target.path("bounds", ".arrow"), bounds)
 
 
 def _write_fates(
@@ -374,18 +433,57 @@ def best_fit(slots: Ints, order: Ints, capacity: int) -> tuple[Ints, int]:
 # ---- the packs ------------------------------------------------------------------------------------------------------
 
 
-def _write_packs(
-    paths: Sequence[str], rows: Sequence[int], metadata: dict[str, Any], plan: str, target: Target
-) -> Part:
-    planned = storage.map_arrow(plan)
+class _Wanted(NamedTuple):
+    """A group of shards, and which of their rows to collect."""
+
+    order: TableRef
+    shards: tuple[TokenShard, ...]
+
+
+class _Layout(NamedTuple):
+    """A file of packs to be written: its sequences, and from where to where its rows lie in the file of each group."""
+
+    file: FileRef
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+
+
+def _collect(tokenizer: FileRef, item: _Wanted, target: Target) -> Part:
+    """The rows of a group of shards that are packed, in the order asked for: columns id, tokens (list)."""
+    order = storage.map_arrow(item.order.path)
+    rows, instruction, response = (
+        order[name].to_numpy().astype(np.int64) for name in ("row", "instruction", "response")
+    )
+    counts = [shard.tokens.rows for shard in item.shards]
+    reach = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(counts, np.int64))])
+
+    def read(number: int) -> pa.Table:
+        wanted = np.zeros(counts[number], np.bool_)
+        wanted[rows[(rows >= reach[number]) & (rows < reach[number + 1])] - reach[number]] = True
+        return read_tokens(item.shards[number], tokenizer, wanted)
+
+    tokens, ids = gather(read, counts, rows, instruction, response, load(tokenizer).vocab_size)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
+    lists = pa.LargeListArray.from_arrays(pa.array(starts), pa.array(tokens))
+    table = pa.table([ids, lists], ["id", "tokens"])
+    return Part(files={"tokens": (storage.write_arrow(target.path(suffix=".arrow"), table),)})
+
+
+def _write_packs(files: Sequence[TableRef], metadata: dict[str, Any], layout: _Layout, target: Target) -> Part:
+    planned = storage.map_arrow(layout.file.path)
     instruction, response = (planned[name].to_numpy().astype(np.int64) for name in ("instruction", "response"))
     pack_of = planned["pack"].to_numpy()
     packs = int(pack_of[-1]) + 1
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(instruction + response)])
-    positions = planned["row"].to_numpy().astype(np.int64)
-    tokens, ids = gather(
-        lambda shard: storage.map_arrow(paths[shard]), rows, positions, instruction, response, metadata["vocab_size"]
+    own = pa.concat_tables(
+        ArrowFile(file.path, file.bytes).read(start, stop)
+        for file, start, stop in zip(files, layout.starts, layout.stops, strict=True)
+        if start < stop
     )
+    place, lists = planned["place"].to_numpy().astype(np.int64), own["tokens"].combine_chunks()
+    tokens = np.empty(starts[-1], token_type(metadata["vocab_size"]))
+    _copy(lists.offsets.to_numpy(), lists.values.to_numpy(), place, starts[:-1], instruction + response, tokens)
+    ids = own["id"].combine_chunks().take(pa.array(place))
 
     first = np.searchsorted(pack_of, np.arange(packs + 1))
     sequences = pa.array(first, pa.int32())
@@ -398,8 +496,8 @@ def _write_packs(
         }
     )
     split = planned.schema.metadata[b"split"].decode()
-    own = metadata | {"epoch": int(planned.schema.metadata[b"epoch"]), "split": split}
-    table = table.replace_schema_metadata({"winnow": json.dumps(own, sort_keys=True)})
+    described = metadata | {"epoch": int(planned.schema.metadata[b"epoch"]), "split": split}
+    table = table.replace_schema_metadata({"winnow": json.dumps(described, sort_keys=True)})
     used = len(tokens) - len(ids)
     counts = {"packs": packs, "sequences": len(ids), "slots": packs * metadata["capacity"], "slots_used": used}
     file = storage.write_arrow(target.path(suffix=".arrow"), table)

@@ -22,8 +22,9 @@ from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Run, Target
 from pipelines.recipe import Group, Sampling, TokenizerSpec
 from pipelines.records import RAW, conform
+from pipelines.steps import pack as pack_module
 from pipelines.steps.encoding import load
-from pipelines.steps.pack import PACK, best_fit, lay, lay_and_write, pack, pack_files
+from pipelines.steps.pack import PACK, best_fit, group_shards, lay, lay_and_write, pack, pack_files
 from pipelines.steps.products import RECORDS, TOKEN_ROWS
 from pipelines.steps.sampling import draw, held_out, measure, pool
 from pipelines.steps.token_rows import TokenShard, lengths_of, read_lengths
@@ -176,6 +177,27 @@ def test_an_epochs_packs_hold_exactly_what_was_drawn(tmp_path: Path, made: tuple
         assert Counter(one for pack in epochs[epoch] for one in pack) == want
     assert len(pack_files(manifest)) > 2 * 3, "several files an epoch, or the test shows little"
     assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("least, most", [(1, 1), (1, 64), (800, 2)])
+def test_packs_do_not_depend_on_how_shards_are_grouped(
+    tmp_path: Path, made: tuple[Manifest, Manifest], monkeypatch: pytest.MonkeyPatch, least: int, most: int
+) -> None:
+    whole = packed(tmp_path / "whole", made)
+    monkeypatch.setattr(pack_module, "GROUP_ROWS", least)
+    monkeypatch.setattr(pack_module, "MAX_GROUP_SHARDS", most)
+    parted = packed(tmp_path / "parted", made)
+    assert [file.digest for file in pack_files(parted)] == [file.digest for file in pack_files(whole)]
+
+
+@given(st.lists(st.integers(0, 70_000), max_size=3_000))
+@settings(deadline=None)
+def test_groups_of_shards_are_neighbours_and_neither_many_nor_large(rows: list[int]) -> None:
+    groups = group_shards(rows)
+    assert [number for first, last in groups for number in range(first, last)] == list(range(len(rows)))
+    assert all(0 < last - first <= 64 for first, last in groups)
+    full = [sum(rows[first:last]) >= 1 << 16 or last - first == 64 for first, last in groups[:-1]]
+    assert all(full) and len(groups) <= 1 + len(rows) / max(1, len(rows) // 512)
 
 
 def test_no_pack_is_over_full_and_the_counts_are_true(tmp_path: Path, made: tuple[Manifest, Manifest]) -> None:
