@@ -26,7 +26,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part
 from pipelines.ledger.run import Target
 from pipelines.recipe import Group, Sampling
-from pipelines.steps.pack import FILE_SLOTS, _plan
+from pipelines.steps.pack import FILE_SLOTS, _plan, group_shards
 from pipelines.steps.sampling import draw
 from pipelines.steps.train_tokenizer import TOKENIZER, _fit
 from tests.steps import plain_step
@@ -115,10 +115,11 @@ def _plan_of(rows: int, folder: str) -> dict[str, float]:
         columns += [*_lengths(file, 240), pa.array(np.zeros(FILE_ROWS, np.bool_))]
         table = pa.table(columns, ["file", "instruction", "response", "held_out"])
         paths.append(storage.write_arrow(f"{folder}/measure-{file:05d}.arrow", table).path)
-    _plan(SETTINGS, 0, FILE_SLOTS, paths[:1], Target(f"{folder}/first", 0))  # compiles the kernels
+    groups = group_shards([FILE_ROWS] * len(paths))
+    _plan(SETTINGS, 0, FILE_SLOTS, ((0, 1),), folder, paths[:1], Target(f"{folder}/first", 0))  # compiles the kernels
     start = time.process_time()
     with _Peak() as memory:
-        part = _plan(SETTINGS, 0, FILE_SLOTS, folder, paths, Target(f"{folder}/plan", 0))
+        part = _plan(SETTINGS, 0, FILE_SLOTS, groups, folder, paths, Target(f"{folder}/plan", 0))
     counts = {
         what: sum(value for name, value in part.counts.items() if name.endswith(f"/{what}"))
         for what in ("rows", "unique_rows", "drawn_rows")
