@@ -60,7 +60,8 @@ def deep_problems(run: RecordedRun, said: list[str], watch: Watch) -> Iterator[s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedKeyWarning)  # a run of an earlier version has the former keys
         recipe = Recipe.model_validate(run.info["settings"])
-    workers = cpus() if sum(shard.bytes for shard in run.records.shards) > POOL_BYTES else 1
+    # The first step holds text; the corpus may be selections of it, which are small.
+    workers = cpus() if sum(shard.bytes for shard in run.steps[0].shards) > POOL_BYTES else 1
     with tempfile.TemporaryDirectory() as scratch, LocalEngine(workers) as engine:
         checks: list[Callable[[], Iterator[str]]] = [
             lambda: _exact_duplicates(run, recipe, said),

@@ -782,6 +782,16 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
     return pa.table([column(name) for name in names], schema=pa.schema(fields))
 
 
+def bytes_to_read(file: TableRef) -> int:
+    """Bytes that are read for the rows of a Parquet file: of a selection also those of the files behind it.
+
+    Raises: InputError: as `read_parquet`.
+    """
+    with _opened(file.path, [POSITION]) as opened:
+        selection = _selection_of(file.path, opened)
+    return file.bytes + (bytes_to_read(selection.of) if selection is not None else 0)
+
+
 ROWS_AT_A_TIME = 1024
 """Rows that are decoded at a time on the way to one."""
 

@@ -19,13 +19,25 @@ MAX_BYTES = 64 << 20
 """Bytes of files that are read of a step, compressed: some two seconds."""
 
 
+LOOKED_AT = 8
+"""Files of a step that are opened to tell what reading it takes: a selection is small, and the file behind it not."""
+
+
 def some_files(files: Sequence[TableRef], max_bytes: int = MAX_BYTES) -> list[TableRef]:
-    """Files spread evenly over these, with about `max_bytes` in all; all of them where they have no more."""
+    """Files spread evenly over these, which take about `max_bytes` to read; all of them where that is less."""
     total = sum(file.bytes for file in files)
-    if total <= max_bytes:
+    if files:
+        looked_at = _spread(files, LOOKED_AT)
+        rows = max(1, sum(file.rows for file in looked_at))
+        total = max(total, sum(map(storage.bytes_to_read, looked_at)) * sum(file.rows for file in files) // rows)
+    return list(files) if total <= max_bytes else _spread(files, int(len(files) * max_bytes / total))
+
+
+def _spread(files: Sequence[TableRef], wanted: int) -> list[TableRef]:
+    """So many of the files, one at least, spread evenly."""
+    if len(files) <= wanted:
         return list(files)
-    wanted = max(1, int(len(files) * max_bytes / total))
-    return [files[at] for at in np.linspace(0, len(files) - 1, wanted).astype(int).tolist()]
+    return [files[at] for at in np.linspace(0, len(files) - 1, max(1, wanted)).astype(int).tolist()]
 
 
 def sample(step: Manifest, rows: int, columns: Sequence[str], max_bytes: int = MAX_BYTES) -> pl.DataFrame:

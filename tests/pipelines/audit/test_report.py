@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,11 +20,11 @@ from pipelines.audit.report.samples import sample, some_files
 from pipelines.audit.report.thresholds import measure
 from pipelines.audit.report.verdicts import verdicts
 from pipelines.export.facts import facts as corpus_facts
+from pipelines.ledger import storage
 from pipelines.ledger.corpus_manifest import Selection
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import RecordedRun
-from pipelines.ledger.storage import TableRef
 from tests.steps import records_of
 
 
@@ -101,11 +102,28 @@ def test_a_run_that_failed_has_a_report_as_far_as_it_came(fates: RecordedRun) ->
         assert "the disk is full" in page and f"{len(steps)} of 2 steps are done" in page
 
 
-def test_files_of_a_large_step_are_read_in_part_and_spread_over_all() -> None:
-    files = [TableRef(path=f"part-{number}", bytes=1000, digest="", rows=10) for number in range(100)]
-    some = some_files(files, 10_000)
+def test_files_of_a_large_step_are_read_in_part_and_spread_over_all(tmp_path: Path) -> None:
+    table = pa.table({"id": [f"s/{row}" for row in range(10)]})
+    files = [storage.write_parquet(f"{tmp_path}/part-{number}.parquet", table) for number in range(100)]
+    some = some_files(files, 10 * files[0].bytes)
     assert len(some) == 10 and some[0] is files[0] and some[-1] is files[-1]
-    assert some_files(files, 100_000) == files
+    assert some_files(files, 100 * files[0].bytes) == files and not some_files([], 10)
+
+
+def test_of_selections_so_many_are_read_as_the_text_behind_them_allows(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 1 << 60, 2_000).tolist()
+    text = pa.table({"id": [f"s/{row}" for row in range(2_000)], "response": [hex(n) * 9 for n in numbers]})
+    behind = storage.write_parquet(f"{tmp_path}/steps/ingest-0/shards/part-0.parquet", text)
+    files = [
+        storage.write_selection(
+            f"{tmp_path}/steps/drop-1/shards/part-{number}.parquet", behind, pa.array([number]),
+            text.select(["id"]).slice(number, 1),
+        )
+        for number in range(40)
+    ]  # fmt: skip
+    assert storage.bytes_to_read(behind) == behind.bytes > 20 * files[0].bytes
+    assert storage.bytes_to_read(files[0]) == behind.bytes + files[0].bytes
+    assert len(some_files(files, 4 * storage.bytes_to_read(files[0]))) == 4
 
 
 def test_a_sample_is_spread_over_the_rows_of_all_shards(tmp_path: object) -> None:
