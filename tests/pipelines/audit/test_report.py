@@ -123,7 +123,7 @@ def test_of_selections_so_many_are_read_as_the_text_behind_them_allows(tmp_path:
     ]  # fmt: skip
     assert storage.bytes_to_read(behind) == behind.bytes > 20 * files[0].bytes
     assert storage.bytes_to_read(files[0]) == behind.bytes + files[0].bytes
-    assert len(some_files(files, 4 * storage.bytes_to_read(files[0]))) == 4
+    assert 3 <= len(some_files(files, 4 * storage.bytes_to_read(files[0]))) <= 4
 
 
 def test_a_sample_is_spread_over_the_rows_of_all_shards(tmp_path: object) -> None:
