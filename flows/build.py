@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.execute import EngineName, Execution, StepAnswer, execute_recipe, load_with_text, step_answers
 from flows.tracker import Tracker
 from pipelines.audit.same_packs import SamePacks, compare_packs
+from pipelines.ledger import storage
 from pipelines.ledger.corpus_manifest import CorpusManifest
+from pipelines.ledger.storage import TableRef
 from pipelines.recipe import Recipe
 from pipelines.steps.pack import PACK, pack_files
 
@@ -61,6 +65,11 @@ def build(
     return _answer(execution, loaded, same)
 
 
+def _is_selected(shards: Sequence[TableRef], recipe: Recipe) -> bool:
+    """Whether a file of the corpus has no text of its own. Some last steps always write text."""
+    return "corpus" not in recipe.store and any(storage.bytes_to_read(shard) > shard.bytes for shard in shards)
+
+
 def _answer(execution: Execution, recipe: Recipe, manifest: SamePacks | None) -> BuildAnswer:
     run, packs = execution.run, execution.run.step(PACK.name)
     assert packs is not None, "a build ends with packs"
@@ -75,7 +84,7 @@ def _answer(execution: Execution, recipe: Recipe, manifest: SamePacks | None) ->
         rows_kept=run.records.rows_kept or 0,
         dropped=dropped,
         steps=step_answers(execution.results),
-        corpus=tuple(shard.path for shard in run.records.shards) if "corpus" in recipe.store else (),
+        corpus=() if _is_selected(run.records.shards, recipe) else tuple(shard.path for shard in run.records.shards),
         tokens=tuple(file.path for file in pack_files(packs)),
         report=execution.report,
         manifest=manifest,

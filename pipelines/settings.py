@@ -185,7 +185,7 @@ def assign(values: dict[str, Any], assignments: Sequence[str], partial: bool = F
             raise WinnowError(f"--set {assignment}: write key=value, with dots between the parts of a key")
         try:
             value = parse_yaml(text)
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             said = yaml_problem(error) if isinstance(error, yaml.YAMLError) else str(error)
             raise WinnowError(
                 f"--set {assignment}: the value is not YAML: {said.rpartition('not YAML: ')[2]}"
@@ -243,7 +243,7 @@ def _index(items: list[Any], name: str, assignment: str) -> int:
     names = [item.get("kind", item.get("name")) if isinstance(item, dict) else item for item in items]
     if name in names:
         return names.index(name)
-    if name.isdigit() and int(name) < len(items):
+    if name.isdecimal() and int(name) < len(items):
         return int(name)
     known = nearest(name, [known for known in names if isinstance(known, str) and known])
     raise WinnowError(f"--set {assignment}: {name!r} is not in that list ({known})")

@@ -229,8 +229,9 @@ def file_layout(
         raise InputError(f"{path}: is empty")
     if what := sniff.container(path):
         raise InputError(f"{path}: {what}")
-    try:
+    with input_files.damage(path):
         encoding = "cp1252" if _is_text(suffix) and looks_like_windows_1252(path) else None
+    try:
         columns = _columns(path, given, Spelling(encoding=encoding))
     except (InputError, RecipeError) as error:
         mend = "" if isinstance(error, MissingColumn) else sniff.mend(path)

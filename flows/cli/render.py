@@ -66,6 +66,8 @@ def build_lines(answer: BuildAnswer, root: str) -> Iterator[str | Styled]:
     if answer.manifest:
         files = "file" if answer.manifest.files == 1 else "files"
         yield f"  packs    {count(answer.manifest.files)} {files}, byte for byte those of run {answer.manifest.run}"
+    if not answer.corpus:
+        yield f"  text     not stored; winnow export {answer.run} --format jsonl --out FOLDER --root {root} writes it"
     yield f"  report   {answer.report}"
     yield f"  next     winnow train {answer.run} --root {root}"
 

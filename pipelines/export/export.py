@@ -90,7 +90,8 @@ def export_text(
     shards = [shard for shard in run.records.shards if shard.rows]
     with new_folder(out) as folder, _without_progress_bars():
         for index, shard in enumerate(shards):
-            table = storage.read_parquet(shard.path).drop_columns(["digest"])
+            with storage.verified([shard]):
+                table = storage.read_parquet(shard.path).drop_columns(["digest"])
             dataset = datasets.Dataset(datasets.table.InMemoryTable(table))
             write(dataset, folder, f"train-{index:05d}-of-{len(shards):05d}")
         if describe is not None:

@@ -5,7 +5,7 @@ Nothing is guessed. What the ledger does not know is None here, and the document
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pipelines.export.export import Exported, check_rows, exported, new_folder
@@ -14,6 +14,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.corpus_manifest import Selection, selection
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
+from pipelines.ledger.storage import TableRef
 from pipelines.records import RECORD
 from pipelines.sources import SOURCES
 from pipelines.steps.ingest import INGEST, by_source
@@ -80,7 +81,7 @@ class Facts(NamedTuple):
     columns: Mapping[str, str]
     rows_read: int
     rows: int
-    bytes: int
+    bytes: int | None
     tokens: int | None
     tokenizer: str | None
     epochs: int | None
@@ -114,6 +115,13 @@ class Facts(NamedTuple):
         return tuple(lines)
 
 
+def _bytes(shards: Sequence[TableRef]) -> int | None:
+    """Bytes of the files of the corpus; None if they are selections, whose text is in files of other steps."""
+    if any(storage.bytes_to_read(shard) > shard.bytes for shard in shards):
+        return None
+    return sum(int(shard.bytes) for shard in shards)
+
+
 def facts(run: RecordedRun) -> Facts:
     """What the ledger knows about the corpus of a run."""
     settings = run.info["settings"]
@@ -135,7 +143,7 @@ def facts(run: RecordedRun) -> Facts:
         columns=columns,
         rows_read=run.steps[0].rows_in or 0,
         rows=run.records.rows_kept or 0,
-        bytes=sum(shard.bytes for shard in run.records.shards),
+        bytes=_bytes(shards),
         tokens=sum(source.tokens or 0 for source in sources) if packs else None,
         tokenizer=tokenizer.file(TOKENIZER_JSON).digest if tokenizer else None,
         epochs=int(settings["sampling"]["epochs"]) if packs else None,

@@ -100,7 +100,8 @@ def export_tokens(
             instruction, response = (column[in_shard].astype(np.int64) for column in (rows.instruction, rows.response))
             wanted = np.zeros(shard.tokens.rows, np.bool_)
             wanted[shard_row] = True
-            table = read_tokens(shard, file, wanted)
+            with storage.verified(shard):
+                table = read_tokens(shard, file, wanted)
             part, _ = gather([table].__getitem__, [len(table)], shard_row, instruction, response, bpe.vocab_size)
             stored[first_token : first_token + len(part)] = part
             first_row, first_token = first_row + len(table), first_token + len(part)

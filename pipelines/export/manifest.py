@@ -150,6 +150,7 @@ def _recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A run's recipe without what decided which rows are kept, and with relative paths."""
     values = {**settings, **_DECIDED}
     values.pop("manifest", None)
+    values.pop("store", None)  # a preference of who built it
     # Score columns are read by `sampling.weights` alone.
     if not any(str(column).startswith(PREFIX) for column in values["sampling"].get("weights") or {}):
         values["scores"] = []

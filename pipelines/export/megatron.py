@@ -53,7 +53,8 @@ def export(run: RecordedRun, out: str) -> Exported:
     lengths: dict[str, list[npt.NDArray[np.int64]]] = {"train": [], "validation": []}
     with new_folder(out) as folder:
         for shard in itertools.starmap(TokenShard, zip(tokens.shards, run.records.shards, strict=True)):
-            table, known = read_tokens(shard, file), read_lengths(shard.tokens, bpe.special.values())
+            with storage.verified(shard):
+                table, known = read_tokens(shard, file), read_lengths(shard.tokens, bpe.special.values())
             sizes = [known[name].to_numpy().astype(np.int64) for name in ("instruction", "response")]
             held = held_out(known, validation)
             for split, rows in (("train", np.flatnonzero(~held)), ("validation", np.flatnonzero(held))):

@@ -142,7 +142,7 @@ def _corpus(known: Facts) -> Element:
         "software_primaryPurpose": "data",
         "software_packageVersion": known.run,
         "dataset_datasetType": ["text"],
-        "dataset_datasetSize": known.bytes,
+        **({} if known.bytes is None else {"dataset_datasetSize": known.bytes}),
         "dataset_dataCollectionProcess": (
             f"Rows of {', '.join(source.name for source in known.sources)} were read by Winnow {known.winnow}."
         ),

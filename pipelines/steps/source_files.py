@@ -258,13 +258,20 @@ def raw_rows(spec: SourceSpec, path: str, span: Span = WHOLE) -> Iterator[pa.Tab
 
 
 def file_names(paths: Sequence[str]) -> list[str]:
-    """The names of files in ids: paths below their common folder, without suffixes unless two would be equal."""
+    """The names of files in ids: paths below their common folder, without suffixes unless two would be equal.
+
+    paths: each once.
+    """
     folders = [posixpath.dirname(path) for path in paths]
     base = posixpath.commonpath(folders) if folders and all(folders) else ""
     relative = [posixpath.relpath(path, base) if base else path for path in paths]
-    stems = [_stem(name) for name in relative]
-    twice = {stem for stem, count in Counter(stems).items() if count > 1}
-    return [name if stem in twice else stem for name, stem in zip(relative, stems, strict=True)]
+    names = [_stem(name) for name in relative]
+    # A whole name may be the stem of another file (`a.csv` and `a.csv.jsonl`), so this is repeated until none is.
+    while True:
+        twice = {name for name, count in Counter(names).items() if count > 1}
+        if not twice:
+            return names
+        names = [whole if name in twice else name for whole, name in zip(relative, names, strict=True)]
 
 
 def _stem(name: str) -> str:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from dedup.hashing import FNV_BASIS, fmix64, fnv1a
 from dedup.kernel import kernel
+from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.records import CONDITIONS
@@ -83,10 +84,13 @@ def read_tokens(shard: TokenShard, tokenizer: FileRef, wanted: npt.NDArray[np.bo
     """The rows of ids of a shard: columns id, instruction, response.
 
     wanted: bool [rows]. Other rows keep their place, but may have neither id nor tokens.
+
+    Raises: CheckFailed: if the records do not give as many ids as the file says, so are not those that it was made of.
     """
     if has_ids(shard.tokens):
         return storage.map_arrow(shard.tokens.path)
-    ids = storage.read_parquet(shard.tokens.path, ["id"])["id"].combine_chunks()
+    known = storage.read_parquet(shard.tokens.path)
+    ids = known["id"].combine_chunks()
     mask = np.ones(len(ids), np.bool_) if wanted is None else wanted
     records = storage.read_parquet(shard.records.path, ["id", "condition", "instruction", "response"])
     places = pc.index_in(ids.filter(pa.array(mask)), value_set=records["id"])
@@ -94,8 +98,14 @@ def read_tokens(shard: TokenShard, tokenizer: FileRef, wanted: npt.NDArray[np.bo
     columns = [pc.if_else(pa.array(mask), ids, "")]
     for name in ("instruction", "response"):
         lists = as_array(some[name])
+        sizes = np.diff(lists.offsets.to_numpy())
+        if not np.array_equal(sizes, known[name].to_numpy()[mask]):
+            raise CheckFailed(
+                f"{shard.records.path}: its texts do not have as many tokens as {shard.tokens.path} says; a file or "
+                "the encoder changed since: build the recipe again"
+            )
         lengths = np.zeros(len(ids), np.int64)
-        lengths[mask] = np.diff(lists.offsets.to_numpy())
+        lengths[mask] = sizes
         columns.append(pa.ListArray.from_arrays(pa.array(_offsets(lengths), pa.int32()), lists.values))
     return pa.table(columns, some.column_names)
 

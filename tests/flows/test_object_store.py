@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import winnow
-from flows.ablate import ablate
 from flows.similar import similar
 from pipelines.audit.clusters import clusters
 from pipelines.audit.diff import diff
@@ -27,7 +26,6 @@ from pipelines.export import EXPORTS
 from pipelines.ledger import storage
 from pipelines.ledger.runs import open_run
 from tests.compare_roots import LEFT_OUT
-from tests.flows.test_ablate import DESIGN
 from tests.object_store import ObjectStore
 
 PAIR = {"instruction": "Why is the sky blue above the sea?", "response": "Blue light is scattered most by the air."}
@@ -152,7 +150,7 @@ def test_a_model_is_trained_evaluated_and_served_there_and_scores_rows(
     assert storage.files_below(f"{build.root}/evaluations")
     made, again = (score(build.run, [folder], name="early", limit=30, root=build.root) for _ in range(2))
     assert made.rows == again.rows > 20 and made.path.startswith("s3://") and again.reused and not made.reused
-    assert generate(folder, "What comes after 3?", max_tokens=4, root=build.root, device="cpu").tokens <= 4
+    assert generate(folder, "What comes after 3?", max_tokens=4, root=build.root, device="cpu").checkpoint == folder
     with serving(folder, tmp_path / "log", "--model-name", "stored") as server, server.client() as client:
         asked = [{"role": "user", "content": "What comes after 3?"}]
         said = client.chat.completions.create(messages=asked, model="stored", max_tokens=4)
@@ -181,20 +179,3 @@ def test_two_builds_at_once_there_end_with_the_bytes_of_one(
         for product in ("corpus", "tokens"):
             found = [storage.digest(file) for file in answer[product]]
             assert found == [storage.digest(file) for file in getattr(build, product)]
-
-
-@pytest.mark.slow  # trains four models twice
-def test_an_ablation_there_has_the_measures_of_one_on_a_local_disk(bucket: str, tmp_path: Path) -> None:
-    for name, stages in {"all": [], "short": [{"kind": "length", "max_chars": 60}]}.items():
-        value = {
-            "name": name, "sources": [{"name": "sums", "adapter": "generated_arithmetic", "rows": 300}],
-            "stages": stages, "near_duplicates": False, "tokenizer": {"vocab_size": 600},
-            "sampling": {"context": 65, "epochs": 1},
-        }  # fmt: skip
-        (tmp_path / f"{name}.yaml").write_text(json.dumps(value))
-    recipes = [str(tmp_path / f"{name}.yaml") for name in ("all", "short")]
-    there, here = (
-        ablate(recipes, root=root, design=DESIGN, workers=1) for root in (f"{bucket}/ablate", f"{tmp_path}/root")
-    )
-    assert there.folder.startswith("s3://") and storage.exists(f"{there.folder}/report.html")
-    assert there.means == here.means and there.conclusions == here.conclusions

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from flows.build import BuildAnswer, build
 from flows.export import export
 from flows.verify import verify
 from flows.why import why
+from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
+from pipelines.ledger.corpus_manifest import CorpusManifest
 from pipelines.ledger.runs import open_run
 from pipelines.plan import plan
 from pipelines.recipe import load
@@ -140,3 +144,45 @@ def test_a_plan_prices_what_is_stored(built: dict[str, BuildAnswer]) -> None:
     assert steps["none"]["contamination"] < steps["all"]["contamination"] == steps["corpus"]["contamination"]
     assert steps["none"]["tokens"] < steps["all"]["tokens"] == steps["tokens"]["tokens"]
     assert sum(steps["none"].values()) < sum(steps["all"].values())
+
+
+@pytest.mark.parametrize("form", ["hrm-text", "megatron", "jsonl"])
+@pytest.mark.parametrize("name", ["all", "none"])
+def test_an_export_names_a_file_that_changed_since_it_was_written(
+    built: dict[str, BuildAnswer], name: str, form: str, tmp_path: Path
+) -> None:
+    root = shutil.copytree(built[name].root, tmp_path / "root")
+    run = open_run(str(root), "latest")
+    tokens = run.step("tokens")
+    assert tokens is not None
+    changed = run.records.shards[0] if form == "jsonl" else tokens.shards[0]
+    with Path(changed.path).open("r+b") as file:
+        file.seek(changed.bytes // 2)
+        byte = file.read(1)
+        file.seek(changed.bytes // 2)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(CheckFailed, match="changed since it was written"):
+        export("latest", form, str(tmp_path / "out"), str(root))
+
+
+def test_text_that_gives_other_tokens_than_were_counted_is_an_error(
+    built: dict[str, BuildAnswer], tmp_path: Path
+) -> None:
+    run = open_run(built["none"].root, "latest")
+    tokens, tokenizer = run.step("tokens"), run.step("tokenizer")
+    assert tokens is not None and tokenizer is not None
+    records = run.records.shards[0]
+    table = storage.read_parquet(records.path)
+    longer = pa.array([text + " and more" for text in table["response"].to_pylist()])
+    at = table.schema.get_field_index("response")
+    other = storage.write_parquet(f"{tmp_path}/other.parquet", table.set_column(at, table.schema.field(at), longer))
+    with pytest.raises(CheckFailed, match=r"other.parquet: its texts do not have as many tokens as .*tokens-"):
+        read_tokens(TokenShard(tokens.shards[0], other), tokenizer.file("tokenizer"))
+
+
+def test_a_manifest_of_a_corpus_does_not_say_what_its_author_stored(
+    built: dict[str, BuildAnswer], tmp_path: Path
+) -> None:
+    made = [export("latest", "manifest", str(tmp_path / name), built[name].root) for name in ("all", "none")]
+    heads = [CorpusManifest(f"{one.folder}/manifest.arrow").head for one in made]
+    assert "store" not in heads[1].recipe and heads[0].recipe == heads[1].recipe
