@@ -102,16 +102,26 @@ PLAN_BYTES_PER_ROW, PLAN_BYTES_PER_DRAWN_ROW, PLAN_BYTES_PER_SEQUENCE = 18, 48, 
 epochs."""
 
 
+ROW_COST = 0.75
+"""Measuring and planning a row costs this share of what collecting and writing one that is drawn costs."""
+
+
+def packing_work(text_bytes: float, drawn_bytes: float) -> float:
+    """The bytes that the rate of this step is about. drawn_bytes: of text that the epochs draw, with repetition."""
+    return ROW_COST * text_bytes + drawn_bytes
+
+
 def _estimate(step: str, workload: Workload, rates: Rates) -> Estimate:
-    estimate, recipe = by_text(step, workload, rates), workload.recipe
+    recipe, times = workload.recipe, workload.drawn_rows * workload.recipe.sampling.epochs / max(workload.rows, 1.0)
+    work = packing_work(workload.text_bytes, times * workload.text_bytes)
+    estimate = by_text(step, workload._replace(text_bytes=work), rates)
     plan = PLAN_BYTES_PER_ROW * workload.rows + PLAN_BYTES_PER_DRAWN_ROW * workload.drawn_rows
     width = 2 if recipe.tokenizer.vocab_size <= 65536 else 4
     packed, seconds = workload.drawn_tokens * width * recipe.sampling.epochs, estimate.core_seconds
     plan += PLAN_BYTES_PER_SEQUENCE * workload.drawn_rows * recipe.sampling.epochs
     disk = 2 * packed  # as much again is scratch, until the step is done
     if "tokens" not in recipe.store:  # at most as many rows as the epochs draw are encoded again, each once
-        drawn = min(1.0, workload.drawn_rows * recipe.sampling.epochs / max(workload.rows, 1.0))
-        seconds += drawn * workload.text_bytes / 1e6 / rates[TOKENS.name].mb_per_core_second
+        seconds += min(1.0, times) * workload.text_bytes / 1e6 / rates[TOKENS.name].mb_per_core_second
     return Estimate(seconds, estimate.memory_gb + plan / 1e9, disk)
 
 

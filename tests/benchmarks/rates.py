@@ -30,6 +30,7 @@ from pipelines.ledger.step import Step
 from pipelines.plan import RATES_FILE
 from pipelines.recipe import Recipe, load
 from pipelines.steps.ingest import INGEST, SHARD_BYTES, SHARD_ROWS, by_source, ingest
+from pipelines.steps.pack import PACK, packing_work
 from pipelines.steps.products import RECORDS
 from pipelines.steps.source_files import plan_inputs
 from pipelines.steps.stages import STAGE_STEPS
@@ -156,6 +157,10 @@ def _build(recipe: Recipe, steps: Steps = STEPS) -> Built:
             disk[last] -= sum(shard.bytes for shard in corpus.records.shards)
         text, shards, rows = _text_in(run.results)
         growth = _growth(recipe, run.results[0].manifest)
+        if corpus.tokens and corpus.packs:
+            counts = corpus.packs.counts
+            packed = counts["slots_used"] + counts["sequences"]
+            text[PACK.name] = int(packing_work(text[PACK.name], text[PACK.name] * packed / _tokens(corpus.tokens)))
         return Built(
             watch.seconds,
             watch.memory,
