@@ -5,6 +5,7 @@ The packs of a step follow from its number (training/batches.py), so nothing but
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,7 @@ from pipelines.audit.scores import scores
 from pipelines.errors import RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import RecordedRun, open_run, run_that_made
+from pipelines.ledger.storage import FileRef
 from pipelines.steps.pack import PACK, pack_files
 from pipelines.steps.products import TOKENIZER_JSON
 from pipelines.steps.train_tokenizer import TOKENIZER
@@ -32,11 +34,32 @@ def run_of(checkpoint: str, root: str) -> RecordedRun | None:
 
 
 class PackFiles(NamedTuple):
-    """The data of a training: pack shards and their tokenizer."""
+    """The data of a training: pack shards and their tokenizer.
+
+    key: the pack step's key, or the fingerprint of the shards. files: shards and tokenizer as their manifests know
+    them; none where they lie in a folder.
+    """
 
     shards: list[str]
     tokenizer: str
-    key: str  # the pack step's key, or the fingerprint of the shards
+    key: str
+    files: tuple[FileRef, ...] = ()
+
+
+def check_packs(packs: PackFiles, watch: Callable[[int, int], None] = lambda done, total: None) -> None:
+    """Check that packs and tokenizer have the digests of their manifests. Those on an object store are not read.
+
+    watch: called with the bytes read and the bytes of all files, after each.
+
+    Raises: CheckFailed: naming the first file that changed since it was written.
+    """
+    local = [file for file in packs.files if storage.is_local(file.path)]
+    total, done = sum(file.bytes for file in local), 0
+    for file in local:
+        with storage.verified([file]):
+            storage.check_digest(file.path)
+        done += file.bytes
+        watch(done, total)
 
 
 def find_packs(run: str, root: str) -> PackFiles:
@@ -59,8 +82,8 @@ def find_packs(run: str, root: str) -> PackFiles:
     packs, tokenizers = recorded.step(PACK.name), recorded.step(TOKENIZER.name)
     if packs is None or tokenizers is None:
         raise RunError(f"run {recorded.id} has no packs; name a run of `winnow build` (a scan makes none)")
-    tokenizer_json = tokenizers.file(TOKENIZER_JSON).path
-    return PackFiles([file.path for file in pack_files(packs)], tokenizer_json, packs.key)
+    tokenizer_json, made = tokenizers.file(TOKENIZER_JSON), pack_files(packs)
+    return PackFiles([file.path for file in made], tokenizer_json.path, packs.key, (tokenizer_json, *made))
 
 
 # --------------------------------------------------------------------------------------------------- step to its rows

@@ -19,7 +19,7 @@ from flows.ray.train import train_on_ray
 from flows.root import root_or_default
 from pipelines.ledger import storage
 from training.journal import Metrics
-from training.provenance import find_packs
+from training.provenance import check_packs, find_packs
 
 MAX_LINES = 200
 """Lines of the table of metrics: the newest ones, newest first."""
@@ -100,6 +100,7 @@ def train_reported(
     folder = out or storage.join(storage.absolute(root), "training", name)
     shown = TrainingReport(name)
     with current_console() as console:
+        check_packs(packs, lambda done, total: console.move_bar("check packs: MB", done >> 20, max(total >> 20, 1)))
 
         def move(metrics: Metrics) -> None:
             console.watch_training(metrics)

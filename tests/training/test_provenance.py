@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,14 +11,14 @@ import pytest
 import yaml
 
 from flows.configure import configure
-from pipelines.errors import RunError, WinnowError
+from pipelines.errors import CheckFailed, RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.runs import open_run
 from tests.trainings import train_on
 from training import checkpoint, loop
 from training.batches import Packs, batch_of_step, packs_of_step
 from training.model_card import CardScore, model_card, read_scores
-from training.provenance import find_packs, trace
+from training.provenance import check_packs, find_packs, trace
 from training.row_use import steps_of_packs, trainings_that_read
 
 RECIPE = """
@@ -177,3 +178,21 @@ def test_the_card_of_an_export_describes_the_corpus(trained: tuple[str, str]) ->
     assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.5
     assert read_scores(checkpoint.read(out), True, root) == []
     assert root not in card
+
+
+@pytest.mark.fault("a bit of a file of packs flips before a training", "an error names the file")
+def test_packs_that_changed_since_they_were_written_are_not_trained_on(
+    trained: tuple[str, str], tmp_path: Path
+) -> None:
+    root = shutil.copytree(trained[0], tmp_path / "root")
+    packs = find_packs("latest", str(root))
+    seen: list[tuple[int, int]] = []
+    check_packs(packs, lambda done, total: seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1] == sum(Path(file.path).stat().st_size for file in packs.files)
+    with Path(packs.shards[-1]).open("r+b") as file:
+        file.seek(2_000)
+        byte = file.read(1)
+        file.seek(2_000)
+        file.write(bytes([byte[0] ^ 16]))
+    with pytest.raises(CheckFailed, match=re.escape(packs.shards[-1])):
+        check_packs(packs)
