@@ -6,11 +6,9 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,8 +118,10 @@ def machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         container = Path("/proc/self/ns/pid").readlink()
     except OSError:
-        return f"{socket.gethostname()} {uuid.getnode():x}"
-    return f"{socket.gethostname()} {boot} {container}"
+        import uuid  # here, as every command imports this module when it starts
+
+        return f"{os.uname().nodename} {uuid.getnode():x}"
+    return f"{os.uname().nodename} {boot} {container}"
 
 
 def started(process: int) -> str:
