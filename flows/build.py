@@ -67,7 +67,7 @@ def build(
 
 def _is_selected(shards: Sequence[TableRef], recipe: Recipe) -> bool:
     """Whether a file of the corpus has no text of its own. Some last steps always write text."""
-    return "corpus" not in recipe.store and any(storage.bytes_to_read(shard) > shard.bytes for shard in shards)
+    return "corpus" not in recipe.store and any(map(storage.is_selection, shards))
 
 
 def _answer(execution: Execution, recipe: Recipe, manifest: SamePacks | None) -> BuildAnswer:

@@ -117,7 +117,7 @@ class Facts(NamedTuple):
 
 def _bytes(shards: Sequence[TableRef]) -> int | None:
     """Bytes of the files of the corpus; None if they are selections, whose text is in files of other steps."""
-    if any(storage.bytes_to_read(shard) > shard.bytes for shard in shards):
+    if any(map(storage.is_selection, shards)):
         return None
     return sum(int(shard.bytes) for shard in shards)
 

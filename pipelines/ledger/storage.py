@@ -782,14 +782,25 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
     return pa.table([column(name) for name in names], schema=pa.schema(fields))
 
 
+def _selected_from(file: TableRef) -> TableRef | None:
+    """The file that a selection has rows of; None for a file that holds its rows itself."""
+    with _opened(file.path, [POSITION]) as opened:
+        selection = _selection_of(file.path, opened)
+    return None if selection is None else selection.of
+
+
+def is_selection(file: TableRef) -> bool:
+    """Whether a Parquet file selects rows of another one. Raises: InputError: as `read_parquet`."""
+    return _selected_from(file) is not None
+
+
 def bytes_to_read(file: TableRef) -> int:
     """Bytes that are read for the rows of a Parquet file: of a selection also those of the files behind it.
 
     Raises: InputError: as `read_parquet`.
     """
-    with _opened(file.path, [POSITION]) as opened:
-        selection = _selection_of(file.path, opened)
-    return file.bytes + (bytes_to_read(selection.of) if selection is not None else 0)
+    behind = _selected_from(file)
+    return file.bytes + (bytes_to_read(behind) if behind is not None else 0)
 
 
 ROWS_AT_A_TIME = 1024
