@@ -40,9 +40,25 @@ def kernel(function: Compiled, fastmath: bool | set[str] = False, error_model: s
     if hasattr(compiled._cache, "_cache_file"):
         # Numba's own stamp is of the file alone that defines the kernel, though kernels and constants of other modules
         # are compiled into it.
-        compiled._cache._cache_file._source_stamp = _stamp(function.__code__.co_filename)
+        compiled._cache._cache_file._source_stamp = _Stamp(function.__code__.co_filename)
     _KERNELS.append(compiled)
     return cast(Compiled, compiled)
+
+
+class _Stamp:
+    """The digest `_stamp` of a source file, made when a kernel is first called: a command that calls none reads no
+    source. Numba compares it with the stamp of the machine code on disk, and writes it there, as text."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __eq__(self, other: object) -> bool:
+        return _stamp(self.path) == other
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (_stamp(self.path),)
 
 
 @functools.cache
@@ -67,11 +83,18 @@ def _source(path: str) -> tuple[bytes, tuple[str, ...]]:
     files: dict[str, None] = {}
     for module, names, whole in _IMPORT.findall(text):
         for name in (whole or module, *(module + b"." + own for own in re.findall(rb"\w+", names))):
-            parts = name.decode().split(".")
-            place = _FOLDER.joinpath(*parts)
-            found = (place.with_suffix(".py"), place / "__init__.py") if parts[0] in _PACKAGES else ()
-            files |= dict.fromkeys(str(file) for file in found if file.is_file())
+            files |= dict.fromkeys(_files_of(name.decode()))
     return hashlib.blake2b(text, digest_size=16).digest(), tuple(files)
+
+
+@functools.cache
+def _files_of(name: str) -> tuple[str, ...]:
+    """The file of a module of Winnow's packages; none for another name."""
+    parts = name.split(".")
+    if parts[0] not in _PACKAGES:
+        return ()
+    place = _FOLDER.joinpath(*parts)
+    return tuple(str(file) for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
 
 
 def share_compiled() -> float:

@@ -18,7 +18,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import phonenumbers
 import polars as pl
 import pyarrow as pa
 
@@ -296,6 +295,8 @@ def _phones(source: _Source) -> Iterator[tuple[int, int]]:
 @functools.lru_cache(maxsize=4096)
 def _is_phone_number(number: str, region: str | None) -> bool:
     """Whether the numbering plan of its country has the number."""
+    import phonenumbers  # here, since it takes a while to load
+
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
     except phonenumbers.NumberParseException:

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
 
-import ftfy
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -31,21 +30,8 @@ from dedup.utf8 import decode
 from filters.stage import Transform, with_texts
 from filters.text import On, fields, next_unusual
 
-_DECODING = ftfy.TextFixerConfig(
-    unescape_html=False,
-    remove_terminal_escapes=False,
-    restore_byte_a0=False,  # on its own it would change "Ã is a letter"
-    replace_lossy_sequences=False,  # it writes U+FFFD
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-    uncurl_quotes=False,
-    fix_line_breaks=False,
-    fix_surrogates=False,
-    remove_control_chars=False,
-    normalization=None,
-    explain=False,
-)
-_DECODING_SPACES = _DECODING._replace(restore_byte_a0=True)
+if TYPE_CHECKING:
+    import ftfy  # takes 75 ms to load, which commands that only read a recipe do not need
 
 ABOUT_ENCODINGS = [
     "mojibake", "utf-8", "utf8", "utf_8", "latin-1", "latin1", "iso-8859", "iso8859", "windows-125", "cp125",
@@ -129,8 +115,32 @@ def _decode(token: str) -> str:
     """The token without mojibake. Words recur, so results are kept."""
     if token.isascii():
         return token
-    decoded = ftfy.fix_encoding(token, _DECODING)
-    return token if decoded == token else ftfy.fix_encoding(token, _DECODING_SPACES)
+    decode_with, decoding, decoding_spaces = _ftfy()
+    decoded = decode_with(token, decoding)
+    return token if decoded == token else decode_with(token, decoding_spaces)
+
+
+@functools.cache
+def _ftfy() -> tuple[Callable[[str, ftfy.TextFixerConfig], str], ftfy.TextFixerConfig, ftfy.TextFixerConfig]:
+    """ftfy's function, its settings, and those that restore non-breaking spaces too: on its own that would change
+    "Ã is a letter"."""
+    import ftfy
+
+    decoding = ftfy.TextFixerConfig(
+        unescape_html=False,
+        remove_terminal_escapes=False,
+        restore_byte_a0=False,
+        replace_lossy_sequences=False,  # it writes U+FFFD
+        fix_latin_ligatures=False,
+        fix_character_width=False,
+        uncurl_quotes=False,
+        fix_line_breaks=False,
+        fix_surrogates=False,
+        remove_control_chars=False,
+        normalization=None,
+        explain=False,
+    )
+    return ftfy.fix_encoding, decoding, decoding._replace(restore_byte_a0=True)
 
 
 def mojibake_chars(records: pa.Table, texts: pa.StringArray, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -8,10 +8,11 @@ A record that a transform leaves without a response is dropped by `apply`, in th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -197,37 +198,49 @@ def apply(
     alive = np.ones(table.num_rows, np.bool_)
     for number, stage in enumerate(stages):
         begun = time.process_time()
-        if isinstance(stage, Transform):
-            before = _keep(table, alive)
-            table = stage.rewrite(before)
-            _check_rewritten(stage, before, table)
-            alive = np.ones(table.num_rows, np.bool_)
-            rejected = stage.reject(table)
-            if rejected is not None:
-                _check_judged(stage, table, rejected)
-            for verdicts in (emptied(before, table), rejected):
-                if verdicts is not None and (lost := np.asarray(verdicts.is_valid()) & alive).any():
-                    mask = pa.array(lost)
-                    dropped.append(
-                        mark_verdicts(before.select(columns).filter(mask), stage.kind, verdicts.filter(mask))
-                    )
-                    alive &= ~lost
-        elif isinstance(stage, Filter):
-            verdicts = stage.judge(table)
-            _check_judged(stage, table, verdicts)
-            failed = np.asarray(verdicts.is_valid()) & alive
-            if failed.any():
-                mask = pa.array(failed)
-                dropped.append(mark_verdicts(table.select(columns).filter(mask), stage.kind, verdicts.filter(mask)))
-                alive &= ~failed
-        else:
-            raise TypeError(f"{stage.kind}: a stage is a Filter or a Transform")
+        with _named(stage):
+            if isinstance(stage, Transform):
+                before = _keep(table, alive)
+                table = stage.rewrite(before)
+                _check_rewritten(stage, before, table)
+                alive = np.ones(table.num_rows, np.bool_)
+                rejected = stage.reject(table)
+                if rejected is not None:
+                    _check_judged(stage, table, rejected)
+                for verdicts in (emptied(before, table), rejected):
+                    if verdicts is not None and (lost := np.asarray(verdicts.is_valid()) & alive).any():
+                        mask = pa.array(lost)
+                        dropped.append(
+                            mark_verdicts(before.select(columns).filter(mask), stage.kind, verdicts.filter(mask))
+                        )
+                        alive &= ~lost
+            elif isinstance(stage, Filter):
+                verdicts = stage.judge(table)
+                _check_judged(stage, table, verdicts)
+                failed = np.asarray(verdicts.is_valid()) & alive
+                if failed.any():
+                    mask = pa.array(failed)
+                    dropped.append(mark_verdicts(table.select(columns).filter(mask), stage.kind, verdicts.filter(mask)))
+                    alive &= ~failed
+            else:
+                raise TypeError(f"{stage.kind}: a stage is a Filter or a Transform")
         on_stage(number, time.process_time() - begun)
     kept = _keep(table, alive)
     empty = mark_verdicts(records.slice(0, 0), "", pa.array([], VERDICT))
     outcome = Outcome(kept, pa.concat_tables([empty, *dropped]))
     assert outcome.kept.num_rows + outcome.dropped.num_rows == records.num_rows
     return outcome
+
+
+@contextlib.contextmanager
+def _named(stage: Stage) -> Iterator[None]:
+    """Add the stage to errors that do not name it: those of a plugin's code, or of a library that it calls."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, StageError):
+            error.add_note(f"in the stage {stage.kind}")
+        raise
 
 
 SAMPLED_ROWS = 4

@@ -39,7 +39,17 @@ from pipelines.ledger import storage, tombstones
 from pipelines.ledger.checksums import write_checksums
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
-from pipelines.ledger.runs import CHECKSUMS, RECIPE, RecordedRun, failures, open_run, read_scores, recorded, status_of
+from pipelines.ledger.runs import (
+    CHECKSUMS,
+    RECIPE,
+    RecordedRun,
+    failures,
+    open_run,
+    read_recipe,
+    read_scores,
+    recorded,
+    status_of,
+)
 from pipelines.ledger.score_tables import SCORES
 from pipelines.ledger.tombstones import RECEIPT, Tombstones
 from pipelines.recipe import Recipe
@@ -306,7 +316,9 @@ def _apply(found: _Found, root: str, console: Console, engine: EngineName, worke
         against = [new_names.get(name, name) for name in settings.get("against") or ()]
         settings["against"] = [name for name in against if name is not None]
         recipe = Recipe.model_validate(settings)
-        text = storage.read_bytes(storage.join(old.folder, RECIPE)).decode()
+        text = read_recipe(old)
+        if text is None:
+            raise RunError(f"{storage.join(old.folder, RECIPE)}: missing; build the recipe again")
         console.print(f" building {held.run} without {quantity(len(held.rows), 'row')}")
         try:
             new = execute_recipe(recipe, text, root, engine, workers).run

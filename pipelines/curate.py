@@ -134,7 +134,7 @@ def is_finished(
             made = manifests.load(root, step.folder)
         except Damaged:
             made = None
-        if made is None or manifests.missing_file(made):
+        if made is None or manifests.problem(made):
             raise _Unfinished
         return work()
 

@@ -48,14 +48,22 @@ TEXT_FIELDS: tuple[TextField, ...] = ("instruction", "response")
 MAX_NAME = 200
 """Characters of a name: files are named after it, with a key, of which file systems allow 255 bytes."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$", max_length=MAX_NAME)]
-"""Of a recipe, a source, a benchmark."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", max_length=MAX_NAME)]
+"""Of a recipe, a source, a benchmark. With a dot in front it would be a hidden folder, with a hyphen an option."""
 
 
 class Section(BaseModel):
     """A section of a recipe: a frozen value. Unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null_characters(cls, value: Any) -> Any:
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(text, str) and "\0" in text:
+                raise ValueError("has a null character, which no path can have; remove it")
+        return value
 
 
 def _extra_columns(value: Any) -> Any:

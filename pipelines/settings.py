@@ -17,15 +17,36 @@ Path = tuple[str | int, ...]
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with the booleans of version 1.2: `on` and `no` are strings (a key and the code for Norwegian)."""
+    """YAML without what version 1.2 has removed: `on` and `no` (a key, and the code for Norwegian), `010` (no octal
+    number), `1:30` (not 90) and `2026-11-01` are strings.
+
+    A field that takes a number reads `010` as 10. What is no string here is none for PyYAML either, so that a string
+    which PyYAML writes is read as one.
+    """
 
 
+def _tag(name: str) -> str:
+    return f"tag:yaml.org,2002:{name}"
+
+
+_OTHERWISE = {_tag(name) for name in ("bool", "int", "float", "timestamp")}
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OTHERWISE]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+Loader.add_implicit_resolver(_tag("bool"), re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+    _tag("int"),
+    re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0b[01][01_]*)$"),
+    list("-+0123456789"),
+)
+Loader.add_implicit_resolver(
+    _tag("float"),
+    re.compile(
+        r"^(?:(?:[-+]?[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
 )
 
 
@@ -93,7 +114,7 @@ def parse_document(text: bytes) -> Document:
         raise WinnowError(f"not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise WinnowError(yaml_problem(error)) from None
-    except (ValueError, RecursionError) as error:  # a date with a month 13, brackets a thousand deep
+    except (ValueError, RecursionError) as error:  # brackets a thousand deep
         raise WinnowError(f"not YAML: {error}") from None
 
 

@@ -25,8 +25,10 @@ from pipelines.formats import pairs, roles, sniff
 from pipelines.formats.blocks import looks_like_windows_1252
 from pipelines.formats.read import FORMATS, Spelling
 from pipelines.ledger import input_files, storage
+from pipelines.recipe import MAX_NAME
 from pipelines.records import conform
-from pipelines.steps.source_files import file_names, row_files
+from pipelines.steps.source_files import check_names, file_names, row_files
+from pipelines.visible import visible
 
 SCHEMA_NAME = "recipe.schema.json"
 """The file with the recipe's JSON Schema, beside a recipe. An editor finds it without network access."""
@@ -165,7 +167,9 @@ def _survey_source(name: str, paths: Sequence[str], files: Sequence[str], layout
     records: list[SampleRecord] = []
     unreadable: Counter[str] = Counter()
     rows, complete = 0, True
-    for path, file in zip(files, file_names(files), strict=True):
+    ids = file_names(files)
+    check_names(name, ids)
+    for path, file in zip(files, ids, strict=True):
         for table in pairs.read_pairs(path, columns, condition, layout.spelling):
             outcome = conform(table.slice(0, SURVEYED_ROWS - rows), name, file)
             fields = list(SampleRecord.model_fields)
@@ -352,9 +356,9 @@ def _known_suffix(path: str) -> bool:
 
 
 def _name_of(text: str) -> str:
-    """A text as a name that a recipe accepts: letters and digits of ASCII, `_`, `-` and `.`."""
+    """A text as a name that a recipe accepts: letters and digits of ASCII, `_`, `-` and `.`, not too many."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", plain).strip("_.-") or "data"
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", plain)[: MAX_NAME - 10].strip("_.-") or "data"  # `_unique` adds a number
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -383,7 +387,7 @@ def recipe_text(found: Survey, command: str) -> str:
     rows, size = (sum(getattr(source, name) for source in found.sources) for name in ("rows", "bytes"))
     small = complete and rows < SURVEYED_ROWS
     parts = {
-        "command": " ".join(command.split()),
+        "command": visible(" ".join(command.split())),
         "name": _yaml(found.name),
         "sources": "\n".join(map(_source_lines, found.sources)),
         "vocabulary": SMALL_VOCABULARY if size < SMALL_BYTES else VOCABULARY,

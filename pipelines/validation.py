@@ -120,7 +120,7 @@ _KINDS = {
 """The first word of a type of pydantic's errors -> what is expected."""
 
 _PATTERNS = {
-    r"^[A-Za-z0-9_.\-]+$": "a name of letters, digits, `_`, `.` and `-`",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$": "a name of letters, digits, `_`, `.` and `-`, not with `.` or `-` in front",
     r"^[a-z][a-z0-9_]*$": "a name of small letters, digits and `_`, which begins with a letter",
 }
 

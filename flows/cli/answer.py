@@ -52,18 +52,26 @@ def print_answer(
         return _write([visible_json(json.dumps(value, ensure_ascii=False))])
     if raw:
         return _write(_plain(lines, lambda text: text))
-    from rich.console import Console
-
     from pipelines.visible import visible
 
-    console = Console(emoji=False, highlight=False)
-    if not console.is_terminal:
+    console = _terminal()
+    if console is None:
         return _write(_plain(lines, visible))
     for line in lines:
         if isinstance(line, Columns):
             _print_columns(console, line)
         else:
             console.print(rich_text(line), soft_wrap=True)
+
+
+def _terminal() -> Console | None:
+    """The terminal that stdout is; None for a pipe or a file, for which Rich is not even loaded."""
+    if not sys.stdout.isatty() and not any(name in os.environ for name in ("FORCE_COLOR", "TTY_COMPATIBLE")):
+        return None
+    from rich.console import Console
+
+    console = Console(emoji=False, highlight=False)
+    return console if console.is_terminal else None
 
 
 def _plain(lines: Iterable[Line], shown: Callable[[str], str]) -> Iterable[str]:

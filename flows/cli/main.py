@@ -63,9 +63,25 @@ def _fail(code: int, error: BaseException, leave: Callable[[int], None]) -> None
     """Print the error and exit. With WINNOW_DEBUG=1 the traceback is printed too."""
     if os.environ.get("WINNOW_DEBUG"):
         raise error
-    print(f"error: {error}" if str(error) else f"error: {type(error).__name__}", file=sys.stderr)
+    print(f"error: {_said(error) or type(error).__name__}", file=sys.stderr)
     leave(code)
     sys.exit(code)
+
+
+def _said(error: BaseException) -> str:
+    """The message; of an error of the operating system, without its number and with the file first. An error of other
+    code does not say where it happened: its notes do."""
+    from pipelines.errors import CheckFailed, WinnowError
+
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, WinnowError | CheckFailed):
+        return str(error)
+    said = str(error) or type(error).__name__
+    if isinstance(error, UnicodeDecodeError):  # of a row that was changed on the disk
+        said += "; if a file below the root was changed, `winnow verify` names it"
+    notes = getattr(error, "__notes__", ())
+    return f"{said} ({', '.join(notes)})" if notes else said
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -44,6 +45,7 @@ PACKAGES = ("dedup", "filters", "pipelines", "training", "flows")
 
 def prepare_process() -> None:
     """Silence the libraries, and print Winnow's own warnings as one line each. Call it before anything is imported."""
+    gc.set_threshold(50_000, 20, 100)  # imports make some 200,000 objects that stay: looking for garbage finds none
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     sys.stderr = cast(TextIO, Shown(sys.stderr))

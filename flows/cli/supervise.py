@@ -42,6 +42,9 @@ COMMAND = "WINNOW_COMMAND"
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that stop a command. Its exit code is 128 + the signal's number."""
 
+SERVERS = ("ui", "serve")
+"""Commands that run until they are stopped: nothing is left to carry on."""
+
 INTERRUPT = signal.SIGUSR1
 """What the parent sends to the child. Neither Prefect nor Ray handles it."""
 
@@ -162,7 +165,7 @@ def _interrupt_child(child: int) -> None:
 def _stopped(signum: int, guard: int) -> int:
     _signal(guard, signal.SIGKILL)
     _end_descendants(0.0)
-    _print(f"stopped; {_resume()}")
+    _print("stopped" if len(sys.argv) > 1 and sys.argv[1] in SERVERS else f"stopped; {_resume()}")
     return 128 + signum
 
 

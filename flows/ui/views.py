@@ -22,7 +22,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.lease import Holder
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.run import Run
-from pipelines.ledger.runs import RECIPE, RecordedRun, failures, open_run, read_scores, recorded, status_of
+from pipelines.ledger.runs import RecordedRun, failures, open_run, read_recipe, read_scores, recorded, status_of
 from pipelines.sources import SOURCES
 from pipelines.steps.ingest import by_source
 
@@ -77,7 +77,6 @@ class Views:
             for reason, rows in step.reasons.items()
         ]
         corpus, packs = run.product("corpus"), run.product("packs")
-        recipe = storage.join(run.folder, RECIPE)
         return {
             "title": run.id,
             "run": run.id,
@@ -94,7 +93,7 @@ class Views:
             "chart": self._chart(record_steps),
             "settings": json.dumps(run.info["settings"], indent=2, ensure_ascii=False),
             "report": storage.exists(storage.join(run.folder, "report.html")),
-            "recipe": storage.read_bytes(recipe).decode(errors="replace") if storage.exists(recipe) else "",
+            "recipe": read_recipe(run) or "",
             "choices": [one for one in _choices(runs(self.root).runs) if one != run.id],
         }
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import WinnowError
+from pipelines.errors import DamageWarning, WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Holder
 from pipelines.ledger.manifest import Manifest
-from pipelines.ledger.runs import Status, failures, recorded, status_of
+from pipelines.ledger.runs import FAILED, Status, failures, manifest_digests, recorded, status_of
 
 
 class RunEntry(BaseModel):
@@ -55,13 +56,21 @@ class Runs(BaseModel):
 
 
 def runs(root: str) -> Runs:
-    """The runs below `root`, also those that have not finished. No file of a step but its manifest is read."""
-    entries = [_entry(root, info) for _, info in (*recorded(root), *failures(root))]
+    """The runs below `root`, also those that have not finished. No file of a step but its manifest is read.
+
+    Warns: of each damaged `run.json` or manifest; the run, or the numbers of the step, are missing then.
+    """
+    entries = [_entry(root, folder, info) for folder, found in _all(root) for _, info in found]
     return Runs(root=root, runs=tuple(sorted(entries, key=lambda entry: entry.finished, reverse=True)))
 
 
-def _entry(root: str, info: Mapping[str, Any]) -> RunEntry:
-    steps = [_load(root, step["folder"]) for step in info["steps"]]
+def _all(root: str) -> tuple[tuple[str, Iterator[tuple[str, dict[str, Any]]]], ...]:
+    return ("runs", recorded(root)), (FAILED, failures(root))
+
+
+def _entry(root: str, folder: str, info: Mapping[str, Any]) -> RunEntry:
+    digests = manifest_digests(root, folder, info["run"])
+    steps = [_load(root, step["folder"], digests.get(step["folder"])) for step in info["steps"]]
     made = {step.key: step for step in steps if step is not None}
     corpus, packs = made.get(info.get("corpus", "")), made.get(info.get("packs", ""))
     tokens = packs and sum(n for name, n in packs.counts.items() if _counts_tokens(name))
@@ -87,10 +96,11 @@ def _counts_tokens(name: str) -> bool:
     return name.startswith("coverage/") and name.endswith("/drawn_tokens")
 
 
-def _load(root: str, folder: str) -> Manifest | None:
+def _load(root: str, folder: str, digest: str | None) -> Manifest | None:
     try:
-        return manifests.load(root, folder)
-    except (WinnowError, RuntimeError):  # damaged: `winnow verify` says how
+        return manifests.load(root, folder, digest)
+    except WinnowError as error:  # its numbers are missing from the entry
+        warnings.warn(str(error), DamageWarning, stacklevel=2)
         return None
 
 

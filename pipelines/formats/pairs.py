@@ -78,7 +78,7 @@ def interleave(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _repeat(value: str, rows: int) -> pa.Array:
-    return pa.array([value], pa.string()).take(pa.array(np.zeros(rows, np.int32)))
+    return pa.repeat(pa.scalar(value, pa.string()), rows)
 
 
 # Columns of text

@@ -219,11 +219,19 @@ def _check_files(root: str, manifest: Manifest) -> None:
         )
 
 
-def missing_file(manifest: Manifest) -> str:
-    """What is wrong with the first file of a step that is missing or has another size; "" if none is.
+def problem(manifest: Manifest) -> str:
+    """What is wrong with a step that is to be reused; "" if nothing is.
 
-    One listing of each folder, not a request for each file.
+    Its key is the hash of what it depends on, all rows are accounted for, and each file is there with its size: one
+    listing of each folder, not a request for each file.
     """
+    if not has_own_key(manifest):
+        return f"the manifest of {manifest.folder}: its parameters are not those of its key"
+    try:
+        for index, one in enumerate(manifest.parts):
+            one.check(manifest.kept, f"the manifest of {manifest.folder}, part {index}")
+    except CheckFailed as error:
+        return str(error)
     files = manifest.all_files
     sizes = storage.sizes_of(file.path for file in files)
     for file in files:
@@ -233,8 +241,10 @@ def missing_file(manifest: Manifest) -> str:
     return ""
 
 
-def load(root: str, folder: str) -> Manifest | None:
+def load(root: str, folder: str, digest: str | None = None) -> Manifest | None:
     """The manifest of a finished step (`<step>-<key>`); None where it is not finished or of another format.
+
+    digest: that it must have, if it is known.
 
     Raises: Damaged: if the manifest is damaged. RunError: if it was written by a newer Winnow.
     """
@@ -242,7 +252,7 @@ def load(root: str, folder: str) -> Manifest | None:
     if not storage.exists(path):
         return None
     mend = "remove its folder and build again"
-    value = storage.read_json(path, mend)
+    value = storage.read_json(path, mend, digest)
     if not isinstance(value, dict) or not isinstance(value.get("format"), int):
         if isinstance(value, dict) and "step" in value and "format" not in value:
             return None  # of the first layout
@@ -281,12 +291,13 @@ def is_finished(root: str, folder: str) -> bool:
         return False
 
 
-def require(root: str, folder: str, run: str) -> Manifest:
-    """The manifest of a step that a recorded run names.
+def require(root: str, folder: str, run: str, digest: str | None = None) -> Manifest:
+    """The manifest of a step that a recorded run names. digest: as of `load`.
 
-    Raises: CheckFailed: if there is no manifest. RunError: if it was written by another version of Winnow.
+    Raises: CheckFailed: if there is no manifest. Damaged: as `load`. RunError: if it was written by another version of
+        Winnow.
     """
-    manifest = load(root, folder)
+    manifest = load(root, folder, digest)
     if manifest is None:
         path = path_of(root, folder)
         if not storage.exists(path):

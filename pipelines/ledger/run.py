@@ -238,6 +238,9 @@ def _work(work: Work[Item], root: str, receipts: str, task: tuple[Item, Target])
             part = work(item, target)
         except SystemExit as error:  # of a plugin: the command would end as if it had succeeded
             raise CheckFailed(f"{_description(task)}a stage called sys.exit({error.code!r})") from error
+        except Exception as error:
+            error.add_note(f"at {_description(task).removesuffix(': ')}")  # shown where the message is not our own
+            raise
     cost = Cost(time.process_time() - begun, peak_memory(), dict(_spent))
     storage.write_bytes(storage.join(receipts, _receipt(target.index)), f"{manifests.part_text(part, root)}\n".encode())
     return part, cost
@@ -346,7 +349,7 @@ class Run:
         """The manifest of a step that is finished and whose files are there. One that lacks a file is made again."""
         try:
             finished = manifests.load(self.root, step.folder)
-            problem = manifests.missing_file(finished) if finished else ""
+            problem = manifests.problem(finished) if finished else ""
         except Damaged as error:
             finished, problem = None, str(error).rpartition("; ")[0] or str(error)
         if not problem:

@@ -47,6 +47,9 @@ RECIPE = "recipe.yaml"
 REPORT = "report.html"
 RUN = "run.json"
 
+AGAIN = "build the recipe again, or remove the run's folder"
+"""What to do about a damaged file of a run."""
+
 FAILED = "failed"
 """The folder of runs that have not succeeded."""
 
@@ -459,18 +462,20 @@ def _relative(root: str, path: str) -> str:
     return path.removeprefix(root).lstrip("/")
 
 
-def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
+def open_run(root: str, name: str, failed: bool = False, check: bool = True) -> RecordedRun:
     """A recorded run. `name` may be a unique beginning of its id, or `latest`.
 
-    failed: whether it may be a run that has not succeeded; `latest` never is.
+    failed: whether it may be a run that has not succeeded; `latest` never is. check: whether `run.json` and the
+    manifests must have the digests of `checksums.json`; `verify` compares them itself and tells all that changed.
 
-    Raises: RunError: naming the nearest run, if there is none of that name or several begin with it.
+    Raises: RunError: naming the nearest run, if there is none of that name or several begin with it. Damaged: naming
+        the file, if `run.json` or a manifest is not as it was written.
     """
     check_layout(root)
     folders = storage.folders(storage.join(root, "runs"))
     name = name.rstrip("/").rsplit("/", 1)[-1]
     if name != "latest" and not any(run.startswith(name) for run in folders):
-        found = _open_failed(root, name, failed)
+        found = _open_failed(root, name, failed, check)
         if found is not None:
             return found
     if not folders:
@@ -490,9 +495,47 @@ def open_run(root: str, name: str, failed: bool = False) -> RecordedRun:
     if len(matches) != 1:
         problem = "several runs begin with this" if matches else "no such run"
         raise RunError(f"{name}: {problem} in {root}; {nearest(name, matches or folders)}")
-    run = matches[0]
-    steps = tuple(manifests.require(root, step["folder"], run) for step in infos[run]["steps"])
-    return RecordedRun(root, run, infos[run], steps)
+    return _opened(root, "runs", matches[0], infos[matches[0]], check)
+
+
+def _opened(root: str, folder: str, run: str, info: dict[str, Any], check: bool) -> RecordedRun:
+    """The run, after a look at its digests if `check`. folder: `runs` or `failed`."""
+    recorded = _read_digests(storage.join(root, folder, run, CHECKSUMS)) if check else {}
+    _check_digest(root, storage.join(root, folder, run, RUN), recorded)
+    digests = _of_manifests(recorded)
+    folders = [step["folder"] for step in info["steps"]]
+    return RecordedRun(root, run, info, tuple(manifests.require(root, one, run, digests.get(one)) for one in folders))
+
+
+def manifest_digests(root: str, folder: str, run: str) -> dict[str, str]:
+    """Folder of a step -> digest of its manifest, as a run recorded them. folder: `runs` or `failed`."""
+    return _of_manifests(_read_digests(storage.join(root, folder, run, CHECKSUMS)))
+
+
+def _of_manifests(recorded: Mapping[str, str]) -> dict[str, str]:
+    return {name.split("/")[1]: digest for name, digest in recorded.items() if name.startswith("steps/")}
+
+
+def _check_digest(root: str, path: str, recorded: Mapping[str, str]) -> None:
+    """Check a file of a run against the digests recorded, if it is among them. Raises: Damaged: if it is another."""
+    digest = recorded.get(_relative(root, path))
+    if digest and storage.digest(path) != digest:
+        raise storage.damaged(path, "its digest is not the one recorded", AGAIN)
+
+
+def read_recipe(run: RecordedRun) -> str | None:
+    """The recipe of a run, as its user wrote it; None where the file is gone.
+
+    Raises: Damaged: if it is not as it was written.
+    """
+    path = storage.join(run.folder, RECIPE)
+    if not storage.exists(path):
+        return None
+    _check_digest(run.root, path, _read_digests(storage.join(run.folder, CHECKSUMS)))
+    try:
+        return storage.read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise storage.damaged(path, f"not UTF-8 at byte {error.start}", AGAIN) from error
 
 
 def recorded(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -505,7 +548,7 @@ def recorded(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from _infos(root, "runs")
 
 
-def _open_failed(root: str, name: str, failed: bool) -> RecordedRun | None:
+def _open_failed(root: str, name: str, failed: bool, check: bool) -> RecordedRun | None:
     """The run that has not succeeded and whose id begins with `name`; None where there is none.
 
     Raises: RunError: if such a run is not asked for, or goes on.
@@ -522,8 +565,7 @@ def _open_failed(root: str, name: str, failed: bool) -> RecordedRun | None:
             f"run {run} has not finished ({status}, {len(info['steps'])} of {len(info['wanted'])} steps); "
             f"`winnow report {run}` shows how far it came, and building its recipe again carries on"
         )
-    steps = tuple(manifests.require(root, step["folder"], run) for step in info["steps"])
-    return RecordedRun(root, run, info, steps)
+    return _opened(root, FAILED, run, info, check)
 
 
 def _infos(
@@ -575,9 +617,8 @@ def read_info(root: str, folder: str, run: str) -> dict[str, Any]:
     Raises: Damaged: if it is damaged.
     """
     path = storage.join(root, folder, run, RUN)
-    mend = "build the recipe again, or remove the run's folder"
-    info = storage.read_json(path, mend)
-    storage.read_document(path, _FinishedInfo if folder == "runs" else _FailedInfo, mend, {} if info is None else info)
+    info = storage.read_json(path, AGAIN)
+    storage.read_document(path, _FinishedInfo if folder == "runs" else _FailedInfo, AGAIN, {} if info is None else info)
     return cast(dict[str, Any], info)
 
 

@@ -139,11 +139,12 @@ def create(path: str, data: bytes) -> bool:
     fs, name = file_system(path)
     if is_local(path):
         target = Path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
         aside = _aside(target)
         try:
-            with _flushed(aside) as file:
-                file.write(data)
+            with _with_mend(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with _flushed(aside) as file:
+                    file.write(data)
             try:
                 os.link(aside, target)
             except OSError as error:
@@ -158,7 +159,8 @@ def create(path: str, data: bytes) -> bool:
             except FileNotFoundError:  # another process made it, and has removed it since
                 return False
         finally:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                aside.unlink()
     try:
         fs.pipe_file(name, data, mode="create")
         return True
@@ -184,17 +186,35 @@ def write_file(path: str) -> Iterator[BinaryIO]:
         fs.pipe_file(name, buffer.getvalue())
         return
     target = Path(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target)
     try:
-        with _flushed(aside) as file:
-            yield file
-        aside.replace(target)
-    except BaseException as error:
+        with _with_mend(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _flushed(aside) as file:
+                yield file
+            aside.replace(target)
+    except BaseException:
         with contextlib.suppress(OSError):
             aside.unlink()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(error.errno, f"{error.strerror}; make room, and {RESUME}", str(target)) from error
+        raise
+
+
+_MENDS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"make room, and {RESUME}"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "let this user write there"),
+}
+"""What the operating system says of a file that cannot be written -> what to do."""
+
+
+@contextlib.contextmanager
+def _with_mend(target: Path) -> Iterator[None]:
+    """Add the target and what to do about it to errors of writing it. Those of other files stay as they are."""
+    try:
+        yield
+    except OSError as error:
+        mend, at = _MENDS.get(error.errno or 0), error.filename
+        if mend and (at is None or Path(str(at)) in target.parents or Path(str(at)).parent == target.parent):
+            raise OSError(error.errno, f"{error.strerror}; {mend}", str(target)) from error
         raise
 
 
@@ -218,10 +238,11 @@ def write_folder(path: str, last: str | None = None) -> Iterator[Path]:
     """
     remote = not is_local(path)
     target = Path(tempfile.mkdtemp(), "folder") if remote else Path(file_system(path)[1])
-    target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target)
     try:
-        aside.mkdir()
+        with _with_mend(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside.mkdir()
         yield aside
         files = sorted(item for item in aside.rglob("*") if item.is_file())
         for file in files:  # some writers (safetensors) make files that only their owner can read
@@ -388,15 +409,17 @@ def read_tail(path: str, count: int) -> bytes:
         return b""
 
 
-def read_json(path: str, mend: str = "") -> Any:
+def read_json(path: str, mend: str = "", digest: str | None = None) -> Any:
     """The JSON value in a file that `write_json` wrote.
 
-    mend: what to do about a damaged file, the end of the message.
+    mend: what to do about a damaged file, the end of the message. digest: xxh3-128 that the file must have, if it is
+    known.
 
-    Raises: Damaged: if it is no JSON, or may not be read. FileNotFoundError: if there is none.
+    Raises: Damaged: if it is no JSON, has another digest, or may not be read. FileNotFoundError: if there is none.
     """
     try:
-        return json.loads(read_bytes(path).decode())
+        data = read_bytes(path)
+        value = json.loads(data.decode())
     except (PermissionError, IsADirectoryError) as error:
         raise Damaged(f"{path}: cannot be read ({error.strerror or error}); let this user read it") from error
     except (ValueError, RecursionError) as error:
@@ -404,6 +427,9 @@ def read_json(path: str, mend: str = "") -> Any:
             raise
         what = "empty" if not size(path) else f"no JSON: {str(error)[:200]}"
         raise damaged(path, what, mend) from error
+    if digest is not None and xxhash.xxh3_128(data).hexdigest() != digest:
+        raise damaged(path, "its digest is not the one recorded", mend)
+    return value
 
 
 def damaged(path: str, what: str, mend: str) -> Damaged:

@@ -7,7 +7,7 @@ import fnmatch
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -76,15 +76,20 @@ def check_source(
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         why = missing[0].why or f"{missing[0].path}: not a file that can be read (a pipe, or a link to nothing)"
         raise InputError(f"source {spec.name!r}: {why}{more}")
-    for file in files:
-        if any(unicodedata.category(character) in NOT_IN_IDS for character in file.file):
-            raise InputError(
-                f"source {spec.name!r}: {file.file!r}: ids of rows have the file's name, and this one has a line "
-                "break, a control character or bytes that are not UTF-8; rename the file"
-            )
+    check_names(spec.name, [file.file for file in files])
     if present and columns:
         _check_columns(spec, files)
     return files
+
+
+def check_names(source: str, names: Iterable[str]) -> None:
+    """Check that names of files can be a part of the ids of their rows. Raises: InputError: if one cannot."""
+    for name in names:
+        if any(unicodedata.category(character) in NOT_IN_IDS for character in name):
+            raise InputError(
+                f"source {source!r}: {name!r}: ids of rows have the file's name, and this one has a line break, a "
+                "control character or bytes that are not UTF-8; rename the file"
+            )
 
 
 NOT_IN_IDS = ("Cc", "Cs", "Zl", "Zp")

@@ -35,7 +35,7 @@ SAMPLE_BYTES = 32 << 20
 """...and on at most so much text of each source, so that it costs about a core-second per source however large the
 corpus is. Upstream caps documents per file instead."""
 
-_NO_TEXT = pa.chunked_array([[]], pa.string())
+_NO_TEXT = pa.chunked_array([], pa.string())
 
 
 def train_tokenizer(run: Run, records: Manifest, settings: TokenizerSpec) -> Manifest:

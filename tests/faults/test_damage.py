@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,33 @@ def test_a_step_that_lacks_a_file_is_made_again_with_the_same_bytes(
     again = Run(str(root), LocalEngine())
     curate(again, built[1])
     assert all(result.reused for result in again.results)
+
+
+@pytest.mark.fault("a manifest is changed and still is one", "the step is made again, with the same bytes")
+@pytest.mark.parametrize("what", ["a parameter", "rows", "less than no rows", "a reason"])
+def test_a_step_whose_manifest_does_not_add_up_is_made_again_with_the_same_bytes(
+    built: tuple[Path, Recipe], root: Path, what: str
+) -> None:
+    before = files(root)
+    (step,) = [made for made in steps(root) if made.step == "exact-duplicates"]
+    path = Path(manifests.path_of(str(root), step.folder))
+    value = json.loads(path.read_text())
+    part = value["parts"][0]
+    match what:
+        case "a parameter":
+            value["parameters"] |= {"priority": "another"}
+        case "rows":
+            part["rows_in"] += 1
+        case "less than no rows":
+            part["rows_in"] = part["files"]["records"][0]["rows"] = -1
+        case "a reason":
+            part["counts"]["exact_duplicates/exact_duplicate"] = 999
+    path.write_text(json.dumps(value))
+    told: list[Progress] = []
+    curate(Run(str(root), LocalEngine(), watch=told.append), built[1])
+    assert files(root) == before
+    (damaged,) = [progress for progress in told if progress.phase == "damaged"]
+    assert step.folder in damaged.holder and damaged.holder.endswith("; the step is made again")
 
 
 def parents(root: Path) -> Iterator[tuple[Manifest, str]]:

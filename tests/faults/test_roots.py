@@ -6,6 +6,7 @@ The root is a file system of its own, mounted in a mount namespace of the proces
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.ledger import storage
+from tests.trainings import train_on
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="unshare -m needs root, which CI has"
@@ -96,7 +98,8 @@ def test_a_full_disk_ends_the_build_with_its_cause_and_the_same_command_carries_
 ) -> None:
     (tmp_path / "go").touch()
     assert started.until("ended") == "ended 1\n"
-    message = (tmp_path / "errors").read_text().splitlines()[-1]
+    lines = (tmp_path / "errors").read_text().splitlines()
+    message = next(line for line in reversed(lines) if line.startswith("OSError: "))
     assert "No space left on device; make room, and the same command carries on: " in message, message
     assert str(started.root) in message
     left = started.inside(f"find {started.root} -type f").splitlines()
@@ -117,3 +120,46 @@ def test_a_root_that_is_away_for_a_while_is_waited_for(started: Process, tmp_pat
     assert started.until("ended") == "ended 0\n", (tmp_path / "errors").read_text()
     (folder,) = storage.folders(f"{tmp_path}/disk/steps")
     assert storage.files_below(f"{tmp_path}/disk/steps/{folder}") == ["manifest.json", *SHARDS]
+
+
+SMALL = """
+name: small
+sources: [{name: sums, adapter: generated_arithmetic, rows: 100}]
+tokenizer: {vocab_size: 512}
+sampling: {epochs: 1, context: 129, validation: 0.2}
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("read-only")
+    train_on(root, SMALL)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "answered"),
+    [
+        (["runs"], True),
+        (["why", "sums/generated/0"], True),
+        (["clusters"], True),
+        (["verify"], True),
+        (["similar", "--text", "What is the sum of 3 and 4?"], False),
+        (["report"], False),
+        (["build", "demo"], False),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+@pytest.mark.fault("a root that may only be read", "what only reads answers; the others name the file and the mend")
+def test_a_root_that_may_only_be_read_is_read_and_what_writes_says_so(
+    built: Path, words: list[str], answered: bool
+) -> None:
+    command = " ".join(map(shlex.quote, [sys.executable, "-m", "flows.cli.main", *words, "--root", str(built)]))
+    shell = f"mount --bind {built} {built} && mount -o remount,ro,bind {built} && {command}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", shell], capture_output=True, text=True)
+    if answered:
+        assert done.returncode == 0, done.stderr
+    else:
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert done.returncode in (1, 2) and line.startswith(f"error: {built}") and "Errno" not in line
+        assert "let this user write there" in line or "name another place with --root" in line, line

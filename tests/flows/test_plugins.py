@@ -127,6 +127,15 @@ def test_a_plugin_adds_a_stage_a_source_a_benchmark_and_an_export(tmp_path: Path
     assert all(keys[0][name] != keys[1][name] for name in ("ingest", "refine", "benchmark-index", "pack"))
 
 
+def test_an_error_in_a_stage_of_a_plugin_names_the_stage_and_the_file(tmp_path: Path) -> None:
+    broken = MODULE.replace('pc.count_substring(records["response"], "!").to_numpy()', 'int("three")')
+    path = install(tmp_path / "broken", "loud", "1.2", ENTRIES, loud=broken, loud_export=EXPORT)
+    (tmp_path / "loud.yaml").write_text(RECIPE)
+    done = winnow(tmp_path, "build", "loud.yaml", "--engine", "local", path=path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "invalid literal for int() with base 10: 'three' (in the stage shouting, at item 0 (" in done.stderr
+
+
 def test_the_parameters_of_a_stage_of_a_plugin_are_checked(tmp_path: Path) -> None:
     path = install(tmp_path / "plugin", "loud", "1.0", ENTRIES, loud=MODULE, loud_export=EXPORT)
     for slip, message in (("{kind: shouting, leest: 2}", "leest"), ("{kind: shouting, least: many}", "least")):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.errors import WinnowError
+from pipelines.recipe import of_values
 from pipelines.settings import override, parse_yaml
 
 VALUES: dict[str, Any] = {
@@ -34,6 +39,42 @@ def test_an_assignment_changes_one_value_of_a_copy(assignment: str, path: list[A
     for name in path:
         result = result[name]
     assert result == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", "010"),
+        ("-07", "-07"),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("2026-11-01", "2026-11-01"),
+        ("2026-13-01", "2026-13-01"),
+        ("0x", "0x"),
+        ("0x_", "0x_"),
+        ("0", 0),
+        ("-12", -12),
+        ("+1_000", 1000),
+        ("0x1F", 31),
+        ("0o17", "0o17"),
+        ("1.50", 1.5),
+        (".5", 0.5),
+        ("1.5e+3", 1500.0),
+        ("-.inf", -math.inf),
+    ],
+)
+def test_what_yaml_1_2_has_removed_is_a_string(text: str, value: Any) -> None:
+    result = parse_yaml(text)
+    assert result == value and type(result) is type(value)
+
+
+@given(st.text("0123456789+-._:xobeEfinaN", min_size=1, max_size=8))
+def test_a_string_that_pyyaml_writes_is_read_as_that_string(text: str) -> None:
+    assert parse_yaml(yaml.safe_dump(text)) == text
+
+
+def test_a_number_with_leading_zeros_is_decimal_in_a_recipe() -> None:
+    assert of_values(parse_yaml("{name: a, sources: [{name: b, path: c.jsonl}], seed: 010}")).seed == 10
 
 
 @pytest.mark.parametrize("partial", [False, True])

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import WinnowError
+from pipelines.errors import InputError, WinnowError
+from pipelines.recipe import load
 from pipelines.start import recipe_text, survey
+from pipelines.steps.source_files import check_inputs
 
 PAIRS = "question,answer\nWhat is a river?,Water that flows.\n"
 
@@ -68,3 +70,18 @@ def test_names_of_sources_are_valid_and_unique_and_any_file_name_can_be_read(tmp
     found = survey(list(map(str, paths)))
     assert [source.name for source in found.sources] == ["Fragen_Antworten_1", "Fragen_Antworten_1_2"]
     assert "name: Fragen_Antworten_1_2" in recipe_text(found, "winnow init")
+
+
+def test_a_file_name_that_no_id_can_have_is_refused_before_a_recipe_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a\x1bb.csv").write_text(PAIRS, encoding="utf-8")
+    with pytest.raises(InputError, match=r"'a\\x1bb'.* a control character .*; rename the file"):
+        survey([str(tmp_path / "a\x1bb.csv")])
+
+
+@pytest.mark.parametrize("name", ["n" * 240, "-n", ".n", "_n."])
+def test_a_recipe_for_a_file_of_any_name_can_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.csv").write_text(PAIRS, encoding="utf-8")
+    found = survey([str(tmp_path / f"{name}.csv")])
+    (tmp_path / "recipe.yaml").write_text(recipe_text(found, f"winnow init a\x1bb\n{name}.csv"), encoding="utf-8")
+    recipe = load(str(tmp_path / "recipe.yaml"))
+    assert recipe.sources[0].name and check_inputs(recipe)

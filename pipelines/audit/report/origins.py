@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.ledger import storage
-from pipelines.ledger.runs import RECIPE, RecordedRun
+from pipelines.ledger.runs import RecordedRun, read_recipe
 from pipelines.steps.ingest import INGEST
 
 FILES_SHOWN = 40
@@ -47,8 +46,7 @@ def inputs(run: RecordedRun) -> list[dict[str, Any]]:
 
 def recipe_text(run: RecordedRun) -> str:
     """The recipe as the user wrote it; empty if it is gone."""
-    path = storage.join(run.folder, RECIPE)
-    return storage.read_bytes(path).decode(errors="replace") if storage.exists(path) else ""
+    return read_recipe(run) or ""
 
 
 def _as_text(path: Any) -> str:

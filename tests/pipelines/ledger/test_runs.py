@@ -9,6 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipelines.audit.runs import runs as list_runs
+from pipelines.errors import Damaged, DamageWarning
+from pipelines.ledger import manifest as manifests
 from pipelines.ledger import runs, storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
@@ -50,3 +53,28 @@ def test_scores_that_two_processes_add_at_once_are_all_kept(tmp_path: Path) -> N
     recorded = storage.read_json(f"{run.folder}/{runs.CHECKSUMS}")
     path = f"{run.folder}/{runs.EVALUATIONS}"
     assert recorded[path.removeprefix(f"{tmp_path}/")] == storage.digest(path)
+
+
+@pytest.mark.fault("run.json, recipe.yaml or a manifest is changed and can still be read", "no command believes it")
+def test_a_file_of_a_run_that_was_changed_and_can_still_be_read_is_not_believed(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    run = record(root, "recipe")
+    manifest = manifests.path_of(root, run.steps[0].folder)
+    for path in (f"{run.folder}/{runs.RUN}", manifest):
+        before = storage.read_bytes(path)
+        Path(path).write_bytes(before + b" ")
+        with pytest.raises(Damaged, match="its digest is not the one recorded") as error:
+            runs.open_run(root, "latest")
+        assert path in str(error.value)
+        assert runs.open_run(root, "latest", check=False).id == run.id  # `verify` tells of all files that changed
+        if path == manifest:
+            with pytest.warns(DamageWarning, match="its digest is not the one recorded"):
+                assert [(entry.run, entry.rows_kept) for entry in list_runs(root).runs] == [(run.id, None)]
+        Path(path).write_bytes(before)
+    assert runs.open_run(root, "latest") == run
+    for text in (b"name: another\n", b"\xff"):
+        Path(f"{run.folder}/{runs.RECIPE}").write_bytes(text)
+        with pytest.raises(Damaged, match=r"recipe\.yaml: damaged since it was written"):
+            runs.read_recipe(run)
+    storage.remove(f"{run.folder}/{runs.RECIPE}")
+    assert runs.read_recipe(run) is None
