@@ -1,7 +1,7 @@
 """A plugin of pytest (`-p tests.fault_table`): what became of the tests with the mark `fault`, as JSON.
 
-The file is that of the variable WINNOW_FAULT_TABLE: a list of objects with fault, expected, test and outcome. A test
-with several cases has one entry for each.
+The file is that of the variable WINNOW_FAULT_TABLE, in which `{pid}` stands for the process: a list of objects with
+fault, expected, test and outcome. A test with several cases has one entry for each.
 """
 
 from __future__ import annotations
@@ -38,4 +38,5 @@ def pytest_sessionfinish() -> None:
         {"fault": fault, "expected": expected, "test": test, "outcome": _outcomes.get(test, "not run")}
         for test, (fault, expected) in _marks.items()
     ]
-    Path(os.environ["WINNOW_FAULT_TABLE"]).write_text(json.dumps(rows), encoding="utf-8")
+    path = os.environ["WINNOW_FAULT_TABLE"].replace("{pid}", str(os.getpid()))
+    Path(path).write_text(json.dumps(rows), encoding="utf-8")

@@ -60,6 +60,7 @@ BY_NAME = (
     "forget",
     "faults",
     "cost",
+    "beside",
     "speedup",
     "build_growth",
     "ingest",

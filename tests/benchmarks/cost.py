@@ -31,8 +31,8 @@ from pipelines import plan
 from pipelines.ledger import runs, storage
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import load
+from tests.benchmarks.earlier import ROOT, checkout
 
-ROOT = Path(__file__).parents[2]
 BEFORE = os.environ.get("WINNOW_BEFORE", "6c223d9")
 """Main before its cost was worked on."""
 ROUNDS = int(os.environ.get("WINNOW_ROUNDS", "3"))
@@ -70,15 +70,8 @@ def bench(data: Path | None) -> dict[str, list[dict[str, object]]]:
     """Rows by heading."""
     name = "hrm_text_mini" if data else "demo"
     with tempfile.TemporaryDirectory() as folder:
-        before = Path(folder) / "before"
-        subprocess.run(
-            ["git", "worktree", "add", "--detach", before, BEFORE], cwd=ROOT, check=True, capture_output=True
-        )
-        (before / "filters/models/lid.176.ftz").write_bytes((ROOT / "filters/models/lid.176.ftz").read_bytes())
-        try:
+        with checkout(BEFORE, Path(folder)) as before:
             builds = _builds(name, {"before": before, "after": ROOT}, Path(folder))
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", before], cwd=ROOT, check=True)
         before_all, after_all = builds["before"], builds["after"]
         text = _text(after_all[-1].run)
         limits = _limits(after_all[-1].run, Path(folder))
@@ -95,14 +88,14 @@ def _builds(name: str, checkouts: dict[str, Path], folder: Path) -> dict[str, li
     """Build in each checkout in turn; the first builds of all load and compile kernels, and are not counted."""
     found: dict[str, list[Built]] = {side: [] for side in checkouts}
     for number in range(ROUNDS + 1):
-        for side, checkout in checkouts.items():
+        for side, place in checkouts.items():
             root = folder / f"root-{side}"
             subprocess.run(["rm", "-rf", root], check=True)
-            environment = os.environ | {"PYTHONPATH": str(checkout), "POLARS_MAX_THREADS": "1"}
+            environment = os.environ | {"PYTHONPATH": str(place), "POLARS_MAX_THREADS": "1"}
             recipe = ROOT / "pipelines" / "recipes" / f"{name}.yaml"
             words = ["build", str(recipe), "--root", str(root), "--engine", "local", "--workers", "1"]
             made = subprocess.run(
-                [sys.executable, "-c", BUILD, *words], cwd=checkout, env=environment, capture_output=True, text=True
+                [sys.executable, "-c", BUILD, *words], cwd=place, env=environment, capture_output=True, text=True
             )
             if made.returncode:
                 raise RuntimeError(f"{side}: {made.stderr[-2000:]}")

@@ -1,7 +1,9 @@
 """Every fault that a test causes for real: what is expected, and what was seen. The tests have the mark `fault`.
 
 They take about half an hour on two cores. WINNOW_FAULTS=EXPRESSION in the environment runs those that match, as
-`pytest -k` does. The services of a cluster are broken by `make cluster-test`.
+`pytest -k` does. The services of a cluster are broken by `make cluster-test`. A whole run of the tests with
+PYTEST_ADDOPTS="-p tests.fault_table" and WINNOW_FAULT_TABLE="/tmp/faults-{pid}.json" causes them all too;
+WINNOW_FAULT_TABLES="FILE ..." prints what it wrote.
 """
 
 from __future__ import annotations
@@ -30,13 +32,18 @@ OTHERS = "Commands and steps"
 
 def bench(data: Path | None) -> dict[str, list[dict[str, object]]]:
     """A row for each fault, by area."""
+    if files := os.environ.get("WINNOW_FAULT_TABLES"):
+        return _tables([case for file in files.split() for case in json.loads(Path(file).read_text("utf-8"))])
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "faults.json")
         words = [sys.executable, "-m", "pytest", "-m", "fault", "-p", "tests.fault_table", "-q", "--no-header", "tests"]
         chosen = os.environ.get("WINNOW_FAULTS")
         environment = {**os.environ, "WINNOW_FAULT_TABLE": str(table)}
         subprocess.run([*words, *(["-k", chosen] if chosen else [])], cwd=ROOT, env=environment, check=False)
-        cases = json.loads(table.read_text(encoding="utf-8"))
+        return _tables(json.loads(table.read_text(encoding="utf-8")))
+
+
+def _tables(cases: list[dict[str, str]]) -> dict[str, list[dict[str, object]]]:
     outcomes: dict[tuple[str, str, str, str], Counter[str]] = {}
     for case in cases:
         test = case["test"].partition("[")[0]
