@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
@@ -234,13 +235,16 @@ def apply(
 
 @contextlib.contextmanager
 def _named(stage: Stage) -> Iterator[None]:
-    """Add the stage to errors that do not name it: those of a plugin's code, or of a library that it calls."""
+    """Name the stage, and the line of its code, in errors of a plugin or of a library that it calls."""
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, StageError):
-            error.add_note(f"in the stage {stage.kind}")
+    except (StageError, MemoryError):
         raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{frames[-1].filename}, line {frames[-1].lineno}"
+        said = f"the stage {stage.kind} raised {type(error).__name__}: {error} ({where})"
+        raise StageError(said) from error
 
 
 SAMPLED_ROWS = 4

@@ -124,9 +124,9 @@ def forget(
 
 def _all_runs(root: str) -> Iterator[RecordedRun]:
     """The recorded runs, the one that was recorded first first; then those that have not succeeded."""
-    for name, _ in sorted(recorded(root), key=lambda entry: str(entry[1]["finished"])):
+    for name, _ in sorted(recorded(root, strict=True), key=lambda entry: str(entry[1]["finished"])):
         yield open_run(root, name)
-    for name, info in failures(root):
+    for name, info in failures(root, strict=True):
         if status_of(info) == "running":
             raise RunError(f"run {name} is still going; wait for it, since it may hold such rows, and run this again")
         yield open_run(root, name, failed=True)

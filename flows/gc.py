@@ -158,7 +158,10 @@ def _garbage(root: str, min_age_hours: float, kept: dict[str, str]) -> Iterator[
     replaced = replaced_runs(root)
     runs: dict[str, dict[str, Any]] = {}
     gone: list[str] = []
-    for folder_of, found in ((run_folder, recorded(root)), (failed_folder, failures(root))):
+    for folder_of, found in (
+        (run_folder, recorded(root, strict=True)),
+        (failed_folder, failures(root, strict=True)),
+    ):
         there = dict(found)
         in_use_here = {name: info for name, info in there.items() if not is_replaced(replaced, name, info)}
         runs |= {f"{folder_of(root, name)}": info for name, info in in_use_here.items()}

@@ -122,6 +122,9 @@ def _abandon() -> None:
 def leave(code: int) -> None:
     """End the process at once if Prefect's threads would wait for a server that is away; else return."""
     if _abandoned:
+        from flows.cli.supervise import note_end
+
+        note_end()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

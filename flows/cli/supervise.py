@@ -60,16 +60,17 @@ def supervise(command: Callable[[], None]) -> None:
         watched.remove(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     adopt_orphans()
-    session = mmap.mmap(-1, 8)
+    global _shared
+    _shared = session = mmap.mmap(-1, 9)
     guard, held = _start_guard(session)
     note = mmap.mmap(-1, NOTE_BYTES)
     parent, child = os.getpid(), os.fork()
     if child:
-        os._exit(_watch(child, watched, note, guard))
+        os._exit(_watch(child, watched, note, guard, session))
     os.close(held)
     share_note(memoryview(note))
     os.setsid()
-    session[:] = os.getpid().to_bytes(8, "little")
+    session[:8] = os.getpid().to_bytes(8, "little")
     end_with_parent(parent)
     interrupted = False
 
@@ -89,6 +90,17 @@ def supervise(command: Callable[[], None]) -> None:
     finally:
         if interrupted:
             os._exit(128 + signal.SIGINT)  # without waiting for threads, workers or servers: the parent ends them
+        note_end()
+
+
+_shared: mmap.mmap | None = None
+"""What the command tells the process that watches it: the id of its session, and whether it came to its end."""
+
+
+def note_end() -> None:
+    """The command came to its end. Without this a library or a plugin has ended the process, whatever its exit code."""
+    if _shared is not None:
+        _shared[8] = 1
 
 
 def _start_guard(session: mmap.mmap) -> tuple[int, int]:
@@ -107,7 +119,7 @@ def _start_guard(session: mmap.mmap) -> tuple[int, int]:
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
     os.read(ended, 1)  # until the process that holds the other end is gone
     deadline = time.monotonic() + KILL_SECONDS
-    while (left := _processes_of(name, int.from_bytes(session[:], "little"))) and time.monotonic() < deadline:
+    while (left := _processes_of(name, int.from_bytes(session[:8], "little"))) and time.monotonic() < deadline:
         for process in left:
             _signal(process, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
@@ -128,9 +140,9 @@ def _processes_of(command: str, session: int) -> list[int]:
     return found
 
 
-def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap, guard: int) -> int:
+def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap, guard: int, session: mmap.mmap) -> int:
     """Wait for the child or a signal; returns the exit code. note: what the child notes of its work. guard: a process
-    that is not needed once this one ends by itself."""
+    that is not needed once this one ends by itself. session: as `_shared`."""
     while True:
         signum = signal.sigwait(watched)
         if signum == signal.SIGTSTP:
@@ -145,7 +157,7 @@ def _watch(child: int, watched: set[signal.Signals], note: mmap.mmap, guard: int
         return _stopped(-code if code < 0 else signal.SIGINT, guard)
     _signal(guard, signal.SIGKILL)
     _end_descendants(TERMINATE_SECONDS)
-    if code >= 0:
+    if code >= 0 and session[8]:
         return code
     what = note_in(note[:])
     _print(f"error: the command was ended by {death(code)}{f' while {what}' if what else ''}; {_resume()}")

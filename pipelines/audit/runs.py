@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import DamageWarning, WinnowError
+from pipelines.errors import Damaged, DamageWarning, WinnowError
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Holder
@@ -60,7 +60,7 @@ def runs(root: str) -> Runs:
 
     Warns: of each damaged `run.json` or manifest; the run, or the numbers of the step, are missing then.
     """
-    entries = [_entry(root, folder, info) for folder, found in _all(root) for _, info in found]
+    entries = [_entry(root, folder, run, info) for folder, found in _all(root) for run, info in found]
     return Runs(root=root, runs=tuple(sorted(entries, key=lambda entry: entry.finished, reverse=True)))
 
 
@@ -68,8 +68,12 @@ def _all(root: str) -> tuple[tuple[str, Iterator[tuple[str, dict[str, Any]]]], .
     return ("runs", recorded(root)), (FAILED, failures(root))
 
 
-def _entry(root: str, folder: str, info: Mapping[str, Any]) -> RunEntry:
-    digests = manifest_digests(root, folder, info["run"])
+def _entry(root: str, folder: str, run: str, info: Mapping[str, Any]) -> RunEntry:
+    try:
+        digests = manifest_digests(root, folder, run, info)
+    except Damaged as error:
+        warnings.warn(str(error), DamageWarning, stacklevel=2)
+        digests = {}
     steps = [_load(root, step["folder"], digests.get(step["folder"])) for step in info["steps"]]
     made = {step.key: step for step in steps if step is not None}
     corpus, packs = made.get(info.get("corpus", "")), made.get(info.get("packs", ""))

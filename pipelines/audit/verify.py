@@ -123,9 +123,12 @@ def _run_files(run: RecordedRun, files: list[str]) -> Iterator[str]:
         yield f"{path}: missing, so the run's files cannot be checked; {BUILD_AGAIN}"
         return
     try:
-        digests: dict[str, str] = storage.read_json(path)
+        digests = storage.read_json(path)
     except CheckFailed as error:
         yield f"{error}; remove it and {BUILD_AGAIN}"
+        return
+    if not isinstance(digests, dict):
+        yield f"{path}: damaged since it was written (no object); remove it and {BUILD_AGAIN}"
         return
     recorded = {storage.join(run.root, name): digest for name, digest in digests.items()}
     mends = {storage.join(run.folder, name): BUILD_AGAIN for name in (RUN, RECIPE)}

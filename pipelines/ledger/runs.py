@@ -20,6 +20,8 @@ import contextlib
 import datetime
 import hashlib
 import json
+import re
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -46,6 +48,9 @@ LINEAGE = "lineage.jsonl"
 RECIPE = "recipe.yaml"
 REPORT = "report.html"
 RUN = "run.json"
+
+WRITTEN_TRIES = 20
+"""How often a run that is being recorded is read again."""
 
 AGAIN = "build the recipe again, or remove the run's folder"
 """What to do about a damaged file of a run."""
@@ -175,7 +180,7 @@ def record(
 def _read_before(root: str, run: str) -> dict[str, Any]:
     """The content of `run.json` of a run that is recorded again; nothing of a damaged one, which is written anew."""
     with contextlib.suppress(FileNotFoundError, Damaged):
-        return read_info(root, "runs", run)
+        return read_info(root, "runs", run, check=False)
     return {}
 
 
@@ -216,6 +221,7 @@ class Attempt:
         }
         self._folder = failed_folder(root, self.id)
         write_layout(root)
+        storage.remove(storage.join(self._folder, CHECKSUMS))  # of the attempt before
         storage.write_bytes(storage.join(self._folder, RECIPE), recipe_text.encode())
         self._write()
 
@@ -267,13 +273,13 @@ def status_of(info: Mapping[str, Any]) -> Status:
     return "unknown" if ended is None else "killed" if ended else "running"
 
 
-def failures(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def failures(root: str, strict: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """The id and the content of `run.json` of each run that has not succeeded, in order of the ids, as `recorded`.
 
     `status_of` gives the status; `step` is the step that the run was at, `error` the message.
     """
     check_layout(root)
-    yield from _infos(root, FAILED)
+    yield from _infos(root, FAILED, _refuse if strict else None)
 
 
 def _entry(result: StepResult, before: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -484,7 +490,7 @@ def open_run(root: str, name: str, failed: bool = False, check: bool = True) -> 
         )
     exact = name in folders and storage.exists(storage.join(root, "runs", name, RUN))
     damaged: list[Damaged] = []
-    infos = {name: read_info(root, "runs", name)} if exact else dict(_infos(root, "runs", damaged.append))
+    infos = {name: read_info(root, "runs", name, check)} if exact else dict(_infos(root, "runs", damaged.append, check))
     if damaged and not infos:
         raise damaged[0]
     for error in damaged:
@@ -499,28 +505,47 @@ def open_run(root: str, name: str, failed: bool = False, check: bool = True) -> 
 
 
 def _opened(root: str, folder: str, run: str, info: dict[str, Any], check: bool) -> RecordedRun:
-    """The run, after a look at its digests if `check`. folder: `runs` or `failed`."""
-    recorded = _read_digests(storage.join(root, folder, run, CHECKSUMS)) if check else {}
-    _check_digest(root, storage.join(root, folder, run, RUN), recorded)
-    digests = _of_manifests(recorded)
+    """The run. folder: `runs` or `failed`. check: whether its manifests must have the digests recorded."""
+    digests = manifest_digests(root, folder, run, info) if check else {}
     folders = [step["folder"] for step in info["steps"]]
     return RecordedRun(root, run, info, tuple(manifests.require(root, one, run, digests.get(one)) for one in folders))
 
 
-def manifest_digests(root: str, folder: str, run: str) -> dict[str, str]:
-    """Folder of a step -> digest of its manifest, as a run recorded them. folder: `runs` or `failed`."""
-    return _of_manifests(_read_digests(storage.join(root, folder, run, CHECKSUMS)))
+def manifest_digests(root: str, folder: str, run: str, info: Mapping[str, Any]) -> dict[str, str]:
+    """Folder of a step -> digest of its manifest, as a run recorded them; nothing of a run that goes on or was killed.
+    folder: `runs` or `failed`.
+
+    Raises: Damaged: if `checksums.json` is damaged, or lacks a step.
+    """
+    recorded = _recorded_digests(root, folder, run)
+    names = {step["folder"]: _relative(root, manifests.path_of(root, step["folder"])) for step in info["steps"]}
+    if recorded and (left_out := [name for name in names.values() if name not in recorded]):
+        path = storage.join(root, folder, run, CHECKSUMS)
+        raise storage.damaged(path, f"it does not list {left_out[0]}", AGAIN)
+    return {step: recorded[name] for step, name in names.items()} if recorded else {}
 
 
-def _of_manifests(recorded: Mapping[str, str]) -> dict[str, str]:
-    return {name.split("/")[1]: digest for name, digest in recorded.items() if name.startswith("steps/")}
+def _recorded_digests(root: str, folder: str, run: str) -> dict[str, str]:
+    """Path of a file of a run, relative to the root -> its digest; none where no `checksums.json` was written yet.
+
+    Raises: Damaged: if it is damaged.
+    """
+    path = storage.join(root, folder, run, CHECKSUMS)
+    try:
+        digests = storage.read_json(path, AGAIN)
+    except FileNotFoundError:
+        return {}
+    own = _relative(root, storage.join(root, folder, run, RUN))
+    if not isinstance(digests, dict) or not all(
+        isinstance(one, str) and _DIGEST.match(one) for one in digests.values()
+    ):
+        raise storage.damaged(path, "not a list of digests", AGAIN)
+    if own not in digests:
+        raise storage.damaged(path, f"it does not list {own}", AGAIN)
+    return digests
 
 
-def _check_digest(root: str, path: str, recorded: Mapping[str, str]) -> None:
-    """Check a file of a run against the digests recorded, if it is among them. Raises: Damaged: if it is another."""
-    digest = recorded.get(_relative(root, path))
-    if digest and storage.digest(path) != digest:
-        raise storage.damaged(path, "its digest is not the one recorded", AGAIN)
+_DIGEST = re.compile("[0-9a-f]{32}$")
 
 
 def read_recipe(run: RecordedRun) -> str | None:
@@ -531,21 +556,26 @@ def read_recipe(run: RecordedRun) -> str | None:
     path = storage.join(run.folder, RECIPE)
     if not storage.exists(path):
         return None
-    _check_digest(run.root, path, _read_digests(storage.join(run.folder, CHECKSUMS)))
+    recorded = _recorded_digests(run.root, "runs" if run.status == "finished" else FAILED, run.id)
+    digest = recorded.get(_relative(run.root, path))
+    if digest and storage.digest(path) != digest:
+        raise storage.damaged(path, storage.NOT_RECORDED, AGAIN)
     try:
         return storage.read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise storage.damaged(path, f"not UTF-8 at byte {error.start}", AGAIN) from error
 
 
-def recorded(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def recorded(root: str, strict: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """The id and the content of `run.json` of each recorded run below a root, in order of the ids. Damaged ones are
     left out, with a warning.
 
-    Raises: as `check_layout`.
+    strict: whether a damaged one is an error instead, for what must know all runs.
+
+    Raises: as `check_layout`. Damaged: as `read_info`, if `strict`.
     """
     check_layout(root)
-    yield from _infos(root, "runs")
+    yield from _infos(root, "runs", _refuse if strict else None)
 
 
 def _open_failed(root: str, name: str, failed: bool, check: bool) -> RecordedRun | None:
@@ -569,14 +599,18 @@ def _open_failed(root: str, name: str, failed: bool, check: bool) -> RecordedRun
 
 
 def _infos(
-    root: str, folder: str, on_damage: Callable[[Damaged], None] | None = None
+    root: str, folder: str, on_damage: Callable[[Damaged], None] | None = None, check: bool = True
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for run in storage.folders(storage.join(root, folder)):
         if storage.exists(storage.join(root, folder, run, RUN)):
             try:
-                yield run, read_info(root, folder, run)
+                yield run, read_info(root, folder, run, check)
             except Damaged as error:
                 (on_damage or _leave_out)(error)
+
+
+def _refuse(error: Damaged) -> None:
+    raise error
 
 
 def _leave_out(error: Damaged) -> None:
@@ -611,13 +645,22 @@ class _FailedInfo(_Info):
     wanted: list[str]
 
 
-def read_info(root: str, folder: str, run: str) -> dict[str, Any]:
-    """The content of the `run.json` of a run that has one. folder: `runs` or `failed`.
+def read_info(root: str, folder: str, run: str, check: bool = True) -> dict[str, Any]:
+    """The content of the `run.json` of a run that has one. folder: `runs` or `failed`. check: whether it must have the
+    digest recorded.
 
-    Raises: Damaged: if it is damaged.
+    Raises: Damaged: if it, or `checksums.json`, is damaged.
     """
     path = storage.join(root, folder, run, RUN)
-    info = storage.read_json(path, AGAIN)
+    for tries_left in range(WRITTEN_TRIES, -1, -1):
+        try:
+            digest = _recorded_digests(root, folder, run).get(_relative(root, path)) if check else None
+            info = storage.read_json(path, AGAIN, digest)
+            break
+        except Damaged:
+            if not tries_left or not storage.files(storage.join(root, folder, run, ".lease")):
+                raise
+            time.sleep(0.1)  # another process is recording the run, and has not written both files yet
     storage.read_document(path, _FinishedInfo if folder == "runs" else _FailedInfo, AGAIN, {} if info is None else info)
     return cast(dict[str, Any], info)
 

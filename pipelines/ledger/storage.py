@@ -428,8 +428,11 @@ def read_json(path: str, mend: str = "", digest: str | None = None) -> Any:
         what = "empty" if not size(path) else f"no JSON: {str(error)[:200]}"
         raise damaged(path, what, mend) from error
     if digest is not None and xxhash.xxh3_128(data).hexdigest() != digest:
-        raise damaged(path, "its digest is not the one recorded", mend)
+        raise damaged(path, NOT_RECORDED, mend)
     return value
+
+
+NOT_RECORDED = "its digest is not the one recorded"
 
 
 def damaged(path: str, what: str, mend: str) -> Damaged:

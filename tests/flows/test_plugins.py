@@ -133,7 +133,20 @@ def test_an_error_in_a_stage_of_a_plugin_names_the_stage_and_the_file(tmp_path: 
     (tmp_path / "loud.yaml").write_text(RECIPE)
     done = winnow(tmp_path, "build", "loud.yaml", "--engine", "local", path=path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "invalid literal for int() with base 10: 'three' (in the stage shouting, at item 0 (" in done.stderr
+    said = ".parquet: the stage shouting raised ValueError: invalid literal for int() with base 10: 'three' ("
+    assert said in done.stderr and f"{path}/loud.py, line 25)" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("end", ["__import__('os')._exit(0)", "next(iter(()))"], ids=["os._exit(0)", "StopIteration"])
+@pytest.mark.fault("a plugin ends the process with exit code 0, or raises StopIteration", "an error, exit code 1")
+def test_a_plugin_cannot_end_a_build_as_if_it_had_succeeded(tmp_path: Path, end: str) -> None:
+    broken = MODULE.replace('pc.count_substring(records["response"], "!").to_numpy()', end)
+    path = install(tmp_path / "broken", "loud", "1.3", ENTRIES, loud=broken, loud_export=EXPORT)
+    (tmp_path / "loud.yaml").write_text(RECIPE)
+    for words in ([], ["--workers", "1"], ["--json"]):
+        done = winnow(tmp_path, "build", "loud.yaml", "--engine", "local", *words, path=path)
+        assert done.returncode == 1 and "error: " in done.stderr, (done.returncode, done.stderr)
+        assert not (tmp_path / "winnow-data" / "runs").exists()
 
 
 def test_the_parameters_of_a_stage_of_a_plugin_are_checked(tmp_path: Path) -> None:

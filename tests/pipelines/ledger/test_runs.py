@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipelines.audit.runs import runs as list_runs
+from pipelines.audit.verify import run_problems
 from pipelines.errors import Damaged, DamageWarning
 from pipelines.ledger import manifest as manifests
 from pipelines.ledger import runs, storage
 from pipelines.ledger.engine import LocalEngine
+from pipelines.ledger.lease import hold
 from pipelines.ledger.run import Run
 from tests.steps import records_of
 
@@ -70,6 +75,10 @@ def test_a_file_of_a_run_that_was_changed_and_can_still_be_read_is_not_believed(
         if path == manifest:
             with pytest.warns(DamageWarning, match="its digest is not the one recorded"):
                 assert [(entry.run, entry.rows_kept) for entry in list_runs(root).runs] == [(run.id, None)]
+        with pytest.raises(Damaged, match="its digest"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)
+            list(runs.recorded(root, strict=True))
+            runs.open_run(root, "latest")
         Path(path).write_bytes(before)
     assert runs.open_run(root, "latest") == run
     for text in (b"name: another\n", b"\xff"):
@@ -78,3 +87,46 @@ def test_a_file_of_a_run_that_was_changed_and_can_still_be_read_is_not_believed(
             runs.read_recipe(run)
     storage.remove(f"{run.folder}/{runs.RECIPE}")
     assert runs.read_recipe(run) is None
+
+
+@pytest.mark.fault("checksums.json is changed and can still be read", "it is named, and no run is believed without it")
+@pytest.mark.parametrize("change", ["a list", "an empty digest", "without run.json", "without a manifest"])
+def test_checksums_that_cannot_vouch_for_a_run_are_named(tmp_path: Path, change: str) -> None:
+    root = str(tmp_path)
+    run = record(root, "recipe")
+    path = Path(run.folder, runs.CHECKSUMS)
+    digests = json.loads(path.read_text())
+    names = [f"runs/{run.id}/run.json", f"steps/{run.steps[0].folder}/manifest.json"]
+    match change:
+        case "a list":
+            digests = list(digests)
+        case "an empty digest":
+            digests[names[0]] = ""
+        case "without run.json":
+            del digests[names[0]]
+        case "without a manifest":
+            digests = {name.replace("steps/", "stepz/"): digest for name, digest in digests.items()}
+    path.write_text(json.dumps(digests))
+    with pytest.raises(Damaged, match=r"checksums\.json: damaged since it was written"):
+        runs.open_run(root, run.id)
+    assert run.folder in next(run_problems(runs.open_run(root, run.id, check=False), []))  # of `verify`
+
+
+def test_a_run_that_is_being_recorded_is_not_called_damaged(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    run = record(root, "recipe")
+    path = Path(run.folder, runs.RUN)
+    before = path.read_bytes()
+    with hold(storage.join(run.folder, ".lease"), "recording a run"):
+        path.write_bytes(before + b" ")  # what follows is its digest
+        threading.Timer(0.5, path.write_bytes, [before]).start()
+        assert runs.open_run(root, run.id) == run
+
+
+def test_an_attempt_that_begins_again_and_is_killed_is_not_called_damaged(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    for error in (RuntimeError("first"), None):
+        attempt = runs.Attempt(root, "recipe", "name: recipe\n", {}, ["ingest"])
+        if error is not None:
+            assert runs.open_run(root, attempt.fail(error).id, failed=True).info["error"] == "first"
+    assert [info["status"] for _, info in runs.failures(root, strict=True)] == ["running"]
