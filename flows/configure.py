@@ -3,30 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from pipelines.settings import override
 from pipelines.validation import validate
 from training.batches import Packs
-from training.configs import CONFIGS, TrainConfig
-from training.names import check_config
+from training.configs import CONFIGS, TrainConfig, sft
+from training.folders import find_checkpoint
+from training.initial import check_base, read_base
+from training.names import CONFIG_NAMES, check_training
+from training.provenance import PackFiles, find_packs
 
 
-def configure(name: str, shards: Sequence[str], steps: int | None = None, settings: Sequence[str] = ()) -> TrainConfig:
+class Configured(NamedTuple):
+    """A training that can begin. folder: of its checkpoints. name: of the folder that it has by default."""
+
+    packs: PackFiles
+    config: TrainConfig
+    folder: str
+    name: str
+
+
+def configure_training(
+    run: str,
+    config: str,
+    root: str,
+    out: str | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    start: str | None = None,
+) -> Configured:
+    """A training on the packs of `run`, a recorded run below `root` or a folder.
+
+    config: name of the configuration. out: folder for the checkpoints, by default below the root. start: the model to
+    start from, as `find_checkpoint` takes it. `latest` is not the training itself, so that the same command resumes.
+
+    Raises: RunError: if there is no such run, or no such checkpoint. WinnowError: as `configure`.
+    """
+    packs = find_packs(run, root)
+    name = f"{config}-{packs.key}" + (f"-{steps}" if steps else "")
+    folder = out or storage.join(storage.absolute(root), "training", name)
+    if start is not None:
+        start = find_checkpoint(start, root, but=folder)
+    return Configured(packs, configure(config, packs.shards, steps, settings, start, packs.tokenizer), folder, name)
+
+
+def configure(
+    name: str,
+    shards: Sequence[str],
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    start: str | None = None,
+    tokenizer: str = "",
+) -> TrainConfig:
     """The configuration of that name for the vocabulary and context of the shards.
 
-    settings: `key=value`, overriding the configuration. steps: stop after so many.
+    settings: `key=value`, overriding the configuration. steps: stop after so many. start: folder of the model to start
+    from, whose shape `sft` has. tokenizer: of the shards; it must be that of the model to start from.
 
-    Raises: WinnowError: for an unknown name or key, or a value that does not fit.
+    Raises: WinnowError: for an unknown name or key, a value that does not fit, or a model that does not.
     """
-    check_config(name)
+    check_training(name, start)
+    if given := next((setting for setting in settings if setting.partition("=")[0].strip() == "start"), None):
+        raise WinnowError(f"--set {given}: name the model to start from with --from, not with --set")
     info = Packs(shards).info
-    config = CONFIGS[name](info.vocab_size, info.context)
+    base = None if start is None else read_base(start)
+    if name in CONFIG_NAMES:
+        config = CONFIGS[name](info.vocab_size, info.context)
+    else:
+        assert base is not None  # `check_training`
+        config = sft(base.model, info.context, base.objective, base.precision)
     values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
-    if values["start"]:  # a worker's working directory may be another one
-        values["start"] = storage.absolute(values["start"])
+    if base is not None:
+        values["start"] = base.folder
     valid, problems = validate(TrainConfig, values)
     if valid is None:
         raise WinnowError("\n".join(f"--config {name}: {problem.message}" for problem in problems))
+    if base is not None:
+        check_base(base, valid.model, info, tokenizer)
     return valid

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.errors import WinnowError
 from pipelines.plan import Plan
 from pipelines.recipe import Recipe
-from training.configs import CONFIGS, TrainConfig
+from training.configs import CONFIGS, TrainConfig, sft
 from training.cost import H100_PEAK, PUBLISHED_MFU, PUBLISHED_TOKENS, Cost, cost
-from training.names import check_config
+from training.names import CONFIG_NAMES, check_training
 
 HRM_TEXT_VOCABULARY, HRM_TEXT_CONTEXT = 65_536, 4097
 """Vocabulary and context (tokens) of HRM-Text, for a cost without a recipe."""
@@ -61,12 +61,20 @@ class TrainingPlan(BaseModel):
     training: TrainingCost
 
 
-def training_config(name: str, recipe: Recipe | None) -> TrainConfig:
+def training_config(name: str, recipe: Recipe | None, start: str | None = None) -> TrainConfig:
     """The configuration of that name, for the vocabulary and context of the recipe, or else of HRM-Text.
 
-    Raises: WinnowError: for an unknown configuration.
+    start: folder of the model to start from; `sft` has its shape, and without a recipe its context.
+
+    Raises: WinnowError: for an unknown configuration, or `sft` without a model to start from.
     """
-    check_config(name, "--train")
+    check_training(name, start, "--train")
+    if name not in CONFIG_NAMES:
+        from training.initial import read_base
+
+        base = read_base(start or "")
+        context = recipe.sampling.context if recipe else base.model.max_positions + 1
+        return sft(base.model, context, base.objective, base.precision)
     vocabulary = recipe.tokenizer.vocab_size if recipe else HRM_TEXT_VOCABULARY
     return CONFIGS[name](vocabulary, recipe.sampling.context if recipe else HRM_TEXT_CONTEXT)
 
@@ -80,16 +88,18 @@ def training_cost(
     price: float,
     mfu: float | None,
     peak_tflops: float | None,
+    start: str | None = None,
 ) -> TrainingCost:
     """The cost of training the configuration `name`.
 
     recipe_tokens: of one epoch of the recipe, as `pipelines.plan` estimates them. tokens: to train on, by default those
     of all epochs of the recipe, or without a recipe those that HRM-Text was trained on. price: dollars per GPU-hour.
-    mfu: by default that of HRM-Text's published runs. peak_tflops: of one GPU, by default of an H100.
+    mfu: by default that of HRM-Text's published runs. peak_tflops: of one GPU, by default of an H100. start: as
+    `training_config`.
 
     Raises: WinnowError: for an unknown configuration, or if the number of tokens is unknown.
     """
-    config = training_config(name, recipe)
+    config = training_config(name, recipe, start)
     if tokens is None and recipe:
         tokens = (recipe_tokens or 0) * recipe.sampling.epochs
     total = PUBLISHED_TOKENS if tokens is None else int(tokens)

@@ -1,7 +1,8 @@
 """How well does a model answer benchmarks? Scores on all items, and on those found and not found in its training rows.
 
 A checkpoint has the key of the packs it was trained on. The run that made them is found by that key, and with it the
-benchmarks that the corpus was checked against and which of their items the packs hold.
+benchmarks that the corpus was checked against and which of their items the packs hold. Of a model that was fine-tuned,
+the rows of what it started from are training rows too.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from training.evaluation.scores import Scores
 from training.evaluation.statistics import detectable_line
 from training.inference.models import is_endpoint
 from training.inference.strategies import Strategy
-from training.provenance import run_of
+from training.provenance import earlier_of, run_of
 
 EngineName = Literal["ray", "local"]
 
@@ -85,6 +86,27 @@ def training_overlap(run: RecordedRun, benchmark: str) -> Overlap | None:
     return None
 
 
+def _overlap_of_all(runs: Sequence[RecordedRun | None], benchmark: str) -> Overlap | None:
+    """What the rows of several runs hold of a benchmark's items; None if one is unknown or was not checked against it.
+
+    An item is found if one of them holds it, and has the largest of their shares.
+    """
+    found = [
+        training_overlap(run, benchmark) if run is not None and benchmark in checked_against(run) else None
+        for run in runs
+    ]
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        return None
+    shares: dict[str, dict[str, float]] = {}
+    for length, of_items in (pair for one in known for pair in one.overlap.items()):
+        merged = shares.setdefault(length, {})
+        for item, share in of_items.items():
+            merged[item] = max(share, merged.get(item, 0.0))
+    drawn = all(one.measured_on == "drawn_rows" for one in known)
+    return Overlap(frozenset().union(*(one.found for one in known)), shares, "drawn_rows" if drawn else "checked_rows")
+
+
 def evaluate(
     model: ModelSpec,
     benchmarks: Sequence[str] = (),
@@ -125,6 +147,7 @@ def evaluate(
         for benchmark in benchmarks_to_score(tuple(benchmarks), model.target, recorded, how, paths, shots, limit)
     ]
     folder, step = _checkpoint(model.target)
+    earlier = [] if is_endpoint(model.target) else earlier_of(model.target, root)
     found: list[Scores] = []
     curves: list[DrawnCurve] = []
     with current_console() as console:
@@ -133,13 +156,16 @@ def evaluate(
             items, candidates = read_items(benchmark)
             name = benchmark.spec.name
             checked = recorded is not None and name in checked_against(recorded) and not paths
+            overlap = _overlap_of_all([recorded, *(one.run for one in earlier)], name) if checked else None
+            if checked and earlier and overlap is None:
+                console.print(f" {name}: not known which items the model had read that this one was fine-tuned from")
             scores = evaluation.evaluate(
                 model,
                 benchmark.task,
                 items,
                 how,
                 candidates=candidates,
-                overlap=training_overlap(recorded, name) if recorded and checked else None,
+                overlap=overlap,
                 limit=limit,
                 root=root,
                 name=name,

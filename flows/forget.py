@@ -56,7 +56,7 @@ from pipelines.recipe import Recipe
 from training.folders import ablation_texts, trainings
 from training.inference.recorded import COMPLETIONS
 from training.row_use import RowUse, trainings_that_read
-from training.verify import run_key_of
+from training.verify import run_keys_of
 
 QUOTED_CHARS = 40
 """A text from which on a recorded completion that contains it is taken to be about its row."""
@@ -66,8 +66,9 @@ class ForgetAnswer(BaseModel):
     """What is, or was, forgotten. `winnow forget --json` prints it.
 
     tombstone: its id. rows: digests of texts. sources: names. runs: every run that holds a row, with the files.
-    trainings: what those on such packs have done with the rows. unknown_trainings: folders of those whose packs are not
-    below the root any more, so that they may have seen the rows. evaluations: of checkpoints that saw one. scores:
+    trainings: what those on such packs have done with the rows, and those that started from a model that saw one.
+    unknown_trainings: folders of others whose packs, or those of what they started from, are not below the root (any
+    more), so that they may have seen the rows. evaluations: of checkpoints that saw one. scores:
     tables of scores with the id of one. held_out: tables of texts by which ablations judge, with one; `gc` removes
     them. completions: files with recorded requests that quote one. unfinished: steps that a build has left unfinished,
     which may hold one.
@@ -171,14 +172,17 @@ def _find(selection: Selection, run: str, root: str, console: Console) -> _Found
             ]
     names = pa.array(sorted({id for found in ids.values() for id in found}), pa.string())
     known_packs = {str(one.info.get("packs")) for one in runs}
+    saw_one = {use.training for use in uses if use.checkpoints}
     answer = ForgetAnswer(
         tombstone=stones.digest[:16],
         rows=len(stones.rows),
         sources=selection.sources,
         runs=tuple(answers),
-        trainings=tuple(use for use in uses if use.read_at or use.to_read_at),
+        trainings=tuple(use for use in uses if use.read_at or use.to_read_at or use.started_from),
         unknown_trainings=tuple(
-            training for training in trainings(root) if (key := run_key_of(training)) and key not in known_packs
+            training
+            for training in trainings(root)
+            if training not in saw_one and not known_packs.issuperset(run_keys_of(training))
         ),
         evaluations=tuple(dict.fromkeys(evaluations)),
         scores=tuple(_scored(root, names)),

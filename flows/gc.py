@@ -34,7 +34,7 @@ from pipelines.ledger.run import WORK
 from pipelines.ledger.runs import FAILED, GC_LEASE, RUN, failed_folder, failures, now, recorded, run_folder, status_of
 from pipelines.ledger.tombstones import RECEIPT
 from training.folders import LEASE, all_trainings, trainings
-from training.verify import run_key_of
+from training.verify import run_keys_of
 
 MIN_AGE_HOURS = 24.0
 """Default age of a step that no run refers to: a build that was stopped may carry on with it."""
@@ -185,7 +185,13 @@ def _garbage(root: str, min_age_hours: float, kept: dict[str, str]) -> Iterator[
     doomed -= busy
     for folder in doomed & steps.manifests.keys():
         for training in packs.get(folder.rpartition("-")[2], []) or _trainings_on(root, folder):
-            kept.setdefault(training, "trained on packs that are removed: it saw forgotten rows and cannot carry on")
+            own = run_keys_of(training)[:1] == (folder.rpartition("-")[2],)
+            kept.setdefault(
+                training,
+                "trained on packs that are removed: it saw forgotten rows and cannot carry on"
+                if own
+                else "started from a model that was trained on packs that are removed: it saw forgotten rows",
+            )
     in_use = named | {
         folder for folder in steps.manifests if folder.rpartition("-")[2] in packs and folder not in doomed
     }
@@ -224,24 +230,25 @@ def _read_steps(root: str) -> _Steps:
 
 
 def _packs_in_use(root: str) -> dict[str, list[str]]:
-    """Key of packs -> the trainings on them that are going on, for each key that a training below the root has."""
+    """Key of packs -> the trainings on them that are going on, for each key of packs that the weights of a training
+    below the root have read. Only its own packs are read by a training that is going on."""
     found: dict[str, list[str]] = {}
     for training in all_trainings(root):
-        key = run_key_of(training)
+        keys = run_keys_of(training)
         going_on = _is_held(storage.join(training, LEASE))
-        if key is None:
-            if going_on:
-                raise CheckFailed(f"{training}: a training is going on that has no checkpoint yet; wait for its first")
-            continue
-        found.setdefault(key, [])
-        if going_on:
-            found[key].append(training)
+        if not keys and going_on:
+            raise CheckFailed(f"{training}: a training is going on that has no checkpoint yet; wait for its first")
+        for key in keys:
+            if key is not None:
+                found.setdefault(key, [])
+        if going_on and keys[0] is not None:
+            found[keys[0]].append(training)
     return found
 
 
 def _trainings_on(root: str, folder: str) -> list[str]:
     key = folder.rpartition("-")[2]
-    return [training for training in trainings(root) if run_key_of(training) == key]
+    return [training for training in trainings(root) if key in run_keys_of(training)]
 
 
 def _is_held(folder: str) -> bool:

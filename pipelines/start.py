@@ -44,6 +44,12 @@ SMALL_BYTES = 50 << 20
 
 SMALL_VOCABULARY, VOCABULARY = 8_192, 65_536
 
+CONTEXT = 4097
+"""Tokens of a row at most, as of HRM-Text."""
+
+FINE_TUNING_EPOCHS = 5
+"""Epochs with which HRM-Text is fine-tuned."""
+
 
 class SampleRecord(BaseModel):
     """A record as ingest makes it."""
@@ -381,8 +387,11 @@ def _recipe_name(arguments: Sequence[str], sources: Sequence[SurveyedSource]) ->
 # The recipe
 
 
-def recipe_text(found: Survey, command: str) -> str:
-    """The recipe as commented YAML. command: what the user typed."""
+def recipe_text(found: Survey, command: str, tokenizer: str | None = None, context: int = CONTEXT) -> str:
+    """The recipe as commented YAML.
+
+    command: what the user typed. tokenizer, context: path and tokens of a row at most, to fine-tune a model with them.
+    """
     complete = all(source.complete for source in found.sources)
     rows, size = (sum(getattr(source, name) for source in found.sources) for name in ("rows", "bytes"))
     small = complete and rows < SURVEYED_ROWS
@@ -390,7 +399,11 @@ def recipe_text(found: Survey, command: str) -> str:
         "command": visible(" ".join(command.split())),
         "name": _yaml(found.name),
         "sources": "\n".join(map(_source_lines, found.sources)),
+        "tokenizer": _TRAINED if tokenizer is None else _GIVEN,
         "vocabulary": SMALL_VOCABULARY if size < SMALL_BYTES else VOCABULARY,
+        "path": _yaml(tokenizer),
+        "epochs": 4 if tokenizer is None else FINE_TUNING_EPOCHS,
+        "context": context,
         "validation": "0" if small else "0.01",
         "held_out": f"none, of fewer than {SURVEYED_ROWS:,} rows" if small else "1 %",
         "schema": SCHEMA_NAME,
@@ -462,10 +475,17 @@ contamination: false
 #   benchmarks:
 #     - {name: my_test, adapter: items, path: my_test.jsonl}
 
-# Trained on the corpus. The vocabulary is smaller if the corpus has not enough words.
-tokenizer: {vocab_size: <vocabulary>}
+<tokenizer>
 
 # What training reads: `epochs` draws of all rows, packed into sequences of `context` - 1 tokens. `validation` is the
 # share of instructions that is held out for the validation loss: <held_out>.
-sampling: {epochs: 4, context: 4097, validation: <validation>}
+sampling: {epochs: <epochs>, context: <context>, validation: <validation>}
 """
+
+_TRAINED = """\
+# Trained on the corpus. The vocabulary is smaller if the corpus has not enough words.
+tokenizer: {vocab_size: <vocabulary>}"""
+
+_GIVEN = """\
+# That of the model to fine-tune: its weights know no other tokens.
+tokenizer: {path: <path>}"""

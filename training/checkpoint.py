@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -41,6 +41,7 @@ from training.folders import LEASE, MANIFEST, checkpoints, digest_of
 from training.model import HrmText
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, gather_full, publish, rank_and_world, shard_of
+from training.start import Start
 
 FORMAT = 1
 """Version of the files; increased when they change incompatibly."""
@@ -72,6 +73,7 @@ class TrainingState(BaseModel):
     special: dict[str, int]  # boq eoq eoa pad and the conditions -> token id
     context: int
     optimizer_steps: dict[str, int]  # per parameter; the embedding has fewer, see training/model.py
+    start: Start | None = Field(default=None, exclude_if=lambda value: value is None)  # of `config.start`
     digests: dict[str, str] = {}  # file -> xxh3-128 of its bytes
     digest: str = ""  # of this file without this line, see `digest_of`; empty in checkpoints of earlier versions
 

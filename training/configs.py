@@ -3,7 +3,8 @@
     CONFIGS["xl"](65536, 4097)  ->  the complete configuration of that run
 
 B, L, XL, XXL and XXL_wide have the published shapes; L and XL have the published recipes (arXiv 2605.20613). `tiny`
-trains in about a minute on two CPU cores. To make a variant, use `config.model_copy(update={...})`.
+trains in about a minute on two CPU cores. `sft` fine-tunes a model of any shape, so it is a function of that model. To
+make a variant, use `config.model_copy(update={...})`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class TrainConfig(BaseModel):
     micro_packs: int | None = Field(default=None, ge=1)  # packs computed together; None: as many as fit into memory
     recompute: bool = False  # keep only the inputs of blocks for the backward pass (activation checkpointing)
     seed: int = 0
-    start: str | None = None  # initial weights: a checkpoint, or a model folder of transformers
+    start: str | None = None  # initial weights: a checkpoint's folder, or a model folder of transformers
     checkpoint_steps: int = Field(default=1000, ge=1)
     checkpoint_minutes: float | None = Field(
         default=None, gt=0
@@ -157,6 +158,28 @@ def xxl_wide(vocab_size: int, context: int) -> TrainConfig:
     """3.08 B parameters, wide. No recipe was published; this is the recipe of XL."""
     return xl(vocab_size, context).model_copy(
         update={"name": "xxl_wide", "model": shape(2560, 20, 16, vocab_size, context)},
+    )
+
+
+def sft(model: ModelConfig, context: int, objective: Objective, precision: Precision) -> TrainConfig:
+    """Fine-tuning of a trained model on packs of that context: batches of 32,768 tokens, all weights, no warm-up.
+
+    The settings are those of sapientinc/HRM-Text, config/cfg_sft.yaml: it makes 5 epochs of such batches. The moving
+    average spans 1,000 steps; a run of fewer steps needs a lower `ema_decay`.
+    """
+    return TrainConfig(
+        name="sft",
+        model=model,
+        batch_packs=batch_of(32_768, context),
+        lr=3e-5,
+        warmup_steps=0,
+        lr_min_ratio=0.1,
+        ema_decay=0.999,
+        bp_warmup=0,
+        objective=objective,
+        precision=precision,
+        checkpoint_steps=100,
+        validation_steps=100,
     )
 
 

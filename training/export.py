@@ -64,7 +64,9 @@ def to_transformers(
         InputError: if `out` is not empty, transformers does not have the architecture, or the rows of a matrix cannot
             be divided into groups for four bits.
     """
-    from training.model_card import model_card, read_scores  # the facts of a run take half a second to import
+    # Imported here: the facts of a run take half a second to import, and provenance imports this module.
+    from training.model_card import model_card, read_scores
+    from training.provenance import earlier_of
 
     source = checkpoint.read(folder)
     config, special = source.state.config, source.state.special
@@ -80,7 +82,8 @@ def to_transformers(
     prefix_lm = config.objective == "prefix_lm"
     # The scores of a checkpoint are not those of its weights in four bits.
     scores = read_scores(source, average, root) if root and weights == "fp32" else ()
-    card = model_card(source, average, run, scores, _STORED[weights])
+    earlier = earlier_of(source.folder, root) if root else ()
+    card = model_card(source, average, run, scores, _STORED[weights], earlier)
     try:
         tensors = _stored(checkpoint.read_model(source, average), weights)
     except ValueError as error:
@@ -239,6 +242,36 @@ def control_tokens(folder: str) -> tuple[dict[str, int], int, bool]:
     return special, config["max_position_embeddings"] + 1, causal
 
 
+def shape_of_transformers(folder: str) -> tuple[ModelConfig, bool]:
+    """Of a folder of transformers: the shape of the model, and whether it reads prompts causally.
+
+    Raises:
+        InputError: if it is not an hrm_text folder.
+    """
+    try:
+        config = storage.read_json(storage.join(folder, "config.json"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: not a model folder of transformers ({error})") from None
+    if config.get("model_type") != "hrm_text":
+        raise InputError(f"{folder}: model_type is {config.get('model_type')!r}, not hrm_text")
+    return _shape(config), not config.get("prefix_lm", True)
+
+
+def _shape(config: Mapping[str, Any]) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=config["vocab_size"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        feed_forward=config["intermediate_size"],
+        # When transformers saves, it writes the number of attention calls into num_hidden_layers.
+        blocks=config.get("num_layers_per_stack") or config["num_hidden_layers"],
+        high_cycles=config["H_cycles"],
+        low_cycles=config["L_cycles"],
+        rope_theta=(config.get("rope_parameters") or {}).get("rope_theta", 10_000.0),
+        max_positions=config["max_position_embeddings"],
+    )
+
+
 def from_transformers(folder: str) -> HrmText:
     """The model, in float32, of a folder of transformers: exported by Winnow, published, or saved by transformers.
 
@@ -256,18 +289,7 @@ def from_transformers(folder: str) -> HrmText:
     if config.get("model_type") != "hrm_text" or not tensors:
         kind = config.get("model_type")
         raise InputError(f"{folder}: model_type is {kind!r} with {len(tensors)} tensors, not hrm_text")
-    shape = ModelConfig(
-        vocab_size=config["vocab_size"],
-        hidden=config["hidden_size"],
-        heads=config["num_attention_heads"],
-        feed_forward=config["intermediate_size"],
-        # When transformers saves, it writes the number of attention calls into num_hidden_layers.
-        blocks=config.get("num_layers_per_stack") or config["num_hidden_layers"],
-        high_cycles=config["H_cycles"],
-        low_cycles=config["L_cycles"],
-        rope_theta=(config.get("rope_parameters") or {}).get("rope_theta", 10_000.0),
-        max_positions=config["max_position_embeddings"],
-    )
+    shape = _shape(config)
     with torch.device("meta"):
         model = HrmText(shape)
     matrices = Block.matrices(shape)

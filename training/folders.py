@@ -64,16 +64,19 @@ def digest_of(state: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def find_checkpoint(name: str, root: str) -> str:
+def find_checkpoint(name: str, root: str, but: str | None = None) -> str:
     """The folder that `name` means: a checkpoint's folder, a training folder, or `latest` for the newest checkpoint of
     all trainings below `root`.
+
+    but: a training folder in which `latest` does not look.
 
     Raises:
         RunError: if there is none.
     """
     if storage.is_folder(name):
         return name
-    newest = [folders[-1] for training in trainings(root) if (folders := checkpoints(training))]
+    others = [one for one in trainings(root) if but is None or storage.absolute(one) != storage.absolute(but)]
+    newest = [folders[-1] for training in others if (folders := checkpoints(training))]
     if name != "latest" or not newest:
         place = storage.join(root, "training")
         raise RunError(f"{name}: no such checkpoint; `winnow train latest --root {root}` makes one below {place}")

@@ -28,23 +28,22 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.errors import CheckFailed, InputError
+from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Lease
-from pipelines.steps.chat_tokenizer import without_chat
-from training import checkpoint, journal, parallel
+from training import checkpoint, initial, journal, parallel
 from training.attention import attend, flexible
 from training.batches import Batch, Layout, Packs, ShardError, batches, check_share, share_of_step
 from training.checkpoint import Checkpoint, CheckpointError, Tensors, TrainingState
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
 from training.cost import flops_per_token
-from training.export import read_weights
 from training.journal import Journal, Metrics
 from training.losses import linear_cross_entropy
 from training.memory import fitting_micro_packs
 from training.model import HrmText, build
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, rank_and_world
+from training.start import Start
 from training.throughput import peak_flops
 
 SUMMARY_STEPS = 50
@@ -86,7 +85,7 @@ def train(
         CheckpointError: if `out` holds checkpoints of another run, another training is writing there, or its disk is
             full.
         WinnowError: if there are too many workers, or too little memory; the message says what to change.
-        InputError: if the weights of `config.start` do not fit.
+        InputError: if the model of `config.start` does not fit (training/initial.py).
         CheckFailed: if the loss or its gradient is not finite in `config.skip_limit` steps in a row, or this process
             was stopped for so long that another training took over.
     """
@@ -143,9 +142,11 @@ def _train(
     optimizer = AdamAtan2(
         [shard.local for shard in weights.values()], config.lr, config.betas, config.weight_decay, config.ema_decay
     )
-    resumed_from = _resume(out, config, key, total_steps, model, weights, optimizer, rank, world)
-    if config.start and not resumed_from:
-        _set_initial_weights(config.start, tokenizer, model, weights)
+    resumed = _resume(out, config, key, total_steps, model, weights, optimizer, rank, world)
+    resumed_from, start = (resumed.step, resumed.start) if resumed else (0, None)
+    if config.start and not resumed:
+        _set_initial_weights(initial.read_initial(config.start, config.model, packs.info, tokenizer), model, weights)
+        start = initial.record(config.start) if rank == 0 else None
     steps = range(resumed_from + 1, total_steps + 1)
     if not steps:
         return summary(out, resumed_from)
@@ -204,7 +205,7 @@ def _train(
                 if log:
                     if writing:
                         writing.result()  # one checkpoint at a time; raises the error of the previous one
-                    state = _state(config, key, total_steps, batch, packs, weights, optimizer)
+                    state = _state(config, key, total_steps, batch, packs, weights, optimizer, start)
                     writing = writer.submit(_write_checkpoint, out, lease, log, state, tensors, tokenizer)
                 saved = time.perf_counter()
             if on_step:
@@ -261,24 +262,9 @@ def _diverged(step: int, skipped: int, config: TrainConfig, out: str) -> str:
     )
 
 
-def _set_initial_weights(start: str, tokenizer: str, model: HrmText, weights: LocalShards) -> None:
-    """Copy the weights of `start` into the model; of a checkpoint, their moving average.
-
-    Raises:
-        InputError: if they have another shape, or were trained with another tokenizer than the packs were made with.
-    """
-    initial = read_weights(start)
-    expected, actual = model.config.model_dump(), initial.config.model_dump()
-    if differences := [f"{key} {actual[key]}, not {expected[key]}" for key in expected if expected[key] != actual[key]]:
-        advice = "use --set model.<key>=<value> to give the configuration the shape of the weights"
-        raise InputError(f"start: {start} is another model: {', '.join(differences)}; {advice}")
-    start_tokenizer = storage.join(start, "tokenizer.json")
-    if storage.exists(start_tokenizer) and without_chat(storage.read_json(start_tokenizer)) != without_chat(
-        storage.read_json(tokenizer)
-    ):
-        advice = f"build the packs with `tokenizer: {{path: {start_tokenizer}}}` in the recipe"
-        raise InputError(f"start: {start} was trained with another tokenizer; {advice}")
-    tensors = initial.state_dict()
+def _set_initial_weights(of: HrmText, model: HrmText, weights: LocalShards) -> None:
+    """Copy the weights of another model of the same shape into the model."""
+    tensors = of.state_dict()
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(tensors[name])
@@ -307,6 +293,7 @@ def _state(
     packs: Packs,
     weights: LocalShards,
     optimizer: AdamAtan2,
+    start: Start | None,
 ) -> TrainingState:
     """The state of the run after the step of `batch`."""
     return TrainingState(
@@ -323,6 +310,7 @@ def _state(
             for name, shard in weights.items()
             if shard.local in optimizer.state
         },
+        start=start,
     )
 
 
@@ -531,8 +519,8 @@ def _resume(
     optimizer: AdamAtan2,
     rank: int,
     world: int,
-) -> int:
-    """Restore the latest checkpoint below `out` and return its step; 0 if there is none."""
+) -> TrainingState | None:
+    """Restore the latest checkpoint below `out` and return its state; None if there is none."""
     folder: list[str | None] = [None]
     if rank == 0:
         storage.sweep(out)
@@ -541,8 +529,8 @@ def _resume(
     if world > 1:
         dist.broadcast_object_list(folder)  # all workers must resume from the same step
     if folder[0] is None:
-        return 0
+        return None
     last = checkpoint.read(folder[0])
     check_same_run(last, config, key, total_steps)
     checkpoint.restore(last, model, weights, optimizer)
-    return last.state.step
+    return last.state

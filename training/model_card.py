@@ -7,7 +7,7 @@ the benchmarks, and the scores. It contains no times and no paths, so that equal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -18,6 +18,9 @@ from training import journal
 from training.checkpoint import Checkpoint
 from training.cost import parameters
 from training.evaluation import store
+
+if TYPE_CHECKING:
+    from training.provenance import Earlier
 
 
 class CardScore(NamedTuple):
@@ -55,12 +58,18 @@ def read_scores(source: Checkpoint, average: bool, root: str) -> list[CardScore]
 
 
 def model_card(
-    source: Checkpoint, average: bool, run: RecordedRun | None, scores: Sequence[CardScore] = (), stored: str = ""
+    source: Checkpoint,
+    average: bool,
+    run: RecordedRun | None,
+    scores: Sequence[CardScore] = (),
+    stored: str = "",
+    earlier: Sequence[Earlier] = (),
 ) -> str:
     """The card, in Markdown.
 
     average: whether the moving average of the weights is exported. run: the recorded run that made the packs, None if
-    it is not at hand. stored: a sentence on how the weights are stored.
+    it is not at hand. stored: a sentence on how the weights are stored. earlier: the models that this one was made
+    from, with the runs of their packs, the last one first.
     """
     state = source.state
     name = f"{state.config.name}-step-{state.step}"
@@ -72,6 +81,7 @@ def model_card(
         _usage(),
         _training(source),
         *(_corpus(known) if known else [_no_corpus(state.run_key)]),
+        *(part for one in earlier for part in _earlier(one)),
         _evaluation(scores),
         _limits(state.context),
     ]
@@ -165,6 +175,8 @@ def _training(source: Checkpoint) -> str:
         held_out = [line["validation_loss"] for line in lines if line.get("validation_loss") is not None]
         if held_out:
             rows.append(("held-out loss", f"{held_out[-1]:.4f} nats per token"))
+    if state.start is not None:
+        rows.append(("started from", "; which started from ".join(map(str, state.start.chain()))))
     rows += [
         (
             "optimiser",
@@ -179,11 +191,19 @@ def _training(source: Checkpoint) -> str:
     return "## Training\n\n" + _table(("", ""), rows)
 
 
+def _earlier(one: Earlier) -> list[str]:
+    """The corpus of a model that this one started from."""
+    title = "Corpus of the model that the training started from"
+    if one.run is not None:
+        return _corpus(facts(one.run), title)
+    return [f"## {title}\n\nIt is {one.start}. The run that made its training data was not at hand."]
+
+
 def _no_corpus(key: str) -> str:
     return f"## Corpus\n\nThe recorded run that made the packs (`{key}`) was not at hand when this card was written."
 
 
-def _corpus(known: Mapping[str, Any]) -> list[str]:
+def _corpus(known: Mapping[str, Any], title: str = "Corpus") -> list[str]:
     drawn = {line["source"]: line for line in known["coverage"]}
     sources = [
         (
@@ -199,7 +219,7 @@ def _corpus(known: Mapping[str, Any]) -> list[str]:
         (line["step"], f"{line['rows_in']:,}", f"{line['kept']:,}", f"{line['dropped']:,}") for line in known["funnel"]
     ]
     corpus = (
-        f"## Corpus\n\nRun `{known['run']}` of the recipe `{known['recipe']}`: {known['rows_in']:,} rows read, "
+        f"## {title}\n\nRun `{known['run']}` of the recipe `{known['recipe']}`: {known['rows_in']:,} rows read, "
         f"{known['rows_kept']:,} kept, {known['tokens']:,} tokens drawn. The run has the reason and evidence of every "
         "dropped row.\n\n"
         + _table(("source", "licence", "rows read", "rows kept", "tokens drawn"), sources)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.audit.scores import scores
 from pipelines.errors import RunError, WinnowError
@@ -22,6 +22,7 @@ from training import checkpoint as checkpoints
 from training import journal
 from training.batches import Packs, batch_of_step, packs_of_step
 from training.export import is_transformers
+from training.start import Start
 
 # ------------------------------------------------------------------------------------------ checkpoints, runs and packs
 
@@ -31,6 +32,24 @@ def run_of(checkpoint: str, root: str) -> RecordedRun | None:
     if is_transformers(checkpoint):
         return None
     return run_that_made(root, checkpoints.read(checkpoint).state.run_key)
+
+
+class Earlier(NamedTuple):
+    """What a training started from, and the recorded run that made the packs which that was trained on, if known."""
+
+    start: Start
+    run: RecordedRun | None
+
+
+def earlier_of(checkpoint: str, root: str) -> list[Earlier]:
+    """What a checkpoint's training started from, what that started from, and so on; none for initial weights."""
+    if is_transformers(checkpoint):
+        return []
+    start = checkpoints.read(checkpoint).state.start
+    return [
+        Earlier(one, run_that_made(root, one.run_key) if one.run_key else None)
+        for one in (start.chain() if start else ())
+    ]
 
 
 class PackFiles(NamedTuple):
@@ -104,7 +123,8 @@ class TracedStep(BaseModel):
     """The rows that a training step read, in the order of the batch. `winnow trace --json` prints it.
 
     checkpoint: folder. run: that made the packs, None for packs in a folder. digest: of the batch. same: whether
-    metrics.jsonl has that digest, None if it does not have the step.
+    metrics.jsonl has that digest, None if it does not have the step. start: what the training started from, which read
+    other rows; left out if there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -117,6 +137,7 @@ class TracedStep(BaseModel):
     digest: str
     same: bool | None
     rows: tuple[TracedRow, ...]
+    start: Start | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> TracedStep:
@@ -163,4 +184,5 @@ def trace(checkpoint: str, step: int, root: str, packs: str | None = None) -> Tr
             )
             for pack, row in zip(pack_of_row, rows, strict=True)
         ),
+        start=state.start,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 from training.folders import MANIFEST, all_trainings, checkpoints, step_of
+from training.start import Start
 
 
 class RowUse(BaseModel):
@@ -16,6 +17,8 @@ class RowUse(BaseModel):
 
     training: folder. step: of the latest checkpoint. read_at: steps up to that checkpoint that read the row.
     to_read_at: later steps of the schedule that read it. checkpoints: folders of those whose weights have seen the row.
+    started_from: folder of the checkpoint that had read the row before this training, which started from it or from a
+    model that was made from it; left out if there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,6 +29,7 @@ class RowUse(BaseModel):
     read_at: tuple[int, ...]
     to_read_at: tuple[int, ...]
     checkpoints: tuple[str, ...]
+    started_from: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class _Config(BaseModel):
@@ -39,10 +43,13 @@ class _State(BaseModel):
     config: _Config
     total_steps: int
     step: int
+    start: Start | None = None
 
 
 def trainings_that_read(root: str, key: str, packs: Sequence[int]) -> list[RowUse]:
-    """What the trainings below `root`, also those of ablations, on the packs with step key `key` have done with a row.
+    """What the trainings below `root`, also those of ablations, have done with a row of the packs with step key `key`.
+
+    Those are trainings on these packs, and those that started from a model that had read the row.
 
     packs: the packs that contain the row, as in `steps_of_packs`. A row is in one pack per epoch at most.
 
@@ -54,14 +61,27 @@ def trainings_that_read(root: str, key: str, packs: Sequence[int]) -> list[RowUs
         if not folders:
             continue
         state = _read(storage.join(folders[-1], MANIFEST))
-        if state.run_key == key:
-            uses.append(_row_use(training, state, folders, packs))
+        earlier = (
+            next((one for one in state.start.chain() if _had_read(one, key, packs)), None) if state.start else None
+        )
+        if state.run_key == key or earlier:
+            own = packs if state.run_key == key else ()
+            uses.append(_row_use(training, state, folders, own, earlier))
     return uses
 
 
-def _row_use(training: str, state: _State, folders: Sequence[str], packs: Sequence[int]) -> RowUse:
+def _had_read(start: Start, key: str, packs: Sequence[int]) -> bool:
+    """Whether the training of a checkpoint had read a row until then."""
+    if start.run_key != key or start.step is None or start.batch_packs is None:
+        return False
+    return bool(steps_of_packs(start.batch_packs, start.step, packs))
+
+
+def _row_use(
+    training: str, state: _State, folders: Sequence[str], packs: Sequence[int], earlier: Start | None
+) -> RowUse:
     steps = steps_of_packs(state.config.batch_packs, state.total_steps, packs)
-    first = min(steps, default=state.total_steps + 1)
+    first = 0 if earlier else min(steps, default=state.total_steps + 1)
     return RowUse(
         training=training,
         step=state.step,
@@ -69,6 +89,7 @@ def _row_use(training: str, state: _State, folders: Sequence[str], packs: Sequen
         read_at=tuple(step for step in steps if step <= state.step),
         to_read_at=tuple(step for step in steps if step > state.step),
         checkpoints=tuple(folder for folder in folders if step_of(folder) >= first),
+        started_from=earlier.folder if earlier else None,
     )
 
 

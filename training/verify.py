@@ -9,6 +9,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.checksums import CHECKSUMS, checksum_problems
 from training.evaluation.store import EVALUATIONS
 from training.folders import MANIFEST, checkpoints, digest_of, trainings
+from training.start import Start
 
 OnBytes = Callable[[int], None]
 
@@ -62,19 +63,26 @@ def _checkpoint_problems(folder: str, files: list[str], on_bytes: OnBytes) -> It
             yield f"{file}: changed since it was written; {mend}"
 
 
-def run_key_of(training: str) -> str | None:
-    """The key of the packs of a training, from its latest checkpoint; None if it has none that can be read."""
+def run_keys_of(training: str) -> tuple[str | None, ...]:
+    """The keys of the packs that the weights of a training have read: its own, then those of what it started from.
+
+    Read from its latest checkpoint; empty if it has none that can be read. None: a model whose packs are not known.
+    """
     for folder in reversed(checkpoints(training)):
         try:
-            return str(storage.read_json(storage.join(folder, MANIFEST))["run_key"])
-        except (CheckFailed, KeyError, TypeError):
+            state = storage.read_json(storage.join(folder, MANIFEST))
+            start = Start.model_validate(state["start"]) if state.get("start") else None
+            return (str(state["run_key"]), *(one.run_key for one in (start.chain() if start else ())))
+        except (CheckFailed, KeyError, TypeError, ValueError):
             continue
-    return None
+    return ()
 
 
 def trainings_of(root: str, key: str) -> list[str]:
-    """The training folders below a root on the packs of this key, and those whose key cannot be read."""
-    return [training for training in trainings(root) if run_key_of(training) in (key, None)]
+    """The training folders below a root whose weights have read the packs of this key, and those whose keys cannot be
+    read."""
+    keys = {training: run_keys_of(training) for training in trainings(root)}
+    return [training for training, own in keys.items() if key in own or not own]
 
 
 def evaluation_folders(root: str) -> list[str]:

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Columns, Engine, Json, Memory, Root, Settings, Workers, WrittenRoot, check_choice
+from flows.cli.options import (
+    ROOT,
+    Columns,
+    Engine,
+    Json,
+    Memory,
+    Root,
+    Settings,
+    Start,
+    Workers,
+    WrittenRoot,
+    check_choice,
+)
 from flows.cli.session import announce, flow_session, needs_prefect
 
 if TYPE_CHECKING:
@@ -202,8 +214,13 @@ def plan(
     recipe: Annotated[str | None, typer.Argument(help="Path of the recipe's YAML file. Optional with --train.")] = None,
     settings: Settings = None,
     train: Annotated[
-        str | None, typer.Option(help="Also estimate the training of this configuration: tiny, b, l, xl ...")
+        str | None,
+        typer.Option(
+            help="Also estimate the training of this configuration: tiny, b, l, xl ..., or `sft` with --from."
+        ),
     ] = None,
+    start: Start = None,
+    root: Root = ROOT,
     tokens: Annotated[
         float | None,
         typer.Option(
@@ -235,9 +252,13 @@ def plan(
     if recipe is None and train is None:
         raise WinnowError("nothing to plan: give a recipe, or --train and the name of a configuration")
     if train is not None:
-        from training.names import check_config
+        from training.names import check_training
 
-        check_config(train, "--train")
+        check_training(train, start, "--train")
+        if start is not None:
+            from training.folders import find_checkpoint
+
+            start = find_checkpoint(start, root)
     loaded = load(recipe, tuple(settings or ())) if recipe else None
     if loaded:
         check(loaded, files=False)  # a plan tells which files are missing
@@ -248,9 +269,9 @@ def plan(
         from flows.cost import BuildPlan, TrainingPlan, training_config, training_cost
 
         cost = training_cost(
-            train, loaded, build.drawn_tokens_per_epoch if build else None, tokens, gpus, price, mfu, peak
+            train, loaded, build.drawn_tokens_per_epoch if build else None, tokens, gpus, price, mfu, peak, start
         )
-        lines += render.training_cost_lines(training_config(train, loaded), cost)
+        lines += render.training_cost_lines(training_config(train, loaded, start), cost)
         answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
     assert answer is not None
     print_answer(answer, lines, as_json)

@@ -7,7 +7,19 @@ from typing import Annotated, Any, cast
 import typer
 
 from flows.cli.answer import print_answer
-from flows.cli.options import ROOT, Checkpoint, Device, Engine, Json, Precision, Raw, Root, WrittenRoot, check_choice
+from flows.cli.options import (
+    ROOT,
+    Checkpoint,
+    Device,
+    Engine,
+    Json,
+    Precision,
+    Raw,
+    Root,
+    Start,
+    WrittenRoot,
+    check_choice,
+)
 from flows.cli.session import announce, flow_session
 
 
@@ -15,7 +27,10 @@ def train(
     run: Annotated[
         str, typer.Argument(help="A run's id, `latest`, or a folder of pack shards with their tokenizer.json.")
     ] = "latest",
-    config: Annotated[str, typer.Option(help="A configuration of training/configs.py: tiny, b, l, xl ...")] = "tiny",
+    config: Annotated[
+        str, typer.Option(help="A configuration of training/configs.py: tiny, b, l, xl ..., or `sft` for fine-tuning.")
+    ] = "tiny",
+    start: Start = None,
     out: Annotated[
         str | None, typer.Option("--out", help="Folder for the checkpoints. Default: below the root.")
     ] = None,
@@ -32,29 +47,33 @@ def train(
 ) -> None:
     """Train HRM-Text on the packs of a run with Ray Train. Resumes from the latest checkpoint.
 
-    Writes checkpoints, metrics.jsonl, TensorBoard event files and loss.png. With `--set start=FOLDER` the training
-    starts from the weights of a checkpoint or of a transformers model; the packs must have the same tokenizer.
+    Writes checkpoints, metrics.jsonl, TensorBoard event files and loss.png. With `--from` the training starts from the
+    averaged weights of a checkpoint, or from those of a transformers model. The packs must have its tokenizer.
+    `--config sft` fine-tunes: it has the shape of that model, and the settings with which HRM-Text is fine-tuned.
 
-    Example: `winnow train latest --config tiny --set checkpoint_minutes=5`
+    Example: `winnow train latest --config tiny --set checkpoint_minutes=5`, `winnow train mine --from latest --config
+    sft`
     """
-    from training.names import check_config
+    from training.names import check_training
 
-    check_config(config)
+    check_training(config, start)
     announce(as_json, f"training {config} on {run} in {root}")
     from pathlib import Path
 
     from pipelines.ledger.runs import open_run
+    from training.folders import find_checkpoint
 
     # Mistakes are found before a server is started: a wrong run before torch is imported, a wrong key after it.
     if not Path(run).is_dir():
         open_run(root, run)
+    if start is not None:
+        find_checkpoint(start, root)
     from flows.cli import render
-    from flows.configure import configure
+    from flows.configure import configure_training
     from flows.reach import check_ray
-    from training.provenance import find_packs
 
     check_ray()
-    configure(config, find_packs(run, root).shards, steps, settings or ())
+    configure_training(run, config, root, out, steps, settings or (), start)
     with flow_session(as_json, engine="ray") as session:
         from flows.prefect.train import train_flow
 
@@ -67,6 +86,7 @@ def train(
             workers=workers,
             steps=steps,
             settings=tuple(settings or ()),
+            start=start,
         )
     print_answer(answer, render.train_lines(answer, root), as_json)
 

@@ -86,6 +86,13 @@ Settings = Annotated[
 Device = Annotated[str, typer.Option(help="`auto` (a GPU if torch sees one), `cpu`, `cuda` or `cuda:<number>`.")]
 Precision = Annotated[str, typer.Option(help="`fp32`, or `bf16`: faster, and now and then another token.")]
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint's folder, a training folder, or `latest`.")]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="The model to start from: a checkpoint's folder, a training folder, `latest`, or a transformers folder.",
+    ),
+]
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

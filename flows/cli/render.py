@@ -468,6 +468,8 @@ def trace_lines(answer: TracedStep) -> Iterator[str]:
         f"\nstep {count(answer.step)} of {count(answer.total_steps)}, epoch {answer.epoch}: "
         f"{quantity(len(answer.rows), 'row')}, digest {answer.digest} ({checks[answer.same]})"
     )
+    if answer.start is not None:
+        yield f"the training started from {answer.start.folder}, which read other rows"
 
 
 # Model
@@ -483,6 +485,8 @@ def train_lines(answer: TrainAnswer, root: str) -> Iterator[str | Styled]:
             f" train loss {answer.mean_train_loss:.3f} (mean of the last {min(50, answer.steps)} steps)",
         )
     )
+    if answer.start is not None:
+        yield f"  from        {answer.start}"
     if answer.validation_loss is not None:
         yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows"
     yield f"  curve       {answer.out}/loss.png"

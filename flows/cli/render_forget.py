@@ -32,13 +32,16 @@ def forget_lines(answer: ForgetAnswer) -> Iterator[str | Styled]:
         yield from _some([f"  computed from all rows: {name}" for name in held.made_from])
         yield from _some([f"  stays, though it is like {one.of}: {one.row} ({one.reason})" for one in held.alike])
     for use in answer.trainings:
+        began = f"started from {use.started_from}, which had read it; " if use.started_from else ""
         steps = f"read at {quantity(len(use.read_at), 'step')}" if use.read_at else "not read yet"
+        steps = began + ("not read again" if began and not use.read_at else steps)
         later = f", {len(use.to_read_at)} to come" if use.to_read_at else ""
         yield f"training {use.training}: {steps}{later}; step {use.step} of {use.total_steps}"
         yield from _some([f"  in the weights of {checkpoint}" for checkpoint in use.checkpoints])
     yield from _some(
         [
-            f"training {name}: its packs are of no run below the root, so it may have read the rows"
+            f"training {name}: its packs, or those of what it started from, are of no run below the root, so it may "
+            "have read the rows"
             for name in answer.unknown_trainings
         ]
     )

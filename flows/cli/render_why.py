@@ -198,7 +198,9 @@ def _use_lines(use: RowUse) -> Iterator[str]:
         yield f"  {'':<20}read at {_steps(use.read_at)}"
     if use.to_read_at:
         yield f"  {'':<20}to be read at {_steps(use.to_read_at)}"
-    if not use.read_at and not use.to_read_at:
+    if use.started_from:
+        yield f"  {'':<20}started from {use.started_from}, which had read it"
+    elif not use.read_at and not use.to_read_at:
         yield f"  {'':<20}not read: its packs come after the last step"
     if use.checkpoints:
         names = ", ".join(path.rstrip("/").rpartition("/")[2] for path in use.checkpoints)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import Columns, Json
+from flows.cli.options import ROOT, Columns, Json, Root
 
 if TYPE_CHECKING:
     from flows.console import Console
@@ -21,13 +21,21 @@ def init(
     files: Annotated[list[str], typer.Argument(help="Files, folders, globs, or hf:// and s3:// URLs.")],
     out: Annotated[str, typer.Option("--out", "-o", help="The recipe to write.")] = "recipe.yaml",
     columns: Columns = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="A model to fine-tune, as in `winnow train --from`: the recipe has its tokenizer and its context.",
+        ),
+    ] = None,
+    root: Root = ROOT,
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a recipe for your own files: which columns hold the instruction and the response is guessed, and three
     records of each layout are shown as a build reads them.
 
-    Example: `winnow init data.csv`
+    Example: `winnow init data.csv`, `winnow init mine.jsonl --from latest`
     """
     import posixpath
 
@@ -45,8 +53,14 @@ def init(
     if storage.exists(out) and not force:
         raise WinnowError(f"{out}: exists; name another with --out, or replace it with --force")
     folder = posixpath.dirname(out)
+    packing: dict[str, Any] = {}
+    if start is not None:
+        from training.folders import find_checkpoint
+        from training.start import packing_for
+
+        packing = packing_for(find_checkpoint(start, root))._asdict()
     found = survey(files, parse_columns(columns) if columns else None, folder or ".")
-    text = recipe_text(found, typed("init", files, columns))
+    text = recipe_text(found, typed("init", files, columns) + (f" --from {start}" if start else ""), **packing)
     schema = storage.join(folder, SCHEMA_NAME) if folder else SCHEMA_NAME
     storage.write_bytes(schema, schema_text().encode())
     storage.write_bytes(out, text.encode())

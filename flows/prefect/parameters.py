@@ -11,7 +11,7 @@ from pydantic import Field
 
 from flows.execute import EngineName
 from pipelines.recipe import RECIPES
-from training.names import CONFIG_NAMES
+from training.names import TRAINING_NAMES
 
 _INSTALLED = tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 _Positive = Annotated[int, Field(ge=1)]
@@ -67,8 +67,15 @@ RunId = Annotated[
     Field(description="A run's id, a unique prefix of it, `latest`, or a folder of packs."),
 ]
 Config = Annotated[
-    Literal[CONFIG_NAMES],  # type: ignore[valid-type]
-    Field(description="Size of the model and its training."),
+    Literal[TRAINING_NAMES],  # type: ignore[valid-type]
+    Field(description="Size of the model and its training. `sft` fine-tunes the model that the training starts from."),
+]
+Start = Annotated[
+    str | None,
+    Field(
+        description="The model to start from: a checkpoint's folder, a training folder, `latest`, or a transformers "
+        "folder. Default: initial weights by the seed.",
+    ),
 ]
 TrainSettings = Annotated[
     tuple[str, ...],

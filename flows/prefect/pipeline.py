@@ -22,6 +22,7 @@ from flows.prefect.parameters import (
     Recipe,
     Root,
     Settings,
+    Start,
     Steps,
     TrainSettings,
     TrainWorkers,
@@ -62,6 +63,7 @@ def curate_train_evaluate_flow(
     train_workers: TrainWorkers = None,
     train_steps: Steps = None,
     train_settings: TrainSettings = (),
+    train_start: Start = None,
     limit: Limit = None,
 ) -> PipelineAnswer:
     """Build a corpus, train HRM-Text on its packs, and score the checkpoint. What is finished is reused.
@@ -70,6 +72,6 @@ def curate_train_evaluate_flow(
     """
     root = root_or_default(root)
     built = build_reported(recipe, root, engine, workers, settings, against, from_step)
-    trained = train_reported(built.run, config, root, None, train_workers, train_steps, train_settings)
+    trained = train_reported(built.run, config, root, None, train_workers, train_steps, train_settings, train_start)
     scored = evaluate_reported(ModelSpec(trained.out), benchmarks, root, run=built.run, limit=limit)
     return PipelineAnswer(build=built, train=trained, evaluate=scored)

@@ -10,16 +10,15 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.configure import configure
+from flows.configure import configure_training
 from flows.console import count, current_console
 from flows.execute import check_positive
-from flows.prefect.parameters import Config, Out, Root, RunId, Steps, TrainSettings, TrainWorkers
+from flows.prefect.parameters import Config, Out, Root, RunId, Start, Steps, TrainSettings, TrainWorkers
 from flows.prefect.tracker import REPORT, UPDATE_SECONDS, reported
 from flows.ray.train import train_on_ray
 from flows.root import root_or_default
-from pipelines.ledger import storage
 from training.journal import Metrics
-from training.provenance import check_packs, find_packs
+from training.provenance import check_packs
 
 MAX_LINES = 200
 """Lines of the table of metrics: the newest ones, newest first."""
@@ -28,17 +27,18 @@ MAX_LINES = 200
 class TrainAnswer(BaseModel):
     """A training. `winnow train --json` prints it.
 
-    out: folder of the checkpoints and metrics. config: name of the configuration. step ... memory: the metrics of the
-    last step, as in metrics.jsonl (`training.journal.Metrics`), but `seconds` of the whole training; the validation
-    metrics are left out if that step has none. mean_train_loss: over the last 50 steps, nats per label. steps:
-    completed. tokens: trained on. checkpoint: folder of the latest checkpoint. resumed_from: the step that this call
-    continued from, 0 for a new training.
+    out: folder of the checkpoints and metrics. config: name of the configuration. start: folder of the model that the
+    training started from, left out if there is none. step ... memory: the metrics of the last step, as in metrics.jsonl
+    (`training.journal.Metrics`), but `seconds` of the whole training; the validation metrics are left out if that step
+    has none. mean_train_loss: over the last 50 steps, nats per label. steps: completed. tokens: trained on. checkpoint:
+    folder of the latest checkpoint. resumed_from: the step that this call continued from, 0 for a new training.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")  # a metric that metrics.jsonl gains is in the answer too
 
     out: str
     config: str
+    start: str | None = Field(default=None, exclude_if=lambda value: value is None)
     step: int
     total_steps: int
     epoch: int
@@ -75,12 +75,13 @@ def train_flow(
     workers: TrainWorkers = None,
     steps: Steps = None,
     settings: TrainSettings = (),
+    start: Start = None,
 ) -> TrainAnswer:
     """Train HRM-Text on the packs of a run with Ray Train. Resumes from the latest checkpoint.
 
     Raises: WinnowError: for a mistake in the arguments. CheckFailed: if workers die too often.
     """
-    return train_reported(run, config, root_or_default(root), out, workers, steps, settings)
+    return train_reported(run, config, root_or_default(root), out, workers, steps, settings, start)
 
 
 def train_reported(
@@ -91,13 +92,11 @@ def train_reported(
     workers: int | None,
     steps: int | None,
     settings: tuple[str, ...],
+    start: str | None,
 ) -> TrainAnswer:
     """Train, and show it in the flow run that is going on. The arguments are those of `train_flow`."""
     check_positive(workers=workers, steps=steps)
-    packs = find_packs(run, root)
-    chosen = configure(config, packs.shards, steps, settings)
-    name = f"{config}-{packs.key}" + (f"-{steps}" if steps else "")
-    folder = out or storage.join(storage.absolute(root), "training", name)
+    packs, chosen, folder, name = configure_training(run, config, root, out, steps, settings, start)
     shown = TrainingReport(name)
     with current_console() as console:
         check_packs(packs, lambda done, total: console.move_bar("check packs: MB", done >> 20, max(total >> 20, 1)))
@@ -108,7 +107,7 @@ def train_reported(
 
         with shown.step():
             summary = train_on_ray(packs.shards, packs.tokenizer, chosen, folder, workers, move, packs.key)
-    return TrainAnswer(out=folder, config=config, **summary)
+    return TrainAnswer(out=folder, config=config, start=chosen.start, **summary)
 
 
 class TrainingReport:

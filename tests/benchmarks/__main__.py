@@ -64,6 +64,7 @@ BY_NAME = (
     "speedup",
     "build_growth",
     "ingest",
+    "sft",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from training.names import CONFIG_NAMES
+from training.names import TRAINING_NAMES
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,4 +41,4 @@ def test_the_run_form_describes_every_parameter_and_has_bounds_and_lists(deploym
         chosen, written = properties["recipe"]["anyOf"]
         assert "demo" in chosen["enum"] and written == {"type": "string", "title": "path or URL"}
     if "config" in properties:
-        assert properties["config"]["enum"] == list(CONFIG_NAMES)
+        assert properties["config"]["enum"] == list(TRAINING_NAMES)
