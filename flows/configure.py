@@ -66,8 +66,6 @@ def configure(
     Raises: WinnowError: for an unknown name or key, a value that does not fit, or a model that does not.
     """
     check_training(name, start)
-    if given := next((setting for setting in settings if setting.partition("=")[0].strip() == "start"), None):
-        raise WinnowError(f"--set {given}: name the model to start from with --from, not with --set")
     info = Packs(shards).info
     base = None if start is None else read_base(start)
     if name in CONFIG_NAMES:
@@ -75,12 +73,23 @@ def configure(
     else:
         assert base is not None  # `check_training`
         config = sft(base.model, info.context, base.objective, base.precision)
-    values = override(config.model_dump() | ({} if steps is None else {"steps": steps}), settings)
+    changes = {} if steps is None else {"steps": steps}
+    config = with_settings(config.model_copy(update=changes), settings, base.folder if base else None)
     if base is not None:
-        values["start"] = base.folder
+        check_base(base, config.model, info, tokenizer)
+    return config
+
+
+def with_settings(config: TrainConfig, settings: Sequence[str], start: str | None) -> TrainConfig:
+    """The configuration with `key=value` of the command line and the folder of the model to start from.
+
+    Raises: WinnowError: as `configure`.
+    """
+    if given := next((setting for setting in settings if setting.partition("=")[0].strip() == "start"), None):
+        raise WinnowError(f"--set {given}: name the model to start from with --from, not with --set")
+    every = {key: getattr(config, key) for key in TrainConfig.model_fields}  # a dump leaves some out
+    values = override(every | config.model_dump(), settings) | {"start": start}
     valid, problems = validate(TrainConfig, values)
     if valid is None:
-        raise WinnowError("\n".join(f"--config {name}: {problem.message}" for problem in problems))
-    if base is not None:
-        check_base(base, valid.model, info, tokenizer)
+        raise WinnowError("\n".join(f"--config {config.name}: {problem.message}" for problem in problems))
     return valid

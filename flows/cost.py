@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.configure import with_settings
 from pipelines.errors import WinnowError
 from pipelines.plan import Plan
 from pipelines.recipe import Recipe
@@ -61,10 +64,13 @@ class TrainingPlan(BaseModel):
     training: TrainingCost
 
 
-def training_config(name: str, recipe: Recipe | None, start: str | None = None) -> TrainConfig:
+def training_config(
+    name: str, recipe: Recipe | None, start: str | None = None, settings: Sequence[str] = ()
+) -> TrainConfig:
     """The configuration of that name, for the vocabulary and context of the recipe, or else of HRM-Text.
 
-    start: folder of the model to start from; `sft` has its shape, and without a recipe its context.
+    start: folder of the model to start from; `sft` has its shape, and without a recipe its context. settings:
+    `key=value`, overriding the configuration.
 
     Raises: WinnowError: for an unknown configuration, or `sft` without a model to start from.
     """
@@ -74,9 +80,11 @@ def training_config(name: str, recipe: Recipe | None, start: str | None = None) 
 
         base = read_base(start or "")
         context = recipe.sampling.context if recipe else base.model.max_positions + 1
-        return sft(base.model, context, base.objective, base.precision)
-    vocabulary = recipe.tokenizer.vocab_size if recipe else HRM_TEXT_VOCABULARY
-    return CONFIGS[name](vocabulary, recipe.sampling.context if recipe else HRM_TEXT_CONTEXT)
+        config = sft(base.model, context, base.objective, base.precision)
+    else:
+        vocabulary = recipe.tokenizer.vocab_size if recipe else HRM_TEXT_VOCABULARY
+        config = CONFIGS[name](vocabulary, recipe.sampling.context if recipe else HRM_TEXT_CONTEXT)
+    return with_settings(config, settings, start)
 
 
 def training_cost(
@@ -89,17 +97,18 @@ def training_cost(
     mfu: float | None,
     peak_tflops: float | None,
     start: str | None = None,
+    settings: Sequence[str] = (),
 ) -> TrainingCost:
     """The cost of training the configuration `name`.
 
     recipe_tokens: of one epoch of the recipe, as `pipelines.plan` estimates them. tokens: to train on, by default those
     of all epochs of the recipe, or without a recipe those that HRM-Text was trained on. price: dollars per GPU-hour.
-    mfu: by default that of HRM-Text's published runs. peak_tflops: of one GPU, by default of an H100. start: as
-    `training_config`.
+    mfu: by default that of HRM-Text's published runs. peak_tflops: of one GPU, by default of an H100. start,
+    settings: as `training_config`.
 
     Raises: WinnowError: for an unknown configuration, or if the number of tokens is unknown.
     """
-    config = training_config(name, recipe, start)
+    config = training_config(name, recipe, start, settings)
     if tokens is None and recipe:
         tokens = (recipe_tokens or 0) * recipe.sampling.epochs
     total = PUBLISHED_TOKENS if tokens is None else int(tokens)

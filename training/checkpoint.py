@@ -4,6 +4,7 @@
                         ema.safetensors        their moving average: used for evaluation and export
                         optimizer.safetensors  exp_avg.<name>, exp_avg_sq.<name>
                         rng.safetensors        the states of torch's random generators
+                        lora.safetensors       only of a training of low-rank updates (training/lora.py)
                         tokenizer.json
                         checkpoint.json        step, epoch, cursor, schedule, configuration, data; written last
 
@@ -38,6 +39,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.lease import Busy, Lease, hold
 from training.configs import TrainConfig
 from training.folders import LEASE, MANIFEST, checkpoints, digest_of
+from training.lora import FILE, merge
 from training.model import HrmText
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, gather_full, publish, rank_and_world, shard_of
@@ -124,8 +126,10 @@ Tensors = dict[str, dict[str, Tensor]]
 """File -> tensor name -> tensor. Copies on the CPU, not shared with the model."""
 
 
-def snapshot(model: HrmText, shards: LocalShards, optimizer: AdamAtan2) -> Tensors:
+def snapshot(model: HrmText, shards: LocalShards, optimizer: AdamAtan2, config: TrainConfig) -> Tensors:
     """Copy weights, average, moments and random states. Training may continue as soon as it returns.
+
+    Low-rank updates are merged into weights and average.
 
     All workers must call it. The first worker gets the full tensors, the others empty dicts. The copy takes 16 bytes of
     the first worker's memory per parameter.
@@ -150,6 +154,8 @@ def snapshot(model: HrmText, shards: LocalShards, optimizer: AdamAtan2) -> Tenso
     tensors["rng"]["torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng"]["cuda"] = torch.cuda.get_rng_state()
+    if config.lora_rank and is_first:
+        merge(tensors, config.lora_scale)
     return tensors
 
 
@@ -258,22 +264,27 @@ def restore(checkpoint: Checkpoint, model: HrmText, shards: LocalShards, optimiz
         CheckpointError: if a file is missing or damaged, or its tensors are not those of the model.
     """
     optimizer_steps = checkpoint.state.optimizer_steps
-    files = [f"{file}.safetensors" for file in ("model", "ema", "optimizer", "rng")]
+    names = ("model", "ema", "optimizer", "rng", *((FILE,) if checkpoint.state.config.lora_rank else ()))
+    files = [f"{file}.safetensors" for file in names]
     check_files(checkpoint, *sorted(checkpoint.state.digests.keys() - files))
     try:
         with contextlib.ExitStack() as opened, torch.no_grad():
-            last, ema, moments, rng = (opened.enter_context(_open_tensors(checkpoint, file)) for file in files)
+            last, ema, moments, rng, *lora = (opened.enter_context(_open_tensors(checkpoint, file)) for file in files)
+            unmerged = dict.fromkeys(lora[0].keys(), lora[0]) if lora else {}
             for name, buffer in model.named_buffers():
                 buffer.copy_(last.get_tensor(name))
             for name, (parameter, local) in shards.items():
-                local.copy_(shard_of(last.get_tensor(name), parameter))
+                key = next((one for one in (f"base.{name}", f"model.{name}") if one in unmerged), None)
+                local.copy_(shard_of(unmerged[key].get_tensor(key) if key else last.get_tensor(name), parameter))
                 optimizer.state.pop(local, None)
                 if name in optimizer_steps:
                     optimizer.state[local] = {
                         "step": optimizer_steps[name],
                         "exp_avg": shard_of(moments.get_tensor(f"exp_avg.{name}"), parameter),
                         "exp_avg_sq": shard_of(moments.get_tensor(f"exp_avg_sq.{name}"), parameter),
-                        "param_ema": shard_of(ema.get_tensor(name), parameter),
+                        "param_ema": shard_of(
+                            lora[0].get_tensor(f"ema.{name}") if lora else ema.get_tensor(name), parameter
+                        ),
                     }
             publish(shards)
             torch.set_rng_state(rng.get_tensor("torch"))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.model import ModelConfig
 
@@ -58,6 +58,25 @@ class TrainConfig(BaseModel):
     validation_steps: int = Field(default=1000, ge=1)  # also after the last step
     validation_packs: int = Field(default=256, ge=1)  # largest number used
     sharded: bool = True  # with several workers: FSDP2, else every worker holds the full model
+    # Left out of a checkpoint while they are not given, as of trainings before them.
+    lora_rank: int = Field(default=0, ge=0, exclude_if=lambda value: value == 0)  # of updates to the frozen weights of
+    # `start`, trained alone (training/lora.py); 0: all weights are trained
+    lora_alpha: float | None = Field(  # an update is scaled by lora_alpha / lora_rank; None: by 2
+        default=None, gt=0, allow_inf_nan=False, exclude_if=lambda value: value is None
+    )
+
+    @model_validator(mode="after")
+    def _low_rank(self) -> TrainConfig:
+        if self.lora_rank and self.start is None:
+            raise ValueError("lora_rank freezes the weights, so they must be trained ones; name them with --from")
+        if self.lora_alpha is not None and not self.lora_rank:
+            raise ValueError("lora_alpha scales low-rank updates; set lora_rank too")
+        return self
+
+    @property
+    def lora_scale(self) -> float:
+        """The factor of low-rank updates."""
+        return 2.0 if self.lora_alpha is None else self.lora_alpha / self.lora_rank
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:

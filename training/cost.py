@@ -87,17 +87,30 @@ def parameters(config: ModelConfig) -> int:
     return core + 2 * config.vocab_size * config.hidden
 
 
-def flops_per_token(config: ModelConfig, bp_steps: int = 5) -> float:
-    """FLOPs of the forward and backward pass per token."""
-    module = module_blocks(config) * block_parameters(config)
-    passes = sum(3 if call.learns else 1 for call in schedule(config, bp_steps))
-    return 2.0 * module * passes + 6.0 * config.vocab_size * config.hidden
+def lora_parameters(config: ModelConfig, rank: int) -> int:
+    """Parameters of the factors of one block (training/lora.py)."""
+    return rank * sum(matrix.rows + matrix.columns for matrix in Block.matrices(config))
+
+
+def flops_per_token(config: ModelConfig, bp_steps: int = 5, lora_rank: int = 0) -> float:
+    """FLOPs of the forward and backward pass per token.
+
+    lora_rank: of low-rank updates. Frozen matrices have no gradient, so their backward pass costs 2 P instead of 4 P.
+    """
+    calls = schedule(config, bp_steps)
+    passes = sum(3 if call.learns else 1 for call in calls)
+    if not lora_rank:
+        return 2.0 * module_blocks(config) * block_parameters(config) * passes + 6.0 * config.vocab_size * config.hidden
+    frozen = sum(2 if call.learns else 1 for call in calls)
+    block = block_parameters(config) * frozen + lora_parameters(config, lora_rank) * passes
+    return 2.0 * module_blocks(config) * block + 4.0 * config.vocab_size * config.hidden
 
 
 def mean_flops_per_token(config: TrainConfig) -> float:
     """Mean FLOPs per token over a run, in which `bp_steps` rises during the warm-up."""
     total = 3_000_000
-    per_step = [flops_per_token(config.model, bp_steps(config, step, total)) for step in range(1, total, 1000)]
+    depths = [bp_steps(config, step, total) for step in range(1, total, 1000)]
+    per_step = [flops_per_token(config.model, depth, config.lora_rank) for depth in depths]
     return math.fsum(per_step) / len(per_step)
 
 
@@ -148,8 +161,13 @@ def memory(config: TrainConfig, workers: int, micro_packs: int, gpu: bool) -> Me
     # With activation checkpointing a block keeps its input, and one block at a time has everything.
     kept = width * model.hidden * differentiated + block if config.recompute else block * differentiated
     rows = HEAD_ROWS if gpu else tokens
+    trained, frozen = size, 0
+    if config.lora_rank:
+        modules = len({call.module for call in schedule(model)})
+        trained, frozen = modules * module_blocks(model) * lora_parameters(model, config.lora_rank), size
+    split = workers if sharded else 1
     return Memory(
-        state=math.ceil(20 * size / workers) + 4 * size if sharded else 20 * size,
+        state=math.ceil((20 * trained + 4 * frozen) / split) + (4 * trained if sharded else 0),
         weights=2 * size if half else 4 * size if sharded else 0,
         activations=kept * tokens,
         logits=model.vocab_size * (width * tokens + (12 if gpu else 8) * rows),

@@ -38,6 +38,7 @@ from training.checkpoint import Checkpoint, CheckpointError, Tensors, TrainingSt
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
 from training.cost import flops_per_token
 from training.journal import Journal, Metrics
+from training.lora import add_lora
 from training.losses import linear_cross_entropy
 from training.memory import fitting_micro_packs
 from training.model import HrmText, build
@@ -132,6 +133,8 @@ def _train(
     torch.manual_seed(config.seed)
     model = build(config.model, config.seed, str(device))
     checkpoint.check_space(out, model)
+    if config.lora_rank:
+        add_lora(model, config.lora_rank, config.lora_scale, config.seed)
     if device.type == "cuda":
         parallel.compile_blocks(model, whole=layout.kernel == "flex")
     if config.recompute:
@@ -182,7 +185,13 @@ def _train(
                 measured = {
                     "seconds": round(seconds, 6),
                     "tokens_per_second": round(entry.batch.inputs / seconds, 1),
-                    "mfu": round(entry.batch.inputs * flops_per_token(config.model, entry.depth) / seconds / peak, 4),
+                    "mfu": round(
+                        entry.batch.inputs
+                        * flops_per_token(config.model, entry.depth, config.lora_rank)
+                        / seconds
+                        / peak,
+                        4,
+                    ),
                     "input_wait": round(waited / len(waiting) / seconds, 4),
                     "memory": _memory(device),
                 }
@@ -201,7 +210,7 @@ def _train(
                         writing.result()
                     raise CheckFailed(_diverged(line["step"], skipped, config, out))
             if saves:
-                tensors = checkpoint.snapshot(model, weights, optimizer)
+                tensors = checkpoint.snapshot(model, weights, optimizer, config)
                 if log:
                     if writing:
                         writing.result()  # one checkpoint at a time; raises the error of the previous one
@@ -263,12 +272,14 @@ def _diverged(step: int, skipped: int, config: TrainConfig, out: str) -> str:
 
 
 def _set_initial_weights(of: HrmText, model: HrmText, weights: LocalShards) -> None:
-    """Copy the weights of another model of the same shape into the model."""
+    """Copy the weights of another model of the same shape into the model. Low-rank factors stay as they are."""
     tensors = of.state_dict()
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(tensors[name])
         for name, (parameter, local) in weights.items():
+            if name not in tensors:
+                continue
             local.copy_(parallel.shard_of(tensors[name], parameter))
     parallel.publish(weights)
 
@@ -503,9 +514,9 @@ def check_same_run(last: Checkpoint, config: TrainConfig, key: str, total_steps:
     if state.run_key != key:
         raise CheckpointError(f"{out} holds checkpoints of a run on other data ({state.run_key}, not {key}); {advice}")
     new, old = (c.model_dump(exclude=SETTINGS_THAT_MAY_CHANGE) for c in (config, state.config))
-    changed = [name for name in new if new[name] != old[name]]
+    changed = [name for name in {**new, **old} if new.get(name) != old.get(name)]
     if changed or state.total_steps != total_steps:
-        what = ", ".join(f"{name} {old[name]} -> {new[name]}" for name in changed) or "the number of steps"
+        what = ", ".join(f"{name} {old.get(name)} -> {new.get(name)}" for name in changed) or "the number of steps"
         raise CheckpointError(f"{out} holds checkpoints of a run with another configuration ({what}); {advice}")
 
 

@@ -185,6 +185,8 @@ def local_shards(model: nn.Module, dtype: torch.dtype = torch.float32) -> LocalS
         if not name.startswith("embed_tokens"):
             shards[name] = LocalShard(parameter, parameter.detach())
             parameter.data = parameter.detach().to(dtype)
+            if not parameter.requires_grad:  # frozen (training/lora.py)
+                continue
             add = partial(_add_gradient, shards[name].local)
             parameter.register_post_accumulate_grad_hook(add)  # type: ignore[no-untyped-call]
     return shards

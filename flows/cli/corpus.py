@@ -220,6 +220,10 @@ def plan(
         ),
     ] = None,
     start: Start = None,
+    train_settings: Annotated[
+        list[str] | None,
+        typer.Option("--train-set", help="Override one key of that configuration: `lora_rank=16`. Repeatable."),
+    ] = None,
     root: Root = ROOT,
     tokens: Annotated[
         float | None,
@@ -269,9 +273,18 @@ def plan(
         from flows.cost import BuildPlan, TrainingPlan, training_config, training_cost
 
         cost = training_cost(
-            train, loaded, build.drawn_tokens_per_epoch if build else None, tokens, gpus, price, mfu, peak, start
+            train,
+            loaded,
+            build.drawn_tokens_per_epoch if build else None,
+            tokens,
+            gpus,
+            price,
+            mfu,
+            peak,
+            start,
+            train_settings or (),
         )
-        lines += render.training_cost_lines(training_config(train, loaded, start), cost)
+        lines += render.training_cost_lines(training_config(train, loaded, start, train_settings or ()), cost)
         answer = BuildPlan(**build.model_dump(), training=cost) if build else TrainingPlan(training=cost)
     assert answer is not None
     print_answer(answer, lines, as_json)

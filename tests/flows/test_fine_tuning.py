@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from flows.build import build
-from flows.cli.main import app
+from flows.cli.app import app
 from flows.configure import Configured, configure_training
 from flows.evaluate import evaluate
 from flows.forget import forget
@@ -25,18 +25,20 @@ from tests.trainings import train_on
 from training import checkpoint, journal, loop
 from training.batches import Packs, batch_of_step
 from training.configs import bp_steps, learning_rate, sft, xl
-from training.evaluation.evaluate import ModelSpec
+from training.evaluation.evaluate import How, ModelSpec
 from training.export import to_transformers
+from training.provenance import find_packs
 from training.start import packing_for
 
 BASE = """
 name: base
 sources:
-  - {name: generated_arithmetic, adapter: generated_arithmetic, rows: 300}
+  - {name: generated_arithmetic, adapter: generated_arithmetic, rows: 200}
+  - {name: generated_web, adapter: generated_web, rows: 300}
 stages: [{kind: strip_thinking}]
 exact_duplicates: false
 near_duplicates: false
-contamination: {benchmarks: [{name: generated, rows: 20}]}
+contamination: {benchmarks: [{name: generated, rows: 300}], drop: []}
 tokenizer: {vocab_size: 512}
 sampling: {epochs: 1, context: 129, validation: 0.1}
 """
@@ -194,7 +196,7 @@ class TestRefusals:
 def a_row(root: str, steps: tuple[int, ...]) -> str:
     """The id of a row of the run `base` that its training reads at one of these steps alone."""
     run = open_run(root, "base")
-    packs = Packs([file.path for file in run.product("packs").shards])
+    packs = Packs(find_packs(run.id, root).shards)
     at: dict[str, set[int]] = {}
     for step in range(1, len(packs) // 4 + 1):
         for name in batch_of_step(packs, step, 4).ids:
@@ -255,11 +257,12 @@ def test_verify_of_a_run_reads_the_models_that_were_made_from_its_models(root: s
 
 def test_items_are_called_not_found_only_if_all_that_the_model_read_was_checked(root: str, made: Path) -> None:
     """The rows of the model that was fine-tuned are training rows too."""
-    checked = ("near_duplicates=false", "contamination={benchmarks: [{name: generated, rows: 20}]}", "name=checked")
+    checked = ("near_duplicates=false", "contamination={benchmarks: [{name: generated, rows: 300}]}", "name=checked")
     build(str(made / "mine.yaml"), root, "local", 1, checked)
     packs, config, folder, _ = configure_training("checked", "sft", root, None, 2, SETTINGS, f"{root}/training/one")
     loop.train(packs.shards, packs.tokenizer, config, folder, packs.key)
-    base, tuned = (evaluate(ModelSpec(one), root=root, limit=20).scores[0] for one in (f"{root}/training/one", folder))
+    short = (How(max_tokens=1),)
+    base, tuned = (evaluate(ModelSpec(one), (), short, root).scores[0] for one in (f"{root}/training/one", folder))
     assert base.found is not None and base.found.n > 0  # leaked items
     assert tuned.found is not None and tuned.found.n == base.found.n  # the own rows hold none of them
     exported = to_transformers(f"{root}/training/one", f"{root}/hf")
@@ -267,8 +270,8 @@ def test_items_are_called_not_found_only_if_all_that_the_model_read_was_checked(
         "checked", "sft", root, f"{root}/training/unknown", 2, SETTINGS, exported
     )
     loop.train(packs.shards, packs.tokenizer, config, folder, packs.key)
-    unknown = evaluate(ModelSpec(folder), root=root, limit=20).scores[0]
-    assert unknown.all.n == 20 and unknown.found is None and unknown.not_found is None
+    unknown = evaluate(ModelSpec(folder), (), short, root).scores[0]
+    assert unknown.all.n == 300 and unknown.found is None and unknown.not_found is None
 
 
 def test_a_plan_has_the_shape_of_the_model(root: str, made: Path) -> None:
@@ -277,4 +280,5 @@ def test_a_plan_has_the_shape_of_the_model(root: str, made: Path) -> None:
     cost = json.loads(done.stdout)["training"]
     state = checkpoint.read(f"{root}/training/one").state
     assert cost["parameters"] == sum(p.numel() for p in loop.build(state.config.model, 0).parameters())
-    assert CliRunner().invoke(app, ["plan", "--train", "sft"]).exit_code == 2
+    low = json.loads(CliRunner().invoke(app, [*words, "--train-set", "lora_rank=4"]).stdout)["training"]
+    assert low["state_bytes"] < cost["state_bytes"] / 2 and low["flops"] < cost["flops"]
