@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prefect import flow
@@ -17,7 +17,10 @@ from flows.prefect.parameters import Config, Out, Root, RunId, Start, Steps, Tra
 from flows.prefect.tracker import REPORT, UPDATE_SECONDS, reported
 from flows.ray.train import train_on_ray
 from flows.root import root_or_default
+from training.batches import Packs
+from training.configs import TrainConfig
 from training.journal import Metrics
+from training.loop import steps_of
 from training.provenance import check_packs
 
 MAX_LINES = 200
@@ -99,6 +102,8 @@ def train_reported(
     packs, chosen, folder, name = configure_training(run, config, root, out, steps, settings, start)
     shown = TrainingReport(name)
     with current_console() as console:
+        if note := short_run(chosen, packs.shards):
+            console.warn(note)
         check_packs(packs, lambda done, total: console.move_bar("check packs: MB", done >> 20, max(total >> 20, 1)))
 
         def move(metrics: Metrics) -> None:
@@ -108,6 +113,18 @@ def train_reported(
         with shown.step():
             summary = train_on_ray(packs.shards, packs.tokenizer, chosen, folder, workers, move, packs.key)
     return TrainAnswer(out=folder, config=config, start=chosen.start, **summary)
+
+
+def short_run(config: TrainConfig, shards: Sequence[str]) -> str | None:
+    """A warning, if the moving average of a fine-tuning spans more steps than there are: it stays the old model."""
+    steps, span = steps_of(config, Packs(shards)), 1 / max(1e-9, 1 - config.ema_decay)
+    if config.start is None or span <= steps:
+        return None
+    return (
+        f"the moving average, which is evaluated and exported, spans {count(round(span))} steps, and this training has "
+        f"{count(steps)}: it stays close to the model that it starts from; make more steps of smaller batches "
+        "(--set batch_packs=2), and shorten the average (--set ema_decay=0.95 spans 20 steps)"
+    )
 
 
 class TrainingReport:

@@ -1,9 +1,9 @@
 """Fine-tuning on rows of one's own: what a model can do before and after, and what it forgets.
 
 The models and the rows are those of the tutorial (docs/tutorial.md): `tiny` trained on the demo's corpus, and rows that
-sort tickets into four queues, written by the page's own script. Three seeds. Arms: the model before, fine-tuned, and a
-model with the same steps on the same rows from initial weights. All weights are trained, with `--config sft` and the
-settings of the page.
+sort tickets into four queues, written by the page's own script. Three seeds. Arms: the model before; fine-tuned, with
+`--config sft` and the settings of the page; fine-tuned by low-rank updates; and a model with the same steps on the same
+rows from initial weights.
 
 Metrics: right answers of the 200 held-out tickets and of the 300 items of the demo's benchmark, greedy, from the moving
 average of the weights; and the loss of the tickets' answers. Intervals are those of ablations (training/ablation.py):
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors import safe_open
 
 from flows.build import build
 from flows.configure import configure_training
@@ -28,10 +29,10 @@ from pipelines.start import recipe_text, survey
 from pipelines.steps.benchmark_index import benchmark_items
 from tests.benchmarks.__main__ import Row
 from tests.docs.pages import sessions
-from training import loop
+from training import checkpoint, loop
 from training.ablation import Metric, effect
 from training.configs import TrainConfig, sft, xl
-from training.cost import cost
+from training.cost import cost, memory
 from training.evaluation import store
 from training.evaluation.evaluate import How, ModelSpec, evaluate
 from training.evaluation.losses import row_losses
@@ -43,10 +44,13 @@ from training.start import packing_for
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "winnow-data" / "benchmarks" / "sft"
 SEEDS = (0, 1, 2)
-SETTINGS = ("lr=1e-3", "batch_packs=2", "ema_decay=0.95")
-"""Those of the tutorial."""
+SETTINGS = ("batch_packs=2", "ema_decay=0.95")
+WHOLE, LOW_RANK = ("lr=3e-4",), ("lr=3e-3", "lora_rank=8")
+"""Settings of all weights, those of the tutorial, and of low-rank updates."""
 
-ARMS = ("before", "fine-tuned", "from initial weights")
+ARMS = ("before", "fine-tuned", "low-rank updates", "from initial weights")
+PAIRS = ((1, 0), (2, 0), (2, 1), (1, 3))
+"""The arms that are compared."""
 
 XL_TOKENS = (1_300 * 32_768, 1_000_000_000)
 """Tokens whose cost is estimated. The first are the 1,300 steps for which upstream chose its settings."""
@@ -80,14 +84,14 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
             {"model": arm, **{metric.name: _of_seeds(metric.means[number]) for metric in metrics}}
             for number, arm in enumerate(ARMS)
         ],
-        "Differences": [_difference(metric, other) for other in (ARMS[0], ARMS[2]) for metric in metrics],
+        "Differences": [_difference(metric, ARMS[one], ARMS[other]) for one, other in PAIRS for metric in metrics],
         "Trainings": _trainings(folders),
         "Cost of fine-tuning XL, by the arithmetic of `winnow plan --train`": _costs(),
     }
 
 
-def train(seed: int) -> tuple[str, str, str]:
-    """The folders of three trainings: on the demo's corpus, fine-tuned from that, and on tickets alone."""
+def train(seed: int) -> tuple[str, ...]:
+    """The folders of the trainings of the arms."""
     base = str(FOLDER / f"tiny-{seed}")
     packs, config, _, _ = configure_training("latest", "tiny", str(FOLDER / "demo"), base, None, (f"seed={seed}",))
     _train(packs, config, base)
@@ -95,12 +99,13 @@ def train(seed: int) -> tuple[str, str, str]:
     found = survey([str(FOLDER / "tickets.jsonl")])
     recipe.write_text(recipe_text(found, "winnow init", *packing_for(base)), encoding="utf-8")
     build(str(recipe), root, "local", settings=("sampling.validation=0.1",))
-    tuned, alone = str(FOLDER / f"sft-{seed}"), str(FOLDER / f"alone-{seed}")
-    settings = (*SETTINGS, f"seed={seed}", "keep=1")
-    packs, config, _, _ = configure_training("latest", "sft", root, tuned, None, settings, base)
-    _train(packs, config, tuned)
+    tuned, low, alone = (str(FOLDER / f"{name}-{seed}") for name in ("sft", "low-rank", "alone"))
+    for folder, own in ((low, LOW_RANK), (tuned, WHOLE)):
+        settings = (*SETTINGS, *own, f"seed={seed}", "keep=1")
+        packs, config, _, _ = configure_training("latest", "sft", root, folder, None, settings, base)
+        _train(packs, config, folder)
     _train(packs, config.model_copy(update={"start": None}), alone)
-    return base, tuned, alone
+    return base, tuned, low, alone
 
 
 def _train(packs: PackFiles, config: TrainConfig, folder: str) -> None:
@@ -134,10 +139,11 @@ def _of_seeds(means: np.ndarray) -> str:
     return f"{means.mean():.3g} ({means.min():.3g} to {means.max():.3g})"
 
 
-def _difference(metric: Metric, other: str) -> Row:
-    found = effect(metric, ARMS, "fine-tuned", other)
+def _difference(metric: Metric, arm: str, other: str) -> Row:
+    found = effect(metric, ARMS, arm, other)
     return {
-        "fine-tuned against": other,
+        "model": arm,
+        "against": other,
         "metric": metric.name,
         "items": found.items,
         "difference": f"{found.difference:+.3g}",
@@ -146,14 +152,15 @@ def _difference(metric: Metric, other: str) -> Row:
     }
 
 
-def _trainings(folders: list[tuple[str, str, str]]) -> list[Row]:
+def _trainings(folders: list[tuple[str, ...]]) -> list[Row]:
     lines: list[Row] = []
-    names = ("tiny on the demo's corpus", "sft on the tickets", "the tickets from initial weights")
+    names = ("tiny on the demo's corpus", "sft on the tickets", "sft, low-rank updates", "from initial weights")
     for name, of_seeds in zip(names, zip(*folders, strict=True), strict=True):
         metrics = [read_metrics(folder) for folder in of_seeds]
         lines.append(
             {
                 "training": name,
+                "trained parameters": _trained(of_seeds[0]),
                 "steps": len(metrics[0]),
                 "tokens": sum(line["inputs"] for line in metrics[0]),
                 "seconds of one core, mean": float(np.mean([sum(line["seconds"] for line in one) for one in metrics])),
@@ -163,18 +170,30 @@ def _trainings(folders: list[tuple[str, str, str]]) -> list[Row]:
     return lines
 
 
+def _trained(folder: str) -> int:
+    last = checkpoint.read(folder)
+    with safe_open(f"{last.folder}/optimizer.safetensors", "pt") as moments:
+        names = [name for name in moments.keys() if name.startswith("exp_avg.")]  # noqa: SIM118 - not a mapping
+        return sum(int(np.prod(moments.get_slice(name).get_shape())) for name in names)
+
+
 def _costs() -> list[Row]:
-    model = xl(65_536, 4097).model
+    whole = sft(xl(65_536, 4097).model, 4097, "prefix_lm", "bf16")
+    low = whole.model_copy(update={"start": "HRM-Text", "lora_rank": 16})
     lines: list[Row] = []
     for tokens in XL_TOKENS:
-        made = cost(sft(model, 4097, "prefix_lm", "bf16"), tokens, 1, 2.0)
-        lines.append(
-            {
-                "tokens": tokens,
-                "steps": tokens // 32_768,
-                "FLOPs": f"{made.flops:.2e}",
-                "hours of one H100 at 40 % of its peak": made.gpu_hours,
-                "dollars at $2 an hour": made.dollars,
-            }
-        )
+        for name, config in (("all weights", whole), ("low-rank updates, rank 16", low)):
+            made = cost(config, tokens, 1, 2.0)
+            state = memory(config, 1, 1, True)
+            lines.append(
+                {
+                    "trained": name,
+                    "tokens": tokens,
+                    "steps": tokens // 32_768,
+                    "FLOPs": f"{made.flops:.2e}",
+                    "hours of one H100 at 40 % of its peak": made.gpu_hours,
+                    "dollars at $2 an hour": made.dollars,
+                    "GB, one pack at a time": sum(state) / 1e9,
+                }
+            )
     return lines

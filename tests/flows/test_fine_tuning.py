@@ -16,6 +16,7 @@ from flows.configure import Configured, configure_training
 from flows.evaluate import evaluate
 from flows.forget import forget
 from flows.gc import gc
+from flows.prefect.train import short_run
 from flows.verify import verify
 from pipelines.audit.forget import Selection
 from pipelines.errors import CheckFailed, WinnowError
@@ -107,6 +108,14 @@ def test_fine_tuning_begins_with_the_averaged_weights_and_learns_the_rows(root: 
     assert lines[0]["loss"] == pytest.approx(expected.mean().item(), rel=1e-5)
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.5 and {line["bp_steps"] for line in lines} == {5}
     assert [line["lr"] for line in lines] == sorted((line["lr"] for line in lines), reverse=True)
+
+
+def test_an_average_that_would_stay_the_old_model_is_warned_of(root: str) -> None:
+    packs, config, _, _ = configured(root, None, "latest", "ema_decay=0.999")
+    told = short_run(config, packs.shards)
+    assert told is not None and "spans 1,000 steps, and this training has 5:" in told
+    assert short_run(configured(root).config, packs.shards) is None
+    assert short_run(config.model_copy(update={"start": None}), packs.shards) is None
 
 
 def test_a_training_from_initial_weights_says_nothing_of_a_start(root: str) -> None:

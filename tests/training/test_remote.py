@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flows.configure import configure
 from pipelines.ledger import storage
 from tests.object_store import ObjectStore
 from training import checkpoint, journal, loop
@@ -15,6 +16,7 @@ from training.export import from_transformers, to_transformers
 from training.folders import checkpoints, find_checkpoint
 from training.inference.generate import load_text_generator
 from training.model import ModelConfig
+from training.start import packing_for
 
 SMALL = TrainConfig(
     name="small",
@@ -79,6 +81,22 @@ def test_a_remote_checkpoint_answers_and_is_exported_like_a_local_one(
     assert storage.files(exports[0]) == storage.files(exports[1])
     models = [from_transformers(folder).state_dict() for folder in exports]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_a_training_starts_from_a_remote_checkpoint_as_from_a_local_one(
+    run: tuple[Path, str], shards, tokenizer, tmp_path: Path
+) -> None:
+    states = []
+    for number, out in enumerate(run):
+        config = configure("sft", shards, 2, ["batch_packs=4", "lora_rank=2"], str(out), str(tokenizer))
+        loop.train(shards, str(tokenizer), config, str(tmp_path / str(number)))
+        states.append(checkpoint.read(str(tmp_path / str(number))).state)
+    starts = [state.start for state in states]
+    assert starts[1] is not None and starts[1].folder == f"{run[1]}/step-00000006"
+    assert starts[0] is not None and starts[0].identity == starts[1].identity
+    files = [{name: digest for name, digest in state.digests.items() if name != "rng.safetensors"} for state in states]
+    assert files[0] == files[1]
+    assert packing_for(run[1]) == (f"{run[1]}/step-00000006/tokenizer.json", 65)
 
 
 def test_an_upload_without_its_manifest_is_no_checkpoint(run: tuple[Path, str]) -> None:
