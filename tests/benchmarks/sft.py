@@ -2,16 +2,17 @@
 
 The models and the rows are those of the tutorial (docs/tutorial.md): `tiny` trained on the demo's corpus, and rows that
 sort tickets into four queues, written by the page's own script. Three seeds. Arms: the model before; fine-tuned, with
-`--config sft` and the settings of the page; fine-tuned by low-rank updates; and a model with the same steps on the same
-rows from initial weights.
+`--config sft` and the settings of the page; the same by low-rank updates; the same with 600 rows of the first corpus
+beside the tickets; and a model with the same steps on the tickets from initial weights.
 
 Metrics: right answers of the 200 held-out tickets and of the 300 items of the demo's benchmark, greedy, from the moving
 average of the weights; and the loss of the tickets' answers. Intervals are those of ablations (training/ablation.py):
-another set of items, and another training. Trainings stay in winnow-data/benchmarks. Twelve minutes of one core.
+another set of items, and another training. Trainings stay in winnow-data/benchmarks. A quarter of an hour of one core.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from safetensors import safe_open
 
 from flows.build import build
 from flows.configure import configure_training
+from pipelines.ledger import storage
+from pipelines.ledger.runs import open_run
 from pipelines.recipe import BenchmarkSpec
 from pipelines.start import recipe_text, survey
 from pipelines.steps.benchmark_index import benchmark_items
@@ -48,9 +51,12 @@ SETTINGS = ("batch_packs=2", "ema_decay=0.95")
 WHOLE, LOW_RANK = ("lr=3e-4",), ("lr=3e-3", "lora_rank=8")
 """Settings of all weights, those of the tutorial, and of low-rank updates."""
 
-ARMS = ("before", "fine-tuned", "low-rank updates", "from initial weights")
-PAIRS = ((1, 0), (2, 0), (2, 1), (1, 3))
+ARMS = ("before", "fine-tuned", "low-rank updates", "with rows of the first corpus", "from initial weights")
+PAIRS = ((1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (1, 4))
 """The arms that are compared."""
+
+FIRST_ROWS = 600
+"""Rows of the first corpus that are learned beside the tickets, as many as there are of these."""
 
 XL_TOKENS = (1_300 * 32_768, 1_000_000_000)
 """Tokens whose cost is estimated. The first are the 1,300 steps for which upstream chose its settings."""
@@ -64,6 +70,7 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
     script = next(command for command, _ in sessions(tutorial) if command.startswith("cat > tickets.py"))
     subprocess.run(["bash", "-c", f"{script}\n{sys.executable} tickets.py"], cwd=FOLDER, check=True)
     build("demo", str(FOLDER / "demo"), "local")
+    _write_first_rows(FOLDER / "first.jsonl")
     tickets = benchmark_items(BenchmarkSpec(name="gsm8k", path=(str(FOLDER / "tickets_test.jsonl"),)))
     demo = benchmark_items(BenchmarkSpec(name="generated", rows=300))
     folders = [train(seed) for seed in SEEDS]
@@ -95,17 +102,34 @@ def train(seed: int) -> tuple[str, ...]:
     base = str(FOLDER / f"tiny-{seed}")
     packs, config, _, _ = configure_training("latest", "tiny", str(FOLDER / "demo"), base, None, (f"seed={seed}",))
     _train(packs, config, base)
-    recipe, root = FOLDER / "tickets.yaml", str(FOLDER / "tickets")  # the models have one tokenizer
-    found = survey([str(FOLDER / "tickets.jsonl")])
-    recipe.write_text(recipe_text(found, "winnow init", *packing_for(base)), encoding="utf-8")
-    build(str(recipe), root, "local", settings=("sampling.validation=0.1",))
-    tuned, low, alone = (str(FOLDER / f"{name}-{seed}") for name in ("sft", "low-rank", "alone"))
-    for folder, own in ((low, LOW_RANK), (tuned, WHOLE)):
+    _build("tickets", base, "tickets.jsonl")  # the models have one tokenizer
+    _build("both", base, "tickets.jsonl", "first.jsonl")
+    tuned, low, both, alone = (str(FOLDER / f"{name}-{seed}") for name in ("sft", "low-rank", "both", "alone"))
+    for folder, corpus, own in ((low, "tickets", LOW_RANK), (both, "both", WHOLE), (tuned, "tickets", WHOLE)):
         settings = (*SETTINGS, *own, f"seed={seed}", "keep=1")
-        packs, config, _, _ = configure_training("latest", "sft", root, folder, None, settings, base)
+        packs, config, _, _ = configure_training("latest", "sft", str(FOLDER / corpus), folder, None, settings, base)
         _train(packs, config, folder)
     _train(packs, config.model_copy(update={"start": None}), alone)
-    return base, tuned, low, alone
+    return base, tuned, low, both, alone
+
+
+def _build(name: str, base: str, *files: str) -> None:
+    """Build the recipe that `winnow init FILES --from BASE` writes."""
+    recipe = FOLDER / f"{name}.yaml"
+    found = survey([str(FOLDER / file) for file in files])
+    recipe.write_text(recipe_text(found, "winnow init", *packing_for(base)), encoding="utf-8")
+    build(str(recipe), str(FOLDER / name), "local", settings=("sampling.validation=0.1",))
+
+
+def _write_first_rows(path: Path) -> None:
+    """Rows of the first corpus, chosen by their digests, with the condition of the tickets."""
+    run = open_run(str(FOLDER / "demo"), "latest")
+    columns = ["digest", "condition", "instruction", "response"]
+    table = pa.concat_tables([storage.read_parquet(shard.path, columns) for shard in run.records.shards])
+    rows = sorted((row for row in table.to_pylist() if row["condition"] == "direct"), key=lambda row: row["digest"])
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows[:FIRST_ROWS]:
+            file.write(json.dumps({"instruction": row["instruction"], "response": row["response"]}) + "\n")
 
 
 def _train(packs: PackFiles, config: TrainConfig, folder: str) -> None:
@@ -154,7 +178,7 @@ def _difference(metric: Metric, arm: str, other: str) -> Row:
 
 def _trainings(folders: list[tuple[str, ...]]) -> list[Row]:
     lines: list[Row] = []
-    names = ("tiny on the demo's corpus", "sft on the tickets", "sft, low-rank updates", "from initial weights")
+    names = ("tiny on the demo's corpus", *ARMS[1:])
     for name, of_seeds in zip(names, zip(*folders, strict=True), strict=True):
         metrics = [read_metrics(folder) for folder in of_seeds]
         lines.append(

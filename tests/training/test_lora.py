@@ -165,6 +165,22 @@ def test_bf16_and_recomputation_train_the_same_factors(
     assert one == pytest.approx(two, 2e-2 if "precision" in change else 1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")  # the compiler warns about its own code
+def test_compiled_blocks_have_the_same_gradients(config: TrainConfig, shards) -> None:
+    plain, compiled = with_factors(config), with_factors(config)
+    for model in (plain, compiled):
+        for number, parameter in enumerate(p for name, p in model.named_parameters() if name.endswith("lora_B")):
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(number))
+    torch._dynamo.reset()
+    parallel.compile_blocks(compiled, backend="aot_eager")
+    for model in (plain, compiled):
+        losses_of(model, shards).mean().backward()
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None and other.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_cost_and_memory_are_those_of_frozen_weights() -> None:
     whole = sft(xl(65_536, 4097).model, 4097, "prefix_lm", "bf16")
     low = whole.model_copy(update={"start": "x", "lora_rank": 16})
