@@ -163,13 +163,13 @@ def _find(selection: Selection, run: str, root: str, console: Console) -> _Found
             answers.append(held)
             texts |= set(_some_texts(one, ids[one.id]))
             packs = one.product("packs")
-            own = trainings_that_read(root, packs.key, held.packs) if packs and held.packs else []
-            uses += own
-            saw = {checkpoint for use in own for checkpoint in use.checkpoints}
-            scored = read_scores(one) if one.status == "finished" else []
-            evaluations += [
-                str(line["evaluation"]) for line in scored if line.get("checkpoint") in saw and line.get("evaluation")
-            ]
+            uses += trainings_that_read(root, packs.key, held.packs) if packs and held.packs else []
+    saw = {checkpoint for use in uses for checkpoint in use.checkpoints}
+    for one in runs if saw else ():  # a model that was fine-tuned has its scores in the run of its own packs
+        scored = read_scores(one) if one.status == "finished" else []
+        evaluations += [
+            str(line["evaluation"]) for line in scored if line.get("checkpoint") in saw and line.get("evaluation")
+        ]
     names = pa.array(sorted({id for found in ids.values() for id in found}), pa.string())
     known_packs = {str(one.info.get("packs")) for one in runs}
     saw_one = {use.training for use in uses if use.checkpoints}

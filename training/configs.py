@@ -58,12 +58,10 @@ class TrainConfig(BaseModel):
     validation_steps: int = Field(default=1000, ge=1)  # also after the last step
     validation_packs: int = Field(default=256, ge=1)  # largest number used
     sharded: bool = True  # with several workers: FSDP2, else every worker holds the full model
-    # Left out of a checkpoint while they are not given, as of trainings before them.
-    lora_rank: int = Field(default=0, ge=0, exclude_if=lambda value: value == 0)  # of updates to the frozen weights of
-    # `start`, trained alone (training/lora.py); 0: all weights are trained
-    lora_alpha: float | None = Field(  # an update is scaled by lora_alpha / lora_rank; None: by 2
-        default=None, gt=0, allow_inf_nan=False, exclude_if=lambda value: value is None
-    )
+    # Low-rank updates (training/lora.py): of this rank, scaled by lora_alpha / lora_rank, or by 2. 0: all weights are
+    # trained. Both are left out of a checkpoint while they are not given, as of trainings before them.
+    lora_rank: int = Field(default=0, ge=0, exclude_if=lambda value: value == 0)
+    lora_alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _low_rank(self) -> TrainConfig:

@@ -254,7 +254,10 @@ def shape_of_transformers(folder: str) -> tuple[ModelConfig, bool]:
         raise InputError(f"{folder}: not a model folder of transformers ({error})") from None
     if config.get("model_type") != "hrm_text":
         raise InputError(f"{folder}: model_type is {config.get('model_type')!r}, not hrm_text")
-    return _shape(config), not config.get("prefix_lm", True)
+    try:
+        return _shape(config), not config.get("prefix_lm", True)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{folder}/config.json: not the shape of an HRM-Text ({error})") from None
 
 
 def _shape(config: Mapping[str, Any]) -> ModelConfig:

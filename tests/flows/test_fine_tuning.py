@@ -222,6 +222,9 @@ class TestForget:
         assert set(uses) == {f"{root}/training/one", folder} and not answer.unknown_trainings
         assert uses[folder].started_from == f"{root}/training/one/step-00000003"
         assert list(uses[folder].checkpoints) == saved and uses[folder].read_at == ()
+        scored = evaluate(ModelSpec(folder), ("generated",), (How(max_tokens=1),), root, limit=2).scores[0].evaluation
+        again = forget(Selection(ids=(a_row(root, (1, 2, 3)),)), run="base", root=root)
+        assert answer.evaluations == () and again.evaluations == (scored,)
         done = CliRunner().invoke(app, ["why", a_row(root, (1, 2, 3)), "--run", "base", "--root", root])
         assert f"started from {root}/training/one/step-00000003, which had read it" in done.output
 
