@@ -60,7 +60,9 @@ def init(
 
         packing = packing_for(find_checkpoint(start, root))._asdict()
     found = survey(files, parse_columns(columns) if columns else None, folder or ".")
-    text = recipe_text(found, typed("init", files, columns) + (f" --from {start}" if start else ""), **packing)
+    text = recipe_text(
+        found, typed("init", files, columns) + (f" --from {shlex.quote(start)}" if start else ""), **packing
+    )
     schema = storage.join(folder, SCHEMA_NAME) if folder else SCHEMA_NAME
     storage.write_bytes(schema, schema_text().encode())
     storage.write_bytes(out, text.encode())

@@ -117,8 +117,10 @@ def train_reported(
 
 def short_run(config: TrainConfig, shards: Sequence[str]) -> str | None:
     """A warning, if the moving average of a fine-tuning spans more steps than there are: it stays the old model."""
+    if config.start is None:
+        return None
     steps, span = steps_of(config, Packs(shards)), 1 / max(1e-9, 1 - config.ema_decay)
-    if config.start is None or span <= steps:
+    if span <= steps:
         return None
     return (
         f"the moving average, which is evaluated and exported, spans {count(round(span))} steps, and this training has "
