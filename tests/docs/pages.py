@@ -57,7 +57,7 @@ def run_page(page: Path, folder: Path) -> int:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=200,
+            timeout=400,
             check=False,
         )
         printed = done.stdout

@@ -17,6 +17,7 @@ def test_every_task_has_a_page_that_is_run() -> None:
     assert tasks <= set(PAGES)
 
 
+@pytest.mark.timeout(1500)  # the tutorial builds, trains twice and fine-tunes: five minutes on a machine of its own
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_prints_what_the_page_says(page: str, tmp_path: Path) -> None:
     assert run_page(DOCS / page, tmp_path) > 2
