@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel
 
 Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int32]
@@ -231,7 +231,7 @@ def ascii_folds() -> Bytes:
     return table
 
 
-@kernel
+@borrowing_kernel
 def look_up_kind(code, kinds):  # type: ignore[no-untyped-def]
     """The kind of a code point, from CharacterTables.kinds. SEPARATOR for -1 (a byte that is not UTF-8)."""
     if code < 0:

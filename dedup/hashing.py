@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel
 
 FNV_BASIS = np.uint64(0xCBF29CE484222325)
 """The FNV-1a hash of no bytes, from which every hash starts."""
@@ -20,13 +20,13 @@ _FNV_PRIME = np.uint64(0x100000001B3)
 _MURMUR_1, _MURMUR_2, _33 = np.uint64(MURMUR_1), np.uint64(MURMUR_2), np.uint64(33)
 
 
-@kernel
+@borrowing_kernel
 def fnv1a(state, value):  # type: ignore[no-untyped-def]
     """The FNV-1a state uint64 after one more byte (or a wider number, taken as one step)."""
     return (state ^ np.uint64(value)) * _FNV_PRIME
 
 
-@kernel
+@borrowing_kernel
 def fmix64(state):  # type: ignore[no-untyped-def]
     """Mix a uint64 so that all of its bits depend on all of the input's. A bijection; 0 stays 0."""
     state = (state ^ state >> _33) * _MURMUR_1

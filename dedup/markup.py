@@ -20,9 +20,12 @@ import numpy.typing as npt
 
 from dedup.characters import IGNORED, look_up_kind
 from dedup.hashing import fnv1a_bytes
-from dedup.kernel import kernel
+from dedup.intrinsics import load_uint64, trailing_zeros
+from dedup.kernel import borrowing_kernel
 from dedup.symbols import command_end, is_ascii_letter, is_digit, is_space, is_word_byte, look_up
 from dedup.utf8 import decode_checked, encode
+
+_NONE, _3 = np.uint64(0), np.uint64(3)
 
 Keys = npt.NDArray[np.uint64]
 Codes = npt.NDArray[np.int32]
@@ -138,7 +141,7 @@ def markup_tables() -> Markup:
     )
 
 
-@kernel
+@borrowing_kernel
 def read_entity(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     """The code point of the HTML entity at `i` (an `&`) and its bytes; (0, 0) if there is none."""
     j = i + 1
@@ -167,7 +170,7 @@ def read_entity(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@kernel
+@borrowing_kernel
 def _hexadecimal(byte):  # type: ignore[no-untyped-def]
     """The value of a hexadecimal digit, -1 for another byte."""
     if is_digit(byte):
@@ -176,7 +179,7 @@ def _hexadecimal(byte):  # type: ignore[no-untyped-def]
     return lower - 87 if lower >= 97 and lower <= 102 else -1
 
 
-@kernel
+@borrowing_kernel
 def _read_escape(row, i, end):  # type: ignore[no-untyped-def]
     """The code point of the escape `u003c` at `i`, after its backslash, or -1."""
     if i + 5 > end or row[i] != 117:
@@ -190,48 +193,128 @@ def _read_escape(row, i, end):  # type: ignore[no-untyped-def]
     return code
 
 
-@kernel
-def has_markup(row):  # type: ignore[no-untyped-def]
-    """Whether a text may differ from its form without markup.
+@borrowing_kernel
+def _may_be_markup(byte):  # type: ignore[no-untyped-def]
+    """One of & * < _ ` ~ and the backslash, or no ASCII."""
+    return (
+        (byte >= 128) | (byte == 38) | (byte == 60) | (byte == 42) | (byte == 96) | (byte == 126) | (byte == 92)
+        | (byte == 95)
+    )  # fmt: skip
 
-    True if it may have an entity, a tag, an escape or emphasis, or has a character that is neither ASCII nor a dash or
-    curly quote (U+2012 to U+2027, U+2030 to U+203F), which are read as they stand.
+
+@borrowing_kernel
+def mark_suspects(row, marks):  # type: ignore[no-untyped-def]
+    """Write 1 for each byte at which markup may begin, and 0 for all others and the 8 bytes behind them.
+
+    Returns whether there is one; if not, nothing is written. Without branches, so that the compiler vectorizes the
+    loops. marks: uint8 [len(row) + 8 or more].
     """
     suspect = False
-    for byte in row:  # without a branch, so that the compiler vectorizes it
-        suspect |= (
-            (byte >= 128) | (byte == 38) | (byte == 60) | (byte == 42) | (byte == 96) | (byte == 126) | (byte == 92)
-            | (byte == 95)
-        )  # fmt: skip
-    if not suspect:
-        return False
-    i, end = 0, len(row)
+    for byte in row:
+        suspect |= _may_be_markup(byte)
+    if suspect:
+        for i in range(len(row)):
+            marks[i] = _may_be_markup(row[i])
+        for i in range(len(row), len(row) + 8):
+            marks[i] = 0
+    return suspect
+
+
+@borrowing_kernel
+def _next_suspect(marks, i, end):  # type: ignore[no-untyped-def]
+    """The first index from `i` on that `mark_suspects` marked, or `end`."""
     while i < end:
+        word = load_uint64(marks, i)
+        if word != _NONE:
+            return min(i + np.int64(trailing_zeros(word) >> _3), end)
+        i += 8
+    return end
+
+
+@borrowing_kernel
+def has_markup(row, characters, commands, markup, marks):  # type: ignore[no-untyped-def]
+    """Whether a text is read without its markup: whether it has some, and its form without markup is another text.
+
+    `decode_markup` and `strip_markup` cost more than reading a text, and leave most formulas and products as they are.
+    Each of their rules is therefore asked here first whether it changes anything. The answer may be "yes" for a text
+    that stays as it is, but not "no" for another.
+
+    Dashes and curly quotes (U+2012 to U+2027 without the ellipsis, U+2030 to U+203F) are read as they stand where there
+    is nothing else. marks: those of `mark_suspects`.
+    """
+    i, end = np.int64(0), np.int64(len(row))
+    suspect, changed = False, False
+    while not (suspect and changed):
+        i = _next_suspect(marks, i, end)
+        if i >= end:
+            break
         byte = row[i]
-        if byte < 128:
-            after = row[i + 1] if i + 1 < end else np.uint8(0)
-            if byte == 92 or byte == 96 or byte == 126:
-                return True
-            if (byte == 38 and (after == 35 or is_ascii_letter(after))) or (
-                byte == 60 and (after == 47 or is_ascii_letter(after))
-            ):
-                return True
-            if byte == 42 and not (i > 0 and is_digit(row[i - 1]) and is_digit(after)):
-                return True
-            if byte == 95 and not (0 < i < end - 1 and is_word_byte(row[i - 1]) and is_word_byte(row[i + 1])):
-                return True
-            i += 1
-            continue
-        if byte == 0xE2 and i + 2 < end and row[i + 1] == 0x80:
-            third = row[i + 2]
-            if (third >= 0x92 and third <= 0xA5) or third == 0xA7 or third >= 0xB0:
-                i += 3
-                continue
-        return True
-    return False
+        after = row[i + 1] if i + 1 < end else np.uint8(0)
+        width = np.int64(1)
+        if byte >= 128:
+            code, wide = decode_checked(row, i, end)
+            width = np.int64(wide)
+            changed |= not _is_unchanged(code, width, characters)
+            if _is_dash_or_quote(row, i, end):
+                width = np.int64(3)
+            else:
+                suspect = True
+        elif byte == 92:  # backslash
+            suspect = True
+            changed |= (
+                after == 92 or after == 34 or after == 47
+                or _read_escape(row, i + 1, end) > 0
+                or _is_escaped_space(row, i, end, commands)
+            )  # fmt: skip
+        elif byte == 96:  # `
+            suspect = changed = True
+        elif byte == 126:  # ~
+            suspect = True
+            changed |= after == 126
+        elif byte == 38:  # &
+            if after == 35 or is_ascii_letter(after):
+                suspect = True
+                changed |= read_entity(row, i, end, markup.entity_keys, markup.entity_values)[1] > 0
+        elif byte == 60:  # <
+            if after == 47 or is_ascii_letter(after):
+                suspect = True
+                changed |= tag_width(row, i, end, markup.tag_keys, markup.tag_values)[0] > 0
+        elif byte == 42:  # *
+            if not (i > 0 and is_digit(row[i - 1]) and is_digit(after)):
+                suspect = True
+                changed |= is_emphasis(row, i, end)
+                while i + width < end and row[i + width] == 42:
+                    width += 1
+        elif byte == 95:  # _
+            if not (0 < i < end - 1 and is_word_byte(row[i - 1]) and is_word_byte(after)):
+                suspect = True
+                changed |= not _is_subscript(row, i, i, end)
+        i += width
+    return suspect and changed
 
 
-@kernel
+@borrowing_kernel
+def _is_dash_or_quote(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether one of U+2012 to U+2025, U+2027 and U+2030 to U+203F is at `i`."""
+    if row[i] != 0xE2 or i + 2 >= end or row[i + 1] != 0x80:
+        return False
+    third = row[i + 2]
+    return (third >= 0x92 and third <= 0xA5) or third == 0xA7 or third >= 0xB0
+
+
+@borrowing_kernel
+def _is_unchanged(code, width, characters):  # type: ignore[no-untyped-def]
+    """Whether `decode_markup` writes a character beyond ASCII of `width` bytes as it is. code: -1 for no UTF-8."""
+    if code < 0 or code == 0x2026 or encode(code)[1] != width:
+        return False
+    if code < len(characters.mixed) and characters.mixed[code] > 0:
+        return False
+    if code < len(characters.folds) and characters.folds[code] != code:
+        return False
+    return look_up_kind(code, characters.kinds) != IGNORED
+
+
+@borrowing_kernel
 def _in_latin_word(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the word around the character at `i` has an ASCII letter."""
     for step in (-1, 1):
@@ -243,25 +326,33 @@ def _in_latin_word(row, i, end):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
-def decode_markup(row, characters, commands, markup, out, first, last):  # type: ignore[no-untyped-def]
+@borrowing_kernel
+def _copy_run(run, i, out, first, last):  # type: ignore[no-untyped-def]
+    """Write a run of bytes that begins at `i`, and their places. Numba vectorizes loops over whole slices only."""
+    for k in range(len(run)):
+        out[k] = run[k]
+    at = np.int32(i)
+    for k in range(len(run)):
+        first[k] = at + np.int32(k)
+        last[k] = at + np.int32(k + 1)
+
+
+@borrowing_kernel
+def decode_markup(row, characters, markup, marks, out, first, last):  # type: ignore[no-untyped-def]
     """Write the row with entities and escapes decoded and characters folded; its length in bytes.
 
     Invisible characters and accents are left out. A run of backslashes is one, as in text that was escaped again.
-    out: uint8. first, last: int32, the bytes of `row` from which each byte of `out` comes.
+    marks: those of `mark_suspects`. out: uint8. first, last: int32, the bytes of `row` from which each byte of `out`
+    comes.
     """
     end, n, i = np.int64(len(row)), np.int64(0), np.int64(0)
     superscript = np.int64(-1)  # where the last superscript character ends
     while i < end:
         # A run of plain characters is copied in loops that the compiler vectorizes.
-        j = i
+        j = _next_suspect(marks, i, end)
         while j < end and row[j] < 128 and row[j] != 38 and row[j] != 92:
-            j += 1
-        for k in range(j - i):
-            out[n + k] = row[i + k]
-        for k in range(j - i):
-            first[n + k] = i + k
-            last[n + k] = i + k + 1
+            j = _next_suspect(marks, j + 1, end)
+        _copy_run(row[i:j], i, out[n:], first[n:], last[n:])
         n += j - i
         i = j
         if i >= end:
@@ -310,13 +401,7 @@ def decode_markup(row, characters, commands, markup, out, first, last):  # type:
     return n
 
 
-@kernel
-def _may_be_dropped(byte):  # type: ignore[no-untyped-def]
-    """One of < * _ ` ~ and the backslash."""
-    return byte == 60 or byte == 42 or byte == 95 or byte == 96 or byte == 126 or byte == 92
-
-
-@kernel
+@borrowing_kernel
 def _is_escaped_space(text, i, size, commands):  # type: ignore[no-untyped-def]
     """Whether the backslash at `i` begins \\n, \\r or \\t, and no command of LaTeX."""
     after = text[i + 1] if i + 1 < size else np.uint8(0)
@@ -325,20 +410,45 @@ def _is_escaped_space(text, i, size, commands):  # type: ignore[no-untyped-def]
     return look_up(text, i + 1, command_end(text, i, size), commands.keys, commands.values, 0) == 0
 
 
-@kernel
-def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-untyped-def]
+@borrowing_kernel
+def _is_subscript(text, n, i, size):  # type: ignore[no-untyped-def]
+    """Whether the `_` at `i` joins what is before index `n`, a word or a closing bracket, and a word, `{` or command."""
+    left = n > 0 and (is_word_byte(text[n - 1]) or text[n - 1] == 41 or text[n - 1] == 125)
+    after = text[i + 1] if i + 1 < size else np.uint8(0)
+    return left and (is_word_byte(after) or after == 123 or after == 92)
+
+
+@borrowing_kernel
+def _move_down(values, begin, end, to):  # type: ignore[no-untyped-def]
+    """Move values[begin:end] to the earlier index `to`, eight at a time where they do not overlap."""
+    n = end - begin
+    k = 0
+    if begin - to >= 8:
+        source, target = values[begin:end], values[to:]
+        while k + 8 <= n:
+            for lane in range(8):
+                target[k + lane] = source[k + lane]
+            k += 8
+    while k < n:
+        values[to + k] = values[begin + k]
+        k += 1
+
+
+@borrowing_kernel
+def strip_markup(text, size, commands, markup, marks, first, last):  # type: ignore[no-untyped-def]
     """Remove HTML tags, emphasis and escaped line ends from text[:size], in place. The length of the rest.
 
-    first, last: the places of the bytes, which move with them.
+    first, last: the places of the bytes, which move with them. marks: working memory, uint8 [size + 8 or more].
     """
+    if not mark_suspects(text[:size], marks):
+        return size
     n, i = 0, 0
     while i < size:
-        j = i
-        while j < size and not _may_be_dropped(text[j]):
-            j += 1
+        j = _next_suspect(marks, i, size)
         if n < i:
-            for k in range(j - i):
-                text[n + k], first[n + k], last[n + k] = text[i + k], first[i + k], last[i + k]
+            _move_down(text, i, j, n)
+            _move_down(first, i, j, n)
+            _move_down(last, i, j, n)
         n += j - i
         i = j
         if i >= size:
@@ -363,9 +473,7 @@ def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-
         elif byte == 96:  # `
             dropped = True
         elif byte == 95:  # _
-            left = n > 0 and (is_word_byte(text[n - 1]) or text[n - 1] == 41 or text[n - 1] == 125)
-            after = text[i + 1] if i + 1 < size else np.uint8(0)
-            dropped = not (left and (is_word_byte(after) or after == 123 or after == 92))
+            dropped = not _is_subscript(text, n, i, size)
         elif byte == 126:  # ~~
             dropped = (i + 1 < size and text[i + 1] == 126) or (i > 0 and text[i - 1] == 126)
         if not dropped:
@@ -375,7 +483,7 @@ def strip_markup(text, size, commands, markup, first, last):  # type: ignore[no-
     return n
 
 
-@kernel
+@borrowing_kernel
 def tag_width(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     """The bytes of the HTML tag at `i` (a `<`), and INLINE, BLOCK or SUPERSCRIPT; (0, 0) if there is none.
 
@@ -411,7 +519,7 @@ def tag_width(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     return (j + 1 - i, np.int64(kind)) if kind != 0 else (0, 0)
 
 
-@kernel
+@borrowing_kernel
 def is_bullet(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the `*` at `i` stands alone before a word of three letters or more: no multiplication."""
     if (i > 0 and not is_space(row[i - 1])) or i + 1 >= end or not is_space(row[i + 1]):
@@ -419,7 +527,7 @@ def is_bullet(row, i, end):  # type: ignore[no-untyped-def]
     return _is_prose(row, i + 1, end)
 
 
-@kernel
+@borrowing_kernel
 def _is_prose(row, j, end):  # type: ignore[no-untyped-def]
     """Whether the first thing from `j` on that is not space is a word of three letters or more, a quote or the end."""
     while j < end and is_space(row[j]):
@@ -432,7 +540,7 @@ def _is_prose(row, j, end):  # type: ignore[no-untyped-def]
     return word - j >= 3
 
 
-@kernel
+@borrowing_kernel
 def is_dash(row, i, end, start, stop):  # type: ignore[no-untyped-def]
     """Whether the `-` at `i`, with space on both sides, is a dash of prose: beside a word of three letters or more.
 
@@ -445,7 +553,7 @@ def is_dash(row, i, end, start, stop):  # type: ignore[no-untyped-def]
     return stop - start >= 3 and is_ascii_letter(row[start]) and is_ascii_letter(row[stop - 1])
 
 
-@kernel
+@borrowing_kernel
 def is_emphasis(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the run of `*` around `i` touches text on one side only: emphasis, and no multiplication."""
     first, stop = i, i + 1
@@ -460,7 +568,7 @@ def is_emphasis(row, i, end):  # type: ignore[no-untyped-def]
     return left != right
 
 
-@kernel
+@borrowing_kernel
 def hyphen_width(row, i, width, end, start, stop):  # type: ignore[no-untyped-def]
     """The bytes of a hyphen of `width` bytes at `i` that joins two words, with the line break after it; else 0."""
     if stop != i or stop - start < 2 or not (is_ascii_letter(row[i - 1]) and is_ascii_letter(row[i - 2])):
@@ -474,7 +582,7 @@ def hyphen_width(row, i, width, end, start, stop):  # type: ignore[no-untyped-de
     return 0
 
 
-@kernel
+@borrowing_kernel
 def _line_mark(row, i, end):  # type: ignore[no-untyped-def]
     """The mark (> - *) with which the line at `i` begins, 0 if there is none, and the index after it and spaces."""
     j = i
@@ -493,7 +601,7 @@ def _line_mark(row, i, end):  # type: ignore[no-untyped-def]
     return np.int64(0), i
 
 
-@kernel
+@borrowing_kernel
 def line_start(row, i, end, previous):  # type: ignore[no-untyped-def]
     """Where the text of the line that begins at `i` begins, and its mark: a bullet or quote mark that is skipped, or 0.
 
@@ -514,7 +622,7 @@ def line_start(row, i, end, previous):  # type: ignore[no-untyped-def]
     return i, np.int64(0)
 
 
-@kernel
+@borrowing_kernel
 def _numbered(row, i, end):  # type: ignore[no-untyped-def]
     """The number of one to three digits at `i` before `.`, `)`, `:` or `|` and a space, or before a tab; and the index
     after it. -1 if there is none."""
@@ -534,7 +642,7 @@ def _numbered(row, i, end):  # type: ignore[no-untyped-def]
     return number, j
 
 
-@kernel
+@borrowing_kernel
 def may_number(row, i, end):  # type: ignore[no-untyped-def]
     """Whether a mark of a list may follow the digit at `i`: a quick test before `enumerator`."""
     if i + 2 >= end:
@@ -545,7 +653,7 @@ def may_number(row, i, end):  # type: ignore[no-untyped-def]
     return not is_digit(after) or is_digit(second) or second == 46 or second == 41 or second == 58 or second == 124
 
 
-@kernel
+@borrowing_kernel
 def enumerator(row, i, end, previous):  # type: ignore[no-untyped-def]
     """The number of a list or a line at `i`, after white space, and the index after it; -1 if there is none.
 

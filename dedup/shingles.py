@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.hashing import MURMUR_2
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.readings import reading_tables
 from dedup.tokens import WORD_BYTES, Offsets, Tokens, longest_row, max_tokens, normalise, scan_tokens, token_hash
 from dedup.utf8 import decode
@@ -101,13 +101,13 @@ def _narrow(value: int) -> int:
     return (((value ^ value >> 33) * MURMUR_2) & _MASK) >> 32
 
 
-@kernel
+@borrowing_kernel
 def _narrowed(value):  # type: ignore[no-untyped-def]
     """`_narrow` in a kernel."""
     return np.uint32((value ^ value >> _33) * _MURMUR_2 >> _32)
 
 
-@kernel
+@borrowing_kernel
 def _hash_ngrams(values, count, ngram, power, out, at):  # type: ignore[no-untyped-def]
     """Hash every n-gram of values[:count] into `out` from index `at`; the index after the last. power: BASE**ngram."""
     if count < ngram:
@@ -132,12 +132,12 @@ def _word_shingles(data, offsets, characters, commands, markup, ngram, power, ou
     longest = longest_row(offsets)
     most = longest * 3 // 2 + 4  # as `max_tokens`
     tokens, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
-    ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
+    ascii_words, memory = np.empty(longest + WORD_BYTES, np.uint8), np.empty(4, np.int64)
     at = 0
     for row in range(len(offsets) - 1):
         shingle_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
-        count = scan_tokens(text, characters, commands, markup, ascii_words, tokens, starts, ends, None, 0)
+        count = scan_tokens(text, characters, commands, markup, ascii_words, memory, tokens, starts, ends, None, 0)
         at = _hash_ngrams(tokens, count, ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at
     return shingle_offsets

@@ -26,7 +26,7 @@ import numpy as np
 
 from dedup.characters import SEPARATOR, SINGLE, TRANSPARENT
 from dedup.hashing import FNV_BASIS, fnv1a
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel
 from dedup.latex import DROP_FIRST_LETTER, NO_TEXT
 
 MAX_FORMULA_BYTES = 2000
@@ -40,34 +40,34 @@ _QUOTE, _PRIME, _NEWLINE, _BACKSLASH, _DOLLAR, _COMMA = 34, 39, 10, 92, 36, 44
 _EMPTY = np.uint64(0)
 
 
-@kernel
+@borrowing_kernel
 def is_digit(byte):  # type: ignore[no-untyped-def]
     return byte >= 48 and byte <= 57
 
 
-@kernel
+@borrowing_kernel
 def is_ascii_letter(byte):  # type: ignore[no-untyped-def]
     return (byte | 32) >= 97 and (byte | 32) <= 122
 
 
-@kernel
+@borrowing_kernel
 def is_word_byte(byte):  # type: ignore[no-untyped-def]
     """An ASCII letter or digit, or a byte of any other character."""
     return is_ascii_letter(byte) or is_digit(byte) or byte >= 128
 
 
-@kernel
+@borrowing_kernel
 def is_space(byte):  # type: ignore[no-untyped-def]
     return byte == 32 or (byte >= 9 and byte <= 13)
 
 
-@kernel
+@borrowing_kernel
 def _is_operator(byte):  # type: ignore[no-untyped-def]
     """+ - / ^ = < >. `*` is left out, since it is also emphasis."""
     return byte == 43 or byte == 45 or byte == 47 or byte == 94 or byte == 61 or byte == 60 or byte == 62
 
 
-@kernel
+@borrowing_kernel
 def command_end(row, i, end):  # type: ignore[no-untyped-def]
     """Where the letters after the backslash at `i` end."""
     j = i + 1
@@ -76,7 +76,7 @@ def command_end(row, i, end):  # type: ignore[no-untyped-def]
     return j
 
 
-@kernel
+@borrowing_kernel
 def look_up_hash(key, keys, values, missing):  # type: ignore[no-untyped-def]
     """The value of a hash uint64 in an open-addressing table (see `look_up`), else `missing`."""
     mask = np.uint64(len(keys) - 1)
@@ -88,7 +88,7 @@ def look_up_hash(key, keys, values, missing):  # type: ignore[no-untyped-def]
     return np.int32(missing)
 
 
-@kernel
+@borrowing_kernel
 def look_up(row, begin, stop, keys, values, missing):  # type: ignore[no-untyped-def]
     """The value of the name row[begin:stop] in an open-addressing table of FNV-1a hashes, else `missing`.
 
@@ -102,7 +102,7 @@ def look_up(row, begin, stop, keys, values, missing):  # type: ignore[no-untyped
     return look_up_hash(state, keys, values, missing)
 
 
-@kernel
+@borrowing_kernel
 def _skip_transparent(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     """The first index from `i` on that is not space, a brace, a delimiter of a formula or a command without text."""
     while i < end:
@@ -125,7 +125,7 @@ def _skip_transparent(row, i, end, keys, values):  # type: ignore[no-untyped-def
     return i
 
 
-@kernel
+@borrowing_kernel
 def formula_end(row, i, end):  # type: ignore[no-untyped-def]
     """The index of the `$` that closes the formula opened at `i`, or -1; and where the search for it ended.
 
@@ -156,7 +156,7 @@ def formula_end(row, i, end):  # type: ignore[no-untyped-def]
     return -1, j
 
 
-@kernel
+@borrowing_kernel
 def thousands_end(row, stop, i, end):  # type: ignore[no-untyped-def]
     """For the first comma, at `i`, after digits that end at `stop`: whether it groups thousands (1,000,000), and where
     the list of digits and commas ends. In 89,71,92 the commas separate numbers."""
@@ -174,7 +174,7 @@ def thousands_end(row, stop, i, end):  # type: ignore[no-untyped-def]
     return grouped and j > i, j
 
 
-@kernel
+@borrowing_kernel
 def groups_thousands(row, begin, width, end):  # type: ignore[no-untyped-def]
     """Whether LaTeX's `{,}` or `\\,` of `width` bytes at `begin` stands before exactly three digits and after one."""
     j = begin + width
@@ -189,7 +189,7 @@ def groups_thousands(row, begin, width, end):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@borrowing_kernel
 def is_fraction(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the command at `i` is \\frac, \\dfrac, \\tfrac or \\cfrac, in any case."""
     j = i + 1
@@ -200,7 +200,7 @@ def is_fraction(row, i, end):  # type: ignore[no-untyped-def]
     return row[j] | 32 == 102 and row[j + 1] | 32 == 114 and row[j + 2] | 32 == 97 and row[j + 3] | 32 == 99
 
 
-@kernel
+@borrowing_kernel
 def _holds_operator(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the braces opened before `i` hold an operator: 2^{n+1} is not 2^n+1."""
     depth = 0
@@ -219,7 +219,7 @@ def _holds_operator(row, i, end):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@borrowing_kernel
 def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, after_bracket, keys, values):  # type: ignore[no-untyped-def]
     """The kind of the symbol `code` of `width` bytes at index `i`, and the character that stands for it.
 
@@ -319,7 +319,7 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
     return kind, code
 
 
-@kernel
+@borrowing_kernel
 def read_backslash(row, i, end, keys, values):  # type: ignore[no-untyped-def]
     """What the backslash at `i` begins: its kind, the code point that stands for it (0 for none), and its bytes.
 

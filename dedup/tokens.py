@@ -26,7 +26,7 @@ from dedup.characters import (
 )
 from dedup.hashing import MURMUR_1, MURMUR_2
 from dedup.intrinsics import load_uint64, store_uint64, trailing_zeros
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.markup import (
     DOLLARS,
     HUNDRED,
@@ -38,6 +38,7 @@ from dedup.markup import (
     is_bullet,
     is_dash,
     line_start,
+    mark_suspects,
     may_number,
     strip_markup,
 )
@@ -138,7 +139,7 @@ def max_tokens(offsets: Offsets) -> int:
     return int(offsets[-1] - offsets[0]) * 3 // 2 + 4
 
 
-@kernel
+@borrowing_kernel
 def longest_row(offsets):  # type: ignore[no-untyped-def]
     """The greatest number of values in a row, 0 if there is no row."""
     longest = 0
@@ -151,7 +152,7 @@ def longest_row(offsets):  # type: ignore[no-untyped-def]
 # last full word, and the number of their bits.
 
 
-@kernel
+@borrowing_kernel
 def _append(mixed, pending, bits, word, count):  # type: ignore[no-untyped-def]
     """The state of an open token after `count` more bytes (1 to 8): the low bytes of `word`, whose others are 0."""
     pending |= word << bits
@@ -164,7 +165,7 @@ def _append(mixed, pending, bits, word, count):  # type: ignore[no-untyped-def]
     return mixed, pending, total
 
 
-@kernel
+@borrowing_kernel
 def _finish(mixed, pending):  # type: ignore[no-untyped-def]
     """The hash of a token from its state."""
     h = (mixed ^ pending) * _MURMUR_1
@@ -172,7 +173,7 @@ def _finish(mixed, pending):  # type: ignore[no-untyped-def]
     return h ^ h >> _32
 
 
-@kernel
+@borrowing_kernel
 def _close(mixed, pending, start, stop, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """End a token: write its hash and range to index `count`, or a space to `out`. Returns the next index."""
     if out is not None:
@@ -194,7 +195,7 @@ _VALUE, _VALUE_AT, _VALUE_STOP, _NUMBER_STOP = range(4)
 the index of the byte after it in the text; the same for the last token that is a number."""
 
 
-@kernel
+@borrowing_kernel
 def _hash_of_bytes(data, begin, stop):  # type: ignore[no-untyped-def]
     """`token_hash` of data[begin:stop]."""
     mixed, at = _SEED, begin
@@ -210,7 +211,13 @@ def _hash_of_bytes(data, begin, stop):  # type: ignore[no-untyped-def]
     return _finish(mixed, pending)
 
 
-@kernel
+@borrowing_kernel
+def _is_number_word(token, keys, values):  # type: ignore[no-untyped-def]
+    """Whether a word is one that `_replace_word` may replace, by its hash. It leaves others as they are."""
+    return look_up_hash(token, keys, values, -1) >= 0
+
+
+@borrowing_kernel
 def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
     """Replace the word that was just closed, if it is a number word, `dollars` or `percent`. The next index.
 
@@ -245,7 +252,10 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
         if not adjacent:
             memory[_VALUE] = -1
             return count
-    elif after_number_word and value > 0 and value < 10 and memory[_VALUE] >= 20 and memory[_VALUE] % 10 == 0:
+    elif (
+        after_number_word and value > 0 and value < 10
+        and memory[_VALUE] >= 20 and memory[_VALUE] < 100 and memory[_VALUE] % 10 == 0
+    ):  # fmt: skip
         value, token_at = value + memory[_VALUE], memory[_VALUE_AT]
     if out is not None:
         count = token_at
@@ -274,7 +284,7 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
     return count
 
 
-@kernel
+@borrowing_kernel
 def _fold_ascii(row, ascii_words):  # type: ignore[no-untyped-def]
     """Write the ASCII letters (in lower case) and digits of the row, and 0 for every other byte and WORD_BYTES more.
 
@@ -290,7 +300,7 @@ def _fold_ascii(row, ascii_words):  # type: ignore[no-untyped-def]
         ascii_words[i] = 0
 
 
-@kernel
+@borrowing_kernel
 def _digit_follows(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the first byte from `i` on that is no space is a digit."""
     while i < end and row[i] == SPACE:
@@ -298,22 +308,35 @@ def _digit_follows(row, i, end):  # type: ignore[no-untyped-def]
     return i < end and is_digit(row[i])
 
 
-@kernel
+@borrowing_kernel
 def _word_follows(row, i, end):  # type: ignore[no-untyped-def]
     """Whether two ASCII letters stand at `i`."""
     return i + 1 < end and is_ascii_letter(row[i]) and is_ascii_letter(row[i + 1])
 
 
-@kernel
-def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, ends, out, count):  # type: ignore[no-untyped-def]
+@borrowing_kernel
+def _gap(row, i, end):  # type: ignore[no-untyped-def]
+    """The bytes of what separates most words: a space, or a point or comma and a space, at `i`; 0 if neither is there."""
+    if i >= end:
+        return 0
+    byte = row[i]
+    if byte == SPACE:
+        return 1
+    return 2 if (byte == 46 or byte == 44) and i + 1 < end and row[i + 1] == SPACE else 0
+
+
+@borrowing_kernel
+def scan_tokens(  # type: ignore[no-untyped-def]
+    row, characters, commands, markup, ascii_words, memory, hashes, starts, ends, out, count
+):
     """Write the tokens of one row from index `count` on; the index after the last.
 
     Either the hashes of the tokens and their ranges, or, if `out` is not None, their normalized bytes, each token
     followed by a space. Numba compiles a version for each, and for each reading, and removes the branches for arguments
     that are None. That takes seconds, so callers that need no ranges give arrays for them all the same.
 
-    row: uint8, the text. characters, commands, markup: see `dedup.readings.reading_tables`. ascii_words: uint8, working
-    memory of len(row) + WORD_BYTES.
+    row: uint8, the text. characters, commands, markup: see `dedup.readings.reading_tables`. ascii_words, memory:
+    working memory, uint8 [len(row) + WORD_BYTES] and int64 [4].
     """
     _fold_ascii(row, ascii_words)
     byte_kinds, kinds, folds = characters.byte_kinds, characters.kinds, characters.folds
@@ -332,8 +355,9 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
     list_number = np.int64(-9)  # the last number of a list or a line
     list_mark = np.int64(0)  # the bullet or quote mark of the line
     if markup is not None:
-        memory = np.full(4, -1, np.int64)
-        word_mask = np.uint64(len(markup.word_keys) - 1)
+        memory[:] = -1
+        word_keys, word_values = markup.word_keys, markup.word_values
+        word_mask = np.uint64(len(word_keys) - 1)
         i, list_mark = line_start(row, i, end, list_mark)
     while i < end:
         # The fast path: a run of ASCII letters and digits, eight at a time.
@@ -375,19 +399,22 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                     mixed, pending, bits = _append(mixed, pending, bits, word, length)
                 i += np.int64(length)
             stop = i
-            if i < end and row[i] == SPACE:  # follows most words, so it is handled without a lookup
+            gap = _gap(row, i, end)
+            if gap > 0:
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
                 if markup is not None:
                     if is_digit(row[stop - 1]):
                         memory[_NUMBER_STOP] = stop
                     elif out is not None or (
-                        stop - start <= MAX_NUMBER_WORD and markup.word_keys[hashes[token_at] & word_mask] != _0
-                    ):  # its length and hash rule out most words
+                        stop - start <= MAX_NUMBER_WORD
+                        and word_keys[hashes[token_at] & word_mask] != _0
+                        and _is_number_word(hashes[token_at], word_keys, word_values)
+                    ):  # the first slot of a word's hash rules out most
                         count = _replace_word(
                             row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count
                         )
                 open_kind = SEPARATOR
-                i += 1
+                i += gap
             continue
         # Any other character, by its kind.
         byte = row[i]
@@ -544,7 +571,9 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
                     if is_digit(row[stop - 1]):
                         memory[_NUMBER_STOP] = stop
                     elif out is not None or (
-                        stop - start <= MAX_NUMBER_WORD and markup.word_keys[hashes[token_at] & word_mask] != _0
+                        stop - start <= MAX_NUMBER_WORD
+                        and word_keys[hashes[token_at] & word_mask] != _0
+                        and _is_number_word(hashes[token_at], word_keys, word_values)
                     ):
                         count = _replace_word(
                             row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count
@@ -577,6 +606,9 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
         i += width
         if markup is not None and code == 10 and kind == SEPARATOR:
             i, list_mark = line_start(row, i, end, list_mark)
+        if open_kind == SEPARATOR:
+            while i < end and row[i] == SPACE:
+                i += 1
     if open_kind != SEPARATOR:
         count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
         if markup is not None and open_kind == WORD:
@@ -584,11 +616,14 @@ def scan_tokens(row, characters, commands, markup, ascii_words, hashes, starts, 
     return count
 
 
-@kernel
-def _plain(row, characters, commands, markup, plain, first, last):  # type: ignore[no-untyped-def]
-    """The row without markup, as bytes of `plain`; their places in the row go to `first` and `last`. Its length."""
-    size = decode_markup(row, characters, commands, markup, plain, first, last)
-    return strip_markup(plain, size, commands, markup, first, last)
+@borrowing_kernel
+def _plain(row, characters, commands, markup, marks, plain, first, last):  # type: ignore[no-untyped-def]
+    """The row without markup, as bytes of `plain`; their places in the row go to `first` and `last`. Its length.
+
+    marks: those of `dedup.markup.mark_suspects`. They are overwritten.
+    """
+    size = decode_markup(row, characters, markup, marks, plain, first, last)
+    return strip_markup(plain, size, commands, markup, marks, first, last)
 
 
 @kernel
@@ -599,14 +634,18 @@ def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends)
     if markup is not None:
         longest *= MAX_EXPANSION
         plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
-    ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
+    ascii_words, memory = np.empty(longest + WORD_BYTES, np.uint8), np.empty(4, np.int64)
     count = 0
     for row in range(len(offsets) - 1):
         token_offsets[row] = count
         text, marked, begin = data[offsets[row] : offsets[row + 1]], False, count
-        if markup is not None and has_markup(text):
-            text, marked = plain[: _plain(text, characters, commands, markup, plain, first, last)], True
-        count = scan_tokens(text, characters, commands, markup, ascii_words, hashes, starts, ends, None, count)
+        if markup is not None and mark_suspects(text, ascii_words):
+            if has_markup(text, characters, commands, markup, ascii_words):
+                size = _plain(text, characters, commands, markup, ascii_words, plain, first, last)
+                text, marked = plain[:size], True
+        count = scan_tokens(
+            text, characters, commands, markup, ascii_words, memory, hashes, starts, ends, None, count
+        )
         if markup is not None and marked:
             for t in range(begin, count):
                 starts[t], ends[t] = first[starts[t]], last[ends[t] - 1]
@@ -623,14 +662,15 @@ def _normalise(data, offsets, characters, commands, markup, out):  # type: ignor
         longest *= MAX_EXPANSION
         plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
     unused, no_places = np.empty(0, np.uint64), np.empty(0, np.int32)
-    ascii_words = np.empty(longest + WORD_BYTES, np.uint8)
+    ascii_words, memory = np.empty(longest + WORD_BYTES, np.uint8), np.empty(4, np.int64)
     at = 0
     for row in range(len(offsets) - 1):
         row_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
-        if markup is not None and has_markup(text):
-            text = plain[: _plain(text, characters, commands, markup, plain, first, last)]
-        at = scan_tokens(text, characters, commands, markup, ascii_words, unused, no_places, no_places, out, at)
+        if markup is not None and mark_suspects(text, ascii_words):
+            if has_markup(text, characters, commands, markup, ascii_words):
+                text = plain[: _plain(text, characters, commands, markup, ascii_words, plain, first, last)]
+        at = scan_tokens(text, characters, commands, markup, ascii_words, memory, unused, no_places, no_places, out, at)
         if at > row_offsets[row]:
             at -= 1  # the space after the last token
     row_offsets[len(offsets) - 1] = at

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel
 
 _LOW_SIX, _CONTINUATION = np.uint64(0x3F), np.uint64(0x80)
 _2_BYTES, _3_BYTES, _4_BYTES = np.uint64(0xC0), np.uint64(0xE0), np.uint64(0xF0)
 _6, _8, _12, _16, _18, _24 = (np.uint64(bits) for bits in (6, 8, 12, 16, 18, 24))
 
 
-@kernel
+@borrowing_kernel
 def decode(data, at):  # type: ignore[no-untyped-def]
     """The code point that starts at `at` (int32) and its width in bytes.
 
@@ -27,7 +27,7 @@ def decode(data, at):  # type: ignore[no-untyped-def]
     return _four_bytes(first, data, at), 4
 
 
-@kernel
+@borrowing_kernel
 def decode_checked(data, at, end):  # type: ignore[no-untyped-def]
     """`decode` for bytes that may not be UTF-8, as in binary columns; (-1, 1) where no sequence starts at `at`.
 
@@ -49,7 +49,7 @@ def decode_checked(data, at, end):  # type: ignore[no-untyped-def]
     return np.int32(-1), 1
 
 
-@kernel
+@borrowing_kernel
 def encode(code):  # type: ignore[no-untyped-def]
     """The UTF-8 bytes of a code point as a little-endian uint64, and their number (1 to 4)."""
     c = np.uint64(code)
@@ -65,29 +65,29 @@ def encode(code):  # type: ignore[no-untyped-def]
     return (c >> _18 | _4_BYTES) | upper << _8 | middle << _16 | last << _24, 4
 
 
-@kernel
+@borrowing_kernel
 def _continues(data, at):  # type: ignore[no-untyped-def]
     """Whether the byte is a continuation byte."""
     return (data[at] & 0xC0) == 0x80
 
 
-@kernel
+@borrowing_kernel
 def _payload(data, at):  # type: ignore[no-untyped-def]
     """The six bits that a continuation byte adds to the code point."""
     return np.int32(data[at]) & 0x3F
 
 
-@kernel
+@borrowing_kernel
 def _two_bytes(first, data, at):  # type: ignore[no-untyped-def]
     return (first & 0x1F) << 6 | _payload(data, at + 1)
 
 
-@kernel
+@borrowing_kernel
 def _three_bytes(first, data, at):  # type: ignore[no-untyped-def]
     return (first & 0x0F) << 12 | _payload(data, at + 1) << 6 | _payload(data, at + 2)
 
 
-@kernel
+@borrowing_kernel
 def _four_bytes(first, data, at):  # type: ignore[no-untyped-def]
     low = _payload(data, at + 1) << 12 | _payload(data, at + 2) << 6 | _payload(data, at + 3)
     return (first & 0x07) << 18 | low

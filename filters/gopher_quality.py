@@ -23,12 +23,12 @@ from pydantic import NonNegativeFloat
 
 from dedup.kernel import buffers, kernel
 from filters.stage import Count, Filter, Ratio
-from filters.text import On, is_letter, is_space, starts_character, text
+from filters.text import On, is_letter, is_space, letters_end, lower_key, starts_character, text
 from filters.verdict import Check, first_failure
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
-_STOP_KEYS = tuple(int.from_bytes(word.encode(), "little") for word in STOP_WORDS)
+_STOP_KEYS = tuple(np.uint64(int.from_bytes(word.encode(), "little")) for word in STOP_WORDS)
 
 
 class GopherQuality(Filter):
@@ -103,6 +103,14 @@ def _is_punctuation(byte: int) -> bool:
 
 
 @kernel
+def _is_stop_word(key):  # type: ignore[no-untyped-def]
+    known = False
+    for stop in _STOP_KEYS:
+        known |= key == stop
+    return known
+
+
+@kernel
 def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     rows = len(offsets) - 1
     result = np.zeros((rows, 9), np.int64)
@@ -120,7 +128,20 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                     fresh, ellipsis_last = True, False
                 at += 1
                 continue
-            # One run of bytes that are not white space: letters, hashes and ellipses in it.
+            # Most runs of bytes that are not white space are letters with at most one mark behind them.
+            stop = letters_end(data, at, end)
+            following = stop + (stop > at and stop < end and data[stop] != 35 and _is_punctuation(data[stop]))
+            if stop > at and (following == end or is_space(data[following])):
+                lines += fresh
+                fresh, ellipsis_last = False, False
+                words += 1
+                alphabetic += 1
+                letters += stop - at
+                if 2 <= stop - at <= 4:
+                    stops += _is_stop_word(lower_key(data, at, stop))
+                at = following
+                continue
+            # Another run: letters, hashes and ellipses in it.
             start, has_letter, dots = at, False, 0
             while at < end:
                 byte = data[at]
@@ -173,10 +194,6 @@ def _measure(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt
                 letters += starts_character(data[i])
             # Stop words have two to four letters: compare them as one number, in lower case.
             if 2 <= right - left <= 4:
-                key = 0
-                for i in range(right - left):
-                    key |= (int(data[left + i]) | 32) << (8 * i)
-                for stop in _STOP_KEYS:
-                    stops += key == stop
+                stops += _is_stop_word(lower_key(data, left, right))
         result[row] = (words, letters, hashes, ellipses, lines, bullets, trailing, alphabetic, stops)
     return result

@@ -31,7 +31,7 @@ from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.prose import code_of, language_requests, prose
 from filters.stage import Count, Filter, Ratio
-from filters.text import On, TextField, fields, is_letter
+from filters.text import On, TextField, fields, letters_end, lower_key
 from filters.verdict import Check, first_failure
 
 # Frequent words of at most eight letters that are words of no other language in the Latin script.
@@ -41,14 +41,29 @@ FUNCTION_WORDS = """
     only other some any more most between during before after through both many first being had very made just out it
     be up if will would can may
 """
-_WORDS = np.sort(np.array([int.from_bytes(word.encode(), "little") for word in FUNCTION_WORDS.split()], np.uint64))
 _MAX_WORD_LETTERS = 8  # of a function word: one fits into a uint64
+_WORD_SLOTS = 512
+_SLOT_FACTOR, _SLOT_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(55)  # the top 9 bits of a product
 _ENGLISH = 0.15  # share of function words with which a text counts as English
 _READ_AHEAD = 4  # times `prefix_chars`: what is read of a text to find that many characters of prose
 _MIN_PROSE_RATIO = 0.5  # of the characters that are read; with less prose, words are names of formulas and programs
 
 _MIN_SENTENCE_RATIO = 0.34  # of the characters in pieces of more than three words; with fewer, the text is a list
 
+
+def _word_table() -> npt.NDArray[np.uint64]:
+    """The function words as `lower_key` writes them, uint64 [_WORD_SLOTS], by open addressing; 0 for a free slot."""
+    table = np.zeros(_WORD_SLOTS, np.uint64)
+    for word in FUNCTION_WORDS.split():
+        key = int.from_bytes(word.encode(), "little")
+        slot = (key * int(_SLOT_FACTOR) & 0xFFFFFFFFFFFFFFFF) >> int(_SLOT_SHIFT)
+        while table[slot]:
+            slot = (slot + 1) % _WORD_SLOTS
+        table[slot] = key
+    return table
+
+
+_WORDS = _word_table()
 
 # A line of one to three words among others is a name or a heading, the same in all languages.
 _FEW_WORDS = r"[^\p{L}\n]*(?:[\p{Latin}'’]+[^\p{L}\n]+){0,2}[\p{Latin}'’]*[^\p{L}\n]*"
@@ -222,6 +237,16 @@ def function_words(texts: pa.StringArray) -> npt.NDArray[np.float64]:
 
 
 @kernel
+def _is_function_word(key):  # type: ignore[no-untyped-def]
+    slot = np.int64(key * _SLOT_FACTOR >> _SLOT_SHIFT)
+    while _WORDS[slot] != key:
+        if _WORDS[slot] == 0:
+            return False
+        slot = (slot + 1) & (_WORD_SLOTS - 1)
+    return True
+
+
+@kernel
 def _function_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     rows = len(offsets) - 1
     share = np.zeros(rows, np.float64)
@@ -229,20 +254,15 @@ def _function_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64])
         at, end = offsets[row], offsets[row + 1]
         words, known = 0, 0
         while at < end:
-            if not is_letter(data[at]):
+            stop = letters_end(data, at, end)
+            if stop == at:
                 words += data[at] >= 0xC0
                 at += 1
                 continue
-            # A word in lower case as one number, its first letter lowest.
-            key, start = np.uint64(0), at
-            while at < end and is_letter(data[at]):
-                if at - start < _MAX_WORD_LETTERS:
-                    key |= np.uint64(int(data[at]) | 32) << np.uint64(8 * (at - start))
-                at += 1
             words += 1
-            if 2 <= at - start <= _MAX_WORD_LETTERS:
-                place = min(len(_WORDS) - 1, int(np.searchsorted(_WORDS, key)))
-                known += _WORDS[place] == key
+            if 2 <= stop - at <= _MAX_WORD_LETTERS:
+                known += _is_function_word(lower_key(data, at, stop))
+            at = stop
         if words > 0:
             share[row] = known / words
     return share

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.growing import doubled
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel, kernel
 from dedup.tokens import longest_row
 from filters.contamination.index import QUESTION, IndexArrays
 from filters.contamination.layout import (
@@ -40,6 +40,8 @@ _CONTINUED, _NEW = 3, 2
 a run apart."""
 _MATCH, _SKIP_INDEX, _SKIP_TEXT = 1, 2, 3
 """Steps of an alignment: both sides advance by a token, only the index's part does, only the text does."""
+
+_ONE = np.uint64(1)
 
 _I64 = npt.NDArray[np.int64]
 
@@ -118,6 +120,80 @@ def _pairs(stream, runs, ix):  # type: ignore[no-untyped-def]
     return pairs, pair_count, aligned, count
 
 
+@borrowing_kernel
+def _find_repeats(hashes, table, following):  # type: ignore[no-untyped-def]
+    """Find for each token of a text where it occurs next.
+
+    hashes: uint64 [n], the text. table: int32 [2 ** m], more than n: an open-addressing table of the tokens, in which
+    the slot of each has its first place plus one; 0 = free. following: int32 [n], the next place of the same token plus
+    one, 0 = none. Both are written.
+    """
+    mask = np.uint64(len(table) - 1)
+    table[:] = 0
+    for i in range(len(hashes) - 1, -1, -1):
+        slot = hashes[i] & mask
+        while table[slot] != 0 and hashes[table[slot] - 1] != hashes[i]:
+            slot = (slot + _ONE) & mask
+        following[i] = table[slot]
+        table[slot] = i + 1
+
+
+@borrowing_kernel
+def _first_place(hashes, table, token):  # type: ignore[no-untyped-def]
+    """The first place of a token plus one, 0 if the text does not have it, from the table of `_find_repeats`."""
+    mask = np.uint64(len(table) - 1)
+    slot = token & mask
+    while table[slot] != 0 and hashes[table[slot] - 1] != token:
+        slot = (slot + _ONE) & mask
+    return table[slot]
+
+
+@borrowing_kernel
+def _fill_steps(hashes, table, following, tokens, base, width, score, step):  # type: ignore[no-untyped-def]
+    """Fill the table of `_align`, line by line. Most of its cells repeat the score of the line before.
+
+    A score is that of the best alignment of the tokens of the part up to a line with the text up to a place, so within
+    a line it only grows. A line without matches therefore is the line before, and a match changes the places behind it
+    as far as its score is above theirs.
+
+    hashes: the text; table, following: those of `_find_repeats`. tokens: the part. base: the text's place before the
+    first column of line 0, may be negative. score: int32 [len(tokens) + width + 1], zeros: the scores of the last line
+    at the places base, base + 1, ... step: uint8 [len(tokens) + 1, width], the first line 0.
+    """
+    for a in range(1, len(tokens) + 1):
+        line, before, column = step[a], step[a - 1], score[a:]  # column[k]: the score at place base + a + k
+        for k in range(width):
+            line[k] = _SKIP_INDEX
+        first = base + a
+        place = np.int64(_first_place(hashes, table, tokens[a - 1]))
+        while place > 0 and place - 1 < first:
+            place = np.int64(following[place - 1])
+        # The score to the left of column k, and the line before's there.
+        k, left, diagonal = np.int64(0), np.int32(0), score[a - 1]
+        while k < width:
+            match = np.int64(place - 1 - first if place > 0 else width)
+            if k < match and left <= column[k]:
+                # Nothing changes up to the next match.
+                k = np.int64(min(match, width - 1))
+                if k > 0:
+                    left = diagonal = column[k - 1]
+                if k < match:  # the last column, which has no score of the line before
+                    if left > column[k]:
+                        column[k], line[k] = left, _SKIP_TEXT
+                    break
+            above = column[k]
+            value = above
+            if left > value:
+                value, line[k] = left, _SKIP_TEXT
+            if k == match:
+                matched = diagonal + np.int32(_CONTINUED if before[k] == _MATCH else _NEW)
+                if matched >= value:
+                    value, line[k] = matched, _MATCH
+                place = np.int64(following[place - 1])
+            column[k], left, diagonal = value, value, above
+            k += 1
+
+
 @kernel
 def _align(stream, row, ix, p, i, q, aligned, count):  # type: ignore[no-untyped-def]
     """Align part p with the text around its best run (text token i, index token q); append the runs of the alignment.
@@ -135,23 +211,16 @@ def _align(stream, row, ix, p, i, q, aligned, count):  # type: ignore[no-untyped
     # base + a + k. Along a diagonal the column stays the same; skipping an index token comes from one column to the
     # right on the line before, skipping a text token from one to the left on the same line.
     base = i - (q - origin) - slack - 1
-    score = np.zeros((2, width + 1), np.int32)
-    step = np.zeros((size + 1, width), np.uint8)
-    for a in range(1, size + 1):
-        now, before = a & 1, (a - 1) & 1
-        token = ix.tokens[origin + a - 1]
-        first, last = low - base - a, high - base - a
-        left = np.int32(0)
-        for k in range(width):
-            value, move = score[before, k + 1], _SKIP_INDEX
-            if left > value:
-                value, move = left, _SKIP_TEXT
-            if k >= first and k < last and stream.hash[base + a + k] == token:
-                match = score[before, k] + (_CONTINUED if step[a - 1, k] == _MATCH else _NEW)
-                if match >= value:
-                    value, move = match, _MATCH
-            score[now, k], step[a, k] = value, move
-            left = value
+    begin, stop = max(low, base + 1), min(high, base + size + width)
+    text = stream.hash[begin:stop]
+    slots = 16
+    while slots < 2 * len(text):
+        slots *= 2
+    table, following = np.empty(slots, np.int32), np.empty(len(text), np.int32)
+    _find_repeats(text, table, following)
+    score, step = np.zeros(size + width + 1, np.int32), np.empty((size + 1, width), np.uint8)
+    step[0] = 0
+    _fill_steps(text, table, following, ix.tokens[origin : origin + size], base - begin, width, score, step)
     # Back from the end of the part; a series of matches is a run.
     a, k = size, width - 1
     first = count
