@@ -285,10 +285,9 @@ def has_markup(row, characters, commands, markup, marks):  # type: ignore[no-unt
                 changed |= is_emphasis(row, i, end)
                 while i + width < end and row[i + width] == 42:
                     width += 1
-        elif byte == 95:  # _
-            if not (0 < i < end - 1 and is_word_byte(row[i - 1]) and is_word_byte(after)):
-                suspect = True
-                changed |= not _is_subscript(row, i, i, end)
+        elif byte == 95 and not (0 < i < end - 1 and is_word_byte(row[i - 1]) and is_word_byte(after)):  # _
+            suspect = True
+            changed |= not _is_subscript(row, i, i, end)
         i += width
     return suspect and changed
 
@@ -412,7 +411,7 @@ def _is_escaped_space(text, i, size, commands):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _is_subscript(text, n, i, size):  # type: ignore[no-untyped-def]
-    """Whether the `_` at `i` joins what is before index `n`, a word or a closing bracket, and a word, `{` or command."""
+    """Whether the `_` at `i` joins a word or closing bracket that ends at index `n` and a word, `{` or command."""
     left = n > 0 and (is_word_byte(text[n - 1]) or text[n - 1] == 41 or text[n - 1] == 125)
     after = text[i + 1] if i + 1 < size else np.uint8(0)
     return left and (is_word_byte(after) or after == 123 or after == 92)

@@ -26,7 +26,7 @@ from dedup.markup import Markup, markup_tables, name_table
 
 Reading = Literal["near", "markup_free"]
 
-READING_VERSION = 2
+READING_VERSION = 3
 """The version of all three readings."""
 
 

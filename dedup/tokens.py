@@ -316,7 +316,7 @@ def _word_follows(row, i, end):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _gap(row, i, end):  # type: ignore[no-untyped-def]
-    """The bytes of what separates most words: a space, or a point or comma and a space, at `i`; 0 if neither is there."""
+    """The bytes of what separates most words, a space or a point or comma and a space, at `i`; 0 for others."""
     if i >= end:
         return 0
     byte = row[i]
@@ -639,13 +639,12 @@ def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends)
     for row in range(len(offsets) - 1):
         token_offsets[row] = count
         text, marked, begin = data[offsets[row] : offsets[row + 1]], False, count
-        if markup is not None and mark_suspects(text, ascii_words):
-            if has_markup(text, characters, commands, markup, ascii_words):
+        if markup is not None:
+            marked = mark_suspects(text, ascii_words) and has_markup(text, characters, commands, markup, ascii_words)
+            if marked:
                 size = _plain(text, characters, commands, markup, ascii_words, plain, first, last)
-                text, marked = plain[:size], True
-        count = scan_tokens(
-            text, characters, commands, markup, ascii_words, memory, hashes, starts, ends, None, count
-        )
+                text = plain[:size]
+        count = scan_tokens(text, characters, commands, markup, ascii_words, memory, hashes, starts, ends, None, count)
         if markup is not None and marked:
             for t in range(begin, count):
                 starts[t], ends[t] = first[starts[t]], last[ends[t] - 1]
@@ -667,8 +666,9 @@ def _normalise(data, offsets, characters, commands, markup, out):  # type: ignor
     for row in range(len(offsets) - 1):
         row_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
-        if markup is not None and mark_suspects(text, ascii_words):
-            if has_markup(text, characters, commands, markup, ascii_words):
+        if markup is not None:
+            marked = mark_suspects(text, ascii_words) and has_markup(text, characters, commands, markup, ascii_words)
+            if marked:
                 text = plain[: _plain(text, characters, commands, markup, ascii_words, plain, first, last)]
         at = scan_tokens(text, characters, commands, markup, ascii_words, memory, unused, no_places, no_places, out, at)
         if at > row_offsets[row]:

@@ -169,12 +169,12 @@ def _fill_steps(hashes, table, following, tokens, base, width, score, step):  # 
         while place > 0 and place - 1 < first:
             place = np.int64(following[place - 1])
         # The score to the left of column k, and the line before's there.
-        k, left, diagonal = np.int64(0), np.int32(0), score[a - 1]
+        k, left, diagonal = 0, np.int32(0), score[a - 1]
         while k < width:
-            match = np.int64(place - 1 - first if place > 0 else width)
+            match = place - 1 - first if place > 0 else width
             if k < match and left <= column[k]:
                 # Nothing changes up to the next match.
-                k = np.int64(min(match, width - 1))
+                k = min(match, width - 1)
                 if k > 0:
                     left = diagonal = column[k - 1]
                 if k < match:  # the last column, which has no score of the line before

@@ -104,10 +104,15 @@ def _count_grams(row, runs, prefix, power, length):  # type: ignore[no-untyped-d
         size *= 2
     place, mask = np.zeros(size, np.int64), np.uint64(size - 1)
     grams, last_row, rows = np.empty(total, np.uint64), np.empty(total, np.int64), np.empty(total, np.int64)
+    # Runs of one row with several parts lie over each other. Each n-gram of the row is looked up once.
+    counted = np.zeros(len(prefix), np.bool_)
     count = 0
     for r in range(len(runs)):
         first = runs[r, ALIGNED_TOKEN]
         for i in range(first, first + runs[r, ALIGNED_LENGTH] - length + 1):
+            if counted[i]:
+                continue
+            counted[i] = True
             key = gram_key(prefix[i + length] - prefix[i] * power, length)
             slot = key >> _ONE & mask
             while place[slot] > 0 and grams[place[slot] - 1] != key:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dedup.characters import SYMBOLS, fold
 from dedup.readings import Reading, reading_tables
-from dedup.tokens import normalise, tokenize
+from dedup.tokens import normalise, token_hash, tokenize
 
 
 def words(text: str, reading: Reading = "near") -> str:
@@ -208,8 +208,6 @@ any_text = st.lists(pieces, max_size=40).map("".join)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(any_text, max_size=4), st.sampled_from(["near", "markup_free"]))
 def test_hashes_and_normalised_texts_are_of_the_same_tokens(texts: list[str], reading: Reading) -> None:
-    from dedup.tokens import token_hash
-
     column = pa.array(texts, pa.string())
     tokens = tokenize(column, reading)
     for row, normal in enumerate(normalise(column, reading).to_pylist()):
@@ -238,3 +236,9 @@ def test_unicode_forms_do_not_matter_to_words(text: str, form: str, reading: Rea
 def test_an_unknown_reading_is_refused() -> None:
     with pytest.raises(ValueError, match="markup_free"):
         reading_tables("loud")  # type: ignore[arg-type]
+
+
+def test_a_hundred_takes_no_units() -> None:
+    text = pa.array(["exactly one hundred three-digit numbers", "one hundred five"])
+    assert normalise(text, "markup_free").to_pylist() == ["exactly 100 3 digit numbers", "100 5"]
+    assert tokenize(text, "markup_free").hash.tolist()[1:3] == [token_hash(b"100"), token_hash(b"3")]
