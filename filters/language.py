@@ -31,7 +31,7 @@ from dedup.columns import as_array
 from dedup.kernel import buffers, kernel
 from filters.prose import code_of, language_requests, prose
 from filters.stage import Count, Filter, Ratio
-from filters.text import On, TextField, fields, letters_end, lower_key
+from filters.text import On, TextField, fields, letters_end, lower_key, starts_character
 from filters.verdict import Check, first_failure
 
 # Frequent words of at most eight letters that are words of no other language in the Latin script.
@@ -138,7 +138,7 @@ class Language(Filter):
             long = np.asarray(pc.greater_equal(pc.utf8_length(texts), self.min_chars))
             short &= ~long
             if "en" in self.languages:  # the cheap test: most texts need no other
-                long &= function_words(pc.utf8_slice_codeunits(texts, 0, self.prefix_chars)) < _ENGLISH
+                long &= function_words(texts, self.prefix_chars) < _ENGLISH
             yield name, np.flatnonzero(long), texts.filter(pa.array(long))
         if self.on == "both":
             pairs = (as_array(records[name]).filter(pa.array(short)) for name in fields(self.on))
@@ -225,14 +225,16 @@ def _is_capitals(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
     return share
 
 
-def function_words(texts: pa.StringArray) -> npt.NDArray[np.float64]:
-    """The share of words that are English function words, float64 [rows], 0 to 1.
+def function_words(texts: pa.StringArray, prefix_chars: int | None = None) -> npt.NDArray[np.float64]:
+    """The share of words that are English function words, float64 [rows], 0 to 1; of the first `prefix_chars`
+    characters, or of the whole texts.
 
     A word is a run of ASCII letters. Every letter outside ASCII counts as a word too, so that text in another script
     has a low share.
     """
     data, offsets = buffers(texts)
-    share: npt.NDArray[np.float64] = _function_words(data, offsets)
+    most = np.iinfo(np.int64).max if prefix_chars is None else prefix_chars
+    share: npt.NDArray[np.float64] = _function_words(data, offsets, most)
     return share
 
 
@@ -247,18 +249,20 @@ def _is_function_word(key):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _function_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _function_words(data, offsets, prefix_chars):  # type: ignore[no-untyped-def]
     rows = len(offsets) - 1
     share = np.zeros(rows, np.float64)
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
-        words, known = 0, 0
-        while at < end:
-            stop = letters_end(data, at, end)
+        words, known, left = 0, 0, prefix_chars
+        while at < end and left > 0:
+            stop = letters_end(data, at, at + min(end - at, left))
             if stop == at:
                 words += data[at] >= 0xC0
+                left -= starts_character(data[at])
                 at += 1
                 continue
+            left -= stop - at
             words += 1
             if 2 <= stop - at <= _MAX_WORD_LETTERS:
                 known += _is_function_word(lower_key(data, at, stop))
