@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba.core.errors import TypingError
+
+from dedup.kernel import borrowing_kernel
 
 ROOT = Path(__file__).parents[2]
 CALLER = """
@@ -51,3 +55,15 @@ def test_a_kernel_is_compiled_anew_when_what_it_calls_changes(tmp_path: Path) ->
     assert answer(1, 2) == "11"
     assert answer(1, 3) == "16", "the called kernel changed"
     assert answer(7, 3) == "22", "the constant changed"
+
+
+def test_a_kernel_that_counts_no_references_makes_no_array_but_takes_slices() -> None:
+    def make(size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.empty(size, np.int64)
+
+    def add(values):  # type: ignore[no-untyped-def]
+        return values[1:].sum()
+
+    with pytest.raises(TypingError, match="empty"):
+        borrowing_kernel(make)(3)
+    assert borrowing_kernel(add)(np.arange(4)) == 6
