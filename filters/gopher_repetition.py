@@ -33,7 +33,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.hashing import fnv1a
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from filters.request import VERSE, keep_asked_for
 from filters.stage import Count, Filter, Ratio
 from filters.structure import CUT, prose_of
@@ -136,14 +136,14 @@ def measure(texts: pa.StringArray) -> npt.NDArray[np.float64]:
     return np.ascontiguousarray(_measure(data, offsets).T)
 
 
-@kernel
+@borrowing_kernel
 def _mix(state: np.uint64, word: np.uint64) -> np.uint64:
     """The hash of a sequence of words after one more word. Order matters: "a the" and "the a" differ."""
     state = (state * np.uint64(0x9E3779B97F4A7C15) ^ word) * np.uint64(0xC2B2AE3D27D4EB4F)
     return state ^ (state >> np.uint64(29))
 
 
-@kernel
+@borrowing_kernel
 def _table_size(entries: int) -> int:
     """Slots of a hash table that is at most half full: a power of two."""
     size = 16
@@ -152,7 +152,7 @@ def _table_size(entries: int) -> int:
     return size
 
 
-@kernel
+@borrowing_kernel
 def _insert(keys, stamps, counts, stamp, mask, key):  # type: ignore[no-untyped-def]
     """Count `key` in an open-addressing table, and return its slot.
 
@@ -167,7 +167,7 @@ def _insert(keys, stamps, counts, stamp, mask, key):  # type: ignore[no-untyped-
     return slot
 
 
-@kernel
+@borrowing_kernel
 def _read(  # type: ignore[no-untyped-def]
     data, begin, end, words, before, keys, stamps, counts, line_keys, line_stamps, line_counts, stamp, result
 ):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel
 from dedup.utf8 import decode
 
 MIN_ZERO_WIDTH_RUN = 8
@@ -35,7 +35,7 @@ MIN_SELECTORS = 4
 VISIBLE, ZERO_WIDTH, JOINER, SELECTOR, TAG, MARK, OVERRIDE, SOFT_HYPHEN, FILLER = range(9)
 
 
-@kernel
+@borrowing_kernel
 def kind_of(point):  # type: ignore[no-untyped-def]
     """The kind of an invisible character, or VISIBLE."""
     if point < 0x2000:
@@ -69,7 +69,7 @@ def kind_of(point):  # type: ignore[no-untyped-def]
     return TAG if 0xE0000 <= point < 0xE1000 else VISIBLE
 
 
-@kernel
+@borrowing_kernel
 def is_right_to_left(point):  # type: ignore[no-untyped-def]
     """Whether the character is of a script that runs from right to left (by block)."""
     return (
@@ -81,7 +81,7 @@ def is_right_to_left(point):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@kernel
+@borrowing_kernel
 def _joins(point):  # type: ignore[no-untyped-def]
     """Whether the character is of a script whose letters take other shapes beside each other (by block)."""
     return (
@@ -98,7 +98,7 @@ def _joins(point):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@borrowing_kernel
 def _has_no_spaces(point):  # type: ignore[no-untyped-def]
     """Whether the character is of a script without spaces between words (by block)."""
     return (
@@ -112,12 +112,12 @@ def _has_no_spaces(point):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@borrowing_kernel
 def _is_han(point):  # type: ignore[no-untyped-def]
     return 0x3400 <= point <= 0x9FFF or 0xF900 <= point <= 0xFAFF or 0x20000 <= point <= 0x3FFFF
 
 
-@kernel
+@borrowing_kernel
 def _is_pictograph(point):  # type: ignore[no-untyped-def]
     """Whether the character may be part of an emoji (by block: symbols, arrows, signs, modifiers)."""
     return (
@@ -132,7 +132,7 @@ def _is_pictograph(point):  # type: ignore[no-untyped-def]
     ) and not (0x2028 <= point <= 0x202F)
 
 
-@kernel
+@borrowing_kernel
 def _takes_selector(point, selector):  # type: ignore[no-untyped-def]
     """Whether a variation selector may stand behind the character."""
     if 0x180B <= selector <= 0x180F:
@@ -154,13 +154,13 @@ def _takes_selector(point, selector):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@borrowing_kernel
 def _is_letter_before(point):  # type: ignore[no-untyped-def]
     """Whether a soft hyphen may stand behind the character: letters, by block."""
     return 65 <= point <= 90 or 97 <= point <= 122 or 0xC0 <= point <= 0x1FFF
 
 
-@kernel
+@borrowing_kernel
 def flag_length(data, at, end):  # type: ignore[no-untyped-def]
     """Bytes of the tags behind a black flag, if they name a region: three to six tags, cancel tag. Else 0."""
     start, tags = at, 0
@@ -175,7 +175,7 @@ def flag_length(data, at, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@kernel
+@borrowing_kernel
 def is_in_place(point, kind, before, after):  # type: ignore[no-untyped-def]
     """Whether an invisible character may stand between two others. 0 stands for the end of the text.
 
@@ -206,7 +206,7 @@ def is_in_place(point, kind, before, after):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@borrowing_kernel
 def count_invisible(data, at, end):  # type: ignore[no-untyped-def]
     """Invisible characters out of place in data[at:end]: stray ones, and those that are never an accident."""
     stray, hidden, marks, overrides, selectors = 0, 0, 0, 0, 0

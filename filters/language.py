@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from filters.prose import code_of, language_requests, prose
 from filters.stage import Count, Filter, Ratio
 from filters.text import On, TextField, fields, letters_end, lower_key, starts_character
@@ -238,7 +238,7 @@ def function_words(texts: pa.StringArray, prefix_chars: int | None = None) -> np
     return share
 
 
-@kernel
+@borrowing_kernel
 def _is_function_word(key):  # type: ignore[no-untyped-def]
     slot = np.int64(key * _SLOT_FACTOR >> _SLOT_SHIFT)
     while _WORDS[slot] != key:

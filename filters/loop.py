@@ -26,7 +26,7 @@ from pydantic import Field
 
 from dedup.columns import as_array
 from dedup.hashing import FNV_BASIS, fnv1a
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from filters.request import VERSE
 from filters.stage import Count, Filter
 from filters.structure import letters_ratio, open_fences
@@ -164,7 +164,7 @@ def _is_within(head: str) -> bool:
     )
 
 
-@kernel
+@borrowing_kernel
 def _hash_words(data, begin, end, words, ends):  # type: ignore[no-untyped-def]
     """Write the hashes of the words of data[begin:end] to `words` and their ends to `ends`. Returns their number.
 
@@ -185,7 +185,7 @@ def _hash_words(data, begin, end, words, ends):  # type: ignore[no-untyped-def]
     return count
 
 
-@kernel
+@borrowing_kernel
 def _longest_run(words, count, unit, least):  # type: ignore[no-untyped-def]
     """The longest run of words that each equal the word `unit` places before: (its words, its last word's place).
 
@@ -208,7 +208,7 @@ def _longest_run(words, count, unit, least):  # type: ignore[no-untyped-def]
     return best, last
 
 
-@kernel
+@borrowing_kernel
 def _repeated_words(words, ends, count, min_repeats, min_bytes, place):  # type: ignore[no-untyped-def]
     """How often a unit of words follows itself, for the unit with the most repeats.
 
@@ -226,7 +226,7 @@ def _repeated_words(words, ends, count, min_repeats, min_bytes, place):  # type:
     return most
 
 
-@kernel
+@borrowing_kernel
 def _repeated_items(data, begin, end, min_bytes, place):  # type: ignore[no-untyped-def]
     """How many lines on end begin with a digit and are equal but for their digits. Writes to `place` as above."""
     most, at = 1.0, begin
@@ -272,7 +272,7 @@ def _repeated_items(data, begin, end, min_bytes, place):  # type: ignore[no-unty
     return most
 
 
-@kernel
+@borrowing_kernel
 def _may_repeat(data, begin, end, longest):  # type: ignore[no-untyped-def]
     """Whether the last _PROBE_BYTES bytes occur once more, at most `longest` bytes before."""
     for unit in range(1, min(longest, end - begin - _PROBE_BYTES) + 1):
@@ -284,7 +284,7 @@ def _may_repeat(data, begin, end, longest):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@borrowing_kernel
 def _repeated_tail(data, begin, end, failure, min_repeats, min_bytes, place):  # type: ignore[no-untyped-def]
     """How often a unit of bytes follows itself at the end of data[begin:end], for the unit with the most repeats.
 

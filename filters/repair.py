@@ -25,7 +25,7 @@ import polars as pl
 import pyarrow as pa
 
 from dedup.columns import as_array
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.utf8 import decode
 from filters.stage import Transform, with_texts
 from filters.text import On, fields, next_unusual
@@ -203,7 +203,7 @@ def _suspects(data, offsets):  # type: ignore[no-untyped-def]
     return result
 
 
-@kernel
+@borrowing_kernel
 def is_suspect_pair(first, second):  # type: ignore[no-untyped-def]
     """Whether two characters in a row may be the first bytes of a UTF-8 sequence that was read in another encoding.
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from filters.text import is_letter, is_space, starts_character, strings
 
 MIN_WORDS = 4
@@ -56,14 +56,14 @@ def letters_ratio(texts: pa.StringArray) -> npt.NDArray[np.float64]:
     return np.asarray(_letters_ratio(*buffers(texts)))
 
 
-@kernel
+@borrowing_kernel
 def _line_end(data, at, end):  # type: ignore[no-untyped-def]
     while at < end and data[at] != 10:
         at += 1
     return at
 
 
-@kernel
+@borrowing_kernel
 def _run(data, at, end):  # type: ignore[no-untyped-def]
     """The length of the run of the byte at `at`."""
     stop = at
@@ -72,7 +72,7 @@ def _run(data, at, end):  # type: ignore[no-untyped-def]
     return stop - at
 
 
-@kernel
+@borrowing_kernel
 def _content(data, at, end, lists):  # type: ignore[no-untyped-def]
     """Where the content of a line begins, behind white space, marks of block quotes and, if `lists`, of list items."""
     while at < end:
@@ -94,7 +94,7 @@ def _content(data, at, end, lists):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@borrowing_kernel
 def _fence(data, begin, end, mark, length):  # type: ignore[no-untyped-def]
     """The fence that is open after the line data[begin:end], if `length` of `mark` are open before it.
 
@@ -162,7 +162,7 @@ def _open_fences(data, offsets):  # type: ignore[no-untyped-def]
     return result
 
 
-@kernel
+@borrowing_kernel
 def _is_word(data, begin, end):  # type: ignore[no-untyped-def]
     """Whether data[begin:end], without white space, is a word of letters.
 
@@ -194,7 +194,7 @@ def _is_word(data, begin, end):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@borrowing_kernel
 def _cut(data, at, end):  # type: ignore[no-untyped-def]
     """Write CUT over the character at `at`. The rest of a longer one becomes letters, so that it stays valid UTF-8."""
     data[at] = CUT
@@ -204,7 +204,7 @@ def _cut(data, at, end):  # type: ignore[no-untyped-def]
         at += 1
 
 
-@kernel
+@borrowing_kernel
 def _count(data, at, end):  # type: ignore[no-untyped-def]
     """Words of letters, their bytes, all bytes that are no white space, and characters of scripts without spaces."""
     words, letters, size, wide = 0, 0, 0, 0
@@ -233,7 +233,7 @@ def _letters_ratio(data, offsets):  # type: ignore[no-untyped-def]
     return result
 
 
-@kernel
+@borrowing_kernel
 def _is_prose(data, at, end):  # type: ignore[no-untyped-def]
     """Whether the line data[at:end], which begins with no white space and is in no fence, is prose."""
     if data[at] == 124 or data[at] == 62 or (data[at] == 47 and at + 1 < end and data[at + 1] == 47):  # | > //
@@ -242,7 +242,7 @@ def _is_prose(data, at, end):  # type: ignore[no-untyped-def]
     return (words >= MIN_WORDS or wide >= 2 * MIN_WORDS) and letters >= MIN_LETTERS_RATIO * size
 
 
-@kernel
+@borrowing_kernel
 def _mark_other(data, offsets, words_alone):  # type: ignore[no-untyped-def]
     """Write CUT over the beginning of what is not prose."""
     for row in range(len(offsets) - 1):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dedup.growing import doubled
 from dedup.hashing import FNV_BASIS
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel, kernel
 from filters.text import is_letter, is_space
 from filters.thinking.families import BEGINS, CHANNELS, MAX_TAG_BYTES, MESSAGE, Lexicon, look_up
 from filters.thinking.mentions import BARE, fold_step, mention_flags
@@ -59,7 +59,7 @@ def find_marks(data: npt.NDArray[np.uint8], offsets: _I64, lexicon: Lexicon, esc
     return cast(tuple[_I64, _I64], _find_marks(data, offsets, *lexicon[1:3], usual, begins, *lexicon[4:-1]))
 
 
-@kernel
+@borrowing_kernel
 def _spells(data, at, end, wanted, low, high):  # type: ignore[no-untyped-def]
     """Whether data[at:end] begins with the lower-case bytes wanted[low:high], in any case."""
     if high - low > end - at:
@@ -71,7 +71,7 @@ def _spells(data, at, end, wanted, low, high):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@borrowing_kernel
 def _which(data, at, end, forms, ends):  # type: ignore[no-untyped-def]
     """The place of the first of `forms` with which data[at:end] begins, and its length; (-1, 0) for none."""
     low = 0
@@ -82,7 +82,7 @@ def _which(data, at, end, forms, ends):  # type: ignore[no-untyped-def]
     return -1, 0
 
 
-@kernel
+@borrowing_kernel
 def _less(data, at, end):  # type: ignore[no-untyped-def]
     """The length of the `<` at `at`, which may be escaped; 0 where there is none."""
     if data[at] == _LESS:
@@ -92,7 +92,7 @@ def _less(data, at, end):  # type: ignore[no-untyped-def]
     return _which(data, at, end, _LESS_BYTES, _LESS_ENDS)[1]
 
 
-@kernel
+@borrowing_kernel
 def _greater(data, at, end):  # type: ignore[no-untyped-def]
     """The length of the `>` at `at`, which may be escaped; 0 where there is none."""
     byte = data[at]
@@ -103,7 +103,7 @@ def _greater(data, at, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@kernel
+@borrowing_kernel
 def _ignored(data, at, end):  # type: ignore[no-untyped-def]
     """The length of what is ignored in a tag's name at `at`: `_`, `-`, a soft hyphen, a zero-width character."""
     byte = data[at]
@@ -122,7 +122,7 @@ def _ignored(data, at, end):  # type: ignore[no-untyped-def]
     return 3 if byte == 0xEF and data[at + 1] == 0xBB and data[at + 2] == 0xBF else 0
 
 
-@kernel
+@borrowing_kernel
 def _blanks(data, at, end):  # type: ignore[no-untyped-def]
     """Where the blanks and ignored characters that begin at `at` end."""
     while at < end:
@@ -133,7 +133,7 @@ def _blanks(data, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@borrowing_kernel
 def _channel(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
     """The tag whose `<|channel|>` or `<|channel>` ends before `at`, with hash `state`: (its value, where it ends).
 
@@ -158,7 +158,7 @@ def _channel(data, at, end, state, keys, values):  # type: ignore[no-untyped-def
     return value, stop
 
 
-@kernel
+@borrowing_kernel
 def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
     """The tag that begins at `at`: (its value in the table of tags, or -1; where it ends)."""
     opener = data[at]
@@ -247,7 +247,7 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
 
 # Two functions of one loop, since a table that is a constant is read faster. Inside a larger function the loop is ten
 # times slower.
-@kernel
+@borrowing_kernel
 def _next_begin(data, at, end):  # type: ignore[no-untyped-def]
     """The first byte from `at` on with which a mark of the usual forms may begin."""
     while at < end and not _BEGINS[data[at]]:
@@ -255,7 +255,7 @@ def _next_begin(data, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@borrowing_kernel
 def _next_of(data, at, end, begins):  # type: ignore[no-untyped-def]
     """The first byte from `at` on that is one of `begins`, bool [256]."""
     while at < end and not begins[data[at]]:
@@ -263,7 +263,7 @@ def _next_of(data, at, end, begins):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@borrowing_kernel
 def _run_end(data, at, end):  # type: ignore[no-untyped-def]
     """Where the run of equal bytes that begins at `at` ends."""
     stop = at
@@ -272,7 +272,7 @@ def _run_end(data, at, end):  # type: ignore[no-untyped-def]
     return stop
 
 
-@kernel
+@borrowing_kernel
 def _is_fence(data, begin, at, stop):  # type: ignore[no-untyped-def]
     """Whether the run data[at:stop] of backticks or tildes is a code fence: three or more, first on their line."""
     left = at - 1
@@ -281,7 +281,7 @@ def _is_fence(data, begin, at, stop):  # type: ignore[no-untyped-def]
     return stop - at >= 3 and (left < begin or data[left] == _LINE_FEED)
 
 
-@kernel
+@borrowing_kernel
 def _code_end(data, at, end, run):  # type: ignore[no-untyped-def]
     """Where inline code that begins with `run` backticks before `at` ends; `at` where it does not.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dedup.hashing import FNV_BASIS, fnv1a
-from dedup.kernel import kernel
+from dedup.kernel import borrowing_kernel
 from filters.text import is_letter, is_space
 from filters.thinking.families import hash_table, look_up
 
@@ -55,13 +55,13 @@ for _list, _bits in ((BEFORE, _IS_BEFORE), (AFTER, _IS_AFTER), (NOUNS, _IS_AFTER
 _WORD_KEYS, _WORD_VALUES = hash_table(_words)
 
 
-@kernel
+@borrowing_kernel
 def fold_step(state, byte):  # type: ignore[no-untyped-def]
     """The FNV-1a state after one more byte, with ASCII letters in lower case."""
     return fnv1a(state, byte | 32 if 65 <= byte <= 90 else byte)
 
 
-@kernel
+@borrowing_kernel
 def _is_curly(data, at, begin, end):  # type: ignore[no-untyped-def]
     """Whether the character that begins at `at` is a curly quote (E2 80 98 to 9F) or a guillemet (C2 AB, C2 BB)."""
     if at < begin or at + 1 >= end:
@@ -71,7 +71,7 @@ def _is_curly(data, at, begin, end):  # type: ignore[no-untyped-def]
     return data[at] == 0xE2 and at + 2 < end and data[at + 1] == 0x80 and 0x98 <= data[at + 2] <= 0x9F
 
 
-@kernel
+@borrowing_kernel
 def _is_item(data, begin, at):  # type: ignore[no-untyped-def]
     """Whether nothing but the mark of a list item (`- `, `2. `) stands on the line up to `at`."""
     stop = at - _MAX_ITEM_BYTES
@@ -83,7 +83,7 @@ def _is_item(data, begin, at):  # type: ignore[no-untyped-def]
     return at < begin or data[at] == 10
 
 
-@kernel
+@borrowing_kernel
 def _word_after(data, at, end):  # type: ignore[no-untyped-def]
     """Bits of the lower-case word that begins at `at`; 0 for a word of no list."""
     state, i = FNV_BASIS, at
@@ -93,7 +93,7 @@ def _word_after(data, at, end):  # type: ignore[no-untyped-def]
     return max(look_up(_WORD_KEYS, _WORD_VALUES, state), 0) if i > at else 0
 
 
-@kernel
+@borrowing_kernel
 def _word_before(data, begin, last):  # type: ignore[no-untyped-def]
     """Bits of the word whose last letter is at `last`; 0 for a word of no list."""
     i = last
@@ -105,7 +105,7 @@ def _word_before(data, begin, last):  # type: ignore[no-untyped-def]
     return max(look_up(_WORD_KEYS, _WORD_VALUES, state), 0) if i < last else 0
 
 
-@kernel
+@borrowing_kernel
 def _continues(data, at, end):  # type: ignore[no-untyped-def]
     """Whether a lower-case letter, Latin or Cyrillic, is at `at`."""
     if at >= end:
@@ -115,7 +115,7 @@ def _continues(data, at, end):  # type: ignore[no-untyped-def]
     return at + 1 < end and ((data[at] == 0xD0 and data[at + 1] >= 0xB0) or data[at] == 0xD1)
 
 
-@kernel
+@borrowing_kernel
 def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     """The flags of the tag data[start:stop] in the text data[begin:end]."""
     flags = 0
@@ -176,7 +176,7 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
     return flags
 
 
-@kernel
+@borrowing_kernel
 def quoted_behind(data, stop, end):  # type: ignore[no-untyped-def]
     """Whether a quotation mark stands directly behind a tag that ends at `stop`."""
     return stop < end and (data[stop] in (34, 39) or _is_curly(data, stop, stop, end))
