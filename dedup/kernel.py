@@ -53,7 +53,7 @@ borrowing_kernel = functools.partial(kernel, counted=False)
 """`kernel` for functions that make no arrays, only read and write those that they are given, or slices of them.
 
 Their callers hold the arrays, so no references need counting. Numba counts them with atomic instructions at each call
-of a function, which was a third of the time of reading text.
+of a function, which was a quarter of the time of reading text.
 """
 
 
