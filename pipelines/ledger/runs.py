@@ -55,6 +55,9 @@ WRITTEN_TRIES = 20
 AGAIN = "build the recipe again, or remove the run's folder"
 """What to do about a damaged file of a run."""
 
+LEASE = ".lease"
+"""The folder, below a run's, of the lease of the process that records it."""
+
 FAILED = "failed"
 """The folder of runs that have not succeeded."""
 
@@ -320,7 +323,7 @@ def environment() -> dict[str, str]:
 
 def _writing(folder: str) -> AbstractContextManager[Lease]:
     """Let one process at a time change the files of a run: they are read and written again."""
-    return hold(storage.join(folder, ".lease"), "recording a run")
+    return hold(storage.join(folder, LEASE), "recording a run")
 
 
 def _finished(root: str) -> str:
@@ -460,7 +463,7 @@ def _read_digests(path: str) -> dict[str, str]:
     with contextlib.suppress(FileNotFoundError, Damaged):
         digests = storage.read_json(path)
         if isinstance(digests, dict):
-            return digests
+            return {name: digest for name, digest in digests.items() if _is_digest(digest)}
     return {}
 
 
@@ -536,16 +539,15 @@ def _recorded_digests(root: str, folder: str, run: str) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     own = _relative(root, storage.join(root, folder, run, RUN))
-    if not isinstance(digests, dict) or not all(
-        isinstance(one, str) and _DIGEST.match(one) for one in digests.values()
-    ):
+    if not isinstance(digests, dict) or not all(map(_is_digest, digests.values())):
         raise storage.damaged(path, "not a list of digests", AGAIN)
     if own not in digests:
         raise storage.damaged(path, f"it does not list {own}", AGAIN)
     return digests
 
 
-_DIGEST = re.compile("[0-9a-f]{32}$")
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None
 
 
 def read_recipe(run: RecordedRun) -> str | None:
@@ -658,7 +660,7 @@ def read_info(root: str, folder: str, run: str, check: bool = True) -> dict[str,
             info = storage.read_json(path, AGAIN, digest)
             break
         except Damaged:
-            if not tries_left or not storage.files(storage.join(root, folder, run, ".lease")):
+            if not tries_left or not storage.files(storage.join(root, folder, run, LEASE)):
                 raise
             time.sleep(0.1)  # another process is recording the run, and has not written both files yet
     storage.read_document(path, _FinishedInfo if folder == "runs" else _FailedInfo, AGAIN, {} if info is None else info)

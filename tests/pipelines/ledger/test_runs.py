@@ -111,6 +111,7 @@ def test_checksums_that_cannot_vouch_for_a_run_are_named(tmp_path: Path, change:
         runs.open_run(root, run.id)
     told = next(run_problems(runs.open_run(root, run.id, check=False), []))  # by `verify`
     assert "checksums.json" in told or told.startswith(f"{run.folder}/run.json: changed")
+    assert record(root, "recipe") == run == runs.open_run(root, run.id)  # what the message says mends it
 
 
 def test_a_run_that_is_being_recorded_is_not_called_damaged(tmp_path: Path) -> None:
