@@ -100,7 +100,8 @@ def test_a_damaged_manifest_is_named_and_a_build_makes_its_step_again(
     with pytest.raises(RunError) as raised:
         open_run(str(root), names["first"])
     assert str(path) in str(raised.value) and "again" in str(raised.value) and "\n" not in str(raised.value)
-    assert runs(str(root)).runs[0].rows_in is None
+    with pytest.warns(DamageWarning, match=r"manifest\.json: damaged since it was written"):
+        assert runs(str(root)).runs[0].rows_in is None
     run = Run(str(root), LocalEngine())
     curate(run, recipes["first"])
     assert [result.step.name for result in run.results if not result.reused] == ["ingest"]
