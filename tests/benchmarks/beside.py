@@ -34,7 +34,7 @@ ROUNDS = int(os.environ.get("WINNOW_ROUNDS", "9"))
 COMMANDS = (
     "--help",
     "runs --root ROOT",
-    "check hrm_text_mini",
+    "check demo",
     "plan demo",
     "verify --root ROOT",
     "why generated_arithmetic/generated/3 --root ROOT",
