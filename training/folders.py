@@ -7,8 +7,6 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-import xxhash
-
 from pipelines.errors import RunError
 from pipelines.ledger import storage
 
@@ -61,7 +59,7 @@ def step_of(checkpoint: str) -> int:
 def digest_of(state: Mapping[str, Any]) -> str:
     """The digest of the content of a `checkpoint.json`, whatever its `digest` says: xxh3-128 of its canonical JSON."""
     content = {name: value for name, value in state.items() if name != "digest"}
-    return xxhash.xxh3_128(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return storage.digest_of(json.dumps(content, sort_keys=True).encode())
 
 
 def find_checkpoint(name: str, root: str, but: str | None = None) -> str:

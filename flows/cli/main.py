@@ -63,7 +63,7 @@ def _fail(code: int, error: BaseException, leave: Callable[[int], None]) -> None
     """Print the error and exit. With WINNOW_DEBUG=1 the traceback is printed too."""
     if os.environ.get("WINNOW_DEBUG"):
         raise error
-    print(f"error: {_said(error) or type(error).__name__}", file=sys.stderr)
+    print(f"error: {_said(error)}", file=sys.stderr)
     leave(code)
     sys.exit(code)
 
@@ -75,9 +75,9 @@ def _said(error: BaseException) -> str:
 
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, WinnowError | CheckFailed):
-        return str(error)
     said = str(error) or type(error).__name__
+    if isinstance(error, WinnowError | CheckFailed):
+        return said
     if isinstance(error, UnicodeDecodeError):  # of a row that was changed on the disk
         said += "; if a file below the root was changed, `winnow verify` names it"
     notes = getattr(error, "__notes__", ())

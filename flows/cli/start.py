@@ -60,9 +60,7 @@ def init(
 
         packing = packing_for(find_checkpoint(start, root))._asdict()
     found = survey(files, parse_columns(columns) if columns else None, folder or ".")
-    text = recipe_text(
-        found, typed("init", files, columns) + (f" --from {shlex.quote(start)}" if start else ""), **packing
-    )
+    text = recipe_text(found, typed("init", files, columns, start), **packing)
     schema = storage.join(folder, SCHEMA_NAME) if folder else SCHEMA_NAME
     storage.write_bytes(schema, schema_text().encode())
     storage.write_bytes(out, text.encode())
@@ -150,9 +148,11 @@ def recipe_of(inputs: Sequence[str], columns: str | None, root: str, console: Co
     return path
 
 
-def typed(command: str, files: Sequence[str], columns: str | None) -> str:
+def typed(command: str, files: Sequence[str], columns: str | None, start: str | None = None) -> str:
     """The command that writes the recipe for files."""
-    return shlex.join(["winnow", command, *files, *(["--columns", columns] if columns else [])])
+    options = {"--columns": columns, "--from": start}
+    given = [word for option, value in options.items() if value for word in (option, value)]
+    return shlex.join(["winnow", command, *files, *given])
 
 
 # Lines

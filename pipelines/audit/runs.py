@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -60,12 +60,9 @@ def runs(root: str) -> Runs:
 
     Warns: of each damaged `run.json` or manifest; the run, or the numbers of the step, are missing then.
     """
-    entries = [_entry(root, folder, run, info) for folder, found in _all(root) for run, info in found]
+    entries = [_entry(root, "runs", run, info) for run, info in recorded(root)]
+    entries += [_entry(root, FAILED, run, info) for run, info in failures(root)]
     return Runs(root=root, runs=tuple(sorted(entries, key=lambda entry: entry.finished, reverse=True)))
-
-
-def _all(root: str) -> tuple[tuple[str, Iterator[tuple[str, dict[str, Any]]]], ...]:
-    return ("runs", recorded(root)), (FAILED, failures(root))
 
 
 def _entry(root: str, folder: str, run: str, info: Mapping[str, Any]) -> RunEntry:

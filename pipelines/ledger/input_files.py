@@ -22,7 +22,7 @@ import xxhash
 
 from pipelines import credentials
 from pipelines.errors import UNREACHED, CheckFailed, DamageWarning, InputError, Unreachable
-from pipelines.ledger.storage import damaged, digest, file_system, is_local, join, read_json, write_json
+from pipelines.ledger.storage import damaged, digest, digest_of, file_system, is_local, join, read_json, write_json
 
 
 def mirrored(path: str, mirror: str) -> str:
@@ -101,7 +101,7 @@ def identity(path: str) -> str:
 
 
 def _remote_digest(path: str, size: int, content: str) -> str:
-    return xxhash.xxh3_128(f"{size} {content}".encode()).hexdigest() if content else digest(path)
+    return digest_of(f"{size} {content}".encode()) if content else digest(path)
 
 
 def _digest_local(name: str) -> str:
@@ -206,7 +206,7 @@ def _read_cache(path: str) -> dict[str, list[Any]]:
 
 
 def _digest_of(files: dict[str, list[Any]]) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(files, sort_keys=True).encode())
+    return digest_of(json.dumps(files, sort_keys=True).encode())
 
 
 @contextlib.contextmanager

@@ -556,14 +556,16 @@ def read_recipe(run: RecordedRun) -> str | None:
     Raises: Damaged: if it is not as it was written.
     """
     path = storage.join(run.folder, RECIPE)
-    if not storage.exists(path):
+    try:
+        data = storage.read_bytes(path)
+    except FileNotFoundError:
         return None
     recorded = _recorded_digests(run.root, "runs" if run.status == "finished" else FAILED, run.id)
     digest = recorded.get(_relative(run.root, path))
-    if digest and storage.digest(path) != digest:
+    if digest and storage.digest_of(data) != digest:
         raise storage.damaged(path, storage.NOT_RECORDED, AGAIN)
     try:
-        return storage.read_bytes(path).decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise storage.damaged(path, f"not UTF-8 at byte {error.start}", AGAIN) from error
 

@@ -120,7 +120,7 @@ def write_bytes(path: str, data: bytes | memoryview) -> FileRef:
     """Write a file, completely or not at all."""
     with write_file(path) as file:
         file.write(data)
-    return FileRef(path=path, bytes=len(data), digest=xxhash.xxh3_128(data).hexdigest())
+    return FileRef(path=path, bytes=len(data), digest=digest_of(data))
 
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -334,7 +334,7 @@ def check_digest(path: str, data: bytes | None = None) -> None:
     file = _expected.pop(path, None)
     if file is None:
         return
-    if (digest(path) if data is None else xxhash.xxh3_128(data).hexdigest()) != file.digest:
+    if (digest(path) if data is None else digest_of(data)) != file.digest:
         folder = path.rpartition("/steps/")[2].partition("/")[0]
         raise CheckFailed(
             f"{path}: changed since it was written (its digest is not that of the manifest of its step); remove the "
@@ -427,7 +427,7 @@ def read_json(path: str, mend: str = "", digest: str | None = None) -> Any:
             raise
         what = "empty" if not size(path) else f"no JSON: {str(error)[:200]}"
         raise damaged(path, what, mend) from error
-    if digest is not None and xxhash.xxh3_128(data).hexdigest() != digest:
+    if digest is not None and digest_of(data) != digest:
         raise damaged(path, NOT_RECORDED, mend)
     return value
 
@@ -613,6 +613,11 @@ def _entries(path: str, kind: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(posixpath.basename(entry["name"].rstrip("/")) for entry in entries_found if entry["type"] == kind)
+
+
+def digest_of(data: bytes | memoryview) -> str:
+    """xxh3-128 of bytes, as 32 hex digits."""
+    return xxhash.xxh3_128(data).hexdigest()
 
 
 def digest(path: str) -> str:
