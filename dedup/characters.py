@@ -73,8 +73,8 @@ class CharacterTables(NamedTuple):
 
     byte_kinds: uint8 [256], the kind of each byte. kinds: uint8 [TABLE_SIZE], the kind of each code point after
     folding. folds: int32 [TABLE_SIZE], the code point that replaces each, or -1 - n for the characters
-    sequences[n + 1 : n + 1 + sequences[n]]. sequences: int32. mixed: int32 [0x600], for letters of other scripts that
-    look like a Latin one: that letter, in words that also have ASCII letters; 0 for others.
+    sequences[n + 1 : n + 1 + sequences[n]]. sequences: int32. mixed: int32 [0x600], for Greek letters that look like a
+    Latin one: that letter, in words that also have ASCII letters; 0 for others.
     """
 
     byte_kinds: Bytes
@@ -200,9 +200,9 @@ _OPERATOR_SPELLINGS = {"\u00d7": "*", "\u22c5": "*", "\u2217": "*", "\u00b7": "*
 def look_alikes() -> tuple[dict[str, str], dict[str, str]]:
     """Letters of other scripts that look like a Latin letter, by Unicode's table of confusables: two dicts.
 
-    The first has letters of which both cases look like the same Latin letter (Cyrillic а and А); they can be replaced
-    everywhere. The second has those of one case (Cyrillic В), and Greek letters, which are also symbols of mathematics;
-    they are replaced in words that also have ASCII letters. All in lower case, both cases of each letter as keys.
+    The first has letters that are replaced everywhere, with both cases of each: Cyrillic в with В, so that case still
+    makes no difference. The second has Greek letters, which are also symbols of mathematics; they are replaced in words
+    that also have ASCII letters. The Latin letters are in lower case.
     """
     from confusable_homoglyphs.confusables import confusables_data  # type: ignore[import-untyped]
 
@@ -216,12 +216,12 @@ def look_alikes() -> tuple[dict[str, str], dict[str, str]]:
             same_case = latin.isupper() == letter.isupper() or latin.lower() not in "il"
             if letter.isalpha() and is_latin and same_case:
                 alike.setdefault(letter, latin.lower())
-    always = {
-        letter: latin
-        for letter, latin in alike.items()
-        if not 0x370 <= ord(letter) < 0x400 and alike.get(letter.lower()) == alike.get(letter.upper()) == latin
-    }
-    return always, {letter: latin for letter, latin in alike.items() if letter not in always}
+    greek = {letter: latin for letter, latin in alike.items() if 0x370 <= ord(letter) < 0x400}
+    always = {letter: latin for letter, latin in alike.items() if letter not in greek}
+    for letter, latin in list(always.items()):
+        always.setdefault(letter.lower(), latin)
+        always.setdefault(letter.upper(), latin)
+    return always, greek
 
 
 def ascii_folds() -> Bytes:

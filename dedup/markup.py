@@ -410,6 +410,19 @@ def _is_escaped_space(text, i, size, commands):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _is_before_capital(text, i, size, row, first):  # type: ignore[no-untyped-def]
+    """Whether the backslash at `i` begins \\n, \\r or \\t before a capital letter: only \\rVert is a command.
+
+    row, first: the text before case was folded, and where each byte of `text` comes from.
+    """
+    if i + 2 >= size or (text[i + 1] != 110 and text[i + 1] != 114 and text[i + 1] != 116):
+        return False
+    capital = row[first[i + 2]]
+    is_vert = text[i + 1] == 114 and capital == 86
+    return row[first[i + 1]] == text[i + 1] and capital >= 65 and capital <= 90 and not is_vert
+
+
+@borrowing_kernel
 def _is_subscript(text, n, i, size):  # type: ignore[no-untyped-def]
     """Whether the `_` at `i` joins a word or closing bracket that ends at index `n` and a word, `{` or command."""
     left = n > 0 and (is_word_byte(text[n - 1]) or text[n - 1] == 41 or text[n - 1] == 125)
@@ -434,10 +447,11 @@ def _move_down(values, begin, end, to):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
-def strip_markup(text, size, commands, markup, marks, first, last):  # type: ignore[no-untyped-def]
+def strip_markup(text, size, commands, markup, marks, first, last, row):  # type: ignore[no-untyped-def]
     """Remove HTML tags, emphasis and escaped line ends from text[:size], in place. The length of the rest.
 
-    first, last: the places of the bytes, which move with them. marks: working memory, uint8 [size + 8 or more].
+    first, last: the places of the bytes in `row`, which move with them. marks: working memory, uint8 [size + 8 or
+    more].
     """
     if not mark_suspects(text[:size], marks):
         return size
@@ -461,7 +475,9 @@ def strip_markup(text, size, commands, markup, marks, first, last):  # type: ign
             if width > 0:
                 i += width
                 continue
-        if byte == 92 and _is_escaped_space(text, i, size, commands):
+        if byte == 92 and (
+            _is_escaped_space(text, i, size, commands) or _is_before_capital(text, i, size, row, first)
+        ):
             text[n], first[n], last[n] = 10, first[i], last[i + 1]
             n += 1
             i += 2

@@ -623,7 +623,7 @@ def _plain(row, characters, commands, markup, marks, plain, first, last):  # typ
     marks: those of `dedup.markup.mark_suspects`. They are overwritten.
     """
     size = decode_markup(row, characters, markup, marks, plain, first, last)
-    return strip_markup(plain, size, commands, markup, marks, first, last)
+    return strip_markup(plain, size, commands, markup, marks, first, last, row)
 
 
 @kernel

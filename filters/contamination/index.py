@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from dedup.columns import as_array
 from dedup.kernel import buffers
-from dedup.tokens import SPACE, normalise, tokenize
+from dedup.tokens import SPACE, Tokens, normalise, tokenize
 from filters.contamination.grams import prefix_hashes
 from filters.contamination.layout import READING
 from filters.contamination.seeds import SeedTable, build_seed_table
@@ -154,7 +154,7 @@ def build_index(benchmarks: Sequence[tuple[str, pa.Table]]) -> BenchmarkIndex:
     start, length = _token_places(data, text_start)
     assert len(start) == len(tokens), "a normalised text has the tokens of its original"
     first_byte = data[text_start[part] + start] if len(tokens) else np.empty(0, np.uint8)
-    number = decisive_tokens(tokens, first_byte, length)
+    number = decisive_tokens(tokens, first_byte, length, *_neighbours(original, part, read))
 
     prefix = prefix_hashes(tokens)
     in_question = kind[part] == QUESTION if len(part) else np.empty(0, np.bool_)
@@ -193,6 +193,15 @@ def _token_places(data: _U8, text_start: _I64) -> tuple[_I32, _I32]:
     end = np.sort(np.concatenate([spaces, text_start[1:]]))
     text = np.searchsorted(text_start, first, "right") - 1
     return (first - text_start[text]).astype(np.int32), (end - first).astype(np.int32)
+
+
+def _neighbours(original: pa.StringArray, part: _I32, read: Tokens) -> tuple[_U8, _U8]:
+    """The bytes before and after each token in its original text, uint8 [T] each; 0 at the ends of a text."""
+    data, offsets = buffers(original)
+    at, end = offsets[part] + read.start, offsets[part] + read.end
+    inside = end < offsets[part + 1]
+    before = np.where(read.start > 0, data[np.maximum(at - 1, 0)], np.uint8(0))
+    return before, np.where(inside, data[np.where(inside, end, 0)], np.uint8(0))
 
 
 def _parts(items: pa.Table, choices: pa.StringArray) -> _Parts:

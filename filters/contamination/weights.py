@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import kernel
-from dedup.tokens import tokenize
+from dedup.tokens import SPACE, tokenize
 from filters.contamination.grams import gram_keys
 from filters.contamination.layout import READING
 from filters.contamination.seeds import group_equal
@@ -44,6 +44,12 @@ NEGATIONS = (
     "maximum even odd positive negative true false correct incorrect more less fewer"
 )
 """Words that reverse what is asked."""
+UNITS = (
+    "minute minutes hour hours day days week weeks month months year years inch inches foot feet yard yards mile miles "
+    "millimeter millimeters centimeter centimeters meter meters kilometer kilometers gram grams kilogram kilograms "
+    "ounce ounces pound pounds liter liters gallon gallons cent cents"
+)
+"""Units after a number. They decide as much as the number does, also in a phrase of the benchmark's format."""
 QUANTIFIERS = (
     "all both each every any some either several only exactly greater larger smaller bigger before after distinct"
 )
@@ -54,6 +60,8 @@ FUNCTIONS = "sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
 """Names of functions in formulas. They change what is asked as a symbol does."""
 OPERATORS = b"+-*/^<>=%!|&~'[]"
 """Symbols that change what a question asks. Round brackets and quotes are left out: they are punctuation too."""
+OPENS_FORMULA = b"$({[\\^_=+-*/,"
+"""Characters before a letter that is a symbol, and no word or ending of one."""
 DECISIVE, DECISIVE_IN_ASK = 1, 2
 """Values of `decisive_tokens`."""
 
@@ -66,8 +74,9 @@ _Flags = npt.NDArray[np.bool_]
 
 
 def decisive_words() -> _U64:
-    """The hashes of NUMBER_WORDS, NEGATIONS and STRUCTURES: adding or removing one changes what a question asks."""
-    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS} {STRUCTURES}"], pa.string()), READING).hash
+    """The hashes of NUMBER_WORDS, NEGATIONS, UNITS and STRUCTURES: adding or removing one changes what a question
+    asks."""
+    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS} {UNITS} {STRUCTURES}"], pa.string()), READING).hash
 
 
 def ask_words() -> _U64:
@@ -75,11 +84,12 @@ def ask_words() -> _U64:
     return tokenize(pa.array([f"{QUANTIFIERS} {FUNCTIONS}"], pa.string()), READING).hash
 
 
-def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
+def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32, before: _U8, after: _U8) -> _U8:
     """Which tokens change what a question asks, uint8 [T].
 
     DECISIVE: numbers, operators, single letters and `decisive_words`. DECISIVE_IN_ASK: the words of QUANTIFIERS and
     FUNCTIONS, which count in the last sentence of a question. first_byte, length_bytes: of the normalised tokens.
+    before, after: uint8 [T], the bytes beside each token in the original text, 0 at its ends.
     """
     single = length_bytes == 1
     letter = (first_byte >= ord("a")) & (first_byte <= ord("z"))
@@ -87,11 +97,13 @@ def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32) -> _U8:
     # Symbols of mathematics have three bytes, and so has an operator with a stroke (≠).
     symbolic = (length_bytes == 3) & (first_byte == 0xE2)
     operator = (single | (length_bytes == 3)) & np.isin(first_byte, np.frombuffer(OPERATORS, np.uint8)) | symbolic
-    # "a tree" and "I am", "it's" and "don't" have no symbols: the letter stands before, or after, a word.
+    # "a tree" and "I am", "it's" and "don't" have no symbols: the letter stands before, or after, a word. "$A$ to" has.
     word = letter & ~single
     before_word, after_word = np.append(word[1:], False), np.append(False, word[:-1])
+    opens = np.isin(before, np.frombuffer(OPENS_FORMULA, np.uint8))
     article = np.isin(first_byte, np.frombuffer(b"ai", np.uint8)) & before_word
-    ending = np.isin(first_byte, np.frombuffer(b"stmd", np.uint8)) & after_word
+    article &= ~opens & np.isin(after, np.frombuffer(" \t\r\n'’".encode(), np.uint8))
+    ending = np.isin(first_byte, np.frombuffer(b"stmd", np.uint8)) & after_word & ~opens & (before > SPACE)
     symbol = single & letter & ~article & ~ending
     decisive = digit | operator | symbol | np.isin(tokens, decisive_words())
     in_ask = np.isin(tokens, ask_words())
@@ -180,7 +192,9 @@ def last_sentences(data, offsets, starts, ends, part_start, frame):  # type: ign
             ends_sentence = False
             for i in range(offsets[p] + ends[t - 1], offsets[p] + starts[t]):
                 byte = data[i]
-                ends_sentence |= byte == 46 or byte == 63 or byte == 33 or byte == 10  # . ? ! and line feed
+                spacing = byte == 33 and i > 0 and data[i - 1] == 92  # \! of LaTeX
+                # . ? ! and line feed
+                ends_sentence |= byte == 46 or byte == 63 or (byte == 33 and not spacing) or byte == 10
             if ends_sentence and not _is_answer_form(data, offsets[p] + starts[t], offsets[p] + ends[t]):
                 asks[p] = t - begin
                 break

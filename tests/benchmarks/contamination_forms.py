@@ -29,8 +29,8 @@ from tests.filters.contamination.harness import (
 )
 
 Row = dict[str, object]
-EACH = 100
-"""Items of each benchmark."""
+EACH = 1000
+"""Items of each benchmark at most."""
 
 
 def bench(data: Path | None) -> dict[str, list[Row]]:

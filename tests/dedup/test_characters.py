@@ -71,9 +71,12 @@ def test_the_tables_hold_the_rules() -> None:
     assert ascii_folds().tolist() == [*folds[:128].tolist(), *[0] * 128]
 
 
-def test_look_alikes_are_letters_and_greek_ones_depend_on_their_word() -> None:
+def test_look_alikes_have_both_cases_and_greek_ones_depend_on_their_word() -> None:
     always, in_mixed_words = look_alikes()
     assert {"а": "a", "е": "e", "о": "o", "р": "p", "с": "c", "х": "x"}.items() <= always.items()
-    assert {"В": "b", "Н": "h", "ο": "o", "ν": "v"}.items() <= in_mixed_words.items()
+    assert {"В": "b", "в": "b", "Н": "h", "н": "h", "Т": "t", "т": "t"}.items() <= always.items()
+    assert all(always[letter.lower()] == always[letter.upper()] for letter in always)
+    assert {"ο": "o", "ν": "v", "Β": "b"}.items() <= in_mixed_words.items()
     assert not any("GREEK" in unicodedata.name(letter) for letter in always)
+    assert all("GREEK" in unicodedata.name(letter) for letter in in_mixed_words)
     assert not {"З", "б"} & (always.keys() | in_mixed_words.keys())  # they look like 3 and 6

@@ -31,7 +31,7 @@ def without_markup(text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
     marks = np.zeros(size + 8, np.uint8)
     mark_suspects(row, marks)
     decoded = decode_markup(row, characters, markup, marks, out, first, last)
-    length = strip_markup(out, decoded, commands, markup, marks, first, last)
+    length = strip_markup(out, decoded, commands, markup, marks, first, last, row)
     return out[:length].tobytes(), list(zip(first[:length].tolist(), last[:length].tolist(), strict=True))
 
 

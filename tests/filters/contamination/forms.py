@@ -37,9 +37,19 @@ def is_code(text: str) -> bool:
     return bool(re.search(r"(?m)^\s*(def |from \w+ import|import |return |>>>)", text))
 
 
+def has_marks_in_rows(text: str) -> bool:
+    """Whether a text has brackets or terms with spaces between them, where `> ` or `- ` at the start of a line would be
+    one of them: "( < [ ] >", "((-7 * 2 - 5) * (-3 - 9))"."""
+    return bool(re.search(r"(?:[\[\](){}<>]\s+){2}|^\(\(", text))
+
+
 def is_formal(text: str) -> bool:
     """Whether a text has formulas, code or rows of marks."""
     return is_code(text) or bool(re.search(r"[\\$^_{}<>\[\]|=*]|(?:[()]\s*){2}|\d\s*[-+/]\s*\d", text))
+
+
+FORMULA = r"\$(?=\S)[^$]*?(?<=\S)\$(?!\d)"
+"""A formula between single dollars, as Pandoc reads it: "$5 and $6" has none."""
 
 
 def plain_latex(text: str) -> bool:
@@ -48,10 +58,10 @@ def plain_latex(text: str) -> bool:
 
 
 def per_line(mark: Callable[[int], str], width: int = 10) -> Form:
-    """Lines of `width` words, or those of the text where it is code, each with a mark before it."""
+    """Lines of `width` words, each with a mark before it."""
 
     def form(text: str, dice: random.Random) -> str | None:
-        if is_code(text):
+        if is_code(text) or has_marks_in_rows(text):
             return None
         words = text.split()
         lines = [" ".join(words[n : n + width]) for n in range(0, len(words), width)]
@@ -74,9 +84,9 @@ def no_punctuation(text: str, dice: random.Random) -> str | None:
 
 
 def spaced(text: str, dice: random.Random) -> str | None:
-    return (
-        None if is_code(text) else re.sub(r"\s+", lambda m: dice.choice(["  ", "\n", "\t", "\u00a0", " \r\n "]), text)
-    )
+    if is_code(text) or has_marks_in_rows(text):
+        return None
+    return re.sub(r"\s+", lambda m: dice.choice(["  ", "\n", "\t", "\u00a0", " \r\n "]), text)
 
 
 def nfd(text: str, dice: random.Random) -> str | None:
@@ -163,7 +173,7 @@ def digits(text: str, dice: random.Random) -> str | None:
 
 
 def dollars(text: str, dice: random.Random) -> str | None:
-    if re.search(r"[\\^_{}]", text):
+    if re.search(r"[\\^_{}]", text) or re.search(FORMULA, text):
         return None
     return re.sub(r"\$(\d+(?:[.,]\d+)*)(?![\w.]*\$)", r"\1 dollars", text)
 
@@ -173,7 +183,8 @@ def thousands(text: str, dice: random.Random) -> str | None:
     if is_code(text):
         return None
     if re.search(r"\d,\d{3}\b", text):
-        return re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+        # Not in lists of numbers: "arc(1,0,180,360)".
+        return re.sub(r"(?<![\d.,(])\d{1,3}(?:,\d{3})+(?![\d,)])", lambda m: m[0].replace(",", ""), text)
     return re.sub(
         r"(?<![\w.,^_{}])\d{4,7}(?![\w.,}])", lambda m: m[0] if m[0][:2] in ("19", "20") else f"{int(m[0]):,}", text
     )
@@ -242,7 +253,7 @@ FORMS: dict[str, Form] = {
 
 def last_sentence(text: str) -> tuple[str, str]:
     """A text, cut before its last sentence."""
-    cut = [m.end() for m in re.finditer(r"[.?!]\s+|\n+", text.rstrip())]
+    cut = [m.end() for m in re.finditer(r"[.?!][$)\]}\"']*\s+|\n+", text.rstrip())]
     return (text[: cut[-1]], text[cut[-1] :]) if cut else ("", text)
 
 
@@ -295,7 +306,7 @@ def negated(text: str, dice: random.Random) -> str | None:
 
 QUANTIFIER = "all=some both=neither each=any every=some most=least none=all maximum=minimum largest=smallest"
 QUANTITY = (
-    "area=perimeter sum=product radius=diameter mean=median many=much cost=weight height=width days=weeks "
+    "area=perimeter sum=product radius=diameter mean=median cost=weight height=width days=weeks "
     "hours=minutes before=after total=average sin=cos distance=time north=south cause=effect increase=decrease "
     "wife=husband"
 )

@@ -224,12 +224,17 @@ def test_a_question_of_a_split_to_learn_from_is_no_near_leak(index: BenchmarkInd
 
 def test_articles_and_endings_are_no_symbols() -> None:
     """ "a", "I" and the "s" of "it's" are words; the same letters in a formula are symbols."""
-    text = pa.array(["find a and give it s or i do a tree", "find a + s"])
-    tokens = tokenize(text)
-    data, offsets = buffers(text)
-    row = np.repeat(np.arange(2), np.diff(tokens.offsets))
-    values = decisive_tokens(tokens.hash, data[offsets[row] + tokens.start], tokens.end - tokens.start)
-    assert values.tolist() == [0] * 12 + [DECISIVE] * 3
+    words = ["find a circle", "give it's name or I do", "don't, a tree"]
+    symbols = ["find $A$ to the left", "find tan A", "the sides $s$ and $t$ do", "f(a b", "find a + s"]
+
+    def decisive(text: str) -> list[str]:
+        items = items_table([Item("own/test/0", "test", text, "")])
+        index = build_index([("own", items)]).arrays
+        tokens = index.text[: index.text_start[1]].tobytes().decode().split()
+        return [token for token, value in zip(tokens, index.number, strict=False) if value == DECISIVE]
+
+    assert [decisive(text) for text in words] == [[], [], []]
+    assert [decisive(text) for text in symbols] == [["a"], ["a"], ["s", "t"], ["f", "a", "b"], ["a", "+", "s"]]
 
 
 def test_a_passage_without_its_question_is_shared_and_with_it_a_leak(index: BenchmarkIndex) -> None:
