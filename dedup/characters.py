@@ -114,6 +114,8 @@ def fold(character: str) -> str:
         plain = unicodedata.normalize("NFKD", character).casefold()
         if plain in "0123456789+-=()ni\u2212":
             return "^" + plain.replace("\u2212", "-")
+    if decomposition.startswith("<sub>") and (digit := unicodedata.digit(character, None)) is not None:
+        return f"_{digit}"
     if decomposition.startswith("<fraction>"):
         return " " + unicodedata.normalize("NFKD", character).replace("\u2044", "/") + " "
     folded = character.casefold() if not decomposition else unicodedata.normalize("NFKD", character).casefold()

@@ -30,6 +30,7 @@ from dedup.exact import digest128, halves
 from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
 from dedup.kernel import buffers, kernel
+from dedup.latex import commands
 from dedup.tokens import WORD_BYTES, Tokens, token_hash, tokenize
 from dedup.utf8 import decode_checked
 
@@ -49,12 +50,14 @@ NUMBER_WORDS = (
     "eighty", "ninety", "hundred", "thousand", "million", "billion",
 )  # fmt: skip
 """Words that count as numbers. "one" does not, since it is a pronoun too."""
+FUNCTIONS = ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log")
+"""Names of functions, which count as operators."""
 
 NOTHING, SENTENCE, QUESTION = range(3)
 """What may end between two tokens."""
 
 _SPACE, _NEWLINE, _HYPHEN, _STAR, _SLASH, _LESS, _GREATER = (ord(sign) for sign in " \n-*/<>")
-_STOP, _QUESTION, _EXCLAMATION, _COLON = (ord(sign) for sign in ".?!:")
+_STOP, _QUESTION, _EXCLAMATION, _COLON, _BACKSLASH = (ord(sign) for sign in ".?!:\\")
 _NOT_OPERATORS = "$`\\#&"
 """Signs that are tokens in some readings, and never tell questions apart by themselves."""
 _STOPS = (0x3002, 0xFF01, 0xFF61, 0x0964, 0x06D4)
@@ -85,7 +88,8 @@ def invariants(text: pa.StringArray, tokens: Tokens | None = None) -> Invariants
     data, offsets = buffers(text)
     tokens = tokens or tokenize(text)
     words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
-    _digest(data, offsets, *tokens, roles(), _may_end(), _number_words(), words, marks, sentences)
+    tables = roles(), _may_end(), _number_words(), _command_signs()
+    _digest(data, offsets, *tokens, *tables, words, marks, sentences)
     counts = np.diff(tokens.offsets)
     bare = np.flatnonzero(counts == 0)
     if len(bare):
@@ -120,15 +124,22 @@ def roles() -> npt.NDArray[np.uint8]:
 
 @functools.cache
 def _number_words() -> npt.NDArray[np.uint64]:
-    """A hash table of the tokens of NUMBER_WORDS by their low bits, uint64; 0 in empty slots. Its size is the
-    least power of two that gives each word a slot of its own."""
-    hashes = np.array([token_hash(word.encode()) for word in NUMBER_WORDS], np.uint64)
+    """A hash table of the tokens of NUMBER_WORDS and FUNCTIONS by their low bits, uint64; 0 in empty slots. Its size is
+    the least power of two that gives each word a slot of its own."""
+    hashes = np.array([token_hash(word.encode()) for word in NUMBER_WORDS + FUNCTIONS], np.uint64)
     size = 1 << 10
     while len(np.unique(hashes % np.uint64(size))) < len(hashes):
         size *= 2
     table = np.zeros(size, np.uint64)
     table[hashes % np.uint64(size)] = hashes
     return table
+
+
+@functools.cache
+def _command_signs() -> npt.NDArray[np.uint64]:
+    """The tokens of operators that have a LaTeX command: the token of the command for ≤ is that of ≤."""
+    signs = sorted({chr(code) for code in commands().values() if code >= 128 and roles()[code] == OPERATOR})
+    return np.unique(tokenize(pa.array([f" {sign} " for sign in signs])).hash)
 
 
 @functools.cache
@@ -247,7 +258,10 @@ def _is_mark(data, start, end, roles):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, may_end, number_words, words, marks, sentences):  # type: ignore[no-untyped-def]
+def _digest(  # type: ignore[no-untyped-def]
+    data, offsets, hashes, starts, ends, token_offsets, roles, may_end, number_words, command_signs,
+    words, marks, sentences,
+):  # fmt: skip
     """Write the digests of every row."""
     number_mask = np.uint64(len(number_words) - 1)
     for n in range(len(offsets) - 1):
@@ -260,7 +274,11 @@ def _digest(data, offsets, hashes, starts, ends, token_offsets, roles, may_end, 
             all_words = _chain(all_words, token)
             at, size = origin + start, end - start
             first_byte = data[at]
-            if first_byte < 128 and roles[first_byte] == OPERATOR:
+            if first_byte == _BACKSLASH:
+                for sign in command_signs:
+                    if token == sign:
+                        all_marks += fmix64(token + _1)
+            elif first_byte < 128 and roles[first_byte] == OPERATOR:
                 if _counts_as_operator(row, start, end, roles):
                     all_marks += fmix64(token + _1)
             else:

@@ -37,9 +37,9 @@ a abbr b big cite code del em font i ins kbd mark q s small span strike strong s
 BLOCK_TAGS = """
 address article aside blockquote body br button caption center col dd details div dl dt figure footer form h1 h2 h3 h4
 h5 h6 head header hr html img input label li link main meta nav ol option p pre section select style summary table
-tbody td textarea tfoot th thead title tr ul
+tbody td textarea tfoot th thead title tr ul math cmath imath
 """
-"""Names of HTML elements that separate what stands around them."""
+"""Names of HTML elements that separate what stands around them. `<math>` and `<cmath>` are the `$` of AoPS."""
 INLINE, BLOCK, SUPERSCRIPT = 1, 2, 3
 MAX_ENTITY_BYTES, MAX_TAG_BYTES = 10, 400
 """Longer names of entities are rare, longer tags hold data."""
@@ -308,7 +308,7 @@ def _is_unchanged(code, width, characters):  # type: ignore[no-untyped-def]
         return False
     if code < len(characters.mixed) and characters.mixed[code] > 0:
         return False
-    if code < len(characters.folds) and characters.folds[code] != code:
+    if code < len(characters.folds) and characters.folds[code] != code and characters.folds[code] != 42:
         return False
     return look_up_kind(code, characters.kinds) != IGNORED
 
@@ -386,6 +386,11 @@ def decode_markup(row, characters, markup, marks, out, first, last):  # type: ig
         if fold < 0 and characters.sequences[begin] == 94:  # ^
             skipped = 1 if superscript == i else 0
             superscript = i + width
+        elif fold < 0 and characters.sequences[begin] == 95:  # _, as in `dedup.tokens`
+            skipped = 0 if n > 0 and is_digit(out[n - 1]) and superscript != i else 1
+            superscript = i + width
+        elif fold == 42:  # a sign of multiplication is no emphasis and no bullet
+            fold = code
         for k in range(skipped, repeats):
             if repeats != 1 or fold < 0:
                 fold = np.int64(characters.sequences[begin + k])
@@ -475,9 +480,7 @@ def strip_markup(text, size, commands, markup, marks, first, last, row):  # type
             if width > 0:
                 i += width
                 continue
-        if byte == 92 and (
-            _is_escaped_space(text, i, size, commands) or _is_before_capital(text, i, size, row, first)
-        ):
+        if byte == 92 and (_is_escaped_space(text, i, size, commands) or _is_before_capital(text, i, size, row, first)):
             text[n], first[n], last[n] = 10, first[i], last[i + 1]
             n += 1
             i += 2
@@ -570,7 +573,10 @@ def is_dash(row, i, end, start, stop):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def is_emphasis(row, i, end):  # type: ignore[no-untyped-def]
-    """Whether the run of `*` around `i` touches text on one side only: emphasis, and no multiplication."""
+    """Whether the run of `*` around `i` touches text on one side only: emphasis, and no multiplication.
+
+    Two or more that touch a mark of punctuation on one side and space on the other are emphasis too: `**Problem.** `.
+    """
     first, stop = i, i + 1
     while first > 0 and row[first - 1] == 42:
         first -= 1
@@ -580,7 +586,30 @@ def is_emphasis(row, i, end):  # type: ignore[no-untyped-def]
     right = stop < end and (
         is_word_byte(row[stop]) or row[stop] == 40 or row[stop] == 91 or row[stop] == 92 or row[stop] == 36
     )
+    if left == right and stop - first > 1:
+        left = first > 0 and not is_space(row[first - 1])
+        right = stop < end and not is_space(row[stop])
     return left != right
+
+
+@borrowing_kernel
+def is_list_mark(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the mark at `i` (> - *) begins a line, and the line before it or after it begins with the same one."""
+    mark = np.int64(row[i])
+    begin = i
+    while begin > 0 and (row[begin - 1] == 32 or row[begin - 1] == 9 or row[begin - 1] == mark):
+        begin -= 1
+    if (begin > 0 and row[begin - 1] != 10) or _line_mark(row, begin, end)[0] != mark:
+        return False
+    following = i
+    while following < end and row[following] != 10:
+        following += 1
+    if following < end and _line_mark(row, following + 1, end)[0] == mark:
+        return True
+    previous = begin - 1
+    while previous > 0 and row[previous - 1] != 10:
+        previous -= 1
+    return begin > 0 and _line_mark(row, previous, end)[0] == mark
 
 
 @borrowing_kernel

@@ -8,14 +8,14 @@ A mark of prose ends a token and is dropped; a mark of mathematics or code is a 
 | `"` | after the bracket of a call or `=` |
 | `!` | after a digit, a variable of one letter or `)` (factorial); before `=`, or before a word that it touches |
 | `(` `[` | touching a word before it (call, index), after an operator, before a digit, an operator or `)`, `]`, `:` |
-| `)` `]` | after a digit, before an operator, the factorial of a sum, a prime or an opening bracket |
+| `)` `]` | after a digit (not `1)` at the start of a line), before an operator, `!` of a sum, a prime, `(` |
 | `{` | after `=` or the bracket of a call, and before a sum (`2^{n+1}`) |
 | `:` | between digits, brackets or words of a slice, before `=`, next to another one |
 | `?` | before `$ : * + = \\`, or a point and a name: a pattern or an optional member |
-| `_` | between two words that it touches (`my_var`, `x_1`, `x_{1}`) |
+| `_` | between two words that it touches (`my_var`, `x_n`, `101_2`); `x_1` and `x_{1}` are `x1` |
 | `#` `@` | touching a word (`C#`, `#x`, `a@b`) |
 | `$` | before a name, where no second `$` makes a formula (`$HOME`) |
-| `^ & < > * - ~` | always, but see `dedup.markup` |
+| `^ & < > * - ~` | always, but see `dedup.markup`; `<=`, `>=` and `!=` are one token |
 
 `{`, `}` and the delimiters of formulas (`$`, `\\(`, `\\[`) are transparent: what they separate still touches.
 """
@@ -201,6 +201,45 @@ def is_fraction(row, i, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def is_degree(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether U+2218 (a small circle) or U+00B0 (the degree sign) is at `i`."""
+    if i + 1 < end and row[i] == 0xC2:
+        return row[i + 1] == 0xB0
+    return i + 2 < end and row[i] == 0xE2 and row[i + 1] == 0x88 and row[i + 2] == 0x98
+
+
+@borrowing_kernel
+def subscript_width(row, i, end):  # type: ignore[no-untyped-def]
+    """The bytes before the digits of the subscript at `i`: 1 in `_12`, 2 in `_{12}`, 0 in `_n` and `_{n+1}`."""
+    j = i + 1
+    if j < end and is_digit(row[j]):
+        return 1
+    if j + 1 >= end or row[j] != 123 or not is_digit(row[j + 1]):
+        return 0
+    j += 1
+    while j < end and is_digit(row[j]):
+        j += 1
+    return 2 if j < end and row[j] == 125 else 0
+
+
+@borrowing_kernel
+def _begins_line(row, i):  # type: ignore[no-untyped-def]
+    """Whether only spaces stand between the start of the line and index `i`."""
+    while i > 0 and (row[i - 1] == 32 or row[i - 1] == 9):
+        i -= 1
+    return i == 0 or row[i - 1] == _NEWLINE
+
+
+@borrowing_kernel
+def _ends_list_number(row, i):  # type: ignore[no-untyped-def]
+    """Whether the `)` at `i` follows one to three digits that begin the line, as in `1) `."""
+    j = i
+    while j > 0 and i - j < 4 and is_digit(row[j - 1]):
+        j -= 1
+    return i - j > 0 and i - j < 4 and _begins_line(row, j)
+
+
+@borrowing_kernel
 def _holds_operator(row, i, end):  # type: ignore[no-untyped-def]
     """Whether the braces opened before `i` hold an operator: 2^{n+1} is not 2^n+1."""
     depth = 0
@@ -212,7 +251,7 @@ def _holds_operator(row, i, end):  # type: ignore[no-untyped-def]
             depth -= 1
         elif byte == 123:
             depth += 1
-        elif byte == _NEWLINE:
+        elif byte == _NEWLINE and j + 1 < end and row[j + 1] == _NEWLINE:
             return False
         elif depth == 0 and j > i and ((_is_operator(byte) and byte != 94) or byte == 42):
             return True
@@ -277,7 +316,9 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
             (start > 0 and _is_operator(row[start - 1]))
             or (start > 1 and is_space(row[start - 1]) and _is_operator(row[start - 2]))
         )
-        if (
+        if code == 41 and is_space(after) and touching and is_digit(last) and _ends_list_number(row, i):
+            kind = SEPARATOR
+        elif (
             (stop > 0 and is_digit(last))
             or (after == 33 and sum_before)
             or after == _PRIME
@@ -288,7 +329,8 @@ def read_symbol(code, row, i, width, end, start, stop, anchor, after_prime, afte
         else:
             j = _skip_transparent(row, at, end, keys, values)
             follows = np.int64(row[j]) if j < end else np.int64(0)
-            if _is_operator(follows) or follows == 42:
+            # \right)\left( is )(
+            if _is_operator(follows) or follows == 42 or (follows == 40 and after == _BACKSLASH):
                 kind = SINGLE
     elif code == 123 or code == 125:  # { }
         assigned = before == 61 or (before == 32 and i > 1 and row[i - 2] == 61)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dedup.characters import (
     IGNORED,
+    MARK,
     NON_ASCII,
     POINT,
     SEPARATOR,
@@ -37,6 +38,8 @@ from dedup.markup import (
     hyphen_width,
     is_bullet,
     is_dash,
+    is_emphasis,
+    is_list_mark,
     line_start,
     mark_suspects,
     may_number,
@@ -48,6 +51,7 @@ from dedup.symbols import (
     formula_end,
     groups_thousands,
     is_ascii_letter,
+    is_degree,
     is_digit,
     is_fraction,
     is_word_byte,
@@ -55,6 +59,7 @@ from dedup.symbols import (
     look_up_hash,
     read_backslash,
     read_symbol,
+    subscript_width,
     thousands_end,
 )
 from dedup.utf8 import decode_checked, encode
@@ -74,7 +79,11 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 _SEED, _MURMUR_1, _MURMUR_2 = np.uint64(SEED), np.uint64(MURMUR_1), np.uint64(MURMUR_2)
 _EACH_BYTE, _HIGH_BITS, _ALL = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080), np.uint64(_MASK)
 _0, _1, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(8)
-_29, _32, _64 = np.uint64(29), np.uint64(32), np.uint64(64)
+_29, _32, _56, _64 = np.uint64(29), np.uint64(32), np.uint64(56), np.uint64(64)
+_LETTER_BITS = np.uint64(0x4040404040404040)
+"""The bit that tells letters from digits, in each of eight bytes of `_fold_ascii`."""
+_OTHER, _DIGIT, _GREEK, _LATIN = range(4)
+"""Classes of the last character of an open word. `2x` is two tokens, `x2` one, and Greek letters are symbols."""
 
 
 class Tokens(NamedTuple):
@@ -315,6 +324,24 @@ def _word_follows(row, i, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _class_of(code):  # type: ignore[no-untyped-def]
+    """The class of a word character after folding."""
+    if code >= 48 and code <= 57:
+        return _DIGIT
+    if code >= 0x3B1 and code <= 0x3C9:
+        return _GREEK
+    return _LATIN if code < 128 else _OTHER
+
+
+@borrowing_kernel
+def _parts(last, new):  # type: ignore[no-untyped-def]
+    """Whether a character of class `new` begins a word of its own after one of class `last`."""
+    if last == _DIGIT:
+        return new != _DIGIT
+    return (last == _GREEK and new in (_LATIN, _DIGIT)) or (last == _LATIN and new == _GREEK)
+
+
+@borrowing_kernel
 def _gap(row, i, end):  # type: ignore[no-untyped-def]
     """The bytes of what separates most words, a space or a point or comma and a space, at `i`; 0 for others."""
     if i >= end:
@@ -350,7 +377,8 @@ def scan_tokens(  # type: ignore[no-untyped-def]
     formula, no_formula = np.int64(-1), np.int64(0)
     grouped = False  # whether the commas of that list group thousands
     split, digits = np.int64(-1), 0  # where the name of a command ends, and how many single digits it takes
-    superscript = np.int64(-1)  # where the last superscript character ends
+    superscript = np.int64(-1)  # where the last superscript or subscript character ends
+    last_class = _OTHER  # of the last character of the open word
     token_at = count  # where the open token begins in `out` or `hashes`
     list_number = np.int64(-9)  # the last number of a list or a line
     list_mark = np.int64(0)  # the bullet or quote mark of the line
@@ -367,8 +395,11 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                 if number >= 0:
                     list_number, i = number, np.int64(text)
                     continue
-            if open_kind == SINGLE or (open_kind == WORD and i == split):
+            parted = i == split or last_class == _GREEK or (last_class == _DIGIT and not is_digit(row[i]))
+            if open_kind == SINGLE or (open_kind == WORD and parted):
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
+                if markup is not None and open_kind == WORD and is_digit(row[stop - 1]):
+                    memory[_NUMBER_STOP] = stop
                 open_kind = SEPARATOR
             if i == split:
                 split = i + 1 if digits > 0 and is_digit(row[i]) else np.int64(-1)
@@ -379,6 +410,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                 open_kind = WORD
                 token_at = count
             length = _8
+            digit_before = _0  # whether the byte before the next eight is a digit of this word, as its letter bit
             while length == _8:
                 word = load_uint64(ascii_words, i)
                 # The lowest set bit is the high bit of the first byte that is 0, which ends the run.
@@ -388,6 +420,15 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     if length == _0:
                         break
                     word &= _ALL >> (_64 - (length << _3))
+                # A letter after a digit begins another word.
+                digits_in = ~word & _LETTER_BITS
+                parts = word & _LETTER_BITS & (digits_in << _8 | digit_before)
+                if parts != _0:
+                    length = trailing_zeros(parts) >> _3
+                    if length == _0:
+                        break
+                    word &= _ALL >> (_64 - (length << _3))
+                digit_before = digits_in >> _56
                 if i < split and np.int64(length) >= split - i:
                     length = np.uint64(split - i)
                     if length < _8:
@@ -399,6 +440,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     mixed, pending, bits = _append(mixed, pending, bits, word, length)
                 i += np.int64(length)
             stop = i
+            last_class = _DIGIT if is_digit(row[i - 1]) else _LATIN
             gap = _gap(row, i, end)
             if gap > 0:
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
@@ -449,7 +491,12 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                 inner = i > 0 and row[i - 1] == 62 and i + 1 < end and row[i + 1] == 62
                 first = i + 2 < end and row[i + 1] == 62 and row[i + 2] == 62
                 final = i > 1 and row[i - 1] == 62 and row[i - 2] == 62
-                kind = SEPARATOR if inner or first or final else SINGLE
+                if inner or first or final:
+                    kind = SEPARATOR
+        elif code == 42:  # *
+            kind = SEPARATOR if is_emphasis(row, i, end) or is_list_mark(row, i, end) else SINGLE
+        elif (code == 45 or code == 62) and (i == 0 or row[i - 1] <= SPACE) and is_list_mark(row, i, end):  # - >
+            kind = SEPARATOR
         touching = stop == i or anchor == i
         if code == 0x2013 and stop > 0 and is_digit(row[stop - 1]) and _digit_follows(row, i + width, end):
             code, kind = np.int64(45), SINGLE  # an en dash between numbers
@@ -537,6 +584,17 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     if value == 0x2218 or value == 0xB0 or value == 0x2032:
                         code = np.int64(0x2032 if value == 0x2032 else 0xB0)
                         width = letters - i + (row[i + 1] == 123 and letters < end and row[letters] == 125)
+            elif (
+                code == 95 and open_kind == WORD and last_class in (_LATIN, _GREEK) and subscript_width(row, i, end) > 0
+            ):  # x_1 is x1
+                i += np.int64(subscript_width(row, i, end))
+                anchor = i
+                continue
+            elif code == 94 and is_degree(row, i + 1, end):  # ^∘, ^°
+                kind, code, width = SINGLE, np.int64(0xB0), 3 + np.int64(row[i + 1] == 0xE2)
+            elif (code == 60 or code == 62 or code == 33) and i + 1 < end and row[i + 1] == 61:  # <= >= !=
+                kind, width = SINGLE, np.int64(2)
+                code = np.int64(0x2264 if code == 60 else (0x2265 if code == 62 else 0x2260))
             elif code == 63 and (markup is not None or formula == i + width):
                 kind = SEPARATOR  # the question mark of a sentence that ends with a formula
             elif folds[code] >= 0:
@@ -553,6 +611,10 @@ def scan_tokens(  # type: ignore[no-untyped-def]
         if not single_character and characters.sequences[sequence_at] == 94:  # ^
             begin = 1 if superscript == i else 0  # 10⁻³ has one
             superscript = i + width
+        elif not single_character and characters.sequences[sequence_at] == 95:  # _
+            # x₁₂ is x12, as x_12 is. After a number, 101₂ is 101_2.
+            begin = 0 if open_kind == WORD and last_class == _DIGIT and superscript != i else 1
+            superscript = i + width
         for n in range(begin, repeats):
             if not single_character:
                 fold = np.int64(characters.sequences[sequence_at + n])
@@ -563,8 +625,10 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     kind = SEPARATOR
                 elif kind == IGNORED:
                     continue
+            new_class = _class_of(fold) if kind == WORD else _OTHER
             if open_kind != SEPARATOR and (
-                kind in (SEPARATOR, SINGLE, TRANSPARENT) or (kind == WORD and open_kind == SINGLE)
+                kind in (SEPARATOR, SINGLE, TRANSPARENT)
+                or (kind == WORD and (open_kind == SINGLE or _parts(last_class, new_class)))
             ):
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
                 if markup is not None and open_kind == WORD:
@@ -579,6 +643,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                             row, markup, memory, start, stop, token_at, hashes, starts, ends, out, count
                         )
                 open_kind = SEPARATOR
+            last_class = new_class if kind != MARK else last_class
             if kind in (SEPARATOR, TRANSPARENT):
                 continue
             if open_kind == SEPARATOR:

@@ -36,9 +36,10 @@ COVER, BODY, ASK, NUMBERS, BITS, EXACT, SWAPPED = range(7)
 
 COUNT_COLUMNS = (
     "tokens", "row_tokens", "longest", "common", "cover8", "cover11", "cover13", "cover20", "grams8", "span_tokens",
+    "own_tokens",
 )  # fmt: skip
-"""Columns of a pair's measures of type int64 [n, 10], in order; see `filters.contamination.scan.HITS`."""
-TOKENS, ROW_TOKENS, LONGEST, COMMON, COVER8, COVER11, COVER13, COVER20, GRAMS8, SPAN_TOKENS = range(10)
+"""Columns of a pair's measures of type int64 [n, 11], in order; see `filters.contamination.scan.HITS`."""
+TOKENS, ROW_TOKENS, LONGEST, COMMON, COVER8, COVER11, COVER13, COVER20, GRAMS8, SPAN_TOKENS, OWN_TOKENS = range(11)
 
 # Items of pairs, int64 [n, 2], and the context that supports each, float32 [n, 2]: bits, and whether it is enough.
 OWNER_PAIR, OWNER_ITEM = range(2)

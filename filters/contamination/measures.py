@@ -33,6 +33,7 @@ from filters.contamination.layout import (
     LONGEST,
     MIN_RUN,
     NUMBERS,
+    OWN_TOKENS,
     PAIR_ALIGNED_END,
     PAIR_ALIGNED_START,
     PAIR_PART,
@@ -50,7 +51,7 @@ from filters.contamination.layout import (
     SWAPPED,
     TOKENS,
 )
-from filters.contamination.weights import DECISIVE, OPERATORS, ask_words, decisive_words
+from filters.contamination.weights import DECISIVE, OPERATORS, ask_words, attached_operators, decisive_words
 
 MAX_SKIPS, UNSKIPPED_TOKENS = 4, 10
 """Llama 2's skip-grams: up to four tokens of a match may differ, none of them among its first ten nor its last."""
@@ -72,7 +73,7 @@ _F32 = npt.NDArray[np.float32]
 
 
 class PairMeasures(NamedTuple):
-    """shares: float32 [n, 7] (SHARE_COLUMNS); counts: int64 [n, 10] (COUNT_COLUMNS); spans: int64 [n, 2] (SPAN_*)."""
+    """shares: float32 [n, 7] (SHARE_COLUMNS); counts: int64 [n, 11] (COUNT_COLUMNS); spans: int64 [n, 2] (SPAN_*)."""
 
     shares: _F32
     counts: _I64
@@ -82,16 +83,16 @@ class PairMeasures(NamedTuple):
 def measure_pairs(texts: Texts, arrays: IndexArrays, pairs: _I64, aligned: _I64, runs: _I64) -> PairMeasures:
     """Measure pairs int64 [n, 6] by their aligned runs int64 [m, 3] and the runs as found int64 [r, 5]."""
     ask_limit = MAX_ASK_SWAPPED_BITS * min(1.0, float(arrays.weight.max(initial=0)) / MAX_WEIGHT_OF_MANY)
-    words = decisive_words(), ask_words()
+    words = decisive_words(), ask_words(), attached_operators()
     return PairMeasures(*_measure(pairs, aligned, runs, texts.stream, *texts.fields, *words, ask_limit, arrays))
 
 
-_OTHER, _DIGIT, _SYMBOL, _OPERATOR = range(4)
+_OTHER, _DIGIT, _SYMBOL, _OPERATOR, _WORD = range(5)
 
 
 @kernel
 def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
-    """Whether token t of the stream begins with a digit, or is one letter, or one of OPERATORS.
+    """Whether token t of the stream begins with a digit, or is one letter, one of OPERATORS, or a longer ASCII word.
 
     "a", "i", "s" and "t" are mostly words and ends of words, and do not count as letters.
     """
@@ -104,15 +105,58 @@ def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
         c, length = right.data[right.row_start[row] + right.start[n]], right.end[n] - right.start[n]
     if c >= 48 and c <= 57:
         return _DIGIT
-    if length > 1 or c >= 128:
-        return _OTHER
     lower = c | 32
+    if length > 1 or c >= 128:
+        return _WORD if lower >= 97 and lower <= 122 else _OTHER
     if lower >= 97 and lower <= 122:
         return _OTHER if lower in (97, 105, 115, 116) else _SYMBOL
     for operator in OPERATORS:
         if c == operator:
             return _OPERATOR
     return _OTHER
+
+
+@kernel
+def _is_term(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether token t of the stream begins with a digit, or is a round bracket or one letter, as for `_kind`."""
+    if t < stream.offsets[row] or t >= stream.offsets[row + 1]:
+        return False
+    k = t - stream.offsets[row]
+    if k < stream.split[row]:
+        n = left.offsets[row] + k
+        c, length = left.data[left.row_start[row] + left.start[n]], left.end[n] - left.start[n]
+    else:
+        n = right.offsets[row] + k - stream.split[row]
+        c, length = right.data[right.row_start[row] + right.start[n]], right.end[n] - right.start[n]
+    if c >= 48 and c <= 57:
+        return True
+    lower = c | 32
+    letter = lower >= 97 and lower <= 122 and lower not in (97, 105, 115, 116)
+    return length == 1 and (letter or c == 40 or c == 41)
+
+
+@kernel
+def _is_attached(stream, left, right, row, t, operators):  # type: ignore[no-untyped-def]
+    """Whether token t is one of `operators` and touches a term on either side ("17!", "-3")."""
+    for operator in operators:
+        if stream.hash[t] == operator:
+            return (_touch(stream, left, right, row, t - 1) and _is_term(stream, left, right, row, t - 1)) or (
+                _touch(stream, left, right, row, t) and _is_term(stream, left, right, row, t + 1)
+            )
+    return False
+
+
+@kernel
+def _touch(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether nothing stands between tokens t and t + 1 of the stream, in one field."""
+    k = t - stream.offsets[row]
+    if k < 0 or t + 1 >= stream.offsets[row + 1] or k + 1 == stream.split[row]:
+        return False
+    if k < stream.split[row]:
+        n = left.offsets[row] + k
+        return left.start[n + 1] <= left.end[n]
+    n = right.offsets[row] + k - stream.split[row]
+    return right.start[n + 1] <= right.end[n]
 
 
 @kernel
@@ -264,12 +308,14 @@ def _swapped(  # type: ignore[no-untyped-def]
 
 @kernel
 def _adds_number(  # type: ignore[no-untyped-def]
-    aligned, first, stop, start, end, row, row_start, row_end, stream, left, right, decisive, in_ask, origin, size, ask
-):
-    """Whether a digit, number word or negation of the text stands between two runs of the span.
+    aligned, first, stop, start, end, row, row_start, row_end, stream, left, right, decisive, in_ask, attached,
+    origin, size, ask, template,
+):  # fmt: skip
+    """Whether a digit, decisive word or operator attached to a term stands between two runs of the span.
 
-    From index token `ask` on, also a symbol, an operator before a digit or symbol, or a word of `in_ask`. Where the
-    span lacks the first or the last token of the part, the two tokens before or after it count as well ("is not").
+    Of a template, any word. From index token `ask` on, also a symbol, an operator before a digit or symbol, or a word
+    of `in_ask`. Where the span lacks the first or the last token of the part, the two tokens before or after it count
+    as well ("is not").
     """
     head, tail = origin + size, origin
     for r in range(first, stop):
@@ -291,7 +337,9 @@ def _adds_number(  # type: ignore[no-untyped-def]
         asked = aligned[r + 1, ALIGNED_INDEX_TOKEN] >= ask
         for t in range(i, following):
             kind = _kind(stream, left, right, row, t)
-            if kind == _DIGIT:
+            if kind == _DIGIT or (template and kind == _WORD):
+                return True
+            if _is_attached(stream, left, right, row, t, attached):
                 return True
             if asked and kind == _SYMBOL:
                 return True
@@ -310,7 +358,24 @@ def _adds_number(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, ask_limit, ix):  # type: ignore[no-untyped-def]
+def _holds_needed(mark, number, template, size):  # type: ignore[no-untyped-def]
+    """Whether all tokens that decide, and all words of a template, were found between the first and the last found.
+
+    The ends may belong to a frame. number, template: uint8 [size or more].
+    """
+    first, last = 0, size - 1
+    while first < size and not mark[first] & _COMMON:
+        first += 1
+    while last > first and not mark[last] & _COMMON:
+        last -= 1
+    held = True
+    for t in range(first, last + 1):
+        held &= not (template[t] or number[t] == DECISIVE) or mark[t] & _COMMON != 0
+    return held
+
+
+@kernel
+def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, attached, ask_limit, ix):  # type: ignore[no-untyped-def]
     shares = np.zeros((len(pairs), len(SHARE_COLUMNS)), np.float32)
     counts = np.zeros((len(pairs), len(COUNT_COLUMNS)), np.int64)
     spans = np.zeros((len(pairs), 2), np.int64)
@@ -351,13 +416,16 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, ask_li
             counts[n, COVER13] += (mark[t] & _IN_13) != 0
             counts[n, COVER20] += (mark[t] & _IN_20) != 0
             counts[n, GRAMS8] += gram[t]
-        counts[n, TOKENS], counts[n, LONGEST] = size, longest
+        template = ix.template[origin : origin + size].any()
+        if numbers and ix.kind[p] == QUESTION:
+            numbers = _holds_needed(mark, ix.number[origin:], ix.template[origin:], size)
+        counts[n, TOKENS], counts[n, LONGEST], counts[n, OWN_TOKENS] = size, longest, ix.own[p]
         counts[n, ROW_TOKENS] = row_end - row_start
         is_whole = longest == size
         if numbers and not is_whole:
             numbers = not _adds_number(
                 aligned, first, stop, start, end, row, row_start, row_end, stream, left, right, decisive, in_ask,
-                origin, size, origin + ask,
+                attached, origin, size, origin + ask, template,
             )  # fmt: skip
         if numbers and ix.kind[p] == QUESTION:
             numbers = not _continues(

@@ -9,12 +9,13 @@
 
 Winnow's own rule, `ngram13`, counts an item as contained in a text if all of these hold:
 - 90 % of the question's weight is found, 80 % of its last sentence's, and every number, operator, single letter ("Find
-  $a$") and negation;
+  $a$"), unit and negation, and none of these is added (`f'(x)` for `f(x)`, 17! for 17);
+- every word is found of a question that is made from a template, and no other is added ("Turn left" for "Turn right");
 - of the last sentence also every quantifier and name of a function, and no other one, or letter, is added;
 - no heavy word is replaced by another, in the last sentence no word but the most common, and few words are put between;
 - the formula at its ends does not go on in the text;
-- a question under 13 tokens is found whole, and either weighs 30 bits within a sentence of its own, or is the whole
-  instruction, or has its answer or two thirds of its choices near it;
+- a question under 13 tokens, those of a figure's code (`[asy]`) left out, is found whole, and either weighs 30 bits
+  within a sentence of its own, or is the whole instruction, or has its answer or two thirds of its choices near it;
 - a question that several items share is supported by the item's own choices, answer or passage.
 """
 
@@ -92,6 +93,7 @@ class HitMeasures(NamedTuple):
     cover20: _I32
     grams8: _I32
     span_tokens: _I32
+    own_tokens: _I32
     bounded: Flags
     items: _I32
     rare13: Flags
@@ -123,9 +125,9 @@ class Rule(NamedTuple):
 
 
 def _ngram13(m: HitMeasures) -> Flags:
-    long = m.tokens >= LONG_QUESTION_TOKENS
+    long = m.own_tokens >= LONG_QUESTION_TOKENS
     # Words put between an item's words make another item, unless it is long and they are few.
-    compact = np.where(long, m.span_tokens <= SPAN_RATIO * m.tokens + SPAN_EXTRA_TOKENS, m.longest == m.tokens)
+    compact = np.where(long, m.span_tokens <= SPAN_RATIO * m.tokens + SPAN_EXTRA_TOKENS, m.longest >= m.own_tokens)
     contained = (
         m.question
         & (m.cover >= LEAK_COVER)

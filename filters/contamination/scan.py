@@ -62,7 +62,7 @@ HITS = pa.schema(
         ("context_bits", pa.float32()), ("context", pa.bool_()), ("exact", pa.bool_()), ("bounded", pa.bool_()),
         ("tokens", pa.int32()), ("row_tokens", pa.int32()), ("longest", pa.int32()), ("common", pa.int32()),
         ("cover8", pa.int32()), ("cover11", pa.int32()), ("cover13", pa.int32()), ("cover20", pa.int32()),
-        ("grams8", pa.int32()), ("span_tokens", pa.int32()),
+        ("grams8", pa.int32()), ("span_tokens", pa.int32()), ("own_tokens", pa.int32()),
         ("field", pa.uint8()), ("start", pa.int32()), ("end", pa.int32()), ("grams13", pa.list_(pa.uint64())),
     ]
 )  # fmt: skip
@@ -78,7 +78,7 @@ exact: whether the instruction consists of its tokens alone. bounded: whether se
 span.
 tokens, row_tokens: lengths of the part and the text. longest: tokens of the longest shared run. common: shared tokens,
 in order. coverN: its tokens in shared runs of N tokens or more, for 11 with skips. grams8: its 8-grams found.
-span_tokens: tokens of the text from the first to the last shared one.
+span_tokens: tokens of the text from the first to the last shared one. own_tokens: of the part outside its figure.
 field: 0 instruction, 1 response. start, end: bytes of the span in that field. grams13: keys of the 13-grams shared.
 """
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.kernel import kernel
-from dedup.tokens import SPACE, tokenize
+from dedup.tokens import SPACE, token_hash, tokenize
 from filters.contamination.grams import gram_keys
 from filters.contamination.layout import READING
 from filters.contamination.seeds import group_equal
@@ -30,8 +30,11 @@ MIN_SENTENCE_TOKENS = 3
 
 ANSWER_FORM = "express enter give write round answer leave note assume here type provide submit include"
 """First words of sentences that tell the form of the answer, or explain a term."""
-FIGURE = "[asy]"
-"""Begins the code of a figure in MATH."""
+FIGURE, FIGURE_END = "[asy]", "[/asy]"
+"""The code of a figure in MATH. It weighs nothing: other copies of a question have a picture in its place."""
+TEMPLATE_TOKENS, TEMPLATE_QUESTIONS, TEMPLATE_SHARE = 4, 8, 0.5
+"""A question is made from a template if this share of its tokens lies in phrases of TEMPLATE_TOKENS tokens that at
+least TEMPLATE_QUESTIONS questions have. What tells it from its siblings is then a word or two of any weight."""
 
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -60,6 +63,10 @@ FUNCTIONS = "sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
 """Names of functions in formulas. They change what is asked as a symbol does."""
 OPERATORS = b"+-*/^<>=%!|&~'[]"
 """Symbols that change what a question asks. Round brackets and quotes are left out: they are punctuation too."""
+ATTACHED = b"+-*/^<>=%!'"
+"""Operators that count as added where they touch a term: `f'(x)`, `17!`, `-3`, `8%`."""
+MATHEMATICS = "√ ≤ ≥ ≠ ≈ ≡ ± ∓ ∈ ∉ ∋ ⊂ ⊆ ⊃ ⊇ ∪ ∩ ∖ ∀ ∃ ∧ ∨ ¬ ∑ ∏ ∫ ∂ ∇ ∞ ⌊ ⌋ ⌈ ⌉"
+"""Symbols of mathematics that no markup has."""
 OPENS_FORMULA = b"$({[\\^_=+-*/,"
 """Characters before a letter that is a symbol, and no word or ending of one."""
 DECISIVE, DECISIVE_IN_ASK = 1, 2
@@ -74,9 +81,15 @@ _Flags = npt.NDArray[np.bool_]
 
 
 def decisive_words() -> _U64:
-    """The hashes of NUMBER_WORDS, NEGATIONS, UNITS and STRUCTURES: adding or removing one changes what a question
-    asks."""
-    return tokenize(pa.array([f"{NUMBER_WORDS} {NEGATIONS} {UNITS} {STRUCTURES}"], pa.string()), READING).hash
+    """The hashes of NUMBER_WORDS, NEGATIONS, UNITS, STRUCTURES and MATHEMATICS: adding or removing one changes what a
+    question asks."""
+    words = f"{NUMBER_WORDS} {NEGATIONS} {UNITS} {STRUCTURES} {MATHEMATICS}"
+    return np.unique(tokenize(pa.array([words], pa.string()), READING).hash)
+
+
+def attached_operators() -> _U64:
+    """The hashes of ATTACHED."""
+    return np.array([token_hash(bytes([operator])) for operator in ATTACHED], np.uint64)
 
 
 def ask_words() -> _U64:
@@ -139,6 +152,19 @@ def token_weights(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flag
     return weight, frame
 
 
+def templates(part: _I32, part_start: _I64, in_question: _Flags, prefix: _U64) -> _U8:
+    """Which parts are questions made from a template, uint8 [P]. Arguments as those of `token_weights`."""
+    ends = part_start[part + 1] if len(part) else np.empty(0, np.int64)
+    places = np.flatnonzero(in_question & (np.arange(len(part)) + TEMPLATE_TOKENS <= ends))
+    order, begin, parts = group_equal(gram_keys(prefix, places, TEMPLATE_TOKENS), part[places])
+    shared = places[order][np.repeat(parts >= TEMPLATE_QUESTIONS, np.diff(np.append(begin, len(order))))]
+    inside = np.zeros(len(part), np.bool_)
+    for offset in range(TEMPLATE_TOKENS):
+        inside[shared + offset] = True
+    counts = np.add.reduceat(inside.astype(np.int64), part_start[:-1]) if len(part) else np.empty(0, np.int64)
+    return (counts >= TEMPLATE_SHARE * np.diff(part_start)).astype(np.uint8)
+
+
 def _word_key(word: str) -> int:
     """FNV-1a of a word: as `_key` computes it."""
     value = 0xCBF29CE484222325
@@ -149,7 +175,36 @@ def _word_key(word: str) -> int:
 
 _FORM_KEYS = np.array([_word_key(word) for word in ANSWER_FORM.split()], np.uint64)
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_FIGURE = np.frombuffer(FIGURE.encode(), np.uint8)
+_FIGURE, _FIGURE_END = (np.frombuffer(mark.encode(), np.uint8) for mark in (FIGURE, FIGURE_END))
+
+
+@kernel
+def _find(data, begin, end, mark):  # type: ignore[no-untyped-def]
+    """The first index of data[begin:end] at which `mark` stands, or `end`."""
+    for i in range(begin, end - len(mark) + 1):
+        k = 0
+        while k < len(mark) and data[i + k] == mark[k]:
+            k += 1
+        if k == len(mark):
+            return i
+    return end
+
+
+@kernel
+def in_figures(data, offsets, starts, part_start):  # type: ignore[no-untyped-def]
+    """Which tokens are code of a figure, bool [T]. Arguments as those of `last_sentences`."""
+    inside = np.zeros(len(starts), np.bool_)
+    for p in range(len(part_start) - 1):
+        t, last = part_start[p], part_start[p + 1]
+        begin = offsets[p]
+        while begin < offsets[p + 1]:
+            begin = _find(data, begin, offsets[p + 1], _FIGURE)
+            end = _find(data, begin, offsets[p + 1], _FIGURE_END) + len(_FIGURE_END)
+            while t < last and offsets[p] + starts[t] < end:
+                inside[t] = offsets[p] + starts[t] >= begin
+                t += 1
+            begin = end
+    return inside
 
 
 @kernel
@@ -174,16 +229,8 @@ def last_sentences(data, offsets, starts, ends, part_start, frame):  # type: ign
     asks = np.zeros(len(part_start) - 1, np.int32)
     for p in range(len(asks)):
         begin, last = part_start[p], part_start[p + 1]
-        # Tokens from the first figure on.
-        figure = -1
-        for i in range(offsets[p], offsets[p + 1] - len(_FIGURE)):
-            k = 0
-            while k < len(_FIGURE) and data[i + k] == _FIGURE[k]:
-                k += 1
-            if k == len(_FIGURE):
-                figure = i - offsets[p]
-                break
-        while figure >= 0 and last > begin + MIN_SENTENCE_TOKENS and starts[last - 1] >= figure:
+        figure = _find(data, offsets[p], offsets[p + 1], _FIGURE) - offsets[p]
+        while last > begin + MIN_SENTENCE_TOKENS and starts[last - 1] >= figure:
             last -= 1
         while last > begin and frame[last - 1]:
             last -= 1

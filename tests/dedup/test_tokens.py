@@ -27,16 +27,25 @@ SAMPLES = [
     "ΟΔΥΣΣΕΥΣ ὀδυσσεύς İstanbul ẞ ß K Å ﬁ ① ㍿ ﷺ … é ế 각",
     "漢字かな交じり文 ไทยที่นี่ 한국어 문장",
     "e\u0301a \u0301x +\u0301 soft\u00adhyphen wo\u200drd",
+    "101₂ x₁₂ x₁₂y 2x 14xy x2y 2πr 5km ２ｘ",
     "10⁻³ x²³ 5–3 5 – 3 a–3 x\u2212y 5 ≠ ½ x² 😀👍🏽 \U000e0100 \U0010ffff \U00011234",
     "\x00\t\r\n .,., ",
     "",
     "a" * 7, "a" * 8, "a" * 9, "a" * 17,
 ]  # fmt: skip
 
+
+def is_subscript(character: str) -> bool:
+    """Whether the character is read as a digit, or as `_` and a digit after a number."""
+    return len(fold(character)) > 1 and fold(character)[0] == "_"
+
+
 any_text = st.text(
     alphabet=st.one_of(
         st.sampled_from("aAzZ09 .+/=%|\n\t漢あไ่ที๑ßẞİΣςée\u0301\u200d\u00ad½²٣ﬁ①㍿ﷺ각"),
-        st.characters(exclude_categories=["Cs"]).filter(lambda c: not set(fold(c)) & set(SYMBOLS + ",")),
+        st.characters(exclude_categories=["Cs"]).filter(
+            lambda c: not set(fold(c)[is_subscript(c) :]) & set(SYMBOLS + ",")
+        ),
     ),
     max_size=60,
 )
@@ -50,9 +59,23 @@ def is_superscript(character: str) -> bool:
     return len(fold(character)) > 1 and fold(character)[0] == "^"
 
 
+def class_of(character: str) -> str:
+    if character in "0123456789":
+        return "digit"
+    if "α" <= character <= "ω":
+        return "Greek"
+    return "Latin" if character.isascii() else ""
+
+
+def parts(last: str, new: str) -> bool:
+    """Whether two characters of these classes belong to two words: `2x` and `2πr`, but not `x2`."""
+    return (last == "digit" and new != "digit") or ("Greek" in (last, new) and last != new and "" not in (last, new))
+
+
 def reference(text: str) -> list[tuple[str, int, int]]:
     """Tokens as (normalized, start, end in characters), by the rules in the docstring of `dedup.characters`."""
     tokens: list[list[object]] = []
+    last_class = ""  # of the last character of a word
     open_kind = ""  # "word" or "single" while the last token may still grow
     seen = re.sub(INVISIBLE_PATTERN, "", text)
     places = [at for at, character in enumerate(text) if not re.match(INVISIBLE_PATTERN, character)]
@@ -68,6 +91,9 @@ def reference(text: str) -> list[tuple[str, int, int]]:
         folded = fold(character)
         if is_superscript(character) and at > 0 and is_superscript(text[at - 1]):
             folded = folded[1:]
+        if is_subscript(character):
+            after_number = open_kind == "word" and last_class == "digit" and not is_subscript(text[at - 1])
+            folded = folded if after_number else folded[1:]
         follows = text[at + 1 :].lstrip(" ")[:1]
         if character == "\u2013" and tokens and f"{text[int(str(tokens[-1][2])) - 1]}{follows}" in DIGIT_PAIRS:
             folded = "-"
@@ -80,15 +106,19 @@ def reference(text: str) -> list[tuple[str, int, int]]:
                 or (n in names and open_kind == "word")
                 or (category[0] in "LN" and category != "Nd" and any(a <= ord(one) <= b for a, b in UNSPACED))
             )
+            single |= one == "_"
             word = category[0] in "LN" and not single
-            if (category[0] == "M" and open_kind) or (word and open_kind == "word"):
+            joins = word and open_kind == "word" and not parts(last_class, class_of(one))
+            if word:
+                last_class = class_of(one)
+            if (category[0] == "M" and open_kind) or joins:
                 tokens[-1][0] = f"{tokens[-1][0]}{one}"
                 tokens[-1][2] = at + 1
             elif word or single or category[0] == "M":
                 tokens.append([one, at, at + 1])
                 open_kind = "single" if single else "word"
             else:
-                open_kind = ""
+                open_kind = last_class = ""
     return [(str(token), int(str(start)), int(str(end))) for token, start, end in tokens]
 
 

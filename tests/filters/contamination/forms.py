@@ -291,6 +291,8 @@ def other_symbol(text: str, dice: random.Random) -> str | None:
 
 
 def other_operator(text: str, dice: random.Random) -> str | None:
+    if "[asy]" in text:  # the code of a figure is not the question
+        return None
     sign = {"+": "-", "-": "+", "*": "+", "<": ">", ">": "<"}
     return replaced(
         text,

@@ -72,9 +72,12 @@ def verbatim(item: Item, dice: random.Random) -> tuple[str, str]:
 
 
 def cased(item: Item, dice: random.Random) -> tuple[str, str]:
-    """Case swapped; punctuation that is no operator and in no number replaced, removed before a space, or curled."""
+    """Case swapped; punctuation that is no operator and in no number replaced, removed before a space, or curled.
+
+    Not after a letter, where `!` is a factorial.
+    """
     text = full(item).replace("'", "\u2019")
-    text = re.sub(r"(?<!\d)[,;:!?\"()](?=\s|$)", lambda m: dice.choice(["", "!", "…"]), text)
+    text = re.sub(r"(?<!\d)(?<!\b\w)[,;:!?\"()](?=\s|$)", lambda m: dice.choice(["", "!", "…"]), text)
     text = re.sub(r"(?<=\s)[\"(](?!\d)", "«", text)
     return text.swapcase() if text.swapcase().casefold() == text.casefold() else text, item.answer.upper()
 

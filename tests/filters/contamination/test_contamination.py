@@ -17,12 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup.kernel import buffers
-from dedup.tokens import tokenize
 from filters.contamination.index import BenchmarkIndex, build_index, index_from_table, index_to_table
 from filters.contamination.rules import CLASSES, RULES, classify_hits
 from filters.contamination.scan import HITS, scan_texts
-from filters.contamination.weights import DECISIVE, decisive_tokens
+from filters.contamination.weights import DECISIVE
 from pipelines.recipe import BenchmarkSpec
 from pipelines.steps.benchmark_index import benchmark_items
 from tests.filters.contamination.forms import FORMS, TWISTS

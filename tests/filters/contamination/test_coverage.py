@@ -11,7 +11,7 @@ from filters.contamination.index import build_index
 from filters.contamination.scan import scan_texts
 from pipelines.records import ITEM
 
-WORDS = [f"word{n}x" for n in range(400)]
+WORDS = [f"word{chr(97 + n // 20)}{chr(97 + n % 20)}x" for n in range(400)]
 
 
 def item(number: int, question: str, passage: str = "") -> dict[str, object]:
