@@ -5,9 +5,9 @@ Which column holds what is guessed from names and first values, as for the files
 | role | of what |
 | ---- | ------- |
 | `id`, `instruction`, `response` | the row that is rated: by the id of a record, or by its texts |
-| `rating` | a number, `4/5`, `80 %`, `yes` or `no`; several columns, or a list, for several raters; `-name`: less is better |
+| `rating` | a number, `4/5`, `80 %`, `yes` or `no`; columns or a list: several raters; `-name`: less is better |
 | `response_a`, `response_b` | two responses to one instruction; `chosen` and `rejected` need no preference |
-| `preference` | 1, a, A, model_a ...: the first; 2, b ...: the second; 0, tie ...: neither; or a source of the line. One column per rater |
+| `preference` | 1, a, model_a, or `source_a`'s value: the first; 2, b ...: the second; 0, tie ...: neither. By rater |
 | `rater` | who rated, where each line is the rating of one rater |
 | `source`, `source_a`, `source_b` | who wrote the response |
 | `subject`, `question` | the content type; rows of one question are not independent |
@@ -215,8 +215,8 @@ def _remedy(fault: str, names: Sequence[str]) -> str:
     if fault != "wrong_type":
         return "correct or remove it"
     return (
-        f"a rating is a number, a text or a list of them. Name a field of an object as {names[0] if names else 'rating'}"
-        ".FIELD, and write several raters as columns, or as lines with a column rater"
+        "a rating is a number, a text or a list of them. Name a field of an object as "
+        f"{names[0] if names else 'rating'}.FIELD, and write several raters as columns, or as lines with a column rater"
     )
 
 
@@ -275,7 +275,7 @@ def _rating_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callable[[
     words = {(text or "").strip().lower() for line in raw for text in line} - set(_MISSING)
     scales = {_scaled(word)[1] for word in words}
     ends = sorted(scales - {math.inf})
-    if len(ends) > 1 or _PERCENT in ends and math.inf in scales:
+    if len(ends) > 1 or (_PERCENT in ends and math.inf in scales):
         shown = " and ".join("%" if end == _PERCENT else f"{end:g}" for end in ends[:2])
         others = "" if len(ends) > 1 else " and without it"
         raise InputError(f"{path}: ratings of several scales ({shown}{others}); write all of them on one")
@@ -336,8 +336,8 @@ def _preference_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callab
         if word in _TIES:
             return 0.0
         raise ValueError(
-            f"{text!r} is no preference; a, b and tie are read, or 1, 2 and 0, or what source_a and source_b have in the "
-            "same line"
+            f"{text!r} is no preference; a, b and tie are read, or 1, 2 and 0, or what source_a and source_b have in "
+            "the same line"
         )
 
     return value
@@ -430,8 +430,8 @@ def _check_roles(path: str, roles: Guess, names: Sequence[str]) -> None:
     if "rating" not in roles:
         raise WinnowError(
             f"{path}: which column holds the rating cannot be told (columns: {shown}; understood: {said}); name it: "
-            "--columns rating=COLUMN; several raters: rating=first+second; a field of an object: rating=COLUMN.FIELD; a "
-            "column that marks faults: rating=-COLUMN"
+            "--columns rating=COLUMN; several raters: rating=first+second; a field of an object: rating=COLUMN.FIELD; "
+            "a column that marks faults: rating=-COLUMN"
         )
     if "id" not in roles and not {"instruction", "response"} <= set(roles):
         raise WinnowError(
