@@ -39,7 +39,7 @@ from training.provenance import find_packs
 SEEDS = (2,)
 """Seeds of the noise, each with a training of its own. The rule was chosen on seed 1."""
 
-ROWS, FACTOR, SCORED = 7000, 6, 12_000
+ROWS, FACTOR, SCORED = 7000, 6, 8000
 """Rows of each source at most; how many times the demo's rows are generated for them; rows that are scored."""
 
 STEPS, EARLY = 6000, 2000
@@ -59,6 +59,7 @@ RULES: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {
     "high loss": lambda table: table["score_loss"],
     "loss that did not fall": lambda table: pc.negate(table["score_loss_fall"]),
     "IFD": lambda table: table["score_loss_ifd"],
+    "the worst token's margin": lambda table: table["score_loss_worst"],
     "score_loss_noise": lambda table: table["score_loss_noise"],
 }
 RECIPE = """
@@ -96,16 +97,20 @@ def measure(folder: Path, seed: int) -> dict[str, list[Row]]:
     root = str(folder / "root")
     if not Path(root).exists():
         build_noisy(folder, seed)
-    training = train(root)
+    training = {"what": f"training, {STEPS} steps", "seconds": train(root)}
+    return {"Training": [training], **tables(root)}
+
+
+def tables(root: str) -> dict[str, list[Row]]:
+    """The tables of the first and the last checkpoint below `root`."""
     saved = checkpoints(f"{root}/training/tiny")
     answer = score(checkpoints=[saved[0], saved[-1]], root=root, device="cpu", limit=SCORED)
     scores = open_scores(answer.path).read()
     corpus = pa.concat_tables([storage.read_parquet(shard.path) for shard in open_run(root, "latest").records.shards])
     records = corpus.take(pc.index_in(scores["id"], corpus["id"].combine_chunks()))
-    speeds = [
-        {"what": f"training, {STEPS} steps", "seconds": training},
-        {"what": f"scores of {answer.rows:,} rows under 2 checkpoints", "seconds": answer.seconds,
-         "rows/s": 2 * answer.rows / answer.seconds, "response tokens/s": answer.tokens / answer.seconds},
+    speeds: list[Row] = [
+        {"rows": answer.rows, "checkpoints": 2, "seconds": answer.seconds, "rows/s": answer.rows / answer.seconds,
+         "response tokens/s": answer.tokens / answer.seconds}
     ]  # fmt: skip
     return {
         "Rules, over all sources": rules(records, scores),
@@ -196,7 +201,7 @@ def called(records: pa.Table, scores: pa.Table, answer: ScoreAnswer) -> list[Row
     noise = np.array([name == "noise" for name in scores["loss_class"].to_pylist()])
     value = np.asarray(pc.fill_null(scores["score_loss_noise"], 0.0).to_numpy(), np.float64)
     lines: list[Row] = []
-    judged = np.isin(source, [name for name, fit in answer.noise.items() if fit.called])
+    judged = np.isin(source, [name for name, fit in answer.noise.items() if fit.judged])
     groups = {name.removeprefix("generated_"): source == name for name in sorted(set(source))}
     for name, rows in {**groups, "all": np.ones(len(source), bool), "all that are judged": judged}.items():
         swapped, wrong, chosen = rows & (label == "swapped"), rows & (label == "wrong"), rows & noise
@@ -209,11 +214,14 @@ def called(records: pa.Table, scores: pa.Table, answer: ScoreAnswer) -> list[Row
         }
         line["AUC"] = auc(value[plain], swapped[plain]) if swapped.any() else ""
         line["recall"] = interval(int((swapped & noise).sum()), int(swapped.sum()))
+        line["precision, swapped"] = interval(int((swapped & noise).sum()), int(chosen.sum()))
         line["precision, swapped or wrong"] = interval(int((chosen & (label != "clean")).sum()), int(chosen.sum()))
         line["recall of wrong"] = interval(int((wrong & noise).sum()), int(wrong.sum()))
+        line["recall of both"] = interval(int(((swapped | wrong) & noise).sum()), int((swapped | wrong).sum()))
         fit = answer.noise.get(f"generated_{name}")
         if fit is not None:
-            line |= {"estimated recall": fit.recall, "estimated precision": fit.precision, "estimated share": fit.share}
+            line |= {"judged": "yes" if fit.judged else "no", "estimated recall": fit.recall}
+            line |= {"estimated precision": fit.precision, "estimated share": fit.share}
         lines.append(line)
     return lines
 

@@ -8,10 +8,9 @@ regression learns to tell own instructions from others, and gives each row the l
 row's.
 
 How good that is depends on the model, and is estimated without labels. The log-odds of a source's rows are a mixture.
-The shape of the part that is noise is known from the mispairings; since the model was trained on the noise, it may lie
-lower by a shift. The rest is two Gaussians. The fit gives the share of the noise, and for any limit how much of it lies
-above, and how much of what lies above is noise. Where either is too low, no row is called noise: a model that has not
-learned a source cannot judge it.
+The part that is noise has the distribution of the mispairings. The rest is two Gaussians, which lie where most rows
+lie. The fit gives the share of the noise, and for any limit how much of it lies above, and how much of what lies above
+is noise. Where either is too low, no row is called noise: a model that has not learned a source cannot judge it.
 
 Among the other rows, quarters of the loss within source and length are **easy** and **hard**; a hard row is one whose
 loss also fell.
@@ -58,12 +57,6 @@ EDGES = np.arange(-12, 8.25, 0.25)
 """Of the bins of log-odds. What lies beyond counts for the outermost ones."""
 
 BINS = (EDGES[1:] + EDGES[:-1]) / 2
-
-SHIFTS = np.arange(0, 1.75, 0.25)
-"""By how much noise that the model was trained on may lie below mispairings, in log-odds."""
-
-MIN_GAIN = 0.5
-"""By how many nats a further shift must explain the rows better."""
 
 SMOOTHING, MIN_SPREAD = 0.4, 0.3
 """Standard deviation of the kernel of the mispairings, and the least one of a Gaussian, in log-odds."""
@@ -197,41 +190,30 @@ class Mixture(NamedTuple):
 
 
 def _mixture(odds: Floats, null: Floats) -> Mixture:
-    """Rows with these log-odds as a mixture of noise and others. null: log-odds of mispairings."""
-    rows = _histogram(odds)
-    best: tuple[float, float, Floats] | None = None
-    for shift in SHIFTS:
-        noise = _smooth(_histogram(null - shift))
-        likelihood, share, posterior = _expectation_maximisation(rows, noise)
-        if best is None or likelihood > best[0] + MIN_GAIN:
-            best, best_noise = (likelihood, share, posterior), noise
-    assert best is not None
-    _, share, posterior = best
-    above, hits, recall = (np.cumsum(values[::-1])[::-1] for values in (rows, rows * posterior, best_noise))
-    return Mixture(share, recall, hits / np.maximum(above, 1e-12))
+    """Rows with these log-odds as a mixture of noise and others, by expectation-maximisation.
 
-
-def _expectation_maximisation(rows: Floats, noise: Floats) -> tuple[float, float, Floats]:
-    """Rows in bins as a mixture of noise, of which the distribution is given, and two Gaussians.
-
-    Returns the log-likelihood, the share of noise, and the probability that a row of a bin is noise [bins].
+    null: log-odds of mispairings. Their distribution is that of the noise; the others are two Gaussians.
     """
-    total = rows.sum()
-    middle = BINS[np.searchsorted(np.cumsum(rows), total / 2)]
-    means, spreads, shares = np.array([middle - 1, middle + 0.3]), np.full(2, 1.2), np.array([0.1, 0.45, 0.45])
+    rows, noise = _histogram(odds), _smooth(_histogram(null))
+    total, below = rows.sum(), np.cumsum(rows)
+    # Most rows are no noise, so the Gaussians lie among these. Free, one of them would take the place of the noise.
+    middle, highest = (BINS[np.searchsorted(below, share * total)] for share in (0.5, 1 - MAX_SHARE))
+    means, spreads = np.minimum([middle - 1, middle + 0.3], highest), np.full(2, 1.2)
+    shares = np.array([0.1, 0.45, 0.45])
+    posterior = np.zeros((3, len(BINS)))
     for _ in range(EM_STEPS):
         gaussians = np.exp(-0.5 * ((BINS - means[:, None]) / spreads[:, None]) ** 2) / spreads[:, None]
         gaussians = gaussians / gaussians.sum(1, keepdims=True) + 1e-9
         parts = shares[:, None] * np.concatenate([noise[None], gaussians])
-        each = parts / parts.sum(0) * rows
-        weights = each.sum(1)
-        shares = weights / total
-        weights = np.maximum(weights[1:], 1e-9)
-        means = (each[1:] * BINS).sum(1) / weights
+        posterior = parts / parts.sum(0)
+        each = posterior * rows
+        shares = each.sum(1) / total
+        weights = np.maximum(each[1:].sum(1), 1e-9)
+        means = np.minimum((each[1:] * BINS).sum(1) / weights, highest)
         variances = (each[1:] * (BINS - means[:, None]) ** 2).sum(1) / weights
         spreads = np.maximum(np.sqrt(variances), MIN_SPREAD)
-    likelihood = float((rows * np.log(parts.sum(0))).sum())
-    return likelihood, float(shares[0]), parts[0] / parts.sum(0)
+    above, hits, recall = (np.cumsum(values[::-1])[::-1] for values in (rows, rows * posterior[0], noise))
+    return Mixture(float(shares[0]), recall, hits / np.maximum(above, 1e-12))
 
 
 def _histogram(odds: Floats) -> Floats:
