@@ -309,7 +309,7 @@ def _measure(
     """The columns of scores of rows: numbers `score_...`, and strings that name groups."""
     columns: dict[str, pl.Series] = {name: rows[name] for name in rows.columns if name not in ("id", *TEXTS)}
     for path in scores:
-        columns |= _given(path, rows["id"], f"_{side}" if pairs else "")
+        columns |= _given(path, rows["id"], f"_{side}" if pairs else "", notes)
     if run is not None and scores_of(run):
         wanted = [
             score.name
@@ -355,8 +355,11 @@ def _of_run(run: RecordedRun, rows: pl.DataFrame, wanted: Sequence[str], notes: 
     return {name: full[name] for name in full.columns if name != "place"}
 
 
-def _given(path: str, ids: pl.Series, suffix: str) -> dict[str, pl.Series]:
-    """The scores of rows from a file, or the folder of a score table. suffix: of the columns that are meant."""
+def _given(path: str, ids: pl.Series, suffix: str, notes: list[str]) -> dict[str, pl.Series]:
+    """The scores of rows from a file, or the folder of a score table. suffix: of the columns that are meant.
+
+    Raises: InputError: if it has no scores, or none of these ids.
+    """
     if ids.null_count() == len(ids):
         raise InputError(f"{path}: scores are joined by id, and the ratings have no column `id`")
     folder = storage.exists(storage.join(path, MANIFEST))
@@ -371,6 +374,13 @@ def _given(path: str, ids: pl.Series, suffix: str) -> dict[str, pl.Series]:
         plain = PREFIX + name.removesuffix(suffix).removeprefix(PREFIX)
         table = find_table(TableScore(name="given", path=path, column=name))
         found[plain] = pl.DataFrame(table.lookup(wanted, pa.field(plain, pa.float32()))).to_series()
+    absent = ids.is_not_null() & pl.DataFrame(found).select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if absent.any():
+        shown = ", ".join(ids.filter(absent).head(NAMED).to_list())
+        if absent.sum() == ids.is_not_null().sum():
+            raise InputError(f"{path}: has no score of any rated id ({shown}); the ids of both files must be the same")
+        more = " ..." if absent.sum() > NAMED else ""
+        notes.append(f"{quantity(int(absent.sum()), 'rating')} of ids without a score in {path}: {shown}{more}")
     return found
 
 

@@ -23,7 +23,7 @@ from training.configs import Precision
 from training.evaluation.hard_examples import NAMES, NoiseFit
 from training.folders import find_checkpoint
 
-VERSION = 1
+VERSION = 2
 """Raise it when the losses are computed otherwise."""
 
 CHUNK_ROWS = 1024
@@ -254,7 +254,7 @@ def _columns(each: Sequence[pa.Table], name: str) -> pa.Table:
                 f"{prefix}_alone_{number}": losses["alone"],
                 f"{prefix}_ifd_{number}": _ifd(losses),
             }
-    columns[f"{prefix}_tokens"] = last["tokens"].cast(pa.float32())
+    columns |= {f"{prefix}_worst": last["worst"], f"{prefix}_tokens": last["tokens"].cast(pa.float32())}
     return pa.table(columns)
 
 

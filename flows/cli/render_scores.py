@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flows.perplexity import PerplexityAnswer
     from flows.score import ScoreAnswer
     from training.evaluation.compare import Compared, Comparison, Flip
+    from training.evaluation.hard_examples import NoiseFit
     from training.evaluation.perplexity import Rate
     from training.evaluation.statistics import PairedDifference
 
@@ -145,12 +146,22 @@ def score_lines(answer: ScoreAnswer) -> Iterator[Line]:
             yield f"    loss          {model.loss:.4f} nats per token; without the instruction {model.alone:.4f}"
     yield "  classes         " + ", ".join(f"{name} {count(rows)}" for name, rows in answer.classes.items())
     for source, fit in answer.noise.items():
-        found = f"about {fit.recall:.0%} of it found, {fit.precision:.0%} of what is called noise is"
-        told = f"{count(fit.called)} rows; {found} (estimated)" if fit.called else "cannot be told with this model"
-        yield f"  noise           {source or 'small sources'}: {told}"
+        yield f"  noise           {source or 'small sources'}: {_noise(fit)}"
+    if answer.noise:
+        rows = sum(fit.rows for fit in answer.noise.values())
+        judged = sum(fit.rows for fit in answer.noise.values() if fit.judged)
+        yield f"  noise is judged in {judged / rows:.0%} of the rows"
     yield f"  columns         {', '.join(answer.columns)}"
     if not answer.reused:
         yield f"  speed           {count(answer.tokens / answer.seconds)} response tokens per second"
+
+
+def _noise(fit: NoiseFit) -> str:
+    """How well noise is told in a source, or that it is not."""
+    found = f"{fit.recall:.0%} of it found, {fit.precision:.0%} of what is called noise is"
+    if fit.judged:
+        return f"{quantity(fit.called, 'row')}; about {found} (estimated)"
+    return f"not judged; with this model {found} (estimated), of {fit.share:.1%} of the rows"
 
 
 def oracle_lines(answer: OracleAnswer) -> Iterator[Line]:

@@ -76,9 +76,11 @@ def losses(
     Columns: `score_loss` is the mean loss of the response's tokens given its instruction, in nats; `score_loss_alone`
     that of the response without it; `score_loss_ifd` the ratio of the two perplexities. With several checkpoints these
     are of the last one, `score_loss_1` ... are of each, and `score_loss_fall` is the first minus the last.
-    `score_loss_noise` is the probability that the response belongs to another instruction of its source. `loss_class`
-    is `easy`, `usual`, `hard` (a high loss that fell) or `noise`; `score_loss_class` is its number, 0 to 3. A recipe
-    reads a column as `{kind: table, name: loss, path: ROOT/scores/..., column: score_loss}`.
+    `score_loss_worst` is by how many nats another token is likelier where this is most. `score_loss_noise` is the
+    probability that the response belongs to another instruction of its source; only in sources that the model has
+    learned are rows called noise. `loss_class` is `easy`, `usual`, `hard` (a high loss that fell) or `noise`;
+    `score_loss_class` is its number, 0 to 3. A recipe reads a column as `{kind: table, name: loss, path:
+    ROOT/scores/..., column: score_loss}`.
 
     Rows are written as they are measured. The same command carries on after it was stopped.
 

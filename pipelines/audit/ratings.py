@@ -5,9 +5,9 @@ Which column holds what is guessed from names and first values, as for the files
 | role | of what |
 | ---- | ------- |
 | `id`, `instruction`, `response` | the row that is rated: by the id of a record, or by its texts |
-| `rating` | a number, `yes` or `no`; several columns, or a list, for several raters; `-name`: less is better |
-| `response_a`, `response_b` | two responses to one instruction |
-| `preference` | 1, a, A, model_a ...: the first; 2, b ...: the second; 0, tie ...: neither. One column per rater |
+| `rating` | a number, `4/5`, `80 %`, `yes` or `no`; columns or a list: several raters; `-name`: less is better |
+| `response_a`, `response_b` | two responses to one instruction; `chosen` and `rejected` need no preference |
+| `preference` | 1, a, model_a, or `source_a`'s value: the first; 2, b ...: the second; 0, tie ...: neither. By rater |
 | `rater` | who rated, where each line is the rating of one rater |
 | `source`, `source_a`, `source_b` | who wrote the response |
 | `subject`, `question` | the content type; rows of one question are not independent |
@@ -38,7 +38,7 @@ PAIRED = (
 )
 ROLES = tuple(dict.fromkeys(ABSOLUTE + PAIRED))
 
-_IDS = ("id", "row_id", "record_id")
+_IDS = ("id", "row_id", "record_id", "sample_id", "example_id", "doc_id", "uid", "item")
 _RATINGS = (
     *("rating", "ratings", "stars", "score", "scores", "grade", "quality", "overall", "human_score", "human_rating"),
     *("overall_rating", "overall_score", "is_correct", "correct", "is_good", "good", "label", "labels", "annotations"),
@@ -51,10 +51,18 @@ _SUBJECTS = ("subject", "category", "domain", "topic", "content_type")
 _QUESTIONS = ("question_id", "prompt_id", "instruction_id", "item_id", "group")
 _RESPONSE_WORDS = ("response", "answer", "output", "completion", "reply", "text", "generation", "assistant", "message")
 _SIDES = (("a", "b"), ("1", "2"), ("0", "1"), ("left", "right"), ("first", "second"))
+_CHOSEN = ("chosen", "rejected")
 
 _TRUE, _FALSE = ("true", "yes", "right", "good", "correct"), ("false", "no", "wrong", "bad", "incorrect")
 _TIES = ("0", "tie", "both", "equal", "same", "draw", "neither", "none", "c")
+_TIE_WORDS = ("tie", "tied", "both", "bothbad", "equal", "equally", "same", "draw", "neither")
+"""Words that say a tie anywhere in a longer answer, such as `about the same`."""
+
+_OUT_OF = re.compile(r"(\S+?)\s*(?:/|out of|of)\s*(\d+(?:\.\d+)?)(?:\s*(?:stars?|points?))?")
+"""A rating with the end of its scale: `4/5`, `4 out of 5`, `7.5 / 10 points`."""
 _MISSING = ("", "nan", "null", "none", "n/a", "na")
+
+_PERCENT = 100.0
 
 _SAMPLE = 200
 
@@ -96,7 +104,7 @@ def read_ratings(paths: Sequence[str], columns: Mapping[str, str | Sequence[str]
     roles_of: dict[str, dict[str, str]] = {}
     for path in paths:
         roles = guess_roles(path, columns or {})
-        pairs = "preference" in roles
+        pairs = "preference" in roles or "response_a" in roles
         roles_of[path] = {role: written_columns({role: name}).partition("=")[2] for role, name in roles.items()}
         parts.append((pairs, *_read_file(path, roles, pairs)))
     kinds = {pairs for pairs, _, _ in parts}
@@ -153,7 +161,8 @@ def _merged(table: pl.DataFrame, values: Floats) -> tuple[pl.DataFrame, Floats]:
 
 def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list[list[float]]]:
     rating = "preference" if pairs else "rating"
-    names, signs = zip(*(_signed(name, column_names(path)) for name in _names(roles[rating])), strict=True)
+    signed = [_signed(name, column_names(path)) for name in _names(roles.get(rating, ()))]
+    names, signs = [name for name, _ in signed], [sign for _, sign in signed]
     is_list = [_is_list(path, name) for name in names]
     texts = {role: _names(named) for role, named in roles.items() if role != rating}
     fields = {name: pa.string() for named in texts.values() for name in named}
@@ -168,12 +177,13 @@ def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list
         faults = table["fault"].to_pylist()
         for row, fault in zip(table["row"].to_pylist(), faults, strict=True):
             if fault is not None:
-                raise InputError(f"{path}: row {row + 1} cannot be read ({fault}); correct or remove it")
+                raise InputError(f"{path}: row {row + 1} cannot be read ({fault}); {_remedy(fault, names)}")
         texts_of = {role: join_texts(*(table[name] for name in texts[role])) for role in ROLES if role in texts}
         frames.append(pl.DataFrame({"row": table["row"], **texts_of}))
+        cells_of = [table[name].to_pylist() for name in names]
         raw += [
-            [one for cell in cells for one in (cell if isinstance(cell, list) else [cell])]
-            for cells in zip(*(table[name].to_pylist() for name in names), strict=True)
+            [one for cells in cells_of for one in (cells[row] if isinstance(cells[row], list) else [cells[row]])]
+            for row in range(table.num_rows)
         ]
     if not frames or not raw:
         raise InputError(f"{path}: has no rows")
@@ -183,17 +193,42 @@ def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list
     frame = frame.with_columns(
         pl.lit(path).alias("file"), *(pl.lit(None, pl.String).alias(name) for name in absent)
     ).with_columns(key=_key(pairs))
-    read_value = _preference_reader(path, raw) if pairs else _number
+    order = ["file", "row", "key", *(role for role in (PAIRED if pairs else ABSOLUTE) if role in frame.columns)]
+    if not names:
+        return _turned_pairs(frame.select(order))
+    read_value = _preference_reader(path, raw) if pairs else _rating_reader(path, raw)
+    sources = zip(frame["source_a"], frame["source_b"], strict=True) if pairs else [(None, None)] * len(raw)
     values = []
-    for row, line in zip(frame["row"], raw, strict=True):
+    for row, line, (first, second) in zip(frame["row"], raw, sources, strict=True):
+        by_source = {first: 1.0, second: -1.0} if first and second and first != second else {}
         try:
-            values.append([read_value(text) for text in line])
+            values.append([by_source[text] if text in by_source else read_value(text) for text in line])
         except ValueError as error:
             raise InputError(f"{path}: row {row + 1}, column {', '.join(names)}: {error}") from None
     if -1.0 in signs:
         values = _turned(values, signs)
-    order = ["file", "row", "key", *(role for role in (PAIRED if pairs else ABSOLUTE) if role in frame.columns)]
     return frame.select(order), values
+
+
+def _remedy(fault: str, names: Sequence[str]) -> str:
+    """What to do about a line that cannot be read."""
+    if fault != "wrong_type":
+        return "correct or remove it"
+    return (
+        "a rating is a number, a text or a list of them. Name a field of an object as "
+        f"{names[0] if names else 'rating'}.FIELD, and write several raters as columns, or as lines with a column rater"
+    )
+
+
+def _turned_pairs(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[list[float]]]:
+    """Pairs of which the first response is the better one. Every second pair is turned: if the first were always the
+    better one, its place would tell."""
+    turned = pl.int_range(pl.len()) % 2 == 1
+    sides = [(f"{role}_a", f"{role}_b") for role in ("response", "source")]
+    frame = frame.with_columns(
+        pl.when(turned).then(other).otherwise(one).alias(one) for a, b in sides for one, other in ((a, b), (b, a))
+    )
+    return frame, [[-1.0 if number % 2 else 1.0] for number in range(len(frame))]
 
 
 def _turned(values: list[list[float]], signs: Sequence[float]) -> list[list[float]]:
@@ -232,20 +267,49 @@ def _is_list(path: str, name: str) -> bool:
     return True
 
 
-def _number(text: str | None) -> float:
-    """A rating as a number; NaN if it is blank. Raises: ValueError: if it is no number."""
-    word = (text or "").strip().lower()
-    if word in _MISSING:
-        return math.nan
-    if word in _TRUE or word in _FALSE:
-        return float(word in _TRUE)
-    try:
-        value = float(word)
-    except ValueError:
-        raise ValueError(f"{text!r} is no rating; numbers, yes and no are read") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is no rating; it must be finite")
+def _rating_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callable[[str | None], float]:
+    """How the values of a file are read as numbers.
+
+    Raises: InputError: if they are of several scales, such as `4/5` and `8/10`.
+    """
+    words = {(text or "").strip().lower() for line in raw for text in line} - set(_MISSING)
+    scales = {_scaled(word)[1] for word in words}
+    ends = sorted(scales - {math.inf})
+    if len(ends) > 1 or (_PERCENT in ends and math.inf in scales):
+        shown = " and ".join("%" if end == _PERCENT else f"{end:g}" for end in ends[:2])
+        others = "" if len(ends) > 1 else " and without it"
+        raise InputError(f"{path}: ratings of several scales ({shown}{others}); write all of them on one")
+    end = ends[0] if ends else math.inf
+
+    def value(text: str | None) -> float:
+        """The number; NaN for a blank. Raises: ValueError: if it is none."""
+        word = (text or "").strip().lower()
+        if word in _MISSING:
+            return math.nan
+        if word in _TRUE or word in _FALSE:
+            return float(word in _TRUE)
+        try:
+            number = float(re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", _scaled(word)[0]))  # a decimal comma
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is no rating; numbers, 4/5, 80 %, yes and no (good and bad, right and wrong) are read; "
+                "write numbers for other words, and nothing where there is no rating"
+            ) from None
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is no rating; it must be finite")
+        if number > end:
+            raise ValueError(f"{text!r} is above the end of the scale, {end:g}")
+        return number
+
     return value
+
+
+def _scaled(word: str) -> tuple[str, float]:
+    """A rating without the end of its scale, and this end: `4/5` -> `4`, 5; infinity where none is written."""
+    if word.endswith("%"):
+        return word[:-1].strip(), _PERCENT
+    match = _OUT_OF.fullmatch(word)
+    return (match[1], float(match[2])) if match else (word, math.inf)
 
 
 def _preference_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callable[[str | None], float]:
@@ -271,7 +335,10 @@ def _preference_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callab
             return -1.0
         if word in _TIES:
             return 0.0
-        raise ValueError(f"{text!r} is no preference; a, b and tie are read, or 1, 2 and 0")
+        raise ValueError(
+            f"{text!r} is no preference; a, b and tie are read, or 1, 2 and 0, or what source_a and source_b have in "
+            "the same line"
+        )
 
     return value
 
@@ -280,7 +347,7 @@ def _word(text: str | None) -> str:
     """`model_a`, `Response A`, `A` -> `a`; `tie (bothbad)` -> `tie`; `1.0` -> `1`."""
     words = re.findall(r"-?[a-z0-9]+", (text or "").lower().replace(".0", ""))
     kept = [word for word in words if word not in ("model", "response", "answer", "output", "assistant", "completion")]
-    if any(word.startswith(("tie", "both")) for word in kept):
+    if any(word in _TIE_WORDS for word in kept):
         return "tie"
     return re.sub(r"^(?:model|response|answer|output)(?=[ab12]$)", "", kept[0]) if kept else ""
 
@@ -309,14 +376,15 @@ def guess_roles(path: str, named: Mapping[str, str | Sequence[str]]) -> Guess:
             free[:] = [name for name in free if name not in columns]
 
     sides = None if {"rating", "response"} & set(named) else _sides(free, _RESPONSE_WORDS)
+    if sides is None and not {"rating", "response"} & set(named) and set(_CHOSEN) <= set(free):
+        sides = _CHOSEN
     if {"response_a", "response_b"} <= set(named) or sides or "preference" in named:
         for role, column in zip(("response_a", "response_b"), sides or (), strict=False):
             take(role, [column])
-        if "response_a" in roles and roles["response_a"] == "chosen":
-            raise WinnowError(f"{path}: columns chosen and rejected have no ratings beside them; name a `preference`")
         for role, column in zip(("source_a", "source_b"), _sides(free, _SOURCES) or (), strict=False):
             take(role, [column])
-        take("preference", _several(free, _RATERS, _PREFERENCES) or _named(free, _PREFERENCES)[:1])
+        if not _is_chosen(roles):
+            take("preference", _several(free, _RATERS, _PREFERENCES) or _named(free, _PREFERENCES)[:1])
     else:
         take("rating", _several(free, _RATERS, _RATINGS) or _named(free, _RATINGS)[:1])
         take("source", _named(free, _SOURCES)[:1])
@@ -348,10 +416,10 @@ def _check_roles(path: str, roles: Guess, names: Sequence[str]) -> None:
     shown = ", ".join(name for name in names[:40] if not name.startswith(PREFIX))
     said = written_columns(roles) or "nothing"
     if "response_a" in roles or "preference" in roles:
-        if "preference" not in roles:
+        if "preference" not in roles and not _is_chosen(roles):
             raise WinnowError(
                 f"{path}: which column holds the preference cannot be told (columns: {shown}; understood: {said}); "
-                "name it: --columns preference=winner"
+                "name it: --columns preference=winner; several raters: preference=first+second"
             )
         if not {"response_a", "response_b"} <= set(roles) and "id" not in roles:
             raise WinnowError(
@@ -362,13 +430,19 @@ def _check_roles(path: str, roles: Guess, names: Sequence[str]) -> None:
     if "rating" not in roles:
         raise WinnowError(
             f"{path}: which column holds the rating cannot be told (columns: {shown}; understood: {said}); name it: "
-            "--columns rating=COLUMN; several raters: rating=first+second; a column that marks faults: rating=-COLUMN"
+            "--columns rating=COLUMN; several raters: rating=first+second; a field of an object: rating=COLUMN.FIELD; "
+            "a column that marks faults: rating=-COLUMN"
         )
     if "id" not in roles and not {"instruction", "response"} <= set(roles):
         raise WinnowError(
             f"{path}: which rows are rated cannot be told (columns: {shown}; understood: {said}); name the column of "
             "ids, or of the texts: --columns instruction=question,response=answer"
         )
+
+
+def _is_chosen(roles: Guess) -> bool:
+    """Whether the columns of the responses say which one is better."""
+    return (roles.get("response_a"), roles.get("response_b")) == _CHOSEN
 
 
 def _plain(name: str) -> str:

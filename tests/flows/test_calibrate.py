@@ -201,3 +201,9 @@ def test_mistakes_are_named(run: RecordedRun, tmp_path: Path) -> None:
         answer_of(run, stranger)
     with pytest.raises(WinnowError, match="name a run"):
         calibrate_scores(None, [path])
+    given = tmp_path / "given.csv"
+    given.write_text("id,score_good\n" + "".join(f"other:{n},{n % 7}\n" for n in range(15)))
+    with pytest.raises(InputError, match=r"given\.csv: has no score of any rated id \(own/rows/0, own/rows/1"):
+        calibrate_scores(None, [path], scores=[str(given)])
+    answer = calibrate_scores(None, [stranger], scores=[str(given)])
+    assert answer.notes[0].startswith(f"5 ratings of ids without a score in {given}: other:15, other:16")

@@ -26,6 +26,9 @@ def losses(
 
     columns = {"loss": loss(~noise), "alone": loss(np.zeros(rows, bool)) + 0.5}
     columns |= {name: loss(np.zeros(rows, bool)) for name in OTHERS}
+    # The model is no surer of other tokens than the loss says, so the margins add nothing.
+    columns |= {"margin": columns["loss"] / 2, "other_margin": columns[OTHERS[-1]] / 2}
+    columns |= {"worst": columns["loss"] * 2, "other_worst": columns[OTHERS[-1]] * 2}
     arrays = {name: pa.array(values.astype(np.float32)) for name, values in columns.items()}
     arrays |= {
         "id": pa.array([f"{source}/f/{row}" for row in range(rows)]),
@@ -100,8 +103,32 @@ def test_rows_that_were_not_measured_have_no_class_and_few_rows_are_judged_toget
 
 def test_other_rows_are_of_the_same_source_and_never_the_row_itself() -> None:
     source = ["a"] * 9 + ["b"] * 3 + ["a"] * 4
-    rows = pa.table({"source": source})
+    response = [f"r{row}" for row in range(16)]
+    rows = pa.table({"source": source, "response": response})
     for partners in other_rows(rows):
         for row, partner in enumerate(partners.tolist()):
             assert (partner == -1) == (source[row] == "b")
             assert partner == -1 or (source[partner] == source[row] and partner != row)
+
+
+def test_other_rows_have_another_response_if_there_is_one_near() -> None:
+    response = ["yes" if row % 3 else "no" for row in range(400)]
+    for partners in other_rows(pa.table({"source": ["a"] * 400, "response": response})):
+        assert all(response[partner] != response[row] for row, partner in enumerate(partners.tolist()))
+    for partners in other_rows(pa.table({"source": ["a"] * 400, "response": ["yes"] * 400})):
+        assert (partners == -1).all()
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.2])
+def test_the_share_of_noise_is_estimated(share: float) -> None:
+    table, noise = losses(gain=2.5, share=share, rows=4000, seed=3)
+    assert classify(table).fits["s"].share == pytest.approx(noise.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("learned", [0.1, 0.4, 1.0])
+def test_where_the_model_has_learned_some_of_the_noise_no_other_rows_are_called_noise(learned: float) -> None:
+    table, noise = losses(gain=2.5, share=0.1, rows=4000, seed=3)
+    own = np.maximum(table["loss"].to_numpy() - np.where(noise, learned, 0), 0.01)
+    table = table.set_column(table.schema.get_field_index("loss"), "loss", pa.array(own.astype(np.float32)))
+    called = np.array([name == "noise" for name in classify(table).name.to_pylist()])
+    assert called[~noise].mean() < 0.01

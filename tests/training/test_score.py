@@ -75,9 +75,10 @@ def test_losses_are_those_of_torch_with_and_without_the_instruction(
     table = open_scores(made.path).lookup(rows["id"])
     for number, folder in enumerate(both, 1):
         generator = load_text_generator(folder, device="cpu")
-        for row, own, alone, ifd in zip(
+        for row, own, alone, ifd, worst in zip(
             rows.to_pylist(),
             *(table[f"score_loss{kind}_{number}"].to_pylist() for kind in ("", "_alone", "_ifd")),
+            table["score_loss_worst"].to_pylist(),
             strict=True,
         ):
             ids = [*generator.tokenizer.encode(row["response"]).ids, generator.special["eoa"]]
@@ -88,6 +89,9 @@ def test_losses_are_those_of_torch_with_and_without_the_instruction(
                     continue
                 (logits_MV,) = generator.runner.logits([(prompt, ids)])
                 expected.append(float(torch.nn.functional.cross_entropy(logits_MV.float(), torch.tensor(ids))))
+                if instruction and number == len(both):
+                    margin_M = logits_MV.max(-1).values - logits_MV.gather(-1, torch.tensor(ids)[:, None])[:, 0]
+                    assert worst == pytest.approx(float(margin_M.max()), abs=1e-4)
             if len(expected) == 2:
                 assert (own, alone) == pytest.approx(expected, abs=2e-5)
                 assert ifd == pytest.approx(np.exp(own - alone), rel=1e-5)

@@ -4,8 +4,9 @@ Both are means over the response's tokens and its end, in nats. The response alo
 instruction with the row's condition. Their difference is what the instruction tells of the response; its exponential is
 IFD (instruction-following difficulty, Li et al. 2023, arXiv 2308.12032), the ratio of the two perplexities.
 
-On request the response is also measured after the instructions of other rows of its source. That is what noise is told
-from (`hard_examples.py`).
+On request the response is also measured after the instructions of other rows of its source, whose responses differ.
+That is what noise is told from (`hard_examples.py`). Beside a loss stands its margin: by how much the model finds other
+tokens likelier. A response can be improbable because the model knows nothing, or because it knows something else.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ EMPTY = "empty response"
 OTHERS = ("other_1", "other_2", "other_3")
 """Columns of the losses after instructions of other rows."""
 
+TRIES = 8
+"""Rows that are tried for one whose response differs."""
+
 LOSSES = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -33,12 +37,18 @@ LOSSES = pa.schema(
         pa.field("loss", pa.float32()),
         pa.field("alone", pa.float32()),
         *(pa.field(name, pa.float32()) for name in OTHERS),
+        *(pa.field(name, pa.float32()) for name in ("margin", "worst", "other_margin", "other_worst")),
         pa.field("problem", pa.string()),
     ]
 )
 """The losses of a row. tokens: of the response, with its end. loss, alone, other_1 ...: nats per token, given the
 instruction, without it, and given those of other rows; the last are null where they were not asked for, or the row has
-no others. problem: why a row was not measured; its losses are null."""
+no others. margin: nats per token by which the likeliest tokens are above those of the response, given the instruction.
+worst: nats, the margin of the token at which it is largest. other_margin, other_worst: the same given the last of
+OTHERS. problem: why a row was not measured; its losses are null."""
+
+_MARGINS = {"loss": "", OTHERS[-1]: "other_"}
+"""Losses beside which stand margins -> how their names begin."""
 
 
 def row_losses(
@@ -76,7 +86,7 @@ def row_losses(
             on_progress(done / len(passages), tokens)
 
     measured = iter(list(likelihoods(model, passages, move, batch)))
-    columns: dict[str, list[object]] = {name: [] for name in ("tokens", "loss", "alone", *OTHERS, "problem")}
+    columns: dict[str, list[object]] = {name: [] for name in LOSSES.names if name not in ("id", "source")}
     for row, instructions in zip(records, asked, strict=True):
         found = {name: next(measured) if row["response"] else EMPTY for name in instructions}
         own, alone = found["loss"], found["alone"]
@@ -84,27 +94,38 @@ def row_losses(
         columns["problem"].append(problem)
         columns["tokens"].append(own.tokens if isinstance(own, Likelihood) and not problem else None)
         for name in ("loss", "alone", *OTHERS):
-            one = found.get(name)
-            columns[name].append(
-                np.float32(one.nats / one.tokens) if isinstance(one, Likelihood) and not problem else None
-            )
+            given = found.get(name)
+            one = given if isinstance(given, Likelihood) and not problem else None
+            columns[name].append(None if one is None else np.float32(one.nats / one.tokens))
+            if name in _MARGINS:
+                columns[f"{_MARGINS[name]}margin"].append(None if one is None else np.float32(one.margin / one.tokens))
+                columns[f"{_MARGINS[name]}worst"].append(None if one is None else np.float32(one.worst))
     arrays = [pa.array(values, LOSSES.field(name).type) for name, values in columns.items()]
     texts = [rows[name].cast(pa.string()).combine_chunks() for name in ("id", "source")]
     return pa.table([*texts, *arrays], schema=LOSSES)
 
 
 def other_rows(rows: pa.Table) -> list[npt.NDArray[np.int64]]:
-    """For each of OTHERS another row of the same source for each row [rows]; -1 in sources with too few rows.
+    """For each of OTHERS another row of the same source with another response, for each row [rows]; -1 where none was
+    found.
 
-    Neighbours in a file are often alike, so the others are a quarter, half and three quarters of the source away.
+    Neighbours in a file are often alike, so the others are a quarter, half and three quarters of the source away, or
+    the first rows behind whose responses differ. Where two rows have the same response, an exchange of their
+    instructions would change nothing.
     """
     source = np.asarray(rows["source"].to_pylist(), object)
+    response = np.asarray(pc.dictionary_encode(pc.fill_null(rows["response"].combine_chunks(), "")).indices)
     result = [np.full(len(source), -1, np.int64) for _ in OTHERS]
     for name in sorted(set(source)):
         own = np.flatnonzero(source == name)
-        if len(own) > len(OTHERS):
-            for place, partners in enumerate(result, 1):
-                partners[own] = np.roll(own, -(len(own) * place // (len(OTHERS) + 1)))
+        if len(own) <= len(OTHERS):
+            continue
+        for place, partners in enumerate(result, 1):
+            for further in range(TRIES):
+                waiting = partners[own] < 0
+                candidates = np.roll(own, -(len(own) * place // (len(OTHERS) + 1) + further))
+                differs = response[candidates] != response[own]
+                partners[own[waiting & differs]] = candidates[waiting & differs]
     return result
 
 

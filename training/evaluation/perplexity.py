@@ -39,13 +39,16 @@ class Passage(NamedTuple):
 class Likelihood(NamedTuple):
     """Of a passage: tokens measured, UTF-8 bytes of the text, and minus the log-probability in nats.
 
-    windows: more than 1 for a passage that is longer than the context.
+    windows: more than 1 for a passage that is longer than the context. margin, worst: as of `LogLikelihood`, of the
+    whole passage.
     """
 
     tokens: int
     bytes: int
     nats: float
     windows: int
+    margin: float = 0.0
+    worst: float = 0.0
 
 
 class Rate(BaseModel):
@@ -128,9 +131,11 @@ def likelihoods(
             if isinstance(pieces, str):
                 yield pieces
                 continue
-            nats = -sum(next(results).log_prob for _ in pieces)
+            parts = [next(results) for _ in pieces]
+            nats, margin = -sum(part.log_prob for part in parts), sum(part.margin for part in parts)
             size = sum(len(ids) for _, ids in pieces)
-            yield Likelihood(size, len(measured.text.encode()), nats, len(pieces))
+            worst = max(part.worst for part in parts)
+            yield Likelihood(size, len(measured.text.encode()), nats, len(pieces), margin, worst)
         tokens += waiting
         done, waiting, batch = index + 1, 0, []
         if on_progress:

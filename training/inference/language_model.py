@@ -42,10 +42,16 @@ class Completion(NamedTuple):
 
 
 class LogLikelihood(NamedTuple):
-    """Of a continuation: the sum of its tokens' log-probabilities (nats), and whether greedy decoding yields it."""
+    """Of a continuation: the sum of its tokens' log-probabilities (nats), and whether greedy decoding yields it.
+
+    margin: by how many nats the likeliest tokens are above those of the continuation, summed over its tokens. worst:
+    the same of the token at which it is largest. Both are 0 for what greedy decoding yields.
+    """
 
     log_prob: float
     is_greedy: bool
+    margin: float = 0.0
+    worst: float = 0.0
 
 
 class LanguageModel(Protocol):

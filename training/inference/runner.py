@@ -78,6 +78,19 @@ def batches_by_length(lengths: Sequence[int], batch: int | None = None) -> Itera
         yield chosen
 
 
+def log_likelihood(logits_MV: Tensor, target_M: Tensor) -> LogLikelihood:
+    """The likelihood of tokens [M], at least one, that logits [M, V] predict."""
+    log_probs_MV = F.log_softmax(logits_MV.float(), -1)
+    given_M = log_probs_MV.gather(-1, target_M[:, None])[:, 0]
+    margin_M = log_probs_MV.max(-1).values - given_M
+    is_greedy = bool((logits_MV.argmax(-1) == target_M).all())
+    # One transfer from the device for the three numbers.
+    total, margin, worst = torch.stack(
+        [given_M.double().sum(), margin_M.double().sum(), margin_M.max().double()]
+    ).tolist()
+    return LogLikelihood(total, is_greedy, margin, worst)
+
+
 class Runner:
     """A model on a device, in a precision, ready to be run. It converts the model in place."""
 
@@ -127,10 +140,7 @@ class Runner:
         lengths = [len(token_ids(prompt)) + len(c) if len(c) else 0 for prompt, c in requests]
         for chosen in batches_by_length(lengths, batch):
             for i, logits_MV in zip(chosen, self.logits([requests[i] for i in chosen]), strict=True):
-                target_M = self._tensor(requests[i][1])
-                log_prob_M = F.log_softmax(logits_MV.float(), -1).gather(-1, target_M[:, None])
-                is_greedy = bool((logits_MV.argmax(-1) == target_M).all())
-                results[i] = LogLikelihood(float(log_prob_M.double().sum()), is_greedy)
+                results[i] = log_likelihood(logits_MV, self._tensor(requests[i][1]))
         return results
 
     # --------------------------------------------------------------------------------------------------- generation

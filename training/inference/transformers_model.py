@@ -27,7 +27,7 @@ from training.inference.checkpoint_model import stream
 from training.inference.generate import cut_at_stop, vocabulary_digest
 from training.inference.language_model import BATCH, Completion, Finish, LogLikelihood, Request
 from training.inference.prompt import Prompt, Segment, token_ids
-from training.inference.runner import batches_by_length, find_device
+from training.inference.runner import batches_by_length, find_device, log_likelihood
 from training.inference.scheduler import sample
 
 DIGESTED = frozenset({".safetensors", ".bin", ".json", ".model", ".txt", ".jinja"})
@@ -154,11 +154,8 @@ class TransformersModel:
             logits = self._model(input_ids=ids_B, attention_mask=mask_B).logits
             for row, i in enumerate(chosen):
                 first, count = len(encoded[i][0]), len(encoded[i][1])
-                logits_MV = logits[row, first - 1 : first - 1 + count].float()
-                target_M = ids_B[row, first : first + count]
-                log_prob_M = logits_MV.gather(-1, target_M[:, None])[:, 0] - logits_MV.logsumexp(-1)
-                is_greedy = bool((logits_MV.argmax(-1) == target_M).all())
-                results[i] = LogLikelihood(float(log_prob_M.double().sum()), is_greedy)
+                logits_MV = logits[row, first - 1 : first - 1 + count]
+                results[i] = log_likelihood(logits_MV, ids_B[row, first : first + count])
         return results
 
     def count_tokens(self, text: str) -> int:

@@ -84,6 +84,55 @@ def test_preferences_are_read_in_every_spelling(tmp_path: Path, column: str, val
     assert read.rows["response_a"].to_list() == [PAIR["response_a"]] * 3
 
 
+@pytest.mark.parametrize(
+    ("written_as", "numbers"),
+    [
+        (["4/5", "1 / 5", "2.5 out of 5 stars", ""], [4, 1, 2.5, np.nan]),
+        (["80 %", "5%", "n/a", "100%"], [80, 5, np.nan, 100]),
+        (["4,5", "3", "2,25", "null"], [4.5, 3, 2.25, np.nan]),
+        (["good", "bad", "Right", "No"], [1, 0, 1, 0]),
+    ],
+)
+def test_ratings_with_their_scale_and_decimal_commas_are_numbers(
+    tmp_path: Path, written_as: list[str], numbers: list[float]
+) -> None:
+    rows = [{"id": f"r{n}", "rating": text} for n, text in enumerate(written_as)]
+    read = read_ratings([written(tmp_path / "ratings.jsonl", rows)])
+    np.testing.assert_array_equal(read.values[:, 0], [one for one in numbers if not np.isnan(one)])
+    assert read.ignored == np.isnan(numbers).sum()
+
+
+@pytest.mark.parametrize(
+    ("written_as", "message"),
+    [
+        (["4/5", "8/10"], r"several scales \(5 and 10\)"),
+        (["40 %", "0.4"], r"several scales \(% and without it\)"),
+        (["4/5", "8"], r"row 2, column rating: '8' is above the end of the scale, 5"),
+        (["poor", "fine"], r"row 1, column rating: 'poor' is no rating; .*write numbers for other words"),
+    ],
+)
+def test_ratings_of_several_scales_are_refused(tmp_path: Path, written_as: list[str], message: str) -> None:
+    rows = [{"id": f"r{n}", "rating": text} for n, text in enumerate(written_as)]
+    with pytest.raises(InputError, match=message):
+        read_ratings([written(tmp_path / "ratings.jsonl", rows)])
+
+
+def test_a_preference_may_be_the_source_of_a_response(tmp_path: Path) -> None:
+    rows = [
+        {**PAIR, "instruction": f"Name {n} trees.", "model_a": "m", "model_b": "n", "winner": winner}
+        for n, winner in enumerate(("n", "m", "about the same"))
+    ]
+    assert read_ratings([written(tmp_path / "named.jsonl", rows)]).values[:, 0].tolist() == [-1, 1, 0]
+
+
+def test_chosen_and_rejected_responses_need_no_preference_and_every_second_pair_is_turned(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Name {n} trees, please.", "chosen": f"Good {n}.", "rejected": f"Bad {n}."} for n in range(4)]
+    read = read_ratings([written(tmp_path / "chosen.jsonl", rows)])
+    assert read.pairs and read.values[:, 0].tolist() == [1, -1, 1, -1]
+    assert read.rows["response_a"].to_list() == ["Good 0.", "Bad 1.", "Good 2.", "Bad 3."]
+    assert read.rows["response_b"].to_list() == ["Bad 0.", "Good 1.", "Bad 2.", "Good 3."]
+
+
 @pytest.mark.parametrize(("a", "b"), [("output_1", "output_2"), ("answer_a", "answer_b"), ("response1", "response2")])
 def test_two_responses_are_told_by_their_names(tmp_path: Path, a: str, b: str) -> None:
     rows = [
@@ -111,6 +160,9 @@ def test_mistakes_name_the_file_the_row_and_what_to_write(tmp_path: Path) -> Non
     torn.write_text('{"id": "a", "stars": 3}\n{"id": "b", "sta\n')
     with pytest.raises(InputError, match=r"torn\.jsonl: row 2 cannot be read \(broken_json\)"):
         read_ratings([str(torn)])
+    nested = written(tmp_path / "nested.jsonl", [{"id": n, "rating": [{"by": "ann", "stars": 3}]} for n in "ab"])
+    with pytest.raises(InputError, match=r"row 1 cannot be read \(wrong_type\); .*Name a field .*rating\.FIELD"):
+        read_ratings([nested])
     with pytest.raises(InputError, match="no line has a rating"):
         read_ratings([written(tmp_path / "empty.csv", [{"id": "a", "stars": ""}])])
     with pytest.raises(WinnowError, match="no such column; did you mean 'stars'"):

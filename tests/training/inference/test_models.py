@@ -16,7 +16,7 @@ from training import loop
 from training.configs import TrainConfig
 from training.export import to_transformers
 from training.inference.checkpoint_model import CheckpointModel
-from training.inference.language_model import Request
+from training.inference.language_model import LogLikelihood, Request
 from training.inference.models import open_model
 from training.inference.transformers_model import TransformersModel
 from training.model import ModelConfig
@@ -112,7 +112,7 @@ def test_likelihoods_do_not_depend_on_the_batch_and_a_pair_without_room_has_none
     results = [one for one in model.log_likelihoods(pairs) if one is not None]
     alone = [one for pair in pairs for one in model.log_likelihoods([pair]) if one is not None]
     assert [one.log_prob for one in results] == pytest.approx([one.log_prob for one in alone], abs=1e-3)
-    assert len(results) == len(pairs) and results[2] == (0.0, True) and results[0].log_prob < 0
+    assert len(results) == len(pairs) and results[2] == LogLikelihood(0.0, True) and results[0].log_prob < 0
     assert model.log_likelihoods([(Request("direct", "Why? " * 60), "7")]) == [None]
 
 

@@ -14,6 +14,7 @@ from training.attention import plan_attention, reference
 from training.inference.cache import Cache
 from training.inference.cpu_decode import decode, prefill
 from training.inference.cpu_pack import MATRICES, can_pack, pack
+from training.inference.language_model import LogLikelihood
 from training.inference.prompt import (
     Prompt,
     Segment,
@@ -270,7 +271,7 @@ def test_a_greedy_answer_is_greedy_and_more_likely_than_another(runner: Runner) 
 
 
 def test_an_empty_continuation_is_certain_and_an_empty_prompt_is_refused(runner: Runner) -> None:
-    assert runner.log_likelihoods([(instruction_prompt([9]), [])]) == [(0.0, True)]
+    assert runner.log_likelihoods([(instruction_prompt([9]), [])]) == [LogLikelihood(0.0, True)]
     with pytest.raises(ValueError, match="at least one token"):
         runner.log_likelihoods([(instruction_prompt([]), [9])])
 
