@@ -137,7 +137,7 @@ def is_applicable(name: str, item: Item, alike: int) -> bool:
         return len(item.choices) > 1
     if name == "case and punctuation":
         # Not where punctuation means something: rows of brackets, brackets that group numbers, programs.
-        return not re.search(r"(?:[\[\](){}<>]\s+){2}|[-+*/=] \(|^def ", item.question, re.MULTILINE)
+        return not re.search(r"(?:[\[\](){}<>]\s+){2}|[-+*/=] \(|^def |\[asy\]", item.question, re.MULTILINE)
     if name == "re-wrapped":  # the lines of a program are its syntax
         return not re.search(r"^def ", item.question, re.MULTILINE)
     if name == "question only":

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Planted leaks are found in every disguise, and texts that only look like leaks are not.
 
 `tests/filters/contamination/harness.py` plants items in eight disguises and makes near misses of a dozen kinds: of
@@ -208,6 +209,73 @@ def test_another_symbol_quantifier_or_word_in_what_is_asked_makes_another_questi
         )
         assert ("test_leak", ASKED[number].id) in same
         assert ("test_leak", ASKED[number].id) not in other
+
+
+FORMULAS = [
+    "The graph of $y = g(x)$ passes through the point $(4,9)$ and $g$ is one to one. What point must lie on the graph of $x = g(y) + 6$?",
+    "In trapezoid $KLMN$ the parallel sides have lengths $13$ and $29$, and the height is $8$. What is the area of the trapezoid?",
+    "If $p$ and $q$ are positive integers with $5p + 3q + pq = 77$, what is the value of $p + q$ that is the least?",
+    "A weaver needs 6 spools of green yarn and a third as many spools of grey yarn. How many spools does she need in all?",
+    "How many lattice points lie on the line $y = -3x + 24$ if $x \\geq 0$ and $y \\geq 0$ and neither is a multiple of five?",
+    "Let $\\log_3(a^2b^5c)$ be seven and let $a$, $b$ and $c$ be distinct powers of three. Find the product of $a$ and $b_1$.",
+    "A hexagonal garden is divided into six congruent triangles, as in the diagram. If the perimeter of the garden is 84 metres, "
+    "what is the perimeter of one of the triangles? [asy] draw((0,0)--(2,0)--(3,1)--cycle); [/asy]",
+]  # fmt: skip
+QUEUES = [
+    f"{one} and {two} wait in a queue. {one} stands in front of {three}. {three} stands behind {two}. Who is the {place} in the queue?"
+    for one in ("Ada", "Bela", "Cleo", "Dario") for two in ("Enzo", "Fay", "Gus") for three in ("Hugo", "Ines")
+    for place in ("first", "last")
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def formulas() -> BenchmarkIndex:
+    questions = [*FORMULAS, *QUEUES, *(one.question for one in ASKED)]
+    return build_index(
+        [("made", items_table([Item(f"made/test/{n}", "test", text, "") for n, text in enumerate(questions)]))]
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "before", "after"),
+    [
+        (0, "$y = g(x)$", "$y = g'(x)$"),
+        (1, "and $29$", "and $29!$"),
+        (2, "= 77$", "= \\sqrt{77}$"),
+        (2, "= 77$", "= -77$"),
+        (3, "6 spools", "6% of the spools"),
+        (len(FORMULAS), "in front of", "close to"),
+        (len(FORMULAS), "stands behind", "stands before"),
+    ],
+)
+def test_a_sign_that_is_added_and_another_word_in_a_template_make_another_question(
+    formulas: BenchmarkIndex, number: int, before: str, after: str
+) -> None:
+    question = [*FORMULAS, *QUEUES][number]
+    assert before in question
+    same, other = classes_of(formulas, [(question, ""), (question.replace(before, after), "")])
+    assert ("test_leak", f"made/test/{number}") in same
+    assert ("test_leak", f"made/test/{number}") not in other
+
+
+@pytest.mark.parametrize(
+    ("number", "before", "after"),
+    [
+        (4, "-3x", "-3 x"),
+        (4, "$x \\geq 0$ and $y \\geq 0$", "$x >= 0$ and $y ≥ 0$"),
+        (4, "$", "<math>"),
+        (5, "a^2b^5c", "a^{2}b^{5}c"),
+        (5, "b_1", "b₁"),
+        (6, " [asy] draw((0,0)--(2,0)--(3,1)--cycle); [/asy]", ""),
+        (2, "If $p$", "**Problem.** If $p$"),
+    ],
+)
+def test_a_question_in_another_notation_is_the_question(
+    formulas: BenchmarkIndex, number: int, before: str, after: str
+) -> None:
+    assert before in FORMULAS[number]
+    text = FORMULAS[number].replace(before, after)
+    assert ("test_leak", f"made/test/{number}") in classes_of(formulas, [(text, "")])[0]
 
 
 def test_a_question_of_which_one_symbol_differs_is_a_near_leak(asked: BenchmarkIndex) -> None:
