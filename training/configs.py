@@ -67,6 +67,10 @@ class TrainConfig(BaseModel):
     def _low_rank(self) -> TrainConfig:
         if self.lora_rank and self.start is None:
             raise ValueError("lora_rank freezes the weights, so they must be trained ones; name them with --from")
+        if self.lora_rank and self.model.variant:
+            raise ValueError(
+                f"lora_rank: a model with {self.model.variant} has no low-rank updates; train all its weights (leave it 0)"
+            )
         if self.lora_alpha is not None and not self.lora_rank:
             raise ValueError("lora_alpha scales low-rank updates; set lora_rank too")
         return self

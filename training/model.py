@@ -30,18 +30,20 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from training.attention import Queries, Selected
 from training.elementwise import rms_norm, rotate
 from training.int4 import Int4Embedding, Int4Linear
+from training.routing import Pairs, Router, Routing, SelectiveHeads, by_part, dense_weights
 
 TRUNCATED_STD = 1.014762601732121
 """Factor that restores standard deviation 1 after fmod(N(0, 1), 3)."""
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(slot, q_NHK, k_NHK, v_NHK) -> a_NHK. The caller supplies the mask and the cache; see training/attention.py and
-training/inference/cache.py."""
+Attend = Callable[[int, Queries, Tensor, Tensor], Tensor]
+"""(slot, q_NHK, k_NHK, v_NHK) -> a_NHK, or a_PK for queries of chosen heads. The caller supplies the mask and the cache;
+see training/attention.py and training/inference/cache.py."""
 
 Head = Callable[[Tensor, Tensor], Any]
 """(z_MD, weights of the head VD) -> what the model returns instead of the logits."""
@@ -70,12 +72,25 @@ class ModelConfig(BaseModel):
     max_positions: int = 4096
     architecture: Architecture = "hrm"
     norm: Norm = "magic"
+    # A variant. It is left out of a checkpoint of a model without it, as of those before it.
+    selective: SelectiveHeads = Field(default=SelectiveHeads(), exclude_if=lambda value: not value.active)
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> ModelConfig:
         if self.hidden % self.heads or (self.hidden // self.heads) % 2:
             raise ValueError(f"hidden {self.hidden} must split into {self.heads} heads of even width")
+        active, shared = self.selective.active, self.selective.shared
+        if active and not shared < active <= self.heads:
+            raise ValueError(
+                f"selective: a token uses {active} heads, {shared} of them shared; it must use more than are shared, and "
+                f"at most the model's {self.heads}"
+            )
         return self
+
+    @property
+    def variant(self) -> str | None:
+        """What the model has that HRM-Text has not, in words; None for HRM-Text itself."""
+        return "selective heads" if self.selective.active else None
 
 
 class Matrix(NamedTuple):
@@ -85,6 +100,8 @@ class Matrix(NamedTuple):
     rows: int
     columns: int
     parts: tuple[str, ...]  # equal ranges of rows, in order; transformers stores each as `<part>_proj`
+    used: float = 1.0  # share of its parameters that a token is multiplied with, where skipped parts are not computed
+    trained: float = 1.0  # the same for training
 
 
 class Call(NamedTuple):
@@ -176,6 +193,62 @@ class Attention(nn.Module):
         return out_ND
 
 
+class SelectiveAttention(nn.Module):
+    """Attention of which a token uses some heads: the shared ones and those that a router chooses.
+
+    A head that a token does not use has no gate, query and output there. Keys and values are computed of all heads,
+    because a later token may use any of them. In training, and on a GPU, all heads are computed and those not used are
+    multiplied with 0. Else the products and the attention of each head have only the tokens that use it.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.shared = config.heads, config.selective.shared
+        self.gqkv_proj = nn.Linear(config.hidden, 4 * config.hidden, bias=False)
+        self.o_proj = nn.Linear(config.hidden, config.hidden, bias=False)
+        self.router = Router(config.hidden, config.heads - self.shared, config.selective.active - self.shared)
+
+    def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> tuple[Tensor, Routing]:
+        choice, routing = self.router(u_ND)
+        if self.training or u_ND.is_cuda:
+            weight_NR = dense_weights(choice, self.heads - self.shared).to(u_ND.dtype)
+            weight_NH = F.pad(weight_NR, (self.shared, 0), value=1.0)
+            return self._masked(u_ND, weight_NH, angles, attend, slot), routing
+        return self._gathered(u_ND, by_part(choice, self.heads - self.shared), angles, attend, slot), routing
+
+    def _masked(
+        self, u_ND: Tensor, weight_NH: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int
+    ) -> Tensor:
+        gate_ND, qk_N2D, v_ND = self.gqkv_proj(u_ND).split((u_ND.shape[1], 2 * u_ND.shape[1], u_ND.shape[1]), -1)
+        q_NHK, k_NHK = rotate(qk_N2D.unflatten(-1, (2 * self.heads, -1)), *angles).chunk(2, 1)
+        a_NHK = attend(slot, q_NHK, k_NHK, v_ND.unflatten(-1, (self.heads, -1))) * weight_NH[..., None]
+        out_ND: Tensor = self.o_proj(torch.sigmoid(gate_ND) * a_NHK.flatten(1))
+        return out_ND
+
+    def _gathered(self, u_ND: Tensor, pairs: Pairs, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
+        N, D = u_ND.shape
+        K = D // self.heads
+        first = self.shared * K
+        gate_DD, q_DD, kv_2DD = self.gqkv_proj.weight.split((D, D, 2 * D))
+        o_DD = self.o_proj.weight
+        k_NHK, v_NHK = F.linear(u_ND, kv_2DD).unflatten(-1, (2 * self.heads, K)).chunk(2, 1)
+        k_NHK = rotate(k_NHK, *angles)
+        q_NSK = rotate(F.linear(u_ND, q_DD[:first]).unflatten(-1, (self.shared, K)), *angles)
+        # The rows of the weights that belong to the heads to choose from, and the tokens of each.
+        ranges = [slice(start, start + K) for start in range(first, D, K)]
+        u_PD = u_ND.index_select(0, pairs.token_P).split(pairs.counts)
+        q_PK = torch.cat([F.linear(u, q_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
+        gate_PK = torch.cat([F.linear(u, gate_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
+        cos_PK, sin_PK = (angle.index_select(0, pairs.token_P)[:, 0] for angle in angles)
+        queries = Selected(q_NSK, rotate(q_PK, cos_PK, sin_PK), pairs.token_P, pairs.counts)
+        a_NSK, a_PK = attend(slot, queries, k_NHK, v_NHK).split((N * self.shared, len(q_PK)))
+        out_ND = F.linear(torch.sigmoid(F.linear(u_ND, gate_DD[:first])) * a_NSK.reshape(N, first), o_DD[:, :first])
+        a_PK = torch.sigmoid(gate_PK) * a_PK * pairs.weight_P[:, None].to(a_PK.dtype)
+        for a, tokens, columns in zip(a_PK.split(pairs.counts), pairs.token_P.split(pairs.counts), ranges, strict=True):
+            out_ND = out_ND.index_add(0, tokens, F.linear(a, o_DD[:, columns]))
+        return out_ND
+
+
 class FeedForward(nn.Module):
     """SwiGLU."""
 
@@ -207,11 +280,19 @@ class Block(nn.Module):
         decoder (training/inference/cpu_pack.py) read it.
         """
         D, F = config.hidden, config.feed_forward
+        feed_forward = Matrix("mlp.gate_up_proj", 2 * F, D, ("gate", "up")), Matrix("mlp.down_proj", D, F, ("down",))
+        if not config.selective.active:
+            return (
+                Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v")),
+                Matrix("attn.o_proj", D, D, ("o",)),
+                *feed_forward,
+            )
+        share = config.selective.active / config.heads
         return (
-            Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v")),
-            Matrix("attn.o_proj", D, D, ("o",)),
-            Matrix("mlp.gate_up_proj", 2 * F, D, ("gate", "up")),
-            Matrix("mlp.down_proj", D, F, ("down",)),
+            Matrix("attn.router", config.heads - config.selective.shared, D, ("router",)),
+            Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v"), used=(2 + 2 * share) / 4),
+            Matrix("attn.o_proj", D, D, ("o",), used=share),
+            *feed_forward,
         )
 
     def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
@@ -222,17 +303,52 @@ class Block(nn.Module):
         return u_ND + self.mlp(rms_norm(u_ND))  # type: ignore[no-any-return]
 
 
+class RoutedBlock(Block):
+    """A block of a variant. It also returns what its router did."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.attn = SelectiveAttention(config)
+
+    def forward(  # type: ignore[override]
+        self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int
+    ) -> tuple[Tensor, Routing]:
+        if self.post:
+            a_ND, routing = self.attn(u_ND, angles, attend, slot)
+            u_ND = rms_norm(u_ND + a_ND)
+            return rms_norm(u_ND + self.mlp(u_ND)), routing
+        a_ND, routing = self.attn(rms_norm(u_ND), angles, attend, slot)
+        u_ND = u_ND + a_ND
+        return u_ND + self.mlp(rms_norm(u_ND)), routing
+
+
+def new_block(config: ModelConfig) -> Block:
+    """A block of such a model."""
+    return RoutedBlock(config) if config.variant else Block(config)
+
+
 class Module(nn.Module):
     """Blocks, then the exit norm of MagicNorm. H and L are two instances."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.magic = config.norm == "magic"
-        self.layers = nn.ModuleList(Block(config) for _ in range(module_blocks(config)))
+        self.magic, self.routed = config.norm == "magic", config.variant is not None
+        self.layers = nn.ModuleList(new_block(config) for _ in range(module_blocks(config)))
 
-    def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, call: int) -> Tensor:
+    def forward(
+        self,
+        u_ND: Tensor,
+        angles: tuple[Tensor, Tensor],
+        attend: Attend,
+        call: int,
+        routings: list[Routing] | None = None,
+    ) -> Tensor:
         for index, block in enumerate(self.layers):
             u_ND = block(u_ND, angles, attend, call * len(self.layers) + index)
+            if self.routed:
+                u_ND, routing = u_ND
+                if routings is not None:
+                    routings.append(routing)
         return rms_norm(u_ND) if self.magic else u_ND
 
 
@@ -269,10 +385,12 @@ class HrmText(nn.Module):
         bp_steps: int = 5,
         rows_M: Tensor | None = None,
         head: Head | None = None,
+        routings: list[Routing] | None = None,
     ) -> Any:
         """Logits [M, V] for the tokens after rows `rows_M` of the packed `tokens_N` (all N rows if None).
 
-        head: computes something else from the rows and the head's weights (training/losses.py).
+        head: computes something else from the rows and the head's weights (training/losses.py). routings: gets what the
+        routers of a variant did, one entry for each slot.
 
         Only the last calls are differentiated (see `schedule`). With bp_steps 2 the first H call is not differentiated
         either, so the embedding gets no gradient.
@@ -286,11 +404,26 @@ class HrmText(nn.Module):
             module = self.get_submodule(f"{call.module}_module")
             with torch.set_grad_enabled(gradients_enabled and call.learns):
                 u = states["H"] + states["L"] if call.of == "HL" else states[call.of]
-                z = states[call.into] = module(u, angles, attend, index)
+                z = states[call.into] = module(u, angles, attend, index, routings)
         z_MD = z if rows_M is None else z[rows_M]
         if config.norm == "pre":
             z_MD = rms_norm(z_MD)
         return self.lm_head(z_MD) if head is None else head(z_MD, self.lm_head.weight)
+
+
+@torch.no_grad()
+def update_routers(model: HrmText, counts: Tensor, applied: Tensor) -> None:
+    """Give each router the choices of a step: [slots, R], over all workers. applied: a boolean scalar on the device; if
+    it is false nothing is changed."""
+    calls = schedule(model.config)
+    by_call = counts.view(len(calls), module_blocks(model.config), -1).long()
+    for name in {call.module for call in calls}:
+        own = [index for index, call in enumerate(calls) if call.module == name]
+        layers = model.get_submodule(f"{name}_module.layers")
+        assert isinstance(layers, nn.ModuleList)
+        for index, block in enumerate(layers):
+            assert isinstance(block, RoutedBlock)
+            block.attn.router.update(by_call[own, index].sum(0), applied)
 
 
 def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:
@@ -304,6 +437,9 @@ def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:
     model.to_empty(device=device)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
+            if not tensor.is_floating_point():  # a router's count
+                tensor.zero_()
+                continue
             fan_in = config.hidden if name in ("embed_tokens.weight", "z_L_init") else tensor.shape[-1]
             std = 1.0 if name == "z_L_init" else 1 / math.sqrt(fan_in)
             digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
