@@ -66,7 +66,7 @@ def attention_of_token(block: Block, config: ModelConfig, u: list[Tensor], n: in
     W = block.attn.gqkv_proj.weight.view(4, config.heads, K, config.hidden)
     score = torch.sigmoid(block.attn.router.weight @ u[n])
     best = sorted(range(len(score)), key=lambda r: -score[r].item())[: active - shared]
-    weights = {head: 1.0 for head in range(shared)} | {shared + r: 2 * score[r] for r in best}
+    weights = dict.fromkeys(range(shared), 1.0) | {shared + r: 2 * score[r] for r in best}
     seen = range(prefix) if n < prefix else range(n + 1)
     out = torch.zeros(config.hidden)
     for head, weight in weights.items():
