@@ -3,8 +3,8 @@
 A matrix of P parameters costs 2 P operations per token in the forward pass and 4 P in the backward pass. A module call
 that is not differentiated has no backward pass. The products within attention and elementwise operations are left out,
 as is usual in published figures. Of a variant, training counts what it computes, and a forward pass what it needs
-where skipped parts are not computed. For XL and the 60.07 B tokens of HRM-Text this gives 1.05e21 operations, the paper's
-"1e21" (arXiv 2605.20613); the published 46 hours on 16 H100 then correspond to 40 % of peak.
+where skipped parts are not computed. For XL and the 60.07 B tokens of HRM-Text this gives 1.05e21 operations, the
+paper's "1e21" (arXiv 2605.20613); the published 46 hours on 16 H100 then correspond to 40 % of peak.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ HEAD_ROWS = 1024
 """Rows whose logits a GPU has in float32 together (training/losses.py)."""
 
 
+KEPT_BY_EXPERTS = (2, 4, 32)
+"""As many more for each expert that a token uses: of width `hidden`, of the width of an expert, and bytes of indices.
+And the router's input in float32."""
+
+
 class Memory(NamedTuple):
     """Bytes that a worker needs. The compiler's and the libraries' own memory is not counted."""
 
@@ -47,8 +52,10 @@ class Memory(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of a run. Bytes are per GPU; `memory_bytes` is the sum of the four sizes before it. active_parameters: of
-    which a token uses so many in a forward pass."""
+    """The cost of a run. Bytes are per GPU; `memory_bytes` is the sum of the four sizes before it.
+
+    active_parameters: those that a token uses in a forward pass.
+    """
 
     parameters: int
     active_parameters: int
@@ -184,6 +191,12 @@ def memory(config: TrainConfig, workers: int, micro_packs: int, gpu: bool) -> Me
     if model.selective.active:
         hidden_values += KEPT_BY_SELECTIVE_HEADS
     block = width * (hidden_values * model.hidden + feed_forward_values * model.feed_forward)
+    if model.experts.count:
+        of_hidden, of_width, indices = KEPT_BY_EXPERTS
+        block += (
+            model.experts.active * (width * (of_hidden * model.hidden + of_width * model.experts.width) + indices)
+            + 4 * model.hidden
+        )
     # With activation checkpointing a block keeps its input, and one block at a time has everything.
     kept = width * model.hidden * differentiated + block if config.recompute else block * differentiated
     rows = HEAD_ROWS if gpu else tokens

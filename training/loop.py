@@ -41,10 +41,9 @@ from training.journal import Journal, Metrics
 from training.lora import add_lora
 from training.losses import linear_cross_entropy
 from training.memory import fitting_micro_packs
-from training.model import HrmText, ModelConfig, build, module_blocks, schedule, update_routers
+from training.model import HrmText, ModelConfig, Routings, build, module_blocks, routers, schedule, update_routers
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, rank_and_world
-from training.routing import Routing
 from training.start import Start
 from training.throughput import peak_flops
 
@@ -360,7 +359,7 @@ def summary(out: str, resumed_from: int = 0) -> Metrics:
 
 
 def losses(
-    model: HrmText, batch: Batch, depth: int, dtype: torch.dtype, routings: list[Routing] | None = None
+    model: HrmText, batch: Batch, depth: int, dtype: torch.dtype, routings: Routings | None = None
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each label, float32 [M], and whether the most likely token is the label, bool [M].
 
@@ -420,13 +419,13 @@ def _step(
     choices: list[Tensor] = []  # of each micro-batch: tokens by slot and part
     for batch in micro_batches:
         parallel.start_backward(model, last=batch is micro_batches[-1])
-        routings: list[Routing] = []
+        routings: Routings = []
         loss_M, correct_M = losses(model, batch, depth, dtype, routings)
         loss = loss_M.sum() / batch.labelled
         total = loss + _balance_term(model, routings, batch.inputs) if routings else loss
         total.backward()  # type: ignore[no-untyped-call]
         if routings:
-            choices.append(torch.stack([routing.counts for routing in routings]))
+            choices.append(torch.stack([torch.cat([routing.counts for routing in block]) for block in routings]))
         sums += torch.stack((loss.detach().double(), *_correct(batch, correct_M)))
     parallel.finish_backward(model)
     gradients = parallel.gradients(weights)
@@ -449,9 +448,11 @@ def _step(
     return sums
 
 
-def _balance_term(model: HrmText, routings: Sequence[Routing], inputs: int) -> Tensor:
+def _balance_term(model: HrmText, routings: Routings, inputs: int) -> Tensor | float:
     """This batch's share of the balance term (training/routing.py). inputs: tokens of the whole step."""
-    penalties = [routing.penalty for routing in routings if routing.penalty.requires_grad]
+    penalties = [routing.penalty for block in routings for routing in block if routing.penalty.requires_grad]
+    if not penalties:
+        return 0.0
     return torch.stack(penalties).sum() * (model.config.selective.balance / (inputs * len(penalties)))
 
 
@@ -480,12 +481,16 @@ def _line(entry: _Waiting, values: Sequence[float], total_steps: int, config: Tr
 
 def _part_use(counts: Sequence[float], model: ModelConfig) -> Metrics:
     """How the routers of a step used their parts. counts: tokens by slot and part."""
-    count_SBR = torch.tensor(counts).view(len(schedule(model)), module_blocks(model), -1)
-    share_SBR = count_SBR / count_SBR[0, 0].sum() * (model.selective.active - model.selective.shared)
-    return {
-        "heads": [[round(share, 4) for share in call] for call in share_SBR.mean(1).tolist()],
-        "heads_peak": round(float(share_SBR.max() / share_SBR.mean()), 4),
-    }
+    by_part = torch.tensor(counts).view(len(schedule(model)), module_blocks(model), -1)
+    kinds = routers(model)
+    use: Metrics = {}
+    for (name, kind), count_SBR in zip(
+        kinds.items(), by_part.split([k.parts for k in kinds.values()], -1), strict=True
+    ):
+        share_SBR = count_SBR / count_SBR[0, 0].sum() * kind.active
+        use[name] = [[round(share, 4) for share in call] for call in share_SBR.mean(1).tolist()]
+        use[f"{name}_peak"] = round(float(share_SBR.max() / share_SBR.mean()), 4)
+    return use
 
 
 def _correct(batch: Batch, correct_M: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,17 +36,20 @@ from torch import Tensor, nn
 from training.attention import Queries, Selected
 from training.elementwise import rms_norm, rotate
 from training.int4 import Int4Embedding, Int4Linear
-from training.routing import Pairs, Router, Routing, SelectiveHeads, by_part, dense_weights
+from training.routing import Choice, Experts, Pairs, Router, Routing, SelectiveHeads, by_part, dense_weights
 
 TRUNCATED_STD = 1.014762601732121
 """Factor that restores standard deviation 1 after fmod(N(0, 1), 3)."""
 
 Attend = Callable[[int, Queries, Tensor, Tensor], Tensor]
-"""(slot, q_NHK, k_NHK, v_NHK) -> a_NHK, or a_PK for queries of chosen heads. The caller supplies the mask and the cache;
-see training/attention.py and training/inference/cache.py."""
+"""(slot, q_NHK, k_NHK, v_NHK) -> a_NHK, or a_PK for queries of chosen heads. The caller supplies the mask and the
+cache; see training/attention.py and training/inference/cache.py."""
 
 Head = Callable[[Tensor, Tensor], Any]
 """(z_MD, weights of the head VD) -> what the model returns instead of the logits."""
+
+Routings = list[tuple[Routing, ...]]
+"""What the routers of a block did, for each slot."""
 
 Architecture = Literal["hrm", "transformer", "universal", "rins", "trm", "trm_half"]
 """HRM and its baselines. Each has `2 * blocks` blocks of parameters, except trm_half, which has half as many."""
@@ -72,8 +75,9 @@ class ModelConfig(BaseModel):
     max_positions: int = 4096
     architecture: Architecture = "hrm"
     norm: Norm = "magic"
-    # A variant. It is left out of a checkpoint of a model without it, as of those before it.
+    # Variants. They are left out of a checkpoint of a model without them, as of those before them.
     selective: SelectiveHeads = Field(default=SelectiveHeads(), exclude_if=lambda value: not value.active)
+    experts: Experts = Field(default=Experts(), exclude_if=lambda value: not value.count)
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> ModelConfig:
@@ -82,15 +86,22 @@ class ModelConfig(BaseModel):
         active, shared = self.selective.active, self.selective.shared
         if active and not shared < active <= self.heads:
             raise ValueError(
-                f"selective: a token uses {active} heads, {shared} of them shared; it must use more than are shared, and "
-                f"at most the model's {self.heads}"
+                f"selective: a token uses {active} heads, {shared} of them shared; it must use more than are shared, "
+                f"and at most the model's {self.heads}"
+            )
+        experts = self.experts
+        if experts.count and not (0 < experts.active <= experts.count and experts.width):
+            raise ValueError(
+                f"experts: a token uses {experts.active} of {experts.count}, each of width {experts.width}; it must "
+                "use at least one and at most all, and they need a width"
             )
         return self
 
     @property
     def variant(self) -> str | None:
         """What the model has that HRM-Text has not, in words; None for HRM-Text itself."""
-        return "selective heads" if self.selective.active else None
+        names = {"selective heads": self.selective.active, "experts": self.experts.count}
+        return " and ".join(name for name, size in names.items() if size) or None
 
 
 class Matrix(NamedTuple):
@@ -102,6 +113,25 @@ class Matrix(NamedTuple):
     parts: tuple[str, ...]  # equal ranges of rows, in order; transformers stores each as `<part>_proj`
     used: float = 1.0  # share of its parameters that a token is multiplied with, where skipped parts are not computed
     trained: float = 1.0  # the same for training
+
+
+class Routed(NamedTuple):
+    """A kind of router in each block. path: within the block. parts: to choose from. active: that a token uses."""
+
+    path: str
+    parts: int
+    active: int
+
+
+def routers(config: ModelConfig) -> dict[str, Routed]:
+    """The routers of a block by the name of what they choose, in the order in which a block reports them."""
+    kinds = {}
+    if config.selective.active:
+        shared = config.selective.shared
+        kinds["heads"] = Routed("attn.router", config.heads - shared, config.selective.active - shared)
+    if config.experts.count:
+        kinds["experts"] = Routed("mlp.router", config.experts.count, config.experts.active)
+    return kinds
 
 
 class Call(NamedTuple):
@@ -214,7 +244,7 @@ class SelectiveAttention(nn.Module):
             weight_NR = dense_weights(choice, self.heads - self.shared).to(u_ND.dtype)
             weight_NH = F.pad(weight_NR, (self.shared, 0), value=1.0)
             return self._masked(u_ND, weight_NH, angles, attend, slot), routing
-        return self._gathered(u_ND, by_part(choice, self.heads - self.shared), angles, attend, slot), routing
+        return self._gathered(u_ND, by_part(choice), routing.counts.tolist(), angles, attend, slot), routing
 
     def _masked(
         self, u_ND: Tensor, weight_NH: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int
@@ -225,7 +255,15 @@ class SelectiveAttention(nn.Module):
         out_ND: Tensor = self.o_proj(torch.sigmoid(gate_ND) * a_NHK.flatten(1))
         return out_ND
 
-    def _gathered(self, u_ND: Tensor, pairs: Pairs, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
+    def _gathered(
+        self,
+        u_ND: Tensor,
+        pairs: Pairs,
+        counts: list[int],
+        angles: tuple[Tensor, Tensor],
+        attend: Attend,
+        slot: int,
+    ) -> Tensor:
         N, D = u_ND.shape
         K = D // self.heads
         first = self.shared * K
@@ -236,15 +274,15 @@ class SelectiveAttention(nn.Module):
         q_NSK = rotate(F.linear(u_ND, q_DD[:first]).unflatten(-1, (self.shared, K)), *angles)
         # The rows of the weights that belong to the heads to choose from, and the tokens of each.
         ranges = [slice(start, start + K) for start in range(first, D, K)]
-        u_PD = u_ND.index_select(0, pairs.token_P).split(pairs.counts)
+        u_PD = u_ND.index_select(0, pairs.token_P).split(counts)
         q_PK = torch.cat([F.linear(u, q_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
         gate_PK = torch.cat([F.linear(u, gate_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
         cos_PK, sin_PK = (angle.index_select(0, pairs.token_P)[:, 0] for angle in angles)
-        queries = Selected(q_NSK, rotate(q_PK, cos_PK, sin_PK), pairs.token_P, pairs.counts)
+        queries = Selected(q_NSK, rotate(q_PK, cos_PK, sin_PK), pairs.token_P, counts)
         a_NSK, a_PK = attend(slot, queries, k_NHK, v_NHK).split((N * self.shared, len(q_PK)))
         out_ND = F.linear(torch.sigmoid(F.linear(u_ND, gate_DD[:first])) * a_NSK.reshape(N, first), o_DD[:, :first])
         a_PK = torch.sigmoid(gate_PK) * a_PK * pairs.weight_P[:, None].to(a_PK.dtype)
-        for a, tokens, columns in zip(a_PK.split(pairs.counts), pairs.token_P.split(pairs.counts), ranges, strict=True):
+        for a, tokens, columns in zip(a_PK.split(counts), pairs.token_P.split(counts), ranges, strict=True):
             out_ND = out_ND.index_add(0, tokens, F.linear(a, o_DD[:, columns]))
         return out_ND
 
@@ -261,6 +299,51 @@ class FeedForward(nn.Module):
         gate_NF, up_NF = self.gate_up_proj(u_ND).chunk(2, -1)
         out_ND: Tensor = self.down_proj(F.silu(gate_NF) * up_NF)
         return out_ND
+
+
+class ExpertMatrices(nn.Module):
+    """A matrix for each expert: weight [E, rows, columns]."""
+
+    def __init__(self, experts: int, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(experts, rows, columns))
+
+    def forward(self, x_PD: Tensor, counts_E: Tensor) -> Tensor:
+        """The product of each token with the matrix of its expert, [P, rows]. The tokens are sorted by expert."""
+        if x_PD.is_cuda and x_PD.dtype == torch.bfloat16:
+            return grouped_product(x_PD, self.weight, counts_E)
+        parts = zip(x_PD.split(counts_E.tolist()), self.weight, strict=True)
+        return torch.cat([F.linear(x, weight) for x, weight in parts if len(x)])
+
+
+def grouped_product(x_PD: Tensor, weight_EFD: Tensor, counts_E: Tensor) -> Tensor:
+    """The products of ranges of rows with matrices [E, F, D], in one kernel and without waiting for the CPU."""
+    ends_E = counts_E.cumsum(0).to(torch.int32)
+    return F.grouped_mm(x_PD, weight_EFD.transpose(-1, -2), offs=ends_E)
+
+
+class MixedFeedForward(FeedForward):
+    """The shared expert, which every token uses, and experts of which a router chooses some. All are SwiGLU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        experts = config.experts
+        self.router = Router(config.hidden, experts.count, experts.active, experts.rate)
+        self.experts_gate_up_proj = ExpertMatrices(experts.count, 2 * experts.width, config.hidden)
+        self.experts_down_proj = ExpertMatrices(experts.count, config.hidden, experts.width)
+
+    def forward(self, u_ND: Tensor) -> tuple[Tensor, Routing]:  # type: ignore[override]
+        choice, routing = self.router(u_ND)
+        return super().forward(u_ND) + self._chosen(u_ND, choice, routing.counts), routing
+
+    def _chosen(self, u_ND: Tensor, choice: Choice, counts_E: Tensor) -> Tensor:
+        pairs = by_part(choice)
+        N, A = choice.part_NA.shape
+        # Copies in the order of tokens, then sorted, and the reverse: no sum depends on the order of a GPU's threads.
+        u_PD = u_ND[:, None].expand(N, A, -1).flatten(0, 1).index_select(0, pairs.order_P)
+        gate_PF, up_PF = self.experts_gate_up_proj(u_PD, counts_E).chunk(2, -1)
+        out_PD = self.experts_down_proj(F.silu(gate_PF) * up_PF, counts_E) * pairs.weight_P[:, None].to(u_ND.dtype)
+        return out_PD.index_select(0, pairs.order_P.argsort()).view(N, A, -1).sum(1)
 
 
 class Block(nn.Module):
@@ -280,20 +363,25 @@ class Block(nn.Module):
         decoder (training/inference/cpu_pack.py) read it.
         """
         D, F = config.hidden, config.feed_forward
-        feed_forward = Matrix("mlp.gate_up_proj", 2 * F, D, ("gate", "up")), Matrix("mlp.down_proj", D, F, ("down",))
-        if not config.selective.active:
-            return (
-                Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v")),
-                Matrix("attn.o_proj", D, D, ("o",)),
-                *feed_forward,
-            )
-        share = config.selective.active / config.heads
-        return (
-            Matrix("attn.router", config.heads - config.selective.shared, D, ("router",)),
-            Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v"), used=(2 + 2 * share) / 4),
-            Matrix("attn.o_proj", D, D, ("o",), used=share),
-            *feed_forward,
-        )
+        kinds = routers(config)
+        routed = {kind: Matrix(router.path, router.parts, D, ("router",)) for kind, router in kinds.items()}
+        heads = config.selective.active / config.heads if "heads" in kinds else 1.0
+        matrices = [
+            *([routed["heads"]] if "heads" in kinds else []),
+            Matrix("attn.gqkv_proj", 4 * D, D, ("gate", "q", "k", "v"), used=(2 + 2 * heads) / 4),
+            Matrix("attn.o_proj", D, D, ("o",), used=heads),
+            Matrix("mlp.gate_up_proj", 2 * F, D, ("gate", "up")),
+            Matrix("mlp.down_proj", D, F, ("down",)),
+        ]
+        if "experts" in kinds:
+            E, W = config.experts.count, config.experts.width
+            share = config.experts.active / E
+            matrices += [
+                routed["experts"],
+                Matrix("mlp.experts_gate_up_proj", E * 2 * W, D, ("gate_up",) * E, used=share, trained=share),
+                Matrix("mlp.experts_down_proj", E * D, W, ("down",) * E, used=share, trained=share),
+            ]
+        return tuple(matrices)
 
     def forward(self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int) -> Tensor:
         if self.post:
@@ -304,22 +392,29 @@ class Block(nn.Module):
 
 
 class RoutedBlock(Block):
-    """A block of a variant. It also returns what its router did."""
+    """A block of a variant. It also returns what its routers did, in the order of `routers`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.attn = SelectiveAttention(config)
+        self.attn: nn.Module = (SelectiveAttention if config.selective.active else Attention)(config)
+        self.mlp: nn.Module = (MixedFeedForward if config.experts.count else FeedForward)(config)
 
     def forward(  # type: ignore[override]
         self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int
-    ) -> tuple[Tensor, Routing]:
+    ) -> tuple[Tensor, tuple[Routing, ...]]:
         if self.post:
-            a_ND, routing = self.attn(u_ND, angles, attend, slot)
+            a_ND, heads = _with_routing(self.attn(u_ND, angles, attend, slot))
             u_ND = rms_norm(u_ND + a_ND)
-            return rms_norm(u_ND + self.mlp(u_ND)), routing
-        a_ND, routing = self.attn(rms_norm(u_ND), angles, attend, slot)
+            f_ND, experts = _with_routing(self.mlp(u_ND))
+            return rms_norm(u_ND + f_ND), heads + experts
+        a_ND, heads = _with_routing(self.attn(rms_norm(u_ND), angles, attend, slot))
         u_ND = u_ND + a_ND
-        return u_ND + self.mlp(rms_norm(u_ND)), routing
+        f_ND, experts = _with_routing(self.mlp(rms_norm(u_ND)))
+        return u_ND + f_ND, heads + experts
+
+
+def _with_routing(out: Tensor | tuple[Tensor, Routing]) -> tuple[Tensor, tuple[Routing, ...]]:
+    return (out, ()) if isinstance(out, Tensor) else (out[0], (out[1],))
 
 
 def new_block(config: ModelConfig) -> Block:
@@ -341,14 +436,14 @@ class Module(nn.Module):
         angles: tuple[Tensor, Tensor],
         attend: Attend,
         call: int,
-        routings: list[Routing] | None = None,
+        routings: Routings | None = None,
     ) -> Tensor:
         for index, block in enumerate(self.layers):
             u_ND = block(u_ND, angles, attend, call * len(self.layers) + index)
             if self.routed:
-                u_ND, routing = u_ND
+                u_ND, of_block = u_ND
                 if routings is not None:
-                    routings.append(routing)
+                    routings.append(of_block)
         return rms_norm(u_ND) if self.magic else u_ND
 
 
@@ -385,7 +480,7 @@ class HrmText(nn.Module):
         bp_steps: int = 5,
         rows_M: Tensor | None = None,
         head: Head | None = None,
-        routings: list[Routing] | None = None,
+        routings: Routings | None = None,
     ) -> Any:
         """Logits [M, V] for the tokens after rows `rows_M` of the packed `tokens_N` (all N rows if None).
 
@@ -413,8 +508,11 @@ class HrmText(nn.Module):
 
 @torch.no_grad()
 def update_routers(model: HrmText, counts: Tensor, applied: Tensor) -> None:
-    """Give each router the choices of a step: [slots, R], over all workers. applied: a boolean scalar on the device; if
-    it is false nothing is changed."""
+    """Give each router the choices of a step: [slots, R], of all kinds of routers and over all workers.
+
+    applied: a boolean scalar on the device; if it is false nothing is changed.
+    """
+    kinds = routers(model.config).values()
     calls = schedule(model.config)
     by_call = counts.view(len(calls), module_blocks(model.config), -1).long()
     for name in {call.module for call in calls}:
@@ -422,8 +520,11 @@ def update_routers(model: HrmText, counts: Tensor, applied: Tensor) -> None:
         layers = model.get_submodule(f"{name}_module.layers")
         assert isinstance(layers, nn.ModuleList)
         for index, block in enumerate(layers):
-            assert isinstance(block, RoutedBlock)
-            block.attn.router.update(by_call[own, index].sum(0), applied)
+            by_kind = by_call[own, index].sum(0).split([kind.parts for kind in kinds])
+            for kind, counts_R in zip(kinds, by_kind, strict=True):
+                router = block.get_submodule(kind.path)
+                assert isinstance(router, Router)
+                router.update(counts_R, applied)
 
 
 def build(config: ModelConfig, seed: int, device: str = "cpu") -> HrmText:

@@ -27,7 +27,6 @@ from torch.utils.checkpoint import checkpoint
 
 from training.attention import Queries
 from training.model import Attend, Block
-from training.routing import Routing
 
 RECOMPILE_LIMIT = 64
 """Graphs that a process may compile of a block."""
@@ -88,7 +87,7 @@ def finish_backward(model: nn.Module) -> None:
             module.reshard()
 
 
-def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor | tuple[Tensor, Routing]) -> None:
+def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor | tuple[Tensor, object]) -> None:
     if isinstance(out, tuple):  # of a variant
         out = out[0]
     if not out.requires_grad or not getattr(block, "awaits_reduction", False):

@@ -5,11 +5,11 @@ corpus: 250 steps of 256 tokens, three seeds, the same batches for all. Held-out
 greedy, from the moving average; the mean over seeds, and the lowest and highest.
 
 Seconds: a forward pass of one sequence on one thread, half of it the instruction, at a larger shape with random weights
-(hidden 1,280 and 20 heads, as L has width; one block per module, logits of one row). Medians of CPU time, in turns. A router with random
-weights uses heads unevenly, as many for each token.
+(hidden 1,280 and 20 heads, as L has width; one block per module; logits of one row). Medians of CPU time, in turns. A
+router with random weights uses heads unevenly, as many for each token.
 
-Length: `tiny` trained on rows of at most 200 characters, with two bases of RoPE, and judged on held-out rows of the
-whole corpus by their length; beside it the same model trained on rows of every length.
+Length: a model of 0.1 M parameters learns in 500 steps to copy 4 to 16 random tokens, with two bases of RoPE and three
+seeds, and is asked to copy more.
 
 About twenty minutes of one core. What has been trained stays in winnow-data/benchmarks and is not trained again.
 """
@@ -26,23 +26,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.curate import Corpus, curate
-from pipelines.ledger.engine import LocalEngine
-from pipelines.ledger.run import Run
-from pipelines.recipe import BenchmarkSpec, load
+from pipelines.curate import Corpus
+from pipelines.recipe import BenchmarkSpec
 from pipelines.steps.benchmark_index import benchmark_items
 from pipelines.steps.pack import pack_files
 from tests.benchmarks.__main__ import Row
-from tests.benchmarks.comparison import FOLDER, ROOT, corpus
+from tests.benchmarks.comparison import FOLDER, corpus
 from tests.benchmarks.training import medians
-from training import checkpoint, loop
+from training import loop, parallel
 from training.attention import Queries, attend, plan_attention
-from training.batches import Pack, Packs, assemble
-from training.configs import DTYPES, Precision, TrainConfig, tiny
+from training.batches import Batch, Pack, Packs, assemble
+from training.configs import TrainConfig, tiny
 from training.cost import flops_per_token, forward_flops_per_token
 from training.evaluation.evaluate import ModelSpec, evaluate
 from training.journal import read_metrics
 from training.model import HrmText, ModelConfig, build, slots
+from training.optimizer import AdamAtan2
 from training.routing import SelectiveHeads
 
 STEPS = 250
@@ -56,14 +55,12 @@ LARGE = ModelConfig(vocab_size=2048, hidden=1280, heads=20, feed_forward=3584, b
 LARGE_SHARES = {"plain": 0, "100 %": 20, "50 %": 10, "40 %": 8, "25 %": 5}
 LARGE_SHARED = 2
 LENGTHS = (512, 2048)
-STEP_LENGTH = 1024
-
-SHORT = 200
-"""Characters of the rows that the models of the part on length are trained on."""
+STEP_LENGTH = 512
 
 BASES = (10_000.0, 500_000.0)
-BUCKETS = (0, 64, 96, 128, 257)
-"""Limits of the lengths of rows, in tokens."""
+COPIER = ModelConfig(vocab_size=48, hidden=64, heads=2, feed_forward=192, blocks=1, max_positions=512)
+COPY_STEPS, COPY_LONGEST = 500, 16
+COPY_LENGTHS = (8, 16, 20, 24, 32, 64)
 
 
 def bench(data: Path | None) -> dict[str, list[Row]]:
@@ -73,13 +70,10 @@ def bench(data: Path | None) -> dict[str, list[Row]]:
     models, use = trained(made)
     return {
         f"Models of {STEPS} steps": models,
-        "Share of tokens that use each head to choose from, by module call (half of the heads, mean of blocks and of the "
-        "last 50 steps, seed 0)": use,
-        "Forward pass, CPU seconds of one sequence": [
-            row for precision, lengths in (("fp32", LENGTHS), ("bf16", LENGTHS[1:2])) for row in forward(precision, lengths)
-        ],
+        "Share of tokens that use each head, by module call (half of the heads, last 50 steps of seed 0)": use,
+        "Forward pass, CPU seconds of one sequence": [row for length in LENGTHS for row in forward(length)],
         "Training step, CPU seconds": training_step(),
-        "Loss of held-out rows by length, nats per token": by_length(made),
+        f"Copying 4 to {COPY_LONGEST} tokens, learned in {COPY_STEPS} steps": by_length(),
     }
 
 
@@ -94,7 +88,7 @@ def configure(packs: Packs, model: ModelConfig, seed: int) -> TrainConfig:
     """`tiny` with that model."""
     return tiny(packs.info.vocab_size, packs.info.context).model_copy(
         update={
-            "model": model, "steps": STEPS, "warmup_steps": round(0.06 * STEPS), "ema_decay": 1 - 10 / STEPS, "seed": seed,
+            "model": model, "seed": seed, "steps": STEPS, "warmup_steps": round(0.06 * STEPS), "ema_decay": 1 - 10 / STEPS,
             "batch_packs": 1, "checkpoint_steps": 10_000, "validation_steps": 10_000, "keep": 1,
         }
     )  # fmt: skip
@@ -153,28 +147,33 @@ def use_of_heads(lines: Sequence[dict[str, object]]) -> list[Row]:
     ]
 
 
-def forward(precision: Precision, lengths: Sequence[int]) -> list[Row]:
-    """Seconds of a forward pass by length, and of its attention alone."""
-    rows: list[Row] = []
-    dtype = DTYPES[precision]
+def forward(length: int) -> list[Row]:
+    """Seconds of a forward pass of a sequence of that length."""
     models = {
-        name: build(selective(LARGE, active, LARGE_SHARED), 0).to(dtype).eval().requires_grad_(False)
+        name: build(selective(LARGE, active, LARGE_SHARED), 0).eval().requires_grad_(False)
         for name, active in LARGE_SHARES.items()
     }
-    for length in lengths:
-        tokens = torch.randint(0, LARGE.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
-        plan = plan_attention([length // 2], [length // 2], dtype)
-        seconds = medians({name: partial(_pass, model, tokens, plan) for name, model in models.items()})
-        for name, model in models.items():
-            rows.append(
-                {
-                    "tokens": length, "precision": precision, "heads per token": name, "seconds": seconds[name],
-                    "vs plain": seconds[name] / seconds["plain"],
-                    "products, G FLOPs a token": forward_flops_per_token(model.config) / 1e9,
-                    "with attention": (forward_flops_per_token(model.config) + _attention_flops(model.config, length)) / 1e9,
-                }
-            )  # fmt: skip
-        print(f"  {rows[-len(models):]}", file=sys.stderr, flush=True)
+    tokens = torch.randint(0, LARGE.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
+    plan = plan_attention([length // 2], [length // 2])
+    seconds = medians({name: partial(_pass, model, tokens, plan) for name, model in models.items()})
+    rows: list[Row] = []
+    for name, model in models.items():
+        products, attention = forward_flops_per_token(model.config), _attention_flops(model.config, length)
+        rows.append(
+            {
+                "tokens": length,
+                "heads per token": name,
+                "seconds": seconds[name],
+                "vs plain": seconds[name] / seconds["plain"],
+                "G FLOPs a token of weights": products / 1e9,
+                "and of attention": attention / 1e9,
+            }
+        )
+    plain = sum(float(str(rows[0][part])) for part in ("G FLOPs a token of weights", "and of attention"))
+    for row in rows:
+        own = sum(float(str(row[part])) for part in ("G FLOPs a token of weights", "and of attention"))
+        row["FLOPs vs plain"] = own / plain
+    print(f"  {rows}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -196,7 +195,9 @@ def _attention_flops(config: ModelConfig, length: int) -> float:
 def training_step() -> list[Row]:
     """Seconds of the forward and backward pass, with masked heads (as training computes) and with gathered ones."""
     rng = np.random.default_rng(0)
-    pack = Pack(rng.integers(0, 2048, STEP_LENGTH + 1), np.array([STEP_LENGTH // 2]), np.array([STEP_LENGTH // 2 + 1]), [""])
+    pack = Pack(
+        rng.integers(0, 2048, STEP_LENGTH + 1), np.array([STEP_LENGTH // 2]), np.array([STEP_LENGTH // 2 + 1]), [""]
+    )
     batch = assemble([pack], slice(0, 1), 0)
     works: dict[str, Callable[[], object]] = {}
     for name, active in LARGE_SHARES.items():
@@ -206,7 +207,8 @@ def training_step() -> list[Row]:
             works[f"{name}, gathered"] = partial(_step, build(model.config, 0).eval(), batch)
     seconds = medians(works)
     rows: list[Row] = [
-        {"heads per token": name, "seconds": taken, "vs plain": taken / seconds["plain"]} for name, taken in seconds.items()
+        {"heads per token": name, "seconds": taken, "vs plain": taken / seconds["plain"]}
+        for name, taken in seconds.items()
     ]
     print(f"  {rows}", file=sys.stderr, flush=True)
     return rows
@@ -217,55 +219,47 @@ def _step(model: HrmText, batch: object) -> None:
     loop.losses(model, batch, 5, torch.float32)[0].mean().backward()  # type: ignore[arg-type]
 
 
-def by_length(made: Corpus) -> list[Row]:
-    """The loss of models trained on short rows, by the length of the rows that they are judged on."""
-    assert made.packs is not None and made.tokenizer is not None
-    tokenizer = made.tokenizer.file("tokenizer").path
-    settings = (f"stages.length.max_chars={SHORT}", "sampling.epochs=24", f"tokenizer={{path: {tokenizer}}}")
-    recipe = load(str(ROOT / "pipelines" / "recipes" / "demo.yaml"), settings)
-    short = curate(Run(str(FOLDER), LocalEngine()), recipe)
-    assert short.packs is not None
-    everything, few = ([shard.path for shard in pack_files(packs)] for packs in (made.packs, short.packs))
-    held = [row for pack in Packs(everything, "validation") for row in _rows(pack)]
-    base = tiny(Packs(few).info.vocab_size, Packs(few).info.context).model
-    arms = {
-        **{f"rows of at most {SHORT} characters, base {theta:,.0f}": (few, theta) for theta in BASES},
-        **{f"rows of every length, base {theta:,.0f}": (everything, theta) for theta in BASES},
-    }
+def by_length() -> list[Row]:
+    """A model that copies sequences of 4 to 16 tokens, asked for longer ones."""
     rows: list[Row] = []
-    for name, (shards, theta) in arms.items():
-        values = []
-        for seed in SEEDS:
-            folder = str(FOLDER / "heads" / f"length-{len(shards)}-{theta:g}-{STEPS}-{seed}")
-            config = configure(Packs(shards), base.model_copy(update={"rope_theta": theta}), seed)
-            loop.train(shards, tokenizer, config, folder)
-            values.append(_loss_by_length(checkpoint.read_model(checkpoint.read(folder)), held))
-        titles = [f"{low + 1} to {high} tokens" for low, high in zip(BUCKETS, BUCKETS[1:], strict=False)]
-        columns = zip(titles, zip(*values, strict=True), strict=True)
-        rows.append({"trained on": name, **{title: _of_seeds(column) for title, column in columns}})
-        print(f"  {rows[-1]}", file=sys.stderr, flush=True)
+    for theta in BASES:
+        values = [_copying(theta, seed) for seed in SEEDS]
+        for number, length in enumerate(COPY_LENGTHS):
+            losses, right = zip(*(of_seed[number] for of_seed in values), strict=True)
+            rows.append(
+                {
+                    "base of RoPE": f"{theta:,.0f}",
+                    "tokens to copy": length,
+                    "loss, nats per token": _of_seeds(losses),
+                    "right tokens, %": _of_seeds(right),
+                }
+            )
+        print(f"  {rows[-len(COPY_LENGTHS) :]}", file=sys.stderr, flush=True)
     return rows
 
 
-def _rows(pack: Pack) -> list[Pack]:
-    """Each row of a pack as one of its own."""
-    ends = np.cumsum(pack.instruction_lengths + pack.response_lengths)
-    starts = ends - pack.instruction_lengths - pack.response_lengths
-    return [
-        Pack(pack.tokens[a:b], pack.instruction_lengths[i : i + 1], pack.response_lengths[i : i + 1], pack.ids[i : i + 1])
-        for i, (a, b) in enumerate(zip(starts, ends, strict=True))
-    ]
-
-
-@torch.no_grad()
-def _loss_by_length(model: HrmText, rows: Sequence[Pack]) -> list[float]:
-    """Mean loss per label of the rows of each length."""
+def _copying(theta: float, seed: int) -> list[tuple[float, float]]:
+    """Train a model; its loss and share of right tokens, %, by length."""
+    model = build(COPIER.model_copy(update={"rope_theta": theta}), seed)
+    weights = parallel.local_shards(model)
+    optimizer = AdamAtan2([shard.local for shard in weights.values()], 2e-3, (0.9, 0.95), 0.1, 0.98)
+    rng = np.random.default_rng(seed)
+    for step in range(1, COPY_STEPS + 1):
+        batch = _copies(rng, 12, 4, COPY_LONGEST)
+        loop._step(model, weights, optimizer, [batch], 2e-3 * min(1, step / 30), 5, torch.float32, None, False)
     results = []
-    for low, high in zip(BUCKETS, BUCKETS[1:], strict=False):
-        chosen = [row for row in rows if low < len(row.tokens) <= high]
-        losses = []
-        for start in range(0, len(chosen), 32):
-            part = chosen[start : start + 32]
-            losses.append(loop.losses(model, assemble(part, slice(None), 0), 5, torch.float32)[0])
-        results.append(float(torch.cat(losses).mean()))
+    for length in COPY_LENGTHS:
+        with torch.no_grad():
+            losses, right = loop.losses(model, _copies(np.random.default_rng(9), 40, length, length), 5, torch.float32)
+        results.append((losses.mean().item(), 100 * right.float().mean().item()))
     return results
+
+
+def _copies(rng: np.random.Generator, rows: int, shortest: int, longest: int) -> Batch:
+    """Rows of random tokens, whose answer is the same tokens and the end."""
+    packs = []
+    for _ in range(rows):
+        copied = rng.integers(4, COPIER.vocab_size, int(rng.integers(shortest, longest + 1)))
+        tokens = np.concatenate(([1], copied, [2], copied, [3]))
+        packs.append(Pack(tokens, np.array([len(copied) + 2]), np.array([len(copied) + 1]), [""]))
+    return assemble(packs, slice(None), 0)

@@ -11,9 +11,10 @@ from training.attention import attend, plan_attention
 from training.configs import CONFIGS
 from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, memory, parameters
 from training.model import Architecture, Block, HrmText, ModelConfig, build, new_block
-from training.routing import SelectiveHeads
+from training.routing import Experts, SelectiveHeads
 
 SMALL = ModelConfig(vocab_size=96, hidden=64, heads=2, feed_forward=160, blocks=2, max_positions=64)
+VARIANTS = [{}, {"selective": SelectiveHeads(active=1)}, {"experts": Experts(count=5, active=2, width=96)}]
 
 
 def test_the_published_run_is_reproduced() -> None:
@@ -45,15 +46,15 @@ def test_counts_are_those_of_the_model(architecture: Architecture) -> None:
     assert counter.get_total_flops() == pytest.approx(flops_per_token(config) * tokens, rel=0.06)
 
 
-@pytest.mark.parametrize("selective", [SelectiveHeads(), SelectiveHeads(active=1)])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(
-    selective: SelectiveHeads, monkeypatch: pytest.MonkeyPatch
+    variant: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "MAX_STORED_SCORES", 0)  # GPU kernels do not store scores
     config = CONFIGS["b"](256, 257)
     config = config.model_copy(
         update={
-            "model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256, "selective": selective}),
+            "model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256, **variant}),
             "batch_packs": 1,
         }
     )
@@ -74,9 +75,11 @@ def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(
     assert sum(kept.values()) == pytest.approx(made.activations, rel=0.1)
 
 
-@pytest.mark.parametrize("selective", [SelectiveHeads(), SelectiveHeads(active=2, shared=1)])
-def test_a_blocks_matrices_are_its_parameters(selective: SelectiveHeads) -> None:
-    config = ModelConfig(vocab_size=64, hidden=48, heads=3, feed_forward=80, blocks=1, selective=selective)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_blocks_matrices_are_its_parameters(variant: dict[str, object]) -> None:
+    config = ModelConfig(vocab_size=64, hidden=48, heads=3, feed_forward=80, blocks=1, **variant)
     listed = {f"{matrix.name}.weight": (matrix.rows, matrix.columns) for matrix in Block.matrices(config)}
-    assert listed == {name: tuple(parameter.shape) for name, parameter in new_block(config).named_parameters()}
+    assert listed == {
+        name: tuple(parameter.flatten(0, -2).shape) for name, parameter in new_block(config).named_parameters()
+    }
     assert all(matrix.rows % len(matrix.parts) == 0 for matrix in Block.matrices(config))
