@@ -281,7 +281,7 @@ def each_head(
     """
     S = queries.q_NSK.shape[1]
     results = [shared(queries.q_NSK).flatten(0, 1)] if S else []
-    parts = zip(queries.q_PK.split(queries.counts), queries.token_P.split(queries.counts), strict=True)
+    parts = zip(*(torch.split(of_pairs, queries.counts) for of_pairs in (queries.q_PK, queries.token_P)), strict=True)
     results += [chosen(head, q, tokens) for head, (q, tokens) in enumerate(parts, S) if len(q)]
     return torch.cat(results)
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -389,7 +389,10 @@ class BatchAttention:
     """The attention of a batch, by the kernel that its plan is for: a model's `attend`."""
 
     def __init__(self, batch: Batch) -> None:
-        self.compute = flexible(batch.plan) if batch.plan.blocks else partial(attend, batch.plan)
+        # Chosen heads are only gathered on a CPU, where the plan has groups.
+        self.compute: Callable[[Any, Tensor, Tensor], Tensor] = (
+            flexible(batch.plan) if batch.plan.blocks else partial(attend, batch.plan)
+        )
 
     def __call__(self, slot: int, q: Queries, k: Tensor, v: Tensor) -> Tensor:
         return self.compute(q, k, v)
@@ -485,7 +488,7 @@ def _part_use(counts: Sequence[float], model: ModelConfig) -> Metrics:
     kinds = routers(model)
     use: Metrics = {}
     for (name, kind), count_SBR in zip(
-        kinds.items(), by_part.split([k.parts for k in kinds.values()], -1), strict=True
+        kinds.items(), torch.split(by_part, [kind.parts for kind in kinds.values()], -1), strict=True
     ):
         share_SBR = count_SBR / count_SBR[0, 0].sum() * kind.active
         use[name] = [[round(share, 4) for share in call] for call in share_SBR.mean(1).tolist()]

@@ -267,22 +267,23 @@ class SelectiveAttention(nn.Module):
         N, D = u_ND.shape
         K = D // self.heads
         first = self.shared * K
-        gate_DD, q_DD, kv_2DD = self.gqkv_proj.weight.split((D, D, 2 * D))
+        gate_DD, q_DD, kv_2DD = torch.split(self.gqkv_proj.weight, (D, D, 2 * D))
         o_DD = self.o_proj.weight
-        k_NHK, v_NHK = F.linear(u_ND, kv_2DD).unflatten(-1, (2 * self.heads, K)).chunk(2, 1)
+        k_NHK, v_NHK = F.linear(u_ND, kv_2DD).view(N, 2 * self.heads, K).chunk(2, 1)
         k_NHK = rotate(k_NHK, *angles)
-        q_NSK = rotate(F.linear(u_ND, q_DD[:first]).unflatten(-1, (self.shared, K)), *angles)
+        q_NSK = rotate(F.linear(u_ND, q_DD[:first]).view(N, self.shared, K), *angles)
         # The rows of the weights that belong to the heads to choose from, and the tokens of each.
         ranges = [slice(start, start + K) for start in range(first, D, K)]
-        u_PD = u_ND.index_select(0, pairs.token_P).split(counts)
+        u_PD = torch.split(u_ND.index_select(0, pairs.token_P), counts)
         q_PK = torch.cat([F.linear(u, q_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
         gate_PK = torch.cat([F.linear(u, gate_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
         cos_PK, sin_PK = (angle.index_select(0, pairs.token_P)[:, 0] for angle in angles)
         queries = Selected(q_NSK, rotate(q_PK, cos_PK, sin_PK), pairs.token_P, counts)
-        a_NSK, a_PK = attend(slot, queries, k_NHK, v_NHK).split((N * self.shared, len(q_PK)))
+        a_NSK, a_PK = torch.split(attend(slot, queries, k_NHK, v_NHK), (N * self.shared, len(q_PK)))
         out_ND = F.linear(torch.sigmoid(F.linear(u_ND, gate_DD[:first])) * a_NSK.reshape(N, first), o_DD[:, :first])
         a_PK = torch.sigmoid(gate_PK) * a_PK * pairs.weight_P[:, None].to(a_PK.dtype)
-        for a, tokens, columns in zip(a_PK.split(counts), pairs.token_P.split(counts), ranges, strict=True):
+        parts = zip(torch.split(a_PK, counts), torch.split(pairs.token_P, counts), ranges, strict=True)
+        for a, tokens, columns in parts:
             out_ND = out_ND.index_add(0, tokens, F.linear(a, o_DD[:, columns]))
         return out_ND
 
@@ -312,7 +313,7 @@ class ExpertMatrices(nn.Module):
         """The product of each token with the matrix of its expert, [P, rows]. The tokens are sorted by expert."""
         if x_PD.is_cuda and x_PD.dtype == torch.bfloat16:
             return grouped_product(x_PD, self.weight, counts_E)
-        parts = zip(x_PD.split(counts_E.tolist()), self.weight, strict=True)
+        parts = zip(torch.split(x_PD, counts_E.tolist()), self.weight, strict=True)
         return torch.cat([F.linear(x, weight) for x, weight in parts if len(x)])
 
 
@@ -334,7 +335,8 @@ class MixedFeedForward(FeedForward):
 
     def forward(self, u_ND: Tensor) -> tuple[Tensor, Routing]:  # type: ignore[override]
         choice, routing = self.router(u_ND)
-        return super().forward(u_ND) + self._chosen(u_ND, choice, routing.counts), routing
+        out_ND: Tensor = super().forward(u_ND) + self._chosen(u_ND, choice, routing.counts)
+        return out_ND, routing
 
     def _chosen(self, u_ND: Tensor, choice: Choice, counts_E: Tensor) -> Tensor:
         pairs = by_part(choice)
@@ -342,7 +344,9 @@ class MixedFeedForward(FeedForward):
         # Copies in the order of tokens, then sorted, and the reverse: no sum depends on the order of a GPU's threads.
         u_PD = u_ND[:, None].expand(N, A, -1).flatten(0, 1).index_select(0, pairs.order_P)
         gate_PF, up_PF = self.experts_gate_up_proj(u_PD, counts_E).chunk(2, -1)
-        out_PD = self.experts_down_proj(F.silu(gate_PF) * up_PF, counts_E) * pairs.weight_P[:, None].to(u_ND.dtype)
+        out_PD: Tensor = self.experts_down_proj(F.silu(gate_PF) * up_PF, counts_E) * pairs.weight_P[:, None].to(
+            u_ND.dtype
+        )
         return out_PD.index_select(0, pairs.order_P.argsort()).view(N, A, -1).sum(1)
 
 
@@ -352,7 +356,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.post = config.norm == "post"
-        self.attn = Attention(config)
+        self.attn: Attention | SelectiveAttention = Attention(config)
         self.mlp = FeedForward(config)
 
     @staticmethod
@@ -396,8 +400,10 @@ class RoutedBlock(Block):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.attn: nn.Module = (SelectiveAttention if config.selective.active else Attention)(config)
-        self.mlp: nn.Module = (MixedFeedForward if config.experts.count else FeedForward)(config)
+        if config.selective.active:
+            self.attn = SelectiveAttention(config)
+        if config.experts.count:
+            self.mlp = MixedFeedForward(config)
 
     def forward(  # type: ignore[override]
         self, u_ND: Tensor, angles: tuple[Tensor, Tensor], attend: Attend, slot: int
@@ -520,7 +526,7 @@ def update_routers(model: HrmText, counts: Tensor, applied: Tensor) -> None:
         layers = model.get_submodule(f"{name}_module.layers")
         assert isinstance(layers, nn.ModuleList)
         for index, block in enumerate(layers):
-            by_kind = by_call[own, index].sum(0).split([kind.parts for kind in kinds])
+            by_kind = torch.split(by_call[own, index].sum(0), [kind.parts for kind in kinds])
             for kind, counts_R in zip(kinds, by_kind, strict=True):
                 router = block.get_submodule(kind.path)
                 assert isinstance(router, Router)

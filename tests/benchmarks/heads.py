@@ -5,7 +5,7 @@ corpus: 250 steps of 256 tokens, three seeds, the same batches for all. Held-out
 greedy, from the moving average; the mean over seeds, and the lowest and highest.
 
 Seconds: a forward pass of one sequence on one thread, half of it the instruction, at a larger shape with random weights
-(hidden 1,280 and 20 heads, as L has width; one block per module; logits of one row). Medians of CPU time, in turns. A
+(hidden 960, 20 heads, feed-forward 2,560; one block per module; logits of one row). Medians of CPU time, in turns. A
 router with random weights uses heads unevenly, as many for each token.
 
 Length: a model of 0.1 M parameters learns in 400 steps to copy 4 to 16 random tokens, with two bases of RoPE and three
@@ -17,9 +17,9 @@ About twenty minutes of one core. What has been trained stays in winnow-data/ben
 from __future__ import annotations
 
 import json
-import statistics
+from statistics import mean
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -50,16 +50,19 @@ STEPS = 250
 SEEDS = (0, 1, 2)
 HEADS, SHARED = 8, 1
 ITEMS = 150
-SHARES = {"plain": 0, "100 %": 8, "50 %": 4, "38 %": 3, "25 %": 2}
+SHARES = {"plain": 0, "100 %": 8, "50 %": 4, "25 %": 2, "38 %": 3}
 """Heads that a token of the trained models uses; 0: without a router."""
 
-LARGE = ModelConfig(vocab_size=2048, hidden=1280, heads=20, feed_forward=3584, blocks=1, max_positions=8192)
+TRAINED = ModelConfig(vocab_size=2048, hidden=128, heads=HEADS, feed_forward=512, blocks=1, max_positions=256)
+"""The shape of the trained models."""
+
+LARGE = ModelConfig(vocab_size=2048, hidden=960, heads=20, feed_forward=2560, blocks=1, max_positions=8192)
 LARGE_SHARES = {"plain": 0, "100 %": 20, "50 %": 10, "40 %": 8, "25 %": 5}
 LARGE_SHARED = 2
-GATHERED = (5, 10)
-"""Heads per token of the models whose training step is also measured with gathered heads."""
+GATHERED = ("25 %", "50 %")
+"""The models whose training step is also measured with gathered heads."""
 
-LENGTHS = (512, 1024)
+LENGTHS = (1024,)
 STEP_LENGTH = 256
 
 BASES = (10_000.0, 500_000.0)
@@ -71,13 +74,17 @@ COPY_LENGTHS = (8, 16, 20, 24, 32, 64)
 def bench(data: Path | None) -> dict[str, list[Row]]:
     """The tables; `data` is not used."""
     torch.set_num_threads(1)
-    made = corpus()
-    models, use = trained(made)
+    passes = [row for length in LENGTHS for row in forward(length)]
+    steps = [
+        *training_step("as trained", TRAINED, SHARES, SHARED),
+        *training_step("as above", LARGE, LARGE_SHARES, LARGE_SHARED),
+    ]
+    models, use = trained(corpus())
     return {
         f"Models of {STEPS} steps": models,
         "Share of tokens that use each head, by module call (half of the heads, last 50 steps of seed 0)": use,
-        "Forward pass, CPU seconds of one sequence": [row for length in LENGTHS for row in forward(length)],
-        "Training step, CPU seconds": training_step(),
+        "Forward pass, CPU seconds of one sequence": passes,
+        f"Training step, CPU seconds of {STEP_LENGTH} tokens": steps,
         f"Copying 4 to {COPY_LONGEST} tokens, learned in {COPY_STEPS} steps": by_length(),
     }
 
@@ -94,7 +101,8 @@ def configure(packs: Packs, model: ModelConfig, seed: int) -> TrainConfig:
     return tiny(packs.info.vocab_size, packs.info.context).model_copy(
         update={
             "model": model, "seed": seed, "steps": STEPS, "warmup_steps": round(0.06 * STEPS),
-            "ema_decay": 1 - 10 / STEPS, "batch_packs": 1, "checkpoint_steps": 10_000, "validation_steps": 10_000, "keep": 1,
+            "ema_decay": 1 - 10 / STEPS, "batch_packs": 1, "checkpoint_steps": 10_000,
+            "validation_steps": 10_000, "keep": 1,
         }
     )  # fmt: skip
 
@@ -110,16 +118,15 @@ def trained(made: Corpus) -> tuple[list[Row], list[Row]]:
     for name, active in SHARES.items():
         base = tiny(packs.info.vocab_size, packs.info.context).model.model_copy(update={"heads": HEADS, "blocks": 1})
         model = selective(base, active, SHARED)
-        losses, right, peaks, seconds = [], [], [], []
+        losses, right, peaks = [], [], []
         for seed in SEEDS:
             folder = str(FOLDER / "heads" / f"{active}-{STEPS}-{seed}")
             loop.train(shards, tokenizer, configure(packs, model, seed), folder)
             lines = read_metrics(folder)
             right.append(_right(folder, items))
             losses.append(lines[-1]["validation_loss"])
-            seconds.append(statistics.median(line["seconds"] for line in lines))
             if active:
-                peaks.append(statistics.mean(line["heads_peak"] for line in lines[-50:]))
+                peaks.append(mean(line["heads_peak"] for line in lines[-50:]))
                 if active == HEADS // 2 and seed == 0:
                     use = use_of_heads(lines[-50:])
         rows.append(
@@ -128,7 +135,6 @@ def trained(made: Corpus) -> tuple[list[Row], list[Row]]:
                 "held-out loss": _of_seeds(losses),
                 "right, %": _of_seeds(right),
                 "most used head, over the mean": _of_seeds(peaks) if peaks else "",
-                "seconds a step": statistics.median(seconds),
                 "G FLOPs a token, forward": forward_flops_per_token(model) / 1e9,
                 "in training": flops_per_token(model) / 1e9,
             }
@@ -147,16 +153,16 @@ def _right(folder: str, items: pa.Table) -> float:
 
 
 def _of_seeds(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+    return f"{mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def use_of_heads(lines: Sequence[dict[str, object]]) -> list[Row]:
     """The mean use of the heads in each module call."""
-    mean = np.mean([line["heads"] for line in lines], 0)
+    use = np.array([line["heads"] for line in lines], float).mean(0)
     calls = ("L", "L", "L", "H") * 2
     return [
         {"module call": f"{number} ({module})", **{f"head {SHARED + head}": share for head, share in enumerate(call)}}
-        for number, (module, call) in enumerate(zip(calls, mean.tolist(), strict=True))
+        for number, (module, call) in enumerate(zip(calls, use.tolist(), strict=True))
     ]
 
 
@@ -205,31 +211,31 @@ def _attention_flops(config: ModelConfig, length: int) -> float:
     return slots(config) * 4 * active * (config.hidden // config.heads) * length * (0.5 * 0.5 + 0.5 * 0.75)
 
 
-def training_step() -> list[Row]:
+def training_step(title: str, shape: ModelConfig, shares: Mapping[str, int], shared: int) -> list[Row]:
     """Seconds of the forward and backward pass, with masked heads (as training computes) and with gathered ones."""
     rng = np.random.default_rng(0)
-    pack = Pack(
-        rng.integers(0, 2048, STEP_LENGTH + 1), np.array([STEP_LENGTH // 2]), np.array([STEP_LENGTH // 2 + 1]), [""]
-    )
+    half = STEP_LENGTH // 2
+    pack = Pack(rng.integers(0, shape.vocab_size, 2 * half + 1), np.array([half]), np.array([half + 1]), [""])
     batch = assemble([pack], slice(0, 1), 0)
     works: dict[str, Callable[[], object]] = {}
-    for name, active in LARGE_SHARES.items():
-        model = build(selective(LARGE, active, LARGE_SHARED), 0)
+    for name, active in shares.items():
+        model = build(selective(shape, active, shared), 0)
         works[name] = partial(_step, model, batch)
-        if active in GATHERED:
+        if name in GATHERED:
             works[f"{name}, gathered"] = partial(_step, build(model.config, 0).eval(), batch)
     seconds = medians(works)
     rows: list[Row] = [
-        {"heads per token": name, "seconds": taken, "vs plain": taken / seconds["plain"]}
+        {"shape": title, "heads per token": name, "seconds": taken, "vs plain": taken / seconds["plain"]}
         for name, taken in seconds.items()
     ]
     print(f"  {rows}", file=sys.stderr, flush=True)
     return rows
 
 
-def _step(model: HrmText, batch: object) -> None:
+def _step(model: HrmText, batch: Batch) -> None:
     model.zero_grad()
-    loop.losses(model, batch, 5, torch.float32)[0].mean().backward()  # type: ignore[arg-type]
+    losses, _ = loop.losses(model, batch, 5, torch.float32)
+    losses.mean().backward()  # type: ignore[no-untyped-call]
 
 
 def by_length() -> list[Row]:
@@ -258,7 +264,7 @@ def _copying(theta: float, seed: int) -> list[tuple[float, float]]:
     optimizer = AdamAtan2([shard.local for shard in weights.values()], 2e-3, (0.9, 0.95), 0.1, 0.98)
     rng = np.random.default_rng(seed)
     for step in range(1, COPY_STEPS + 1):
-        batch = _copies(rng, 12, 4, COPY_LONGEST)
+        batch = _copies(rng, 8, 4, COPY_LONGEST)
         loop._step(model, weights, optimizer, [batch], 2e-3 * min(1, step / 30), 5, torch.float32, None, False)
     results = []
     for length in COPY_LENGTHS:
