@@ -267,7 +267,7 @@ class SelectiveAttention(nn.Module):
         N, D = u_ND.shape
         K = D // self.heads
         first = self.shared * K
-        gate_DD, q_DD, kv_2DD = torch.split(self.gqkv_proj.weight, (D, D, 2 * D))
+        gate_DD, q_DD, kv_2DD = torch.split(self.gqkv_proj.weight, [D, D, 2 * D])
         o_DD = self.o_proj.weight
         k_NHK, v_NHK = F.linear(u_ND, kv_2DD).view(N, 2 * self.heads, K).chunk(2, 1)
         k_NHK = rotate(k_NHK, *angles)
@@ -279,7 +279,7 @@ class SelectiveAttention(nn.Module):
         gate_PK = torch.cat([F.linear(u, gate_DD[rows]) for u, rows in zip(u_PD, ranges, strict=True)])
         cos_PK, sin_PK = (angle.index_select(0, pairs.token_P)[:, 0] for angle in angles)
         queries = Selected(q_NSK, rotate(q_PK, cos_PK, sin_PK), pairs.token_P, counts)
-        a_NSK, a_PK = torch.split(attend(slot, queries, k_NHK, v_NHK), (N * self.shared, len(q_PK)))
+        a_NSK, a_PK = torch.split(attend(slot, queries, k_NHK, v_NHK), [N * self.shared, len(q_PK)])
         out_ND = F.linear(torch.sigmoid(F.linear(u_ND, gate_DD[:first])) * a_NSK.reshape(N, first), o_DD[:, :first])
         a_PK = torch.sigmoid(gate_PK) * a_PK * pairs.weight_P[:, None].to(a_PK.dtype)
         parts = zip(torch.split(a_PK, counts), torch.split(pairs.token_P, counts), ranges, strict=True)

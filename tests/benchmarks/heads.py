@@ -17,11 +17,11 @@ About twenty minutes of one core. What has been trained stays in winnow-data/ben
 from __future__ import annotations
 
 import json
-from statistics import mean
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +50,7 @@ STEPS = 250
 SEEDS = (0, 1, 2)
 HEADS, SHARED = 8, 1
 ITEMS = 150
-SHARES = {"plain": 0, "100 %": 8, "50 %": 4, "25 %": 2, "38 %": 3}
+SHARES = {"plain": 0, "100 %": 8, "50 %": 4, "25 %": 2}
 """Heads that a token of the trained models uses; 0: without a router."""
 
 TRAINED = ModelConfig(vocab_size=2048, hidden=128, heads=HEADS, feed_forward=512, blocks=1, max_positions=256)
