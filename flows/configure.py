@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from pipelines.errors import WinnowError
 from pipelines.ledger import storage
@@ -80,6 +82,12 @@ def configure(
     return config
 
 
+def _complete(config: BaseModel) -> dict[str, Any]:
+    """Every value of a configuration by its key; a dump leaves out some that are not set."""
+    values = {key: getattr(config, key) for key in type(config).model_fields}
+    return {key: _complete(value) if isinstance(value, BaseModel) else value for key, value in values.items()}
+
+
 def with_settings(config: TrainConfig, settings: Sequence[str], start: str | None) -> TrainConfig:
     """The configuration with `key=value` of the command line and the folder of the model to start from.
 
@@ -87,8 +95,7 @@ def with_settings(config: TrainConfig, settings: Sequence[str], start: str | Non
     """
     if given := next((setting for setting in settings if setting.partition("=")[0].strip() == "start"), None):
         raise WinnowError(f"--set {given}: name the model to start from with --from, not with --set")
-    every = {key: getattr(config, key) for key in TrainConfig.model_fields}  # a dump leaves some out
-    values = override(every | config.model_dump(), settings) | {"start": start}
+    values = override(_complete(config), settings) | {"start": start}
     valid, problems = validate(TrainConfig, values)
     if valid is None:
         raise WinnowError("\n".join(f"--config {config.name}: {problem.message}" for problem in problems))

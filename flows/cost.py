@@ -22,7 +22,8 @@ class TrainingCost(BaseModel):
     """The cost of a training.
 
     price: dollars per GPU-hour. mfu: share of the peak that is used. peak_flops: of one GPU, dense bf16, per second.
-    flops: of the whole training. state_bytes ... memory_bytes: per GPU; `memory_bytes` is the sum of the four others.
+    active_parameters: that a token uses in a forward pass. flops: of the whole training. state_bytes ... memory_bytes:
+    per GPU; `memory_bytes` is the sum of the four others.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +34,7 @@ class TrainingCost(BaseModel):
     mfu: float
     peak_flops: float
     parameters: int
+    active_parameters: int
     tokens: int
     flops: float
     hours: float

@@ -48,6 +48,7 @@ class Group(NamedTuple):
     """Sequences of similar length, padded to one shape. Padding rows point at row 0; their results are not used."""
 
     rows_SL: Tensor  # int64: rows of the batch; per sequence P prefix rows, then C suffix rows
+    edges_S3: Tensor  # int64: rows of the batch where a sequence's prefix and suffix begin, and where it ends
     prefix: int  # P
     prefix_mask: Tensor | None  # [S, 1, 1, P], 0 or -inf; None if all prefixes are equally long
     suffix_mask: Tensor | None  # [S or 1, 1, C, P + C]; None if there are no suffix rows
@@ -93,6 +94,24 @@ class AttentionPlan(NamedTuple):
 
 
 Lengths = Sequence[int] | NDArray[np.int64]
+
+
+class Selected(NamedTuple):
+    """Queries of tokens that use only some of H heads (training/routing.py).
+
+    The first S heads are used by every token: q_NSK. The pairs of a token and another head are sorted by head, then by
+    token: q_PK, token_P (int64), and how many each of the H - S heads has. The result of attention has the shared
+    heads' rows, [N S, K], and then those of the pairs, [P, K].
+    """
+
+    q_NSK: Tensor
+    q_PK: Tensor
+    token_P: Tensor
+    counts: list[int]
+
+
+Queries = Tensor | Selected
+"""q_NHK, or the queries of chosen heads."""
 
 
 def plan_attention(
@@ -145,6 +164,7 @@ def plan_attention(
         groups.append(
             Group(
                 rows_SL=torch.from_numpy(rows),
+                edges_S3=torch.from_numpy(np.concatenate((start, start + p, start + p + c), 1)),
                 prefix=P,
                 prefix_mask=None if even else _additive(column_P < p, dtype)[:, None, None, :],
                 suffix_mask=_additive(visible[:1] if even else visible, dtype)[:, None] if C else None,
@@ -226,11 +246,17 @@ def _additive(allowed: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(torch.from_numpy(~allowed), -torch.inf)
 
 
-def attend(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+def attend(plan: AttentionPlan, q_NHK: Queries, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
     """PrefixLM attention over a packed batch, scale 1/sqrt(K): a_NHK in the dtype of the arguments.
 
-    plan: for `groups` or `varlen`.
+    plan: for `groups` or `varlen`; only `groups` for the queries of chosen heads.
     """
+    if isinstance(q_NHK, Selected):
+        return each_head(
+            q_NHK,
+            lambda q_NSK: attend(plan, q_NSK, k_NHK[:, : q_NSK.shape[1]], v_NHK[:, : q_NSK.shape[1]]),
+            lambda head, q_nK, row_n: _attend_head(plan, q_nK, row_n, k_NHK[:, head], v_NHK[:, head]),
+        )
     if plan.order_N is None:
         return attend_varlen(plan, q_NHK, k_NHK, v_NHK)
     results = []
@@ -244,6 +270,47 @@ def attend(plan: AttentionPlan, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> 
             results.append(a.transpose(1, 2).flatten(0, 1))
     grouped = torch.cat(results)
     return grouped if len(plan.prefix_lengths) == 1 else grouped.index_select(0, plan.order_N)
+
+
+def each_head(
+    queries: Selected, shared: Callable[[Tensor], Tensor], chosen: Callable[[int, Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Attention of chosen heads.
+
+    shared: q_NSK of the first heads -> a_NSK. chosen: (head, its n queries [n, K], their tokens, ascending) -> [n, K].
+    """
+    S = queries.q_NSK.shape[1]
+    results = [shared(queries.q_NSK).flatten(0, 1)] if S else []
+    parts = zip(*(torch.split(of_pairs, queries.counts) for of_pairs in (queries.q_PK, queries.token_P)), strict=True)
+    results += [chosen(head, q, tokens) for head, (q, tokens) in enumerate(parts, S) if len(q)]
+    return torch.cat(results)
+
+
+def _attend_head(plan: AttentionPlan, q_nK: Tensor, row_n: Tensor, k_NK: Tensor, v_NK: Tensor) -> Tensor:
+    """Attention of one head for some rows of the batch, in ascending order."""
+    out = torch.empty_like(q_nK)
+    for group in plan.groups:
+        # The rows of a sequence's prefix are a range of `row_n`, followed by those of its suffix.
+        edges_S3 = torch.searchsorted(row_n, group.edges_S3)
+        k, v = (_rows(x[:, None], group.rows_SL).transpose(1, 2) for x in (k_NK, v_NK))
+        for side, mask in enumerate((group.prefix_mask, group.suffix_mask)):
+            first_S, last_S = edges_S3[:, side], edges_S3[:, side + 1]
+            longest = int((last_S - first_S).max())
+            if not longest:
+                continue
+            place_SL = first_S[:, None] + torch.arange(longest)
+            real_SL = place_SL < last_S[:, None]
+            place_SL = place_SL.clamp(max=len(row_n) - 1)
+            if side == 0:
+                P = group.prefix
+                a = _attention(q_nK[place_SL][:, None], k[:, :, :P], v[:, :, :P], mask)
+            else:
+                assert mask is not None
+                c_SL = (row_n[place_SL] - group.edges_S3[:, 1:2]).clamp(0, mask.shape[2] - 1)
+                sequence = torch.arange(len(mask))[:, None]  # one mask for all sequences, or one for each
+                a = _attention(q_nK[place_SL][:, None], k, v, mask[sequence, 0, c_SL][:, None])
+            out = out.index_put((place_SL[real_SL],), a[:, 0][real_SL])
+    return out
 
 
 def _rows(x_NHK: Tensor, rows_SL: Tensor) -> Tensor:

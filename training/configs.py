@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.model import ModelConfig
+from training.routing import Experts
 
 Precision = Literal["fp32", "bf16"]
 Objective = Literal["prefix_lm", "causal", "causal_all"]
@@ -67,6 +68,11 @@ class TrainConfig(BaseModel):
     def _low_rank(self) -> TrainConfig:
         if self.lora_rank and self.start is None:
             raise ValueError("lora_rank freezes the weights, so they must be trained ones; name them with --from")
+        if self.lora_rank and self.model.variant:
+            raise ValueError(
+                f"lora_rank: a model with {self.model.variant} has no low-rank updates; train all its weights "
+                "(lora_rank 0)"
+            )
         if self.lora_alpha is not None and not self.lora_rank:
             raise ValueError("lora_alpha scales low-rank updates; set lora_rank too")
         return self
@@ -178,6 +184,17 @@ def xxl_wide(vocab_size: int, context: int) -> TrainConfig:
     )
 
 
+def experts(vocab_size: int, context: int) -> TrainConfig:
+    """7.05 B parameters, of which a token uses 2.71 B: a shared expert and 6 of 29, each of width 768.
+
+    Not a published model; the recipe is that of XL.
+    """
+    model = shape(2560, 20, 16, vocab_size, context).model_copy(
+        update={"feed_forward": 768, "experts": Experts(count=29, active=6, width=768)}
+    )
+    return xl(vocab_size, context).model_copy(update={"name": "experts", "model": model})
+
+
 def sft(model: ModelConfig, context: int, objective: Objective, precision: Precision) -> TrainConfig:
     """Fine-tuning of a trained model on packs of that context: batches of 32,768 tokens, all weights, no warm-up.
 
@@ -212,4 +229,5 @@ CONFIGS: dict[str, Callable[[int, int], TrainConfig]] = {
     "xl": xl,
     "xxl": xxl,
     "xxl_wide": xxl_wide,
+    "experts": experts,
 }

@@ -2,17 +2,18 @@
 
 A matrix of P parameters costs 2 P operations per token in the forward pass and 4 P in the backward pass. A module call
 that is not differentiated has no backward pass. The products within attention and elementwise operations are left out,
-as is usual in published figures. For XL and the 60.07 B tokens of HRM-Text this gives 1.05e21 operations, the paper's
-"1e21" (arXiv 2605.20613); the published 46 hours on 16 H100 then correspond to 40 % of peak.
+as is usual in published figures. Of a variant, training counts what it computes, and a forward pass what it needs
+where skipped parts are not computed. For XL and the 60.07 B tokens of HRM-Text this gives 1.05e21 operations, the
+paper's "1e21" (arXiv 2605.20613); the published 46 hours on 16 H100 then correspond to 40 % of peak.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from training.configs import TrainConfig, bp_steps
-from training.model import Block, ModelConfig, module_blocks, schedule
+from training.model import Block, ModelConfig, module_blocks, schedule, slots
 
 H100_PEAK = 989e12
 """Dense bf16 FLOP/s of an H100 SXM (NVIDIA data sheet)."""
@@ -27,9 +28,18 @@ KEPT_ACTIVATIONS = (11, 4)
 """Activations that a differentiated block keeps per token for its backward pass: 11 of width `hidden` and 4 of width
 `feed_forward`."""
 
+KEPT_BY_SELECTIVE_HEADS = 3
+"""As many more of width `hidden`, of a block with a router of heads: its input in float32, which counts twice in bf16,
+and the results of the heads before they are weighted."""
+
 
 HEAD_ROWS = 1024
 """Rows whose logits a GPU has in float32 together (training/losses.py)."""
+
+
+KEPT_BY_EXPERTS = (2, 4, 32)
+"""As many more for each expert that a token uses: of width `hidden`, of the width of an expert, and bytes of indices.
+And the router's input in float32."""
 
 
 class Memory(NamedTuple):
@@ -42,9 +52,13 @@ class Memory(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of a run. Bytes are per GPU; `memory_bytes` is the sum of the four sizes before it."""
+    """The cost of a run. Bytes are per GPU; `memory_bytes` is the sum of the four sizes before it.
+
+    active_parameters: those that a token uses in a forward pass.
+    """
 
     parameters: int
+    active_parameters: int
     tokens: int
     flops: float
     hours: float
@@ -63,8 +77,9 @@ def cost_lines(
     """The cost as lines of text."""
     batch = config.batch_packs * config.model.max_positions
     gigabytes = {name: size / 1e9 for name, size in estimate._asdict().items() if name.endswith("_bytes")}
+    active = f" ({estimate.active_parameters:,} active)" if config.model.variant else ""
     return [
-        f"train {config.name}: {estimate.parameters:,} parameters on {estimate.tokens / 1e9:,.4g} B tokens,"
+        f"train {config.name}: {estimate.parameters:,} parameters{active} on {estimate.tokens / 1e9:,.4g} B tokens,"
         f" {estimate.tokens // batch:,} steps of {batch:,}",
         f"{estimate.flops:.3g} FLOPs, {estimate.flops / estimate.tokens / 1e9:.4g} G a token,"
         f" at {mfu:.0%} of {gpus} x {peak / 1e12:,.0f} TFLOP/s",
@@ -75,16 +90,24 @@ def cost_lines(
     ]
 
 
-def block_parameters(config: ModelConfig) -> int:
+Part = Literal["all", "used", "trained"]
+"""Of a block's parameters: all, those that a token uses in a forward pass, or those that it is multiplied with in
+training. They differ in variants (`Matrix`)."""
+
+
+def block_parameters(config: ModelConfig, part: Part = "all") -> float:
     """Parameters of one block."""
-    return sum(matrix.rows * matrix.columns for matrix in Block.matrices(config))
+    return math.fsum(
+        matrix.rows * matrix.columns * {"all": 1.0, "used": matrix.used, "trained": matrix.trained}[part]
+        for matrix in Block.matrices(config)
+    )
 
 
-def parameters(config: ModelConfig) -> int:
-    """All trained parameters, embedding and head included."""
+def parameters(config: ModelConfig, part: Part = "all") -> int:
+    """All trained parameters, embedding and head included; a token's row of the embedding counts as all of it."""
     modules = {call.module for call in schedule(config)}
-    core = len(modules) * module_blocks(config) * block_parameters(config)
-    return core + 2 * config.vocab_size * config.hidden
+    core = len(modules) * module_blocks(config) * block_parameters(config, part)
+    return round(core) + 2 * config.vocab_size * config.hidden
 
 
 def lora_parameters(config: ModelConfig, rank: int) -> int:
@@ -100,10 +123,17 @@ def flops_per_token(config: ModelConfig, bp_steps: int = 5, lora_rank: int = 0) 
     calls = schedule(config, bp_steps)
     passes = sum(3 if call.learns else 1 for call in calls)
     if not lora_rank:
-        return 2.0 * module_blocks(config) * block_parameters(config) * passes + 6.0 * config.vocab_size * config.hidden
+        block = block_parameters(config, "trained")
+        return 2.0 * module_blocks(config) * block * passes + 6.0 * config.vocab_size * config.hidden
     frozen = sum(2 if call.learns else 1 for call in calls)
     block = block_parameters(config) * frozen + lora_parameters(config, lora_rank) * passes
     return 2.0 * module_blocks(config) * block + 4.0 * config.vocab_size * config.hidden
+
+
+def forward_flops_per_token(config: ModelConfig) -> float:
+    """FLOPs of a forward pass per token with logits, without those of skipped parts."""
+    blocks = slots(config) * block_parameters(config, "used")
+    return 2.0 * (blocks + config.vocab_size * config.hidden)
 
 
 def mean_flops_per_token(config: TrainConfig) -> float:
@@ -133,6 +163,7 @@ def cost(
     size = memory(config.model_copy(update={"recompute": False}), gpus, math.ceil(config.batch_packs / gpus), True)
     return Cost(
         parameters=parameters(model),
+        active_parameters=parameters(model, "used"),
         tokens=tokens,
         flops=flops,
         hours=gpu_hours / gpus,
@@ -157,7 +188,15 @@ def memory(config: TrainConfig, workers: int, micro_packs: int, gpu: bool) -> Me
     sharded = config.sharded and workers > 1
     differentiated = sum(call.learns for call in schedule(model)) * module_blocks(model)
     hidden_values, feed_forward_values = KEPT_ACTIVATIONS
+    if model.selective.active:
+        hidden_values += KEPT_BY_SELECTIVE_HEADS
     block = width * (hidden_values * model.hidden + feed_forward_values * model.feed_forward)
+    if model.experts.count:
+        of_hidden, of_width, indices = KEPT_BY_EXPERTS
+        block += (
+            model.experts.active * (width * (of_hidden * model.hidden + of_width * model.experts.width) + indices)
+            + 4 * model.hidden
+        )
     # With activation checkpointing a block keeps its input, and one block at a time has everything.
     kept = width * model.hidden * differentiated + block if config.recompute else block * differentiated
     rows = HEAD_ROWS if gpu else tokens

@@ -75,6 +75,11 @@ def to_transformers(
             f"{folder}: a {config.model.architecture} with {config.model.norm} norms; "
             "transformers has only the architecture hrm with magic norms, so nothing else can be exported"
         )
+    if config.model.variant:
+        raise InputError(
+            f"{folder}: a model with {config.model.variant}, which transformers cannot express; its checkpoint is what "
+            "`winnow evaluate`, `generate`, `serve` and `train --from` read"
+        )
     if storage.files(out) or storage.folders(out):
         raise InputError(f"{out} is not empty; export into a new folder")
     tokenizer = storage.read_json(storage.join(source.folder, "tokenizer.json"))

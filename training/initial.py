@@ -60,8 +60,8 @@ def check_base(base: Base, model: ModelConfig, info: PackInfo, tokenizer: str) -
             f"start: {base.folder} reads at most {base.model.max_positions + 1} tokens, and the packs have up to "
             f"{info.context}; build them with `sampling: {{context: {base.model.max_positions + 1}}}` in the recipe"
         )
-    expected, actual = model.model_dump(), base.model.model_dump()
-    if differences := [f"{key} {actual[key]}, not {expected[key]}" for key in expected if expected[key] != actual[key]]:
+    pairs = {key: (getattr(base.model, key), getattr(model, key)) for key in ModelConfig.model_fields}
+    if differences := [f"{key} {one}, not {other}" for key, (one, other) in pairs.items() if one != other]:
         raise InputError(
             f"start: {base.folder} is another model: {', '.join(differences)}; `--config sft` has the shape of the "
             "model that it starts from, or use --set model.<key>=<value>"

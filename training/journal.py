@@ -32,7 +32,9 @@ Metrics = dict[str, Any]
 step, total_steps, epoch; loss (mean cross-entropy per label, in nats), token_accuracy, sequence_accuracy (share of
 sequences whose labels are all predicted correctly), grad_norm, lr, bp_steps, inputs and labels (tokens of the step),
 digest (of its packs). A step whose loss or gradient is not finite changes nothing: it has `skipped`, and null for loss
-and grad_norm. At some steps also validation_loss and validation_token_accuracy, on rows that are not trained on.
+and grad_norm. A model with routers has `heads` or `experts`: for each module call, the share of its tokens that used
+each part to choose from; and `heads_peak` or `experts_peak`, the largest such share of a block call over the mean. At
+some steps also validation_loss and validation_token_accuracy, on rows that are not trained on.
 Measured values: seconds, tokens_per_second (input tokens), mfu (the step's FLOPs by training/cost.py over the devices'
 peak), input_wait (share of the step's time spent waiting for data), memory (bytes used by the first worker; on a GPU
 the peak). On a GPU the measured values are means over the steps that are read together."""
@@ -41,11 +43,13 @@ MEASURED = ("seconds", "tokens_per_second", "mfu", "input_wait", "memory")
 """Keys whose values differ between runs of the same configuration on the same data."""
 
 BOARD = ("loss", "token_accuracy", "sequence_accuracy", "validation_loss", "validation_token_accuracy", "grad_norm",
-         "lr", "bp_steps", "tokens_per_second", "mfu", "input_wait", "memory")  # fmt: skip
+         "lr", "bp_steps", "heads_peak", "experts_peak", "tokens_per_second", "mfu", "input_wait",
+         "memory")  # fmt: skip
 """Keys that are shown in TensorBoard."""
 
-TAIL_BYTES = 1 << 14
-"""Bytes read from the end of metrics.jsonl to get its last line; a line has fewer than 1,000."""
+TAIL_BYTES = 1 << 16
+"""Bytes read from the end of metrics.jsonl to get its last line; a line has fewer than 1,000, and with the use of 64
+parts in eight calls fewer than 6,000."""
 
 
 class Journal:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -32,7 +32,7 @@ from pipelines.errors import CheckFailed
 from pipelines.ledger import storage
 from pipelines.ledger.lease import Lease
 from training import checkpoint, initial, journal, parallel
-from training.attention import attend, flexible
+from training.attention import Queries, attend, flexible
 from training.batches import Batch, Layout, Packs, ShardError, batches, check_share, share_of_step
 from training.checkpoint import Checkpoint, CheckpointError, Tensors, TrainingState
 from training.configs import DTYPES, TrainConfig, bp_steps, learning_rate
@@ -41,7 +41,7 @@ from training.journal import Journal, Metrics
 from training.lora import add_lora
 from training.losses import linear_cross_entropy
 from training.memory import fitting_micro_packs
-from training.model import HrmText, build
+from training.model import HrmText, ModelConfig, Routings, build, module_blocks, routers, schedule, update_routers
 from training.optimizer import AdamAtan2
 from training.parallel import LocalShards, rank_and_world
 from training.start import Start
@@ -52,6 +52,9 @@ SUMMARY_STEPS = 50
 
 STEPS_PER_READ = {"cpu": 1, "cuda": 10}
 """Steps after which the results of steps are read from a device."""
+
+DUE = 4
+"""Which of the sums of a step is the number of workers on which a checkpoint is due."""
 
 SETTINGS_THAT_MAY_CHANGE = {
     "checkpoint_steps", "checkpoint_minutes", "keep", "validation_steps", "validation_packs", "sharded", "micro_packs",
@@ -195,8 +198,8 @@ def _train(
                     "input_wait": round(waited / len(waiting) / seconds, 4),
                     "memory": _memory(device),
                 }
-                lines.append(_line(entry, values, total_steps) | measured)
-            saves = saves or any(values[-1] > 0 for values in results)
+                lines.append(_line(entry, values, total_steps, config) | measured)
+            saves = saves or any(values[DUE] > 0 for values in results)
             waiting, waited = [], 0.0
             if validates:
                 lines[-1] |= validate(model, validation_packs, config, layout)
@@ -355,14 +358,17 @@ def summary(out: str, resumed_from: int = 0) -> Metrics:
     }
 
 
-def losses(model: HrmText, batch: Batch, depth: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def losses(
+    model: HrmText, batch: Batch, depth: int, dtype: torch.dtype, routings: Routings | None = None
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each label, float32 [M], and whether the most likely token is the label, bool [M].
 
     depth: module calls that are differentiated (`bp_steps`). dtype: to compute in; weights of another dtype are cast.
+    routings: gets what the routers of a variant did.
     """
     gpu = batch.tokens_N.is_cuda
     head = partial(_head_losses, batch.labels_M) if gpu else None
-    arguments = (batch.tokens_N, batch.positions_N, BatchAttention(batch), depth, batch.rows_M, head)
+    arguments = (batch.tokens_N, batch.positions_N, BatchAttention(batch), depth, batch.rows_M, head, routings)
     if parallel.is_sharded(model) or model.lm_head.weight.dtype == dtype:  # FSDP casts the weights that it gathers
         out = model(*arguments)
     else:
@@ -383,9 +389,12 @@ class BatchAttention:
     """The attention of a batch, by the kernel that its plan is for: a model's `attend`."""
 
     def __init__(self, batch: Batch) -> None:
-        self.compute = flexible(batch.plan) if batch.plan.blocks else partial(attend, batch.plan)
+        # Chosen heads are only gathered on a CPU, where the plan has groups.
+        self.compute: Callable[[Any, Tensor, Tensor], Tensor] = (
+            flexible(batch.plan) if batch.plan.blocks else partial(attend, batch.plan)
+        )
 
-    def __call__(self, slot: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, slot: int, q: Queries, k: Tensor, v: Tensor) -> Tensor:
         return self.compute(q, k, v)
 
 
@@ -404,21 +413,29 @@ def _step(
 
     Returns:
         float64 [5] on the device, sums over all workers: the loss, correct labels, correct sequences, the squared norm
-        of the gradient, and the number of workers on which a checkpoint is `due`.
+        of the gradient, and the number of workers on which a checkpoint is `due`. A variant adds how many tokens each
+        slot's router sent to each part, [slots * parts].
     """
     parallel.clear_gradients(weights)
     device = micro_batches[0].tokens_N.device
     sums = torch.zeros(3, dtype=torch.float64, device=device)
+    choices: list[Tensor] = []  # of each micro-batch: tokens by slot and part
     for batch in micro_batches:
         parallel.start_backward(model, last=batch is micro_batches[-1])
-        loss_M, correct_M = losses(model, batch, depth, dtype)
+        routings: Routings = []
+        loss_M, correct_M = losses(model, batch, depth, dtype, routings)
         loss = loss_M.sum() / batch.labelled
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = loss + _balance_term(model, routings, batch.inputs) if routings else loss
+        total.backward()  # type: ignore[no-untyped-call]
+        if routings:
+            choices.append(torch.stack([torch.cat([routing.counts for routing in block]) for block in routings]))
         sums += torch.stack((loss.detach().double(), *_correct(batch, correct_M)))
     parallel.finish_backward(model)
     gradients = parallel.gradients(weights)
     square = parallel.norm_squared(gradients)
     sums = torch.cat((sums, torch.stack((square, torch.full_like(square, float(due))))))
+    if choices:
+        sums = torch.cat((sums, torch.stack(choices).sum(0).double().flatten()))
     if dist.is_initialized():
         dist.all_reduce(sums)
     norm = sums[3].sqrt()
@@ -426,15 +443,26 @@ def _step(
         torch._foreach_mul_(gradients.tensors, (clip_norm / norm).clamp(max=1.0).float())
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step(torch.isfinite(sums[0]) & torch.isfinite(norm))
+    finite = torch.isfinite(sums[0]) & torch.isfinite(norm)
+    optimizer.step(finite)
     parallel.publish(weights)
+    if choices:
+        update_routers(model, sums[DUE + 1 :].view_as(choices[0]), finite)
     return sums
 
 
-def _line(entry: _Waiting, values: Sequence[float], total_steps: int) -> Metrics:
+def _balance_term(model: HrmText, routings: Routings, inputs: int) -> Tensor | float:
+    """This batch's share of the balance term (training/routing.py). inputs: tokens of the whole step."""
+    penalties = [routing.penalty for block in routings for routing in block if routing.penalty.requires_grad]
+    if not penalties:
+        return 0.0
+    return torch.stack(penalties).sum() * (model.config.selective.balance / (inputs * len(penalties)))
+
+
+def _line(entry: _Waiting, values: Sequence[float], total_steps: int, config: TrainConfig) -> Metrics:
     """The results of a step, without what is measured."""
     batch = entry.batch
-    mean_loss, correct_labels, correct_sequences, square, _ = values
+    mean_loss, correct_labels, correct_sequences, square, _, *counts = values
     finite = math.isfinite(mean_loss) and math.isfinite(square)
     return {
         "step": batch.step,
@@ -450,7 +478,22 @@ def _line(entry: _Waiting, values: Sequence[float], total_steps: int) -> Metrics
         "inputs": batch.inputs,
         "labels": batch.labelled,
         "digest": batch.digest,
+        **(_part_use(counts, config.model) if counts else {}),
     }
+
+
+def _part_use(counts: Sequence[float], model: ModelConfig) -> Metrics:
+    """How the routers of a step used their parts. counts: tokens by slot and part."""
+    by_part = torch.tensor(counts).view(len(schedule(model)), module_blocks(model), -1)
+    kinds = routers(model)
+    use: Metrics = {}
+    for (name, kind), count_SBR in zip(
+        kinds.items(), torch.split(by_part, [kind.parts for kind in kinds.values()], -1), strict=True
+    ):
+        share_SBR = count_SBR / count_SBR[0, 0].sum() * kind.active
+        use[name] = [[round(share, 4) for share in call] for call in share_SBR.mean(1).tolist()]
+        use[f"{name}_peak"] = round(float(share_SBR.max() / share_SBR.mean()), 4)
+    return use
 
 
 def _correct(batch: Batch, correct_M: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipelines.errors import WinnowError, nearest
 
-CONFIG_NAMES = ("tiny", "b", "l", "xl", "xxl", "xxl_wide")
+CONFIG_NAMES = ("tiny", "b", "l", "xl", "xxl", "xxl_wide", "experts")
 """The keys of `training.configs.CONFIGS`: configurations with a shape of their own."""
 
 FINE_TUNING = "sft"

@@ -25,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
+from training.attention import Queries
 from training.model import Attend, Block
 
 RECOMPILE_LIMIT = 64
@@ -86,7 +87,9 @@ def finish_backward(model: nn.Module) -> None:
             module.reshard()
 
 
-def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor) -> None:
+def _reduce_in_first_call(block: nn.Module, _: object, out: Tensor | tuple[Tensor, object]) -> None:
+    if isinstance(out, tuple):  # of a variant
+        out = out[0]
     if not out.requires_grad or not getattr(block, "awaits_reduction", False):
         return
     block.awaits_reduction = False  # type: ignore[assignment]
@@ -111,7 +114,7 @@ def compile_blocks(model: nn.Module, whole: bool = False, backend: str = "induct
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     current_call: list[tuple[Attend, int]] = []
 
-    def attend_uncompiled(_: int, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+    def attend_uncompiled(_: int, q_NHK: Queries, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
         attend, slot = current_call[0]
         return attend(slot, q_NHK, k_NHK, v_NHK)
 

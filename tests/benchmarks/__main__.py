@@ -65,6 +65,7 @@ BY_NAME = (
     "build_growth",
     "ingest",
     "sft",
+    "heads",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 

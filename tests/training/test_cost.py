@@ -10,9 +10,11 @@ from training import attention
 from training.attention import attend, plan_attention
 from training.configs import CONFIGS
 from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, memory, parameters
-from training.model import Architecture, Block, HrmText, ModelConfig, build
+from training.model import Architecture, Block, HrmText, ModelConfig, build, new_block
+from training.routing import Experts, SelectiveHeads
 
 SMALL = ModelConfig(vocab_size=96, hidden=64, heads=2, feed_forward=160, blocks=2, max_positions=64)
+VARIANTS = [{}, {"selective": SelectiveHeads(active=1)}, {"experts": Experts(count=5, active=2, width=96)}]
 
 
 def test_the_published_run_is_reproduced() -> None:
@@ -44,11 +46,17 @@ def test_counts_are_those_of_the_model(architecture: Architecture) -> None:
     assert counter.get_total_flops() == pytest.approx(flops_per_token(config) * tokens, rel=0.06)
 
 
-def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(
+    variant: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attention, "MAX_STORED_SCORES", 0)  # GPU kernels do not store scores
     config = CONFIGS["b"](256, 257)
     config = config.model_copy(
-        update={"model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256}), "batch_packs": 1}
+        update={
+            "model": SMALL.model_copy(update={"blocks": 6, "max_positions": 256, **variant}),
+            "batch_packs": 1,
+        }
     )
     model = build(config.model, 0).to(torch.bfloat16)
     plan, kept = plan_attention([100], [156], torch.bfloat16), {}
@@ -67,8 +75,11 @@ def test_the_estimated_activations_are_those_that_the_backward_pass_keeps(monkey
     assert sum(kept.values()) == pytest.approx(made.activations, rel=0.1)
 
 
-def test_a_blocks_matrices_are_its_parameters() -> None:
-    config = ModelConfig(vocab_size=64, hidden=48, heads=3, feed_forward=80, blocks=1)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_blocks_matrices_are_its_parameters(variant: dict[str, object]) -> None:
+    config = ModelConfig(vocab_size=64, hidden=48, heads=3, feed_forward=80, blocks=1, **variant)
     listed = {f"{matrix.name}.weight": (matrix.rows, matrix.columns) for matrix in Block.matrices(config)}
-    assert listed == {name: tuple(parameter.shape) for name, parameter in Block(config).named_parameters()}
+    assert listed == {
+        name: tuple(parameter.flatten(0, -2).shape) for name, parameter in new_block(config).named_parameters()
+    }
     assert all(matrix.rows % len(matrix.parts) == 0 for matrix in Block.matrices(config))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.attention import Queries, Selected, each_head
 from training.inference.cpu_pack import empty_floats
 from training.model import Attend, ModelConfig, slots
 
@@ -47,7 +48,7 @@ class Cache:
         self,
         rows: Sequence[int],
         lengths: Sequence[int],
-        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+        attend: Callable[[Queries, Tensor, Tensor], Tensor],
     ) -> Attend:
         """Attention for new prompts of these lengths, packed one after another, each at the start of its row.
 
@@ -60,7 +61,7 @@ class Cache:
         for row, length in zip(rows, lengths, strict=True):
             self.lengths[row] = length
 
-        def attend_and_store(slot: int, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+        def attend_and_store(slot: int, q_NHK: Queries, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
             self.keys[slot, row_N, :, position_N] = k_NHK.to(self.keys.dtype)
             self.values[slot, row_N, :, position_N] = v_NHK.to(self.values.dtype)
             return attend(q_NHK, k_NHK, v_NHK)
@@ -86,13 +87,22 @@ class Cache:
             mask = mask[:, None, None].to(device)
         position_B, row_B = position_B.to(device), row_B.to(device)
 
-        def attend_to_row(slot: int, q_BHK: Tensor, k_BHK: Tensor, v_BHK: Tensor) -> Tensor:
+        def attend_to_row(slot: int, q_BHK: Queries, k_BHK: Tensor, v_BHK: Tensor) -> Tensor:
             keys, values = self.keys[slot], self.values[slot]
             keys[row_B, :, position_B] = k_BHK
             values[row_B, :, position_B] = v_BHK
-            seen = slice(longest)
-            a = F.scaled_dot_product_attention(q_BHK[:, :, None], keys[:, :, seen], values[:, :, seen], mask)
-            return a[:, :, 0]
+
+            def attend_heads(q_BHK: Tensor) -> Tensor:  # the first heads
+                seen = slice(q_BHK.shape[1]), slice(longest)
+                k, v = (stored[(slice(None), *seen)] for stored in (keys, values))
+                return F.scaled_dot_product_attention(q_BHK[:, :, None], k, v, mask)[:, :, 0]
+
+            def attend_head(head: int, q_nK: Tensor, row_n: Tensor) -> Tensor:
+                k, v = (stored[row_n, head, :longest][:, None] for stored in (keys, values))
+                seen = None if mask is None else mask[row_n]
+                return F.scaled_dot_product_attention(q_nK[:, None, None], k, v, seen)[:, 0, 0]
+
+            return each_head(q_BHK, attend_heads, attend_head) if isinstance(q_BHK, Selected) else attend_heads(q_BHK)
 
         return position_B, attend_to_row
 

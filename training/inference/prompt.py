@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.attention import attend, eager_kernel, plan_attention
+from training.attention import Queries, Selected, attend, each_head, eager_kernel, plan_attention
 from training.batches import move_tensors
 
 
@@ -57,7 +57,7 @@ def visible_positions(prompt: Prompt) -> NDArray[np.int64]:
 
 def attention_among(
     prompts: Sequence[Prompt], dtype: torch.dtype, device: torch.device
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+) -> Callable[[Queries, Tensor, Tensor], Tensor]:
     """Attention of packed prompts: (q_NHK, k_NHK, v_NHK) -> a_NHK, scale 1/sqrt(K). No prompt may be empty."""
     lengths = [_prefix_and_suffix(prompt) for prompt in prompts]
     prefix_lm = [pair for pair in lengths if pair is not None]
@@ -69,12 +69,28 @@ def attention_among(
     visible = [visible_positions(prompt) for prompt in prompts]
     masks = [torch.from_numpy(np.arange(len(seen)) < seen[:, None]).to(device) for seen in visible]
 
-    def attend_each(q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+    def attend_each(q_NHK: Queries, k_NHK: Tensor, v_NHK: Tensor) -> Tensor:
+        if isinstance(q_NHK, Selected):
+            return each_head(
+                q_NHK,
+                lambda q_NSK: attend_each(q_NSK, k_NHK[:, : q_NSK.shape[1]], v_NHK[:, : q_NSK.shape[1]]),
+                lambda head, q_nK, row_n: attend_rows(q_nK, row_n, k_NHK[:, head], v_NHK[:, head]),
+            )
         results, start = [], 0
         for mask in masks:
             q, k, v = (x[start : start + len(mask)].transpose(0, 1)[None] for x in (q_NHK, k_NHK, v_NHK))
             results.append(F.scaled_dot_product_attention(q, k, v, mask)[0].transpose(0, 1))
             start += len(mask)
+        return torch.cat(results)
+
+    def attend_rows(q_nK: Tensor, row_n: Tensor, k_NK: Tensor, v_NK: Tensor) -> Tensor:
+        results, start = [], 0
+        for mask in masks:
+            end = start + len(mask)
+            own = (row_n >= start) & (row_n < end)
+            q, seen = q_nK[own][None], mask[row_n[own] - start]
+            results.append(F.scaled_dot_product_attention(q, k_NK[None, start:end], v_NK[None, start:end], seen)[0])
+            start = end
         return torch.cat(results)
 
     return attend_each

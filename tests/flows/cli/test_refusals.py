@@ -37,12 +37,15 @@ def test_names_of_configurations_are_complete() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "latest", "--config", "huge"], "--config huge: known: b, l, sft, tiny, xl, xxl, xxl_wide"),
+        (["train", "latest", "--config", "huge"], "--config huge: known: b, experts, l, sft, tiny, xl, xxl, xxl_wide"),
         (["train", "latest", "--config", "tinny"], "--config tinny: did you mean 'tiny'?"),
         (["plan", "--train", "xll"], "--train xll: did you mean 'xl'?"),
         (["plan", "--train", "sft"], "--train sft: fine-tuning starts from a trained model; name it with --from"),
         (["train", "latest", "--config", "sft"], "--config sft: fine-tuning starts from a trained model"),
-        (["ablate", "a.yaml", "b.yaml", "--config", "sft"], "--config sft: known: b, l, tiny, xl, xxl, xxl_wide"),
+        (
+            ["ablate", "a.yaml", "b.yaml", "--config", "sft"],
+            "--config sft: known: b, experts, l, tiny, xl, xxl, xxl_wide",
+        ),
         (["train", "nowhere"], "no runs here"),
         (["evaluate", "nowhere"], "nowhere: no such checkpoint; `winnow train latest"),
     ],
