@@ -25,20 +25,28 @@ _REASONING = (
 _ANSWERS = r"answer|final_answer|final_response|output"
 _MARK = (
     rf"(?i)<\s*/?\s*(?:{_REASONING}|{_ANSWERS})(?:\s[^<>]{{0,200}})?>|<\|[^<>|\s]{{1,40}}\|?>|<[a-z_]{{1,30}}\|>|<unused\d+>|"
-    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<｜[^<>]{1,60}｜>"
+    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<[｜|][^<>]{1,60}[｜|]>|\[\|[a-z]{1,30}\|\]|<(?:eos|bos|start_of_turn|end_of_turn)>|"
+    r"</s>\s*\z"
 )
 _CERTAIN = (
     rf"(?i)^\s*<\s*(?:{_REASONING})(?:\s[^<>]{{0,200}})?>(?:.|\n)*<\s*/\s*(?:{_REASONING})\s*>|"
     rf"\S\s*\n[ \t]*<\s*/\s*(?:{_REASONING})\s*>[ \t]*\r?\n\s*\S|"
-    r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>)|◁think▷|\[think\])"
+    r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>|im_start\|>\s*think)|"
+    r"◁think▷|\[think\]|<unused94>)"
+)
+# A tag that is the subject of a sentence.
+_EXPLAINED = (
+    rf"^\s*(?:(?i:<\s*/?\s*(?:{_REASONING})>|\[/?think\]|◁/?think▷))[`\"'*]*[ \t]+"
+    r"(?:is|are|opens?|closes?|begins?|starts?|ends?|marks?|means?|and|or|tags?|tokens?)\b"
 )
 # An instruction with one of these words may have asked for the mark.
 _MARKUP = (
-    r"(?i)<|&lt;|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?)\b"
+    r"(?i)<|&lt;|\[/?think|◁|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?|"
+    r"code|scripts?|functions?|class|components?|jsx|tsx|react|vue|svelte|angular|aiml|javascript|typescript|python|page|app)\b"
 )
 _CODE = r"(?s)```.*?(?:```|\z)|~~~.*?(?:~~~|\z)|``[^\n]*?``|`[^`\n]*`"
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
-_LITERALS = ["<", "◁", "[/", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3"]
+_LITERALS = ["<", "◁", "[/", "[|", "[THINK", "[think", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3"]
 
 # The first thing of a response, where it looks like a mark; what pairs it; and elements of HTML, which are none.
 _OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\])"
@@ -142,7 +150,10 @@ def rows_with_blocks(instructions: pa.StringArray, responses: pa.StringArray) ->
         return rows
     certain = pc.match_substring_regex(_plain(responses.take(pa.array(rows))), _CERTAIN)
     rows = rows[certain.to_numpy(zero_copy_only=False)]
+    if not len(rows):
+        return rows
     wanted = pc.match_substring_regex(instructions.take(pa.array(rows)), _MARKUP)
+    wanted = pc.or_(wanted, pc.match_substring_regex(responses.take(pa.array(rows)), _EXPLAINED))
     return np.asarray(rows[~wanted.to_numpy(zero_copy_only=False)])
 
 
@@ -180,14 +191,16 @@ def _hinted(responses: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 def _plain(responses: pa.StringArray) -> pa.StringArray:
-    """The texts without code and invisible characters, and with plain brackets."""
-    texts = responses
+    """The texts without code and invisible characters, of usual width, and with plain brackets."""
+    texts = pc.replace_substring_regex(responses, _CODE, " ")
+    wide = pc.match_substring_regex(texts, "[\uff01-\uff5e]")
+    if pc.any(wide).as_py():
+        texts = pc.if_else(wide, pc.utf8_normalize(texts, "NFKC"), texts)
     for pattern, plain in (
-        (_CODE, " "),
         (_INVISIBLE, ""),
         (r"(?i)&lt;|&amp;lt;|\\u003c|\\x3c|＜|&#60;|&#x3c;", "<"),
         (r"(?i)&gt;|&amp;gt;|\\u003e|\\x3e|＞|&#62;|&#x3e;", ">"),
-        (r"<\\/", "</"),
+        (r"\\([<>\[\]/])", r"\1"),
     ):
         texts = pc.replace_substring_regex(texts, pattern, plain)
     return texts

@@ -83,7 +83,7 @@ class Thinking(Filter):
     of `filters.thinking.families`; give both stages the same.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     kind: Literal["thinking"] = "thinking"
     drop: Literal["unfinished", "any"] = "unfinished"
@@ -128,7 +128,7 @@ class StripThinking(Transform):
     response without tags is unchanged; one with tags also loses the white space at its ends.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     kind: Literal["strip_thinking"] = "strip_thinking"
     mode: Literal["strip", "keep"] = "strip"
@@ -256,25 +256,29 @@ def _unasked(cuts: Cuts, texts: pa.StringArray, instructions: pa.StringArray | N
     """The cuts without those of elements that the instructions asked for."""
     if instructions is None or len(cuts.row) == 0:
         return cuts
-    # The first cut of each row, and whether it is a block that begins its text.
-    is_first = np.append(True, cuts.row[1:] != cuts.row[:-1])
     data, offsets = buffers(texts)
-    begins = is_first & (cuts.closed != TAG_ONLY) & ~_text_before(data, offsets, cuts.row, cuts.start)
-    first = begins[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]
-    asked = asked_for(tags.families, instructions, texts, cuts.row, cuts.family, first)
+    leads = _leads(data, offsets, cuts.row, cuts.start, cuts.end)
+    first = np.bincount(cuts.row, leads & (cuts.closed != TAG_ONLY), len(texts))[cuts.row] > 0
+    # Cuts never overlap: of the text between two of their ends, every second is a block's content.
+    ends = np.stack([cuts.inner_start, cuts.inner_end], axis=1).reshape(-1)
+    contents = strings(data, ends.astype(np.int32)).take(pa.array(np.arange(0, len(ends), 2)))
+    asked = asked_for(tags.families, instructions, texts, cuts.row, cuts.family, leads, first, contents)
     return Cuts(*(column[~asked] for column in cuts)) if asked.any() else cuts
 
 
 @kernel
-def _text_before(data, offsets, row, start):  # type: ignore[no-untyped-def]
-    """Whether anything but white space stands before each cut in its text: bool [cuts]."""
-    found = np.zeros(len(row), np.bool_)
+def _leads(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
+    """Whether nothing but white space and other cuts stands before each cut in its text: bool [cuts]."""
+    leads = np.zeros(len(row), np.bool_)
     for cut in range(len(row)):
-        at = offsets[row[cut]]
+        follows = cut > 0 and row[cut - 1] == row[cut]
+        if follows and not leads[cut - 1]:
+            continue
+        at = end[cut - 1] if follows else offsets[row[cut]]
         while at < start[cut] and is_space(data[at]):
             at += 1
-        found[cut] = at < start[cut]
-    return found
+        leads[cut] = at == start[cut]
+    return leads
 
 
 CENSUS = pa.schema(
