@@ -57,14 +57,22 @@ _WRITES_PROMPT = (
     r"(?i)\b(?:write|create|draft|design|compose|make|give|generate|improve|rewrite|build|show|need|want)\b[^.?!\n]{0,80}"
     r"\b(?:prompts?|templates?|system messages?|instructions for)\b"
 )
+# The text before the first element of a prompt speaks to a model.
+_PROMPT_TEXT = (
+    r"(?i)\A[^<]*\b(?:you are|you will|your|formats?|prompts?|templates?|respond|reply|answer|instructions?|must|always|never|"
+    r"tasks?|below|follow\w*|use)\b"
+)
 _ABOUT = r"(?i)\b(?:what|which|why|when|where|how|explain|describe|define|meaning|difference|purpose|role|about)\b[^.?!:\n]{0,80}"
 _SUBJECT_OF = (
     r"(?:is|are|was|opens?|closes?|begins?|starts?|ends?|marks?|means?|signals?|denotes?|indicates?|separates?|tells?|"
     r"and|or|tags?|tokens?|blocks?)"
 )
 _OF_MARKS = r"(?i)\b(?:tokens?|tags?|marks?|markers?|symbols?|append|add|html|chatml|chat templates?|markup|strike\w*|struck)\b"
-_SPEAKS_OF = dict.fromkeys(("turn", "header", "harmony", "start"), r"(?i)\b(?:chatml|chat templates?|(?:special|control) tokens?)\b")
-_SPEAKS_OF["sentence"] = r"(?i)\b(?:x?html5?|strike\w*|struck|cross(?:ed)?[- ]?out)\b"
+_SPEAKS_OF = dict.fromkeys(
+    ("turn", "header", "harmony", "start"),
+    (["chatml", "chat template", "special token", "control token"], r"(?i)\b(?:chatml|chat template|(?:special|control) token)"),
+)
+_SPEAKS_OF["sentence"] = (["html", "strik", "struck", "cross"], r"(?i)\b(?:x?html5?|strike\w*|struck|cross(?:ed)?[- ]?out)\b")
 _OF_TURNS = frozenset(_SPEAKS_OF)
 _KINDS = r"(?:thinking|thoughts?|reasoning|rationale)"
 _ASKS_FORM = {
@@ -77,7 +85,6 @@ _ASKS_FORM = {
     "comment": r"(?i)<!--|\bhtml\b|\bxml\b",
     "json": rf"(?i)\bjson\b|[\"'`]{_KINDS}[\"'`]",
 }
-_HINT = "|".join(("<|&lt;|think\\]|◁", *(p.removeprefix("(?i)") for p in (_DOCUMENT, _CODE, _OF_MARKS))))
 MIN_QUOTED_BYTES = 8
 """Bytes of the shortest text in an element that counts as the instruction's own."""
 MAX_QUOTED_CUTS = 64
@@ -105,6 +112,7 @@ def asked_for(
     families: tuple[Family, ...],
     instructions: pa.StringArray,
     texts: pa.StringArray,
+    rest: pa.StringArray,
     rows: npt.NDArray[np.int64],
     numbers: npt.NDArray[np.int64],
     leads: npt.NDArray[np.bool_],
@@ -113,9 +121,11 @@ def asked_for(
 ) -> npt.NDArray[np.bool_]:
     """Which cuts take out what the instruction asked for: bool [cuts].
 
-    instructions, texts: string [rows]; rows, numbers: int64 [cuts], each cut's row and its place in `families`; leads:
+    instructions, texts: string [rows]; rest: string [2 * rows - 1], at 2 * row
+    what is behind the cuts that begin a text; rows, numbers: int64 [cuts], each cut's row and its place in `families`; leads:
     bool [cuts], whether nothing but other cuts stands before it; first: bool [cuts], whether a block of its row leads;
-    contents: string [cuts], what is between the tags of each block.
+    contents: string [2 * cuts - 1], at 2 * cut what is between the
+    tags of a block.
     """
     asked = np.zeros(len(rows), np.bool_)
     for number in np.unique(numbers).tolist():
@@ -124,55 +134,74 @@ def asked_for(
         if family.name in NOTATIONS:
             asked[here] = _matches(instructions.take(pa.array(rows[here])), _ASKS_FORM[family.name])
             continue
-        # Of each row once: a row may have any number of cuts.
-        of_rows, place, cuts = np.unique(rows[here], return_inverse=True, return_counts=True)
-        said = instructions.take(pa.array(of_rows))
-        hinted = np.flatnonzero(_matches(said, f"(?i){_HINT}"))
-        if family.name == "column" or not len(hinted):
+        if family.name == "column":
             continue
-        said, answers = said.take(pa.array(hinted)), texts.take(pa.array(of_rows[hinted]))
-        begun = np.zeros(len(of_rows), np.bool_)
-        begun[place] = first[here]
-        begins = begun[hinted]
-        named = f"(?i){_tag_of(family)}"
-        tag = _matches(said, named)
-        tells_how = _matches(pc.replace_substring_regex(said, rf"<[^<>]*>|{named}", " "), _TELLS_HOW)
-        whole = tag & ~tells_how & _explains(said, answers, family)
-        behind = np.zeros(len(hinted), np.bool_)
-        if family.name in _OF_TURNS:
-            whole |= (tag & _matches(said, _OF_MARKS)) | _matches(said, _SPEAKS_OF[family.name])
+        # Of each row once: a row may have any number of cuts. Patterns are slow, and looked for only where they count.
+        of_rows, place, cuts = np.unique(rows[here], return_inverse=True, return_counts=True)
+        said, answers = instructions.take(pa.array(of_rows)), texts.take(pa.array(of_rows))
         names = _names(family)
-        if names is not None:
-            document = _matches(said, _DOCUMENT)
-            word = _matches(said, rf"(?i)\b(?:{names})s?\b")
-            nested = _matches(answers, r"^\s*(?:```\w*\s*)?<[\w?!]")
-            by_tag, by_word = document & tag, _matches(said, _MARKUP) & word
-            first_block = (by_tag | by_word) & ~tells_how
-            within = by_tag | (document & nested) | (by_word & document) | ((tag | by_word) & ~tells_how)
-            whole |= np.where(begins, first_block, within)
-            behind = _matches(said, _WRITES_PROMPT) | (_matches(said, _CODE) & _matches(answers, _CODE_LINE))
-            # Answers keep or lose both of their tags, wherever these stand.
-            behind &= ~(tag & tells_how) & ~(begins & (family.wraps == "answer"))
-        of_row = np.full(len(of_rows), -1)
-        of_row[hinted] = np.arange(len(hinted))
-        row = of_row[place]
-        known = row >= 0
-        asked[here[known]] = whole[row[known]] | (behind[row[known]] & ~leads[here[known]])
-        if names is not None and tag.any():
-            known[known] = tag[row[known]] & (cuts[place[known]] <= MAX_QUOTED_CUTS)
-            asked[here[known]] |= _is_part(contents.take(pa.array(here[known])), said.take(pa.array(row[known])))
+        if names is None:
+            asked[here] = _asks_about_marks(family, said, answers)[place]
+            continue
+        named = _tag_of(family)
+        begins, inside = np.zeros((2, len(of_rows)), np.bool_)
+        begins[place] = first[here]
+        # Answers keep or lose both of their tags, wherever these stand.
+        inside[place[~leads[here] & ~(first[here] & (family.wraps == "answer"))]] = True
+        bracket, document = _holds(said, ["<", "&lt;"]), _matches(said, _DOCUMENT)
+        tag = _matches(said, f"(?i){named}", bracket)
+        word = _matches(said, _MARKUP, bracket | document)
+        word = _matches(said, rf"(?i)\b(?:{names})s?\b", word | (document & ~begins))
+        by_tag, by_word = document & tag, word & _matches(said, _MARKUP, word)
+        tells_how = _tells_how(said, named, tag | by_word)
+        nested = _matches(answers, r"^\s*(?:```\w*\s*)?<[\w?!]", document & ~begins)
+        first_block = (by_tag | by_word) & ~tells_how
+        within = by_tag | nested | (by_word & document) | ((tag | by_word) & ~tells_how)
+        whole = np.where(begins, first_block, within) | (~tells_how & _explains(said, answers, named, tag))
+        inside &= ~(tag & tells_how)
+        behind = _written(said, rest.take(pa.array(2 * of_rows)), inside) if inside.any() else inside
+        asked[here] = whole[place] | (behind[place] & ~leads[here])
+        annotated = np.flatnonzero((tag & (cuts <= MAX_QUOTED_CUTS))[place] & ~asked[here])
+        if len(annotated):
+            parts = contents.take(pa.array(2 * here[annotated]))
+            asked[here[annotated]] = _is_part(parts, said.take(pa.array(place[annotated])))
     return asked
 
 
-def _explains(said: pa.StringArray, answers: pa.StringArray, family: Family) -> npt.NDArray[np.bool_]:
-    """Whether an instruction asks about a tag of the family, and the answer speaks of it: bool [rows]."""
-    about = np.flatnonzero(_matches(said, _ABOUT + _tag_of(family)))
-    explains = np.zeros(len(said), np.bool_)
-    answers = answers.take(pa.array(about))
-    subject = _matches(answers, rf"^\s*(?i:{_tag_of(family)})[\"'`*]*\s+{_SUBJECT_OF}\b")
-    block = _matches(answers, rf"(?im)^\s*{_tag_of(family)}\s*$|\A\s*{_tag_of(family)}|{_tag_of(family)}[ \t]*\r?\n\s*\n")
-    explains[about] = subject | ~block
-    return explains
+def _asks_about_marks(family: Family, said: pa.StringArray, answers: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which instructions ask about the control marks of a family, or for them: bool [rows]."""
+    tag = _holds(said, [*family.opens, *family.closes])
+    named = _tag_of(family)
+    asked = tag & ~_tells_how(said, named, tag) & _explains(said, answers, named, tag)
+    if family.name in _OF_TURNS:
+        words, pattern = _SPEAKS_OF[family.name]
+        asked |= _matches(said, _OF_MARKS, tag) | _matches(said, pattern, _holds(said, words))
+    return asked
+
+
+def _tells_how(said: pa.StringArray, named: str, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which instructions tell how to think or answer, beside what is within brackets: bool [rows]."""
+    told, rows = np.zeros(len(said), np.bool_), np.flatnonzero(where)
+    if len(rows):
+        plain = pc.replace_substring_regex(said.take(pa.array(rows)), rf"<[^<>]*>|(?i:{named})", " ")
+        told[rows] = _matches(plain, _TELLS_HOW)
+    return told
+
+
+def _written(said: pa.StringArray, rest: pa.StringArray, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which instructions ask for a prompt or for code that `rest`, the response, is: bool [rows]."""
+    prompt = _matches(rest, _PROMPT_TEXT, _matches(said, _WRITES_PROMPT, where))
+    return prompt | _matches(rest, _CODE_LINE, _matches(said, _CODE, where))
+
+
+def _explains(
+    said: pa.StringArray, answers: pa.StringArray, named: str, where: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which instructions ask about a tag of a family, so that the answer speaks of it: bool [rows]."""
+    about = _matches(said, _ABOUT + named, where)
+    subject = _matches(answers, rf"^\s*(?i:{named})[\"'`*]*\s+{_SUBJECT_OF}\b", about)
+    block = _matches(answers, rf"(?im)^\s*{named}\s*$|\A\s*{named}|{named}[ \t]*\r?\n\s*\n", about)
+    return subject | (about & ~block)
 
 
 def _is_part(contents: pa.StringArray, said: pa.StringArray) -> npt.NDArray[np.bool_]:
@@ -184,5 +213,16 @@ def _is_part(contents: pa.StringArray, said: pa.StringArray) -> npt.NDArray[np.b
     return frame.select(long & pl.col("said").str.contains(pl.col("content"), literal=True)).to_series().to_numpy()
 
 
-def _matches(texts: pa.StringArray, pattern: str) -> npt.NDArray[np.bool_]:
-    return np.asarray(pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False))
+def _holds(texts: pa.StringArray, words: list[str]) -> npt.NDArray[np.bool_]:
+    """Which texts hold any of the words, in any case: bool [rows]. Literals are found much faster than patterns."""
+    return np.asarray(pl.Series(texts, dtype=pl.String).str.contains_any(words, ascii_case_insensitive=True).to_numpy())
+
+
+def _matches(texts: pa.StringArray, pattern: str, where: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+    """Which texts, of those in `where`, match a pattern: bool [rows]."""
+    if where is None:
+        return np.asarray(pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False))
+    found, rows = np.zeros(len(texts), np.bool_), np.flatnonzero(where)
+    if len(rows):  # patterns are compiled for each call
+        found[rows] = _matches(texts.take(pa.array(rows)), pattern)
+    return found

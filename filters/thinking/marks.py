@@ -12,7 +12,7 @@ from dedup.hashing import FNV_BASIS, fnv1a_bytes
 from dedup.kernel import borrowing_kernel, kernel
 from filters.text import is_letter, is_space
 from filters.thinking.families import BEGINS, HEAD_ENDS, HEADS, MAX_TAG_BYTES, Lexicon, folded, look_up
-from filters.thinking.mentions import BARE, fold_step, mention_flags
+from filters.thinking.mentions import BARE, QUOTED, fold_step, mention_flags
 
 # Columns of marks, int64 [n, 5]: first byte, end, kind, family (of a fence: its byte), flags (`mentions`).
 MARK_START, MARK_END, MARK_KIND, MARK_FAMILY, MARK_FLAGS = range(5)
@@ -203,7 +203,10 @@ def _header(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
-    """The tag that begins at `at`: (its value in the table of tags, or -1; where it ends)."""
+    """The tag that begins at `at`: (its value in the table of tags, or -1; where it ends; whether that is in doubt).
+
+    In doubt are attributes that only programs write (`<Thought :text="t">`): they open what is closed later, or nothing.
+    """
     opener = data[at]
     if opener in (_BRACKET, _BAR):
         closer = np.uint8(93) if opener == _BRACKET else np.uint8(_BAR)
@@ -215,19 +218,19 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
             state, width = _fold_character(data, i, end, state)
             i += width
         if i >= stop or data[i] != closer:
-            return -1, at
-        return look_up(keys, values, state), i + 1
+            return -1, at, False
+        return look_up(keys, values, state), i + 1, False
     if opener == _TRIANGLE:  # ◁ is E2 97 81; ▷, which ends the tag, is E2 96 B7
         if at + 2 >= end or data[at + 1] != 0x97 or data[at + 2] != 0x81:
-            return -1, at
+            return -1, at, False
         state, i, stop = FNV_BASIS, at, min(end, at + MAX_TAG_BYTES)
         while i + 2 < stop and not (data[i] == 0xE2 and data[i + 1] == 0x96 and data[i + 2] == 0xB7):
             state, width = _fold_character(data, i, end, state)
             i += width
-        return (look_up(keys, values, state), i + 3) if i + 2 < stop else (-1, at)
+        return (look_up(keys, values, state), i + 3, False) if i + 2 < stop else (-1, at, False)
     width = _less(data, at, end)
     if width == 0:
-        return -1, at
+        return -1, at, False
     # The name: after blanks and a slash, up to the closing bracket or a blank.
     state, i = fold_step(FNV_BASIS, np.uint8(_LESS)), at + width
     stop = min(end, i + MAX_TAG_BYTES)
@@ -252,15 +255,16 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
         state, width = _fold_character(data, i, end, state)
         i += width
     if i >= stop:
-        return -1, at
+        return -1, at, False
     if tail > 0:
         closed = fold_step(state, np.uint8(_GREATER))
         if _is_head(closed):
-            return _header(data, i + tail, end, closed, keys, values)
-        return look_up(keys, values, state), i + tail
+            value, stop = _header(data, i + tail, end, closed, keys, values)
+            return value, stop, False
+        return look_up(keys, values, state), i + tail, False
     value = look_up(keys, values, state)
     if value < 0:
-        return -1, at
+        return -1, at, False
     # A blank after the name: the end of the tag, or attributes, which only an opener may have.
     i = _blanks(data, i, end)
     line = i
@@ -268,23 +272,25 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
         line += 1
     tail = _greater(data, line, end) if line < end else 0
     if tail > 0:
-        return value, line + tail
+        return value, line + tail, False
     if i >= end:
-        return -1, at
-    if not is_letter(data[i]) or value % 2 == CLOSE:
-        return -1, at
-    equals = False
+        return -1, at, False
+    if value % 2 == CLOSE:
+        return -1, at, False
+    usual, equals = is_letter(data[i]), False
     for j in range(i, min(end, i + MAX_ATTRIBUTE_BYTES)):
         byte = data[j]
         if byte == _EQUALS:
             equals = True
-        elif byte in (_LINE_FEED, _LESS):
-            return -1, at
+        elif byte == _LINE_FEED:
+            usual = False
+        elif byte == _LESS:
+            return -1, at, False
         else:
             tail = _greater(data, j, end)
             if tail > 0:  # an element that closes itself, as `<Reasoning steps={s} />`, opens nothing
-                return (value, j + tail) if equals and data[j - 1] != 47 else (-1, at)
-    return -1, at
+                return (value, j + tail, not (usual and equals)) if data[j - 1] != 47 else (-1, at, False)
+    return -1, at, False
 
 
 # Two functions of one loop, since a table that is a constant is read faster. Inside a larger function the loop is ten
@@ -347,8 +353,11 @@ def _code_end(data, at, end, run):  # type: ignore[no-untyped-def]
 @borrowing_kernel
 def _widened(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     """The tag data[start:stop] with a backslash before it that escapes it, and zero-width characters beside it."""
-    if start > begin and data[start - 1] == _BACKSLASH and data[stop - 2] == _BACKSLASH:
-        start -= 1
+    if start > begin and data[start - 1] == _BACKSLASH:
+        for i in range(start, stop):
+            if data[i] == _BACKSLASH:
+                start -= 1
+                break
     while start - 3 >= begin and data[start - 1] >= 0x80 and _invisible(data, start - 3, end) == 3:
         start -= 3
     while stop < end and _invisible(data, stop, end) > 0:
@@ -358,11 +367,22 @@ def _widened(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _emphasis(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
-    """How many stars stand on either side of data[start:stop], as in `**<think>**`."""
+    """How many stars on either side of data[start:stop] are its own (`**<think>**`).
+
+    Those of what stands beside it are not (`**b**</think>**c**`): its own have a blank on one side, or no stars on the
+    line before that they would close.
+    """
     stars = 0
     while start - stars > begin and stop + stars < end and data[start - stars - 1] == data[stop + stars] == 42:
         stars += 1
-    return stars
+    first, last = start - stars, stop + stars
+    if stars == 0 or first == begin or last == end or is_space(data[first - 1]) or is_space(data[last]):
+        return stars
+    at, before = first - 1, 0
+    while at >= max(begin, first - MAX_ATTRIBUTE_BYTES) and data[at] != _LINE_FEED:
+        before += data[at] == 42
+        at -= 1
+    return 0 if (before // stars) % 2 else stars
 
 
 # A function of its own: an assignment of a tuple to a part of an array takes a second to compile wherever it stands.
@@ -406,11 +426,11 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
                     continue
                 at = _code_end(data, stop, end, stop - at) if byte == _BACKTICK else stop
                 continue
-            value, stop = -1, at
+            value, stop, doubt = -1, at, False
             after = data[at + 1] if at + 1 < end else np.uint8(0)
             # Comparisons, LaTeX's brackets and tables have something else behind the first byte.
             if is_letter(after) or after >= 0x80 or after in (_BAR, _BACKSLASH, 32, 35, 47):  # | \\ blank # /
-                value, stop = _tag(data, at, end, keys, values)
+                value, stop, doubt = _tag(data, at, end, keys, values)
             if value < 0 and len(literal_ends) > 0:
                 place, size = _which(data, at, end, literals, literal_ends)
                 if place >= 0:
@@ -419,7 +439,7 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
                 at += 1
                 continue
             start, stop = _widened(data, tag_end, at, stop, end)
-            flags = mention_flags(data, begin, start, stop, end)
+            flags = mention_flags(data, begin, start, stop, end) | (QUOTED if doubt else 0)
             emphasis = _emphasis(data, tag_end, start, stop, end)
             tag_end = at = stop + emphasis
             _put(marks, count, start - emphasis, at, value % 2, value // 2, flags)

@@ -34,6 +34,11 @@ _CERTAIN = (
     r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>|im_start\|>\s*think)|"
     r"◁think▷|\[think\]|<unused94>)"
 )
+# A placeholder in tags, behind other text: a form that is shown.
+_FORM = (
+    rf"(?i)(\S\s*)<\s*(?:{_REASONING}|{_ANSWERS})>\s*(?:\[[^\[\]]{{1,200}}\]|\{{+[^{{}}]{{1,200}}\}}+)\s*"
+    rf"<\s*/\s*(?:{_REASONING}|{_ANSWERS})>"
+)
 # A tag that is the subject of a sentence.
 _EXPLAINED = (
     rf"^\s*(?:(?i:<\s*/?\s*(?:{_REASONING})>|\[/?think\]|◁/?think▷))[`\"'*]*[ \t]+"
@@ -148,7 +153,8 @@ def rows_with_blocks(instructions: pa.StringArray, responses: pa.StringArray) ->
     rows = _hinted(responses)
     if not len(rows):
         return rows
-    certain = pc.match_substring_regex(_plain(responses.take(pa.array(rows))), _CERTAIN)
+    texts = pc.replace_substring_regex(_plain(responses.take(pa.array(rows))), _FORM, r"\1 ")
+    certain = pc.match_substring_regex(texts, _CERTAIN)
     rows = rows[certain.to_numpy(zero_copy_only=False)]
     if not len(rows):
         return rows

@@ -259,11 +259,19 @@ def _unasked(cuts: Cuts, texts: pa.StringArray, instructions: pa.StringArray | N
     data, offsets = buffers(texts)
     leads = _leads(data, offsets, cuts.row, cuts.start, cuts.end)
     first = np.bincount(cuts.row, leads & (cuts.closed != TAG_ONLY), len(texts))[cuts.row] > 0
-    # Cuts never overlap: of the text between two of their ends, every second is a block's content.
-    ends = np.stack([cuts.inner_start, cuts.inner_end], axis=1).reshape(-1)
-    contents = strings(data, ends.astype(np.int32)).take(pa.array(np.arange(0, len(ends), 2)))
-    asked = asked_for(tags.families, instructions, texts, cuts.row, cuts.family, leads, first, contents)
+    behind = offsets[:-1].astype(np.int64)
+    behind[cuts.row[leads]] = cuts.end[leads]  # the last of a row is what stays
+    rest, contents = _pieces(data, behind, offsets[1:]), _pieces(data, cuts.inner_start, cuts.inner_end)
+    asked = asked_for(tags.families, instructions, texts, rest, cuts.row, cuts.family, leads, first, contents)
     return Cuts(*(column[~asked] for column in cuts)) if asked.any() else cuts
+
+
+def _pieces(data: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> pa.StringArray:
+    """The pieces data[start:end], in order and not overlapping: string [2 * pieces - 1], with what is between them.
+
+    It stands over the memory of `data`, since few of the pieces are looked at.
+    """
+    return strings(data, np.stack([start, end], axis=1).reshape(-1).astype(np.int32))
 
 
 @kernel
