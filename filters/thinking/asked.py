@@ -144,8 +144,9 @@ def asked_for(
             asked[here] = _asks_about_marks(family, said, answers)[place]
             continue
         named = _tag_of(family)
-        begins, inside = np.zeros((2, len(of_rows)), np.bool_)
+        begins, led, inside = np.zeros((3, len(of_rows)), np.bool_)
         begins[place] = first[here]
+        led[place[leads[here]]] = True
         # Answers keep or lose both of their tags, wherever these stand.
         inside[place[~leads[here] & ~(first[here] & (family.wraps == "answer"))]] = True
         bracket, document = _holds(said, ["<", "&lt;"]), _matches(said, _DOCUMENT)
@@ -154,7 +155,7 @@ def asked_for(
         word = _matches(said, rf"(?i)\b(?:{names})s?\b", word | (document & ~begins))
         by_tag, by_word = document & tag, word & _matches(said, _MARKUP, word)
         tells_how = _tells_how(said, named, tag | by_word)
-        nested = _matches(answers, r"^\s*(?:```\w*\s*)?<[\w?!]", document & ~begins)
+        nested = _matches(answers, r"^\s*(?:```\w*\s*)?<[\w?!]", document & ~led)
         first_block = (by_tag | by_word) & ~tells_how
         within = by_tag | nested | (by_word & document) | ((tag | by_word) & ~tells_how)
         whole = np.where(begins, first_block, within) | (~tells_how & _explains(said, answers, named, tag))

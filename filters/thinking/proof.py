@@ -49,12 +49,19 @@ _MARKUP = (
     r"(?i)<|&lt;|\[/?think|◁|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?|"
     r"code|scripts?|functions?|class|components?|jsx|tsx|react|vue|svelte|angular|aiml|javascript|typescript|python|page|app)\b"
 )
-_CODE = r"(?s)```.*?(?:```|\z)|~~~.*?(?:~~~|\z)|``[^\n]*?``|`[^`\n]*`"
+# Fences of four marks or more, which may hold others; then those that hold none and are closed by a line of their own: a
+# fence that is left open hides nothing.
+_CODE = (
+    r"(?s)`{4,}[^`\n]*\n.*?\n[ \t]*`{4,}[ \t]*(?:\n|\z)",
+    r"```[^`\n]*\n(?:[^`]|`[^`]|``[^`])*```[ \t]*(?:\n|\z)|~~~[^~\n]*\n(?:[^~]|~[^~]|~~[^~])*~~~[ \t]*(?:\n|\z)",
+    r"```[^`\n]+```|``[^`\n]+``|`[^`\n]+`",
+)
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
 _LITERALS = ["<", "◁", "[/", "[|", "[THINK", "[think", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3"]
 
 # The first thing of a response, where it looks like a mark; what pairs it; and elements of HTML, which are none.
-_OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\])"
+_OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\]|【[^【】/\s]{1,20}】)"
+_ATTRIBUTES = r"^(\s*<[A-Za-z][\w:.-]{0,40})\s[^<>]{1,200}>"
 _HTML = [
     "html",
     "head",
@@ -170,9 +177,11 @@ def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame
     """
     frame = pl.DataFrame(
         {"source": pl.Series(sources, dtype=pl.String), "text": pl.Series(responses, dtype=pl.String)}
-    ).filter(pl.col("text").str.contains(r"^\s*[<◁\[]"))
+    ).filter(pl.col("text").str.contains(r"(?i)^\s*(?:[<＜◁\[【]|\\?\\[u<\[]|&(?:amp;)?lt;|&#)"))
     if frame.is_empty():  # the pattern is compiled for each call
         return pl.DataFrame(schema=_COUNTS)
+    plain = pl.Series(_plain(as_array(frame["text"].to_arrow().cast(pa.string()))), dtype=pl.String)
+    frame = frame.with_columns(text=plain.str.replace(_ATTRIBUTES, "$1>"))
     frame = frame.with_columns(name=pl.col("text").str.extract(_OPENING)).drop_nulls("name")
     if frame.is_empty():
         return pl.DataFrame(schema=_COUNTS)
@@ -180,6 +189,8 @@ def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame
     closer = (
         pl.when(name.str.starts_with("["))
         .then(name.str.replace("[", "[/", literal=True))
+        .when(name.str.starts_with("【"))
+        .then(name.str.replace("【", "【/", literal=True))
         .otherwise(name.str.replace("<", "</", literal=True))
     )
     control = name.str.contains(r"\||◁|^<unused\d+>")
@@ -198,7 +209,9 @@ def _hinted(responses: pa.StringArray) -> npt.NDArray[np.int64]:
 
 def _plain(responses: pa.StringArray) -> pa.StringArray:
     """The texts without code and invisible characters, of usual width, and with plain brackets."""
-    texts = pc.replace_substring_regex(responses, _CODE, " ")
+    texts = responses
+    for pattern in _CODE:
+        texts = pc.replace_substring_regex(texts, pattern, "\n \n")
     wide = pc.match_substring_regex(texts, "[\uff01-\uff5e]")
     if pc.any(wide).as_py():
         texts = pc.if_else(wide, pc.utf8_normalize(texts, "NFKC"), texts)

@@ -360,7 +360,8 @@ def _copy(target, at, data, start, end):  # type: ignore[no-untyped-def]
 def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
     """The texts without their cuts, as data uint8 and offsets int32 [rows + 1]. A text without cuts comes out empty.
 
-    Each text is trimmed. Where a cut leaves white space on both sides, that behind it is removed.
+    Each text is trimmed. Where a cut leaves white space on both sides, that behind it is removed. The indentation of a
+    text's first line, and of a line behind a cut, stays: code depends on it.
     """
     rows = len(offsets) - 1
     result = np.empty(offsets[rows] - offsets[0], np.uint8)
@@ -374,16 +375,31 @@ def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
                 more = cut < len(row) and row[cut] == r
                 piece_end = start[cut] if more else stop
                 if size == base or is_space(result[size - 1]):
-                    while at < piece_end and is_space(data[at]):
-                        at += 1
+                    at = _indented(data, at, piece_end, at == offsets[r])
                 size = _copy(result, size, data, at, piece_end)
                 if not more:
                     break
                 at = end[cut]
                 cut += 1
-            size = _trim(result, base, size)[1]
+            while size > base and is_space(result[size - 1]):
+                size -= 1
         places[r + 1] = size
     return result[:size], places
+
+
+@kernel
+def _indented(data, at, end, begins):  # type: ignore[no-untyped-def]
+    """Where data[at:end] begins without white space, but with the indentation of its first line.
+
+    Indentation are a tab or two blanks at least, behind a line feed or where a text `begins`.
+    """
+    line = at if begins else end
+    while at < end and is_space(data[at]):
+        at += 1
+        if data[at - 1] == 10:
+            line = at
+    indents = at < end and line < at and (data[line] == 9 or at - line > 1)
+    return line if indents else at
 
 
 @kernel
