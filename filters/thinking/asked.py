@@ -30,6 +30,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.text import rows_with
 from filters.thinking.families import NOTATIONS, Family
 
 _DOCUMENT = (
@@ -68,12 +69,10 @@ _SUBJECT_OF = (
     r"and|or|tags?|tokens?|blocks?)"
 )
 _OF_MARKS = r"(?i)\b(?:tokens?|tags?|marks?|markers?|symbols?|append|add|html|chatml|chat templates?|markup|strike\w*|struck)\b"
-_SPEAKS_OF = dict.fromkeys(
-    ("turn", "header", "harmony", "start"),
-    (["chatml", "chat template", "special token", "control token"], r"(?i)\b(?:chatml|chat template|(?:special|control) token)"),
-)
-_SPEAKS_OF["sentence"] = (["html", "strik", "struck", "cross"], r"(?i)\b(?:x?html5?|strike\w*|struck|cross(?:ed)?[- ]?out)\b")
-_OF_TURNS = frozenset(_SPEAKS_OF)
+_OF_STRIKES = r"(?i)\b(?:x?html5?|strike\w*|struck|cross(?:ed)?[- ]?out)\b"
+_OF_TURNS_WORDS = r"(?i)\b(?:chatml|chat templates?|(?:special|control) tokens?)\b"
+_WORDS_OF_TURNS = ("hatml", "hatML", "HATML", "hat template", "hat Template", "l token", "l Token")  # found much faster
+_OF_TURNS = frozenset(("turn", "header", "sentence", "harmony", "start"))
 _KINDS = r"(?:thinking|thoughts?|reasoning|rationale)"
 _ASKS_FORM = {
     "phrase": r"(?i)\bthought process\b",
@@ -138,7 +137,7 @@ def asked_for(
             continue
         # Of each row once: a row may have any number of cuts. Patterns are slow, and looked for only where they count.
         of_rows, place, cuts = np.unique(rows[here], return_inverse=True, return_counts=True)
-        said, answers = instructions.take(pa.array(of_rows)), texts.take(pa.array(of_rows))
+        said, answers = _of(instructions, of_rows), _of(texts, of_rows)
         names = _names(family)
         if names is None:
             asked[here] = _asks_about_marks(family, said, answers)[place]
@@ -149,7 +148,9 @@ def asked_for(
         led[place[leads[here]]] = True
         # Answers keep or lose both of their tags, wherever these stand.
         inside[place[~leads[here] & ~(first[here] & (family.wraps == "answer"))]] = True
-        bracket, document = _holds(said, ["<", "&lt;"]), _matches(said, _DOCUMENT)
+        document, bracket = _matches(said, _DOCUMENT), np.zeros(len(of_rows), np.bool_)
+        for less in ("<", "&lt;"):
+            bracket[rows_with(said, less)] = True
         tag = _matches(said, f"(?i){named}", bracket)
         word = _matches(said, _MARKUP, bracket | document)
         word = _matches(said, rf"(?i)\b(?:{names})s?\b", word | (document & ~begins))
@@ -171,12 +172,21 @@ def asked_for(
 
 def _asks_about_marks(family: Family, said: pa.StringArray, answers: pa.StringArray) -> npt.NDArray[np.bool_]:
     """Which instructions ask about the control marks of a family, or for them: bool [rows]."""
-    tag = _holds(said, [*family.opens, *family.closes])
+    tag = np.zeros(len(said), np.bool_)
+    for begins in ("<", "[", "◁"):
+        tag[rows_with(said, begins)] = True
     named = _tag_of(family)
+    tag = _matches(said, f"(?i){named}", tag)
     asked = tag & ~_tells_how(said, named, tag) & _explains(said, answers, named, tag)
     if family.name in _OF_TURNS:
-        words, pattern = _SPEAKS_OF[family.name]
-        asked |= _matches(said, _OF_MARKS, tag) | _matches(said, pattern, _holds(said, words))
+        asked |= _matches(said, _OF_MARKS, tag)
+        spoken = np.zeros(len(said), np.bool_)
+        if family.name == "sentence":  # of HTML, if it opens any
+            spoken[rows_with(answers, "<s>")] = True
+            return asked | _matches(said, _OF_STRIKES, spoken)
+        for word in _WORDS_OF_TURNS:
+            spoken[rows_with(said, word)] = True
+        asked |= _matches(said, _OF_TURNS_WORDS, spoken)
     return asked
 
 
@@ -214,9 +224,9 @@ def _is_part(contents: pa.StringArray, said: pa.StringArray) -> npt.NDArray[np.b
     return frame.select(long & pl.col("said").str.contains(pl.col("content"), literal=True)).to_series().to_numpy()
 
 
-def _holds(texts: pa.StringArray, words: list[str]) -> npt.NDArray[np.bool_]:
-    """Which texts hold any of the words, in any case: bool [rows]. Literals are found much faster than patterns."""
-    return np.asarray(pl.Series(texts, dtype=pl.String).str.contains_any(words, ascii_case_insensitive=True).to_numpy())
+def _of(texts: pa.StringArray, rows: npt.NDArray[np.int64]) -> pa.StringArray:
+    """The texts of `rows`, ascending: without a copy where these are all."""
+    return texts if len(rows) == len(texts) else texts.take(pa.array(rows))
 
 
 def _matches(texts: pa.StringArray, pattern: str, where: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
