@@ -39,39 +39,49 @@ _DOCUMENT = (
     r"data ?sets?|snippets?|files?)\b"
 )
 _TELLS_HOW = (
-    r"(?i)\b(?:think|thinking|(?:assistant|model|ai|bot|it|first|then) (?:first )?(?:thinks|reasons)|reason|reasoning process|thought process|step[- ]by[- ]step|respond|"
+    r"(?i)\b(?:think|thinking|(?:assistant|model|ai|bot|it|first|then) (?:first )?(?:thinks|reasons)|reason|"
+    r"reasoning process|thought process|step[- ]by[- ]step|respond|"
     r"your (?:final )?(?:answer|reasoning|response)|final answer|before (?:you )?answer\w*|solve|solves)\b"
 )
 _MARKUP = r"(?i)\b(?:x?html5?|xml|svg|rss|markup|annotat\w*|tags?)\b"  # with which the name of an element is enough
 _CODE = (
     r"(?i)\b(?:code|coding|scripts?|functions?|program|class|components?|jsx|tsx|react|vue|svelte|angular|aiml|javascript|"
     r"typescript|node|python|java|kotlin|swift|rust|golang|php|ruby|perl|sed|awk|grep|bash|shell|powershell|regex\w*|"
-    r"regular expressions?|sql|css|xslt|jinja2?|handlebars|mustache|parser|tokenizer|web ?page|page|app|widget|plugin|tests?)\b"
+    r"regular expressions?|sql|css|xslt|jinja2?|handlebars|mustache|parser|tokenizer|web ?page|page|app|widget|"
+    r"plugin|tests?)\b"
 )
 # A line as programs have them: a declaration, a call, an element, a template's statement, a command.
 _CODE_LINE = (
     r"(?m)^[ \t]*(?:import [\w{*\"'@]|from [\w.]+ import |export \w|(?:const|let|var) \w+ ?[=:]|(?:async )?function\b|"
-    r"def \w+\(|class \w+ ?[({:]|(?:public|private|static) \w|package [\w.]+;|using [\w.]+;|#!|#include|return\b.*[;({]$|"
+    r"def \w+\(|class \w+ ?[({:]|"
+    r"(?:public|private|static) \w|package [\w.]+;|using [\w.]+;|#!|#include|return\b.*[;({]$|"
     r"<[A-Za-z?!][^<>]*>\s*$|\{\{|\{%|[\w.]+ ?= ?[\w({\[\"'`]|[\w.]+\(.*[);{]$|(?:sed|awk|perl|grep|rg|jq|curl|echo) )"
 )
 _WRITES_PROMPT = (
-    r"(?i)\b(?:write|create|draft|design|compose|make|give|generate|improve|rewrite|build|show|need|want)\b[^.?!\n]{0,80}"
-    r"\b(?:prompts?|templates?|system messages?|instructions for)\b"
+    r"(?i)\b(?:write|create|draft|design|compose|make|give|generate|improve|rewrite|build|show|need|want)\b"
+    r"[^.?!\n]{0,80}\b(?:prompts?|templates?|system messages?|instructions for)\b"
 )
 # The text before the first element of a prompt speaks to a model.
 _PROMPT_TEXT = (
-    r"(?i)\A[^<]*\b(?:you are|you will|your|formats?|prompts?|templates?|respond|reply|answer|instructions?|must|always|never|"
-    r"tasks?|below|follow\w*|use)\b"
+    r"(?i)\A[^<]*\b(?:you are|you will|your|formats?|prompts?|templates?|respond|reply|answer|instructions?|must|"
+    r"always|never|tasks?|below|follow\w*|use)\b"
 )
-_ABOUT = r"(?i)\b(?:what|which|why|when|where|how|explain|describe|define|meaning|difference|purpose|role|about)\b[^.?!:\n]{0,80}"
+_ABOUT = (
+    r"(?i)\b(?:what|which|why|when|where|how|explain|describe|define|meaning|difference|purpose|role|about)\b"
+    r"[^.?!:\n]{0,80}"
+)
 _SUBJECT_OF = (
     r"(?:is|are|was|opens?|closes?|begins?|starts?|ends?|marks?|means?|signals?|denotes?|indicates?|separates?|tells?|"
     r"and|or|tags?|tokens?|blocks?)"
 )
-_OF_MARKS = r"(?i)\b(?:tokens?|tags?|marks?|markers?|symbols?|append|add|html|chatml|chat templates?|markup|strike\w*|struck)\b"
-_OF_STRIKES = r"(?i)\b(?:x?html5?|strike\w*|struck|cross(?:ed)?[- ]?out)\b"
-_OF_TURNS_WORDS = r"(?i)\b(?:chatml|chat templates?|(?:special|control) tokens?)\b"
-_WORDS_OF_TURNS = ("hatml", "hatML", "HATML", "hat template", "hat Template", "l token", "l Token")  # found much faster
+_OF_MARKS = (
+    r"(?i)\b(?:tokens?|tags?|marks?|markers?|symbols?|append|add|html|chatml|chat templates?|markup|strike\w*|struck)\b"
+)
+# What a response holds as well if it is a document of such marks, and what asks for one.
+_MORE_MARKS = {
+    "turn": ("start", r"(?i)\b(?:chatml|chat templates?|(?:special|control) tokens?)\b"),
+    "sentence": ("<s>", r"(?i)\b(?:x?html5?|strike\w*|struck|cross(?:ed)?[- ]?out)\b"),
+}
 _OF_TURNS = frozenset(("turn", "header", "sentence", "harmony", "start"))
 _KINDS = r"(?:thinking|thoughts?|reasoning|rationale)"
 _ASKS_FORM = {
@@ -87,7 +97,7 @@ _ASKS_FORM = {
 MIN_QUOTED_BYTES = 8
 """Bytes of the shortest text in an element that counts as the instruction's own."""
 MAX_QUOTED_CUTS = 64
-"""Elements of one response that are looked for in its instruction. It keeps the time linear in the size of hostile text."""
+"""Elements of one response that are looked for in its instruction, which keeps the time linear."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -120,11 +130,10 @@ def asked_for(
 ) -> npt.NDArray[np.bool_]:
     """Which cuts take out what the instruction asked for: bool [cuts].
 
-    instructions, texts: string [rows]; rest: string [2 * rows - 1], at 2 * row
-    what is behind the cuts that begin a text; rows, numbers: int64 [cuts], each cut's row and its place in `families`; leads:
-    bool [cuts], whether nothing but other cuts stands before it; first: bool [cuts], whether a block of its row leads;
-    contents: string [2 * cuts - 1], at 2 * cut what is between the
-    tags of a block.
+    instructions, texts: string [rows]; rest: string [2 * rows - 1], at 2 * row what is behind the cuts that begin a
+    text; rows, numbers: int64 [cuts], each cut's row and its place in `families`; leads: bool [cuts], whether nothing
+    but other cuts stands before it; first: bool [cuts], whether a block of its row leads; contents: string
+    [2 * cuts - 1], at 2 * cut what is between the tags of a block.
     """
     asked = np.zeros(len(rows), np.bool_)
     for number in np.unique(numbers).tolist():
@@ -137,10 +146,10 @@ def asked_for(
             continue
         # Of each row once: a row may have any number of cuts. Patterns are slow, and looked for only where they count.
         of_rows, place, cuts = np.unique(rows[here], return_inverse=True, return_counts=True)
-        said, answers = _of(instructions, of_rows), _of(texts, of_rows)
+        said = instructions if len(of_rows) == len(instructions) else instructions.take(pa.array(of_rows))
         names = _names(family)
         if names is None:
-            asked[here] = _asks_about_marks(family, said, answers)[place]
+            asked[here] = _asks_about_marks(family, said, texts, of_rows)[place]
             continue
         named = _tag_of(family)
         begins, led, inside = np.zeros((3, len(of_rows)), np.bool_)
@@ -156,12 +165,12 @@ def asked_for(
         word = _matches(said, rf"(?i)\b(?:{names})s?\b", word | (document & ~begins))
         by_tag, by_word = document & tag, word & _matches(said, _MARKUP, word)
         tells_how = _tells_how(said, named, tag | by_word)
-        nested = _matches(answers, r"^\s*(?:```\w*\s*)?<[\w?!]", document & ~led)
+        nested = _matches(texts, r"^\s*(?:```\w*\s*)?<[\w?!]", document & ~led, of_rows)
         first_block = (by_tag | by_word) & ~tells_how
         within = by_tag | nested | (by_word & document) | ((tag | by_word) & ~tells_how)
-        whole = np.where(begins, first_block, within) | (~tells_how & _explains(said, answers, named, tag))
+        whole = np.where(begins, first_block, within) | (~tells_how & _explains(said, texts, of_rows, named, tag))
         inside &= ~(tag & tells_how)
-        behind = _written(said, rest.take(pa.array(2 * of_rows)), inside) if inside.any() else inside
+        behind = _written(said, rest, 2 * of_rows, inside)
         asked[here] = whole[place] | (behind[place] & ~leads[here])
         annotated = np.flatnonzero((tag & (cuts <= MAX_QUOTED_CUTS))[place] & ~asked[here])
         if len(annotated):
@@ -170,23 +179,23 @@ def asked_for(
     return asked
 
 
-def _asks_about_marks(family: Family, said: pa.StringArray, answers: pa.StringArray) -> npt.NDArray[np.bool_]:
-    """Which instructions ask about the control marks of a family, or for them: bool [rows]."""
+def _asks_about_marks(
+    family: Family, said: pa.StringArray, texts: pa.StringArray, of_rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which instructions ask about the control marks of a family, or for them: bool [rows]. They are those of
+    `texts[of_rows]`."""
     tag = np.zeros(len(said), np.bool_)
-    for begins in ("<", "[", "◁"):
+    firsts = {mark[0] for mark in (*family.opens, *family.closes)}
+    for begins in ("<",) if "<" in firsts else sorted(firsts):
         tag[rows_with(said, begins)] = True
     named = _tag_of(family)
     tag = _matches(said, f"(?i){named}", tag)
-    asked = tag & ~_tells_how(said, named, tag) & _explains(said, answers, named, tag)
+    asked = tag & ~_tells_how(said, named, tag) & _explains(said, texts, of_rows, named, tag)
     if family.name in _OF_TURNS:
-        asked |= _matches(said, _OF_MARKS, tag)
-        spoken = np.zeros(len(said), np.bool_)
-        if family.name == "sentence":  # of HTML, if it opens any
-            spoken[rows_with(answers, "<s>")] = True
-            return asked | _matches(said, _OF_STRIKES, spoken)
-        for word in _WORDS_OF_TURNS:
-            spoken[rows_with(said, word)] = True
-        asked |= _matches(said, _OF_TURNS_WORDS, spoken)
+        literal, pattern = _MORE_MARKS.get(family.name, _MORE_MARKS["turn"])
+        more = np.zeros(len(texts), np.bool_)
+        more[rows_with(texts, literal)] = True
+        asked |= _matches(said, _OF_MARKS, tag) | _matches(said, pattern, more[of_rows])
     return asked
 
 
@@ -199,19 +208,25 @@ def _tells_how(said: pa.StringArray, named: str, where: npt.NDArray[np.bool_]) -
     return told
 
 
-def _written(said: pa.StringArray, rest: pa.StringArray, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which instructions ask for a prompt or for code that `rest`, the response, is: bool [rows]."""
-    prompt = _matches(rest, _PROMPT_TEXT, _matches(said, _WRITES_PROMPT, where))
-    return prompt | _matches(rest, _CODE_LINE, _matches(said, _CODE, where))
+def _written(
+    said: pa.StringArray, rest: pa.StringArray, places: npt.NDArray[np.int64], where: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which instructions ask for a prompt or for code that the response `rest[places]` is: bool [rows]."""
+    prompt = _matches(rest, _PROMPT_TEXT, _matches(said, _WRITES_PROMPT, where), places)
+    return prompt | _matches(rest, _CODE_LINE, _matches(said, _CODE, where), places)
 
 
 def _explains(
-    said: pa.StringArray, answers: pa.StringArray, named: str, where: npt.NDArray[np.bool_]
+    said: pa.StringArray,
+    texts: pa.StringArray,
+    of_rows: npt.NDArray[np.int64],
+    named: str,
+    where: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.bool_]:
-    """Which instructions ask about a tag of a family, so that the answer speaks of it: bool [rows]."""
+    """Which instructions ask about a tag of a family, so that `texts[of_rows]` speaks of it: bool [rows]."""
     about = _matches(said, _ABOUT + named, where)
-    subject = _matches(answers, rf"^\s*(?i:{named})[\"'`*]*\s+{_SUBJECT_OF}\b", about)
-    block = _matches(answers, rf"(?im)^\s*{named}\s*$|\A\s*{named}|{named}[ \t]*\r?\n\s*\n", about)
+    subject = _matches(texts, rf"^\s*(?i:{named})[\"'`*]*\s+{_SUBJECT_OF}\b", about, of_rows)
+    block = _matches(texts, rf"(?im)^\s*{named}\s*$|\A\s*{named}|{named}[ \t]*\r?\n\s*\n", about, of_rows)
     return subject | (about & ~block)
 
 
@@ -224,16 +239,16 @@ def _is_part(contents: pa.StringArray, said: pa.StringArray) -> npt.NDArray[np.b
     return frame.select(long & pl.col("said").str.contains(pl.col("content"), literal=True)).to_series().to_numpy()
 
 
-def _of(texts: pa.StringArray, rows: npt.NDArray[np.int64]) -> pa.StringArray:
-    """The texts of `rows`, ascending: without a copy where these are all."""
-    return texts if len(rows) == len(texts) else texts.take(pa.array(rows))
-
-
-def _matches(texts: pa.StringArray, pattern: str, where: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
-    """Which texts, of those in `where`, match a pattern: bool [rows]."""
+def _matches(
+    texts: pa.StringArray,
+    pattern: str,
+    where: npt.NDArray[np.bool_] | None = None,
+    places: npt.NDArray[np.int64] | None = None,
+) -> npt.NDArray[np.bool_]:
+    """Which texts match a pattern: bool [texts]. places: the texts that are meant; where: bool, those that count."""
     if where is None:
         return np.asarray(pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False))
-    found, rows = np.zeros(len(texts), np.bool_), np.flatnonzero(where)
+    found, rows = np.zeros(len(where), np.bool_), np.flatnonzero(where)
     if len(rows):  # patterns are compiled for each call
-        found[rows] = _matches(texts.take(pa.array(rows)), pattern)
+        found[rows] = _matches(texts.take(pa.array(rows if places is None else places[rows])), pattern)
     return found

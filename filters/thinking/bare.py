@@ -40,7 +40,9 @@ def is_bare_answer(conditions: pa.StringArray, responses: pa.StringArray) -> npt
     rows = np.flatnonzero(bare)
     texts = pc.utf8_trim_whitespace(responses.take(pa.array(rows)))
     words = pc.count_substring_regex(texts, r"\S+").to_numpy(zero_copy_only=False)
-    work = pc.match_substring_regex(pc.replace_substring_regex(texts, _TITLE, r"\1"), _WORK).to_numpy(zero_copy_only=False)
+    work = pc.match_substring_regex(pc.replace_substring_regex(texts, _TITLE, r"\1"), _WORK).to_numpy(
+        zero_copy_only=False
+    )
     box = pc.match_substring_regex(texts, _BOX).to_numpy(zero_copy_only=False)
     bare[rows] = box | ((words > 0) & (words <= MAX_WORDS) & ~work)
     return np.asarray(bare)

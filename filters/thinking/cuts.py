@@ -211,7 +211,11 @@ def _is_mentioned_pair(data, begin, end, marks, o, c):  # type: ignore[no-untype
     """
     o_flags, o_stop = marks[o, MARK_FLAGS], marks[o, MARK_END]
     c_flags, closer, c_stop = marks[c, MARK_FLAGS], marks[c, MARK_START], marks[c, MARK_END]
-    if (o_flags & QUOTED and c_flags & QUOTED) or (o_flags & ITEM and c_flags & ITEM) or (o_flags & VERB and c_flags & VERB):
+    if (
+        (o_flags & QUOTED and c_flags & QUOTED)
+        or (o_flags & ITEM and c_flags & ITEM)
+        or (o_flags & VERB and c_flags & VERB)
+    ):
         return True
     if _is_code_pair(data, begin, end, marks[o, MARK_START], o_stop, closer, c_stop):
         return True
@@ -268,7 +272,7 @@ def _is_placeholder(data, start, end):  # type: ignore[no-untyped-def]
         return False
     for i in range(start + 1, end - 1):
         byte = data[i]
-        if (byte == first or byte == last) and start + 1 < i < end - 2:
+        if byte in (first, last) and start + 1 < i < end - 2:
             return False
         letters += is_letter(byte)
     return letters > 0
@@ -287,12 +291,24 @@ def _is_pattern(data, start, end):  # type: ignore[no-untyped-def]
     return found and end - start <= MAX_PATTERN_BYTES
 
 
+_RETURN = np.frombuffer(b"return", np.uint8)
+
+
+@kernel
+def _returns(data, low, last):  # type: ignore[no-untyped-def]
+    """Whether the word `return` ends at `last`."""
+    for i in range(len(_RETURN)):  # noqa: SIM110 - numba compiles no generator
+        if last - i < low or data[last - i] != _RETURN[len(_RETURN) - 1 - i]:
+            return False
+    return True
+
+
 @kernel
 def _in_literal(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     """Whether data[start:stop] stands in a string of a program: one that begins and ends on its line.
 
-    The mark that begins it stands behind `(`, `=`, `,`, `+`, `[`, `{` or one of the letters with which a string may
-    begin. So a quotation, and a value of JSON, are none.
+    The mark that begins it stands behind `(`, `=`, `,`, `+`, `-`, `[`, `{`, `return` or one of the letters with which a
+    string may begin. So a quotation, and a value of JSON, are none.
     """
     at, low = start - 1, max(begin, start - MAX_MENTION_BYTES)
     while at >= low and data[at] != 10 and not (data[at] == 34 or data[at] == 39):
@@ -306,7 +322,7 @@ def _in_literal(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     else:
         while before >= low and data[before] == 32:
             before -= 1
-        code = before >= low and data[before] in (40, 61, 44, 43, 91, 123)
+        code = before >= low and (data[before] in (40, 61, 44, 43, 45, 91, 123) or _returns(data, low, before))
     if not code:
         return False
     at = stop
@@ -471,7 +487,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                     block, block_mark, block_end, nested = family, t, closer, 0
                 continue
             # Never closed. A whole answer wrapper after it holds the answer, and ends the block.
-            if _is_mention(flags) or (data[start] == _BACKSLASH and not flags & LINE_START):  # `\\<think\\>`: a whole word
+            if _is_mention(flags) or (
+                data[start] == _BACKSLASH and not flags & LINE_START
+            ):  # `\\<think\\>`: a whole word
                 continue
             if _in_literal(data, begin, start, stop, end):
                 continue
@@ -593,7 +611,11 @@ def _cut_answer_tags(  # type: ignore[no-untyped-def]
         control = _is_control(family)
         if family in (TURN, START, HEADER, SENTENCE) and _blank(data, head, start):
             # What begins a turn, or ends the one before, where no text of the answer stands before it.
-            whole = family != SENTENCE or ahead[t, _NEXT_CLOSE] < 0 or _blank(data, marks[ahead[t, _NEXT_CLOSE], MARK_END], end)
+            whole = (
+                family != SENTENCE
+                or ahead[t, _NEXT_CLOSE] < 0
+                or _blank(data, marks[ahead[t, _NEXT_CLOSE], MARK_END], end)
+            )
             if whole and (blocks > 0 or not flags & (QUOTED | NOUN | CONTINUES)):
                 if family == START:
                     while stop < end and is_letter(data[stop]):

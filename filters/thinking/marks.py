@@ -166,7 +166,7 @@ def _fold_character(data, at, end, state):  # type: ignore[no-untyped-def]
 @borrowing_kernel
 def _is_head(state):  # type: ignore[no-untyped-def]
     """Whether `state` is the hash of a mark that a name follows."""
-    for key in _HEAD_KEYS:
+    for key in _HEAD_KEYS:  # noqa: SIM110 - numba compiles no generator
         if key == state:
             return True
     return False
@@ -174,7 +174,7 @@ def _is_head(state):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _header(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
-    """The tag whose head (`<|channel|>`, `<|im_start|>`) ends before `at`, with hash `state`: (its value, where it ends).
+    """The tag whose head (`<|channel|>`) ends before `at`, with hash `state`: (its value, where it ends).
 
     The name behind it belongs to the tag, and so does what follows up to the end of the header, within the line:
     `<|channel|>commentary to=f <|message|>`.
@@ -203,7 +203,7 @@ def _header(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
-    """The tag that begins at `at`: (its value in the table of tags, or -1; where it ends; whether that is in doubt).
+    """The tag at `at`: (its value, or -1; where it ends; whether that is in doubt).
 
     In doubt are attributes that only programs write (`<Thought :text="t">`): they open what is closed later, or nothing.
     """

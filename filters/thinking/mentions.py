@@ -92,7 +92,7 @@ def _is_item(data, begin, at):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _begins_item(data, begin, start):  # type: ignore[no-untyped-def]
-    """Whether the tag at `start`, which may be emphasised, is the first of a list item: `- <think>`, `2. **<think>**`."""
+    """Whether the tag at `start`, which may be emphasised, is the first of a list item: `2. **<think>**`."""
     at = start - 1
     while at >= begin and data[at] == 42:
         at -= 1

@@ -49,15 +49,30 @@ _MARKUP = (
     r"(?i)<|&lt;|\[/?think|◁|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?|"
     r"code|scripts?|functions?|class|components?|jsx|tsx|react|vue|svelte|angular|aiml|javascript|typescript|python|page|app)\b"
 )
-# Fences of four marks or more, which may hold others; then those that hold none and are closed by a line of their own: a
-# fence that is left open hides nothing.
+# Fences of four marks or more, which may hold others; then those that hold none and are closed by a line of their own:
+# a fence that is left open hides nothing.
 _CODE = (
     r"(?s)`{4,}[^`\n]*\n.*?\n[ \t]*`{4,}[ \t]*(?:\n|\z)",
     r"```[^`\n]*\n(?:[^`]|`[^`]|``[^`])*```[ \t]*(?:\n|\z)|~~~[^~\n]*\n(?:[^~]|~[^~]|~~[^~])*~~~[ \t]*(?:\n|\z)",
     r"```[^`\n]+```|``[^`\n]+``|`[^`\n]+`",
 )
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
-_LITERALS = ["<", "◁", "[/", "[|", "[THINK", "[think", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3"]
+_LITERALS = [
+    "<",
+    "◁",
+    "[/",
+    "[|",
+    "[THINK",
+    "[think",
+    "&lt;",
+    "&amp;lt;",
+    "u003c",
+    "u003C",
+    "＜",
+    "&#60;",
+    "&#x3",
+    "&#X3",
+]
 
 # The first thing of a response, where it looks like a mark; what pairs it; and elements of HTML, which are none.
 _OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\]|【[^【】/\s]{1,20}】)"
@@ -211,7 +226,7 @@ def _plain(responses: pa.StringArray) -> pa.StringArray:
     """The texts without code and invisible characters, of usual width, and with plain brackets."""
     texts = responses
     for pattern in _CODE:
-        texts = pc.replace_substring_regex(texts, pattern, "\n \n")
+        texts = pc.replace_substring_regex(texts, pattern, "'" if pattern is _CODE[-1] else "\n'\n")
     wide = pc.match_substring_regex(texts, "[\uff01-\uff5e]")
     if pc.any(wide).as_py():
         texts = pc.if_else(wide, pc.utf8_normalize(texts, "NFKC"), texts)

@@ -107,7 +107,10 @@ NAMED = ("<|channel>", "<|im_start|>", "<unused94>")  # a name belongs to these 
 
 def test_every_tag_of_the_table_opens_and_closes() -> None:
     pairs = [
-        (tag + "<|message|>" * tag.startswith("<|channel|>") + "\n" * tag.startswith(NAMED), close + "\n" * close.startswith(NAMED))
+        (
+            tag + "<|message|>" * tag.startswith("<|channel|>") + "\n" * tag.startswith(NAMED),
+            close + "\n" * close.startswith(NAMED),
+        )
         for family in FAMILIES
         if family.wraps == "thinking"
         for tag in family.opens
