@@ -205,7 +205,7 @@ def _header(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
 def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
     """The tag at `at`: (its value, or -1; where it ends; whether that is in doubt).
 
-    In doubt are attributes that only programs write (`<Thought :text="t">`): they open what is closed later, or nothing.
+    In doubt are attributes that programs write (`<Thought :text="t">`): they open what is closed later, or nothing.
     """
     opener = data[at]
     if opener in (_BRACKET, _BAR):

@@ -178,8 +178,8 @@ def rows_with_blocks(instructions: pa.StringArray, responses: pa.StringArray) ->
     texts = pc.replace_substring_regex(_plain(responses.take(pa.array(rows))), _FORM, r"\1 ")
     certain = pc.match_substring_regex(texts, _CERTAIN)
     rows = rows[certain.to_numpy(zero_copy_only=False)]
-    if not len(rows):
-        return rows
+    if not len(rows):  # patterns are compiled for each call
+        return np.zeros(0, np.int64)
     wanted = pc.match_substring_regex(instructions.take(pa.array(rows)), _MARKUP)
     wanted = pc.or_(wanted, pc.match_substring_regex(responses.take(pa.array(rows)), _EXPLAINED))
     return np.asarray(rows[~wanted.to_numpy(zero_copy_only=False)])

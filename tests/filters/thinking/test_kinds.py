@@ -83,7 +83,7 @@ STAYS = {
         "<reasoning>The claim fails, for want of a contract.</reasoning> Costs follow.",
     ],
     "Create a system prompt for a tutor that plans first.": [
-        "You are a tutor. Answer so:\n\n<planning>\nThe steps.\n</planning>\n\n<answer>\nResult.\n</answer>\n\nBe kind.",
+        "You are a tutor. Answer so:\n\n<planning>\nSteps.\n</planning>\n\n<answer>\nResult.\n</answer>\n\nBe kind.",
     ],
     "Tell me how to get structured replies.": [
         "Ask for this form:\n\n<thinking>\n[your steps]\n</thinking>\n<answer>\n[your result]\n</answer>\n\nIt works.",
