@@ -18,8 +18,9 @@ MAX_BYTES = 200
 # More than one sentence or formula, or a word of reasoning, shows work. A full stop within a number ends nothing.
 _WORK = (
     r"(?i)=[^=]*[=<>≈→⇒]|[.!?。][)\"']?\s+\S|\n\s*\n[^\n]*\S[^\n]*\n\s*\n|"
-    r"\b(?:because|since|so that|therefore|thus|hence|implies|then|first|let|given)\b"
+    r"\b(?:because|since|so that|therefore|thus|hence|implies|then|first|let|given)\b|, so\b|\n[ \t]+\S"
 )
+_TITLE = r"\b(Mrs?|Ms|Dr|St|Prof|No|vs)\."  # whose full stop ends no sentence
 # A box around all of the answer, whatever it holds ("\\boxed{Mrs. Hilt}").
 _BOX = r"^\$*\\boxed\s?\{[^\n]*\}\.?\$*\.?$"
 
@@ -39,7 +40,9 @@ def is_bare_answer(conditions: pa.StringArray, responses: pa.StringArray) -> npt
     rows = np.flatnonzero(bare)
     texts = pc.utf8_trim_whitespace(responses.take(pa.array(rows)))
     words = pc.count_substring_regex(texts, r"\S+").to_numpy(zero_copy_only=False)
-    work = pc.match_substring_regex(texts, _WORK).to_numpy(zero_copy_only=False)
+    work = pc.match_substring_regex(pc.replace_substring_regex(texts, _TITLE, r"\1"), _WORK).to_numpy(
+        zero_copy_only=False
+    )
     box = pc.match_substring_regex(texts, _BOX).to_numpy(zero_copy_only=False)
     bare[rows] = box | ((words > 0) & (words <= MAX_WORDS) & ~work)
     return np.asarray(bare)

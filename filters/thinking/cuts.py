@@ -32,7 +32,9 @@ from filters.thinking.families import (
     BOX,
     FINAL,
     HARMONY,
+    HEADER,
     RESPONSE,
+    SENTENCE,
     SOLUTION,
     START,
     TURN,
@@ -55,6 +57,7 @@ from filters.thinking.mentions import (
     BARE,
     BREAKS,
     CONTINUES,
+    ITEM,
     LINE_END,
     LINE_START,
     NAMED,
@@ -62,6 +65,7 @@ from filters.thinking.mentions import (
     QUOTE_LEFT,
     QUOTED,
     STOPS,
+    VERB,
     WORD_AFTER,
     WORD_BEFORE,
     quoted_behind,
@@ -69,12 +73,15 @@ from filters.thinking.mentions import (
 
 MAX_MENTION_BYTES = 200
 """Bytes between the tags of a pair that may be a mention for the words around it."""
+MAX_PATTERN_BYTES = 60
+"""Bytes between two tags of a regular expression."""
 
 CLOSED, TAG_ONLY, UNCLOSED = 1, 0, -1
 """What a cut is: a block with an end, a tag without a block, a block that nothing closes."""
 
 # Columns of cuts, int64 [n, 7], in the order of Cuts.
 _ROW, _START, _END, _INNER_START, _INNER_END, _FAMILY, _CLOSED = range(7)
+_BACKSLASH = 92
 _NONE = -1  # no mark, no family, no position
 
 
@@ -130,15 +137,15 @@ def _fence_end(marks, t, last_fence):  # type: ignore[no-untyped-def]
     return t
 
 
-# What `_survey` finds for each mark of a text, int64 [n, 3]: the next closer of the same family, the next closer of any
-# family of reasoning, and the next opener of the same family; -1 where there is none.
-_NEXT_CLOSE, _NEXT_ANY, _NEXT_OPEN = range(3)
+# What `_survey` finds for each mark of a text, int64 [n, 4]: the next closer of the same family, the next closer of any
+# family of reasoning, and the next opener of the same family; -1 where there is none. Then how many fences follow.
+_NEXT_CLOSE, _NEXT_ANY, _NEXT_OPEN, _FENCES = range(4)
 
 
 @kernel
 def _is_control(family: int) -> bool:
     """Whether a family of answers has control tokens for tags, which are never HTML or code."""
-    return family in (SOLUTION, RESPONSE, BOX, FINAL, START, TURN)
+    return family in (SOLUTION, RESPONSE, BOX, FINAL, START, TURN, SENTENCE, HEADER)
 
 
 @kernel
@@ -190,7 +197,7 @@ def _is_mentioned_closer(flags: int) -> bool:
 
     One word beside it is not enough: reasoning may end with "a" and an answer begin with "to".
     """
-    if flags & QUOTED or (flags & NOUN and flags & WORD_BEFORE):
+    if flags & QUOTED or (flags & NOUN and flags & WORD_BEFORE) or (flags & ITEM and flags & CONTINUES):
         return True
     inside = not flags & (LINE_START | LINE_END) and flags & WORD_BEFORE != 0
     return inside and flags & (WORD_AFTER | NOUN | STOPS) != 0
@@ -204,7 +211,13 @@ def _is_mentioned_pair(data, begin, end, marks, o, c):  # type: ignore[no-untype
     """
     o_flags, o_stop = marks[o, MARK_FLAGS], marks[o, MARK_END]
     c_flags, closer, c_stop = marks[c, MARK_FLAGS], marks[c, MARK_START], marks[c, MARK_END]
-    if o_flags & QUOTED and c_flags & QUOTED:
+    if (
+        (o_flags & QUOTED and c_flags & QUOTED)
+        or (o_flags & ITEM and c_flags & ITEM)
+        or (o_flags & VERB and c_flags & VERB)
+    ):
+        return True
+    if _is_code_pair(data, begin, end, marks[o, MARK_START], o_stop, closer, c_stop):
         return True
     near = _same_line(data, o_stop, closer)
     joins = _joins(data, o_stop, closer) if near else 0
@@ -231,6 +244,96 @@ def _is_mentioned_pair(data, begin, end, marks, o, c):  # type: ignore[no-untype
 
 
 @kernel
+def _is_code_pair(data, begin, end, start, o_stop, closer, stop):  # type: ignore[no-untyped-def]
+    """Whether the tags data[start:o_stop] and data[closer:stop] are those of a program, a pattern or a template.
+
+    A literal: both stand in one string on one line (`f"<think>{t}</think>"`). A pattern: `.*?` or the like is between
+    between them. A template: one placeholder is between them, in brackets, and the text does not begin with it.
+    """
+    low, high = o_stop, closer
+    while low < high and is_space(data[low]):
+        low += 1
+    while high > low and is_space(data[high - 1]):
+        high -= 1
+    if high - low > MAX_MENTION_BYTES:
+        return False
+    if low < high and not _blank(data, begin, start) and _is_placeholder(data, low, high):
+        return True
+    if not _same_line(data, o_stop, closer):
+        return False
+    return _is_pattern(data, low, high) or _in_literal(data, begin, start, stop, end)
+
+
+@kernel
+def _is_placeholder(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:end] is one pair of brackets around words: `[your plan]`, `{thought}`, `{{ reasoning }}`."""
+    first, last, letters = data[start], data[end - 1], 0
+    if not ((first == 91 and last == 93) or (first == 123 and last == 125)):
+        return False
+    for i in range(start + 1, end - 1):
+        byte = data[i]
+        if byte in (first, last) and start + 1 < i < end - 2:
+            return False
+        letters += is_letter(byte)
+    return letters > 0
+
+
+@kernel
+def _is_pattern(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:end] is a regular expression for any text: no blank, and `.*`, `.+`, `[^` or `[\\s` in it."""
+    found = False
+    for i in range(start, end):
+        if is_space(data[i]):
+            return False
+        if i + 1 < end:
+            after = data[i + 1]
+            found = found or (data[i] == 46 and after in (42, 43)) or (data[i] == 91 and after in (94, 92))
+    return found and end - start <= MAX_PATTERN_BYTES
+
+
+_RETURN = np.frombuffer(b"return", np.uint8)
+
+
+@kernel
+def _returns(data, low, last):  # type: ignore[no-untyped-def]
+    """Whether the word `return` ends at `last`."""
+    for i in range(len(_RETURN)):  # noqa: SIM110 - numba compiles no generator
+        if last - i < low or data[last - i] != _RETURN[len(_RETURN) - 1 - i]:
+            return False
+    return True
+
+
+@kernel
+def _in_literal(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:stop] stands in a string of a program: one that begins and ends on its line.
+
+    The mark that begins it stands behind `(`, `=`, `,`, `+`, `-`, `[`, `{`, `return` or one of the letters with which a
+    string may begin. So a quotation, and a value of JSON, are none.
+    """
+    at, low = start - 1, max(begin, start - MAX_MENTION_BYTES)
+    while at >= low and data[at] != 10 and not (data[at] == 34 or data[at] == 39):
+        at -= 1
+    if at <= low or data[at] == 10:
+        return False
+    mark = data[at]
+    before = at - 1
+    if data[before] in (98, 102, 114, 117) and (before == begin or not is_letter(data[before - 1])):  # b f r u
+        code = True
+    else:
+        while before >= low and data[before] == 32:
+            before -= 1
+        code = before >= low and (data[before] in (40, 61, 44, 43, 45, 91, 123) or _returns(data, low, before))
+    if not code:
+        return False
+    at = stop
+    while at < min(end, stop + MAX_MENTION_BYTES) and data[at] != 10:
+        if data[at] == mark:
+            return True
+        at += 1
+    return False
+
+
+@kernel
 def _is_value(data, begin, at):  # type: ignore[no-untyped-def]
     """Whether the quotation mark before `at` follows a colon."""
     at -= 2
@@ -244,7 +347,7 @@ def _find_cuts(data, offsets, marks, first, is_answer):  # type: ignore[no-untyp
     rows = len(offsets) - 1
     # Every cut belongs to a mark: the one that begins it, or the closer without an opener that ends it.
     cuts = np.empty((len(marks), 7), np.int64)
-    ahead = np.empty((len(marks), 3), np.int64)
+    ahead = np.empty((len(marks), 4), np.int64)
     count = 0
     families = len(is_answer)
     seen = np.empty((2, families), np.int64)
@@ -291,10 +394,12 @@ def _survey(data, begin, end, marks, low, high, seen, last_close, ahead, is_answ
 
     Returns whether there is any tag, the last fence that can close another, and the last whole answer's opener.
     """
-    any_tag, last_fence, last_answer, next_any = False, _NONE, _NONE, _NONE
+    any_tag, last_fence, last_answer, next_any, fences = False, _NONE, _NONE, _NONE, 0
     for t in range(high - 1, low - 1, -1):
         kind, family, flags = marks[t, MARK_KIND], marks[t, MARK_FAMILY], marks[t, MARK_FLAGS]
+        ahead[t, _FENCES] = fences
         if kind == FENCE:
+            fences += 1
             if last_fence < 0 and flags & BARE:
                 last_fence = t
             continue
@@ -328,6 +433,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
     block, block_mark, block_end = _NONE, 0, _NONE  # the family of the open block, its opener, and its closer if known
     passed = _NONE  # the closer of a mentioned pair, which closes nothing
     fence_end = _NONE  # the mark that closes the code fence that is open
+    opened = False  # whether a tag was opened in that fence
     for t in range(low, high):
         start, stop, kind = marks[t, MARK_START], marks[t, MARK_END], marks[t, MARK_KIND]
         family, flags = marks[t, MARK_FAMILY], marks[t, MARK_FLAGS]
@@ -349,10 +455,17 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
             blocks, last_family, block = blocks + 1, block, _NONE
             if kind == CLOSE:
                 continue
-        if t <= fence_end or t == passed:
+        if t == passed:
             continue
-        if kind == FENCE:
-            fence_end = _fence_end(marks, t, last_fence)
+        if t <= fence_end:
+            # Reasoning may end before it closes the code that it drafts. Then the fences behind it pair by themselves.
+            left_open = kind == CLOSE and family != HARMONY and not is_answer[family] and not opened
+            opened = opened or kind == OPEN
+            if not left_open or flags & QUOTED or ahead[t, _FENCES] % 2 or _blank(data, stop, end):
+                continue
+            fence_end = t
+        elif kind == FENCE:
+            fence_end, opened = _fence_end(marks, t, last_fence), False
             continue
         if is_answer[family]:
             harmony = harmony or family in (FINAL, START)
@@ -374,7 +487,11 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                     block, block_mark, block_end, nested = family, t, closer, 0
                 continue
             # Never closed. A whole answer wrapper after it holds the answer, and ends the block.
-            if _is_mention(flags):
+            if _is_mention(flags) or (
+                data[start] == _BACKSLASH and not flags & LINE_START
+            ):  # `\\<think\\>`: a whole word
+                continue
+            if _in_literal(data, begin, start, stop, end):
                 continue
             if last_answer > t:
                 answer = t + 1
@@ -417,7 +534,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
         else:
             # A closer without an opener.
             if family == HARMONY:
-                if harmony:
+                # Without channels it is the end of a turn.
+                ends = not flags & (QUOTED | NOUN) and _blank(data, stop, end)
+                if harmony or (ends and not (flags & WORD_BEFORE and _same_line(data, begin, start))):
                     _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
                     count += 1
                 continue
@@ -426,7 +545,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 # Its opener is nested in the block before, which therefore extends to here.
                 nested -= 1
                 cuts[count - 1, _END], cuts[count - 1, _INNER_END] = stop, start
-            elif _is_mentioned_closer(flags):
+            elif _is_mentioned_closer(flags) or _in_literal(data, begin, start, stop, end):
                 continue
             elif blocks > 0 and last:
                 # After a block and an answer, at the end of the text: a stray tag.
@@ -471,10 +590,16 @@ def _cut_answer_tags(  # type: ignore[no-untyped-def]
     cuts[row_cuts:count]: the cuts of blocks, which are passed over. Writes to `cuts` from `count` on, and to `depth`.
     """
     cut, fence_end, block_cuts, passed = row_cuts, _NONE, count, _NONE
+    struck = 0  # `<s>` of HTML that are open
+    while begin < end and is_space(data[begin]):
+        begin += 1
+    head = begin  # nothing but white space and cuts stands before it
     for t in range(low, high):
         start, stop, kind = marks[t, MARK_START], marks[t, MARK_END], marks[t, MARK_KIND]
         family, flags = marks[t, MARK_FAMILY], marks[t, MARK_FLAGS]
         while cut < block_cuts and cuts[cut, _END] <= start:
+            if _blank(data, head, cuts[cut, _START]):
+                head = cuts[cut, _END]
             cut += 1
         if (cut < block_cuts and cuts[cut, _START] <= start) or t <= fence_end or t == passed:
             continue
@@ -484,6 +609,25 @@ def _cut_answer_tags(  # type: ignore[no-untyped-def]
         if not is_answer[family]:
             continue
         control = _is_control(family)
+        if family in (TURN, START, HEADER, SENTENCE) and _blank(data, head, start):
+            # What begins a turn, or ends the one before, where no text of the answer stands before it.
+            whole = (
+                family != SENTENCE
+                or ahead[t, _NEXT_CLOSE] < 0
+                or _blank(data, marks[ahead[t, _NEXT_CLOSE], MARK_END], end)
+            )
+            if whole and (blocks > 0 or not flags & (QUOTED | NOUN | CONTINUES)):
+                if family == START:
+                    while stop < end and is_letter(data[stop]):
+                        stop += 1
+                _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
+                count, head = count + 1, stop
+                continue
+        if family == HEADER:
+            continue
+        if family == SENTENCE and (kind == OPEN or struck > 0):
+            struck += 1 if kind == OPEN else -1
+            continue
         if kind == OPEN:
             closer = ahead[t, _NEXT_CLOSE]
             last = last_close[family]
@@ -516,10 +660,10 @@ def _cut_answer_tags(  # type: ignore[no-untyped-def]
         else:
             # A closer whose opener was in the prompt. Only at the end of the text is it certainly a tag.
             last_tag = _blank(data, stop, end)
-            if control and family != TURN:
+            if control and family not in (TURN, SENTENCE):
                 if flags & (QUOTED | NOUN) or (flags & WORD_BEFORE and not last_tag):
                     continue
-            elif not last_tag or not (blocks > 0 or family in (ANSWER, TURN)) or flags & QUOTED:
+            elif not last_tag or not (blocks > 0 or family in (ANSWER, TURN, SENTENCE)) or flags & QUOTED:
                 continue
             if last_tag and flags & WORD_BEFORE and (blocks == 0 or control) and _same_line(data, begin, start):
                 continue

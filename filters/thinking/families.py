@@ -2,14 +2,16 @@
 
 To support another model's tags, add a family to FAMILIES, or name it in a recipe (`families` of both stages).
 
-A tag is recognised in any case, with `_` and `-` ignored, with zero-width characters inside, and, for `<...>`, with
-blanks (`< / think >`), attributes (`<think time="3">`) and escaped brackets (`&lt;think&gt;`, `\\u003cthink\\u003e`).
+A tag is recognised in any case, with `_` and `-` ignored, with zero-width characters inside, in full-width characters,
+and, for `<...>`, with blanks (`< / think >`), attributes (`<think time="3">`) and escaped brackets (`&lt;think&gt;`,
+`\\u003cthink\\u003e`, `\\<think\\>`).
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -89,6 +91,8 @@ FAMILIES = (
     Family("mistral", ("[think]",), ("[/think]",)),
     Family("command", ("<|start_thinking|>",), ("<|end_thinking|>",)),
     Family("gemma", ("<|channel>thought", "<|channel>analysis", "<|channel>"), ("<channel|>",)),
+    Family("medgemma", ("<unused94>thought", "<unused94>"), ("<unused95>",)),
+    Family("s1", ("<|im_start|>think",), ("<|im_start|>answer",)),
     # gpt-oss: a message in one of these channels ends at any tag of the format.
     Family("harmony", ("<|channel|>analysis", "<|channel|>commentary"), ("<|end|>", "<|call|>")),
     *(_notation(name) for name in NOTATIONS),
@@ -104,14 +108,27 @@ FAMILIES = (
     Family("box", ("<|begin_of_box|>",), ("<|end_of_box|>",), "answer"),  # GLM
     Family("final_channel", ("<|channel|>final",), ("<|return|>",), "answer"),
     Family("start", ("<|start|>",), (), "answer"),  # harmony's start of a turn, which has no content of its own
-    # Ends of a turn, which are cut where nothing follows them.
+    # Ends of a turn, which are cut where nothing follows them, or nothing but thinking stands before them.
     Family(
         "turn",
         (),
         (
-            *("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<end_of_turn>", "<turn|>"),
-            *("<|end_of_turn|>", "<|eom_id|>", "<|end_of_turn_token|>", "<｜end▁of▁sentence｜>"),
+            *("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<end_of_turn>", "<turn|>", "<eos>"),
+            *("<|end_of_turn|>", "<|eom_id|>", "<|end_of_turn_token|>", "<｜end▁of▁sentence｜>", "[|endofturn|]"),
+            *("<|eot|>", "<|eos|>", "<|endofturn|>"),
         ),
+        "answer",
+    ),
+    Family("sentence", ("<s>",), ("</s>",), "answer"),  # Llama 2, Mistral; of HTML, text that is struck out
+    # Beginnings of a turn, which are cut where nothing but thinking stands before them.
+    Family(
+        "header",
+        (
+            *("<|im_start|>assistant", "<start_of_turn>model", "<|start_header_id|>assistant", "<|turn>model"),
+            *("<|start_of_role|>assistant", "<|assistant|>", "[|assistant|]", "<|chatbot_token|>"),
+            *("<|start_of_turn_token|>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"),
+        ),
+        (),
         "answer",
     ),
 )
@@ -119,12 +136,16 @@ FAMILIES = (
 _NUMBER = {family.name: number for number, family in enumerate(FAMILIES)}
 HARMONY, FINAL, START = _NUMBER["harmony"], _NUMBER["final_channel"], _NUMBER["start"]
 ANSWER, SOLUTION, RESPONSE, BOX, TURN = (_NUMBER[name] for name in ("answer", "solution", "response", "box", "turn"))
+SENTENCE, HEADER = _NUMBER["sentence"], _NUMBER["header"]
 """Families that are read in ways of their own, by their place in FAMILIES."""
 
-MESSAGE = b"<|message|>"
-"""Harmony: the end of a message's header."""
-CHANNELS = (b"<|channel|>", b"<|channel>")
-"""The beginnings of a channel's tag in harmony and Gemma, which its name follows."""
+HEADS = (
+    *("<|channel|>", "<|channel>", "<|im_start|>", "<start_of_turn>", "<|start_header_id|>", "<|start_of_role|>"),
+    *("<|turn>", "<unused94>"),
+)
+"""Control marks that a name follows (of a channel, of a role), which belongs to the tag."""
+HEAD_ENDS = (b"|message|", b"|end_header_id|", b"|end_of_role|", b"|im_sep|")
+"""What ends a header behind the name, without its brackets."""
 
 TABLE_SLOTS = 1024
 """Slots of a hash table of words or tags: a power of two, several times their number."""
@@ -176,19 +197,29 @@ class Lexicon(NamedTuple):
     is_answer: npt.NDArray[np.bool_]
 
 
-_BRACKETED = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|\|[^|\s]+\||◁[^◁▷\s]+▷|<\|channel\|?>[a-z]*")
+_BRACKETED = re.compile(
+    rf"<[^<>\s]+>|\[[^\[\]\s]+\]|\|[^|\s]+\||◁[^◁▷\s]+▷|(?:{'|'.join(map(re.escape, HEADS))})[a-z]*"
+)
 BEGINS = b"<[|`~&\xe2\xef"
 """The bytes with which the tags of FAMILIES and code can begin."""
 MAX_TAG_BYTES = 48
 """Longest tag that the table holds, without attributes."""
 
 
+def folded(tag: str) -> bytes:
+    """A tag without the differences that are ignored: case, width, `_` and `-`."""
+    return unicodedata.normalize("NFKC", tag).lower().replace("_", "").replace("-", "").encode()
+
+
+_FOLDED_HEADS = tuple(map(folded, HEADS))
+
+
 def _stem(tag: str) -> bytes:
-    """What is hashed of a tag: all but its closing bracket, before which attributes may stand; `_` and `-` left out."""
-    folded = tag.encode().lower().replace(b"_", b"").replace(b"-", b"")
-    if folded.startswith(CHANNELS):
-        return folded
-    return folded.removesuffix("▷".encode()) if folded.endswith("▷".encode()) else folded[:-1]
+    """What is hashed of a tag: all but its closing bracket, before which attributes may stand; a head with its name."""
+    name = folded(tag)
+    if name.startswith(_FOLDED_HEADS):
+        return name
+    return name.removesuffix("▷".encode()) if name.endswith("▷".encode()) else name[:-1]
 
 
 @functools.lru_cache(maxsize=32)

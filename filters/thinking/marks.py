@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.growing import doubled
-from dedup.hashing import FNV_BASIS
+from dedup.hashing import FNV_BASIS, fnv1a_bytes
 from dedup.kernel import borrowing_kernel, kernel
 from filters.text import is_letter, is_space
-from filters.thinking.families import BEGINS, CHANNELS, MAX_TAG_BYTES, MESSAGE, Lexicon, look_up
-from filters.thinking.mentions import BARE, fold_step, mention_flags
+from filters.thinking.families import BEGINS, HEAD_ENDS, HEADS, MAX_TAG_BYTES, Lexicon, folded, look_up
+from filters.thinking.mentions import BARE, QUOTED, fold_step, mention_flags
 
 # Columns of marks, int64 [n, 5]: first byte, end, kind, family (of a fence: its byte), flags (`mentions`).
 MARK_START, MARK_END, MARK_KIND, MARK_FAMILY, MARK_FLAGS = range(5)
@@ -30,7 +30,7 @@ _LINE_FEED = 10
 _NOT_CODE = -1_000_000  # so low that no later backtick on the line is counted up to a run
 # Escaped angle brackets, in lower case.
 _LESS_FORMS = (b"&lt;", b"&amp;lt;", b"&#60;", b"&#x3c;", b"\\u003c", b"\xef\xbc\x9c")
-_GREATER_FORMS = (b"&gt;", b"&amp;gt;", b"&#62;", b"&#x3e;", b"\\u003e", b"\xef\xbc\x9e")
+_GREATER_FORMS = (b"&gt;", b"&amp;gt;", b"&#62;", b"&#x3e;", b"\\u003e", b"\xef\xbc\x9e", b"\\>")
 
 
 def _joined(forms: tuple[bytes, ...]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -39,8 +39,8 @@ def _joined(forms: tuple[bytes, ...]) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 _LESS_BYTES, _LESS_ENDS = _joined(_LESS_FORMS)
 _GREATER_BYTES, _GREATER_ENDS = _joined(_GREATER_FORMS)
-_CHANNEL_BYTES, _CHANNEL_ENDS = _joined(CHANNELS)
-_MESSAGE_BYTES = np.frombuffer(MESSAGE, np.uint8)
+_HEAD_END_BYTES, _HEAD_END_ENDS = _joined(HEAD_ENDS)
+_HEAD_KEYS = np.array([fnv1a_bytes(folded(head)) for head in HEADS], np.uint64)
 
 _BEGINS = np.isin(np.arange(256), list(BEGINS))
 
@@ -134,11 +134,50 @@ def _blanks(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
-def _channel(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
-    """The tag whose `<|channel|>` or `<|channel>` ends before `at`, with hash `state`: (its value, where it ends).
+def _invisible(data, at, end):  # type: ignore[no-untyped-def]
+    """The length of the zero-width character at `at`; 0 for any other."""
+    return _ignored(data, at, end) if data[at] >= 0x80 else 0
 
-    The channel's name belongs to the tag, and so does what follows up to its message, within the line: `<|channel|>
-    commentary to=f <|message|>`.
+
+@borrowing_kernel
+def _narrow(data, at, end):  # type: ignore[no-untyped-def]
+    """The ASCII character that the full-width one at `at` (U+FF01 to U+FF5E) stands for; 0 for any other."""
+    if data[at] != _FULL_WIDTH or at + 2 >= end:
+        return np.uint8(0)
+    if data[at + 1] == 0xBC and data[at + 2] >= 0x81:
+        return np.uint8(data[at + 2] - 0x60)
+    if data[at + 1] == 0xBD and data[at + 2] <= 0x9E:
+        return np.uint8(data[at + 2] - 0x20)
+    return np.uint8(0)
+
+
+@borrowing_kernel
+def _fold_character(data, at, end, state):  # type: ignore[no-untyped-def]
+    """The hash `state` of a tag's name after the character at `at`, and its length."""
+    byte, width = data[at], _ignored(data, at, end)
+    if width > 0:
+        return state, width
+    narrow = _narrow(data, at, end)
+    if narrow == 0:
+        return fold_step(state, byte), 1
+    return (state, 3) if narrow in (95, 45) else (fold_step(state, narrow), 3)
+
+
+@borrowing_kernel
+def _is_head(state):  # type: ignore[no-untyped-def]
+    """Whether `state` is the hash of a mark that a name follows."""
+    for key in _HEAD_KEYS:  # noqa: SIM110 - numba compiles no generator
+        if key == state:
+            return True
+    return False
+
+
+@borrowing_kernel
+def _header(data, at, end, state, keys, values):  # type: ignore[no-untyped-def]
+    """The tag whose head (`<|channel|>`) ends before `at`, with hash `state`: (its value, where it ends).
+
+    The name behind it belongs to the tag, and so does what follows up to the end of the header, within the line:
+    `<|channel|>commentary to=f <|message|>`.
     """
     alone, name = look_up(keys, values, state), at
     while name < end and (data[name] == 32 or data[name] == 9):
@@ -148,44 +187,50 @@ def _channel(data, at, end, state, keys, values):  # type: ignore[no-untyped-def
         state = fold_step(state, data[stop])
         stop += 1
     value = look_up(keys, values, state)
-    if value < 0:  # Gemma's tag without a name that is known
+    if value < 0:  # a tag without a name that is known
         return alone, at
     for i in range(stop, min(end, stop + MAX_ATTRIBUTE_BYTES)):
         if data[i] == _LINE_FEED:
             break
-        if data[i] == _LESS and _spells(data, i, end, _MESSAGE_BYTES, 0, len(_MESSAGE_BYTES)):
-            return value, i + len(_MESSAGE_BYTES)
+        width = _less(data, i, end)
+        if width > 0:
+            place, size = _which(data, i + width, end, _HEAD_END_BYTES, _HEAD_END_ENDS)
+            tail = i + width + size
+            if place >= 0 and tail < end and _greater(data, tail, end) > 0:
+                return value, tail + _greater(data, tail, end)
     return value, stop
 
 
 @borrowing_kernel
 def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
-    """The tag that begins at `at`: (its value in the table of tags, or -1; where it ends)."""
+    """The tag at `at`: (its value, or -1; where it ends; whether that is in doubt).
+
+    In doubt are attributes that programs write (`<Thought :text="t">`): they open what is closed later, or nothing.
+    """
     opener = data[at]
     if opener in (_BRACKET, _BAR):
         closer = np.uint8(93) if opener == _BRACKET else np.uint8(_BAR)
         state, i, stop = fold_step(FNV_BASIS, opener), at + 1, min(end, at + MAX_TAG_BYTES)
         while i < stop and data[i] != closer and not is_space(data[i]):
-            width = _ignored(data, i, end)
-            if width == 0:
-                state = fold_step(state, data[i])
-            i += max(width, 1)
+            if data[i] == _BACKSLASH and i + 1 < stop and data[i + 1] == closer:  # escaped by Markdown
+                i += 1
+                break
+            state, width = _fold_character(data, i, end, state)
+            i += width
         if i >= stop or data[i] != closer:
-            return -1, at
-        return look_up(keys, values, state), i + 1
+            return -1, at, False
+        return look_up(keys, values, state), i + 1, False
     if opener == _TRIANGLE:  # ◁ is E2 97 81; ▷, which ends the tag, is E2 96 B7
         if at + 2 >= end or data[at + 1] != 0x97 or data[at + 2] != 0x81:
-            return -1, at
+            return -1, at, False
         state, i, stop = FNV_BASIS, at, min(end, at + MAX_TAG_BYTES)
         while i + 2 < stop and not (data[i] == 0xE2 and data[i + 1] == 0x96 and data[i + 2] == 0xB7):
-            width = _ignored(data, i, end)
-            if width == 0:
-                state = fold_step(state, data[i])
-            i += max(width, 1)
-        return (look_up(keys, values, state), i + 3) if i + 2 < stop else (-1, at)
+            state, width = _fold_character(data, i, end, state)
+            i += width
+        return (look_up(keys, values, state), i + 3, False) if i + 2 < stop else (-1, at, False)
     width = _less(data, at, end)
     if width == 0:
-        return -1, at
+        return -1, at, False
     # The name: after blanks and a slash, up to the closing bracket or a blank.
     state, i = fold_step(FNV_BASIS, np.uint8(_LESS)), at + width
     stop = min(end, i + MAX_TAG_BYTES)
@@ -194,9 +239,10 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
         slash = i < stop and data[i] == 47
         if not slash and i + 1 < stop and data[i] == _BACKSLASH and data[i + 1] == 47:  # `<\/think>`, as JSON writes it
             slash, i = True, i + 1
-        if slash:
-            state = fold_step(state, data[i])
-            i = _blanks(data, i + 1, stop)
+        wide = i < stop and _narrow(data, i, end) == 47
+        if slash or wide:
+            state = fold_step(state, np.uint8(47))
+            i = _blanks(data, i + (3 if wide else 1), stop)
     tail = 0
     while i < stop and not is_space(data[i]):
         if is_letter(data[i]):  # before the rarer cases, since most bytes of a name are letters
@@ -206,19 +252,19 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
         tail = _greater(data, i, end)
         if tail > 0:
             break
-        width = _ignored(data, i, end)
-        if width == 0:
-            state = fold_step(state, data[i])
-        i += max(width, 1)
+        state, width = _fold_character(data, i, end, state)
+        i += width
     if i >= stop:
-        return -1, at
+        return -1, at, False
     if tail > 0:
-        if at + 9 < end and data[at + 1] == _BAR and _which(data, at, end, _CHANNEL_BYTES, _CHANNEL_ENDS)[0] >= 0:
-            return _channel(data, i + 1, end, fold_step(state, data[i]), keys, values)
-        return look_up(keys, values, state), i + tail
+        closed = fold_step(state, np.uint8(_GREATER))
+        if _is_head(closed):
+            value, stop = _header(data, i + tail, end, closed, keys, values)
+            return value, stop, False
+        return look_up(keys, values, state), i + tail, False
     value = look_up(keys, values, state)
     if value < 0:
-        return -1, at
+        return -1, at, False
     # A blank after the name: the end of the tag, or attributes, which only an opener may have.
     i = _blanks(data, i, end)
     line = i
@@ -226,23 +272,25 @@ def _tag(data, at, end, keys, values):  # type: ignore[no-untyped-def]
         line += 1
     tail = _greater(data, line, end) if line < end else 0
     if tail > 0:
-        return value, line + tail
+        return value, line + tail, False
     if i >= end:
-        return -1, at
-    if not is_letter(data[i]) or value % 2 == CLOSE:
-        return -1, at
-    equals = False
+        return -1, at, False
+    if value % 2 == CLOSE:
+        return -1, at, False
+    usual, equals = is_letter(data[i]), False
     for j in range(i, min(end, i + MAX_ATTRIBUTE_BYTES)):
         byte = data[j]
         if byte == _EQUALS:
             equals = True
-        elif byte in (_LINE_FEED, _LESS):
-            return -1, at
+        elif byte == _LINE_FEED:
+            usual = False
+        elif byte == _LESS:
+            return -1, at, False
         else:
             tail = _greater(data, j, end)
-            if tail > 0:
-                return (value, j + tail) if equals else (-1, at)
-    return -1, at
+            if tail > 0:  # an element that closes itself, as `<Reasoning steps={s} />`, opens nothing
+                return (value, j + tail, not (usual and equals)) if data[j - 1] != 47 else (-1, at, False)
+    return -1, at, False
 
 
 # Two functions of one loop, since a table that is a constant is read faster. Inside a larger function the loop is ten
@@ -274,7 +322,10 @@ def _run_end(data, at, end):  # type: ignore[no-untyped-def]
 
 @borrowing_kernel
 def _is_fence(data, begin, at, stop):  # type: ignore[no-untyped-def]
-    """Whether the run data[at:stop] of backticks or tildes is a code fence: three or more, first on their line."""
+    """Whether the run data[at:stop] of backticks or tildes is a code fence: three or more, first on their line.
+
+    begin: of the text, or the end of the tag before: what stands behind a tag is first once that is cut.
+    """
     left = at - 1
     while left >= begin and data[left] == 32:
         left -= 1
@@ -299,6 +350,41 @@ def _code_end(data, at, end, run):  # type: ignore[no-untyped-def]
     return i if ticks == run else at
 
 
+@borrowing_kernel
+def _widened(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
+    """The tag data[start:stop] with a backslash before it that escapes it, and zero-width characters beside it."""
+    if start > begin and data[start - 1] == _BACKSLASH:
+        for i in range(start, stop):
+            if data[i] == _BACKSLASH:
+                start -= 1
+                break
+    while start - 3 >= begin and data[start - 1] >= 0x80 and _invisible(data, start - 3, end) == 3:
+        start -= 3
+    while stop < end and _invisible(data, stop, end) > 0:
+        stop += _invisible(data, stop, end)
+    return start, stop
+
+
+@borrowing_kernel
+def _emphasis(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
+    """How many stars on either side of data[start:stop] are its own (`**<think>**`).
+
+    Those of what stands beside it are not (`**b**</think>**c**`): its own have a blank on one side, or no stars on the
+    line before that they would close.
+    """
+    stars = 0
+    while start - stars > begin and stop + stars < end and data[start - stars - 1] == data[stop + stars] == 42:
+        stars += 1
+    first, last = start - stars, stop + stars
+    if stars == 0 or first == begin or last == end or is_space(data[first - 1]) or is_space(data[last]):
+        return stars
+    at, before = first - 1, 0
+    while at >= max(begin, first - MAX_ATTRIBUTE_BYTES) and data[at] != _LINE_FEED:
+        before += data[at] == 42
+        at -= 1
+    return 0 if (before // stars) % 2 else stars
+
+
 # A function of its own: an assignment of a tuple to a part of an array takes a second to compile wherever it stands.
 @kernel
 def _put(marks, n, start, end, kind, family, flags):  # type: ignore[no-untyped-def]
@@ -314,7 +400,7 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
     count = 0
     for row in range(rows):
         begin, end = offsets[row], offsets[row + 1]
-        at = begin
+        at = tag_end = begin
         while True:
             at = _next_begin(data, at, end) if usual else _next_of(data, at, end, begins)
             if at == end:
@@ -324,11 +410,14 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
                 marks = doubled(marks)
             if byte in (_BACKTICK, _TILDE):
                 stop = _run_end(data, at, end)
-                if _is_fence(data, begin, at, stop):
+                if _is_fence(data, tag_end, at, stop):
                     # The rest of the line is its info string ("python"). Only a fence without one can close another.
+                    # A tag ends it ("```</answer>").
                     bare = True
                     line = stop
                     while line < end and data[line] != _LINE_FEED:
+                        if bare and begins[data[line]] and _tag(data, line, end, keys, values)[0] >= 0:
+                            break
                         bare = bare and is_space(data[line])
                         line += 1
                     _put(marks, count, at, line, FENCE, np.int64(byte), BARE if bare else 0)
@@ -337,11 +426,11 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
                     continue
                 at = _code_end(data, stop, end, stop - at) if byte == _BACKTICK else stop
                 continue
-            value, stop = -1, at
+            value, stop, doubt = -1, at, False
             after = data[at + 1] if at + 1 < end else np.uint8(0)
             # Comparisons, LaTeX's brackets and tables have something else behind the first byte.
             if is_letter(after) or after >= 0x80 or after in (_BAR, _BACKSLASH, 32, 35, 47):  # | \\ blank # /
-                value, stop = _tag(data, at, end, keys, values)
+                value, stop, doubt = _tag(data, at, end, keys, values)
             if value < 0 and len(literal_ends) > 0:
                 place, size = _which(data, at, end, literals, literal_ends)
                 if place >= 0:
@@ -349,8 +438,11 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
             if value < 0:
                 at += 1
                 continue
-            _put(marks, count, at, stop, value % 2, value // 2, mention_flags(data, begin, at, stop, end))
+            start, stop = _widened(data, tag_end, at, stop, end)
+            flags = mention_flags(data, begin, start, stop, end) | (QUOTED if doubt else 0)
+            emphasis = _emphasis(data, tag_end, start, stop, end)
+            tag_end = at = stop + emphasis
+            _put(marks, count, start - emphasis, at, value % 2, value // 2, flags)
             count += 1
-            at = stop
         first[row + 1] = count
     return marks[:count], first

@@ -30,6 +30,11 @@ NOUNS = (
     "tag tags token tokens block blocks marker markers delimiter delimiters element elements pair pairs opens closes"
 )
 """Words after a tag that show a mention wherever the tag stands."""
+VERBS = """
+    opens closes begins starts ends marks signals denotes indicates encloses wraps introduces terminates finishes
+    separates delimits contains beginnt beendet ouvre ferme commence termine abre cierra
+"""
+"""Words of which a tag is the subject. A pair of tags before two of them is what a text explains."""
 
 # Flags of a tag or fence.
 BARE = 1  # a fence without an info string
@@ -43,13 +48,15 @@ ATTACHED = 1024  # a letter or digit directly before
 NAMED = 2048  # a letter directly before and an upper-case name: a type of a program (`Box<Thought>`)
 BREAKS = 4096  # the sentence before the tag has ended
 STOPS = 8192  # a comma, full stop, colon, semicolon or closing parenthesis directly behind
+ITEM = 16384  # the first of a list item
+VERB = 32768  # one of VERBS follows
 
 _MAX_WORD_BYTES = 12  # longer than every word of the lists
 _MAX_ITEM_BYTES = 6  # "  10. ", the longest head of a list item that is looked for
-_IS_BEFORE, _IS_AFTER, _IS_NOUN = 1, 2, 4
+_IS_BEFORE, _IS_AFTER, _IS_NOUN, _IS_VERB = 1, 2, 4, 8
 
-_words = dict.fromkeys(f"{BEFORE} {AFTER} {NOUNS}".encode().split(), 0)
-for _list, _bits in ((BEFORE, _IS_BEFORE), (AFTER, _IS_AFTER), (NOUNS, _IS_AFTER | _IS_NOUN)):
+_words = dict.fromkeys(f"{BEFORE} {AFTER} {NOUNS} {VERBS}".encode().split(), 0)
+for _list, _bits in ((BEFORE, _IS_BEFORE), (AFTER, _IS_AFTER), (NOUNS, _IS_AFTER | _IS_NOUN), (VERBS, _IS_VERB)):
     for _word in _list.encode().split():
         _words[_word] |= _bits
 _WORD_KEYS, _WORD_VALUES = hash_table(_words)
@@ -81,6 +88,21 @@ def _is_item(data, begin, at):  # type: ignore[no-untyped-def]
             return False
         at -= 1
     return at < begin or data[at] == 10
+
+
+@borrowing_kernel
+def _begins_item(data, begin, start):  # type: ignore[no-untyped-def]
+    """Whether the tag at `start`, which may be emphasised, is the first of a list item: `2. **<think>**`."""
+    at = start - 1
+    while at >= begin and data[at] == 42:
+        at -= 1
+    if at < begin or not (data[at] == 32 or data[at] == 9):
+        return False
+    while at >= begin and (data[at] == 32 or data[at] == 9):
+        at -= 1
+    if at - 2 >= begin and data[at] == 0xA2 and data[at - 1] == 0x80 and data[at - 2] == 0xE2:  # a bullet
+        return True
+    return at >= begin and data[at] in (41, 42, 43, 45, 46) and _is_item(data, begin, at)
 
 
 @borrowing_kernel
@@ -140,6 +162,8 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
         word = _word_after(data, right, end)
         if word & _IS_NOUN:
             flags |= NOUN
+        if word & _IS_VERB:
+            flags |= VERB
         if word & _IS_AFTER and not flags & LINE_START:
             flags |= WORD_AFTER
     # A table's cell between bars (unless the tag itself begins with one), or the head of a list item.
@@ -148,6 +172,8 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
     while behind < end and data[behind] == 42:  # emphasis
         behind += 1
     head = behind < end and data[behind] == 58
+    if not flags & LINE_START and _begins_item(data, begin, start):
+        flags |= ITEM
     if right > stop and right + 1 < end:
         head = head or (data[right] == 45 and data[right + 1] == 32)
     if cell or (head and left >= begin and data[left] != 10 and _is_item(data, begin, left)):
@@ -171,7 +197,9 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
     if byte in (34, 39) or curly_left:
         flags |= QUOTE_LEFT
     pair = (byte == after and byte in (34, 39, 96)) or (byte == 40 and after == 41) or (byte == 91 and after == 93)
-    if pair or (curly_left and curly_right):
+    # A pattern between slashes: `/<think>/`, `s/<think>.*//`, `s/.*<\\/think>//`.
+    pattern = (byte == 47 and after in (47, 46, 91, 40, 92, 124)) or (after == 47 and byte in (42, 63, 41, 93))
+    if pair or pattern or (curly_left and curly_right):
         flags |= QUOTED
     return flags
 

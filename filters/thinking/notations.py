@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _HERE = r"here(?:'s|’s| is| are) my "
+_LEAD, _COLON = r"(?:#{1,6} |\*\*|__)?", r"(?::(?:\*\*|__)?|(?:\*\*|__):)"  # a heading, or in bold
+_PHRASE = rf"{_LEAD}{_HERE}(?:thought|thinking|reasoning) process{_COLON}"
 _NAME = (
     r"(?:my |internal |inner )?(?:thinking|thoughts?|chain[ -]of[ -]thought|scratchpad|internal monologue)(?: process)?"
 )
@@ -44,8 +46,15 @@ _OPENINGS = (
     (r"^analysis(?:The |We |I |User |Let |Need |They |It |This |So |Okay|OK)", r"^analysis", "<|winnow:phrase|>", None),
     # Granite
     (
-        rf"(?i)^\s*{_HERE}(?:thought|thinking|reasoning) process:",
-        rf"(?is)^\s*{_HERE}(?:thought|thinking|reasoning) process:(.*?)(?:{_HERE}(?:final )?(?:response|answer):|\z)",
+        rf"(?i)^\s*{_PHRASE}",
+        rf"(?is)^\s*{_PHRASE}(.*?)(?:{_LEAD}{_HERE}(?:final )?(?:response|answer){_COLON}|\z)",
+        _tags("phrase"),
+        None,
+    ),
+    # What `ollama run` prints
+    (
+        r"(?i)^\s*thinking(?:\.\.\.|…)[ \t]*\r?\n",
+        r"(?is)^\s*thinking(?:\.\.\.|…)[ \t]*\r?\n(.*?)\n[ \t]*(?:\.\.\.|…)[ \t]*done thinking\.?[ \t]*(?:\r?\n|\z)",
         _tags("phrase"),
         None,
     ),

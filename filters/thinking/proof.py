@@ -25,23 +25,58 @@ _REASONING = (
 _ANSWERS = r"answer|final_answer|final_response|output"
 _MARK = (
     rf"(?i)<\s*/?\s*(?:{_REASONING}|{_ANSWERS})(?:\s[^<>]{{0,200}})?>|<\|[^<>|\s]{{1,40}}\|?>|<[a-z_]{{1,30}}\|>|<unused\d+>|"
-    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<｜[^<>]{1,60}｜>"
+    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<[｜|][^<>]{1,60}[｜|]>|\[\|[a-z]{1,30}\|\]|<(?:eos|bos|start_of_turn|end_of_turn)>|"
+    r"</s>\s*\z"
 )
 _CERTAIN = (
     rf"(?i)^\s*<\s*(?:{_REASONING})(?:\s[^<>]{{0,200}})?>(?:.|\n)*<\s*/\s*(?:{_REASONING})\s*>|"
     rf"\S\s*\n[ \t]*<\s*/\s*(?:{_REASONING})\s*>[ \t]*\r?\n\s*\S|"
-    r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>)|◁think▷|\[think\])"
+    r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>|im_start\|>\s*think)|"
+    r"◁think▷|\[think\]|<unused94>)"
+)
+# A placeholder in tags, behind other text: a form that is shown.
+_FORM = (
+    rf"(?i)(\S\s*)<\s*(?:{_REASONING}|{_ANSWERS})>\s*(?:\[[^\[\]]{{1,200}}\]|\{{+[^{{}}]{{1,200}}\}}+)\s*"
+    rf"<\s*/\s*(?:{_REASONING}|{_ANSWERS})>"
+)
+# A tag that is the subject of a sentence.
+_EXPLAINED = (
+    rf"^\s*(?:(?i:<\s*/?\s*(?:{_REASONING})>|\[/?think\]|◁/?think▷))[`\"'*]*[ \t]+"
+    r"(?:is|are|opens?|closes?|begins?|starts?|ends?|marks?|means?|and|or|tags?|tokens?)\b"
 )
 # An instruction with one of these words may have asked for the mark.
 _MARKUP = (
-    r"(?i)<|&lt;|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?)\b"
+    r"(?i)<|&lt;|\[/?think|◁|\b(?:xml|html|tags?|markup|templates?|prompts?|elements?|formats?|annotat\w*|documents?|tokens?|"
+    r"code|scripts?|functions?|class|components?|jsx|tsx|react|vue|svelte|angular|aiml|javascript|typescript|python|page|app)\b"
 )
-_CODE = r"(?s)```.*?(?:```|\z)|~~~.*?(?:~~~|\z)|``[^\n]*?``|`[^`\n]*`"
+# Fences of four marks or more, which may hold others; then those that hold none and are closed by a line of their own:
+# a fence that is left open hides nothing.
+_CODE = (
+    r"(?s)`{4,}[^`\n]*\n.*?\n[ \t]*`{4,}[ \t]*(?:\n|\z)",
+    r"```[^`\n]*\n(?:[^`]|`[^`]|``[^`])*```[ \t]*(?:\n|\z)|~~~[^~\n]*\n(?:[^~]|~[^~]|~~[^~])*~~~[ \t]*(?:\n|\z)",
+    r"```[^`\n]+```|``[^`\n]+``|`[^`\n]+`",
+)
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
-_LITERALS = ["<", "◁", "[/", "&lt;", "&amp;lt;", "u003c", "u003C", "＜", "&#60;", "&#x3", "&#X3"]
+_LITERALS = [
+    "<",
+    "◁",
+    "[/",
+    "[|",
+    "[THINK",
+    "[think",
+    "&lt;",
+    "&amp;lt;",
+    "u003c",
+    "u003C",
+    "＜",
+    "&#60;",
+    "&#x3",
+    "&#X3",
+]
 
 # The first thing of a response, where it looks like a mark; what pairs it; and elements of HTML, which are none.
-_OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\])"
+_OPENING = r"^\s*(<\|?[A-Za-z][\w:.-]{0,40}\|?>|◁[^◁▷/\s]{1,40}▷|\[[A-Z][A-Z_]{1,30}\]|【[^【】/\s]{1,20}】)"
+_ATTRIBUTES = r"^(\s*<[A-Za-z][\w:.-]{0,40})\s[^<>]{1,200}>"
 _HTML = [
     "html",
     "head",
@@ -140,9 +175,13 @@ def rows_with_blocks(instructions: pa.StringArray, responses: pa.StringArray) ->
     rows = _hinted(responses)
     if not len(rows):
         return rows
-    certain = pc.match_substring_regex(_plain(responses.take(pa.array(rows))), _CERTAIN)
+    texts = pc.replace_substring_regex(_plain(responses.take(pa.array(rows))), _FORM, r"\1 ")
+    certain = pc.match_substring_regex(texts, _CERTAIN)
     rows = rows[certain.to_numpy(zero_copy_only=False)]
+    if not len(rows):  # patterns are compiled for each call
+        return np.zeros(0, np.int64)
     wanted = pc.match_substring_regex(instructions.take(pa.array(rows)), _MARKUP)
+    wanted = pc.or_(wanted, pc.match_substring_regex(responses.take(pa.array(rows)), _EXPLAINED))
     return np.asarray(rows[~wanted.to_numpy(zero_copy_only=False)])
 
 
@@ -153,9 +192,11 @@ def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame
     """
     frame = pl.DataFrame(
         {"source": pl.Series(sources, dtype=pl.String), "text": pl.Series(responses, dtype=pl.String)}
-    ).filter(pl.col("text").str.contains(r"^\s*[<◁\[]"))
+    ).filter(pl.col("text").str.contains(r"(?i)^\s*(?:[<＜◁\[【]|\\?\\[u<\[]|&(?:amp;)?lt;|&#)"))
     if frame.is_empty():  # the pattern is compiled for each call
         return pl.DataFrame(schema=_COUNTS)
+    plain = pl.Series(_plain(as_array(frame["text"].to_arrow().cast(pa.string()))), dtype=pl.String)
+    frame = frame.with_columns(text=plain.str.replace(_ATTRIBUTES, "$1>"))
     frame = frame.with_columns(name=pl.col("text").str.extract(_OPENING)).drop_nulls("name")
     if frame.is_empty():
         return pl.DataFrame(schema=_COUNTS)
@@ -163,6 +204,8 @@ def suspects(sources: pa.StringArray, responses: pa.StringArray) -> pl.DataFrame
     closer = (
         pl.when(name.str.starts_with("["))
         .then(name.str.replace("[", "[/", literal=True))
+        .when(name.str.starts_with("【"))
+        .then(name.str.replace("【", "【/", literal=True))
         .otherwise(name.str.replace("<", "</", literal=True))
     )
     control = name.str.contains(r"\||◁|^<unused\d+>")
@@ -180,14 +223,18 @@ def _hinted(responses: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 def _plain(responses: pa.StringArray) -> pa.StringArray:
-    """The texts without code and invisible characters, and with plain brackets."""
+    """The texts without code and invisible characters, of usual width, and with plain brackets."""
     texts = responses
+    for pattern in _CODE:
+        texts = pc.replace_substring_regex(texts, pattern, "'" if pattern is _CODE[-1] else "\n'\n")
+    wide = pc.match_substring_regex(texts, "[\uff01-\uff5e]")
+    if pc.any(wide).as_py():
+        texts = pc.if_else(wide, pc.utf8_normalize(texts, "NFKC"), texts)
     for pattern, plain in (
-        (_CODE, " "),
         (_INVISIBLE, ""),
         (r"(?i)&lt;|&amp;lt;|\\u003c|\\x3c|＜|&#60;|&#x3c;", "<"),
         (r"(?i)&gt;|&amp;gt;|\\u003e|\\x3e|＞|&#62;|&#x3e;", ">"),
-        (r"<\\/", "</"),
+        (r"\\([<>\[\]/])", r"\1"),
     ):
         texts = pc.replace_substring_regex(texts, pattern, plain)
     return texts

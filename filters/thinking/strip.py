@@ -83,7 +83,7 @@ class Thinking(Filter):
     of `filters.thinking.families`; give both stages the same.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     kind: Literal["thinking"] = "thinking"
     drop: Literal["unfinished", "any"] = "unfinished"
@@ -128,7 +128,7 @@ class StripThinking(Transform):
     response without tags is unchanged; one with tags also loses the white space at its ends.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     kind: Literal["strip_thinking"] = "strip_thinking"
     mode: Literal["strip", "keep"] = "strip"
@@ -256,25 +256,37 @@ def _unasked(cuts: Cuts, texts: pa.StringArray, instructions: pa.StringArray | N
     """The cuts without those of elements that the instructions asked for."""
     if instructions is None or len(cuts.row) == 0:
         return cuts
-    # The first cut of each row, and whether it is a block that begins its text.
-    is_first = np.append(True, cuts.row[1:] != cuts.row[:-1])
     data, offsets = buffers(texts)
-    begins = is_first & (cuts.closed != TAG_ONLY) & ~_text_before(data, offsets, cuts.row, cuts.start)
-    first = begins[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]
-    asked = asked_for(tags.families, instructions, texts, cuts.row, cuts.family, first)
+    leads = _leads(data, offsets, cuts.row, cuts.start, cuts.end)
+    first = np.bincount(cuts.row, leads & (cuts.closed != TAG_ONLY), len(texts))[cuts.row] > 0
+    behind = offsets[:-1].astype(np.int64)
+    behind[cuts.row[leads]] = cuts.end[leads]  # the last of a row is what stays
+    rest, contents = _pieces(data, behind, offsets[1:]), _pieces(data, cuts.inner_start, cuts.inner_end)
+    asked = asked_for(tags.families, instructions, texts, rest, cuts.row, cuts.family, leads, first, contents)
     return Cuts(*(column[~asked] for column in cuts)) if asked.any() else cuts
 
 
+def _pieces(data: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> pa.StringArray:
+    """The pieces data[start:end], in order and not overlapping: string [2 * pieces - 1], with what is between them.
+
+    It stands over the memory of `data`, since few of the pieces are looked at.
+    """
+    return strings(data, np.stack([start, end], axis=1).reshape(-1).astype(np.int32))
+
+
 @kernel
-def _text_before(data, offsets, row, start):  # type: ignore[no-untyped-def]
-    """Whether anything but white space stands before each cut in its text: bool [cuts]."""
-    found = np.zeros(len(row), np.bool_)
+def _leads(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
+    """Whether nothing but white space and other cuts stands before each cut in its text: bool [cuts]."""
+    leads = np.zeros(len(row), np.bool_)
     for cut in range(len(row)):
-        at = offsets[row[cut]]
+        follows = cut > 0 and row[cut - 1] == row[cut]
+        if follows and not leads[cut - 1]:
+            continue
+        at = end[cut - 1] if follows else offsets[row[cut]]
         while at < start[cut] and is_space(data[at]):
             at += 1
-        found[cut] = at < start[cut]
-    return found
+        leads[cut] = at == start[cut]
+    return leads
 
 
 CENSUS = pa.schema(
@@ -348,7 +360,8 @@ def _copy(target, at, data, start, end):  # type: ignore[no-untyped-def]
 def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
     """The texts without their cuts, as data uint8 and offsets int32 [rows + 1]. A text without cuts comes out empty.
 
-    Each text is trimmed. Where a cut leaves white space on both sides, that behind it is removed.
+    Each text is trimmed. Where a cut leaves white space on both sides, that behind it is removed. The indentation of a
+    text's first line, and of a line behind a cut, stays: code depends on it.
     """
     rows = len(offsets) - 1
     result = np.empty(offsets[rows] - offsets[0], np.uint8)
@@ -362,16 +375,31 @@ def _without(data, offsets, row, start, end):  # type: ignore[no-untyped-def]
                 more = cut < len(row) and row[cut] == r
                 piece_end = start[cut] if more else stop
                 if size == base or is_space(result[size - 1]):
-                    while at < piece_end and is_space(data[at]):
-                        at += 1
+                    at = _indented(data, at, piece_end, at == offsets[r])
                 size = _copy(result, size, data, at, piece_end)
                 if not more:
                     break
                 at = end[cut]
                 cut += 1
-            size = _trim(result, base, size)[1]
+            while size > base and is_space(result[size - 1]):
+                size -= 1
         places[r + 1] = size
     return result[:size], places
+
+
+@kernel
+def _indented(data, at, end, begins):  # type: ignore[no-untyped-def]
+    """Where data[at:end] begins without white space, but with the indentation of its first line.
+
+    Indentation are a tab or two blanks at least, behind a line feed or where a text `begins`.
+    """
+    line = at if begins else end
+    while at < end and is_space(data[at]):
+        at += 1
+        if data[at - 1] == 10:
+            line = at
+    indents = at < end and line < at and (data[line] == 9 or at - line > 1)
+    return line if indents else at
 
 
 @kernel

@@ -56,7 +56,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "answer_unmarked": "A word or heading begins reasoning, and nothing shows where it ends.",
         "thinking_unclosed": "A block of thinking never ends: what followed it was cut off.",
         "thinking_without_answer": "Nothing is left beside the thinking.",
-        "answer_unclosed": "The solution after the thinking never ends.",
+        "answer_unclosed": "The solution after the thinking begins with a control mark and never ends.",
         "thinking_present": "The response has thinking, and the recipe drops such rows.",
     },
     "strip_thinking": {
