@@ -127,7 +127,7 @@ MAX_CLOSING_WORDS = 5
 MIN_EQUAL_ROWS = 2
 """Rows of a table with equally many cells, if one with fewer is to be cut off."""
 NO_PROGRAM = r"\\[A-Za-z]{2,}|\[asy\]|(?:\A|\n)(?:[^\s][^\n]*)?[)\]}];?\s*\z"
-"""Formulas, where half-open intervals are right; texts whose last line is not indented and ends in a closing bracket."""
+"""Formulas, where half-open intervals are right; a last line that is not indented and ends in a closing bracket."""
 MIN_CASELESS_WORDS_ALONE = 6
 """Words of a sentence in such a script, if one sentence before it is to be enough."""
 MIN_SENTENCES = 2
@@ -159,8 +159,8 @@ class Truncated(Filter):
 
     def judge(self, records: pa.Table) -> pa.StructArray:
         """Reasons: `open_code` (the value is the line of the fence, from 1), `open_environment` (how many more
-        environments begin than end), `open_formula`, `open_element`, `open_bracket` (how many more brackets open than close),
-        `open_item`, `open_ending`, `dangling_word`, `open_sentence` (1: it is there).
+        environments begin than end), `open_formula`, `open_element`, `open_bracket` (how many more brackets open
+        than close), `open_item`, `open_ending`, `dangling_word`, `open_sentence` (1: it is there).
         """
         texts = text(records, self.on)
         fences = self._fences(records, texts)
@@ -250,7 +250,7 @@ def _words(texts: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 def _open_items(texts: pa.StringArray, judged: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of the rows `judged` [n] end in an item without a mark at its end, where all others have one: bool [rows]"""
+    """Which of the rows `judged` [n] end in an item without a mark at its end, unlike all others: bool [rows]."""
     result = np.zeros(len(texts), np.bool_)
     rows = judged[np.isin(judged, rows_with(texts, "\n"))]
     tail = pc.utf8_slice_codeunits(texts.take(pa.array(rows)), -_SENTENCE_CHARS)
