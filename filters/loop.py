@@ -3,8 +3,8 @@
 Three measures. Words: a unit of up to MAX_UNIT_WORDS words that follows itself, anywhere in the text. Items: lines that
 begin with a digit and are equal but for their digits ("1. Fact number 1 is that ...", "1. Apple"). Tail: the last
 TAIL_BYTES bytes, whatever they consist of (digits, CJK, characters without spaces), whose smallest period is found by
-the failure function of Knuth, Morris and Pratt. In all, the unit must repeat often and the repetition must be long, since tables,
-code and verse repeat a little.
+the failure function of Knuth, Morris and Pratt. In all, the unit must repeat often and the repetition must be long,
+since tables, code and verse repeat a little.
 
 Repetition may be the answer. A repetition is kept
 
@@ -76,7 +76,8 @@ ASKED_DATA = (
     r"(?i)\d ?(?:x|×|\*|by) ?\d|\b(?:matri(?:x|ces)|grids?|boards?|tables?|decimals?|digits?|binary|hex\w*|"
     r"patterns?|ascii|pixels?|bitmaps?|zero(?:e?s)?|dashes|dots|stars|asterisks|separators?|rulers?|horizontal rule|"
     r"power of|factorial|googol|array|rows? of|"
-    r"unary|tally|poly-?[acgtu]|nucleotides?|dna|rna|homopolymer|progress bar|checkerboard|maze|map|tabelle)\b|矩阵|表格|小数"
+    r"unary|tally|poly-?[acgtu]|nucleotides?|dna|rna|homopolymer|"
+    r"progress bar|checkerboard|maze|map|tabelle)\b|矩阵|表格|小数"
 )
 """Digits, signs and cells that the instruction asks for, with or without their number."""
 

@@ -10,7 +10,8 @@ Recognised once for all filters, by lines and words:
 - A word of letters is a run between white space of letters, with apostrophes or hyphens between them and punctuation
   at its ends. `x^2`, `f(x)`, `$p$`, `+=` and `15` are none. A line is prose if it has MIN_WORDS such words (or twice
   as many characters of scripts that may have no spaces), and most of its characters are in
-  them. Programs, formulas, rows of data, options and labels are therefore no prose, and comments in programs are.
+  them. Programs, formulas, rows of data, options and labels are therefore no prose. Nor is a line that begins as
+  comments of programs do.
 """
 
 from __future__ import annotations
@@ -234,9 +235,25 @@ def _letters_ratio(data, offsets):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _is_comment(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether a line begins as comments of programs and headings of Markdown do."""
+    byte = data[at]
+    if byte == 35 or byte == 37:  # # %
+        return True
+    if at + 2 >= end:
+        return False
+    after, third = data[at + 1], data[at + 2]
+    if byte == 47:  # // and /*
+        return after == 47 or after == 42
+    if byte == 34 or byte == 39:  # three quotation marks
+        return after == byte and third == byte
+    return (byte == 60 and after == 33) or (byte == 45 and after == 45 and third == 32)  # <! and --
+
+
+@borrowing_kernel
 def _is_prose(data, at, end):  # type: ignore[no-untyped-def]
     """Whether the line data[at:end], which begins with no white space and is in no fence, is prose."""
-    if data[at] == 124 or data[at] == 62 or (data[at] == 47 and at + 1 < end and data[at + 1] == 47):  # | > //
+    if data[at] == 124 or data[at] == 62 or _is_comment(data, at, end):  # | >
         return False
     words, letters, size, wide = _count(data, at, end)
     return (words >= MIN_WORDS or wide >= 2 * MIN_WORDS) and letters >= MIN_LETTERS_RATIO * size
