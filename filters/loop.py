@@ -30,7 +30,7 @@ from pydantic import Field
 from dedup.columns import as_array
 from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import borrowing_kernel, buffers, kernel
-from filters.request import VERSE
+from filters.request import MAX_STATEMENT_CHARS, VERSE, what_is_asked
 from filters.stage import Count, Filter
 from filters.structure import letters_ratio, open_fences
 from filters.text import On, is_letter, is_space, text
@@ -51,6 +51,8 @@ MIN_ITEM_WORDS = 5
 suffice behind the number of a list ("1. "), if nothing else is in the item."""
 MIN_ITEM_BYTES = 4
 """Bytes behind the number of such an item, more than an answer of one letter has."""
+MIN_DATA_RATIO = 1 / 3
+"""Share of a text that digits, signs or cells that were asked for take. A loop behind an answer is none of them."""
 MAX_LABEL_WORDS = 5
 """Words of a line that may be a label."""
 _PROBE_BYTES = 8
@@ -175,9 +177,17 @@ def _kept(
         prompts = pa.array([""] * len(rows))
     else:
         prompts = instructions.take(taken)
+        asks = what_is_asked(prompts, MAX_STATEMENT_CHARS)
         asked, asked_data, verse, program, output, labels = (
-            pc.match_substring_regex(prompts, pattern).to_pylist()
-            for pattern in (ASKED, ASKED_DATA, VERSE, PROGRAM, OUTPUT, ASKED_LABELS)
+            pc.match_substring_regex(read, pattern).to_pylist()
+            for read, pattern in (
+                (asks, ASKED),
+                (asks, ASKED_DATA),
+                (asks, VERSE),
+                (prompts, PROGRAM),
+                (asks, OUTPUT),
+                (prompts, ASKED_LABELS),
+            )
         )
         program = [a and b for a, b in zip(program, output, strict=True)]
     kept = []
@@ -187,6 +197,7 @@ def _kept(
         within = bool(fenced[i]) or _is_within(head)
         line = len(units[i]) <= MAX_VERSE_BYTES
         in_song = verse[i] and line and runs.repeats[rows[i]] < VERSE_FACTOR * limit
+        fills = places[i][1] - places[i][0] >= MIN_DATA_RATIO * len(bodies[i])
         run_of_signs = not prose[i] or len(units[i].split()) == len(units[i].strip()) == 1
         printed = program[i] and (run_of_signs or units[i].decode(errors="ignore").strip() in prompt)
         label = labels[i] and b"\n" in units[i] + b"\n" * numbered and len(units[i].split()) <= MAX_LABEL_WORDS
@@ -195,7 +206,7 @@ def _kept(
             or in_song
             or printed
             or label
-            or (run_of_signs and asked_data[i])
+            or (run_of_signs and asked_data[i] and (fills or within))
             or (not prose[i] and goes_on and within)
         )
     return kept

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup.columns import as_array
+from filters.request import what_is_asked
 from filters.stage import Filter
 from filters.verdict import Check, first_failure
 
@@ -45,11 +46,11 @@ TEMPLATE = (
     r" ?[>\])}|]+|%s)\s*\z"
 )
 """What a form or a template leaves."""
-VALUE = (
-    rf"(?i)\A\W*{_LABEL}(?:nan|undefined|null|\[object object\]|tbd|to be determined|todo|fixme|placeholder|"
-    r"(?:(?:n/?a|none|null|nan|undefined)\b\W*){2,5})\W*\z"
-)
-"""Values of programs, and marks of unfinished work."""
+VALUE = rf"(?i)\A\W*{_LABEL}(?:nan|null|\[object object\]|(?:(?:n/?a|none|null|nan|undefined)\b\W*){{2,5}})\W*\z"
+"""Values of programs."""
+UNDEFINED = rf"(?i)\A\W*{_LABEL}undefined\W*\z"
+UNFINISHED = rf"(?i)\A\W*{_LABEL}(?:tbd|to be determined|todo|fixme|placeholder)\W*\z"
+"""Marks of unfinished work."""
 LOST = (
     rf"(?i)\A\s*{_LABEL}(?:[\[<(]+ ?(?:deleted|removed|redacted|censored|hidden|unavailable|missing)(?: by [\w ]+)?"
     r" ?[\])>]+|#(?:REF|VALUE|NULL|NUM|DIV/0)!|#NAME\?|#N/A|(?:coming soon|under construction|to be announced|tba)\W*|"
@@ -74,18 +75,27 @@ BLANK = r"\A[\s\p{Cc}\p{DI}\p{M}\x{FFF9}-\x{FFFB}\x{2800}\x{1D159}]*\z"
 # A text of nothing but dashes, dots, quotation marks and the like.
 FILLER = r"\A[\s.\-_–—…*#|\"'“”‘’`]+\z"
 ASKED_VALUE = (
-    r"(?i)\b(?:values?|prints?|printed|gives|returns?|returned|outputs?|evaluates?|results?|keywords?|javascript|"
-    r"js|typescript|"
-    r"typeof|python|java|sql|json|yaml|numpy|pandas|excel|c\+\+|rust|golang|ruby|php|variables?|floats?|divid\w*|"
-    r"division|zero|tan|tangent|log|logarithm|slope|limit|undefined|defined|missing|nothing|empty|null|nan|none|na|"
-    r"abbreviat\w*|short|acronym|initialism|stands? for|means?|meaning|tbd|todo|fixme|comment|tags?|grey text|called|"
-    r"keyword|exist\w*|applicable|unknown|not known|announced|scheduled)\b|\bgive ?\?|/ ?0|\w\(|\bn/a\b"
+    r"(?i)\b(?:prints?|printed|returns?|returned|keywords?|javascript|js|typescript|typeof|python|java|sql|json|yaml|"
+    r"numpy|pandas|excel|c\+\+|rust|golang|ruby|php|variables?|floats?|program|console|interpreter|missing|nothing|"
+    r"null|nan|none|na|not applicable|abbreviat\w*|short for|acronym|stands? for)\b|\bgives? ?\?|\w\(|\bn/a\b"
 )
-"""Questions whose answer may be a value of a program."""
+"""Questions about programs and missing values."""
+ASKED_UNDEFINED = (
+    r"(?i)\b(?:slope|tan|tangent|log|logarithm|limit|divid\w*|division|zero|exist\w*|function|defined|undefined|"
+    r"values?|"
+    r"evaluates?|equals?)\b|/ ?0"
+)
+"""Questions about values that may not exist."""
+ASKED_UNFINISHED = (
+    r"(?i)\b(?:abbreviat\w*|short for|acronym|initialism|stands? for|means?|meaning|comments?|comment tags?|keywords?|"
+    r"grey text|called|input fields?|announced|scheduled|unfinished|marks? work|tbd|todo|fixme)\b"
+)
+"""Questions about marks of unfinished work."""
 ASKED_TEMPLATE = (
     r"(?i)\b(?:templat\w*|mustache|jinja\w*|handlebars|liquid|django|angular|vue|blade|erb|variables?|interpolat\w*|"
     r"formats?|formatted|printf|directives?|specifiers?|conversions?|placeholders?|tags?|tokens?|syntax|shell|bash|"
-    r"strings?|html|xml|markup|elements?|escape\w*|prompt|merge|fields?|curly|braces?|brackets?|macros?|labels?|filler)\b"
+    r"strings?|html|xml|markup|elements?|escape\w*|prompt|merge|fields?|curly|braces?|brackets?|macros?|labels?|"
+    r"filler)\b"
 )
 """Questions about templates and tags."""
 ASKED_LOST = (
@@ -126,7 +136,7 @@ ASKED_SIGNS = (
 """Questions about signs."""
 
 
-CANDIDATE = "|".join((TEMPLATE, VALUE, LOST, NO_ANSWER, NONE))
+CANDIDATE = "|".join((TEMPLATE, VALUE, UNDEFINED, UNFINISHED, LOST, NO_ANSWER, NONE))
 
 
 class Placeholder(Filter):
@@ -159,24 +169,27 @@ def _placeholders(instructions: pa.StringArray, responses: pa.StringArray) -> np
     candidates = np.asarray(pc.match_substring_regex(responses, CANDIDATE), np.bool_)
     candidates |= np.asarray(_filler(responses), np.bool_)
     rows = np.flatnonzero(candidates)  # few
-    left, asked = responses.take(pa.array(rows)), instructions.take(pa.array(rows))
+    left, given = responses.take(pa.array(rows)), instructions.take(pa.array(rows))
+    asked = what_is_asked(given)
 
     def read(texts: pa.StringArray, pattern: str) -> npt.NDArray[np.bool_]:
         return np.asarray(pc.match_substring_regex(texts, pattern), np.bool_)
 
-    request = read(asked, NOT_A_QUESTION)
-    room = read(asked, ROOM) | (np.asarray(pc.utf8_length(asked)) >= MIN_ROOM_CHARS)
+    request = read(given, NOT_A_QUESTION)
+    room = read(given, ROOM) | (np.asarray(pc.utf8_length(given)) >= MIN_ROOM_CHARS)
     signs = read(asked, ASKED_SIGNS)
     # Each kind with what keeps it. A response of two kinds is kept if both are.
     kinds = (
         (read(left, TEMPLATE), read(asked, ASKED_TEMPLATE) & ~request),
         (read(left, VALUE), read(asked, ASKED_VALUE) & ~request),
+        (read(left, UNDEFINED), (read(asked, ASKED_VALUE) | read(asked, ASKED_UNDEFINED)) & ~request),
+        (read(left, UNFINISHED), read(asked, ASKED_UNFINISHED) & ~request),
         (read(left, LOST), read(asked, ASKED_LOST)),
         (read(left, NO_ANSWER), room & ~request),
         (read(left, NONE), ~(request | read(asked, NUMBER_OF_THINGS)) | room | signs),
         (np.asarray(_filler(left), np.bool_), signs),
     )
-    pairs = zip(asked.to_pylist(), left.to_pylist(), strict=True)
+    pairs = zip(given.to_pylist(), left.to_pylist(), strict=True)
     quoted = np.fromiter((len(b.strip()) > 1 and b.strip().lower() in a.lower() for a, b in pairs), np.bool_, len(rows))
     result[rows] = ~quoted & np.any([found & ~kept for found, kept in kinds], axis=0)
     return result

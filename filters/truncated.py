@@ -30,7 +30,8 @@ from filters.text import On, is_letter, is_space, rows_with, text
 from filters.verdict import Check, first_failure
 
 ENDING = (
-    r"(?:[^?!,],|[:=&\\–—{\[，、：；（「『《【“]|[^:;=\-]\(|<(?:/\w*|[A-Za-z]\w*)?|<[A-Za-z][\w-]*(?:\s[^<>]*)?\s[\w:-]+=\"[^\"<>]*|"
+    r"(?:[^?!,],|[:=&\\–—{\[，、：；（「『《【“]|[^:;=\-]\(|<(?:/\w*|[A-Za-z]\w*)?|"
+    r"<[A-Za-z][\w-]*(?:\s[^<>]*)?\s[\w:-]+=\"[^\"<>]*|"
     r"(?i:\b(?:where|and|or|on|having|when) [\w.()]{1,30} ?[<>])|\n[ \t]*(?:else|do|then|begin|try|finally|elif))\s*\z"
 )
 """Marks, keywords of programs and beginnings of elements that something must follow. ":-(", "<3" and "what?," are
@@ -44,11 +45,18 @@ NAMED = r"(?i)\b(?:is|are|character|sign|symbol|mark|operator|letter|by|with|wor
 ASKED = (
     r"(?i)\b(?:words?|letters?|symbols?|operators?|signs?|marks?|characters?|separat\w+|delimiters?|punctuation|"
     r"conjunctions?|articles?|pronouns?|prepositions?|determiners?|possessives?|brackets?|commas?|colons?|ampersand|"
-    r"parenthes[ie]s|next|complete|continue|finish|fill|blank|missing|prefix|beginning|starts?|begins?|opens|opening|"
-    r"prompt|title|headline|salutation|greeting|dash(?:es)?|arrows?|tags?|syntax|keyboard|key|ascii|draw(?:ing)?|"
-    r"emoticons?|emojis?|kaomoji|smileys?|regex\w*|regular expressions?|escap\w+)\b|___"
+    r"parenthes[ie]s|next|prefix|starts?|begins?|opens|opening|title|headline|dash(?:es)?|arrows?|tags?|syntax|"
+    r"keyboard|key|emoticons?|emojis?|smileys?|escap\w+)\b"
 )
-"""Marks and words that the instruction asks for, or a text that is to be left open."""
+"""Marks and words that the instruction asks for. The answer is then one sentence at most."""
+ASKED_OPEN = (
+    r"(?i)(?:\A|[.!?:,;\n]\W*|\b(?:please|to|and|then|now|should|must|will|can) )(?:complete|continue|finish|fill)\b|"
+    r"\b(?:fill in|blank|missing words?|beginning of|opening (?:line|sentence|words|tag)|first (?:line|words|half)|"
+    r"prompt|"
+    r"salutation|greeting|top of|unfinished|incomplete|cliffhanger|ascii|draw(?:ing)?|kaomoji|regex\w*|"
+    r"regular expressions?|autocomplet\w*)\b|___"
+)
+"""Texts that are to be left open or continued, and drawings."""
 ASKED_CHAT = (
     r"(?i)\b(?:reviews?|dialogues?|dialogs?|conversations?|chats?|tweets?|comments?|posts?|messages?|"
     r"captions?|slogans?|"
@@ -69,7 +77,7 @@ MIN_WHOLE_ITEMS = 2
 """Items with a mark at their end, if the last one is to lack it. Every other item must have one."""
 ROW = r"\|[ \t]*\n[ \t]*\|[^\n]*[^|\s][ \t]*\z"
 _END = r"[.!?…]['\"”’»)]*"
-_INNER = r"(?:[\p{L}\p{M}'’\-]+|\d[\d,]*)[,;]?['\"”’»]?"
+_INNER = r"\(?(?:[\p{L}\p{M}'’\-/&]+|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;:]?['\"”’»]?"
 _BEFORE = (
     rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|\d{{4}}|[\p{{Ll}}\d][)\"”’»]){_END}"  # no end of an abbreviation or of an initial
 )
@@ -118,7 +126,8 @@ CONNECTIVE = re.compile(
 )
 """Beginnings of a sentence, which is no closing formula."""
 ELEMENT = re.compile(
-    r"(?:<!doctype[^>]*>\s*)?<(html|head|body|div|main|section|article|nav|form|table|ul|ol|dl|select|svg|script|style)\b"
+    r"(?:<!doctype[^>]*>\s*)?<(html|head|body|div|main|section|article|nav|form|table|ul|ol|dl|select|svg|script|"
+    r"style)\b"
     r"[^<>]*>\s*\S",
     re.IGNORECASE,
 )
@@ -137,6 +146,8 @@ MAX_LETTERS_RATIO = 0.75
 Only texts with a brace are counted at all: unpaired round brackets are typing errors in formulas."""
 MIN_DOLLARS = 5
 """Dollars in a text that has commands of LaTeX, if a number behind the last one is to be a formula and no money."""
+ENDED = re.compile(r"[.!?。！？][\"'”’»)]*\s+\S")
+"""The end of a sentence before another."""
 MIN_WIDE = 12
 """Characters of scripts without spaces that make a text long enough to be judged by its ending."""
 _LETTERS = np.frombuffer(string.ascii_letters.encode(), np.uint8)
@@ -218,14 +229,16 @@ class Truncated(Filter):
         self, failed: npt.NDArray[np.bool_], records: pa.Table, texts: pa.StringArray
     ) -> npt.NDArray[np.bool_]:
         """`failed` without the rows whose instruction asks for such an ending, or ends in the same two words."""
-        failed = keep_asked_for(failed, records, ASKED, self.on)
         if self.on != "response" or not failed.any():
             return failed
-        failed = failed.copy()
+        failed = keep_asked_for(failed, records, ASKED_OPEN, self.on)
+        mark = failed & ~keep_asked_for(failed, records, ASKED, self.on)
         rows = np.flatnonzero(failed)
         pairs = (as_array(column).take(pa.array(rows)).to_pylist() for column in (records["instruction"], texts))
         for row, instruction, response in zip(rows, *pairs, strict=True):  # few
-            failed[row] = " ".join(response[-_TAIL_CHARS:].split()[-2:]) not in " ".join(instruction.split())
+            named = mark[row] and ENDED.search(response.strip()) is None
+            repeated = " ".join(response[-_TAIL_CHARS:].split()[-2:]) in " ".join(instruction.split())
+            failed[row] = not (named or repeated)
         return failed
 
 

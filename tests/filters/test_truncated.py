@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from filters.truncated import MIN_WORDS_ALONE, _last_sentences
 
-END, INNER = r"[.!?…]['\"”’»)]*", r"(?:[\p{L}\p{M}'’\-]+|\d[\d,]*)[,;]?['\"”’»]?"
+END, INNER = r"[.!?…]['\"”’»)]*", r"\(?(?:[\p{L}\p{M}'’\-/&]+|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;:]?['\"”’»]?"
 BEFORE = rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|\d{{4}}|[\p{{Ll}}\d][)\"”’»]){END}"
 OPENER = r"(?:The|An?|My|Our|His|Her|Its|Their|This|That|In|On|At|When|While|If|As|For|With|Because)"
 WORD = r"\p{Lu}[\p{L}'’\-]*,?"
