@@ -206,7 +206,7 @@ def _kept(
             or in_song
             or printed
             or label
-            or (run_of_signs and asked_data[i] and (fills or within))
+            or (run_of_signs and asked_data[i] and (fills or within or b"|" in units[i]))
             or (not prose[i] and goes_on and within)
         )
     return kept

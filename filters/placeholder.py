@@ -100,9 +100,9 @@ ASKED_TEMPLATE = (
 """Questions about templates and tags."""
 ASKED_LOST = (
     r"(?i)\b(?:errors?|excel|spreadsheets?|sheets?|cells?|formulas?|lookup|vlookup|reference|reddit|threads?|forums?|"
-    r"delet\w*|remov\w*|redact\w*|censor\w*|mask\w*|hid(?:e|den)|web ?sites?|web ?pages?|banners?|posters?|notices?|"
-    r"signs?|headlines?|captions?|launch\w*|releas\w*|openings?|open|announc\w*|abbreviat\w*|acronym|stands? for|"
-    r"means?|meaning|shows?|shown|displays?|displayed|messages?|status|translat\w*|paraphras\w*|when)\b"
+    r"delet\w*|remov\w*|redact\w*|censor\w*|mask\w*|hid(?:e|den)|web ?sites?|web ?pages?|banners?|posters?|launch\w*|"
+    r"releas\w*|abbreviat\w*|acronym|stands? for|means?|meaning|shows?|shown|displays?|displayed|translat\w*|"
+    r"paraphras\w*)\b"
 )
 """Questions about lost texts, pages that are not there yet, and errors of spreadsheets."""
 ROOM = (

@@ -59,7 +59,7 @@ _TRANSLATE = {
     "en": r"\btranslat|\btranslit|\bromani[sz]e", "de": "übersetz",
     "fr": r"\btradui|\btraduction", "es": r"\btradu[cz]",
     "it": r"\btradu[cz]", "pt": r"\btradu[zç]", "ro": r"\btradu", "nl": r"\bvertaa?l", "pl": "tłumacz", "cs": "přelož",
-    "sv": "översätt", "da": "oversæt", "no": "oversett", "tr": r"\bçevir", "vi": r"\bdịch\b", "id": "terjemah",
+    "sv": "översätt", "da": "oversæt", "no": "oversett", "tr": "çevir", "vi": r"\bdịch\b", "id": "terjemah",
     "ru": "перев[её]д|перевод", "uk": "переклад", "zh": "翻译|翻譯", "ja": "翻訳|訳し", "ko": "번역", "ar": "ترجم",
     "hi": "अनुवाद", "el": "μετάφρα|μετέφρα|μεταφρά",
 }  # fmt: skip

@@ -50,7 +50,7 @@ ASKED = (
 )
 """Marks and words that the instruction asks for. The answer is then one sentence at most."""
 ASKED_OPEN = (
-    r"(?i)(?:\A|[.!?:,;\n]\W*|\b(?:please|to|and|then|now|should|must|will|can) )(?:complete|continue|finish|fill)\b|"
+    r"(?i)(?:\A|[.!?:,;\n]\W*|\b(?:please|and|then|now|should|must|is to) )(?:complete|continue|finish|fill)\b|"
     r"\b(?:fill in|blank|missing words?|beginning of|opening (?:line|sentence|words|tag)|first (?:line|words|half)|"
     r"prompt|"
     r"salutation|greeting|top of|unfinished|incomplete|cliffhanger|ascii|draw(?:ing)?|kaomoji|regex\w*|"
@@ -76,10 +76,11 @@ WHOLE_ITEM = rf"(?m)^[ \t]*{_ITEM}[ \t]+[^\n]*[.!?…。！？।؟][*_\"'”’
 MIN_WHOLE_ITEMS = 2
 """Items with a mark at their end, if the last one is to lack it. Every other item must have one."""
 ROW = r"\|[ \t]*\n[ \t]*\|[^\n]*[^|\s][ \t]*\z"
-_END = r"[.!?…]['\"”’»)]*"
-_INNER = r"\(?(?:[\p{L}\p{M}'’\-/&]+|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;:]?['\"”’»]?"
-_BEFORE = (
-    rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|\d{{4}}|[\p{{Ll}}\d][)\"”’»]){_END}"  # no end of an abbreviation or of an initial
+_END = r"[.!?…]\$?['\"”’»)]*"
+_INNER = r"\(?(?:\p{L}[\p{L}\p{M}'’\-/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;]?['\"”’»]?"
+_BEFORE = (  # no end of an abbreviation or of an initial, nor the number of an item
+    r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
+    rf"{_END}"
 )
 OPENERS = "The An A My Our His Her Its Their This That In On At When While If As For With Because"
 LAST_SENTENCE = rf"{_BEFORE}(?P<gap>\s+)(?P<first>\p{{Lu}}[\p{{L}}'’\-]*,?)(?P<words>(?: {_INNER})*)\s*\z"
@@ -95,7 +96,7 @@ CASELESS_SENTENCE = r"[\p{Lo}\p{M}][.!?؟۔।]\s+(?P<words>(?:[\p{Lo}\p{M}\d'�
 CLOSING = (
     r"(?i)\b(?:yours?|regards|sincerely|wishes|love|cheers|thanks?|thank you|see you|learn more|read more|"
     r"click|follow|"
-    r"goodbye|bye|the end|xx+)\b"
+    r"goodbye|bye|the end|xx+|edit(?:ed)? by|solution by)\b"
 )
 """Last words of letters and pages, which have no full stop."""
 FORMULA = re.compile(
