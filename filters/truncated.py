@@ -29,10 +29,12 @@ from filters.structure import letters_ratio, open_fences
 from filters.text import On, is_letter, is_space, rows_with, text
 from filters.verdict import Check, first_failure
 
+KEYWORDS = ("else", "do", "then", "begin", "try")
+"""Keywords of programs that something must follow, alone on the last line."""
 ENDING = (
     r"(?:[^?!,],|[:=&\\–—{\[，、：；（「『《【“]|[^:;=\-]\(|<(?:/\w*|[A-Za-z]\w*)?|"
     r"<[A-Za-z][\w-]*(?:\s[^<>]*)?\s[\w:-]+=\"[^\"<>]*|"
-    r"(?i:\b(?:where|and|or|on|having|when) [\w.()]{1,30} ?[<>])|\n[ \t]*(?:else|do|then|begin|try|finally|elif))\s*\z"
+    r"(?i:\b(?:where|and|or|on|having|when) [\w.()]{1,30} ?[<>])|\n[ \t]*(?:else|do|then|begin|try))\s*\z"
 )
 """Marks, keywords of programs and beginnings of elements that something must follow. ":-(", "<3" and "what?," are
 complete, and ";" ends code."""
@@ -188,7 +190,8 @@ class Truncated(Filter):
         item &= _matches(texts, np.flatnonzero(item), FIRST_ITEM)
         item |= _matches(tail, np.flatnonzero(last == 45), KEY_ITEM)
         item |= _open_items(texts, np.flatnonzero(in_word)) | _open_rows(texts, tail)
-        marked = np.flatnonzero((last >= 128) | np.isin(last, _bytes(",:=&\\{[(<>e")))  # "e" ends keywords
+        keyword = np.any([np.asarray(pc.ends_with(tail, name)) for name in KEYWORDS], axis=0)
+        marked = np.flatnonzero(keyword | (last >= 128) | np.isin(last, _bytes(",:=&\\{[(<>")))
         marked = np.union1d(marked, rows_with(tail, "<"))
         ending, word = _matches(tail, marked, ENDING), _matches(tail, np.flatnonzero(in_word), WORD)
         judged = np.flatnonzero(ending | word)
