@@ -82,7 +82,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
     "placeholder": {
         "empty_instruction": "The instruction is blank.",
         "empty_response": "The response is blank.",
-        "placeholder": "The response stands for one that was never written, such as `NaN` or `[Insert answer here]`.",
+        "placeholder": "The response stands for one that was never written, such as `NaN`, `[deleted]` or `[Insert answer here]`.",
     },
     "length": {
         "too_short": "The text has fewer characters than `min_chars`.",
@@ -105,6 +105,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "open_code": "A block of code never ends.",
         "open_environment": "A LaTeX environment never ends.",
         "open_formula": "A formula never ends.",
+        "open_element": "An element of HTML never ends.",
         "open_bracket": "A bracket of a structure never closes.",
         "open_item": "The last item of a list or table is unfinished.",
         "open_ending": "The text ends with a comma or another sign that something follows.",
