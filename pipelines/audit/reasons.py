@@ -82,7 +82,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
     "placeholder": {
         "empty_instruction": "The instruction is blank.",
         "empty_response": "The response is blank.",
-        "placeholder": "The response stands for one that was never written, such as `NaN`, `[deleted]` or `[Insert answer here]`.",
+        "placeholder": "The response stands for one that was never written, such as `NaN` or `[Insert answer here]`.",
     },
     "length": {
         "too_short": "The text has fewer characters than `min_chars`.",
