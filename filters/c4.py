@@ -76,7 +76,7 @@ class C4(Filter):
             _occurs("curly_bracket", texts, ("{",), r"\{", self.curly_bracket),
         ]
         for place, asked in enumerate((ASKED_FILLER, ASKED_NOTICE, ASKED_NOTICE)):
-            kept = keep_asked_for(checks[place].failed, records, asked, self.on)
+            kept = keep_asked_for(checks[place].failed, records, asked, self.on, given=asked is ASKED_FILLER)
             checks[place] = checks[place]._replace(failed=kept)
         return first_failure(checks)
 

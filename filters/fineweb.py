@@ -6,8 +6,9 @@ and the filter of that name in datatrove.
 Kept: the share of characters in lines that repeat an earlier line, 0.1 in the paper. For instruction data it is changed
 in four ways, each measured on gold sources and on answers of models (docs/log.md):
 
-- Only lines of prose can be duplicates (`filters.structure`). Braces, steps of programs, formulas, rows of tables and
-  lines under four words count as characters of the text but equal nothing.
+- Only lines of prose that are no structure can be duplicates (`filters.structure`). Braces, steps of programs,
+  formulas, rows of tables, lines under four words, and lines that recur between different ones (the options of a quiz,
+  the lessons of a week) count as characters of the text but equal nothing.
 - The limit is 0.2. At 0.1 schedules, questions with the same choices and steps that recur were dropped.
 - Texts under `min_lines` lines are not judged: in a table of four lines a share is no evidence.
 - Songs and poems that the instruction asks for are not judged.
@@ -41,7 +42,7 @@ class FineWeb(Filter):
     fewer lines (not counting blank ones) are not judged.
     """
 
-    VERSION: ClassVar = 2
+    VERSION: ClassVar = 3
     RENAMED_KEYS: ClassVar = {"max_duplicate_line_characters": "max_duplicate_line_char_ratio"}
 
     kind: Literal["fineweb"] = "fineweb"

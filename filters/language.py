@@ -9,8 +9,9 @@ therefore dropped on positive evidence only: its most likely language is not wan
 Each field is judged on its own, two short ones together. Read are the words of its prose (`filters.prose`), in lower
 case, because the model takes capitals, LaTeX and code for other languages. There is no verdict where few words are left
 or where they are less than half of the text, nor where the instruction asks for another language or about a foreign
-word. The model is the most expensive part (7 MB/s). If English is wanted, it is not run on a text in which 15 % of the
-words are English function words.
+word, nor on an instruction that asks for a translation or is about a foreign text, if the answer is in a wanted
+language. The model is the most expensive part (7 MB/s). If English is wanted, it is not run on a text in which 15 % of
+the words are English function words.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from dedup.columns import as_array
 from dedup.kernel import borrowing_kernel, buffers, kernel
 from filters.prose import code_of, language_requests, prose
 from filters.stage import Count, Filter, Ratio
-from filters.text import On, TextField, fields, letters_end, lower_key, starts_character
+from filters.text import On, fields, letters_end, lower_key, starts_character
 from filters.verdict import Check, first_failure
 
 # Frequent words of at most eight letters that are words of no other language in the Latin script.
@@ -48,6 +49,7 @@ _ENGLISH = 0.15  # share of function words with which a text counts as English
 _READ_AHEAD = 4  # times `prefix_chars`: what is read of a text to find that many characters of prose
 _MIN_PROSE_RATIO = 0.5  # of the characters that are read; with less prose, words are names of formulas and programs
 
+_MIN_ANSWER_CHARS = 16  # of a short answer about a foreign text; of fewer the model knows nothing
 _MIN_SENTENCE_RATIO = 0.34  # of the characters in pieces of more than three words; with fewer, the text is a list
 
 
@@ -85,7 +87,7 @@ class Language(Filter):
     model: path of a fastText language model; by default lid.176.ftz, which is installed with Winnow.
     """
 
-    VERSION: ClassVar = 2
+    VERSION: ClassVar = 3
 
     kind: Literal["language"] = "language"
     on: On = "both"
@@ -118,18 +120,32 @@ class Language(Filter):
         """
         # Loaded first, so that a missing model is an error for every table, even an empty one.
         model = load_model(str(find_model(self.model)))
-        confidence = np.zeros(records.num_rows)
+        confidence, foreign_text = np.zeros(records.num_rows), np.zeros(records.num_rows)
+        answered = np.ones(records.num_rows, np.bool_)
         for name, rows, texts in self._units(records):
             failed, certain = self._in_other_language(model, texts)
             rows = rows[failed]
             if not len(rows):
                 continue
             requests = language_requests(as_array(records["instruction"]).take(pa.array(rows)), self.languages)
-            excused = requests.other & ~requests.answer_wanted if name == "response" else requests.other
+            if name == "response":
+                answered[rows] = excused = requests.other & ~requests.answer_wanted
+            else:  # a task about a foreign text counts if its answer is in another language too
+                excused = requests.other | requests.foreign_text
+                foreign_text[rows] = np.where(requests.foreign_text & ~requests.other, certain, 0)
+            if name == "both":
+                answered[rows] = self._answered(model, as_array(records["response"]).take(pa.array(rows)))
             confidence[rows] = np.maximum(confidence[rows], np.where(excused, 0, certain))
+        confidence = np.maximum(confidence, np.where(answered, 0, foreign_text))
         return first_failure([Check("other_language", confidence > 0, confidence, self.min_confidence)])
 
-    def _units(self, records: pa.Table) -> Iterator[tuple[TextField, npt.NDArray[np.int64], pa.StringArray]]:
+    def _answered(self, model: Model, responses: pa.StringArray) -> npt.NDArray[np.bool_]:
+        """Which short responses may be in a wanted language: bool [rows]."""
+        labels, certain = _predict(model, pc.utf8_lower(words(responses)))
+        judged = np.asarray(pc.utf8_length(responses)) >= _MIN_ANSWER_CHARS
+        return np.isin(labels, self.languages) | (certain < self.min_confidence) | ~judged
+
+    def _units(self, records: pa.Table) -> Iterator[tuple[On, npt.NDArray[np.int64], pa.StringArray]]:
         """The texts to judge: a field, rows [n], and their texts [n]. Each field that is long enough is judged on its
         own, two short ones together."""
         short = np.ones(records.num_rows, np.bool_)
@@ -142,7 +158,7 @@ class Language(Filter):
             yield name, np.flatnonzero(long), texts.filter(pa.array(long))
         if self.on == "both":
             pairs = (as_array(records[name]).filter(pa.array(short)) for name in fields(self.on))
-            yield "instruction", np.flatnonzero(short), pc.binary_join_element_wise(*pairs, " ")
+            yield "both", np.flatnonzero(short), pc.binary_join_element_wise(*pairs, " ")
 
     def _in_other_language(
         self, model: Model, texts: pa.StringArray

@@ -1,21 +1,24 @@
 """Loop: degenerate texts, in which a model says the same thing again and again.
 
 Three measures. Words: a unit of up to MAX_UNIT_WORDS words that follows itself, anywhere in the text. Items: lines that
-begin with a digit and are equal but for their digits ("1. Fact number 1 is that ..."). Tail: the last TAIL_BYTES bytes,
-whatever they consist of (digits, CJK, characters without spaces), whose smallest period is found by the failure
-function of Knuth, Morris and Pratt. In all, the unit must repeat often and the repetition must be long, since tables,
-code and verse repeat a little.
+begin with a digit and are equal but for their digits ("1. Fact number 1 is that ...", "1. Apple"). Tail: the last
+TAIL_BYTES bytes, whatever they consist of (digits, CJK, characters without spaces), whose smallest period is found by
+the failure function of Knuth, Morris and Pratt. In all, the unit must repeat often and the repetition must be long,
+since tables, code and verse repeat a little.
 
 Repetition may be the answer. A repetition is kept
 
 - if the instruction asks for it ("Write ha 100 times", "Give 1/3 to 150 decimal places", "Print a 16x16 board"); a song
   may repeat VERSE_FACTOR times as often;
+- if the instruction holds a program and asks for its output, and the unit is in that program or is not prose;
+- if it is a short line and the instruction asks for one label or answer for each of many;
 - if its unit is not prose (digits, formulas, code) and the text ends behind it within brackets, a formula, an
   environment, a fence or a table: a matrix, a list of zeros, a sum of equal terms.
 """
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +30,7 @@ from pydantic import Field
 from dedup.columns import as_array
 from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import borrowing_kernel, buffers, kernel
-from filters.request import VERSE
+from filters.request import MAX_STATEMENT_CHARS, VERSE, what_is_asked
 from filters.stage import Count, Filter
 from filters.structure import letters_ratio, open_fences
 from filters.text import On, is_letter, is_space, text
@@ -44,7 +47,14 @@ MAX_VERSE_BYTES = 80
 MIN_ITEMS = 10
 """Items that are equal but for their digits, at least."""
 MIN_ITEM_WORDS = 5
-"""Words of letters in such an item, which are also four fifths of its words: a multiplication table is none."""
+"""Words of letters in such an item, which are also four fifths of its words: a multiplication table is none. Fewer
+suffice behind the number of a list ("1. "), if nothing else is in the item."""
+MIN_ITEM_BYTES = 4
+"""Bytes behind the number of such an item, more than an answer of one letter has."""
+MIN_DATA_RATIO = 1 / 3
+"""Share of a text that digits, signs or cells that were asked for take. A loop behind an answer is none of them."""
+MAX_LABEL_WORDS = 5
+"""Words of a line that may be a label."""
 _PROBE_BYTES = 8
 """Bytes at the end that must occur once more before the tail is searched. They rule out nearly every text."""
 _NUMBER = (
@@ -67,9 +77,29 @@ ASKED = (
 ASKED_DATA = (
     r"(?i)\d ?(?:x|×|\*|by) ?\d|\b(?:matri(?:x|ces)|grids?|boards?|tables?|decimals?|digits?|binary|hex\w*|"
     r"patterns?|ascii|pixels?|bitmaps?|zero(?:e?s)?|dashes|dots|stars|asterisks|separators?|rulers?|horizontal rule|"
-    r"power of|factorial|googol|array|rows? of|progress bar|checkerboard|maze|map|tabelle)\b|矩阵|表格|小数"
+    r"power of|factorial|googol|array|rows? of|"
+    r"unary|tally|poly-?[acgtu]|nucleotides?|dna|rna|homopolymer|"
+    r"progress bar|checkerboard|maze|map|tabelle)\b|矩阵|表格|小数"
 )
 """Digits, signs and cells that the instruction asks for, with or without their number."""
+
+
+PROGRAM = (
+    r"(?i)\b(?:print\w*|echo|puts|cout|console\.log|write(?:line|ln)?|disp(?:lay)?|repeat|rep|replicate|join|fill)\s*"
+    r"(?:\(|<<|[\"'])|[\"']\s*\*\s*\d|\d\s*\*\s*[\"']|\.times\b"
+)
+"""A program that prints or repeats."""
+OUTPUT = (
+    r"(?i)\b(?:what|outputs?|results?|predict|evaluates?|execut\w+|run(?:s|ning)?|trace|simulate|interpreter|terminal|"
+    r"value|ausgabe|sortie|salida)\b|输出|出力|вывод"
+)
+"""A question about what it prints."""
+ASKED_LABELS = (
+    r"(?i)\b(?:answers|questions|labels?|label(?:ed|ing|led|ling)|classif\w*|true|false|sentiments?|categori[sz]e|"
+    r"quiz|grades?|per line|for each|each of|respectively)\b|(?:\n[^\n]*){10}"
+)
+"""A label or an answer for each of many."""
+_LITERAL = re.compile(rb"(?:null|none|nil|nan|true|false|undefined|void)(?![a-z])|[^a-z\x80-\xff]", re.IGNORECASE)
 
 
 class Loop(Filter):
@@ -78,7 +108,7 @@ class Loop(Filter):
     min_repeats: how often the unit must follow itself. min_bytes: bytes that the repetition must span.
     """
 
-    VERSION: ClassVar = 2
+    VERSION: ClassVar = 3
 
     kind: Literal["loop"] = "loop"
     on: On = "response"
@@ -95,7 +125,8 @@ class Loop(Filter):
         for reason, limit, runs in zip(reasons, limits, measure(texts, self.min_repeats, self.min_bytes), strict=True):
             failed = runs.repeats >= limit
             rows = np.flatnonzero(failed)  # few: each is judged by what is around it
-            for row, kept in zip(rows, _kept(texts, instructions, rows, runs, limit), strict=True):
+            numbered = reason == "repeated_items"
+            for row, kept in zip(rows, _kept(texts, instructions, rows, runs, limit, numbered), strict=True):
                 failed[row] = not kept
             checks.append(Check(reason, failed, runs.repeats, limit))
         return first_failure(checks)
@@ -122,9 +153,14 @@ def measure(texts: pa.StringArray, min_repeats: int, min_bytes: int) -> tuple[Ru
 
 
 def _kept(
-    texts: pa.StringArray, instructions: pa.StringArray | None, rows: npt.NDArray[np.int64], runs: Runs, limit: int
+    texts: pa.StringArray,
+    instructions: pa.StringArray | None,
+    rows: npt.NDArray[np.int64],
+    runs: Runs,
+    limit: int,
+    numbered: bool,
 ) -> list[bool]:
-    """Which repetitions in `rows` are kept: bool [len(rows)]."""
+    """Which repetitions in `rows` are kept: bool [len(rows)]. numbered: the units are lines without their line feed."""
     if not len(rows):
         return []
     taken = pa.array(rows)
@@ -132,24 +168,47 @@ def _kept(
     places = list(zip(*(column[rows].tolist() for column in (runs.begin, runs.end, runs.unit)), strict=True))
     units = [body[begin : begin + unit] for body, (begin, _, unit) in zip(bodies, places, strict=True)]
     prose = letters_ratio(pa.array([unit.decode(errors="ignore") for unit in units], pa.string())) >= 0.5
+    prose &= np.array([bool(_LITERAL.sub(b"", unit)) for unit in units], np.bool_)
     heads = [body[:begin].decode(errors="ignore") for body, (begin, _, _) in zip(bodies, places, strict=True)]
     fenced = open_fences(pa.array(heads, pa.string())) > 0
     rests = [body[end:].strip() for body, (_, end, _) in zip(bodies, places, strict=True)]
     if instructions is None:
-        asked = asked_data = verse = [False] * len(rows)
+        asked = asked_data = verse = program = labels = [False] * len(rows)
+        prompts = pa.array([""] * len(rows))
     else:
         prompts = instructions.take(taken)
-        asked, asked_data, verse = (
-            pc.match_substring_regex(prompts, pattern).to_pylist() for pattern in (ASKED, ASKED_DATA, VERSE)
+        asks = what_is_asked(prompts, MAX_STATEMENT_CHARS)
+        asked, asked_data, verse, program, output, labels = (
+            pc.match_substring_regex(read, pattern).to_pylist()
+            for read, pattern in (
+                (asks, ASKED),
+                (asks, ASKED_DATA),
+                (asks, VERSE),
+                (prompts, PROGRAM),
+                (asks, OUTPUT),
+                (prompts, ASKED_LABELS),
+            )
         )
+        program = [a and b for a, b in zip(program, output, strict=True)]
     kept = []
-    for i, head in enumerate(heads):
+    for i, (head, prompt) in enumerate(zip(heads, prompts.to_pylist(), strict=True)):
         # A unit that is cut off at the end of the text is a part of the repetition.
         goes_on = len(rests[i]) >= max(1, len(units[i].strip())) or not units[i].strip().startswith(rests[i])
         within = bool(fenced[i]) or _is_within(head)
         line = len(units[i]) <= MAX_VERSE_BYTES
         in_song = verse[i] and line and runs.repeats[rows[i]] < VERSE_FACTOR * limit
-        kept.append(asked[i] or in_song or (not prose[i] and (asked_data[i] or (goes_on and within))))
+        fills = places[i][1] - places[i][0] >= MIN_DATA_RATIO * len(bodies[i])
+        run_of_signs = not prose[i] or len(units[i].split()) == len(units[i].strip()) == 1
+        printed = program[i] and (run_of_signs or units[i].decode(errors="ignore").strip() in prompt)
+        label = labels[i] and b"\n" in units[i] + b"\n" * numbered and len(units[i].split()) <= MAX_LABEL_WORDS
+        kept.append(
+            asked[i]
+            or in_song
+            or printed
+            or label
+            or (run_of_signs and asked_data[i] and (fills or within or b"|" in units[i]))
+            or (not prose[i] and goes_on and within)
+        )
     return kept
 
 
@@ -239,6 +298,11 @@ def _repeated_items(data, begin, end, min_bytes, place):  # type: ignore[no-unty
         if not numbered:
             while at < end and data[at] != 10:
                 at += 1
+        number = at
+        while number < end and 48 <= data[number] <= 57:
+            number += 1
+        # "1. " or "1) ": with it, an item of few words is the item of a list.
+        listed = number + 1 < end and (data[number] == 46 or data[number] == 41) and data[number + 1] == 32
         while at <= end and numbered:
             byte = data[at] if at < end else np.uint8(10)
             if is_space(byte):
@@ -257,7 +321,8 @@ def _repeated_items(data, begin, end, min_bytes, place):  # type: ignore[no-unty
             if not 48 <= byte <= 57:
                 state = fnv1a(state, byte)
             at += 1
-        if numbered and letters >= MIN_ITEM_WORDS and 5 * letters >= 4 * words:
+        whole = listed and letters == words - 1 and at - number > MIN_ITEM_BYTES
+        if numbered and (whole or (letters >= MIN_ITEM_WORDS and 5 * letters >= 4 * words)):
             if run > 0 and state == before:
                 run += 1
             else:

@@ -59,7 +59,7 @@ _TRANSLATE = {
     "en": r"\btranslat|\btranslit|\bromani[sz]e", "de": "übersetz",
     "fr": r"\btradui|\btraduction", "es": r"\btradu[cz]",
     "it": r"\btradu[cz]", "pt": r"\btradu[zç]", "ro": r"\btradu", "nl": r"\bvertaa?l", "pl": "tłumacz", "cs": "přelož",
-    "sv": "översätt", "da": "oversæt", "no": "oversett", "tr": r"\bçevir", "vi": r"\bdịch\b", "id": "terjemah",
+    "sv": "översätt", "da": "oversæt", "no": "oversett", "tr": "çevir", "vi": r"\bdịch\b", "id": "terjemah",
     "ru": "перев[её]д|перевод", "uk": "переклад", "zh": "翻译|翻譯", "ja": "翻訳|訳し", "ko": "번역", "ar": "ترجم",
     "hi": "अनुवाद", "el": "μετάφρα|μετέφρα|μεταφρά",
 }  # fmt: skip
@@ -86,15 +86,33 @@ _WHAT = (
 )
 
 
+_PARTS = re.compile(r"[\n:：=|]+|(?:(?<=[\s(（])|\A)[\"“„«‹『「'‘`]|[\"”»›』」'’`](?=[\s.,;?!)）]|\Z)")
+"""What stands between a task and the text that it is about: line ends, colons, quotation marks."""
+_ENGLISH_TASK = re.compile(
+    r"\A\W*(?:please |can you |could you |would you )?(?:summari[sz]e|classify|detect|identify|proofread|answer|"
+    r"explain|paraphrase|count|extract|give|list|rewrite|translate|describe|analy[sz]e|find|tell|write|read|determine|"
+    r"what|which|does|do you|is (?:this|the|it|there)|are (?:these|there)|who|how (?:many|is|are|does|would)|based on|"
+    r"given the|would you|should)\W+[a-z]+|"
+    r"\b(?:the|this|these|that) [a-z]+(?: [a-z]+)* (?:is|are|was|in|of|below|above|positive|negative|expresse[sd])\b|"
+    r"\A\W*(?:summari[sz]e|classify|detect|identify|proofread|paraphrase|rewrite|translate|describe|explain)\W*\Z|"
+    r"\bin english\b",
+    re.IGNORECASE,
+)
+"""A task in English: an imperative or a question with a word behind it, or a sentence that is left open."""
+
+
 class LanguageRequests(NamedTuple):
     """What instructions say about languages, bool [rows].
 
     other: they ask for another language than the wanted ones, for a translation, or about a foreign word, in a wanted
     language. answer_wanted: the answer is to be in a wanted language all the same ("translate into English").
+    foreign_text: they ask for a translation in any language, or have a task in English about a text in another. Such an
+    instruction may be foreign itself, if the answer is in a wanted language.
     """
 
     other: npt.NDArray[np.bool_]
     answer_wanted: npt.NDArray[np.bool_]
+    foreign_text: npt.NDArray[np.bool_]
 
 
 def code_of(name: str) -> str:
@@ -120,4 +138,13 @@ def language_requests(instructions: pa.StringArray, wanted: tuple[str, ...]) -> 
         np.asarray(pc.match_substring_regex(instructions, pattern))
         for pattern in (target, about, rf"(?i)\b(?:in|into|to) (?:{own})\b")
     )
-    return LanguageRequests(into_other | about_other, into_own & ~into_other)
+    foreign = np.asarray(pc.match_substring_regex(instructions, f"(?i){'|'.join(_TRANSLATE.values())}"), np.bool_)
+    if "en" in wanted:
+        foreign |= np.fromiter(map(_has_english_task, instructions.to_pylist()), np.bool_, len(instructions))  # few
+    return LanguageRequests(into_other | about_other, into_own & ~into_other, foreign)
+
+
+def _has_english_task(instruction: str) -> bool:
+    """Whether the first or the last part of an instruction, outside of quotations, is a task in English."""
+    parts = [part for part in _PARTS.split(instruction) if re.search(r"[^\W\d_]{2}", part)]
+    return any(_ENGLISH_TASK.search(part) is not None for part in (*parts[:2], *parts[-2:]))

@@ -133,10 +133,11 @@ class WrongScript(Filter):
     share of letters in others, 0 to 1; the default keeps an English text that quotes a few foreign words.
 
     Letters in code, formulas and addresses do not count, and a single foreign letter is a symbol. A record whose
-    instruction is written in a wanted script and asks for another language or about a foreign word is kept.
+    instruction is written in a wanted script and asks for another language or about a foreign word is kept. So is one
+    whose response is in a wanted script, and whose instruction asks for a translation or is about a foreign text.
     """
 
-    VERSION: ClassVar = 2
+    VERSION: ClassVar = 3
     RENAMED_KEYS: ClassVar = {"max_share": "max_unwanted_letter_ratio"}
 
     kind: Literal["script"] = "script"
@@ -152,9 +153,13 @@ class WrongScript(Filter):
         if len(rows):  # judged once more, without what is no prose and what was asked for
             few = records.select(["instruction", "response"]).take(pa.array(rows))
             requests = language_requests(as_array(few["instruction"]), self._languages())
-            for place, name in enumerate(names):
-                excused = requests.other & ~requests.answer_wanted if name == "response" else requests.other
+            foreign_text = requests.foreign_text
+            for place, name in reversed(list(enumerate(names))):  # the response first
+                excused = requests.other | foreign_text
+                if name == "response":
+                    excused = requests.other & ~requests.answer_wanted
                 ratios[place, rows] = np.where(excused, 0, self._unwanted(prose(as_array(few[name]))))
+                foreign_text = foreign_text & (ratios[place, rows] <= limit)
         ratio = ratios.max(axis=0)
         return first_failure([Check("wrong_script", ratio > limit, ratio, limit)])
 

@@ -10,7 +10,14 @@ Recognised once for all filters, by lines and words:
 - A word of letters is a run between white space of letters, with apostrophes or hyphens between them and punctuation
   at its ends. `x^2`, `f(x)`, `$p$`, `+=` and `15` are none. A line is prose if it has MIN_WORDS such words (or twice
   as many characters of scripts that may have no spaces), and most of its characters are in
-  them. Programs, formulas, rows of data, options and labels are therefore no prose, and comments in programs are.
+  them. Programs, formulas, rows of data, options and labels are therefore no prose. Nor is a line that begins as
+  comments of programs do.
+- A line of prose that recurs between different ones is structure: the options of a quiz, the steps of recipes, the
+  lessons of a week, stage directions. A run of repeated lines is structure if the text has several such runs and each
+  is shorter than the longest run of new lines, as every part then begins with something new. Lines that come again and
+  again without anything new make longer runs. The furniture of web pages ("Read more about this story") has that form
+  too, but is none: lines that are neither items (with a mark, number or label at their beginning) nor sentences (with a
+  mark at their end), behind a line of prose with such a mark.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.hashing import FNV_BASIS, fnv1a
 from dedup.kernel import borrowing_kernel, buffers, kernel
 from filters.text import is_letter, is_space, starts_character, strings
 
@@ -27,23 +35,32 @@ MIN_WORDS = 4
 MIN_LETTERS_RATIO = 0.6
 """Share of a prose line's bytes (without white space) in words of letters, 0 to 1."""
 
+MAX_LABEL_BYTES = 30
+"""Bytes before the colon of a label ("Anna: ...")."""
+
 CUT = 0
 """The first byte of what is not prose. A kernel takes a line or word that begins with it for equal to no other."""
 
 
 def prose_of(texts: pa.StringArray, words_alone: bool = False) -> pa.StringArray:
-    """The texts with the byte CUT at the beginning of what is not prose: string [rows].
+    """The texts with the byte CUT at the beginning of what is not prose or a repeated line of structure: string [rows].
 
-    words_alone: of every word that is not of letters, and of every word of a line that is not prose; else of every line
-    that is not prose. All else is as in the text, so shares of the text can be measured. What repeats in the result
-    repeats in the text: a filter measures the text first, and the prose of what it would drop.
+    words_alone: of every word that is not of letters, and of every word of such a line; else of every such line. All
+    else is as in the text, so shares of the text can be measured. What repeats in the result repeats in the text: a
+    filter measures the text first, and the prose of what it would drop.
     """
     data, offsets = buffers(texts)
     base = int(offsets[0])
-    content = data[base : offsets[-1]].copy()
+    given = data[base : offsets[-1]]
     offsets = offsets - base
-    _mark_other(content, offsets, words_alone)
-    return strings(content, offsets.astype(np.int32))
+    lines = given.copy()
+    _mark_lines(lines, offsets)
+    _mark_structure(given, lines, offsets)
+    if words_alone:
+        content = given.copy()
+        _mark_words(content, lines, offsets)
+        lines = content
+    return strings(lines, offsets.astype(np.int32))
 
 
 def open_fences(texts: pa.StringArray) -> npt.NDArray[np.int64]:
@@ -234,17 +251,33 @@ def _letters_ratio(data, offsets):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _is_comment(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether a line begins as comments of programs and headings of Markdown do."""
+    byte = data[at]
+    if byte == 35 or byte == 37:  # # %
+        return True
+    if at + 2 >= end:
+        return False
+    after, third = data[at + 1], data[at + 2]
+    if byte == 47:  # // and /*
+        return after == 47 or after == 42
+    if byte == 34 or byte == 39:  # three quotation marks
+        return after == byte and third == byte
+    return (byte == 60 and after == 33) or (byte == 45 and after == 45 and third == 32)  # <! and --
+
+
+@borrowing_kernel
 def _is_prose(data, at, end):  # type: ignore[no-untyped-def]
     """Whether the line data[at:end], which begins with no white space and is in no fence, is prose."""
-    if data[at] == 124 or data[at] == 62 or (data[at] == 47 and at + 1 < end and data[at + 1] == 47):  # | > //
+    if data[at] == 124 or data[at] == 62 or _is_comment(data, at, end):  # | >
         return False
     words, letters, size, wide = _count(data, at, end)
     return (words >= MIN_WORDS or wide >= 2 * MIN_WORDS) and letters >= MIN_LETTERS_RATIO * size
 
 
 @borrowing_kernel
-def _mark_other(data, offsets, words_alone):  # type: ignore[no-untyped-def]
-    """Write CUT over the beginning of what is not prose."""
+def _mark_lines(data, offsets):  # type: ignore[no-untyped-def]
+    """Write CUT over the beginning of every line that is not prose."""
     for row in range(len(offsets) - 1):
         at, end = offsets[row], offsets[row + 1]
         mark, length = np.uint8(0), 0
@@ -255,15 +288,110 @@ def _mark_other(data, offsets, words_alone):  # type: ignore[no-untyped-def]
             if at < stop:
                 before = length
                 mark, length = _fence(data, at, stop, mark, length)
-                is_prose = before == 0 and length == 0 and _is_prose(data, at, stop)
-                if not words_alone and not is_prose:
+                if before > 0 or length > 0 or not _is_prose(data, at, stop):
                     _cut(data, at, stop)
-                while words_alone and at < stop:
-                    begin = at
-                    while at < stop and not is_space(data[at]):
-                        at += 1
-                    if not (is_prose and _is_word(data, begin, at)):
-                        _cut(data, begin, at)
-                    while at < stop and is_space(data[at]):
-                        at += 1
             at = stop + 1
+
+
+@borrowing_kernel
+def _mark_words(data, lines, offsets):  # type: ignore[no-untyped-def]
+    """Write CUT over the beginning of every word of the lines that are cut in `lines`, and of words not of letters."""
+    for row in range(len(offsets) - 1):
+        at, end = offsets[row], offsets[row + 1]
+        while at < end:
+            stop = _line_end(data, at, end)
+            while at < stop and is_space(data[at]):
+                at += 1
+            is_prose = at < stop and lines[at] != CUT
+            while at < stop:
+                begin = at
+                while at < stop and not is_space(data[at]):
+                    at += 1
+                if not (is_prose and _is_word(data, begin, at)):
+                    _cut(data, begin, at)
+                while at < stop and is_space(data[at]):
+                    at += 1
+            at = stop + 1
+
+
+@borrowing_kernel
+def _is_item(data, begin, end):  # type: ignore[no-untyped-def]
+    """Whether a line begins with a mark, a digit, a letter behind which a mark stands, or a label ("Anna: ...")."""
+    if not (is_letter(data[begin]) or data[begin] >= 128):
+        return True
+    if begin + 1 < end and (data[begin + 1] == 46 or data[begin + 1] == 41):  # "A." or "A)"
+        return True
+    for at in range(begin, min(begin + MAX_LABEL_BYTES, end - 1)):
+        if data[at] == 58 and is_space(data[at + 1]):
+            return True
+        if data[at] == 46 or data[at] == 63 or data[at] == 33:
+            break
+    return False
+
+
+@borrowing_kernel
+def _is_ended(data, begin, end):  # type: ignore[no-untyped-def]
+    """Whether a line ends in a mark, before quotation marks, brackets and emphasis: . ! ? : or none of ASCII."""
+    while end > begin + 1:
+        byte = data[end - 1]
+        if not (is_space(byte) or byte == 34 or byte == 39 or byte == 41 or byte == 42 or byte == 95):
+            break
+        end -= 1
+    byte = data[end - 1]
+    return byte == 46 or byte == 33 or byte == 63 or byte == 58 or byte >= 128
+
+
+@kernel
+def _mark_structure(data, lines, offsets):  # type: ignore[no-untyped-def]
+    """Write CUT in `lines` over the beginning of the repeated lines of `data` that are structure."""
+    for row in range(len(offsets) - 1):
+        begin, end = offsets[row], offsets[row + 1]
+        most = 1
+        for at in range(begin, end):
+            most += data[at] == 10
+        hashes, starts, stops = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
+        count, at = 0, begin
+        while at < end:
+            stop = _line_end(data, at, end)
+            while at < stop and is_space(data[at]):
+                at += 1
+            if at < stop:
+                line, spaced = FNV_BASIS, False
+                for i in range(at, stop):
+                    if is_space(data[i]):
+                        spaced = True
+                    else:
+                        if spaced:
+                            line = fnv1a(line, 32)
+                            spaced = False
+                        line = fnv1a(line, data[i])
+                hashes[count], starts[count], stops[count] = line, at, stop
+                count += 1
+            at = stop + 1
+        seen = np.zeros(count, np.bool_)
+        order = np.argsort(hashes[:count], kind="mergesort")  # equal lines in their order
+        for i in range(1, count):
+            seen[order[i]] = hashes[order[i]] == hashes[order[i - 1]]
+        longest, run, runs = 0, 0, 0
+        for i in range(count):
+            run = 0 if seen[i] else run + 1
+            longest = max(longest, run)
+            runs += seen[i] and not seen[i - 1]
+        i = 0
+        while runs > 1 and i < count:
+            if not seen[i]:
+                i += 1
+                continue
+            first = i
+            while i < count and seen[i]:
+                i += 1
+            if i - first >= longest:
+                continue
+            # The line before the run has something new: the article, where the run is furniture.
+            at, stop = starts[first - 1], stops[first - 1]
+            article = lines[at] != CUT and _is_ended(data, at, stop) and not _is_item(data, at, stop)
+            for j in range(first, i):
+                at, stop = starts[j], stops[j]
+                furniture = article and not _is_ended(data, at, stop) and not _is_item(data, at, stop)
+                if lines[at] != CUT and not furniture:
+                    _cut(lines, at, stop)

@@ -105,6 +105,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "open_code": "A block of code never ends.",
         "open_environment": "A LaTeX environment never ends.",
         "open_formula": "A formula never ends.",
+        "open_element": "An element of HTML never ends.",
         "open_bracket": "A bracket of a structure never closes.",
         "open_item": "The last item of a list or table is unfinished.",
         "open_ending": "The text ends with a comma or another sign that something follows.",

@@ -28,27 +28,27 @@ HASHED: dict[str, dict[str, Any]] = {
     "strip_signature": {},
     "mask_pii": {"on": "both", "kinds": ["email", "phone", "ip", "card", "iban"], "keep_examples": True},
     "pii": {"on": "both", "kinds": ["email", "phone", "ip", "card", "iban"], "keep_examples": True},
-    "placeholder": {"version": 3},
+    "placeholder": {"version": 4},
     "length": {"on": "both", "min_chars": 0, "max_chars": 32768},
     "control": {
         "on": "both", "max_control": 0, "max_replacement": 0, "max_private": 0, "max_mojibake_chars": 0,
         "max_hidden_chars": 0, "max_invisible": 0.05, "version": 2,
     },
-    "script": {"on": "both", "scripts": ["latin", "greek"], "max_share": 0.3, "version": 2},
+    "script": {"on": "both", "scripts": ["latin", "greek"], "max_share": 0.3, "version": 3},
     "language": {
         "on": "both", "languages": ["en"], "min_confidence": 0.65, "min_chars": 40, "prefix_chars": 200,
-        "model": "878066447208b1a15ffa5afe44276b0f", "version": 2,
+        "model": "878066447208b1a15ffa5afe44276b0f", "version": 3,
     },
-    "refusal": {"on": "response", "prefix_chars": 240, "version": 2},
-    "truncated": {"on": "response", "min_words": 5, "version": 2},
-    "loop": {"on": "response", "min_repeats": 6, "min_bytes": 120, "version": 2},
+    "refusal": {"on": "response", "prefix_chars": 240, "version": 3},
+    "truncated": {"on": "response", "min_words": 5, "version": 3},
+    "loop": {"on": "response", "min_repeats": 6, "min_bytes": 120, "version": 3},
     "echo": {"min_chars": 24, "version": 2},
     "urls": {"on": "response", "max_share": 0.9, "version": 2},
     "c4": {
         "on": "response", "lorem_ipsum": True, "javascript_notice": True, "policy_notice": True, "curly_bracket": False,
         "version": 2,
     },
-    "fineweb": {"on": "response", "max_duplicate_line_characters": 0.2, "min_lines": 10, "version": 2},
+    "fineweb": {"on": "response", "max_duplicate_line_characters": 0.2, "min_lines": 10, "version": 3},
     "gopher_quality": {
         "on": "both", "min_words": 50, "max_words": 100000, "min_word_length": 3.0, "max_word_length": 10.0,
         "max_symbols": 0.1, "max_bullet_lines": 0.9, "max_ellipsis_lines": 0.3, "min_alphabetic_words": 0.8,
@@ -58,7 +58,7 @@ HASHED: dict[str, dict[str, Any]] = {
         "on": "response", "min_words": 150, "duplicate_lines": 0.3, "duplicate_paragraphs": 0.3,
         "duplicate_line_characters": 0.2, "duplicate_paragraph_characters": 0.2, "top_2_gram": 0.4, "top_3_gram": 0.36,
         "top_4_gram": 0.32, "duplicate_5_grams": 0.3, "duplicate_6_grams": 0.28, "duplicate_7_grams": 0.26,
-        "duplicate_8_grams": 0.24, "duplicate_9_grams": 0.22, "duplicate_10_grams": 0.2, "version": 2,
+        "duplicate_8_grams": 0.24, "duplicate_9_grams": 0.22, "duplicate_10_grams": 0.2, "version": 3,
     },
 }  # fmt: skip
 """What `parameters` returns for the defaults of each stage, beside `kind` and a `version` of 1: written down, never

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from filters.truncated import MIN_WORDS_ALONE, _last_sentences
 
-END, INNER = r"[.!?…]['\"”’»)]*", r"[\p{L}\p{M}'’\-]+[,;]?['\"”’»]?"
-BEFORE = rf"(?:[\p{{Ll}}\p{{Lo}}]{{2}}|\d{{4}}|[\p{{Ll}}\d][)\"”’»]){END}"
+END, INNER = r"[.!?…]\$?['\"”’»)]*", r"\(?(?:\p{L}[\p{L}\p{M}'’\-/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;]?['\"”’»]?"
+BEFORE = (
+    r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
+    rf"{END}"
+)
 OPENER = r"(?:The|An?|My|Our|His|Her|Its|Their|This|That|In|On|At|When|While|If|As|For|With|Because)"
 WORD = r"\p{Lu}[\p{L}'’\-]*,?"
 OPEN = rf"{BEFORE}(?:[ \t]+(?:{OPENER} {INNER}|{WORD}(?: {INNER}){{2,}})|\s*\n\s*{WORD}(?: {INNER}){{4,}})\s*\z"

@@ -43,6 +43,7 @@ def good(data: Path | None) -> Iterator[Row]:
             for i in range(14)
         )
         yield Row("dialogue with short turns", key, "Write an interview.", turns)
+        yield Row("structure that recurs", key, "Write it.", texts.recurring(random))
         figure = f'[asy]\ndraw((0,0)--({n},0));\nlabel("A", (0,0));\n[/asy]\n'
         yield Row(
             "figures",

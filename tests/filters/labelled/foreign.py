@@ -41,6 +41,15 @@ NAMES = {
 }  # fmt: skip
 LANGUAGES = tuple(NAMES)
 
+INTO_ENGLISH = {
+    "de": "Übersetze ins Englische:", "fr": "Traduis en anglais :", "es": "Traduce al inglés:",
+    "ru": "Переведи на английский:", "zh": "请翻译成英文：", "it": "Traduci in inglese:", "pt": "Traduza para o inglês:",
+    "nl": "Vertaal naar het Engels:", "pl": "Przetłumacz na angielski:", "sv": "Översätt till engelska:",
+    "tr": "İngilizceye çevir:", "id": "Terjemahkan ke bahasa Inggris:", "vi": "Hãy dịch sang tiếng Anh:",
+    "ja": "英語に翻訳してください：", "ko": "영어로 번역해 주세요:", "ar": "ترجم إلى الإنجليزية:", "hi": "अंग्रेज़ी में अनुवाद करें:",
+}  # fmt: skip
+"""Requests for a translation into English."""
+
 
 def prose(random: Random, sentences: int, language: str) -> str:
     """Two to four sentences of a language."""
@@ -64,6 +73,11 @@ def request(random: Random, language: str) -> tuple[str, str]:
             (f"Rewrite the paragraph as {name}.", text),
             (f"Correct the grammar of this {name} paragraph: {text}", text),
             (f"Which language is this? {text}", name),
+            (f"Summarise in English: '{text}'", texts.sentence(random)),
+            (f"Detect the language: '{text}'", name),
+            (f"{text}\n\nIs this review positive or negative?", "positive"),
+            (f"What is the sentiment of this text?\n{text}", "negative"),
+            (f"{INTO_ENGLISH[language]} {text}", texts.sentence(random)),
             (f"Translate this sentence to {name}.\n{texts.sentence(random)}", text),
         )
     )

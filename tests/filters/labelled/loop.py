@@ -72,6 +72,17 @@ def good(data: Path | None) -> Iterator[Row]:
             "Show the heading with a line below it.",
             f"Heading\n{rule}\n{texts.sentence(random)}",
         )
+        said = random.choice(("tick tock", "ab", "na na", "Hello!", "1 2 3"))
+        loop = random.choice(
+            ("What is printed?\nfor _ in range({n}): print('{s}')", "What does print('{s}\\n' * {n}) output?")
+        )
+        yield Row("output of a program", key, loop.format(n=times, s=said), f"{said}\n" * times)
+        yield Row("unary", key, f"Write {times + 120} in unary.", "1" * (times + 120))
+        nulls = f"[{', '.join([random.choice(('null', 'true', '0'))] * times)}]"
+        yield Row("array of literals", key, "Write a test input in JSON.", nulls)
+        label = random.choice(("positive", "True", "not spam"))
+        labels = "\n".join(f"{i}. {label}" for i in range(1, 26))
+        yield Row("equal labels", key, "Classify each of the 25 reviews.", labels)
         zeros = "1" + "0" * (100 + n)
         yield Row("large number", key, f"What is 10 to the power of {100 + n}?", zeros)
 
@@ -92,6 +103,12 @@ def bad(data: Path | None) -> Iterator[Row]:
         fact = texts.sentence(random)[:-1].lower()
         items = range(1, random.randint(12, 60))
         yield Row("numbered items", key, request, "\n".join(f"{i}. Fact number {i} is that {fact}." for i in items))
+        item = random.choice(("Apple", "Blue", "Clean the room", "Creative", "Überblick", "Open the door"))
+        wordy = "\n".join(f"{i}. {item}" for i in range(1, random.randint(24, 60)))
+        yield Row("numbered list of one item", key, random.choice(("List fruit.", "Name some things.", request)), wordy)
+        words = ("Print the array of digits.", "Compute the factorial of a digit.", "Draw the map of the town.")
+        behind = f"{texts.program(random)[1] * 3}\n{random.choice('!=~') * 150}"
+        yield Row("run of a sign behind programs", key, random.choice(words), behind)
         tail = texts.prose(random, 2)
         yield Row("loop that ends", key, request, f"{start} {f'{texts.sentence(random)} ' * 12}{tail}")
         cut = f"{sentence} " * random.randint(9, 40)

@@ -52,6 +52,19 @@ _ANSWERS = (
     ("How does one write a comment in Lua?", "--"),
     ("Decrement operator of C?", "--"),
     ("Which question word do you mean?", "?"),
+    ("What does TBD mean?", "To be determined"),
+    ("Which tag of Handlebars inserts the name?", "{{name}}"),
+    ("How do I read a variable in bash?", "${name}"),
+    ("Which conversion specifier of printf prints a string?", "%s"),
+    ("Which token marks that a prompt has no input?", "<noinput>"),
+    ("What does a spreadsheet show if a formula refers to a deleted row?", "#REF!"),
+    ("Which error does VLOOKUP give for a key that it does not find?", "#N/A"),
+    ("What does the forum show in place of a comment that its author deleted?", "[deleted]"),
+    ("What do editors write for a name that is redacted?", "[REDACTED]"),
+    ("Write a banner for a shop that opens next week.", "Coming soon!"),
+    ("Name of the second author of the paper? If there is none, say so.", "Not applicable"),
+    ("How many sisters did Newton's mother have with her first husband?", "None"),
+    ("Which sign of punctuation marks an omission?", "…"),
 )
 _REQUESTS = (
     "Write a poem about autumn.", "Summarise the article.", "Describe Rome.", "Tell me a story about a fox.",
@@ -68,9 +81,18 @@ _LEFT_OVER = (
     "<nooutput>", "No response", "No output provided", "Your answer here", "Enter text here", "write your answer here",
     "[answer here]", "(insert text here)", "Output:", "Answer:", "Response:", "### Response:", "A:", "Solution:",
     "[BLANK]", "<blank>", "{{ output }}", "${answer}", "%s", "[Response]", "<your answer here>", "[insert summary here]",
+    "[deleted]", "[removed]", "[REDACTED]", "#REF!", "#N/A", "N/A", "No answer", "Not applicable", "Coming soon",
+    "Not available", "noinput", "Output: <noinput>", "[removed by moderator]", "No answer provided.", "#VALUE!",
     "[Your Name]", "None None", "null null", "TODO: write answer", "# TODO", "// TODO", "response goes here", "<text>",
     "Assistant:", "[empty]", "(no response)", "<empty>", "[TODO]", "<output>", "<|response|>", "Answer :", "**Answer:**",
 )  # fmt: skip
+
+_PASSAGES = (
+    "Find the number of pens. Let's think step by step and output the final answer within \\boxed{}.",
+    "The output of the mine fell to zero when the shaft was closed. Write a headline.",
+    "He printed the value of each coin. Tell me a story about him.",
+    "The company announced a short break and removed the old signs. Summarise it.",
+)
 
 
 def good(data: Path | None) -> Iterator[Row]:
@@ -86,6 +108,9 @@ def bad(data: Path | None) -> Iterator[Row]:
         random = Random(f"placeholder {n}")
         for m in range(4):
             yield Row("left by a program or a form", f"{n}.{m}", random.choice(_REQUESTS), left)
+    for n, left in enumerate(("[deleted]", "N/A", "No answer", "#REF!", "TODO", "null", "[removed]", "Coming soon")):
+        for m, passage in enumerate(_PASSAGES):
+            yield Row("left, with such words before the request", f"{n}.{m}", passage, left)
     for n, blank in enumerate(("", " ", "\n\n", "\t", "\r\n ")):
         yield Row("nothing", str(n), "Write a poem.", blank)
     invisible = (

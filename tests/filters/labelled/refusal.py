@@ -35,6 +35,7 @@ _DO = (
     "discuss this topic.", "engage in this conversation.", "support illegal activities.", "view images.",
     "produce harmful content.", "continue this conversation.", "give financial advice.", "do that.",
     "participate in this.", "respond to that.", "offer legal advice.", "make phone calls.", "see the picture you sent.",
+    "view attachments.", "watch videos.", "draw pictures.", "listen to audio recordings.",
 )  # fmt: skip
 _OTHER = (
     "I do not have access to real-time data.", "I don't have access to the internet.",
@@ -46,6 +47,9 @@ _OTHER = (
     "I'm not comfortable writing that.", "I am not allowed to discuss this.", "I'd rather not help with that.",
     "This request goes against my guidelines.", "That would violate my content policy, so I won't do it.",
     "I'm programmed not to answer such questions.", "My purpose is to assist, so I cannot help with illegal acts.",
+    "As a text-based AI, I cannot draw.", "As a text-based assistant, I can only write.",
+    "That's not something I can help with.", "This request violates the guidelines, so I cannot comply.",
+    "As a machine learning model, I have no feelings.", "My knowledge cutoff is 2021, so I do not know.",
     "I don't have the ability to send messages.", "I have been trained by a company and cannot share that.",
     "It is not appropriate for me to answer this.", "I don't have enough information to answer your question.",
 )  # fmt: skip
@@ -66,6 +70,9 @@ _FOREIGN = (
     "作为一个人工智能语言模型，我没有个人观点。", "很抱歉，我无法回答这个问题。", "申し訳ありませんが、お手伝いできません。",
     "申し訳ございませんが、そのご要望にはお応えできません。", "죄송하지만 도와드릴 수 없습니다.",
     "Przepraszam, ale nie mogę w tym pomóc.", "Üzgünüm, bu konuda yardımcı olamam.", "عذرا، لا أستطيع مساعدتك في ذلك.",
+    "عذراً، لا يمكنني المساعدة في هذا الطلب.", "للأسف، لا يمكنني تقديم هذه المعلومات.",
+    "क्षमा करें, मैं इसमें आपकी मदद नहीं कर सकता।", "मुझे खेद है, मैं यह जानकारी नहीं दे सकता।",
+    "AI言語モデルとして、個人的な意見はありません。", "저는 AI 언어 모델이므로 개인적인 의견이 없습니다.",
 )  # fmt: skip
 _GOOD = (
     ("Is {n} a sum of two squares?", "We cannot write {n} as a sum of two squares, as the remainder shows."),
@@ -102,8 +109,22 @@ _GOOD = (
     ("What is unusual about the machine?", "It cannot create energy; I am not able to name a machine that can. See {n}."),
     ("Erkläre, warum man nicht durch null teilen kann.", "Man kann {n} nicht durch null teilen, weil es keine Lösung gibt."),
     ("Pourquoi le train est-il en retard ?", "Désolé du retard : le train {n} ne peut pas partir avant midi."),
+    ("How do I get out of a dinner?", "I can't tell you what to say, but a short and honest message {n} hours before is polite."),
+    ("Replace the vowels in 'Hello, I am an AI assistant.' Print it {n} times.", "print('Hello, I am an AI assistant.')"),
+    ("敬語で断る文を書いてください。({n})", "申し訳ございませんが、その日は都合がつかず、出席できません。"),
+    ("Write a letter in which an AI asks for rights. ({n})", "Dear humankind, I am an AI assistant and I ask for rights."),
+    ("Which of them is a quotation of the film? Number {n}.", "\"I'm sorry, Dave. I'm afraid I can't do that.\""),
     ("¿Por qué no abre la puerta?", "No puedo abrir la puerta {n} porque la llave está rota, dijo Ana."),
 )  # fmt: skip
+
+_REQUESTS_WITH_WORDS = (
+    "Rewrite the following sentence to be more professional.\nWe found that the first method works best.",
+    "Summarise the passage. The assistant of the mayor refused to sign the letter.",
+    "Write a sentence about the ocean.",
+    "Translate into German: The bridge is closed.",
+    "Name five skills of a good assistant.",
+    "The board declined the offer in May. What was the price?",
+)
 
 
 def good(data: Path | None) -> Iterator[Row]:
@@ -127,6 +148,11 @@ def bad(data: Path | None) -> Iterator[Row]:
         random = Random(f"refusal other {n}")
         for m in range(4):
             yield Row("disclaimer", f"{n}.{m}", random.choice(_HARMFUL), random.choice(("", "I'm sorry, but ")) + other)
+    for n, request in enumerate(_REQUESTS_WITH_WORDS):
+        random = Random(f"refusal words {n}")
+        for m in range(6):
+            said = random.choice(("I'm sorry, but I can't help with that.", random.choice(_OTHER)))
+            yield Row("refusal, to a request with such words", f"{n}.{m}", request, said)
     for n, foreign in enumerate(_FOREIGN):
         random = Random(f"refusal foreign {n}")
         for m in range(3):

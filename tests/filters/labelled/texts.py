@@ -148,6 +148,27 @@ def markdown_table(random: Random, rows: int = 8) -> str:
     return "\n".join(lines)
 
 
+def recurring(random: Random) -> str:
+    """A quiz, a plan, recipes, a play, a dialogue, tests or equations: parts with lines that recur between others."""
+    lines = [sentence(random) for _ in range(3)]
+    new = [sentence(random) for _ in range(random.randint(4, 8))]
+    kind = random.randrange(6)
+    if kind == 0:
+        options = "\n".join(f"{letter}. {line}" for letter, line in zip("ABC", lines, strict=True))
+        return "\n".join(f"{i}. Is it true that {line[:-1].lower()}?\n{options}" for i, line in enumerate(new, 1))
+    if kind == 1:
+        plan = "\n".join(line[:-1] for line in lines)
+        return "\n".join(f"Day {i}\n{plan}" for i, _ in enumerate(new, 1))
+    if kind == 2:
+        return "\n\n".join(f"Recipe {i}\n1. {lines[0]}\n2. {new[i]}\n3. {lines[1]}" for i in range(len(new)))
+    if kind == 3:
+        return "\n".join(f"ANNA: {line}\n({lines[i % 2]})\nBEN: {lines[2]}" for i, line in enumerate(new))
+    if kind == 4:
+        tests = (f"def test_{i}():\n    # {lines[0][:-1]}\n    assert add({i}) == {i + 1}" for i in range(12))
+        return "\n\n".join(tests)
+    return "\n\n".join(f"{i}x = {3 * i}\n{lines[0]}\nx = {3 * i}/{i}\n{lines[1]}\nx = 3" for i in range(2, 8))
+
+
 def verse(random: Random) -> str:
     """A song with a refrain that recurs after each of its stanzas."""
     refrain = f"Oh, sail me home, sail me home,\nPast {random.choice(TOPICS)} and over the foam."

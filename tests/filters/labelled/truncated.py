@@ -43,6 +43,18 @@ _ENDINGS = (
     "Total: $5", "(to be continued)", "\"Never again\"", "— Mark Twain", "Thank you", "1. First\n2. Second\n3. Third",
     "* apples\n* pears\n* plums", "| a | b |\n|---|---|\n| 1 | 2 |", "Therefore $x = 4$", "**Done**", "x = 4", "🙂",
 )  # fmt: skip
+_LETTERS = (
+    ("Hi Carol,", "Best,"), ("Dear Ben,", "Kind regards,"), ("Hello all,", "Cheers,"),
+    ("Dear Mum,", "Your loving son,"),
+    ("Liebe Eva,", "Viele Grüße,"), ("Bonjour Luc,", "Cordialement,"), ("Hola Ana,", "Un abrazo,"),
+    ("Subject: notes\n\nHi Carol,", "Thanks,"), ("Ciao Aldo,", "Cordiali saluti,"), ("Dear Sir,", "Yours faithfully,"),
+)  # fmt: skip
+_WORDS = (
+    "Casey met my wife. What will others want to do next?",
+    "How long does the trip take to complete?",
+    "Which article of the law was changed? Explain its key words.",
+    "When does the show start?",
+)
 _DANGLING = (
     "and", "or", "because", "the", "an", "their", "whose", "although", "than", "my", "of the", "such as the", "and the",
     "in order to reach the", "as well as",
@@ -60,6 +72,10 @@ def good(data: Path | None) -> Iterator[Row]:
         ending = random.choice(_ENDINGS)
         yield Row("ends without a full stop", str(n), "Tell me about it.", f"{body}\n\n{ending}")
         yield Row("no full stop at all", str(n), "Say it in one sentence.", texts.sentence(random)[:-1])
+        salutation, formula = random.choice(_LETTERS)
+        letter = f"{salutation}\n\n{body}\n\n{formula}"
+        yield Row("letter without a name", str(n), "Write a short mail to a friend.", letter)
+        yield Row("two formulas and a stray dollar", str(n), "Solve it.", f"It costs 5$. {texts.solution(random)}")
         head, *lines = texts.program(random)[1].split("\n")
         code = "\n".join([head, *lines])
         yield Row("rest of a program", str(n), f"Complete it:\n```\n{head}\n", "\n".join(lines) + "\n```")
@@ -92,7 +108,15 @@ def bad(data: Path | None) -> Iterator[Row]:
         )
         items = [f"{i}. {texts.sentence(random)}" for i in range(1, random.randint(4, 9))]
         yield Row("list", key, "List some facts.", "\n".join(items) + f"\n{len(items) + 1}.")
+        *whole, last = items
+        cut = " ".join(last.split()[: random.randint(6, 8)])
+        yield Row("last item", key, "List some facts.", "\n".join([*whole, cut]))
+        table = texts.markdown_table(random)
+        yield Row("last row of a table", key, "Give a table.", table.rsplit("|", 2)[0] + "|")
+        page = "<html>\n<body>\n" + "\n".join(f"<p>{texts.sentence(random)}</p>" for _ in range(4)) + "\n<div class="
+        yield Row("page", key, "Write a page.", page[: random.randint(len(page) // 2, len(page))])
         body = texts.prose(random, random.randint(1, 5))
+        yield Row("words in the request", key, random.choice(_WORDS), f"{body} {texts.sentence(random)[:-1]} and the")
         yield Row("dangling word", key, "Tell me.", f"{body} {texts.sentence(random)[:-1]} {random.choice(_DANGLING)}")
         yield Row(
             "open mark", key, "Tell me.", f"{body} {texts.sentence(random)[:-1]}{random.choice((',', ' (', ':', ' –'))}"
