@@ -12,7 +12,7 @@ A mark of prose ends a token and is dropped; a mark of mathematics or code is a 
 | `{` | after `=` or the bracket of a call, and before a sum (`2^{n+1}`) |
 | `:` | between digits, brackets or words of a slice, before `=`, next to another one |
 | `?` | before `$ : * + = \\`, or a point and a name: a pattern or an optional member |
-| `_` | between two words that it touches (`my_var`, `x_n`, `101_2`); `x_1` and `x_{1}` are `x1` |
+| `_` | between two words that it touches (`my_var`, `x_1`, `x_{1}`) |
 | `#` `@` | touching a word (`C#`, `#x`, `a@b`) |
 | `$` | before a name, where no second `$` makes a formula (`$HOME`) |
 | `^ & < > * - ~` | always, but see `dedup.markup`; `<=`, `>=` and `!=` are one token |
@@ -206,20 +206,6 @@ def is_degree(row, i, end):  # type: ignore[no-untyped-def]
     if i + 1 < end and row[i] == 0xC2:
         return row[i + 1] == 0xB0
     return i + 2 < end and row[i] == 0xE2 and row[i + 1] == 0x88 and row[i + 2] == 0x98
-
-
-@borrowing_kernel
-def subscript_width(row, i, end):  # type: ignore[no-untyped-def]
-    """The bytes before the digits of the subscript at `i`: 1 in `_12`, 2 in `_{12}`, 0 in `_n` and `_{n+1}`."""
-    j = i + 1
-    if j < end and is_digit(row[j]):
-        return 1
-    if j + 1 >= end or row[j] != 123 or not is_digit(row[j + 1]):
-        return 0
-    j += 1
-    while j < end and is_digit(row[j]):
-        j += 1
-    return 2 if j < end and row[j] == 125 else 0
 
 
 @borrowing_kernel

@@ -59,7 +59,6 @@ from dedup.symbols import (
     look_up_hash,
     read_backslash,
     read_symbol,
-    subscript_width,
     thousands_end,
 )
 from dedup.utf8 import decode_checked, encode
@@ -575,6 +574,8 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     anchor = i
                     continue
                 kind, width = SEPARATOR, np.int64(3)
+            elif (code == 94 or code == 95) and i + 2 < end and row[i + 1] == 123 and row[i + 2] == 125:  # ^{} _{}
+                kind, width = TRANSPARENT, np.int64(3)
             elif code == 94 and i + 1 < end and (row[i + 1] == 92 or row[i + 1] == 123):  # ^\circ, ^{\prime}
                 kind = SINGLE
                 j = i + 1 + (row[i + 1] == 123)
@@ -584,12 +585,6 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     if value == 0x2218 or value == 0xB0 or value == 0x2032:
                         code = np.int64(0x2032 if value == 0x2032 else 0xB0)
                         width = letters - i + (row[i + 1] == 123 and letters < end and row[letters] == 125)
-            elif (
-                code == 95 and open_kind == WORD and last_class in (_LATIN, _GREEK) and subscript_width(row, i, end) > 0
-            ):  # x_1 is x1
-                i += np.int64(subscript_width(row, i, end))
-                anchor = i
-                continue
             elif code == 94 and is_degree(row, i + 1, end):  # ^∘, ^°
                 kind, code, width = SINGLE, np.int64(0xB0), 3 + np.int64(row[i + 1] == 0xE2)
             elif (code == 60 or code == 62 or code == 33) and i + 1 < end and row[i + 1] == 61:  # <= >= !=
@@ -612,7 +607,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
             begin = 1 if superscript == i else 0  # 10⁻³ has one
             superscript = i + width
         elif not single_character and characters.sequences[sequence_at] == 95:  # _
-            # x₁₂ is x12, as x_12 is. After a number, 101₂ is 101_2.
+            # H₂O is H2O. After a number, 101₂ is 101_2.
             begin = 0 if open_kind == WORD and last_class == _DIGIT and superscript != i else 1
             superscript = i + width
         for n in range(begin, repeats):

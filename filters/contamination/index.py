@@ -23,7 +23,7 @@ from dedup.tokens import SPACE, Tokens, normalise, tokenize
 from filters.contamination.grams import prefix_hashes
 from filters.contamination.layout import READING
 from filters.contamination.seeds import SeedTable, build_seed_table
-from filters.contamination.weights import decisive_tokens, in_figures, last_sentences, templates, token_weights
+from filters.contamination.weights import decisive_tokens, in_figures, last_sentences, slots, token_weights
 
 QUESTION, PASSAGE, CONTEXT = 0, 1, 2
 """Kinds of parts. CONTEXT is choices and answers, which are looked for only near a question."""
@@ -48,7 +48,7 @@ class IndexArrays(NamedTuple):
     The names are the columns of the index file (`index_to_table`): renaming one changes the format.
 
     Tokens. tokens: uint64 [T], hashes; weight: float32 [T], bits; number: uint8 [T], as `decisive_tokens`
-    returns it; template: uint8 [T], 1 for the words of questions made from a template; start: int32 [T], the token's
+    returns it; slot: uint8 [T], 1 for words that fill a slot of a template; start: int32 [T], the token's
     first byte in its part's text; part: int32 [T].
 
     Parts. part_start: int64 [P + 1], tokens; kind: uint8 [P]; ask: int32 [P], the part's token where its last sentence
@@ -66,7 +66,7 @@ class IndexArrays(NamedTuple):
     tokens: _U64
     weight: _F32
     number: _U8
-    template: _U8
+    slot: _U8
     start: _I32
     part: _I32
     part_start: _I64
@@ -169,13 +169,13 @@ def build_index(benchmarks: Sequence[tuple[str, pa.Table]]) -> BenchmarkIndex:
     weight[figure], number[figure] = 0, 0
     own = np.diff(np.concatenate([[0], np.cumsum(~figure)])[part_start]).astype(np.int32)
     is_word = (length > 1) & (first_byte >= ord("a")) & (first_byte <= ord("z")) & ~figure
-    template = (templates(part, part_start, in_question, prefix)[part] & is_word).astype(np.uint8)
+    slot = (slots(tokens, part, part_start, in_question, prefix) & is_word).astype(np.uint8)
     seeds = build_seed_table(part, part_start, kind != CONTEXT, prefix)
     owner_start, owner = _owners(len(kind), parts.question, parts.passage)
     pair = bench.astype(np.int64) * (len(kind) + 1) + parts.question
     _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
     arrays = IndexArrays(
-        tokens, weight, number, template, start, part, part_start, kind, ask, own, data.copy(), text_start, *seeds,
+        tokens, weight, number, slot, start, part, part_start, kind, ask, own, data.copy(), text_start, *seeds,
         owner_start, owner, parts.question, parts.passage, answer, choice_start, choice,
         counts[inverse].astype(np.int32), bench, _trained(bench, as_array(items["split"])),
     )  # fmt: skip

@@ -313,9 +313,9 @@ def _adds_number(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Whether a digit, decisive word or operator attached to a term stands between two runs of the span.
 
-    Of a template, any word. From index token `ask` on, also a symbol, an operator before a digit or symbol, or a word
-    of `in_ask`. Where the span lacks the first or the last token of the part, the two tokens before or after it count
-    as well ("is not").
+    In place of tokens of a template, any word. From index token `ask` on, also a symbol, an operator before a digit or
+    symbol, or a word of `in_ask`. Where the span lacks the first or the last token of the part, the two tokens before
+    or after it count as well ("is not").
     """
     head, tail = origin + size, origin
     for r in range(first, stop):
@@ -335,9 +335,10 @@ def _adds_number(  # type: ignore[no-untyped-def]
         if i < start or following >= end:
             continue
         asked = aligned[r + 1, ALIGNED_INDEX_TOKEN] >= ask
+        replaces = aligned[r + 1, ALIGNED_INDEX_TOKEN] > aligned[r, ALIGNED_INDEX_TOKEN] + aligned[r, ALIGNED_LENGTH]
         for t in range(i, following):
             kind = _kind(stream, left, right, row, t)
-            if kind == _DIGIT or (template and kind == _WORD):
+            if kind == _DIGIT or (template and replaces and kind == _WORD):
                 return True
             if _is_attached(stream, left, right, row, t, attached):
                 return True
@@ -358,10 +359,10 @@ def _adds_number(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _holds_needed(mark, number, template, size):  # type: ignore[no-untyped-def]
-    """Whether all tokens that decide, and all words of a template, were found between the first and the last found.
+def _holds_needed(mark, number, slot, size):  # type: ignore[no-untyped-def]
+    """Whether all tokens that decide, and all slots of a template, were found between the first and the last found.
 
-    The ends may belong to a frame. number, template: uint8 [size or more].
+    The ends may belong to a frame. number, slot: uint8 [size or more].
     """
     first, last = 0, size - 1
     while first < size and not mark[first] & _COMMON:
@@ -370,7 +371,7 @@ def _holds_needed(mark, number, template, size):  # type: ignore[no-untyped-def]
         last -= 1
     held = True
     for t in range(first, last + 1):
-        held &= not (template[t] or number[t] == DECISIVE) or mark[t] & _COMMON != 0
+        held &= not (slot[t] or number[t] == DECISIVE) or mark[t] & _COMMON != 0
     return held
 
 
@@ -416,9 +417,9 @@ def _measure(pairs, aligned, runs, stream, left, right, decisive, in_ask, attach
             counts[n, COVER13] += (mark[t] & _IN_13) != 0
             counts[n, COVER20] += (mark[t] & _IN_20) != 0
             counts[n, GRAMS8] += gram[t]
-        template = ix.template[origin : origin + size].any()
+        template = ix.slot[origin : origin + size].any()
         if numbers and ix.kind[p] == QUESTION:
-            numbers = _holds_needed(mark, ix.number[origin:], ix.template[origin:], size)
+            numbers = _holds_needed(mark, ix.number[origin:], ix.slot[origin:], size)
         counts[n, TOKENS], counts[n, LONGEST], counts[n, OWN_TOKENS] = size, longest, ix.own[p]
         counts[n, ROW_TOKENS] = row_end - row_start
         is_whole = longest == size

@@ -10,7 +10,8 @@
 Winnow's own rule, `ngram13`, counts an item as contained in a text if all of these hold:
 - 90 % of the question's weight is found, 80 % of its last sentence's, and every number, operator, single letter ("Find
   $a$"), unit and negation, and none of these is added (`f'(x)` for `f(x)`, 17! for 17);
-- every word is found of a question that is made from a template, and no other is added ("Turn left" for "Turn right");
+- every word is found that fills a slot of a template ("Turn left" for "Turn right"), and no word of a question that has
+  one is replaced by another;
 - of the last sentence also every quantifier and name of a function, and no other one, or letter, is added;
 - no heavy word is replaced by another, in the last sentence no word but the most common, and few words are put between;
 - the formula at its ends does not go on in the text;

@@ -6,6 +6,8 @@ tokens in more than FRAME_MAX_QUESTIONS questions ("please choose the correct an
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -32,9 +34,9 @@ ANSWER_FORM = "express enter give write round answer leave note assume here type
 """First words of sentences that tell the form of the answer, or explain a term."""
 FIGURE, FIGURE_END = "[asy]", "[/asy]"
 """The code of a figure in MATH. It weighs nothing: other copies of a question have a picture in its place."""
-TEMPLATE_TOKENS, TEMPLATE_QUESTIONS, TEMPLATE_SHARE = 4, 8, 0.5
-"""A question is made from a template if this share of its tokens lies in phrases of TEMPLATE_TOKENS tokens that at
-least TEMPLATE_QUESTIONS questions have. What tells it from its siblings is then a word or two of any weight."""
+SLOT_TOKENS, SLOT_QUESTIONS = 2, 8
+"""A word is the slot of a template ("Turn left. Take") if at least SLOT_QUESTIONS questions have the SLOT_TOKENS tokens
+before it and after it, and not all of them have the same word between."""
 
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -152,17 +154,24 @@ def token_weights(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flag
     return weight, frame
 
 
-def templates(part: _I32, part_start: _I64, in_question: _Flags, prefix: _U64) -> _U8:
-    """Which parts are questions made from a template, uint8 [P]. Arguments as those of `token_weights`."""
-    ends = part_start[part + 1] if len(part) else np.empty(0, np.int64)
-    places = np.flatnonzero(in_question & (np.arange(len(part)) + TEMPLATE_TOKENS <= ends))
-    order, begin, parts = group_equal(gram_keys(prefix, places, TEMPLATE_TOKENS), part[places])
-    shared = places[order][np.repeat(parts >= TEMPLATE_QUESTIONS, np.diff(np.append(begin, len(order))))]
-    inside = np.zeros(len(part), np.bool_)
-    for offset in range(TEMPLATE_TOKENS):
-        inside[shared + offset] = True
-    counts = np.add.reduceat(inside.astype(np.int64), part_start[:-1]) if len(part) else np.empty(0, np.int64)
-    return (counts >= TEMPLATE_SHARE * np.diff(part_start)).astype(np.uint8)
+def slots(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flags, prefix: _U64) -> _Flags:
+    """Which tokens are slots of a template, bool [T]. Arguments as those of `token_weights`."""
+    place, n = np.arange(len(tokens)), SLOT_TOKENS
+    inside = in_question & (place - n >= part_start[part]) & (place + n < part_start[part + 1])
+    places = np.flatnonzero(inside)
+    around = gram_keys(prefix, places - n, n) * np.uint64(3) + gram_keys(prefix, places + 1, n)
+    _, context = np.unique(around, return_inverse=True)
+    words, parts = (_distinct_by(context, values[places]) for values in (tokens, part))
+    result = np.zeros(len(tokens), np.bool_)
+    result[places] = (words > 1)[context] & (parts >= SLOT_QUESTIONS)[context]
+    return result
+
+
+def _distinct_by(group: _I64, values: npt.NDArray[Any]) -> _I64:
+    """How many distinct values each group has, int64 [groups]. group: int64 [n], from 0 on; values: [n]."""
+    _, value = np.unique(values, return_inverse=True)
+    pairs = np.unique(group * (int(value.max(initial=0)) + 1) + value)
+    return np.bincount(pairs // (int(value.max(initial=0)) + 1))
 
 
 def _word_key(word: str) -> int:

@@ -265,7 +265,7 @@ def test_a_sign_that_is_added_and_another_word_in_a_template_make_another_questi
         (4, "$x \\geq 0$ and $y \\geq 0$", "$x >= 0$ and $y ≥ 0$"),
         (4, "$", "<math>"),
         (5, "a^2b^5c", "a^{2}b^{5}c"),
-        (5, "b_1", "b₁"),
+        (5, "b_1", "b_{1}^{}"),
         (6, " [asy] draw((0,0)--(2,0)--(3,1)--cycle); [/asy]", ""),
         (2, "If $p$", "**Problem.** If $p$"),
     ],
