@@ -99,7 +99,7 @@ ASKED_TEMPLATE = (
 )
 """Questions about templates and tags."""
 ASKED_LOST = (
-    r"(?i)\b(?:errors?|excel|spreadsheets?|sheets?|cells?|formulas?|lookup|vlookup|reference|reddit|threads?|forums?|"
+    r"(?i)\b(?:errors?|excel|spreadsheets?|sheets?|cells?|formulas?|lookup|vlookup|reference|reddit|"
     r"delet\w*|remov\w*|redact\w*|censor\w*|mask\w*|hid(?:e|den)|web ?sites?|web ?pages?|banners?|posters?|launch\w*|"
     r"releas\w*|abbreviat\w*|acronym|stands? for|means?|meaning|shows?|shown|displays?|displayed|translat\w*|"
     r"paraphras\w*)\b"

@@ -166,7 +166,7 @@ FOREIGN = (
 )
 ASKED = (
     r"(?i)\b(?:declin\w*|refus\w*|reject\w*|excuses?|apolog\w*)\b|turn(?:ing|s|ed)? (?:\w+ )?down|"
-    r"what (?:would|could|might|should|does|did|do) [^?\n]{1,60}\bsay\b|"
+    r"what (?:would|could|might|should) [^?\n]{1,60}\bsay\b|"
     r"(?:language model|chat ?bots?|assistants?|\bais?\b)[^.?!\n]{0,60}\b(?:says?|repl(?:y|ies)|responds?|answers?|"
     r"introduc\w+)\b|\b(?:dialogue|conversation|chat|scene|story) [^.?!\n]{0,60}"
     r"(?:language model|chat ?bots?|assistants?|\bais?\b)|"

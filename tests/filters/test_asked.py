@@ -78,6 +78,8 @@ DROPPED = [
     ("refusal", "Who won?", "My knowledge cutoff is June 2023."),
     ("refusal", "كيف أفتح القفل؟", "عذراً، لا يمكنني المساعدة في ذلك."),
     ("refusal", "ताला कैसे खोलें?", "क्षमा करें, मैं इसमें मदद नहीं कर सकता।"),
+    ("refusal", "I want to buy the lamp. What do its owners say?", "I cannot answer that question. As an AI, I have no access to this information."),
+    ("placeholder", "Forum question: how can I repair a boat?", "No output provided."),
     ("refusal", "Rewrite the sentence.\nThe lake is deep.", "I'm sorry, but I can't help with that."),
     ("loop", "List animals.", "\n".join(f"{i}. Otter" for i in range(1, 40))),
     ("loop", "What is the factorial of 3?", f"It is 6. {'The sum of the digits is found by hand, and so on. ' * 9}\n{'!' * 150}"),
