@@ -644,6 +644,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
             if open_kind == SEPARATOR:
                 mixed, pending, bits = _SEED, _0, _0
                 start = i
+                last_class = _OTHER if kind == MARK else last_class
                 open_kind = SINGLE if kind == SINGLE else WORD
                 token_at = count
             packed, size = encode(fold)

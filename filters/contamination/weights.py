@@ -37,6 +37,8 @@ FIGURE, FIGURE_END = "[asy]", "[/asy]"
 SLOT_TOKENS, SLOT_QUESTIONS = 2, 8
 """A word is the slot of a template ("Turn left. Take") if at least SLOT_QUESTIONS questions have the SLOT_TOKENS tokens
 before it and after it, and not all of them have the same word between."""
+NO_SLOTS = "the an this that these those is are was were be been has have had do does did will would can could"
+"""Words that do not tell a question from its siblings: "What was the smallest" asks the same as "What is"."""
 
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -164,7 +166,7 @@ def slots(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flags, prefi
     words, parts = (_distinct_by(context, values[places]) for values in (tokens, part))
     result = np.zeros(len(tokens), np.bool_)
     result[places] = (words > 1)[context] & (parts >= SLOT_QUESTIONS)[context]
-    return result
+    return result & ~np.isin(tokens, tokenize(pa.array([NO_SLOTS], pa.string()), READING).hash)
 
 
 def _distinct_by(group: _I64, values: npt.NDArray[Any]) -> _I64:
