@@ -66,6 +66,7 @@ BY_NAME = (
     "ingest",
     "sft",
     "heads",
+    "experts",
 )
 """Those that take long: they run when they are named, `make bench` leaves them out."""
 
