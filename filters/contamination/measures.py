@@ -91,18 +91,23 @@ _OTHER, _DIGIT, _SYMBOL, _OPERATOR, _WORD = range(5)
 
 
 @kernel
+def _first_byte(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """The first byte of token t of the stream in the original text, and the token's bytes there."""
+    k = t - stream.offsets[row]
+    if k < stream.split[row]:
+        n = left.offsets[row] + k
+        return left.data[left.row_start[row] + left.start[n]], left.end[n] - left.start[n]
+    n = right.offsets[row] + k - stream.split[row]
+    return right.data[right.row_start[row] + right.start[n]], right.end[n] - right.start[n]
+
+
+@kernel
 def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
     """Whether token t of the stream begins with a digit, or is one letter, one of OPERATORS, or a longer ASCII word.
 
     "a", "i", "s" and "t" are mostly words and ends of words, and do not count as letters.
     """
-    k = t - stream.offsets[row]
-    if k < stream.split[row]:
-        n = left.offsets[row] + k
-        c, length = left.data[left.row_start[row] + left.start[n]], left.end[n] - left.start[n]
-    else:
-        n = right.offsets[row] + k - stream.split[row]
-        c, length = right.data[right.row_start[row] + right.start[n]], right.end[n] - right.start[n]
+    c, length = _first_byte(stream, left, right, row, t)
     if c >= 48 and c <= 57:
         return _DIGIT
     lower = c | 32
@@ -118,21 +123,11 @@ def _kind(stream, left, right, row, t):  # type: ignore[no-untyped-def]
 
 @kernel
 def _is_term(stream, left, right, row, t):  # type: ignore[no-untyped-def]
-    """Whether token t of the stream begins with a digit, or is a round bracket or one letter, as for `_kind`."""
-    if t < stream.offsets[row] or t >= stream.offsets[row + 1]:
-        return False
-    k = t - stream.offsets[row]
-    if k < stream.split[row]:
-        n = left.offsets[row] + k
-        c, length = left.data[left.row_start[row] + left.start[n]], left.end[n] - left.start[n]
-    else:
-        n = right.offsets[row] + k - stream.split[row]
-        c, length = right.data[right.row_start[row] + right.start[n]], right.end[n] - right.start[n]
-    if c >= 48 and c <= 57:
+    """Whether token t of the stream is a number, a symbol or a round bracket."""
+    if _kind(stream, left, right, row, t) in (_DIGIT, _SYMBOL):
         return True
-    lower = c | 32
-    letter = lower >= 97 and lower <= 122 and lower not in (97, 105, 115, 116)
-    return length == 1 and (letter or c == 40 or c == 41)
+    c, length = _first_byte(stream, left, right, row, t)
+    return length == 1 and (c == 40 or c == 41)
 
 
 @kernel
@@ -140,38 +135,34 @@ def _is_attached(stream, left, right, row, t, operators):  # type: ignore[no-unt
     """Whether token t is one of `operators` and touches a term on either side ("17!", "-3")."""
     for operator in operators:
         if stream.hash[t] == operator:
-            return (_touch(stream, left, right, row, t - 1) and _is_term(stream, left, right, row, t - 1)) or (
-                _touch(stream, left, right, row, t) and _is_term(stream, left, right, row, t + 1)
-            )
+            before = t > stream.offsets[row] and _gap(stream, left, right, row, t - 1)[0] == 0
+            if before and _is_term(stream, left, right, row, t - 1):
+                return True
+            after = t + 1 < stream.offsets[row + 1] and _gap(stream, left, right, row, t)[0] == 0
+            return after and _is_term(stream, left, right, row, t + 1)
     return False
 
 
 @kernel
-def _touch(stream, left, right, row, t):  # type: ignore[no-untyped-def]
-    """Whether nothing stands between tokens t and t + 1 of the stream, in one field."""
-    k = t - stream.offsets[row]
-    if k < 0 or t + 1 >= stream.offsets[row + 1] or k + 1 == stream.split[row]:
-        return False
-    if k < stream.split[row]:
-        n = left.offsets[row] + k
-        return left.start[n + 1] <= left.end[n]
-    n = right.offsets[row] + k - stream.split[row]
-    return right.start[n + 1] <= right.end[n]
-
-
-@kernel
-def _one_space(stream, left, right, row, t):  # type: ignore[no-untyped-def]
-    """Whether at most one byte, a space, stands between tokens t and t + 1 of the stream, in one field."""
+def _gap(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """The bytes between tokens t and t + 1 of the stream, -1 if they are in two fields; and the first of them."""
     k = t - stream.offsets[row]
     if k + 1 == stream.split[row]:
-        return False
+        return -1, np.uint8(0)
     if k < stream.split[row]:
         n, at, data = left.offsets[row] + k, left.row_start[row], left.data
         low, high = left.end[n], left.start[n + 1]
     else:
         n, at, data = right.offsets[row] + k - stream.split[row], right.row_start[row], right.data
         low, high = right.end[n], right.start[n + 1]
-    return high <= low or (high == low + 1 and data[at + low] == 32)
+    return (high - low, data[at + low]) if high > low else (0, np.uint8(0))
+
+
+@kernel
+def _one_space(stream, left, right, row, t):  # type: ignore[no-untyped-def]
+    """Whether at most one byte, a space, stands between tokens t and t + 1 of the stream, in one field."""
+    width, byte = _gap(stream, left, right, row, t)
+    return width == 0 or (width == 1 and byte == 32)
 
 
 @kernel

@@ -6,8 +6,6 @@ tokens in more than FRAME_MAX_QUESTIONS questions ("please choose the correct an
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -162,18 +160,14 @@ def slots(tokens: _U64, part: _I32, part_start: _I64, in_question: _Flags, prefi
     inside = in_question & (place - n >= part_start[part]) & (place + n < part_start[part + 1])
     places = np.flatnonzero(inside)
     around = gram_keys(prefix, places - n, n) * np.uint64(3) + gram_keys(prefix, places + 1, n)
-    _, context = np.unique(around, return_inverse=True)
-    words, parts = (_distinct_by(context, values[places]) for values in (tokens, part))
     result = np.zeros(len(tokens), np.bool_)
-    result[places] = (words > 1)[context] & (parts >= SLOT_QUESTIONS)[context]
+    if len(places):
+        order, begin, parts = group_equal(around, part[places])
+        sizes = np.diff(np.append(begin, len(order)))
+        words = tokens[places[order]]
+        varies = np.logical_or.reduceat(words != np.repeat(words[begin], sizes), begin)
+        result[places[order]] = np.repeat(varies & (parts >= SLOT_QUESTIONS), sizes)
     return result & ~np.isin(tokens, tokenize(pa.array([NO_SLOTS], pa.string()), READING).hash)
-
-
-def _distinct_by(group: _I64, values: npt.NDArray[Any]) -> _I64:
-    """How many distinct values each group has, int64 [groups]. group: int64 [n], from 0 on; values: [n]."""
-    _, value = np.unique(values, return_inverse=True)
-    pairs = np.unique(group * (int(value.max(initial=0)) + 1) + value)
-    return np.bincount(pairs // (int(value.max(initial=0)) + 1))
 
 
 def _word_key(word: str) -> int:
