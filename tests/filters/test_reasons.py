@@ -68,6 +68,7 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("truncated", {}, "open_code", "Write code.", "Here it is.\n```python\nprint(1)"),
     ("truncated", {}, "open_environment", "Write LaTeX.", r"So \begin{align} x = 1"),
     ("truncated", {}, "open_formula", "Solve it.", r"The first root is $x = 2$, and the second is $x = \frac{1"),
+    ("truncated", {}, "open_element", "Write a page.", "<div>\n  <p>One paragraph.</p>\n  <p>Another"),
     ("truncated", {}, "open_bracket", "Write JSON.", '[\n  {"id": 1, "tags": [1, 2]},\n  {"id": 2, "ta'),
     ("truncated", {}, "open_item", "List fruit.", "1. Apples\n2. Pears\n3."),
     ("truncated", {}, "open_item", "Make a table.", "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | four and"),
