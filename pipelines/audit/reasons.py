@@ -24,8 +24,8 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "no_user_turn": "No user message comes before the first answer.",
         "no_assistant_turn": "The conversation has no answer.",
         "no_instances": "The seed task has no instances.",
-        "null_instruction": "The instruction is null.",
-        "null_response": "The response is null.",
+        "null_instruction": "The instruction is null, or the user's message has no `content`.",
+        "null_response": "The response is null, or the answer has no `content`.",
         "unknown_condition": "The condition has a tag that HRM-Text does not have.",
     },
     "source": {

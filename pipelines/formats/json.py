@@ -37,7 +37,6 @@ from pipelines.formats.faults import (
     broken_text,
     is_utf8,
     missing_column,
-    repeated_column,
     with_faults,
     with_row_numbers,
 )
@@ -47,7 +46,6 @@ from pipelines.formats.values import (
     DECODER,
     INVALID_UTF8,
     MISSING,
-    REPEATED_KEY,
     Fault,
     Repeating,
     WrongType,
@@ -94,8 +92,8 @@ def read_json(
     lines: the file is JSON lines if its first bytes do not decide. span: what to read of a file that has several
     (`line_spans`). The first one is searched for the columns.
 
-    Raises: InputError: if a column that is not optional is in no row of the file, or twice in its first row, or if the
-        rows are not to be found in the object at the top.
+    Raises: InputError: if a column that is not optional is in no row of the file, or if the rows are not to be found in
+        the object at the top.
     """
     schemas = _schemas(columns)
     required = [name for name in columns.names if name not in optional]
@@ -105,7 +103,7 @@ def read_json(
         if table is None:
             table = _parse_rows(block, columns)
         if row == span.start == 0:
-            absent = _absent(path, block, table, required)
+            absent = _absent(block, table, required)
             if absent:
                 _search(path, absent, _row_blocks(path, lines, columns, required, encoding))
         yield with_row_numbers(table, row)
@@ -515,18 +513,8 @@ def _find_array(path: str, required: Sequence[str], encoding: str | None) -> int
 # Missing columns
 
 
-def _absent(path: str, block: RowBlock, table: pa.Table, required: Sequence[str]) -> list[str]:
-    """The required columns that the first block has in no row.
-
-    Raises: InputError: if the first row has one twice.
-    """
-    if table.num_rows and table["fault"][0].as_py() == REPEATED_KEY:
-        value, *_ = next(_objects(next(_lines(block)), None))
-        for name in required:
-            try:
-                lookup(value, name)
-            except Fault:
-                raise repeated_column(path, name) from None
+def _absent(block: RowBlock, table: pa.Table, required: Sequence[str]) -> list[str]:
+    """The required columns that the first block has in no row."""
     all_null = [name for name in required if table[name].null_count == table.num_rows]
     if not all_null:
         return []

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from pipelines.errors import InputError, nearest
-from pipelines.formats import json
+from pipelines.formats import json, sniff
 from pipelines.formats.columnar import (
     ARROW,
     PARQUET,
@@ -167,7 +167,7 @@ def read(
         # Each remote file system has its own exceptions for a broken connection.
         if storage.is_local(path) and not is_damage(error):
             raise
-        raise reading_error(path, row, error) from error
+        raise _error(path, row, error) from error
 
 
 MIN_SPLIT_BYTES = 16 << 20
@@ -189,7 +189,7 @@ def spans(path: str, size: int, spelling: Spelling | None = None) -> list[Span]:
     try:
         return form.spans(path, size, spelling or Spelling())
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, 0, error) from error
+        raise _error(path, 0, error) from error
 
 
 def count_rows(path: str, spelling: Spelling, span: Span) -> int:
@@ -200,7 +200,7 @@ def count_rows(path: str, spelling: Spelling, span: Span) -> int:
         with processes.noted(f"counting the rows of {path}"):
             return form.row_count(path, spelling, span)
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, 0, error) from error
+        raise _error(path, 0, error) from error
 
 
 def rows_declared(path: str) -> int | None:
@@ -214,7 +214,13 @@ def rows_declared(path: str) -> int | None:
     try:
         return form.declared(path)
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, 0, error) from error
+        raise _error(path, 0, error) from error
+
+
+def _error(path: str, row: int, error: Exception) -> InputError:
+    """As `reading_error`; of a file whose first bytes are those of another format, what it is."""
+    what = "" if row else sniff.container(path)
+    return InputError(f"{path}: {what}") if what else reading_error(path, row, error)
 
 
 def _next(path: str, tables: Iterator[pa.Table]) -> pa.Table | None:
@@ -231,7 +237,7 @@ def column_names(path: str, spelling: Spelling | None = None) -> list[str]:
         with processes.noted(f"reading {path}"):
             return _format(path).column_names(path, spelling or Spelling())
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, 0, error) from error
+        raise _error(path, 0, error) from error
 
 
 def first_rows(path: str, spelling: Spelling | None = None, columns: pa.Schema = NO_COLUMNS) -> list[dict[str, Any]]:
@@ -243,7 +249,7 @@ def first_rows(path: str, spelling: Spelling | None = None, columns: pa.Schema =
         with processes.noted(f"reading {path}"):
             rows = _format(path).first_rows(path, spelling or Spelling(), columns)
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, 0, error) from error
+        raise _error(path, 0, error) from error
     return [row for row in rows if isinstance(row, dict)]
 
 
@@ -288,7 +294,7 @@ def read_lines(path: str, file: BinaryIO) -> Iterator[pa.Table]:
             yield table
             row += table.num_rows
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, row, error) from error
+        raise _error(path, row, error) from error
 
 
 def read_objects(path: str) -> Iterator[tuple[int, Any, str | None, str]]:
@@ -304,7 +310,7 @@ def read_objects(path: str) -> Iterator[tuple[int, Any, str | None, str]]:
             yield item
             row += 1
     except (Unreadable, *DAMAGE) as error:
-        raise reading_error(path, row, error) from error
+        raise _error(path, row, error) from error
 
 
 def _format(path: str) -> Format:

@@ -133,11 +133,19 @@ NOT_ROWS = (
 def row_files(pattern: str) -> list[str]:
     """The files of rows that a path, folder or glob names; of a folder of `datasets.save_to_disk` those that it lists.
 
-    Raises: InputError: as `input_files.expand`, and if only files that are no rows are there.
+    Raises: InputError: as `input_files.expand`, if only files that are no rows are there, and if the folder is a
+        `DatasetDict` with several splits: a test split is not read unless it is named.
     """
     paths = input_files.expand(pattern)
     if paths == [pattern]:
         return paths
+    for path in paths:
+        if posixpath.basename(path) == "dataset_dict.json":
+            splits = storage.read_json(path).get("splits") or ()
+            if len(splits) > 1:
+                raise InputError(
+                    f"{pattern}: has the splits {', '.join(splits)}; name one: {posixpath.dirname(path)}/{splits[0]}"
+                )
     found = [path for path in paths if not any(fnmatch.fnmatch(posixpath.basename(path), name) for name in NOT_ROWS)]
     for state in (path for path in paths if posixpath.basename(path) == "state.json"):
         folder = posixpath.dirname(state)

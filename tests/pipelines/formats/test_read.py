@@ -117,3 +117,12 @@ def test_the_columns_of_every_format_are_found(tmp_path: Path, name: str, write:
 def test_every_suffix_is_tested() -> None:
     # `.ipc` and `.feather` are further names for Arrow files.
     assert {f".{name.split('.')[1]}" for name, _ in WRITERS} == FORMATS.keys() - {".ipc", ".feather"}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet", ".arrow"])
+def test_a_compressed_file_without_its_suffix_is_named_as_such(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    rows = "".join(f'{{"q": "What is {row} and {row * row}?", "a": "{row}"}}\n' for row in range(99))
+    path.write_bytes(gzip.compress(rows.encode()))
+    with pytest.raises(InputError, match=rf"a\{suffix}: it is compressed with gzip: rename it to a\{suffix}\.gz"):
+        list(read(str(path), text_columns("q", "a")))

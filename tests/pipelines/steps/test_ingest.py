@@ -281,6 +281,17 @@ def test_a_folder_of_save_to_disk_is_its_rows(tmp_path: Path) -> None:
     assert [row["instruction"] for row in kept(manifest)] == [row["q"] for row in questions(20)]
 
 
+def test_of_a_folder_with_several_splits_one_is_named(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    train, test = (datasets.Dataset.from_list(questions(count)) for count in (20, 5))
+    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(str(tmp_path / "both"))
+    datasets.DatasetDict({"train": train}).save_to_disk(str(tmp_path / "one"))
+    with pytest.raises(InputError, match=r"splits train, test; name one: .*/both/train"):
+        ingest(run(tmp_path / "root"), recipe(pairs(tmp_path / "both")))
+    for folder in (tmp_path / "both" / "train", tmp_path / "one"):
+        assert len(kept(ingest(run(tmp_path / "root"), recipe(pairs(folder))))) == 20
+
+
 def test_hidden_files_and_descriptions_in_a_folder_are_no_rows(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     write(folder / "a.jsonl", questions(2))
