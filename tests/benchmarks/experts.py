@@ -16,7 +16,7 @@ Held-out loss of the last step's weights, on the eleven packs of the validation 
 greedy, from the moving average. Seconds: a whole step with the optimizer, and a forward pass of one sequence without
 gradients, at the trained shape and at a larger one (that of heads.py, random weights), one thread, medians in turns.
 
-About ten minutes of one core (an estimate). What has been trained stays in winnow-data/benchmarks and is not trained
+About nine minutes of one core. What has been trained stays in winnow-data/benchmarks and is not trained
 again.
 """
 
