@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,9 +28,16 @@ from training.folders import MANIFEST
 from training.inference.chat import CONDITIONS, chat_template
 from training.int4 import CODES_PER_WORD, GROUP, Int4Embedding, Int4Linear, quantized
 from training.model import Block, HrmText, Matrix, ModelConfig
+from training.routing import Experts, SelectiveHeads
 
 TRANSFORMERS_MODULES = {"attn": "self_attn", "mlp": "mlp"}
 """A block's part as published -> its name in transformers."""
+
+MODEL_TYPES = ("hrm_text", "hrm_text_routed")
+"""`model_type` of the folders that are read here. The second is that of variants, whose code is in the folder."""
+
+ROUTED_CODE = "modeling_hrm_text_routed"
+"""The module that an export of a variant has beside its weights."""
 
 CONTROL_TOKENS_FILE = "winnow.json"
 """In an exported folder: the ids of boq, eoq, eoa, pad and the conditions, and the context length."""
@@ -75,10 +83,9 @@ def to_transformers(
             f"{folder}: a {config.model.architecture} with {config.model.norm} norms; "
             "transformers has only the architecture hrm with magic norms, so nothing else can be exported"
         )
-    if config.model.variant:
+    if config.model.variant and weights != "fp32":
         raise InputError(
-            f"{folder}: a model with {config.model.variant}, which transformers cannot express; its checkpoint is what "
-            "`winnow evaluate`, `generate`, `serve` and `train --from` read"
+            f"{folder}: a model with {config.model.variant} is not stored in four bits; export it with `--format hf`"
         )
     if storage.files(out) or storage.folders(out):
         raise InputError(f"{out} is not empty; export into a new folder")
@@ -111,6 +118,9 @@ def to_transformers(
         template = chat_template(tokens, chat_tokenizer.replacements(tokenizer))
         (aside / "chat_template.jinja").write_text(template, encoding="utf-8")
         (aside / "README.md").write_text(card, encoding="utf-8")
+        if config.model.variant:
+            code = Path(__file__).with_name(f"{ROUTED_CODE}.py")
+            (aside / code.name).write_text(code.read_text(encoding="utf-8"), encoding="utf-8")
     return out
 
 
@@ -124,6 +134,8 @@ _STORED: dict[Weights, str] = {
 
 def _stored(model: HrmText, weights: Weights) -> dict[str, Tensor]:
     """The tensors of the file, by name."""
+    if model.config.variant:  # transformers splits fused matrices of the plain model alone
+        return _split(model)
     if weights == "fp32":
         return {_prefixed(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
     matrices = Block.matrices(model.config)
@@ -141,6 +153,21 @@ def _stored(model: HrmText, weights: Weights) -> dict[str, Tensor]:
             tensors[f"{part}_scale"] = scales.contiguous()
             tensors[f"{part}_shape"] = torch.tensor([len(words), words.shape[1] * CODES_PER_WORD])
     return tensors
+
+
+def _split(model: HrmText) -> dict[str, Tensor]:
+    """The tensors under the names that the modules of transformers have."""
+    matrices = Block.matrices(_plain(model.config))
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        names = _part_names(_prefixed(name), matrices) or [_in_transformers(_prefixed(name))]
+        tensors |= {part: rows.contiguous() for part, rows in zip(names, tensor.chunk(len(names)), strict=True)}
+    return tensors
+
+
+def _plain(config: ModelConfig) -> ModelConfig:
+    """The shape without routers."""
+    return config.model_copy(update={"selective": SelectiveHeads(), "experts": Experts()})
 
 
 def _quantization(weights: Weights) -> dict[str, Any]:
@@ -188,6 +215,22 @@ def _tokenizer_config(
 
 def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool = True) -> dict[str, Any]:
     """The configuration that transformers reads. Its `num_hidden_layers` is the number of blocks of ONE module."""
+    variant: dict[str, Any] = {}
+    if config.variant:
+        variant = {
+            "architectures": ["HrmTextRoutedForCausalLM"],
+            "model_type": "hrm_text_routed",
+            "auto_map": {
+                "AutoConfig": f"{ROUTED_CODE}.HrmTextRoutedConfig",
+                "AutoModelForCausalLM": f"{ROUTED_CODE}.HrmTextRoutedForCausalLM",
+            },
+            "active_heads": config.selective.active,
+            "shared_heads": config.selective.shared,
+            "experts": config.experts.count,
+            "active_experts": config.experts.active,
+            "expert_size": config.experts.width,
+            "balance_rate": config.experts.rate,
+        }
     return {
         "architectures": ["HrmTextForCausalLM"],
         "model_type": "hrm_text",
@@ -215,6 +258,7 @@ def config_json(config: ModelConfig, special: Mapping[str, int], prefix_lm: bool
         "eos_token_id": special["eoa"],
         "pad_token_id": special["pad"],
         "dtype": "float32",
+        **variant,
     }
 
 
@@ -257,7 +301,7 @@ def shape_of_transformers(folder: str) -> tuple[ModelConfig, bool]:
         config = storage.read_json(storage.join(folder, "config.json"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not a model folder of transformers ({error})") from None
-    if config.get("model_type") != "hrm_text":
+    if config.get("model_type") not in MODEL_TYPES:
         raise InputError(f"{folder}: model_type is {config.get('model_type')!r}, not hrm_text")
     try:
         return _shape(config), not config.get("prefix_lm", True)
@@ -277,6 +321,19 @@ def _shape(config: Mapping[str, Any]) -> ModelConfig:
         low_cycles=config["L_cycles"],
         rope_theta=(config.get("rope_parameters") or {}).get("rope_theta", 10_000.0),
         max_positions=config["max_position_embeddings"],
+        selective=SelectiveHeads(active=config.get("active_heads", 0), shared=config.get("shared_heads", 0)),
+        experts=_experts(config),
+    )
+
+
+def _experts(config: Mapping[str, Any]) -> Experts:
+    if not config.get("experts"):
+        return Experts()
+    return Experts(
+        count=config["experts"],
+        active=config["active_experts"],
+        width=config["expert_size"],
+        rate=config["balance_rate"],
     )
 
 
@@ -294,13 +351,13 @@ def from_transformers(folder: str) -> HrmText:
                 tensors |= load_file(local)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: not a model folder of transformers ({error})") from None
-    if config.get("model_type") != "hrm_text" or not tensors:
+    if config.get("model_type") not in MODEL_TYPES or not tensors:
         kind = config.get("model_type")
         raise InputError(f"{folder}: model_type is {kind!r} with {len(tensors)} tensors, not hrm_text")
     shape = _shape(config)
     with torch.device("meta"):
         model = HrmText(shape)
-    matrices = Block.matrices(shape)
+    matrices = Block.matrices(_plain(shape))
     if "quantization_config" in config:
         _check_quantization(config["quantization_config"], folder)
         for name, layer in list(model.named_modules()):
@@ -311,7 +368,12 @@ def from_transformers(folder: str) -> HrmText:
         for name in model.state_dict()
         if not isinstance(model.get_submodule(name.rpartition(".")[0]), Int4Linear)
     }
-    state = {name: tensor.to(torch.bfloat16 if name == "z_L_init" else torch.float32) for name, tensor in state.items()}
+    state = {
+        name: tensor.to(torch.bfloat16 if name == "z_L_init" else torch.float32)
+        if tensor.is_floating_point()  # a router's tally is not
+        else tensor
+        for name, tensor in state.items()
+    }
     own = {name: tensor for name, tensor in model.state_dict().items() if name not in state}
     try:
         model.load_state_dict({**own, **state}, assign=True)
@@ -336,6 +398,13 @@ def read_weights(folder: str, average: bool = True) -> HrmText:
 def _prefixed(name: str) -> str:
     """A tensor's name in the published file."""
     return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def _in_transformers(name: str) -> str:
+    """A tensor's name in transformers, if it is not a part of a fused matrix."""
+    for part, theirs in TRANSFORMERS_MODULES.items():
+        name = name.replace(f".{part}.", f".{theirs}.")
+    return name
 
 
 def _check_quantization(described: Mapping[str, Any], folder: str) -> None:
@@ -383,8 +452,9 @@ def _part_names(name: str, matrices: tuple[Matrix, ...]) -> list[str]:
 
 def _published(name: str, matrices: tuple[Matrix, ...], tensors: Mapping[str, Tensor], folder: str) -> Tensor:
     """The tensor of a published name, concatenated from its parts if transformers has split it."""
-    if name in tensors:
-        return tensors[name]
+    for known in (name, _in_transformers(name)):
+        if known in tensors:
+            return tensors[known]
     parts = _part_names(name, matrices)
     if parts and all(part in tensors for part in parts):
         return torch.cat([tensors[part] for part in parts])

@@ -18,6 +18,7 @@ from training import journal
 from training.checkpoint import Checkpoint
 from training.cost import parameters
 from training.evaluation import store
+from training.export import ROUTED_CODE
 
 if TYPE_CHECKING:
     from training.provenance import Earlier
@@ -78,7 +79,7 @@ def model_card(
         f"---\n{yaml.safe_dump(_metadata(name, scores), sort_keys=False, allow_unicode=True)}---",
         f"# {name}",
         f"{_summary(source, average)} {stored}".strip(),
-        _usage(),
+        _usage(state.config.model.variant),
         _training(source),
         *(_corpus(known) if known else [_no_corpus(state.run_key)]),
         *(part for one in earlier for part in _earlier(one)),
@@ -122,8 +123,15 @@ def _summary(source: Checkpoint, average: bool) -> str:
     )
 
 
-def _usage() -> str:
-    return """\
+def _usage(variant: str | None) -> str:
+    text = _USAGE
+    if variant:
+        text = text.replace('LM.from_pretrained("FOLDER")', 'LM.from_pretrained("FOLDER", trust_remote_code=True)')
+        text += f"\n\ntransformers has no model with {variant}: its code is in this folder, `{ROUTED_CODE}.py`."
+    return text
+
+
+_USAGE = """\
 ## Use
 
 ```python

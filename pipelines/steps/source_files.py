@@ -141,7 +141,7 @@ def row_files(pattern: str) -> list[str]:
         return paths
     for path in paths:
         if posixpath.basename(path) == "dataset_dict.json":
-            splits = storage.read_json(path).get("splits") or ()
+            splits: list[str] = storage.read_json(path).get("splits") or []
             if len(splits) > 1:
                 raise InputError(
                     f"{pattern}: has the splits {', '.join(splits)}; name one: {posixpath.dirname(path)}/{splits[0]}"

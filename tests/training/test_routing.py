@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM
 
 from flows.configure import with_settings
 from pipelines.errors import InputError, WinnowError
@@ -23,8 +24,10 @@ from training.batches import Packs, batch_of_step
 from training.configs import CONFIGS, TrainConfig
 from training.cost import flops_per_token, forward_flops_per_token, memory, parameters
 from training.elementwise import rms_norm
-from training.export import to_transformers
+from training.export import read_weights, to_transformers
 from training.inference.cpu_pack import can_pack
+from training.inference.language_model import Request
+from training.inference.models import open_model
 from training.inference.prompt import Segment, attention_among, instruction_prompt
 from training.inference.runner import Runner
 from training.model import Block, ExpertMatrices, HrmText, ModelConfig, build, grouped_product, rotation, schedule
@@ -474,13 +477,57 @@ def test_what_the_variant_cannot_do_is_refused_with_what_to_do(alone: Path, shar
         ValidationError, match="selective heads and experts has no low-rank updates; train all its weights"
     ):
         TrainConfig.model_validate(BOTH.model_dump() | {"lora_rank": 4, "start": str(alone)})
-    with pytest.raises(
-        InputError, match="selective heads and experts, which transformers cannot express; its checkpoint is what"
-    ):
-        to_transformers(str(alone), str(tmp_path / "out"))
+    with pytest.raises(InputError, match="selective heads and experts is not stored in four bits; export it with"):
+        to_transformers(str(alone), str(tmp_path / "out"), weights="int4")
     plain = BOTH.model.model_copy(update={"selective": SelectiveHeads(), "experts": Experts()})
     config = BOTH.model_copy(update={"model": plain, "start": str(alone)})
     with pytest.raises(InputError, match="is another model: selective active=2 shared=1"):
         loop.train(shards, str(tokenizer), config, str(tmp_path / "other"))
     same = BOTH.model_copy(update={"start": str(alone), "steps": 1})
     assert loop.train(shards, str(tokenizer), same, str(tmp_path / "same"))["steps"] == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize("model", [SMALL.model, EXPERTS.model, BOTH.model], ids=["heads", "experts", "both"])
+def test_transformers_computes_an_export_as_its_checkpoint_is_computed(
+    model: ModelConfig, shards, tokenizer, tmp_path: Path
+) -> None:
+    config = BOTH.model_copy(update={"model": model, "lr": 0.05})  # far from even use: levels decide
+    loop.train(shards, str(tokenizer), config, str(tmp_path / "run"))
+    out = Path(to_transformers(str(tmp_path / "run"), str(tmp_path / "hf")))
+    ours = read_weights(str(tmp_path / "run"))
+    theirs = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True, dtype=torch.float32).eval()
+    rows = torch.tensor([[2, 17, 300, 41, 5, 90, 11], [7, 8, 9, 101, 250, 33, 12]])
+    prefix = torch.tensor([[1, 1, 1, 1, 0, 0, 0]] * 2)
+    with torch.inference_mode():
+        logits = theirs(input_ids=rows, token_type_ids=prefix).logits
+        first = theirs(input_ids=rows[:, :5], token_type_ids=prefix[:, :5], use_cache=True)
+        later = theirs(input_ids=rows[:, 5:], past_key_values=first.past_key_values)
+        for row, expected in zip(rows, logits, strict=True):
+            plan = plan_attention([4], [3])
+            own = ours(row, torch.arange(7), lambda slot, q, k, v, plan=plan: attend(plan, q, k, v))
+            torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(later.logits, logits[:, 5:], rtol=1e-4, atol=1e-4)
+
+
+def test_an_export_of_a_variant_is_read_back_and_answers_like_its_checkpoint(alone: Path, tmp_path: Path) -> None:
+    out = to_transformers(str(alone), str(tmp_path / "hf"))
+    theirs = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True, dtype=torch.float32)
+    theirs.save_pretrained(tmp_path / "again")
+    ours = read_weights(str(alone))
+    for folder in (out, str(tmp_path / "again")):
+        back = read_weights(folder)
+        assert back.config == ours.config == BOTH.model
+        for name, tensor in back.state_dict().items():
+            assert torch.equal(tensor, ours.state_dict()[name]), name
+    prompt = Request("direct", "What is 7 + 5?")
+    answers = [
+        open_model(folder, device="cpu").generate([prompt], max_tokens=12)[0][0].text for folder in (str(alone), out)
+    ]
+    assert answers[0] == answers[1]
+    half = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True, dtype=torch.bfloat16)
+    kept = {name: tensor for name, tensor in half.state_dict().items() if name.endswith(".tally")}
+    assert len(kept) == 4 and all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in kept.items())
+    assert "trust_remote_code=True" in (Path(out) / "README.md").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.errors import WinnowError
 from pipelines.ledger import storage
 from training.configs import Precision
-from training.export import is_transformers
+from training.export import MODEL_TYPES, is_transformers
 from training.inference.language_model import BATCH, LanguageModel, TokenModel
 
 
@@ -44,7 +44,7 @@ def open_model(
         return Endpoint(url, model, api, concurrency=batch)
     if model is not None:
         raise WinnowError(f"--model {model}: only for a URL, and {target} is none")
-    if is_transformers(target) and _model_type(target) != "hrm_text":
+    if is_transformers(target) and _model_type(target) not in MODEL_TYPES:
         from training.inference.transformers_model import TransformersModel
 
         return TransformersModel(target, device, precision, batch)
@@ -57,7 +57,7 @@ def open_token_model(
     target: str, device: str = "auto", precision: Precision = "fp32", average: bool = True
 ) -> TokenModel:
     """The model of a folder, to measure texts with. The arguments and errors are those of `open_model`."""
-    if is_transformers(target) and _model_type(target) != "hrm_text":
+    if is_transformers(target) and _model_type(target) not in MODEL_TYPES:
         from training.inference.transformers_model import TransformersModel
 
         return TransformersModel(target, device, precision)
@@ -72,7 +72,7 @@ def vocabulary_of(target: str) -> str:
     Raises:
         CheckpointError, InputError: if a folder holds no model.
     """
-    if is_transformers(target) and _model_type(target) != "hrm_text":
+    if is_transformers(target) and _model_type(target) not in MODEL_TYPES:
         from training.inference.transformers_model import folder_vocabulary
 
         return folder_vocabulary(target)
@@ -90,7 +90,7 @@ def identity_of(target: str, model: str | None = None, average: bool = True) -> 
     """
     if is_endpoint(target):
         return open_model(target, model=model).identity
-    if is_transformers(target) and _model_type(target) != "hrm_text":
+    if is_transformers(target) and _model_type(target) not in MODEL_TYPES:
         from training.inference.transformers_model import folder_digest
 
         return folder_digest(target)
