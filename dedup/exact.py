@@ -14,7 +14,7 @@ the probability of one is 5e-22.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
 from dedup.kernel import buffers, kernel
 from dedup.nfc import may_change
+from dedup.utf8 import decode
 
 # The constants and rotations of MurmurHash3 x64 128.
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
@@ -40,22 +41,64 @@ def exact_text(text: pa.StringArray) -> pa.StringArray:
         ValueError: if a row is null.
     """
     # Most texts are read as they are: what each part of the reading could change is found first, in a fast pass.
-    text = _replaced(text, may_change(text), lambda some: pc.utf8_normalize(some, "NFC"))
-    return _replaced(text, _has_line_ends_or_outer_space(*buffers(text)), _plain_lines)
-
-
-def _replaced(
-    text: pa.StringArray, rows: npt.NDArray[np.bool_], read: Callable[[pa.StringArray], pa.StringArray]
-) -> pa.StringArray:
+    changing = may_change(text)
+    if changing.any():
+        mask = pa.array(changing)
+        text = pc.replace_with_mask(text, mask, pc.utf8_normalize(text.filter(mask), "NFC"))
+    data, offsets = buffers(text)
+    rows = _has_line_ends_or_outer_space(data, offsets)
     if not rows.any():
         return text
-    mask = pa.array(rows)
-    return pc.replace_with_mask(text, mask, read(text.filter(mask)))
+    plain, ends = _plain_lines(data, offsets, rows, _white_space())
+    ends = ends.astype(np.int64 if pa.types.is_large_string(text.type) else np.int32)
+    return pa.Array.from_buffers(text.type, len(text), [None, pa.py_buffer(ends), pa.py_buffer(plain)])
 
 
-def _plain_lines(text: pa.StringArray) -> pa.StringArray:
-    text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
-    return pc.utf8_trim_whitespace(text)
+@functools.cache
+def _white_space() -> npt.NDArray[np.bool_]:
+    """Whether a code point is white space, as Arrow trims it: bool [0x3001]. None is above."""
+    codes = range(0x3001)
+    return np.array(pc.equal(pc.utf8_trim_whitespace(pa.array([chr(code) for code in codes])), ""))
+
+
+@kernel
+def _plain_lines(data, offsets, rows, white):  # type: ignore[no-untyped-def]
+    """The texts, those of `rows` bool [rows] with line feeds as line ends and no white space around: their bytes uint8,
+    and the offsets of the rows in them, int64 [rows + 1]."""
+    count = len(rows)
+    out = np.empty(offsets[count] - offsets[0], np.uint8)
+    ends = np.zeros(count + 1, np.int64)
+    size = np.int64(0)
+    for row in range(count):
+        at, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
+        if not rows[row]:
+            out[size : size + end - at] = data[at:end]
+            size += end - at
+            ends[row + 1] = size
+            continue
+        while at < end:
+            code, width = decode(data, at)
+            if code >= len(white) or not white[code]:
+                break
+            at += width
+        while at < end:
+            last = end - 1
+            while data[last] & 0xC0 == 0x80:
+                last -= 1
+            code, _ = decode(data, last)
+            if code >= len(white) or not white[code]:
+                break
+            end = last
+        while at < end:
+            byte = data[at]
+            if byte == 13:
+                byte = np.uint8(10)
+                at += at + 1 < end and data[at + 1] == 10
+            out[size] = byte
+            size += 1
+            at += 1
+        ends[row + 1] = size
+    return out[:size], ends
 
 
 @kernel

@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup.exact import digest128, find_duplicates, halves
+from dedup.exact import digest128, exact_text, find_duplicates, halves
 
 MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -119,3 +120,20 @@ def test_columns_must_agree() -> None:
         digest128(pa.array(["a"]), pa.array(["a", "b"]))
     with pytest.raises(ValueError, match="at least one column"):
         digest128()
+
+
+SPELLINGS = st.lists(
+    st.sampled_from([*" \t\r\n\0.aé漢😀\x1c\x85\u00a0\u2028\u3000\u200b\u0301", "\r\n", "e\u0301"]), max_size=20
+).map("".join)
+
+
+@given(st.lists(SPELLINGS, max_size=8), st.integers(0, 3), st.sampled_from([pa.string(), pa.large_string()]))
+def test_the_exact_reading_is_nfc_with_line_feeds_and_without_outer_white_space(
+    texts: list[str], skipped: int, kind: pa.DataType
+) -> None:
+    given_texts = pa.array(["x\r", *texts], kind).slice(min(skipped, len(texts)))
+    feeds = pc.replace_substring(pc.replace_substring(pc.utf8_normalize(given_texts, "NFC"), "\r\n", "\n"), "\r", "\n")
+    read = exact_text(given_texts)
+    read.validate(full=True)
+    assert read.equals(pc.utf8_trim_whitespace(feeds))
+    assert exact_text(read).equals(read)
