@@ -50,7 +50,9 @@ NUMBER_WORDS = (
     "eighty", "ninety", "hundred", "thousand", "million", "billion",
 )  # fmt: skip
 """Words that count as numbers. "one" does not, since it is a pronoun too."""
-FUNCTIONS = ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log")
+FUNCTIONS = (
+    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "arcsin", "arccos", "arctan",
+)  # fmt: skip
 """Names of functions, which count as operators."""
 
 NOTHING, SENTENCE, QUESTION = range(3)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.invariants import FUNCTIONS
 from dedup.kernel import kernel
 from dedup.tokens import SPACE, token_hash, tokenize
 from filters.contamination.grams import gram_keys
@@ -61,8 +62,6 @@ QUANTIFIERS = (
 """Words that change what is asked where they stand in the last sentence of a question."""
 STRUCTURES = "frac binom"
 """What commands of LaTeX make of the terms after them: t + 1/t has the tokens of (t + 1)/t in another order."""
-FUNCTIONS = "sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan"
-"""Names of functions in formulas. They change what is asked as a symbol does."""
 OPERATORS = b"+-*/^<>=%!|&~'[]"
 """Symbols that change what a question asks. Round brackets and quotes are left out: they are punctuation too."""
 ATTACHED = b"+-*/^<>=%!'"
@@ -95,8 +94,8 @@ def attached_operators() -> _U64:
 
 
 def ask_words() -> _U64:
-    """The hashes of QUANTIFIERS and FUNCTIONS."""
-    return tokenize(pa.array([f"{QUANTIFIERS} {FUNCTIONS}"], pa.string()), READING).hash
+    """The hashes of QUANTIFIERS and of FUNCTIONS, which change what a formula asks as a symbol does."""
+    return tokenize(pa.array([f"{QUANTIFIERS} {' '.join(FUNCTIONS)}"], pa.string()), READING).hash
 
 
 def decisive_tokens(tokens: _U64, first_byte: _U8, length_bytes: _I32, before: _U8, after: _U8) -> _U8:

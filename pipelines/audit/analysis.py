@@ -40,8 +40,6 @@ ANALYSIS = StepType(
 SHARES = (0.001, 0.01, 0.05, 0.1)
 """Shares of the rows that other limits would drop."""
 
-QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
-
 BARS = 24
 """Bars of a histogram. The outermost ones hold all values beyond the 0.5 and 99.5 % quantiles."""
 
