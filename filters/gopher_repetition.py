@@ -14,7 +14,8 @@ The paper's rules are for web pages. For instruction data they are changed in fo
 (docs/log.md):
 
 - Only prose can be a duplicate (`filters.structure`). Formulas, programs, tables, numbers and lines that recur between
-  different ones count as characters of the text but equal nothing, and n-grams do not reach across them.
+  different ones count as characters of the text but equal nothing, and n-grams do not reach across them. So do the
+  words with which items in one pattern begin.
 - The limits of n-grams are twice the published ones. A solution by cases has the same sentence for each case.
 - Texts under `min_words` words of prose are not judged. The published limits presuppose pages of at least 50 words; a
   solution in steps has "the number of" three times in 60 words.
@@ -85,7 +86,7 @@ class GopherRepetition(Filter):
     share of characters in n-grams of words that occur twice or more, 0 to 1.
     """
 
-    VERSION: ClassVar = 3
+    VERSION: ClassVar = 4
     RENAMED_KEYS: ClassVar = LIMITS  # the parameters had the names of the reasons
 
     kind: Literal["gopher_repetition"] = "gopher_repetition"

@@ -18,6 +18,8 @@ Recognised once for all filters, by lines and words:
   again without anything new make longer runs. The furniture of web pages ("Read more about this story") has that form
   too, but is none: lines that are neither items (with a mark, number or label at their beginning) nor sentences (with a
   mark at their end), behind a line of prose with such a mark.
+- Items in one pattern are structure at their beginning: the words with which lines begin (behind a label, "Tigon: ...")
+  that the beginning of another line has too, where both go on with other words ("In ten years, who is most likely to").
 """
 
 from __future__ import annotations
@@ -38,6 +40,12 @@ MIN_LETTERS_RATIO = 0.6
 MAX_LABEL_BYTES = 30
 """Bytes before the colon of a label ("Anna: ...")."""
 
+MIN_SHARED, MAX_SHARED, MIN_OWN = 3, 24, 2
+"""Words that lines in one pattern begin with alike, at least, and at most as many as are compared; words of letters
+behind them that each has of its own."""
+MAX_PATTERN_LINES = 20
+"""Lines in one pattern. More are no list that somebody asked for, but one that does not end."""
+
 CUT = 0
 """The first byte of what is not prose. A kernel takes a line or word that begins with it for equal to no other."""
 
@@ -45,9 +53,10 @@ CUT = 0
 def prose_of(texts: pa.StringArray, words_alone: bool = False) -> pa.StringArray:
     """The texts with the byte CUT at the beginning of what is not prose or a repeated line of structure: string [rows].
 
-    words_alone: of every word that is not of letters, and of every word of such a line; else of every such line. All
-    else is as in the text, so shares of the text can be measured. What repeats in the result repeats in the text: a
-    filter measures the text first, and the prose of what it would drop.
+    words_alone: of every word that is not of letters, of every word of such a line, and of the words with which items
+    in one pattern begin; else of every such line. All else is as in the text, so shares of the text can be measured.
+    What repeats in the result repeats in the text: a filter measures the text first, and the prose of what it would
+    drop.
     """
     data, offsets = buffers(texts)
     base = int(offsets[0])
@@ -59,6 +68,7 @@ def prose_of(texts: pa.StringArray, words_alone: bool = False) -> pa.StringArray
     if words_alone:
         content = given.copy()
         _mark_words(content, lines, offsets)
+        _mark_beginnings(content, offsets)
         lines = content
     return strings(lines, offsets.astype(np.int32))
 
@@ -312,6 +322,71 @@ def _mark_words(data, lines, offsets):  # type: ignore[no-untyped-def]
                 while at < stop and is_space(data[at]):
                     at += 1
             at = stop + 1
+
+
+@kernel
+def _mark_beginnings(data, offsets):  # type: ignore[no-untyped-def]
+    """Write CUT over the beginning of the words that a line shares with another one from its first word on, where both
+    go on with words of their own. Words that are cut already are no words."""
+    for row in range(len(offsets) - 1):
+        begin, end = offsets[row], offsets[row + 1]
+        most = 1
+        for at in range(begin, end):
+            most += data[at] == 10
+        starts, hashes = np.empty((most, MAX_SHARED), np.int64), np.zeros((most, MAX_SHARED), np.uint64)
+        sizes, words, whole = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.uint64)
+        count, at = 0, begin
+        while at < end:
+            stop = _line_end(data, at, end)
+            first, line = at, FNV_BASIS
+            while at < stop:
+                while at < stop and is_space(data[at]):
+                    at += 1
+                word = at
+                while at < stop and not is_space(data[at]):
+                    at += 1
+                if at == word or data[word] == CUT:
+                    continue
+                if data[at - 1] == 58 and at - first <= MAX_LABEL_BYTES:  # the words of a label
+                    sizes[count], words[count], line = 0, 0, FNV_BASIS
+                    continue
+                words[count] += 1
+                for i in range(word, at):
+                    line = fnv1a(line, data[i])
+                line = fnv1a(line, 32)
+                whole[count] = line
+                if sizes[count] < MAX_SHARED:
+                    starts[count, sizes[count]], hashes[count, sizes[count]] = word, line
+                    sizes[count] += 1
+            count += words[count] >= MIN_SHARED + MIN_OWN
+            if count < most and at >= stop:
+                sizes[count], words[count] = 0, 0
+            at = stop + 1
+        # Lines that are equal to their end are repeated, and in no pattern.
+        order = np.argsort(whole[:count], kind="mergesort")
+        for i in range(1, count):
+            if whole[order[i]] == whole[order[i - 1]]:
+                sizes[order[i - 1]], sizes[order[i]] = 0, 0
+        shared = np.zeros(count, np.int64)
+        for size in range(MIN_SHARED, MAX_SHARED + 1):
+            of_size = hashes[:count, size - 1].copy()
+            order = np.argsort(of_size, kind="mergesort")
+            if size == MIN_SHARED:
+                first = 0
+                for i in range(1, count + 1):
+                    if i == count or of_size[order[i]] != of_size[order[first]]:
+                        if i - first > MAX_PATTERN_LINES:
+                            sizes[order[first:i]] = 0
+                        first = i
+            for i in range(1, count):
+                a, b = order[i - 1], order[i]
+                if of_size[a] == of_size[b] and sizes[a] >= size and sizes[b] >= size:
+                    for line_number in (a, b):
+                        if words[line_number] >= size + MIN_OWN:
+                            shared[line_number] = size
+        for number in range(count):
+            for i in range(shared[number]):
+                _cut(data, starts[number, i], end)
 
 
 @borrowing_kernel

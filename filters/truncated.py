@@ -66,7 +66,13 @@ ASKED_CHAT = (
 )
 """Kinds of text whose last sentence often has no mark at its end."""
 NAMED_FENCE = r"[^\s`~>][^\n`~]*(?:`{3,}|~{3,})[.'\")]*\s*\z"
+UNDERLINE = re.compile(r"~{3,}\s*")
+"""A line of tildes below a line of text is a heading of reStructuredText, and no fence."""
 ASKED_FENCE = r"(?i)\b(?:backticks?|fences?|fenced|tildes?)\b"
+NAMED_BEGIN = r"[`'\"“‘]\\begin\{|\\begin\{[^{}\n]{1,30}\}(?:[.,;:)'\"”’]|`(?:[^`]|\z)| +(?:[a-z]{2,})\b)"
+NAMED_END = r"[`'\"“‘]\\end\{"
+"""A command of an environment in quotes, or before a mark or a word of prose: "before `\\begin{document}` add ...". An
+environment itself may end before a mark and a word."""
 _ITEM = r"(?:\d{1,3}[.)]|[-*•])"
 ITEM = rf"\n[ \t]*{_ITEM}[ \t]*\z"
 FIRST_ITEM = rf"(?m)^[ \t]*{_ITEM}[ \t]+\S"
@@ -75,8 +81,11 @@ KEY_ITEM = r":[ \t]*\n[ \t]+-[ \t]*\z"
 OPEN_ITEM = rf"\n[ \t]*{_ITEM}[ \t]+(?:[^\s]+ +){{3,}}[\p{{L}}\p{{M}}'’\-]+\s*\z"
 WHOLE_ITEM = rf"(?m)^[ \t]*{_ITEM}[ \t]+[^\n]*[.!?…。！？।؟][*_\"'”’»)]*[ \t]*$"
 """A last item of at least four words without a mark at its end, and items with one."""
+LAST_LIST = r"(?P<list>(?:(?:\A|\n)[ \t]*\d{1,3}[.)][ \t][^\n]*\s*)+|(?:(?:\A|\n)[ \t]*[-*•][ \t][^\n]*\s*)+)\z"
+"""The items of one kind at the end of a text, with no other lines between them."""
 MIN_WHOLE_ITEMS = 2
-"""Items with a mark at their end, if the last one is to lack it. Every other item must have one."""
+"""Items with a mark at their end, if the last one is to lack it. Every other item must have one, of the text or of the
+last list."""
 ROW = r"\|[ \t]*\n[ \t]*\|[^\n]*[^|\s][ \t]*\z"
 _END = r"[.!?…]\$?['\"”’»)]*"
 _INNER = r"\(?(?:\p{L}[\p{L}\p{M}'’\-/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;]?['\"”’»]?"
@@ -85,10 +94,12 @@ _BEFORE = (  # no end of an abbreviation or of an initial, nor the number of an 
     rf"{_END}"
 )
 OPENERS = "The An A My Our His Her Its Their This That In On At When While If As For With Because"
-LAST_SENTENCE = rf"{_BEFORE}(?P<gap>\s+)(?P<first>\p{{Lu}}[\p{{L}}'’\-]*,?)(?P<words>(?: {_INNER})*)\s*\z"
-"""The end of a sentence and the beginning of another, up to the end of the text: the white space between them, the
-first word, and the words behind it. One pattern for all numbers of words, because RE2 compiles a copy of the classes of
-Unicode for each word that must be there, which took 30 ms for each call."""
+LAST_SENTENCE = (
+    rf"(?:{_BEFORE}|\n[ \t]*```[ \t]*)(?P<gap>\s+)(?P<first>\p{{Lu}}[\p{{L}}'’\-]*,?)(?P<words>(?: {_INNER})*)\s*\z"
+)
+"""The end of a sentence, or of a program in a fence, and the beginning of another sentence, up to the end of the text:
+the white space between them, the first word, and the words behind it. One pattern for all numbers of words, because RE2
+compiles a copy of the classes of Unicode for each word that must be there, which took 30 ms for each call."""
 MIN_WORDS_BEHIND, MIN_WORDS_IN_PARAGRAPH, MIN_WORDS_ALONE = 2, 4, 11
 """Words behind the first of a sentence without its end: one suffices after one of OPENERS; in a new paragraph; and for
 one sentence before them to be enough."""
@@ -165,7 +176,7 @@ class Truncated(Filter):
     well be "the" or "a, b,".
     """
 
-    VERSION: ClassVar = 3
+    VERSION: ClassVar = 4
 
     kind: Literal["truncated"] = "truncated"
     on: On = "response"
@@ -180,7 +191,7 @@ class Truncated(Filter):
         fences = self._fences(records, texts)
         code = keep_asked_for(fences > 0, records, ASKED_FENCE, self.on)
         elements = self._not_asked(_open_elements(texts), records, texts)
-        environments = _count(texts, r"\begin{", r"\\begin\{") - _count(texts, r"\begin{", r"\\end\{")
+        environments = _environments(texts, "begin", NAMED_BEGIN) - _environments(texts, "end", NAMED_END)
         formulas, brackets = _formulas(texts), _brackets(texts)
         tail = pc.utf8_slice_codeunits(texts, -_TAIL_CHARS)
         last, sizes = _last_bytes(*buffers(texts))
@@ -224,6 +235,9 @@ class Truncated(Filter):
         result[rows] = open_fences(texts.take(pa.array(rows)))
         # Backticks with nothing behind them, after text on their line, are named: "write three backticks: ```".
         result[rows] *= ~_matches(texts.take(pa.array(rows)), np.flatnonzero(result[rows]), NAMED_FENCE)
+        for row in np.flatnonzero(result).tolist():  # few
+            lines = texts[row].as_py().split("\n")[: result[row]]
+            result[row] *= not (UNDERLINE.fullmatch(lines[-1]) and "".join(lines[-2:-1]).strip())
         if self.on == "response":  # the instruction may have opened it
             rows = np.flatnonzero(result)
             result[rows] *= open_fences(text(records, "both").take(pa.array(rows))) > 0
@@ -275,8 +289,10 @@ def _open_items(texts: pa.StringArray, judged: npt.NDArray[np.int64]) -> npt.NDA
     if not len(rows):
         return result
     candidates = texts.take(pa.array(rows))
-    items, whole = (np.asarray(pc.count_substring_regex(candidates, pattern)) for pattern in (FIRST_ITEM, WHOLE_ITEM))
-    result[rows] = (whole >= MIN_WHOLE_ITEMS) & (whole == items - 1)
+    last_list = pc.fill_null(pc.struct_field(pc.extract_regex(candidates, LAST_LIST), "list"), "")
+    for lists in (candidates, last_list):
+        items, whole = (np.asarray(pc.count_substring_regex(lists, pattern)) for pattern in (FIRST_ITEM, WHOLE_ITEM))
+        result[rows] |= (whole >= MIN_WHOLE_ITEMS) & (whole == items - 1)
     return result
 
 
@@ -325,6 +341,11 @@ def _closings(
         letter = SALUTATION.search(whole) or LETTER.search(instruction)
         result[row] = FORMULA.search(line) or (alone and letter and not CONNECTIVE.match(line))
     return result
+
+
+def _environments(texts: pa.StringArray, command: str, named: str) -> npt.NDArray[np.int64]:
+    """How often a command of an environment stands in each text, and is not only named, int64 [rows]."""
+    return _count(texts, r"\begin{", rf"\\{command}\{{") - _count(texts, r"\begin{", named)
 
 
 def _count(texts: pa.StringArray, literal: str, pattern: str) -> npt.NDArray[np.int64]:
@@ -420,6 +441,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
         display, double, inline, opened, before, commands, display_at = 0, 0, 0, at, at, 0, at
+        is_bracketed = False  # formulas stand in `\(` and `\)`, so a dollar is money
         while at < end:
             byte = data[at]
             if byte == 92:  # a backslash and what it escapes
@@ -428,6 +450,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
                         display += 1
                         display_at = at + 2
                     display -= data[at + 1] == 93
+                    is_bracketed |= data[at + 1] == 40
                     commands += is_letter(data[at + 1]) and at + 2 < end and is_letter(data[at + 2])
                 at += 2
                 continue
@@ -462,7 +485,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
             first = data[opened]
             named = is_letter(first) and opened + 1 < end and (is_letter(data[opened + 1]) or data[opened + 1] == 95)
             shell = named or first == 123 or (first == 40 and double == 0 and marks == 0)
-            number = digits and commands > 0 and inline >= MIN_DOLLARS
+            number = digits and commands > 0 and inline >= MIN_DOLLARS and not is_bracketed
             result[row] = words == 0 and signs == 0 and not shell and (marks > 0 or operator or number)
     return result
 
@@ -504,6 +527,31 @@ def _closes(data, at, end, quote):  # type: ignore[no-untyped-def]
     return quotes % 2 == 1
 
 
+@borrowing_kernel
+def _is_closed(data, at, end, quote):  # type: ignore[no-untyped-def]
+    """Whether a string that begins before `at` ends with its line, or on the next. Else its quote is a mark of
+    prose."""
+    while at < end and data[at] != 10:
+        if data[at] == quote:
+            return True
+        at += 2 if data[at] == 92 else 1
+    return _closes(data, at + 1, end, quote)
+
+
+@borrowing_kernel
+def _is_apostrophe(data, begin, at):  # type: ignore[no-untyped-def]
+    """Whether the byte at `at` is an apostrophe behind a letter or digit, and no quote behind the prefix of a string:
+    `b'`, `f'`, `r'`, `u'`."""
+    if data[at] != 39 or at == begin:
+        return False
+    byte = data[at - 1]
+    if not (is_letter(byte) or 48 <= byte <= 57 or byte >= 128):
+        return False
+    lower = byte | 32
+    prefix = lower == 98 or lower == 102 or lower == 114 or lower == 117
+    return not prefix or (at - 1 > begin and (is_letter(data[at - 2]) or data[at - 2] >= 128))
+
+
 @kernel
 def _open_brackets(data, offsets):  # type: ignore[no-untyped-def]
     rows = len(offsets) - 1
@@ -523,8 +571,9 @@ def _open_brackets(data, offsets):  # type: ignore[no-untyped-def]
             elif quote > 0:
                 if byte == quote:
                     quote = np.uint8(0)
-            elif byte == 34 or byte == 39 or byte == 96:  # strings end with their line, or on the next
-                quote = byte
+            elif byte == 34 or byte == 39 or byte == 96:
+                if not _is_apostrophe(data, offsets[row], at) and _is_closed(data, at + 1, end, byte):
+                    quote = byte
             elif byte == 40:
                 round_ += 1
             elif byte == 41:

@@ -142,3 +142,34 @@ def test_quality_counts_what_is_documented() -> None:
     counts = measure_quality(pa.array([text]))[:, 0].tolist()
     # words: The cat be-ing #1 42 … and THAT one two • drei with it…
     assert counts == [14, 3 + 3 + 6 + 1 + 2 + 1 + 3 + 4 + 3 + 3 + 1 + 4 + 4 + 3, 1, 3, 4, 2, 2, 10, 4]
+
+
+ENDINGS = (
+    "won a prize for the best garden in town", "sailed around the world in a boat of reeds",
+    "written a long novel about the office kitchen", "opened a small museum of old keyboards",
+    "learned to play four instruments at once", "bred a new kind of blue potato",
+    "become the mayor of a village in the hills", "built a house out of nothing but books",
+    "taught a parrot the whole of the periodic table", "crossed a desert on a bicycle with one wheel",
+)  # fmt: skip
+
+
+def judged(response: str) -> str | None:
+    record = pa.table({"instruction": ["Make a list."], "response": [response]})
+    verdict = GopherRepetition().judge(record).to_pylist()[0]
+    return verdict and verdict["reason"]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    ["In ten years time, who is the most likely of all of us to have", "Sam: I hear that my friend has"],
+)
+def test_items_in_one_pattern_repeat_nothing(beginning: str) -> None:
+    items = [f"{number}. {beginning} {ending}?" for number, ending in enumerate(ENDINGS, 1)]
+    assert judged("\n".join(items)) is None
+
+
+def test_equal_items_and_a_pattern_without_end_repeat() -> None:
+    items = [f"- In ten years time, who is the most likely of all of us to have {ending}?" for ending in ENDINGS]
+    assert judged("\n".join([*items, *items])) is not None
+    words = [f"{a} {b}" for a in ("red", "wide", "late", "loud", "soft") for b in ("sea", "dog", "cup", "day", "box")]
+    assert judged("\n".join(f"- Questions that show how much you know about the {word}." for word in words)) is not None

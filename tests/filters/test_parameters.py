@@ -40,7 +40,7 @@ HASHED: dict[str, dict[str, Any]] = {
         "model": "878066447208b1a15ffa5afe44276b0f", "version": 3,
     },
     "refusal": {"on": "response", "prefix_chars": 240, "version": 3},
-    "truncated": {"on": "response", "min_words": 5, "version": 3},
+    "truncated": {"on": "response", "min_words": 5, "version": 4},
     "loop": {"on": "response", "min_repeats": 6, "min_bytes": 120, "version": 3},
     "echo": {"min_chars": 24, "version": 2},
     "urls": {"on": "response", "max_share": 0.9, "version": 2},
@@ -58,7 +58,7 @@ HASHED: dict[str, dict[str, Any]] = {
         "on": "response", "min_words": 150, "duplicate_lines": 0.3, "duplicate_paragraphs": 0.3,
         "duplicate_line_characters": 0.2, "duplicate_paragraph_characters": 0.2, "top_2_gram": 0.4, "top_3_gram": 0.36,
         "top_4_gram": 0.32, "duplicate_5_grams": 0.3, "duplicate_6_grams": 0.28, "duplicate_7_grams": 0.26,
-        "duplicate_8_grams": 0.24, "duplicate_9_grams": 0.22, "duplicate_10_grams": 0.2, "version": 3,
+        "duplicate_8_grams": 0.24, "duplicate_9_grams": 0.22, "duplicate_10_grams": 0.2, "version": 4,
     },
 }  # fmt: skip
 """What `parameters` returns for the defaults of each stage, beside `kind` and a `version` of 1: written down, never

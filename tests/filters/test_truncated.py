@@ -1,20 +1,23 @@
-"""Truncated: the last sentence of a text is read by one pattern, as by those that it stands for."""
+"""Truncated: what is no evidence of a cut, and what is; the last sentence is read by one pattern, as by those that it
+stands for."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.truncated import MIN_WORDS_ALONE, _last_sentences
+from filters.truncated import MIN_WORDS_ALONE, Truncated, _last_sentences
 
 END, INNER = r"[.!?…]\$?['\"”’»)]*", r"\(?(?:\p{L}[\p{L}\p{M}'’\-/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;]?['\"”’»]?"
 BEFORE = (
     r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
     rf"{END}"
 )
+BEFORE = rf"(?:{BEFORE}|\n[ \t]*```[ \t]*)"
 OPENER = r"(?:The|An?|My|Our|His|Her|Its|Their|This|That|In|On|At|When|While|If|As|For|With|Because)"
 WORD = r"\p{Lu}[\p{L}'’\-]*,?"
 OPEN = rf"{BEFORE}(?:[ \t]+(?:{OPENER} {INNER}|{WORD}(?: {INNER}){{2,}})|\s*\n\s*{WORD}(?: {INNER}){{4,}})\s*\z"
@@ -23,6 +26,7 @@ LONG = rf"{BEFORE}\s+{WORD}(?: {INNER}){{11,}}\s*\z"
 pieces = st.sampled_from(
     [
         *("end.", "is it?", "1999.", "(so.)", 'said."', "e.g.", "A.", "…", "日本。", "é\u0301t", "42", "'", "”"),
+        *("\n```\n", "```", "\n  ``` \n\n"),
         *(" ", " ", " ", "  ", "\t", "\n", "\r\n", "\f", "\n\n"),
         *("The", "An", "Because", "the", "Then", "Öl", "It's,", "and", "then;", "x-y", "word"),
         *(" and", " so", " then on", " we go on and on and on and on", " because of it,"),
@@ -31,10 +35,92 @@ pieces = st.sampled_from(
 texts = st.lists(pieces, max_size=14).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.builds("{} {}".format, texts, texts) | texts | texts.map("It is so. Then".__add__), max_size=20))
 def test_one_pattern_reads_the_last_sentence_as_two_with_numbers_of_words(rows: list[str]) -> None:
     column = pa.array(rows, pa.string())
     is_open, words = _last_sentences(column)
     np.testing.assert_array_equal(is_open, pc.match_substring_regex(column, OPEN))
     np.testing.assert_array_equal(words >= MIN_WORDS_ALONE, pc.match_substring_regex(column, LONG))
+
+
+def reasons(instruction: str, response: str) -> str | None:
+    record = pa.table({"instruction": [instruction], "response": [response]})
+    verdict = Truncated().judge(record).to_pylist()[0]
+    return verdict and verdict["reason"]
+
+
+APOSTROPHES = [
+    "Use a set (it's faster, and the order doesn't matter).\n\n```python\nprint({1, 2})\n```\n\nThat is all.",
+    "See [the project's page](https://example.org/a).\n\n```c\nwhile (on) {\n}\n```\n\nThen build it.",
+    "[STATE]: {Done, I'll {name the step} next.}\n\nThis format shows what is under way. Let's begin!",
+    "^[a-z!#$%&'*+/=?^_`{|}~-]+@[a-z0-9]+(?:\\.[a-z]{2,})*$",
+    "  /\\_/\\\n {  `.' }\n ( o.o )\n  > ^ |",
+    'A board is 5" wide (and 3" high).\n\n```json\n{"w": 5}\n```\n\nThat fits.',
+]
+"""Brackets are balanced, and quotes are apostrophes, inches or parts of a pattern."""
+
+
+@pytest.mark.parametrize("response", APOSTROPHES)
+def test_an_apostrophe_hides_no_bracket(response: str) -> None:
+    assert reasons("Show me how.", response) is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "let d = {n: 'x (y', k: [1, [2, 3], {z: 4",
+        "def f(x):\n    return {b'key': g(x,\n        h(x)",
+        'It\'s a map:\n\n{"a": {"b": [1, 2, 3',
+    ],
+)
+def test_brackets_behind_apostrophes_and_strings_are_counted(response: str) -> None:
+    assert reasons("Write it as code.", response) == "open_bracket"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Put `\\usepackage{graphicx}` before `\\begin{document}` and compile twice.",
+        "Place the command after \\begin{document} and before the first section. Then compile.",
+        'The text stands between "\\begin{quote}" and its end, as the manual says.',
+        "We have \\begin{align*} x &= 1 \\end{align*} which is what was asked. \\begin{cases} 1 \\end{cases}.",
+    ],
+)
+def test_an_environment_that_is_named_need_not_end(response: str) -> None:
+    assert reasons("How does LaTeX do it?", response) is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [r"We solve it: \begin{align*} x &= 1 \\", "```latex\n\\begin{document}\nHello\n```", r"So \begin{cases} 1 & x"],
+)
+def test_an_environment_without_its_end_is_open(response: str) -> None:
+    assert reasons("Solve it.", response) == "open_environment"
+
+
+def test_a_heading_underlined_with_tildes_opens_no_fence() -> None:
+    assert reasons("Write a page.", "Report\n~~~~~~\n\nAll is well here.\n\nEnd\n~~~\n\nNothing else.\n") is None
+    assert reasons("Write a page.", "All is well here.\n\n~~~\nx = 1\n") == "open_code"
+
+
+def test_a_dollar_is_money_where_formulas_stand_in_brackets() -> None:
+    text = r"1. Two combos: \(2 \times $40 = $80\)\n2. Two shirts: \(2 \times $6 = $12\)\n\nThe total is $92."
+    assert reasons("How much was it?", text.replace(r"\n", "\n")) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (
+            "Here.\n\n```python\nx = 1\n```\n\nIn this program, we have set the value of one variable to the number of",
+            "open_sentence",
+        ),
+        (
+            "Ingredients:\n\n* rice\n* two eggs\n\n1. Wash the rice.\n2. Beat the eggs well.\n3. Stir both in the hot",
+            "open_item",
+        ),
+    ],
+)
+def test_a_cut_behind_a_fence_or_in_the_last_of_several_lists_is_found(response: str, reason: str) -> None:
+    assert reasons("Explain it.", response) == reason
