@@ -441,7 +441,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
     for row in range(rows):
         at, end = offsets[row], offsets[row + 1]
         display, double, inline, opened, before, commands, display_at = 0, 0, 0, at, at, 0, at
-        is_bracketed = False  # formulas stand in `\(` and `\)`, so a dollar is money
+        is_money = False  # formulas stand in `\(` and `\)`, or prose stands between two dollars
         while at < end:
             byte = data[at]
             if byte == 92:  # a backslash and what it escapes
@@ -450,7 +450,7 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
                         display += 1
                         display_at = at + 2
                     display -= data[at + 1] == 93
-                    is_bracketed |= data[at + 1] == 40
+                    is_money |= data[at + 1] == 40
                     commands += is_letter(data[at + 1]) and at + 2 < end and is_letter(data[at + 2])
                 at += 2
                 continue
@@ -461,6 +461,9 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
                     before, opened = opened, at
                     continue
                 inline += 1
+                if inline % 2 == 0 and at > opened and not is_money:
+                    _, words, signs, _ = _formula_marks(data, opened, at, commands)
+                    is_money = words > 0 or signs > 0 or (data[at - 1] == 32 and data[opened] != 32)
                 before, opened = opened, at + 1
             at += 1
         if display > 0:
@@ -481,13 +484,24 @@ def _open_formulas(data, offsets):  # type: ignore[no-untyped-def]
                 continue
             marks, words, signs, digits = _formula_marks(data, opened, end, commands)
             byte = data[last - 1]
-            operator = byte == 61 or byte == 43 or byte == 45 or byte == 42 or byte == 40 or byte == 94
+            operator = byte == 61 or byte == 43 or byte == 45 or byte == 40 or byte == 94
+            if operator and _is_number(data, opened, last - 1):  # "$20+"
+                operator = False
             first = data[opened]
             named = is_letter(first) and opened + 1 < end and (is_letter(data[opened + 1]) or data[opened + 1] == 95)
             shell = named or first == 123 or (first == 40 and double == 0 and marks == 0)
-            number = digits and commands > 0 and inline >= MIN_DOLLARS and not is_bracketed
+            number = digits and commands > 0 and inline >= MIN_DOLLARS and not is_money
             result[row] = words == 0 and signs == 0 and not shell and (marks > 0 or operator or number)
     return result
+
+
+@borrowing_kernel
+def _is_number(data, begin, end):  # type: ignore[no-untyped-def]
+    """Whether data[begin:end] is digits, points and commas."""
+    for at in range(begin, end):
+        if not (48 <= data[at] <= 57 or data[at] == 44 or data[at] == 46):
+            return False
+    return begin < end
 
 
 @borrowing_kernel

@@ -124,3 +124,29 @@ def test_a_dollar_is_money_where_formulas_stand_in_brackets() -> None:
 )
 def test_a_cut_behind_a_fence_or_in_the_last_of_several_lists_is_found(response: str, reason: str) -> None:
     assert reasons("Explain it.", response) == reason
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *(
+            "**Answer: $35**",
+            "Answer: **$35**",
+            "Price: **$35/month**",
+            "Tickets are $35+",
+            "She has **$35 left**",
+            "*$35*",
+        ),
+        *("\\boxed{35}\n\nThe answer is $35.", "\\[x + y = 35\\]\n\n**So, it costs $35 (thirty-five dollars).**"),
+    ],
+)
+def test_an_amount_at_the_end_is_no_open_formula(ending: str) -> None:
+    text = "Cream cost $10 / 2 = $5.\nA pack of cuts cost $10 x 2 = $20.\nIn all $10 + $5 + $20 = $35 was spent.\n\n"
+    for dollars in ("", "It was $1 more than before.\n"):  # an odd and an even number
+        assert reasons("How much was it?", dollars + text + ending) is None
+
+
+@pytest.mark.parametrize("cut", ["$x = ", "$\\frac{1", "$x^2 + 3x", "$$y = \\sqrt{", "$17"])
+def test_a_formula_that_does_not_end_is_open(cut: str) -> None:
+    text = "The roots are $x = \\frac{1}{2}$ and $x = 3$, so $p(x)$ has degree $2$. Hence "
+    assert reasons("Solve it.", text + cut) == "open_formula"
