@@ -31,6 +31,7 @@ from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
 from dedup.kernel import buffers, kernel
 from dedup.latex import commands
+from dedup.spacing import with_blanks
 from dedup.tokens import WORD_BYTES, Tokens, token_hash, tokenize
 from dedup.utf8 import decode_checked
 
@@ -88,6 +89,7 @@ def invariants(text: pa.StringArray, tokens: Tokens | None = None) -> Invariants
         TypeError, ValueError: as `dedup.kernel.buffers` does.
     """
     data, offsets = buffers(text)
+    data = with_blanks(data, offsets)
     tokens = tokens or tokenize(text)
     words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
     tables = roles(), _may_end(), _number_words(), _command_signs()

@@ -21,7 +21,7 @@ _NO_TEXT = """
 left right middle big bigg bigl bigr biggl biggr bigm displaystyle textstyle
 scriptstyle limits nolimits quad qquad thinspace space nonumber notag text textbf textit textrm textsf texttt
 textnormal mathrm mathbf mathit mathsf mathtt mathcal mathbb mathfrak mbox hbox operatorname rm bf emph boldsymbol bm
-ldots cdots dots dotsc dotsb vdots ddots lbrace rbrace langle rangle
+ensuremath ldots cdots dots dotsc dotsb vdots ddots lbrace rbrace langle rangle
 """
 _DROP_FIRST_LETTER = "dfrac tfrac cfrac dbinom tbinom"
 _NAMES = """

@@ -16,6 +16,7 @@ import pyarrow as pa
 from dedup.hashing import MURMUR_2
 from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.readings import reading_tables
+from dedup.spacing import with_blanks
 from dedup.tokens import WORD_BYTES, Offsets, Tokens, longest_row, max_tokens, normalise, scan_tokens, token_hash
 from dedup.utf8 import decode
 
@@ -57,6 +58,7 @@ def shingle_hashes(text: pa.StringArray, ngram: int, unit: Unit = "word") -> Shi
     elif unit != "word":
         raise ValueError(f"unit must be 'word' or 'character', not {unit!r}")
     data, offsets = buffers(text)
+    data = with_blanks(data, offsets)
     power = np.uint64(pow(BASE, ngram, 1 << 64))
     hashes = np.empty(max_tokens(offsets), np.uint32)
     if unit == "word":

@@ -46,6 +46,7 @@ from dedup.markup import (
     strip_markup,
 )
 from dedup.readings import Reading, reading_tables
+from dedup.spacing import with_blanks
 from dedup.symbols import (
     command_end,
     formula_end,
@@ -105,6 +106,7 @@ def tokenize(text: pa.StringArray, reading: Reading = "near") -> Tokens:
         TypeError, ValueError: as `dedup.kernel.buffers` does.
     """
     data, offsets = buffers(text)
+    data = with_blanks(data, offsets)
     size = max_tokens(offsets)
     hashes, starts, ends = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32)
     token_offsets = _tokenize(data, offsets, *reading_tables(reading), hashes, starts, ends)
@@ -120,6 +122,7 @@ def normalise(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray
         ValueError: the same, or if the result exceeds 2 GiB.
     """
     data, offsets = buffers(text)
+    data = with_blanks(data, offsets)
     normalized = np.empty(int(offsets[-1] - offsets[0]) * MAX_EXPANSION + 2 * WORD_BYTES, np.uint8)
     ends = _normalise(data, offsets, *reading_tables(reading), normalized)
     if ends[-1] > np.iinfo(np.int32).max:

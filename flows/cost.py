@@ -23,7 +23,8 @@ class TrainingCost(BaseModel):
 
     price: dollars per GPU-hour. mfu: share of the peak that is used. peak_flops: of one GPU, dense bf16, per second.
     active_parameters: that a token uses in a forward pass. flops: of the whole training. state_bytes ... memory_bytes:
-    per GPU; `memory_bytes` is the sum of the four others.
+    per GPU, with `micro_packs` packs computed together; `memory_bytes` is the sum of the four others. fits: whether
+    that is within the memory of an H100.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +46,8 @@ class TrainingCost(BaseModel):
     activation_bytes: int
     logit_bytes: int
     memory_bytes: int
+    micro_packs: int
+    fits: bool
 
     @property
     def cost(self) -> Cost:

@@ -12,11 +12,14 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+from training.batches import check_share
 from training.configs import TrainConfig, bp_steps
 from training.model import Block, ModelConfig, module_blocks, schedule, slots
 
 H100_PEAK = 989e12
 """Dense bf16 FLOP/s of an H100 SXM (NVIDIA data sheet)."""
+H100_MEMORY = 80e9
+"""Bytes."""
 
 PUBLISHED_MFU = 0.40
 """Model FLOPs utilisation of HRM-Text's runs (L on 8 and XL on 16 H100), derived from their tokens and hours."""
@@ -52,7 +55,8 @@ class Memory(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of a run. Bytes are per GPU; `memory_bytes` is the sum of the four sizes before it.
+    """The cost of a run. Bytes are per GPU, with `micro_packs` packs computed together; `memory_bytes` is the sum of
+    the four sizes before it. fits: whether that is within H100_MEMORY.
 
     active_parameters: those that a token uses in a forward pass.
     """
@@ -69,6 +73,8 @@ class Cost(NamedTuple):
     activation_bytes: int
     logit_bytes: int
     memory_bytes: int
+    micro_packs: int
+    fits: bool
 
 
 def cost_lines(
@@ -78,7 +84,8 @@ def cost_lines(
     batch = config.batch_packs * config.model.max_positions
     gigabytes = {name: size / 1e9 for name, size in estimate._asdict().items() if name.endswith("_bytes")}
     active = f" ({estimate.active_parameters:,} active)" if config.model.variant else ""
-    return [
+    together = f"{estimate.micro_packs} of the {math.ceil(config.batch_packs / gpus)} packs of a GPU computed together"
+    lines = [
         f"train {config.name}: {estimate.parameters:,} parameters{active} on {estimate.tokens / 1e9:,.4g} B tokens,"
         f" {estimate.tokens // batch:,} steps of {batch:,}",
         f"{estimate.flops:.3g} FLOPs, {estimate.flops / estimate.tokens / 1e9:.4g} G a token,"
@@ -86,8 +93,17 @@ def cost_lines(
         f"{estimate.hours:,.1f} hours, {estimate.gpu_hours:,.1f} GPU-hours,"
         f" ${estimate.dollars:,.0f} at ${price:,.2f} each",
         "{memory_bytes:,.1f} GB of memory per GPU: weights {weights_bytes:,.1f}, optimiser {state_bytes:,.1f}, "
-        "activations {activation_bytes:,.1f}, logits {logit_bytes:,.1f}".format(**gigabytes),
+        "activations {activation_bytes:,.1f}, logits {logit_bytes:,.1f}".format(**gigabytes)
+        + f" ({together})",
     ]
+    if not estimate.fits:
+        mends = [
+            *(["micro_packs=1"] if estimate.micro_packs > 1 else []),
+            *([] if config.recompute else ["recompute=true"]),
+            *(["more GPUs"] if config.sharded else ["sharded=true"]),
+        ]
+        lines.append(f"more than the {H100_MEMORY / 1e9:.0f} GB of an H100; use {' or '.join(mends)}")
+    return lines
 
 
 Part = Literal["all", "used", "trained"]
@@ -154,13 +170,21 @@ def cost(
         mfu: model FLOPs utilisation, the share of `peak` that is used.
         peak: FLOP/s of one GPU.
 
-    Memory is that of FSDP2 with compiled blocks, bf16 weights kept gathered and without activation checkpointing, for
-    the whole share of a GPU at once. Micro-batches need less (`memory`).
+    Memory is that of FSDP2 with compiled blocks and bf16 weights kept gathered, for as many packs together as the
+    training takes: `config.micro_packs`, or as many of a GPU's share as fit into an H100.
+
+    Raises:
+        WinnowError: if there are more GPUs than packs in a batch.
     """
     model = config.model
     flops = mean_flops_per_token(config) * tokens
     gpu_hours = flops / (peak * mfu) / 3600
-    size = memory(config.model_copy(update={"recompute": False}), gpus, math.ceil(config.batch_packs / gpus), True)
+    check_share(config.batch_packs, gpus)
+    share = math.ceil(config.batch_packs / gpus)
+    chosen = [min(config.micro_packs, share)] if config.micro_packs else range(share, 0, -1)
+    sizes = {packs: memory(config, gpus, packs, True) for packs in chosen}
+    packs = next((packs for packs, size in sizes.items() if sum(size) <= H100_MEMORY), min(sizes))
+    size = sizes[packs]
     return Cost(
         parameters=parameters(model),
         active_parameters=parameters(model, "used"),
@@ -174,6 +198,8 @@ def cost(
         activation_bytes=size.activations,
         logit_bytes=size.logits,
         memory_bytes=sum(size),
+        micro_packs=packs,
+        fits=sum(size) <= H100_MEMORY,
     )
 
 

@@ -85,7 +85,8 @@ def to_transformers(
         )
     if config.model.variant and weights != "fp32":
         raise InputError(
-            f"{folder}: a model with {config.model.variant} is not stored in four bits; export it with `--format hf`"
+            f"{folder}: a model with {config.model.variant} is not stored in four bits; export it with `--format "
+            "transformers`"
         )
     if storage.files(out) or storage.folders(out):
         raise InputError(f"{out} is not empty; export into a new folder")

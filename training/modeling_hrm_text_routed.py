@@ -1,6 +1,6 @@
 """HRM-Text with routers, for transformers: heads of attention, or experts, that a router chooses for each token.
 
-`winnow export --format hf` copies this file beside the weights of such a model, and
+`winnow export --format transformers` copies this file beside the weights of such a model, and
 `AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)` loads it. It needs torch and transformers alone.
 
 A router scores its parts with sigmoid(W u) in float32. A token uses the `active` parts with the highest scores, each

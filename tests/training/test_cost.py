@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipelines.errors import WinnowError
 from training import attention
 from training.attention import attend, plan_attention
 from training.configs import CONFIGS
-from training.cost import PUBLISHED_TOKENS, cost, flops_per_token, mean_flops_per_token, memory, parameters
+from training.cost import PUBLISHED_TOKENS, cost, cost_lines, flops_per_token, mean_flops_per_token, memory, parameters
 from training.model import Architecture, Block, HrmText, ModelConfig, build, new_block
 from training.routing import Experts, SelectiveHeads
 
@@ -25,6 +26,29 @@ def test_the_published_run_is_reproduced() -> None:
     assert made.dollars == pytest.approx(1472, rel=0.005)
     assert made.parameters == 1_182_793_728
     assert made.memory_bytes < 80e9  # the published run used 80 GB cards, without activation checkpointing
+
+
+def test_memory_is_that_of_the_packs_that_a_training_computes_together() -> None:
+    xl = CONFIGS["xl"](65_536, 4097)
+    few, many = (cost(xl, PUBLISHED_TOKENS, gpus, 2.0) for gpus in (4, 48))
+    assert many.fits and many.micro_packs == 1
+    assert few.fits and few.micro_packs < xl.batch_packs / 4  # as many as fit, not the whole share
+    alone = xl.model_copy(update={"micro_packs": 1})
+    whole, recomputed = (
+        cost(alone.model_copy(update={"recompute": value}), PUBLISHED_TOKENS, 1, 2.0) for value in (False, True)
+    )
+    assert recomputed.memory_bytes < whole.memory_bytes == sum(memory(alone, 1, 1, True))
+    config = xl.model_copy(update={"micro_packs": 12})
+    made = cost(config, PUBLISHED_TOKENS, 4, 2.0)
+    assert not made.fits and made.micro_packs == 12
+    (*_, last) = cost_lines(config, made, 4, 2.0, 0.4)
+    assert last == "more than the 80 GB of an H100; use micro_packs=1 or recompute=true or more GPUs"
+
+
+def test_a_batch_is_not_planned_on_more_gpus_than_it_has_packs() -> None:
+    xl = CONFIGS["xl"](65_536, 4097)
+    with pytest.raises(WinnowError, match="use at most 48 workers"):
+        cost(xl, PUBLISHED_TOKENS, 500, 2.0)
 
 
 def test_operations_per_token_are_the_published_ones() -> None:
