@@ -1,12 +1,15 @@
 """HellaSwag validation: a beginning and four endings.
 
-As text an item has six lines: the beginning after its activity, the index of the right ending, four endings. On the hub
-the activity is a column of its own, and the beginning has two parts (`details`): whole sentences, and the words with
-which the next sentence begins. The text has no marks such as `[title]`, which the hub has in beginnings and endings.
+As text an item has six lines: the beginning after its activity ("Roof shingle removal: A man ..."), the index of the
+right ending, four endings. On the hub the activity is a column of its own, and the beginning has two parts (`details`):
+whole sentences, and the words with which the next sentence begins. The activity is no part of the question (it is the
+detail `activity`), since most texts that have the item leave it out. The text has no marks such as `[title]`, which the
+hub has in beginnings and endings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,11 +29,13 @@ def _read(paths: list[str]) -> pa.Table:
 
 
 def _hub_item(row: dict[str, Any]) -> Item:
-    beginning = f"{row['activity_label']}: {row['ctx']}"
-    item = numbered(beginning, row["endings"], row["label"])
-    if not row["ctx_a"]:
-        return item
-    return item._replace(details={**item.details, "ctx_a": row["ctx_a"], "ctx_b": row["ctx_b"] or ""})
+    parts = {"ctx_a": row["ctx_a"], "ctx_b": row["ctx_b"] or ""} if row["ctx_a"] else {}
+    return _item(row["activity_label"], row["ctx"], row["endings"], row["label"], parts)
+
+
+def _item(activity: str, beginning: str, endings: Sequence[str], label: str, parts: Mapping[str, str]) -> Item:
+    item = numbered(beginning, endings, label)
+    return item._replace(details={**item.details, "activity": activity, **parts})
 
 
 _HUB = Layout(
@@ -62,7 +67,9 @@ def _text_items(path: str) -> list[tuple[int, Item]]:
         beginning, answer, *endings = lines[start : start + _LINES_PER_ITEM]
         if answer not in ("0", "1", "2", "3"):
             raise InputError(f"{path}: line {start + 2}: {answer!r} is not the index of an ending")
-        items.append((start // _LINES_PER_ITEM, numbered(beginning, endings, answer)))
+        activity, colon, rest = beginning.partition(": ")
+        activity, rest = (activity, rest) if colon else ("", beginning)
+        items.append((start // _LINES_PER_ITEM, _item(activity, rest, endings, answer, {})))
     return items
 
 

@@ -157,11 +157,11 @@ def test_the_prompts_of_passages_and_beginnings() -> None:
     assert TASKS["boolq"].prompt(asked, []) == "It is blue.\nQuestion: Is it red?\nA. Yes\nB. No\nAnswer:"
     question = "\nQuestion: Which is the most logical continuation?\nA. e\nAnswer:"
     parts = {"ctx_a": "[header] How to sit", "ctx_b": "the Man"}
-    hub = item(question="Health: How to sit", answer="e", choices=["e"], details=parts)
+    hub = item(question="How to sit", answer="e", choices=["e"], details=parts)
     assert TASKS["hellaswag"].prompt(hub, []) == f"[header] How to sit The man{question}"
-    text = item(question="Roof: A man sits. He waits. he", answer="e", choices=["e"])
+    text = item(question="A man sits. He waits. he", answer="e", choices=["e"])
     assert TASKS["hellaswag"].prompt(text, []) == f"A man sits. He waits. He{question}"
-    whole = item(question="Health: How to sit. Sit down.", answer="e", choices=["e"])
+    whole = item(question="How to sit. Sit down.", answer="e", choices=["e"])
     assert TASKS["hellaswag"].prompt(whole, []) == f"How to sit. Sit down. {question}"
 
 

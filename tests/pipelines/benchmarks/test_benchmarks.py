@@ -149,8 +149,9 @@ SAMPLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "Roof: A man sits. he\n3\nskis.\nrips.\ncubes.\npulls.\n",
         {
             "split": "val",
-            "question": "Roof: A man sits. he",
+            "question": "A man sits. he",
             "answer": "pulls.",
+            "details": {"activity": "Roof"},
             "choices": ["skis.", "rips.", "cubes.", "pulls."],
         },
     ),
@@ -289,9 +290,9 @@ ON_THE_HUB: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         {
             "split": "validation",
-            "question": "Roof: A man sits. he",
+            "question": "A man sits. he",
             "answer": "rips.",
-            "details": {"ctx_a": "A man sits.", "ctx_b": "he"},
+            "details": {"activity": "Roof", "ctx_a": "A man sits.", "ctx_b": "he"},
         },
     ),
     "winogrande": (

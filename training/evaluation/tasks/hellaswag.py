@@ -11,7 +11,7 @@ import re
 from training.evaluation.choices import multiple_choice
 from training.evaluation.task import Item, detail
 
-HOW_TO = re.compile(r"[^:]*: How to ")
+HOW_TO = "How to "
 """The beginnings from WikiHow are whole sentences."""
 FRAGMENT = re.compile(r"(?s)(.*[.!?][\"')]*) ([^.!?]+)")
 
@@ -21,13 +21,13 @@ def parts(item: Item) -> tuple[str, str]:
     sentences = detail(item, "ctx_a")
     if sentences is not None:
         return sentences, detail(item, "ctx_b") or ""
-    beginning = item["question"].partition(": ")[2]
-    match = None if HOW_TO.match(item["question"]) else FRAGMENT.fullmatch(beginning)
+    beginning = item["question"]
+    match = None if beginning.startswith(HOW_TO) else FRAGMENT.fullmatch(beginning)
     return (match[1], match[2]) if match else (beginning, "")
 
 
 def query(item: Item) -> str:
-    """The beginning without its activity, and the question."""
+    """The beginning, and the question."""
     sentences, words = parts(item)
     return f"{sentences} {words.capitalize()}\nQuestion: Which is the most logical continuation?"
 
