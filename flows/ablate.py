@@ -441,7 +441,7 @@ def _build_control(
 
 def _execute(recipe: Recipe, name: str, root: str, engine: EngineName, workers: int) -> RecordedRun:
     current_console().print(f" arm {name}")
-    return execute_recipe(recipe, recipe_text(recipe), root, engine, workers, BUILD_STEPS, Tracker()).run
+    return execute_recipe(recipe, recipe_text(recipe), root, engine, workers, BUILD_STEPS, Tracker(), is_arm=True).run
 
 
 def corpus_tokens(arm: Built) -> int:

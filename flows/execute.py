@@ -74,13 +74,14 @@ def execute_recipe(
     tracker: Tracker | None = None,
     from_step: str | None = None,
     memory: int | None = None,
+    is_arm: bool = False,
 ) -> Execution:
     """Make the steps of a recipe, and record the run with its report. A run that fails is recorded as far as it came.
 
     text: the recipe as the user wrote it. workers: shards processed at a time, None for one per CPU. steps: the steps
     to choose from; those that the recipe asks for are made. tracker: what shows the progress, by default the console.
     from_step: this step and those after it are made again, though they are finished. memory: bytes that each worker may
-    hold, None for no limit.
+    hold, None for no limit. is_arm: as of `record`.
 
     Raises: WinnowError: for a mistake in the recipe or its inputs. CheckFailed: if a step fails, and if a worker holds
         more than `memory`.
@@ -103,7 +104,7 @@ def execute_recipe(
         lineage.end()
         sources = {spec.name: origin_of(spec.adapter) for spec in recipe.sources if spec.adapter}
         products, results = corpus.products, run.results
-        recorded = record(root, recipe.name, text, settings, products, results, lineage.lines, sources)
+        recorded = record(root, recipe.name, text, settings, products, results, lineage.lines, sources, is_arm)
     except BaseException as error:
         lineage.end(error)
         _record_failure(attempt, error, console, lineage.lines)

@@ -141,6 +141,7 @@ def record(
     results: Sequence[StepResult],
     lines: str = "",
     sources: Mapping[str, Mapping[str, str]] | None = None,
+    is_arm: bool = False,
 ) -> RecordedRun:
     """Record a run that is finished.
 
@@ -148,7 +149,7 @@ def record(
     made -> the step that holds it; `corpus` at least, and `tokenizer`, `tokens`, `packs` of a whole build. results: its
     steps in order. lines: its events (`Lineage.lines`); without, or if all steps were reused, they are made from the
     results. sources: source -> title, home, licence and revision of its data set, of those that have them; None records
-    nothing of that.
+    nothing of that. is_arm: an ablation made it, so that it is not `latest` until it is built by itself.
     """
     settings, recipe_text = without_secrets(settings), masked(recipe_text)
     write_layout(root)
@@ -168,6 +169,7 @@ def record(
             "environment": environment() if made or not before else before.get("environment", {}),
             "settings": dict(settings),
             **({} if sources is None else {"sources": sources}),
+            **({"arm": True} if is_arm and (not before or before.get("arm")) else {}),
         }
         storage.write_bytes(storage.join(folder, RECIPE), recipe_text.encode())
         lineage = storage.join(folder, LINEAGE)
@@ -472,7 +474,7 @@ def _relative(root: str, path: str) -> str:
 
 
 def open_run(root: str, name: str, failed: bool = False, check: bool = True) -> RecordedRun:
-    """A recorded run. `name` may be a unique beginning of its id, or `latest`.
+    """A recorded run. `name` may be a unique beginning of its id, or `latest`: the last that is no arm of an ablation.
 
     failed: whether it may be a run that has not succeeded; `latest` never is. check: whether `run.json` and the
     manifests must have the digests of `checksums.json`; `verify` compares them itself and tells all that changed.
@@ -499,7 +501,7 @@ def open_run(root: str, name: str, failed: bool = False, check: bool = True) -> 
     for error in damaged:
         _leave_out(error)
     if name == "latest" and infos:
-        name = max(infos, key=lambda run: str(infos[run]["finished"]))
+        name = max(infos, key=lambda run: (not infos[run].get("arm"), str(infos[run]["finished"])))
     matches = [name] if name in infos else [run for run in infos if run.startswith(name)]
     if len(matches) != 1:
         problem = "several runs begin with this" if matches else "no such run"

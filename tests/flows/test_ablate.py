@@ -17,6 +17,7 @@ import pytest
 
 from flows.ablate import AblateAnswer, Cost, Design, ablate, search_mixture
 from flows.ablation_report import html, markdown
+from flows.build import build
 from flows.forget import forget
 from flows.gc import gc
 from pipelines.audit.forget import Selection
@@ -140,6 +141,14 @@ def test_a_control_is_a_run_whose_rows_are_in_the_ledger(folder: Path, answer: A
     recorded = open_run(str(folder / "root"), answer.arms[2].run)
     subset = recorded.step("subset")
     assert subset is not None and subset.reasons == {"subset/not_in_subset": subset.rows_dropped}
+
+
+def test_latest_is_the_last_run_that_is_no_arm_of_an_ablation(folder: Path, answer: AblateAnswer) -> None:
+    root = str(folder / "root")
+    assert open_run(root, "latest").info["arm"]  # there is no other
+    built = build(str(folder / "all.yaml"), root=root, engine="local", workers=1)
+    assert open_run(root, "latest").id == built.run
+    assert open_run(root, answer.arms[2].run).info["arm"]
 
 
 @pytest.mark.fault("kill -9 of an ablation", "carries on to the same numbers")
