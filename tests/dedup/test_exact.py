@@ -127,6 +127,7 @@ SPELLINGS = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(st.lists(SPELLINGS, max_size=8), st.integers(0, 3), st.sampled_from([pa.string(), pa.large_string()]))
 def test_the_exact_reading_is_nfc_with_line_feeds_and_without_outer_white_space(
     texts: list[str], skipped: int, kind: pa.DataType
