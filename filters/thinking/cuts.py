@@ -14,8 +14,7 @@ Structure decides. Words beside a tag count only where nothing pairs, and for a 
 - Text about tags is left alone: tags in inline code and in closed code fences, tags in quotes of their own, in a cell
   of a table or at the head of a list item, a pair inside one sentence ("between <think> and </think>"), a closer to
   which a sentence leads and behind which it carries on, lists of marks, and single tags beside words that show a
-  mention. Inside a block nothing is protected but inline code, since reasoning may be
-  cut off in the middle of code.
+  mention. Inside a block nothing is protected but inline code, since reasoning may be cut off in the middle of code.
 """
 
 from __future__ import annotations
