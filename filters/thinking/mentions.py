@@ -173,7 +173,18 @@ def _carries_on(data, right, end):  # type: ignore[no-untyped-def]
     if at + 1 >= end or at - right < 2 or data[at] != 32:
         return False
     after = data[at + 1]
-    return is_letter(after) or after >= 0x80 or 48 <= after <= 57 or after in (34, 39, 40, 96)
+    return is_letter(after) or after >= 0x80 or 48 <= after <= 57 or after in (34, 39, 40, 60, 91, 96)
+
+
+@borrowing_kernel
+def _is_aside(data, right, end):  # type: ignore[no-untyped-def]
+    """Whether a parenthesis or a dash, and words in lower case, stand at `right`: `(no opener)`, `— not so`."""
+    at = right + 1
+    if right + 3 < end and data[right] == 0xE2 and data[right + 1] == 0x80 and data[right + 2] in (0x93, 0x94):
+        at = right + 4
+    elif data[right] != 40:
+        return False
+    return _continues(data, at, end) and _carries_on(data, at, end)
 
 
 @borrowing_kernel
@@ -205,7 +216,8 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
             flags |= VERB
         if word & _IS_AFTER and not flags & LINE_START:
             flags |= WORD_AFTER
-        if not word & _IS_ANSWER and _continues(data, right, end) and _carries_on(data, right, end):
+        carried = not word & _IS_ANSWER and _continues(data, right, end) and _carries_on(data, right, end)
+        if carried or (right < end and _is_aside(data, right, end)):
             flags |= CARRIED
     # A table's cell between bars (unless the tag itself begins with one), or the head of a list item.
     cell = left >= begin and right < end and data[left] == 124 and data[right] == 124 and data[start] != 124

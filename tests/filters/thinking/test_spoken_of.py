@@ -28,6 +28,9 @@ TAILS = [
     "in the completion, and nothing before it.",
     "twice, so a split gives three parts.",
     "never, which is why the stream does not end.",
+    "(no opener before it) at the end.",
+    "— see the log — without an opener.",
+    "and [/THINK] when they stand alone.",
     "parce que le serveur ne filtre pas.",
     "в ответе, потому что парсер выключен.",
 ]
