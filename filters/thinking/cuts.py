@@ -12,9 +12,9 @@ Structure decides. Words beside a tag count only where nothing pairs, and for a 
 - Answer wrappers (`<answer>`, `<Output>`) lose their tags and keep their content, if the text has a block, or the
   wrapper is the whole text or its end. Otherwise `<output>` is HTML.
 - Text about tags is left alone: tags in inline code and in closed code fences, tags in quotes of their own, in a cell
-  of a table or at the head of a list item, a pair inside one sentence ("between <think> and </think>"), and single
-  tags beside words that show a mention. Inside a block nothing is protected but inline code, since reasoning may be
-  cut off in the middle of code.
+  of a table or at the head of a list item, a pair inside one sentence ("between <think> and </think>"), a closer to
+  which a sentence leads and behind which it carries on, lists of marks, and single tags beside words that show a
+  mention. Inside a block nothing is protected but inline code, since reasoning may be cut off in the middle of code.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ from filters.thinking.mentions import (
     ATTACHED,
     BARE,
     BREAKS,
+    CARRIED,
     CONTINUES,
+    INSIDE,
     ITEM,
     LINE_END,
     LINE_START,
@@ -204,6 +206,70 @@ def _is_mentioned_closer(flags: int) -> bool:
 
 
 @kernel
+def _is_spoken_of(data, begin, end, start, stop, flags):  # type: ignore[no-untyped-def]
+    """Whether the closer data[start:stop] of data[begin:end], which was never opened, is one that the text talks about.
+
+    Reasoning ends with its line or its sentence, or an answer begins behind it. A closer is spoken of if one sentence
+    leads to it and carries on behind it ("shows </think> because ..."), or if it is an item of a list of marks.
+    """
+    if _is_mentioned_closer(flags) or (flags & INSIDE and flags & (CARRIED | STOPS)):
+        return True
+    return _is_listed(data, begin, end, start, stop, flags)
+
+
+@kernel
+def _is_listed(data, begin, end, start, stop, flags):  # type: ignore[no-untyped-def]
+    """Whether data[start:stop] is an item of a list of marks."""
+    return flags & ITEM != 0 and flags & LINE_END != 0 and _beside_mark(data, begin, end, start, stop)
+
+
+@kernel
+def _is_mark_line(data, low, high):  # type: ignore[no-untyped-def]
+    """Whether the line data[low:high] is a list item of which the content is one mark: `- <|im_end|>`."""
+    while low < high and not (data[low] in (60, 91, 0x97) or is_letter(data[low])):  # < [ and, of ◁, E2 97 81
+        low += 1
+    while high > low and is_space(data[high - 1]):
+        high -= 1
+    if low == high or is_letter(data[low]) or data[high - 1] not in (62, 93, 0xB7):  # > ] and, of ▷, E2 96 B7
+        return False
+    while low < high and not is_space(data[low]):
+        low += 1
+    return low == high
+
+
+@kernel
+def _beside_mark(data, begin, end, start, stop):  # type: ignore[no-untyped-def]
+    """Whether the line before or behind that of data[start:stop] is one mark."""
+    line = start
+    while line > begin and data[line - 1] != 10:
+        line -= 1
+    before = max(begin, line - 1)
+    low = before
+    while low > begin and before - low < MAX_MENTION_BYTES and data[low - 1] != 10:
+        low -= 1
+    if _is_mark_line(data, low, before):
+        return True
+    while stop < end and data[stop] != 10:
+        stop += 1
+    low = high = min(end, stop + 1)
+    while high < end and high - low < MAX_MENTION_BYTES and data[high] != 10:
+        high += 1
+    return _is_mark_line(data, low, high)
+
+
+@kernel
+def _numbers(data, o_stop, closer, c_stop, end):  # type: ignore[no-untyped-def]
+    """Whether two tags are rows of a table of numbers: `<think>,1`, and on the next line `</think>,2`."""
+    if c_stop + 1 >= end or data[o_stop] not in (9, 44, 58, 59) or data[c_stop] != data[o_stop]:  # tab , : ;
+        return False
+    at = o_stop + 1
+    while at < closer and (48 <= data[at] <= 57 or data[at] in (13, 32)):
+        at += 1
+    digit = data[c_stop + 1] if data[c_stop + 1] != 32 or c_stop + 2 == end else data[c_stop + 2]
+    return o_stop + 1 < at == closer - 1 and data[at] == 10 and 48 <= digit <= 57
+
+
+@kernel
 def _is_mentioned_pair(data, begin, end, marks, o, c):  # type: ignore[no-untyped-def]
     """Whether the opener `o` and the closer `c` after it are what a sentence of data[begin:end] talks about.
 
@@ -219,11 +285,15 @@ def _is_mentioned_pair(data, begin, end, marks, o, c):  # type: ignore[no-untype
         return True
     if _is_code_pair(data, begin, end, marks[o, MARK_START], o_stop, closer, c_stop):
         return True
+    if _numbers(data, o_stop, closer, c_stop, end):
+        return True
     near = _same_line(data, o_stop, closer)
     joins = _joins(data, o_stop, closer) if near else 0
     if near and o_flags & QUOTE_LEFT and quoted_behind(data, c_stop, end):
         # A quotation of both. In JSON (`"content": "<think> ... </think>"`) it is a value.
         return joins == 2 or o_flags & WORD_BEFORE != 0 or not _is_value(data, begin, marks[o, MARK_START])
+    if near and o_flags & INSIDE and not c_flags & QUOTED and _is_mentioned_closer(c_flags):
+        return True  # "the prompt gets <think>, so the output has only the closing </think>."
     led = o_flags & NOUN if o_flags & LINE_START else o_flags & (WORD_BEFORE | WORD_AFTER | NOUN)
     carried = c_flags & (WORD_AFTER | NOUN) != 0 and c_flags & CONTINUES != 0
     if not led:
@@ -545,7 +615,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 # Its opener is nested in the block before, which therefore extends to here.
                 nested -= 1
                 cuts[count - 1, _END], cuts[count - 1, _INNER_END] = stop, start
-            elif _is_mentioned_closer(flags) or _in_literal(data, begin, start, stop, end):
+            elif _is_spoken_of(data, begin, end, start, stop, flags) or _in_literal(data, begin, start, stop, end):
                 continue
             elif blocks > 0 and last:
                 # After a block and an answer, at the end of the text: a stray tag.
@@ -666,6 +736,8 @@ def _cut_answer_tags(  # type: ignore[no-untyped-def]
             elif not last_tag or not (blocks > 0 or family in (ANSWER, TURN, SENTENCE)) or flags & QUOTED:
                 continue
             if last_tag and flags & WORD_BEFORE and (blocks == 0 or control) and _same_line(data, begin, start):
+                continue
+            if _is_listed(data, begin, end, start, stop, flags):
                 continue
         _put(cuts, count, row, start, stop, start, start, family, TAG_ONLY)
         count += 1

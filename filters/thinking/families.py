@@ -41,13 +41,21 @@ def _elements(*names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _variants() -> tuple[str, ...]:
     """Names that prompts make of the same words: `deep_think`, `inner_thoughts`, `step_by_step_reasoning` ..."""
     words = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "analysis", "cot", "monologue")
-    before = (
-        "deep inner internal my silent hidden private self initial extended long slow fast quick step_by_step chain_of"
-    )
+    before = "deep inner internal my silent hidden private self initial extended long slow fast quick step step_by_step"
     after = ("process", "steps", "step", "trace", "content", "block", "section", "phase", "chain")
     plain = {f"{word}_{end}" for word, end in product(words, after)}
     compound = {f"{first}_{word}" for first, word in product((*before.split(), "chain_of"), words)}
     return tuple(sorted((plain | compound) - {"reasoning_content", "inner_monologue"}))  # families of their own
+
+
+def _controls() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Control marks around the same words: `<|begin_of_thought|>`, `<|start_think|>`, `<|reasoning_start|>` ..."""
+    words = ("think", "thinking", "thought", "thoughts", "reasoning")
+    opens = {f"<|{first}_{word}|>" for first, word in product(("begin", "begin_of", "start", "start_of"), words)}
+    closes = {f"<|{last}_{word}|>" for last, word in product(("end", "end_of"), words)}
+    opens |= {f"<|{word}_{first}|>" for first, word in product(("begin", "start"), words)}
+    closes |= {f"<|{word}_end|>" for word in words}
+    return tuple(sorted(opens - {"<|start_thinking|>"})), tuple(sorted(closes - {"<|end_thinking|>"}))  # of Command
 
 
 def _notation(name: str) -> Family:
@@ -67,7 +75,7 @@ FAMILIES = (
         ("</think>", "</thinking>", "<|/think|>", "<|/thinking|>", "|endthink|", "</thinkfast>", "</longcat_think>"),
     ),
     Family("thought", *_elements("thought", "thoughts")),  # Marco-o1, EXAONE
-    Family("reasoning", *_elements("reasoning")),
+    Family("reasoning", *_elements("reasoning", "reason")),
     Family("reflection", *_elements("reflection")),
     Family("scratchpad", *_elements("scratchpad")),
     Family("analysis", *_elements("analysis")),
@@ -80,18 +88,17 @@ FAMILIES = (
     Family("column", ("<reasoning_content>",), ("</reasoning_content>",)),
     Family("seed", ("<seed:think>",), ("</seed:think>",)),
     Family("mm", ("<mm:think>",), ("</mm:think>",)),
-    # Sky-T1, OpenThoughts
-    Family(
-        "begin_of_thought",
-        ("<|begin_of_thought|>", "<|begin_of_thinking|>", "<|begin_of_reasoning|>"),
-        ("<|end_of_thought|>", "<|end_of_thinking|>", "<|end_of_reasoning|>"),
-    ),
+    Family("begin_of_thought", *_controls()),  # Sky-T1, OpenThoughts
     Family("apertus", ("<|inner_prefix|>",), ("<|inner_suffix|>",)),
     Family("kimi", ("◁think▷",), ("◁/think▷",)),
     Family("mistral", ("[think]",), ("[/think]",)),
     Family("command", ("<|start_thinking|>",), ("<|end_thinking|>",)),
     Family("gemma", ("<|channel>thought", "<|channel>analysis", "<|channel>"), ("<channel|>",)),
     Family("medgemma", ("<unused94>thought", "<unused94>"), ("<unused95>",)),
+    Family("gemini", ("<ctrl94>thought", "<ctrl94>"), ("<ctrl95>",)),
+    # Families without an opener of their own. Solar Open: `<|think|>` ... `<|end|><|begin|>assistant<|content|>`.
+    Family("solar", (), ("<|content|>",)),
+    Family("apriel", (), ("[begin final response]",)),
     Family("s1", ("<|im_start|>think",), ("<|im_start|>answer",)),
     # gpt-oss: a message in one of these channels ends at any tag of the format.
     Family("harmony", ("<|channel|>analysis", "<|channel|>commentary"), ("<|end|>", "<|call|>")),
@@ -115,7 +122,8 @@ FAMILIES = (
         (
             *("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<end_of_turn>", "<turn|>", "<eos>"),
             *("<|end_of_turn|>", "<|eom_id|>", "<|end_of_turn_token|>", "<｜end▁of▁sentence｜>", "[|endofturn|]"),
-            *("<|eot|>", "<|eos|>", "<|endofturn|>"),
+            *("<|eot|>", "<|eos|>", "<|endofturn|>", "<|turn_end|>", "<|assistant_end|>", "<|role_end|>", "<|flush|>"),
+            *("<seed:eos>", "<end_of_sentence>", "[e~[", "[end final response]"),
         ),
         "answer",
     ),
@@ -127,6 +135,7 @@ FAMILIES = (
             *("<|im_start|>assistant", "<start_of_turn>model", "<|start_header_id|>assistant", "<|turn>model"),
             *("<|start_of_role|>assistant", "<|assistant|>", "[|assistant|]", "<|chatbot_token|>"),
             *("<|start_of_turn_token|>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"),
+            *("<|assistant_start|>", "<|role_start|>assistant", "<role>assistant</role>", "<seed:bos>assistant"),
         ),
         (),
         "answer",
@@ -141,13 +150,13 @@ SENTENCE, HEADER = _NUMBER["sentence"], _NUMBER["header"]
 
 HEADS = (
     *("<|channel|>", "<|channel>", "<|im_start|>", "<start_of_turn>", "<|start_header_id|>", "<|start_of_role|>"),
-    *("<|turn>", "<unused94>"),
+    *("<|turn>", "<unused94>", "<ctrl94>", "<|role_start|>", "<seed:bos>"),
 )
 """Control marks that a name follows (of a channel, of a role), which belongs to the tag."""
-HEAD_ENDS = (b"|message|", b"|end_header_id|", b"|end_of_role|", b"|im_sep|")
+HEAD_ENDS = (b"|message|", b"|end_header_id|", b"|end_of_role|", b"|im_sep|", b"|role_end|")
 """What ends a header behind the name, without its brackets."""
 
-TABLE_SLOTS = 1024
+TABLE_SLOTS = 2048
 """Slots of a hash table of words or tags: a power of two, several times their number."""
 
 

@@ -351,6 +351,15 @@ def _code_end(data, at, end, run):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _is_part(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
+    """Whether the tag data[start:stop] is a part of another mark: `|x|` in `<|x|>`, `<x>` in `<<x>>`."""
+    left = data[start - 1] if start > begin else np.uint8(0)
+    if data[start] == _BAR:
+        return left in (_LESS, _BRACKET) or (stop < end and (data[stop] == 93 or _greater(data, stop, end) > 0))
+    return left == _LESS and stop < end and data[start] == _LESS and data[stop] == _GREATER
+
+
+@borrowing_kernel
 def _widened(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     """The tag data[start:stop] with a backslash before it that escapes it, and zero-width characters beside it."""
     if start > begin and data[start - 1] == _BACKSLASH:
@@ -416,8 +425,11 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
                     bare = True
                     line = stop
                     while line < end and data[line] != _LINE_FEED:
-                        if bare and begins[data[line]] and _tag(data, line, end, keys, values)[0] >= 0:
-                            break
+                        if bare and begins[data[line]]:
+                            if _tag(data, line, end, keys, values)[0] >= 0:
+                                break
+                            if _which(data, line, end, literals, literal_ends)[0] >= 0:
+                                break
                         bare = bare and is_space(data[line])
                         line += 1
                     _put(marks, count, at, line, FENCE, np.int64(byte), BARE if bare else 0)
@@ -431,6 +443,8 @@ def _find_marks(data, offsets, keys, values, usual, begins, literals, literal_en
             # Comparisons, LaTeX's brackets and tables have something else behind the first byte.
             if is_letter(after) or after >= 0x80 or after in (_BAR, _BACKSLASH, 32, 35, 47):  # | \\ blank # /
                 value, stop, doubt = _tag(data, at, end, keys, values)
+            if value >= 0 and _is_part(data, begin, at, stop, end):
+                value, stop = -1, at
             if value < 0 and len(literal_ends) > 0:
                 place, size = _which(data, at, end, literals, literal_ends)
                 if place >= 0:

@@ -30,6 +30,11 @@ NOUNS = (
     "tag tags token tokens block blocks marker markers delimiter delimiters element elements pair pairs opens closes"
 )
 """Words after a tag that show a mention wherever the tag stands."""
+ANSWERS = """
+    the a an it its i we you he she they this that these there here so thus hence therefore yes no true false none null
+    let final result sum step def class import print return var const function select option answer
+"""
+"""Words in lower case with which answers begin, so that they carry no sentence on."""
 VERBS = """
     opens closes begins starts ends marks signals denotes indicates encloses wraps introduces terminates finishes
     separates delimits contains beginnt beendet ouvre ferme commence termine abre cierra
@@ -50,13 +55,23 @@ BREAKS = 4096  # the sentence before the tag has ended
 STOPS = 8192  # a comma, full stop, colon, semicolon or closing parenthesis directly behind
 ITEM = 16384  # the first of a list item
 VERB = 32768  # one of VERBS follows
+INSIDE = 65536  # a sentence leads to it: a word or a comma before it on its line, and a blank
+CARRIED = (
+    131072  # a sentence carries on behind it: a blank, a lower-case word that is none of ANSWERS, and another word
+)
 
 _MAX_WORD_BYTES = 12  # longer than every word of the lists
 _MAX_ITEM_BYTES = 6  # "  10. ", the longest head of a list item that is looked for
-_IS_BEFORE, _IS_AFTER, _IS_NOUN, _IS_VERB = 1, 2, 4, 8
+_IS_BEFORE, _IS_AFTER, _IS_NOUN, _IS_VERB, _IS_ANSWER = 1, 2, 4, 8, 16
 
-_words = dict.fromkeys(f"{BEFORE} {AFTER} {NOUNS} {VERBS}".encode().split(), 0)
-for _list, _bits in ((BEFORE, _IS_BEFORE), (AFTER, _IS_AFTER), (NOUNS, _IS_AFTER | _IS_NOUN), (VERBS, _IS_VERB)):
+_words = dict.fromkeys(f"{BEFORE} {AFTER} {NOUNS} {VERBS} {ANSWERS}".encode().split(), 0)
+for _list, _bits in (
+    (BEFORE, _IS_BEFORE),
+    (AFTER, _IS_AFTER),
+    (NOUNS, _IS_AFTER | _IS_NOUN),
+    (VERBS, _IS_VERB),
+    (ANSWERS, _IS_ANSWER),
+):
     for _word in _list.encode().split():
         _words[_word] |= _bits
 _WORD_KEYS, _WORD_VALUES = hash_table(_words)
@@ -138,6 +153,41 @@ def _continues(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _leads_in(data, begin, left):  # type: ignore[no-untyped-def]
+    """Whether a word, a number, inline code, a parenthesis or a comma ends at `left`: no sentence ends there."""
+    byte = data[left]
+    if is_letter(byte) or 48 <= byte <= 57 or byte in (34, 39, 41, 44, 96):
+        return True
+    # The last byte of a letter beyond ASCII: Latin, Greek, Cyrillic (C3 to D3).
+    return 0x80 <= byte <= 0xBF and left > begin and 0xC3 <= data[left - 1] <= 0xD3
+
+
+@borrowing_kernel
+def _carries_on(data, right, end):  # type: ignore[no-untyped-def]
+    """Whether the word at `right` has two letters or more, and another word follows it."""
+    at = right
+    while at < end and (is_letter(data[at]) or data[at] >= 0x80):
+        at += 1
+    if at < end and at - right > 1 and data[at] == 44:
+        at += 1
+    if at + 1 >= end or at - right < 2 or data[at] != 32:
+        return False
+    after = data[at + 1]
+    return is_letter(after) or after >= 0x80 or 48 <= after <= 57 or after in (34, 39, 40, 60, 91, 96)
+
+
+@borrowing_kernel
+def _is_aside(data, right, end):  # type: ignore[no-untyped-def]
+    """Whether a parenthesis or a dash, and words in lower case, stand at `right`: `(no opener)`, `— not so`."""
+    at = right + 1
+    if right + 3 < end and data[right] == 0xE2 and data[right + 1] == 0x80 and data[right + 2] in (0x93, 0x94):
+        at = right + 4
+    elif data[right] != 40:
+        return False
+    return _continues(data, at, end) and _carries_on(data, at, end)
+
+
+@borrowing_kernel
 def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def]
     """The flags of the tag data[start:stop] in the text data[begin:end]."""
     flags = 0
@@ -166,6 +216,9 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
             flags |= VERB
         if word & _IS_AFTER and not flags & LINE_START:
             flags |= WORD_AFTER
+        carried = not word & _IS_ANSWER and _continues(data, right, end) and _carries_on(data, right, end)
+        if carried or (right < end and _is_aside(data, right, end)):
+            flags |= CARRIED
     # A table's cell between bars (unless the tag itself begins with one), or the head of a list item.
     cell = left >= begin and right < end and data[left] == 124 and data[right] == 124 and data[start] != 124
     behind = stop
@@ -181,6 +234,8 @@ def mention_flags(data, begin, start, stop, end):  # type: ignore[no-untyped-def
     if left < start - 1:
         if not flags & LINE_START and _word_before(data, begin, left) & _IS_BEFORE:
             flags |= WORD_BEFORE
+        if not flags & LINE_START and _leads_in(data, begin, left):
+            flags |= INSIDE
         return flags
     if left < begin:
         return flags

@@ -17,22 +17,25 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 
 _REASONING = (
-    r"think|thinking|thinkfast|thoughts?|reasoning|reflection|scratchpad|analysis|cot|rationale|planning|monologue|"
+    r"think|thinking|thinkfast|thoughts?|reason|reasoning|reflection|scratchpad|analysis|cot|rationale|planning|monologue|"
     r"chain[-_]?of[-_]?thought|inner[-_]?monologue|ant_?thinking|seed:think|mm:think|longcat_think|reasoning_content|"
-    r"(?:deep|inner|internal|my|silent|hidden|self|long|slow|fast)[-_](?:think|thinking|thoughts?|reasoning|reflection)|"
+    r"(?:deep|inner|internal|my|silent|hidden|self|long|slow|fast|step)[-_](?:think|thinking|thoughts?|reasoning|reflection)|"
     r"(?:thinking|thought|reasoning)[-_](?:process|steps?|trace|content|block|section|phase)"
 )
 _ANSWERS = r"answer|final_answer|final_response|output"
 _MARK = (
     rf"(?i)<\s*/?\s*(?:{_REASONING}|{_ANSWERS})(?:\s[^<>]{{0,200}})?>|<\|[^<>|\s]{{1,40}}\|?>|<[a-z_]{{1,30}}\|>|<unused\d+>|"
-    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<[｜|][^<>]{1,60}[｜|]>|\[\|[a-z]{1,30}\|\]|<(?:eos|bos|start_of_turn|end_of_turn)>|"
+    r"\[/?think(?:ing)?\]|◁/?[^◁▷\s]{1,40}▷|<[｜|][^<>]{1,60}[｜|]>|\[\|[a-z]{1,30}\|\]|<(?:eos|bos|start_of_turn|end_of_turn|end_of_sentence|seed:[be]os|ctrl\d+)>|"
+    r"<role>assistant</role>|\[(?:begin|end) final response\]|\[e~\[|"
     r"</s>\s*\z"
 )
 _CERTAIN = (
     rf"(?i)^\s*<\s*(?:{_REASONING})(?:\s[^<>]{{0,200}})?>(?:.|\n)*<\s*/\s*(?:{_REASONING})\s*>|"
     rf"\S\s*\n[ \t]*<\s*/\s*(?:{_REASONING})\s*>[ \t]*\r?\n\s*\S|"
-    r"^\s*(?:<\|(?:channel\|?>|think\|>|start_thinking\|>|begin_of_(?:thought|thinking|reasoning)\|>|im_start\|>\s*think)|"
-    r"◁think▷|\[think\]|<unused94>)"
+    r"^\s*(?:<\|(?:channel\|?>|think\|>|(?:begin|start)(?:_of)?_?(?:thoughts?|think|thinking|reasoning)\|>|"
+    r"(?:think|thinking|thoughts?|reasoning)_start\|>|im_start\|>\s*think)|"
+    r"◁think▷|\[think\]|<unused94>|<ctrl94>)|"
+    r"\S\s*\n[ \t]*\[BEGIN FINAL RESPONSE\][ \t]*\r?\n\s*\S"
 )
 # A placeholder in tags, behind other text: a form that is shown.
 _FORM = (
@@ -64,6 +67,8 @@ _LITERALS = [
     "[|",
     "[THINK",
     "[think",
+    "[e~[",
+    " FINAL RESPONSE]",
     "&lt;",
     "&amp;lt;",
     "u003c",

@@ -83,7 +83,7 @@ class Thinking(Filter):
     of `filters.thinking.families`; give both stages the same.
     """
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     kind: Literal["thinking"] = "thinking"
     drop: Literal["unfinished", "any"] = "unfinished"
@@ -128,7 +128,7 @@ class StripThinking(Transform):
     response without tags is unchanged; one with tags also loses the white space at its ends.
     """
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     kind: Literal["strip_thinking"] = "strip_thinking"
     mode: Literal["strip", "keep"] = "strip"

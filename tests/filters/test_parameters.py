@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 HASHED: dict[str, dict[str, Any]] = {
     "repair": {"on": "both"},
-    "thinking": {"drop": "unfinished", "families": [], "version": 3},
-    "strip_thinking": {"mode": "strip", "bare_answer": "direct", "families": [], "version": 3},
+    "thinking": {"drop": "unfinished", "families": [], "version": 4},
+    "strip_thinking": {"mode": "strip", "bare_answer": "direct", "families": [], "version": 4},
     "strip_signature": {},
     "mask_pii": {"on": "both", "kinds": ["email", "phone", "ip", "card", "iban"], "keep_examples": True},
     "pii": {"on": "both", "kinds": ["email", "phone", "ip", "card", "iban"], "keep_examples": True},

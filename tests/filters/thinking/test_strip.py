@@ -102,7 +102,7 @@ def test_text_without_thinking_comes_out_as_it_went_in(text: str) -> None:
     assert not answers.changed.any() and not answers.unclosed.any()
 
 
-NAMED = ("<|channel>", "<|im_start|>", "<unused94>")  # a name belongs to these tags, and ends before a line feed
+NAMED = ("<|channel>", "<|im_start|>", "<unused94>", "<ctrl94>")  # a name belongs to these, and ends before a line feed
 
 
 def test_every_tag_of_the_table_opens_and_closes() -> None:
