@@ -29,11 +29,12 @@ EQUATIONS = pa.schema(
 class Arithmetic(Score):
     """The share of the equations between numbers in a response that hold: 0 to 1; 1 is good.
 
-    `<<16-3=13>>`, `12 x $2 = $24`, LaTeX, units, per cent, rounded results and chains are read. An equation with
-    unknowns, or one that may mean something else, is not counted. A response without an equation to check is null.
+    `<<16-3=13>>`, `12 x $2 = $24`, LaTeX, units, per cent, roots, rounded results and chains are read, in formulas,
+    lists and tables. An equation with unknowns, or one that may mean something else, is not counted. A response without
+    an equation to check is null.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     kind: Literal["arithmetic"] = "arithmetic"
 
