@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from filters.scores.equations import CANDIDATE_ROW, Equation, equations
 from filters.scores.score import Score
+from filters.text import TextField
 
 EQUATIONS = pa.schema(
     [
@@ -37,6 +38,11 @@ class Arithmetic(Score):
     VERSION: ClassVar[int] = 2
 
     kind: Literal["arithmetic"] = "arithmetic"
+
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """The response."""
+        return ("response",)
 
     def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
         """The column `score_<name>` [rows], float32."""
