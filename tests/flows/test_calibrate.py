@@ -117,6 +117,22 @@ def test_the_same_rows_by_their_texts_have_the_same_agreement(run: RecordedRun, 
         answer_of(run, str(tmp_path / "texts.jsonl"), names=["by_hand"])
 
 
+def test_agreement_of_raters_is_stated_of_raters_that_are_told_apart_only(run: RecordedRun, tmp_path: Path) -> None:
+    rows = rows_of(run).to_dicts()
+    once: list[dict[str, Any]] = [{"id": row["id"], "rating": by_length(row)} for row in rows]
+    other = [{**row, "rating": max(1, row["rating"] - 1)} for row in once]
+    named = [{**row, "rater": rater} for rows, rater in ((once, "x"), (other, "y")) for row in rows]
+    answers = {
+        name: answer_of(run, ratings_file(tmp_path / f"{name}.jsonl", lines), names=["length"])
+        for name, lines in {"once": once, "twice": once + once, "unnamed": once + other, "named": named}.items()
+    }
+    assert [name for name, answer in answers.items() if answer.raters is not None] == ["named"]
+    assert answers["twice"].calibrations == answers["once"].calibrations
+    assert any("240 lines left out that repeat a line before" in note for note in answers["twice"].notes)
+    assert any("with several ratings and no rater" in note for note in answers["unnamed"].notes)
+    assert not answers["once"].notes and answers["unnamed"].ratings == 240
+
+
 def test_pairs_are_measured_on_both_sides(run: RecordedRun, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = []
@@ -235,7 +251,8 @@ def test_a_row_counts_as_trained_on_if_what_the_score_reads_is_what_it_was_train
     for name, (question, answer, expected) in asked.items():
         texts = [{"q": row["q"], "a": row["a"], "A": row["a"].upper()} for row in rows.to_dicts()]
         table = pa.table(
-            {"id": [f"rated {n}" for n in range(len(texts))], "instruction": [question.format(**text) for text in texts],
+            {"id": [f"rated {n}" for n in range(len(texts))],
+             "instruction": [question.format(**text) for text in texts],
              "response": [answer.format(**text) for text in texts]}
         )  # fmt: skip
         assert {one.name: int(learned_rows(run, one, table).sum()) for one in scores_of(run)} == expected, name
