@@ -197,6 +197,11 @@ def test_scores_in_a_file_need_no_run(tmp_path: Path) -> None:
     assert result.exit_code == 0
     agreed, _, chance = result.stdout.partition("half")
     assert re.search(r"keeps 9\d % of the rows that people rate 4 or more", agreed)
+    head, units, line = agreed.partition("\n  subject")[2].split("\n")[:3]
+    assert "length alone" in head and units.count("Spearman, AUC") == 2
+    length = good.groups[0].length
+    assert length.spearman is not None and length.auc is not None
+    assert f"{length.spearman.value:.2f}, {length.auc.value:.2f}" in line
     assert "keeps" not in chance and not half.agrees and not half.thresholds
     as_json = CliRunner().invoke(
         app, ["calibrate", "--ratings", path, "--scores", str(tmp_path / "scores.csv"), "--json"]
