@@ -59,7 +59,8 @@ class CalibrateAnswer(BaseModel):
 
     run: None if only `scores` files were given. columns: file -> what was read from which column. ratings: rated rows,
     or pairs. not_found: of those, the ones that the run does not hold. subject: where the subjects came from. raters:
-    None with one rating for each row. pictures: of `--out`. recorded: the file in the run's folder, or None.
+    None where there is one rating of each row, or the raters are not told apart. pictures: of `--out`. recorded: the
+    file in the run's folder, or None.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -121,7 +122,7 @@ def calibrate_scores(
     of_ratings = subject is not None and (not of_run or all(subject in column_names(path) for path in files))
     roles = dict(columns or {}) | ({SUBJECT: subject} if subject is not None and of_ratings else {})
     rated = read_ratings(files, roles)
-    notes = [f"{quantity(rated.ignored, 'line')} without any rating"] if rated.ignored else []
+    notes = list(_reading_notes(rated))
     with current_console() as console:
         rated, sides, missing = _find_rows(recorded, rated, bool(scores), notes)
         tables = []
@@ -150,7 +151,7 @@ def calibrate_scores(
         ratings=len(rated.rows),
         not_found=missing,
         subject=where,
-        raters=rater_agreement(joined) if joined.values.shape[1] > 1 else None,
+        raters=rater_agreement(joined) if joined.values.shape[1] > 1 and not rated.unnamed else None,
         calibrations=tuple(calibrations),
         notes=tuple(dict.fromkeys(notes)),
         pictures=(),
@@ -165,6 +166,19 @@ def calibrate_scores(
         record_calibration(recorded, list(_lines(answer, files)))
         write_report(recorded)
     return answer
+
+
+def _reading_notes(rated: RatedRows) -> Iterator[str]:
+    """What a reader should know of how the ratings were read."""
+    if rated.ignored:
+        yield f"{quantity(rated.ignored, 'line')} without any rating"
+    if rated.repeated:
+        yield f"{quantity(rated.repeated, 'line')} left out that repeat{'s' * (rated.repeated == 1)} a line before"
+    if rated.unnamed:
+        yield (
+            f"{quantity(rated.unnamed, 'row')} with several ratings and no rater: the mean counts, and nothing is said "
+            "of the agreement of raters; name their column: --columns rater=COLUMN"
+        )
 
 
 class Withdrawn(BaseModel):

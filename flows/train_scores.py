@@ -15,6 +15,7 @@ from pipelines.errors import RecipeError
 from pipelines.ledger import storage
 from pipelines.recipe import Recipe
 from pipelines.steps.products import MEASURES, MODEL
+from pipelines.steps.scores import trained_rows
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles that are shown of each score."""
@@ -104,7 +105,7 @@ def _score(execution: Execution, name: str) -> ScoreAnswer:
         kind=score.kind,
         columns=tuple(columns),
         model=None if trained is None else trained.file(MODEL).path,
-        trained={} if trained is None else {key.removeprefix("trained/"): rows for key, rows in trained.counts.items()},
+        trained={} if trained is None else trained_rows(trained),
         measures={} if trained is None else storage.read_json(trained.file(MEASURES).path),
         measured=table.num_rows - min(table[column].null_count for column in columns),
         quantiles={column: tuple(values) for column, values in quantiles.items() if None not in values},

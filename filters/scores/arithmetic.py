@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dedup.columns import as_array
 from filters.scores.equations import CANDIDATE_ROW, Equation, equations
 from filters.scores.score import Score
+from filters.text import TextField
 
 EQUATIONS = pa.schema(
     [
@@ -29,13 +30,19 @@ EQUATIONS = pa.schema(
 class Arithmetic(Score):
     """The share of the equations between numbers in a response that hold: 0 to 1; 1 is good.
 
-    `<<16-3=13>>`, `12 x $2 = $24`, LaTeX, units, per cent, rounded results and chains are read. An equation with
-    unknowns, or one that may mean something else, is not counted. A response without an equation to check is null.
+    `<<16-3=13>>`, `12 x $2 = $24`, LaTeX, units, per cent, roots, rounded results and chains are read, in formulas,
+    lists and tables. An equation with unknowns, or one that may mean something else, is not counted. A response without
+    an equation to check is null.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     kind: Literal["arithmetic"] = "arithmetic"
+
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """The response."""
+        return ("response",)
 
     def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
         """The column `score_<name>` [rows], float32."""

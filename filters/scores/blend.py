@@ -15,6 +15,7 @@ from pydantic import Field
 from filters.cut import column_of, measured
 from filters.scores.holdout import auc, auc_within, check_rows, held_out
 from filters.scores.score import Choices, Names, Rows, TrainedScore
+from filters.text import TextField
 
 POSITIVE, NEGATIVE = "positive", "negative"
 
@@ -54,9 +55,14 @@ class Blend(TrainedScore):
         """The rows of `positive` and `negative`."""
         return {POSITIVE: self.positives, NEGATIVE: self.negatives}
 
-    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """All but the rows that are held out."""
-        return ~held_out(rows)
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """None but those of the scores that are blended."""
+        return ()
+
+    def held_out(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """One row in five."""
+        return held_out(rows)
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Fit on four rows in five. Measured on the fifth: `auc`; `auc_<score>` of each score alone, in the direction

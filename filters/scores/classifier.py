@@ -26,7 +26,7 @@ from filters.scores.features import MAX_BYTES, tokens
 from filters.scores.holdout import auc, auc_within, calibrate, check_rows, held_out, match_lengths, spearman
 from filters.scores.linear import Trainer
 from filters.scores.score import Choices, Rows, TrainedScore
-from filters.text import On, fields
+from filters.text import On, TextField, fields
 
 POSITIVE, NEGATIVE = "positive", "negative"
 
@@ -78,9 +78,18 @@ class Classifier(TrainedScore):
         )
         return pa.table([pa.array(values, from_pandas=True).cast(pa.float32())], schema=pa.schema(self.columns))
 
-    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """All but the rows that are held out."""
-        return ~held_out(rows)
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """The fields of `on`."""
+        return fields(self.on)
+
+    def held_out(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """One row in five."""
+        return held_out(rows)
+
+    def as_read(self, field: TextField, texts: pa.StringArray) -> pa.Array:
+        """The tokens."""
+        return tokens(pa.table({field: texts}), field)[0]
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on the fifth: `auc`, the AUC; `auc_length`, `auc_source`, those of the

@@ -2,18 +2,24 @@
 
 An equation is checked if both sides are numbers, at least one has an operator, and nothing else could be meant. What is
 read: `16 - 3 = 13`, `<<16-3=13>>`, `12 x $2 = $24`, `50% of 80 = 40`, `\\frac{1}{2} + 1 = \\frac{3}{2}`, `2^3 = 8`,
-`5! = 120`, units (`3 apples + 4 apples = 7 apples`), chains (`2 * 3 + 1 = 6 + 1 = 7`), thousands separators, Unicode
-operators.
+`5! = 120`, `√25 = 5`, units (`3 apples + 4 apples = 7 apples`), chains (`2 * 3 + 1 = 6 + 1 = 7`), thousands separators,
+Unicode operators, and `equals`. Delimiters of formulas, emphasis, list numbers, borders of table cells and HTML tags
+are read as blanks or ends of lines.
 
 What is not checked: sides with unknowns, functions or unbalanced brackets; definitions (`1 hour = 60 minutes`);
-remainders and congruences; proportions (`1 : 2 = 5 : 10`); an equation that does not hold and converts units, or mixes
-per cent with sums.
+remainders and congruences; proportions (`1 : 2 = 5 : 10`). An equation that does not hold is not counted if another
+reading of it might hold, if it converts units, or if the text does not say that it holds (`is wrong`, a question).
 
-Numbers are fractions. Nothing is evaluated as code; the sizes of numbers and expressions are limited.
+Per cent has three readings: a hundredth, a unit (`20% + 30% = 50%`), and a share of what is before it
+(`100 - 25% = 75`).
+
+Numbers are fractions; roots that are none are computed to ROOT_DIGITS decimals. Nothing is evaluated as code; the sizes
+of numbers and expressions are limited.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -31,6 +37,12 @@ EXACT_DECIMALS = 9
 """More decimals than these are those of a floating-point number."""
 APPROXIMATE = Fraction(1, 20)
 """Relative error that `≈` allows."""
+ROOT_DIGITS = 60
+"""Decimals of a root that is no fraction."""
+ROOT_ERROR = Fraction(1, 10**40)
+"""Relative difference below which sides with such roots are equal."""
+ROUNDED_ROOT = Fraction(1, 100)
+"""Relative error of a result that may have been computed with a rounded root."""
 WINDOW = 200
 """Characters on each side of an equals sign that are looked at."""
 
@@ -57,23 +69,30 @@ class _Unreadable(Exception):
     """The side is no arithmetic."""
 
 
+_TEXT_OF = re.compile(r"\\\w+\{\s*of\s*\}")
 _ANNOTATION = re.compile(r"<<([^<>\n]{1,200})>>")
-_CANDIDATE = re.compile(r"(?<![<>!=:~+*/-])(?:=|≈|\\approx(?![a-z]))(?![=>])(?=[\s&$]*(?:[\d(\\£€.{½¼¾⅓⅔−-]))")
-CANDIDATE_ROW = r"\d[^\n]*(?:=|≈|\\approx)|\d\s*(?:\\\\)?\s*&?\s*="
+_CANDIDATE = re.compile(r"(?<![<>!=:~+*/-])(?:[=＝]|≈|\\approx(?![a-z]))(?![=>])(?=[\s&$]*(?:[\d(\\£€.{½¼¾⅓⅔−-]))")
+CANDIDATE_ROW = (
+    r"[\d½¼¾⅓⅔⅛][^\n]*(?:=|≈|\\approx|\bequals\b|\bequal to\b|＝)"
+    r"|[\d)}][\s$&\\]*\n[\s$&\\]*(?:=|≈|\\approx)"
+)
 """A regular expression (RE2) that every text with an equation matches."""
 
 _TOKEN = re.compile(
     r"""
-    (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    (?P<code>0[xXbBoO][0-9a-fA-F]+)
+  | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+  | (?P<percent>\\?%|percent\b|per\ cent\b)
+  | (?P<word>[A-Za-z]+(?:['’][a-z]+)?)
   | (?P<glyph>[½¼¾⅓⅔⅛])
-  | (?P<equals>(?<![<>!=:~])(?:=|≈|\\approx(?![a-z]))(?![=>]))
+  | (?P<equals>(?<![<>!=:~])(?:[=＝]|≈|\\approx(?![a-z]))(?![=>]))
   | (?P<gap>\\q?quad(?![a-z])|\$\$)
   | (?P<skip>\\?\$|[£€&~]|\ |\t|\u00a0|\u202f|\\[,;:!\ ]
       |\\(?:left|right|displaystyle|bigl?|bigr?|Bigl?|Bigr?|hphantom)(?![a-zA-Z]))
   | (?P<frac>\\[dtc]?frac(?![a-zA-Z]))
   | (?P<binom>\\[dt]?binom(?![a-zA-Z]))
   | (?P<sqrt>\\sqrt(?![a-zA-Z])|√)
-  | (?P<boxed>\\(?:boxed|fbox)(?=\{))
+  | (?P<boxed>\\(?:boxed|fbox|(?:math|text)(?:bf|rm|it)(?=\{[\s$]*\d)|text(?=\{[\s$]*\d)|underline)(?=\{))
   | (?P<unit>\\(?:text|mbox|mathrm|textrm)\{[^{}=]*\}(?:\^\{?[23]\}?)?|\^\{?\\circ\}?|°)
   | (?P<times>\\times(?![a-z])|\\cdot(?![a-z])|[×·∙⋅✕∗])
   | (?P<over>\\div(?![a-z])|÷|/|⁄)
@@ -81,7 +100,6 @@ _TOKEN = re.compile(
   | (?P<star>\*)
   | (?P<plus>\+)
   | (?P<minus>[-−–])
-  | (?P<percent>\\?%|percent\b|per\ cent\b)
   | (?P<bang>!(?!=))
   | (?P<square>²)
   | (?P<cube>³)
@@ -91,7 +109,6 @@ _TOKEN = re.compile(
   | (?P<unbrace>\})
   | (?P<line>\\\\|\n)
   | (?P<command>\\[a-zA-Z]+|\\[&#])
-  | (?P<word>[A-Za-z]+(?:['’][a-z]+)?)
   | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
@@ -125,6 +142,7 @@ _DOUBTFUL_BEFORE = _words(
     "average negative first next last every each another a an base"
 )
 """Words before a side that may belong to it: `half of 80 + 5 = 45`."""
+_SHORT_WORDS = _words("is so be as at if or do it we by to an")
 _NO_UNITS = _words(
     "of and or so is are was then if which because than less more fewer would cost already up when where we have "
     "has had get gives since thus but with before after appear for in at on to as this that it he she they i you"
@@ -139,15 +157,64 @@ _DOUBTFUL_AFTER = _words(
 )
 
 
+_INLINE = re.compile(r"(?<!\\)\\[()]")
+_DISPLAY = re.compile(r"(?<!\\)\\[\[\]]")
+_EMPHASIS = re.compile(
+    r"(?<![\w)*}%])(?P<mark>\*{2,3}|__|`|(?<![\d)}%] )\*)(?P<inside>(?=[^\s*`])[^*`\n]*(?<=[^\s*`]))(?P=mark)(?![\w(*])"
+)
+"""Marks around text, which no operand touches from outside: not `2**3 + 4**5`, nor `3 *4* 5`."""
+_ROW = re.compile(r"^[ \t]*\|(?=[\s|:-]).*(?<=[\s|:-])\|[ \t]*$", re.MULTILINE)
+_CELLS = re.compile(r"</?(?:td|th|tr|p|li|br|div|h\d)\b[^<>\n]*>")
+_FONTS = re.compile(r"</?(?:b|i|em|strong|u|span|code)\b[^<>\n]*>")
+_QUOTE = re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE)
+_ITEM = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+(?=.*=)|(?:(?:Step|Part|Case|Option|Question|Problem|Example)[ \t]+)?"
+    r"\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})\)[ \t]+(?![-+*/×÷·^=%\\]))",
+    re.MULTILINE,
+)
+"""What is before the first word of a line: a heading, the number of an item."""
+_BULLETS = re.compile(r"^[ \t]*([-*+•])[ \t][^\n]*(?:\n+[ \t]*\1[ \t][^\n]*)+", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*[-*+•]", re.MULTILINE)
+_SAID = "＝"
+"""What `equals` is read as: a sign of its own, because its left side may be of what was said before."""
+_EQUALS = re.compile(r"(?<=[\w)}%!²³°£€$] )(?:equals|(?:is|are) equal to)(?= *\\?[\d(\\$£€.{√½¼¾⅓⅔−-])")
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0])
+
+
+def _plain(text: str) -> str:
+    """The text with the same length, in which markup that is no arithmetic is blank, and `equals` is a sign."""
+    if "\\" in text:
+        text = _INLINE.sub("  ", _DISPLAY.sub("$$", text))
+    if "*" in text or "`" in text or "__" in text:
+        for _ in range(2):  # one kind of emphasis inside another
+            text = _EMPHASIS.sub(lambda m: f"{' ' * len(m['mark'])}{m['inside']}{' ' * len(m['mark'])}", text)
+    if "</" in text or "<br" in text:
+        text = _FONTS.sub(_blank, _CELLS.sub(lambda match: "\n" * len(match[0]), text))
+    if "|" in text:
+        text = _ROW.sub(lambda match: match[0].replace("|", "\n"), text)
+    if ">" in text:
+        text = _QUOTE.sub(_blank, text)
+    text = _ITEM.sub(_blank, text)
+    text = _BULLETS.sub(lambda match: _BULLET.sub(_blank, match[0]), text)
+    if "equal" in text:
+        text = _EQUALS.sub(lambda match: f"{_SAID}{' ' * (len(match[0]) - 1)}", text)
+    return text
+
+
 def equations(text: str) -> list[Equation]:
     """The equations of a text that can be checked, in order."""
-    annotations = list(_ANNOTATION.finditer(text))
     found: list[Equation] = []
-    if annotations:
-        for match in annotations:
+    bare = text
+    if "<<" in text:
+        for match in _ANNOTATION.finditer(text):
             found += _equations(match[1], match.start(1), annotation=True)
-        text = _ANNOTATION.sub(lambda match: " " * len(match[0]), text)
-    found += _equations(text, 0, annotation=False)
+        bare = _ANNOTATION.sub(_blank, text)
+    for one in _equations(_plain(bare), 0, annotation=False):
+        end = one.start + len(one.left)
+        found.append(one._replace(left=text[one.start : end], right=text[one.end - len(one.right) : one.end]))
     return sorted(set(found))
 
 
@@ -172,10 +239,12 @@ def _tokens(text: str, start: int, end: int) -> list[_Token]:
     tokens = [
         _Token(match.lastgroup or "", match[0], match.start(), match.end())
         for match in _TOKEN.finditer(text, start, end)
+        if match.lastgroup != "skip"
     ]
-    tokens = [token for token in tokens if token.kind != "skip"]
     kept: list[_Token] = []
     for i, token in enumerate(tokens):
+        if token.kind == "unit" and _TEXT_OF.fullmatch(token.text):
+            tokens[i] = token = token._replace(kind="word", text="of")
         following = tokens[i + 1] if i + 1 < len(tokens) else None
         before = kept[-1] if kept else None
         if token.kind == "line":
@@ -185,14 +254,16 @@ def _tokens(text: str, start: int, end: int) -> list[_Token]:
                 j += 1
             if j < len(tokens) and tokens[j].kind == "equals":
                 continue
-        elif token.kind == "word" and following is not None:
+        elif token.kind == "word" and following is not None and (token.text in _WORD_OPERATORS or token.text == "of"):
             operator = _WORD_OPERATORS.get(token.text)
             spaced = before is not None and before.end < token.start
             operand = following.kind in _OPERAND_START or (following.kind == "minus" and spaced)
             named = before is not None and before.kind == "word" and len(before.text) > 1 and token.text != "times"
+            if token.text in "xX" and not spaced and following.kind in ("sqrt", "frac", "binom"):
+                operator = None  # 2x\sqrt{3}
             if operator and operand and before is not None and (before.kind in _OPERAND_END or named):
                 token = token._replace(kind=operator)
-            elif token.text == "of" and following.kind == "number" and before is not None:
+            elif token.text == "of" and following.kind in ("number", "glyph", "frac") and before is not None:
                 fraction = len(kept) > 2 and kept[-2].kind == "over" and before.kind == "number"
                 if before.kind == "percent" or fraction:
                     token = token._replace(kind="of")
@@ -216,34 +287,62 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
         return None
     if not any(token.kind in _WORK for token in (*left, *right)) and not (_factors(left) or _factors(right)):
         return None
-    approximate = tokens[at].text != "="
-    holds = readable = False
-    doubt = False
-    for percent in (True, False):
+    approximate = tokens[at].text not in ("=", _SAID)
+    holds = readable = doubt = False
+    percent = any(token.kind == "percent" for token in (*left, *right))
+    for reading in _PERCENT if percent else _PERCENT[:1]:
         for mixed in (True, False):
             try:
-                one, other = _Side(left, percent, mixed), _Side(right, percent, mixed)
+                one, other = _Side(left, reading, mixed), _Side(right, reading, mixed)
                 value, result = one.value(), other.value()
             except _Unreadable:
                 continue
             readable = True
-            doubt |= _runs_on(value, right)
-            holds |= _equal(value, result, one, other, approximate)
-            doubt |= one.doubt or other.doubt
-        if holds or not any(token.kind == "percent" for token in (*left, *right)):
+            equal = _equal(value, result, one, other, approximate)
+            holds |= equal is True
+            doubt |= equal is None or one.doubt or other.doubt or _runs_on(value, right)
+            doubt |= percent and _nearly(value, result, one, other, approximate)
+        if holds:
             break
     if not readable:
         return None
     if not holds:
-        after = text[right[-1].end : right[-1].end + 50]
-        if _RATIO_BEFORE.search(text[max(0, left[0].start - 12) : left[0].start]) and _RATIO_AFTER.match(after):
+        before, after = text[max(0, left[0].start - 80) : left[0].start], text[right[-1].end : right[-1].end + 50]
+        if _RATIO_BEFORE.search(before[-12:]) and _RATIO_AFTER.match(after):
             return None  # 1 : 2/5 = 5 : 2
         following = tokens[last : last + 6]
-        if doubt or _converts(left, right, following) or _AFTER.match(after) or _goes_on(following):
+        if tokens[at].text == _SAID and not _is_said_of(left):
+            return None
+        if first and tokens[first - 1].kind == "minus" and _may_be_sign(tokens, first - 1):
+            return None
+        if doubt or _converts(left, right, following) or (percent and _mixes_percent(left, right, following)):
+            return None
+        if (
+            _AFTER.match(after)
+            or _goes_on(following)
+            or _NOT_SAID_BEFORE.search(before)
+            or _NOT_SAID_AFTER.match(after)
+        ):
             return None
     return Equation(
         left[0].start, right[-1].end, text[left[0].start : left[-1].end], text[right[0].start : right[-1].end], holds
     )
+
+
+def _is_said_of(left: list[_Token]) -> bool:
+    """Whether `equals` after a side speaks of this side: not where `3/4` may be the share, and `16!` the number, of
+    what was said before, nor where it is not clear in which order words (`5 plus 4 times 2`) are computed."""
+    if not any(token.kind in _WORK for token in left):
+        return True
+    operators = {token.kind for token in left if token.kind in _OPERATORS}
+    spoken = {token.kind for token in left if token.text in ("times", "plus", "minus")}
+    return bool(operators & {"plus", "minus", "times", "star"}) and not (len(operators) > 1 and spoken)
+
+
+def _may_be_sign(tokens: list[_Token], i: int) -> bool:
+    """Whether the minus tokens[i] at the start of a line may be none of a list: the line before ends with a number."""
+    before = [token for token in tokens[:i] if token.kind != "line"]
+    return i > 0 and tokens[i - 1].kind == "line" and bool(before) and before[-1].kind in _OPERAND_END
 
 
 _WORK = frozenset(
@@ -257,22 +356,66 @@ def _factors(side: list[_Token]) -> bool:
 
 
 def _converts(left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
-    """Whether a side that does not equal the other has a unit that is converted, or per cent of a sum."""
-    percent = any(token.kind == "percent" for token in (*left, *right))
-    if percent:
-        return True
+    """Whether a side that does not equal the other has a unit that is converted."""
     units = [token.text for token in (*left, *right) if token.kind in ("word", "unit")]
     for token in after[:2]:
         if token.kind not in ("word", "unit"):
             break
         units.append(token.text)
-    named = [frozenset(re.sub(r"\W|s\b", "", t.text) for t in side if t.kind == "unit") for side in (left, right)]
-    if len(named[0]) > 1 or (named[0] and named[0] != named[1]):
+    shown = (left, [*right, *after[: after[:1] != [] and after[0].kind == "unit"]])
+    named = [frozenset(re.sub(r"\W|s\b", "", t.text) for t in side if t.kind == "unit") for side in shown]
+    if len(named[0]) > 1 or (named[0] and named[1] and named[0] != named[1]):
         return True
     return any(_CONVERTED.match(re.sub(r"\\[a-z]+\{|[{}^\s\d]", "", unit)) for unit in units) or any(
         "°" in u for u in units
     )
 
+
+def _mixes_percent(left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
+    """Whether it is not clear of what a per cent is a share: `20% of 80 + 10`, `20% = 80 + 30`, `20 = 20% more`."""
+    for side in (left, right):
+        kinds = [token.kind for token in side]
+        sums = "plus" in kinds[1:] or "minus" in kinds[1:]
+        shares, terms = kinds.count("percent"), 1 + sum(kind in ("plus", "minus") for kind in kinds[1:])
+        if sums and ("of" in kinds or (shares > 1 and shares != terms) or (shares == 1 and terms > 2)):
+            return True
+        if any(a == "percent" and b in ("word", "unit", "open", "close") for a, b in itertools.pairwise(kinds)):
+            return True
+    if left[-1].kind == "percent" and not any(token.kind in _WORK for token in left):
+        return True
+    return right[-1].kind == "percent" and bool(after) and after[0].text.lower() in _CHANGES
+
+
+_CHANGES = _words(
+    "off more less higher lower larger smaller greater bigger better worse faster slower cheaper increase decrease "
+    "discount reduction rise gain growth loss profit change drop raise markup interest tax"
+)
+"""Words after a per cent that is a change: `60 / 50 = 20% more`."""
+
+
+def _nearly(value: Fraction, result: Fraction, one: _Side, other: _Side, approximate: bool) -> bool:
+    """Whether sides with per cent differ by a factor of 100, or by rounding to a whole number: `15% of 37 = 6`."""
+    if _equal(100 * value, result, one, other, approximate) or _equal(value, 100 * result, one, other, approximate):
+        return True
+    return any(
+        side.literal and number.denominator == 1 and exact.denominator > 1 and abs(exact - number) < 1
+        for exact, number, side in ((value, result, other), (result, value, one))
+    )
+
+
+_NOT_SAID_BEFORE = re.compile(
+    r"(?i)\b(?:wrong|incorrect\w*|false|mistake\w*|erroneous\w*|untrue|absurd|contradict\w*"
+    r"|not\ (?:true|correct|say|claim))\b[^.!?;\n]*$"
+    r"|(?:\b(?:not|never|cannot|if|unless|whether|suppose|assume|instead\ of|rather\ than|say|says|said|claim\w*|think"
+    r"|thinks|thought|believe\w*|wrote|writes|guess\w*)|n['’]t)(?:\ that|:|,)?[\s\"'“‘`$]*$"
+)
+"""Before an equation that the text does not say to hold: `It is wrong to say`, `Tom thinks that`, `if`."""
+_NOT_SAID_AFTER = re.compile(
+    r"(?i)[\s$*)\"'”’`]*(?:\?|(?:,?\ (?:which|that|this|and|but))?\s*"
+    r"(?:is|was|are|would\ be|cannot|can't|isn't|does|doesn't)\b"
+    r"[^.;\n]{0,20}?\b(?:wrong|incorrect|false|not|untrue|impossible|absurd|hold|be|mistake\w*|contradict\w*)\b)"
+)
+"""After such an equation: `is false`, a question mark."""
 
 _AFTER = re.compile(
     r"!|[\s$]*(?:\\[a-z]+\{)?\s*(?:remainder|rem|[rR]|mod|of|times|and\s*\(?[\d\\])\b"  # 5 remainder 2; 5 and 2/3
@@ -376,6 +519,7 @@ def _belongs_before(text: str, tokens: list[_Token], i: int, works: bool) -> boo
         word = before.text.lower()
         return (
             touching
+            or (tokens[i].kind == "sqrt" and (before.text.isupper() or (len(word) == 2 and word not in _SHORT_WORDS)))
             or word in _DOUBTFUL_BEFORE
             or word in _LABELS
             or (len(word) == 1 and before.text not in "aI")
@@ -525,6 +669,9 @@ def _is_mixed(tokens: list[_Token], i: int) -> bool:
     return i + 2 < len(tokens) and tokens[i + 1].kind == "over" and tokens[i + 2].kind == "number"
 
 
+_FUNCTIONS = _words("pi mod sin cos tan log ln sqrt choose squared cubed factorial")
+
+
 def _check_unit(tokens: list[_Token], i: int) -> None:
     """Raises: _Unreadable: if the word tokens[i] after a number is an unknown (`3x`) and not a unit."""
     word, before = tokens[i], tokens[i - 1]
@@ -535,22 +682,27 @@ def _check_unit(tokens: list[_Token], i: int) -> None:
         return  # prose
     if (touching or len(word.text) < 3) and word.text not in _SHORT_UNITS and not (word.text in "aAI" and not touching):
         raise _Unreadable
-    if word.text in ("pi", "mod", "sin", "cos", "tan", "log", "ln", "sqrt", "choose"):
+    if word.text in _FUNCTIONS:
         raise _Unreadable
+
+
+_HUNDREDTH, _UNIT, _SHARE = _PERCENT = ("hundredth", "unit", "share")
 
 
 class _Side:
     """One side: a recursive-descent reader of its tokens.
 
-    percent: whether `%` is a hundredth, or only a unit. mixed: whether `1 1/2` is a sum, or a product.
+    percent: whether `%` is a hundredth, a unit, or where it is added, a share of the sum before it. mixed: whether
+    `1 1/2` is a sum, or a product.
     """
 
-    def __init__(self, tokens: list[_Token], percent: bool, mixed: bool) -> None:
+    def __init__(self, tokens: list[_Token], percent: str, mixed: bool) -> None:
         self.tokens = tokens
         self.at = 0
         self.percent = percent
         self.mixed = mixed
         self.doubt = False
+        self.root = False
         self.literals = 0
         self.decimals = 0
 
@@ -578,7 +730,13 @@ class _Side:
         value = sign * self._product()
         while (kind := self._kind()) in ("plus", "minus"):
             self.at += 1
+            first = self.at
             term = self._product()
+            if self.percent == _SHARE and [token.kind for token in self.tokens[first : self.at]] == [
+                "number",
+                "percent",
+            ]:
+                term *= value
             value = value + term if kind == "plus" else value - term
         return value
 
@@ -623,7 +781,7 @@ class _Side:
             kind = self._kind()
             if kind == "percent":
                 self.at += 1
-                if self.percent:
+                if self.percent != _UNIT:
                     value /= 100
                     self.decimals += 2
             elif kind == "bang":
@@ -680,15 +838,23 @@ class _Side:
             return Fraction(math.comb(int(top), int(bottom)))
         if kind == "sqrt":
             self.at += 1
-            self.doubt |= self._kind() != "brace"  # √25×36
+            bare = self._kind() == "number"
             value = self._argument() if self._kind() == "brace" else self._primary()
             if value < 0:
                 raise _Unreadable
-            root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
-            if root * root != value:
-                raise _Unreadable
-            return root
+            # The bar may be meant to be longer: √25×36. It is not over another root.
+            self.doubt |= bare and self._kind() in _OPERATORS | _OPERAND_START and self._kind(1) != "sqrt"
+            return self._root(value)
         raise _Unreadable
+
+    def _root(self, value: Fraction) -> Fraction:
+        """The square root: exact if it is a fraction, else to ROOT_DIGITS decimals."""
+        root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+        if root * root == value:
+            return root
+        self.root = True
+        unit: int = 10**ROOT_DIGITS
+        return Fraction(math.isqrt(value.numerator * unit * unit // value.denominator), unit)
 
     def _fraction_part(self) -> Fraction:
         r"""What follows a whole number and makes it a mixed one: `1 1/2`, `1½`, `1\frac{1}{2}`; else 0."""
@@ -758,14 +924,16 @@ def _raised(value: Fraction, exponent: Fraction) -> Fraction:
     return value ** int(exponent)
 
 
-def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximate: bool) -> bool:
-    """Whether two sides are equal, or one of them is a number that the other rounds to."""
+def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximate: bool) -> bool | None:
+    """Whether two sides are equal, or one of them is a number that the other rounds to. None if this is not clear."""
     if left == right:
         return True
-    difference = abs(left - right)
-    if approximate and difference <= APPROXIMATE * max(abs(left), abs(right)):
+    difference, size = abs(left - right), max(abs(left), abs(right))
+    roots = one.root or other.root
+    if (approximate and difference <= APPROXIMATE * size) or (roots and difference <= ROOT_ERROR * size):
         return True
-    for exact, side in ((left, other), (right, one)):
+    clear = not (roots and difference <= ROUNDED_ROOT * size)
+    for exact, number, side in ((left, right, other), (right, left, one)):
         if not side.literal:
             continue
         step = Fraction(1, 10 ** min(side.decimals, EXACT_DECIMALS))
@@ -775,10 +943,12 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
             continue
         if approximate or side.decimals:
             if difference < step:
-                return True
-        elif difference * 2 <= 1 and not _terminates(exact):
+                if approximate or 2 * difference <= step or abs(number) < abs(exact):
+                    return True
+                clear = False  # rounded up: 1/3 = 0.34
+        elif 2 * difference <= 1 and (roots or not _terminates(exact)):
             return True
-    return False
+    return False if clear else None
 
 
 def _terminates(value: Fraction) -> bool:

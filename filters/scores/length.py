@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.scores.score import Score
+from filters.text import On, TextField, fields
 
 
 class LengthScore(Score):
@@ -17,11 +18,15 @@ class LengthScore(Score):
     """
 
     kind: Literal["length"] = "length"
-    on: Literal["instruction", "response", "both"] = "response"
+    on: On = "response"
+
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """The fields of `on`."""
+        return fields(self.on)
 
     def measure(self, records: pa.Table, model: str | None = None) -> pa.Table:
         """Bytes [rows]."""
-        names = ("instruction", "response") if self.on == "both" else (self.on,)
-        sizes = [pc.binary_length(records[name]).cast(pa.int64()) for name in names]
+        sizes = [pc.binary_length(records[name]).cast(pa.int64()) for name in self.reads]
         total = sizes[0] if len(sizes) == 1 else pc.add(*sizes)
         return pa.table([total.cast(pa.float32())], schema=pa.schema(self.columns))

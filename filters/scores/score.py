@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from filters.text import TextField
+
 PREFIX = "score_"
 """How the columns of scores begin. A score that names groups of rows (`subject`) has a column without it."""
 
@@ -102,6 +104,12 @@ class Score(BaseModel):
         """The names of earlier scores whose columns `measure` reads."""
         return ()
 
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """The fields of a record that `measure` reads: rows with the same text there have the same score. Beside them
+        are those of the scores that it needs."""
+        return ("instruction", "response")
+
     def check(self) -> None:
         """Raises: ValueError, FileNotFoundError, ImportError: if the score lacks a file or a package, or cannot be."""
 
@@ -134,12 +142,21 @@ class TrainedScore(Score):
         """Everything that the model depends on beside its rows: by default all parameters of the kind itself."""
         return {name: value for name, value in self.parameters().items() if name not in ("name", "min_chars")}
 
+    def held_out(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which of the rows of `train` are not trained on, but measured: bool [rows]. By default none."""
+        return np.zeros(rows.num_rows, np.bool_)
+
     def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         """Of which training rows the model knows the label: bool [rows]. Their scores say nothing about other rows.
 
-        rows: those of `train`. By default all.
+        rows: those of `train`. By default all that are not held out.
         """
-        return np.ones(rows.num_rows, np.bool_)
+        return ~self.held_out(rows)
+
+    def as_read(self, field: TextField, texts: pa.StringArray) -> pa.Array:
+        """The texts of a field of records as the model reads them: strings [rows], of any string type. Texts that
+        become equal have the same score. By default all of each text."""
+        return texts
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train the model and write it to one file, whose bytes depend on the rows alone.

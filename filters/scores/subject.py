@@ -18,7 +18,7 @@ from filters.scores.features import tokens
 from filters.scores.holdout import check_rows, held_out
 from filters.scores.linear import Trainer
 from filters.scores.score import Choices, Rows, TrainedScore
-from filters.text import On
+from filters.text import On, TextField, fields
 
 
 class Subject(TrainedScore):
@@ -69,9 +69,18 @@ class Subject(TrainedScore):
         )
         return pa.table([names.cast(pa.string())], schema=pa.schema(self.columns))
 
-    def learned_from(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """All but the rows that are held out."""
-        return ~held_out(rows)
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """The fields of `on`."""
+        return fields(self.on)
+
+    def held_out(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """One row in five."""
+        return held_out(rows)
+
+    def as_read(self, field: TextField, texts: pa.StringArray) -> pa.Array:
+        """The tokens."""
+        return tokens(pa.table({field: texts}), field)[0]
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on the fifth: `accuracy_<label>`, the share of the rows of a label that

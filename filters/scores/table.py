@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from filters.scores.score import Score
+from filters.text import TextField
 
 
 class TableScore(Score):
@@ -28,6 +29,11 @@ class TableScore(Score):
     def columns(self) -> tuple[pa.Field, ...]:
         """A column of numbers, or of names."""
         return super().columns if self.values == "numbers" else (pa.field(self.name, pa.string()),)
+
+    @property
+    def reads(self) -> tuple[TextField, ...]:
+        """None: a row is found by its id."""
+        return ()
 
     def parameters(self) -> dict[str, Any]:
         """Without the path: the step's key has the digest of what the table holds."""

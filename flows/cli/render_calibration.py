@@ -47,17 +47,19 @@ def _score_lines(one: Calibration) -> Iterator[Line]:
     way = "" if one.higher_is_better or not one.agrees else "  lower is better"
     yield styled("\n", bold(one.score), way)
     share = "accuracy" if one.pairs else f"AUC >= {one.good:g}"
+    both = f"Spearman, {share.partition(' ')[0]}"
     width = max(len("subject"), *(len(group.subject) for group in one.groups), 0) if one.groups else 7
-    yield f"  {'subject':<{width}}  {'ratings':>7}  {'Spearman':<24}{share:<22}{'length alone':<14}{'source alone':<14}"
+    yield f"  {'subject':<{width}}  {'ratings':>7}  {'Spearman':<24}{share:<22}{'length alone':<20}{'source alone':<20}"
+    yield f"  {'':<{width}}  {'':>7}  {'(95 % interval)':<24}{'(95 % interval)':<22}{both:<20}{both:<20}"
     for group in one.groups:
         baselines = [
-            _value(measures.auc if one.pairs else measures.spearman) if measures else "one source"
+            f"{_value(measures.spearman)}, {_value(measures.auc)}" if measures else "one source"
             for measures in (group.length, group.source)
         ]
         marks = [mark for mark, wins in zip("ls", (group.beats_length, group.beats_source), strict=True) if not wins]
         yield (
             f"  {group.subject:<{width}}  {count(group.ratings):>7}  {_estimate(group.score.spearman):<24}"
-            f"{_estimate(group.score.auc):<22}{baselines[0]:<14}{baselines[1]:<14}"
+            f"{_estimate(group.score.auc):<22}{baselines[0]:<20}{baselines[1]:<20}"
             + ("few " if group.small else "")
             + (" ".join({"l": "not above length", "s": "not above source"}[mark] for mark in marks))
         )

@@ -174,9 +174,10 @@ def oracle_lines(answer: OracleAnswer) -> Iterator[Line]:
         yield f"  score {value:<10}{quantity(rows, 'row')}  ({rows / answer.rows:.1%})"
     for problem, rows in answer.problems.items():
         yield f"  no label        {quantity(rows, 'row')}: {PROBLEMS[problem]}"
+    width = max(14, *map(len, answer.sources)) if answer.sources else 14
     for source, (rows, mean) in answer.sources.items():
         said = "no label" if mean is None else f"mean {mean:.2f}"
-        yield f"  {source:<16}{quantity(rows, 'row')}, {said}"
+        yield f"  {source:<{width}}  {quantity(rows, 'row')}, {said}"
     yield f"  columns         {', '.join(answer.columns)}"
     yield f"  spent           {quantity(answer.requests, 'request')}, {count(answer.tokens)} tokens"
     yield f"  asked now       {quantity(answer.asked, 'request')}"

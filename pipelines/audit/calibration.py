@@ -3,7 +3,9 @@
 Two kinds of ratings. Absolute ones are numbers. Preferences compare two responses: 1 for the first, -1 for the second,
 0 for a tie; the score, and the length, of such a pair is that of the first minus that of the second.
 
-Measures of agreement, both with a percentile interval of a bootstrap over clusters (questions):
+Measures of agreement, both with a percentile interval of a bootstrap over clusters (questions). A bootstrap of a share
+that is near 0 or 1 has too narrow an interval, and none where all rows agree. Where its interval reaches 0 or 1, it is
+widened to that of a score test, with as many rows as there are clusters: Wilson's for a share, Newcombe's for an AUC.
 
 - `spearman`: the rank correlation with the mean rating. Of pairs, that of differences with the mean preference, where
   each pair counts in both orders.
@@ -30,6 +32,8 @@ RESAMPLES = 1_000
 
 ISOTONIC_RESAMPLES = 200
 CONFIDENCE = 0.95
+Z = 1.959964
+"""The quantile of the normal distribution for this confidence."""
 SEED = 0
 FOLDS = 10
 MIN_RATINGS = 200
@@ -330,8 +334,19 @@ def measure_group(scores: Floats, ratings: Ratings, subject: str, good: float, h
         for name, kind in names:
             samples[name, kind][number] = getattr(prepared[name], kind)(weights)
 
+    positive = rating > 0 if rows.pairs else rating >= good
+    negative = rating < 0 if rows.pairs else ~positive
+    counts = tuple(len(np.unique(code[mask])) for mask in (positive, negative))
+    preferred = len(np.unique(code[positive | negative]))
+
     def measures(name: str) -> Measures:
-        return Measures(**{kind: _estimate(point[name, kind], samples[name, kind]) for kind in ("spearman", "auc")})
+        found = {kind: _estimate(point[name, kind], samples[name, kind]) for kind in ("spearman", "auc")}
+        share = found["auc"]
+        if share is not None:
+            value = share.value
+            ends = wilson(value, preferred) if rows.pairs else newcombe(value, *counts)
+            found["auc"] = _widened(share, ends)
+        return Measures(**found)
 
     main = "auc" if rows.pairs else "spearman"
     middle = 0.5 if rows.pairs else 0.0
@@ -373,6 +388,38 @@ def _estimate(value: float, samples: Floats) -> Estimate | None:
     low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     low, high, value = (0.0 if abs(one) < TINY else float(one) for one in (low, high, value))
     return Estimate(value=value, low=low, high=high)
+
+
+def _widened(estimate: Estimate, ends: tuple[float, float]) -> Estimate:
+    """The estimate of a share; if its interval reaches 0 or 1, with an interval that has these ends in it."""
+    if estimate.low > TINY and estimate.high < 1 - TINY:
+        return estimate
+    return estimate.model_copy(update={"low": min(estimate.low, ends[0]), "high": max(estimate.high, ends[1])})
+
+
+def wilson(share: float, rows: int) -> tuple[float, float]:
+    """The interval of a share of so many independent rows. Source: Wilson 1927."""
+    centre, spread = share + Z * Z / (2 * rows), Z * math.sqrt(share * (1 - share) / rows + (Z / (2 * rows)) ** 2)
+    return max(0.0, (centre - spread) / (1 + Z * Z / rows)), min(1.0, (centre + spread) / (1 + Z * Z / rows))
+
+
+def newcombe(auc: float, positive: int, negative: int) -> tuple[float, float]:
+    """The interval of an AUC of so many independent rows of both kinds: all values that differ from the AUC by no more
+    than Z standard errors, which are those of Hanley and McNeil 1982 at that value. Source: Newcombe 2006, method 5."""
+    half = (positive + negative) / 2 - 1
+
+    def excess(value: float) -> float:
+        spread = value * (1 - value) * (1 + half * (1 - value) / (2 - value) + half * value / (1 + value))
+        return abs(auc - value) - Z * math.sqrt(spread / (positive * negative))
+
+    ends = []
+    for border in (0.0, 1.0):
+        inside, outside = auc, border
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if excess(middle) > 0 else (middle, outside)
+        ends.append(inside)
+    return ends[0], ends[1]
 
 
 # ----------------------------------------------------------------------------------------------------------- one score
@@ -573,8 +620,8 @@ def thresholds(
                 cut="min" if higher else "max",
                 value=value if higher else -value,
                 kept=kept,
-                kept_good=_shares(kept_good),
-                dropped_poor=_shares(dropped_poor),
+                kept_good=_shares(kept_good, len(np.unique(code[is_good]))),
+                dropped_poor=_shares(dropped_poor, len(np.unique(code[is_poor]))),
                 dropped=float((x < value).mean()),
             )
         )
@@ -595,9 +642,10 @@ def _rounded_down(value: float) -> float:
     return float(f"{math.floor(value / unit) * unit:.4g}")
 
 
-def _shares(samples: Floats) -> Estimate:
+def _shares(samples: Floats, clusters: int) -> Estimate:
     low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value=float(samples.mean()), low=float(low), high=float(high))
+    value = float(samples.mean())
+    return _widened(Estimate(value=value, low=float(low), high=float(high)), wilson(value, clusters))
 
 
 def threshold_words(one: Threshold, calibration: Calibration) -> str:

@@ -20,7 +20,7 @@ from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.steps.products import LIMITS, MEASURES, MODEL
-from pipelines.steps.scores import MEASURE, TRAIN
+from pipelines.steps.scores import MEASURE, TRAIN, trained_rows
 from pipelines.steps.select import SELECT
 
 BARS = 48
@@ -45,9 +45,7 @@ def quality(run: RecordedRun) -> list[dict[str, Any]]:
                     "kind": step.parameters["score"]["kind"],
                     "columns": [_column(column["name"], selects) for column in step.parameters["columns"]],
                     "model": trained.file(MODEL).digest if trained else None,
-                    "trained": {key.removeprefix("trained/"): rows for key, rows in trained.counts.items()}
-                    if trained
-                    else {},
+                    "trained": trained_rows(trained) if trained else {},
                     "measures": storage.read_json(trained.file(MEASURES).path) if trained else {},
                 }
             )

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -73,7 +74,9 @@ class RatedRows(NamedTuple):
     rows: `file`, `row` (from 0), `key`, `id`, `instruction`, `response` or `response_a` and `response_b`, `source` or
     `source_a` and `source_b`, `subject`, `question`; strings, null where unknown. One line for each rated row or pair.
     values: [lines, raters], NaN where a rater did not rate; preferences are 1, -1 and 0. columns: file -> what was read
-    from which column. ignored: lines without any rating.
+    from which column. ignored: lines without any rating. repeated: lines that are left out because all that was read
+    of them is in a line before. unnamed: rows with several ratings by people who are not told apart, so that nothing
+    is known of their agreement.
     """
 
     pairs: bool
@@ -81,6 +84,8 @@ class RatedRows(NamedTuple):
     values: Floats
     columns: dict[str, dict[str, str]]
     ignored: int
+    repeated: int = 0
+    unnamed: int = 0
 
     @property
     def by_id(self) -> bool:
@@ -115,21 +120,43 @@ def read_ratings(paths: Sequence[str], columns: Mapping[str, str | Sequence[str]
     values = np.full((len(table), max(raters, 1)), np.nan)
     for number, line in enumerate(line for _, _, lines in parts for line in lines):
         values[number, : len(line)] = line
-    table, values = _merged(table, values)
+    first = _first_lines(table, values)
+    table, values, unnamed = _merged(table.filter(pl.Series(first)), values[first])
     rated = ~np.isnan(values).all(axis=1)
     if not rated.any():
         raise InputError(f"{', '.join(paths)}: no line has a rating")
-    return RatedRows(kinds.pop(), table.filter(pl.Series(rated)), values[rated], roles_of, int((~rated).sum()))
+    return RatedRows(
+        kinds.pop(),
+        table.filter(pl.Series(rated)),
+        values[rated],
+        roles_of,
+        int((~rated).sum()),
+        int((~first).sum()),
+        unnamed,
+    )
 
 
-def _merged(table: pl.DataFrame, values: Floats) -> tuple[pl.DataFrame, Floats]:
-    """Lines about the same row as one: the ratings of several people, one below the other.
+def _first_lines(table: pl.DataFrame, values: Floats) -> npt.NDArray[np.bool_]:
+    """Which lines are not the copy of a line before, in all that was read: bool [lines]. A copy is no second rating.
+
+    Lines with neither an id nor a rater are no copies: equal answers of two models may have equal ratings.
+    """
+    ratings = [pl.Series(f"rating_{number}", column) for number, column in enumerate(values.T)]
+    lines = table.drop("file", "row").with_columns(ratings)
+    known = pl.col("id").is_not_null() | pl.col("rater").is_not_null()
+    first: npt.NDArray[np.bool_] = lines.select(~known | pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    return first
+
+
+def _merged(table: pl.DataFrame, values: Floats) -> tuple[pl.DataFrame, Floats, int]:
+    """Lines about the same row as one: the ratings of several people, one below the other; and the number of rows that
+    have several lines without a rater.
 
     Equal texts with neither an id nor a rater are rows of their own, such as equal answers of two models.
     """
     long = table["id"].is_not_null() | table["rater"].is_not_null()
     if not table["key"].filter(long).is_duplicated().any():
-        return table, values
+        return table, values, 0
     table = table.with_columns(key=pl.when(long).then("key").otherwise(pl.format("{}\x1f{}", "file", "row")))
     given = [
         (key, rater, value)
@@ -153,7 +180,8 @@ def _merged(table: pl.DataFrame, values: Floats) -> tuple[pl.DataFrame, Floats]:
     merged = np.full((len(first), 1 + max((column for _, column, _ in cells), default=0)), np.nan)
     for row, column, value in cells:
         merged[row, column] = value
-    return first, merged
+    unnamed = 0 if named else table["key"].value_counts().filter(pl.col("count") > 1).height
+    return first, merged, unnamed
 
 
 # ------------------------------------------------------------------------------------------------------------ one file

@@ -20,7 +20,7 @@ from pipelines.ledger.manifest import Manifest
 from pipelines.ledger.runs import RecordedRun
 from pipelines.recipe import Recipe
 from pipelines.steps.products import MODEL, TRAINING_ROWS
-from pipelines.steps.scores import TRAIN, Model, measure
+from pipelines.steps.scores import FIELDS, READ, TRAIN, Model, measure, read_digests
 from pipelines.steps.scores_by_id import find_table
 
 
@@ -35,19 +35,46 @@ def model_of(run: RecordedRun, score: Score) -> Manifest | None:
 
 
 def learned_rows(run: RecordedRun, score: Score, records: pa.Table) -> npt.NDArray[np.bool_]:
-    """From which records a score's model has learned, by id or by text: bool [rows].
+    """From which records a score has learned, or a score that it needs: bool [rows]. By id, or because what the score
+    reads of the record is what it reads of a row that its model was trained on.
 
     records: `id`, `instruction` and `response`.
+
+    Raises: RunError: if the run's step does not say what it has read.
     """
+    needed = [other for other in scores_of(run) if _column(score.needs, other)]
+    learned = np.zeros(records.num_rows, np.bool_)
+    for other in needed:
+        learned |= learned_rows(run, other, records)
     trained = model_of(run, score)
-    if trained is None:
-        return np.zeros(records.num_rows, np.bool_)
-    rows = storage.read_parquet(trained.file(TRAINING_ROWS).path, ["id", "texts", "learned"])
+    if trained is None or not isinstance(score, TrainedScore):
+        return learned
+    path = trained.file(TRAINING_ROWS).path
+    if READ + "response" not in storage.columns(path):
+        raise RunError(f"run {run.id}: {score.name} was trained by an earlier version of Winnow; build the run again")
+    read = [name for name in FIELDS if name in _reads(score, scores_of(run))]
+    rows = storage.read_parquet(path, ["id", "learned", *(READ + name for name in read)])
     rows = rows.filter(rows["learned"])
-    texts = digest128(as_array(records["instruction"]), as_array(records["response"]))
-    by_id = pc.is_in(as_array(records["id"]), value_set=as_array(rows["id"]))
-    by_text = pc.is_in(texts, value_set=as_array(rows["texts"]))
-    return np.asarray(pc.or_(by_id, by_text), np.bool_)
+    learned |= np.asarray(pc.is_in(as_array(records["id"]), value_set=as_array(rows["id"])), np.bool_)
+    if read:
+        texts = digest128(*(_as_binary(read_digests(score, name, records)) for name in read))
+        known = digest128(*(_as_binary(rows[READ + name]) for name in read))
+        learned |= np.asarray(pc.is_in(texts, value_set=known), np.bool_)
+    return learned
+
+
+def _column(names: Collection[str], score: Score) -> bool:
+    """Whether one of the names is that of a score, or of one of its columns."""
+    return any(column_of(name, (score.name, *(field.name for field in score.columns))) for name in names)
+
+
+def _reads(score: Score, scores: Collection[Score]) -> set[str]:
+    """The fields that a score reads, itself or by the scores that it needs."""
+    return set(score.reads).union(*(_reads(other, scores) for other in scores if _column(score.needs, other)))
+
+
+def _as_binary(digests: pa.Array | pa.ChunkedArray) -> pa.BinaryArray:
+    return as_array(digests.cast(pa.binary()))
 
 
 def _model(run: RecordedRun, score: Score) -> Model:
@@ -79,7 +106,7 @@ def score_table(run: RecordedRun, records: pa.Table, names: Collection[str] = ()
     table, wanted = records.select(["id"]), set(names or known)
     needed = wanted | {other for score in scores if score.name in wanted for other in score.needs}
     for score in scores:
-        if not any(column_of(name, (score.name, *(field.name for field in score.columns))) for name in needed):
+        if not _column(needed, score):
             continue
         columns = measure(score, records, _model(run, score))
         for field in columns.schema:

@@ -25,6 +25,7 @@ from filters.scores.catalogue import origin, parameters
 from filters.scores.score import PREFIX, Rows, Score, TrainedScore
 from filters.scores.table import TableScore
 from filters.stage import CorpusStage, Transform
+from filters.text import TextField
 from pipelines.errors import CheckFailed, WinnowError, nearest
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
@@ -170,6 +171,11 @@ def train_score(build: Build, score: TrainedScore) -> Manifest:
     return build.run.do(step, work)
 
 
+def trained_rows(trained: Manifest) -> dict[str, int]:
+    """Label -> the rows that a score was trained on."""
+    return {key.removeprefix("trained/"): rows for key, rows in trained.counts.items() if key.startswith("trained/")}
+
+
 class ScoredShard(NamedTuple):
     """A shard of records. tables: columns of scores that lie beside it. dropped_by: the step that dropped these
     records, or ""."""
@@ -299,9 +305,15 @@ def _train(score: TrainedScore, paths: tuple[str, ...], target: Target) -> Part:
         except ValueError as error:
             raise CheckFailed(f"score {score.name!r}: {error}") from error
         model = storage.write_bytes(storage.join(target.folder, MODEL, f"{score.name}.bin"), path.read_bytes())
-    counts = {one["values"]: one["counts"] for one in pc.value_counts(rows["label"]).to_pylist()}
+    held = score.held_out(rows)
+    parts = (("trained", rows.filter(pa.array(~held))), ("held_out", rows.filter(pa.array(held))))
     return part(
-        counts={f"trained/{label}": counts.get(label, 0) for label in score.training},
+        counts={
+            f"{name}/{label}": pc.sum(pc.equal(chosen["label"], label)).as_py() or 0
+            for name, chosen in parts
+            for label in score.training
+            if name == "trained" or held.any()
+        },
         model=model,
         training_rows=storage.write_parquet(target.path(TRAINING_ROWS), _listed(score, rows)),
         measures=storage.write_json(storage.join(target.folder, MEASURES, "measures.json"), measures),
@@ -309,10 +321,22 @@ def _train(score: TrainedScore, paths: tuple[str, ...], target: Target) -> Part:
 
 
 def _listed(score: TrainedScore, rows: pa.Table) -> pa.Table:
-    """TRAINING_ROWS: id, digest of the record, `texts` (digest of instruction and response), label, `learned`."""
-    texts = digest128(as_array(rows["instruction"]), as_array(rows["response"]))
-    table = rows.select(["id", "digest", "label"]).append_column("texts", texts)
-    return table.append_column("learned", pa.array(score.learned_from(rows)))
+    """TRAINING_ROWS: id, digest of the record, label, `learned`, and `read_instruction` and `read_response`."""
+    table = rows.select(["id", "digest", "label"]).append_column("learned", pa.array(score.learned_from(rows)))
+    for name in FIELDS:
+        table = table.append_column(READ + name, read_digests(score, name, rows))
+    return table
+
+
+READ = "read_"
+"""How the columns of TRAINING_ROWS begin that have the digests of a field as the score reads it."""
+
+FIELDS: tuple[TextField, ...] = ("instruction", "response")
+
+
+def read_digests(score: TrainedScore, name: TextField, records: pa.Table) -> pa.FixedSizeBinaryArray:
+    """The digests of a field of records as the score reads it: fixed_size_binary(16) [rows]."""
+    return digest128(score.as_read(name, as_array(records[name])))
 
 
 # The columns of a score

@@ -16,12 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from filters.cut import ScoreCut
+from filters.scores.holdout import held_out
 from filters.scores.length import LengthScore
 from filters.scores.table import TableScore
 from flows.calibrate import CalibrateAnswer, calibrate_scores, withdraw
 from flows.cli.app import app
 from pipelines.audit import calibration
 from pipelines.audit.report import render
+from pipelines.audit.scoring import learned_rows, model_of, scores_of
 from pipelines.audit.verify import verify
 from pipelines.curate import curate
 from pipelines.errors import InputError, WinnowError
@@ -30,6 +32,7 @@ from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
 from pipelines.ledger.runs import CALIBRATION, RecordedRun, open_run, read_calibration
 from pipelines.recipe import of_values
+from pipelines.steps.scores import trained_rows
 from tests.steps import record_run
 
 WORDS = ("river", "stone", "quiet", "lamp", "winter", "bridge", "yellow", "seven", "market", "window")
@@ -114,6 +117,22 @@ def test_the_same_rows_by_their_texts_have_the_same_agreement(run: RecordedRun, 
         answer_of(run, str(tmp_path / "texts.jsonl"), names=["by_hand"])
 
 
+def test_agreement_of_raters_is_stated_of_raters_that_are_told_apart_only(run: RecordedRun, tmp_path: Path) -> None:
+    rows = rows_of(run).to_dicts()
+    once: list[dict[str, Any]] = [{"id": row["id"], "rating": by_length(row)} for row in rows]
+    other = [{**row, "rating": max(1, row["rating"] - 1)} for row in once]
+    named = [{**row, "rater": rater} for rows, rater in ((once, "x"), (other, "y")) for row in rows]
+    answers = {
+        name: answer_of(run, ratings_file(tmp_path / f"{name}.jsonl", lines), names=["length"])
+        for name, lines in {"once": once, "twice": once + once, "unnamed": once + other, "named": named}.items()
+    }
+    assert [name for name, answer in answers.items() if answer.raters is not None] == ["named"]
+    assert answers["twice"].calibrations == answers["once"].calibrations
+    assert any("240 lines left out that repeat a line before" in note for note in answers["twice"].notes)
+    assert any("with several ratings and no rater" in note for note in answers["unnamed"].notes)
+    assert not answers["once"].notes and answers["unnamed"].ratings == 240
+
+
 def test_pairs_are_measured_on_both_sides(run: RecordedRun, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = []
@@ -178,11 +197,90 @@ def test_scores_in_a_file_need_no_run(tmp_path: Path) -> None:
     assert result.exit_code == 0
     agreed, _, chance = result.stdout.partition("half")
     assert re.search(r"keeps 9\d % of the rows that people rate 4 or more", agreed)
+    head, units, line = agreed.partition("\n  subject")[2].split("\n")[:3]
+    assert "length alone" in head and units.count("Spearman, AUC") == 2
+    length = good.groups[0].length
+    assert length.spearman is not None and length.auc is not None
+    assert f"{length.spearman.value:.2f}, {length.auc.value:.2f}" in line
     assert "keeps" not in chance and not half.agrees and not half.thresholds
     as_json = CliRunner().invoke(
         app, ["calibrate", "--ratings", path, "--scores", str(tmp_path / "scores.csv"), "--json"]
     )
     assert json.loads(as_json.stdout)["calibrations"][0]["score"] == "good"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordedRun, pl.DataFrame]:
+    """A run with a classifier of responses, one of both fields, and a blend of the first; and its rows with `held`."""
+    folder = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(4)
+    rows = [
+        {"q": f"What is thing {n}?", "stars": (1, 5)[n % 2],
+         "a": " ".join([*rng.choice(WORDS, 8), *rng.choice((WORDS[:5], WORDS[5:])[n % 2], 4),
+                        chr(97 + n % 10) * (2 + n // 10)])}
+        for n in range(300)
+    ]  # fmt: skip
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = {"name": "own", "path": str(folder / "rows.jsonl"), "columns": {"instruction": "q", "response": "a"},
+              "condition": "direct", "extra": ["stars"]}  # fmt: skip
+    labels = {"positives": {"column": "stars", "min": 4}, "negatives": {"column": "stars", "max": 2}}
+    scores = [
+        {"kind": "classifier", "name": "words", **labels},
+        {"kind": "classifier", "name": "both", "on": "both", **labels},
+        {"kind": "blend", "name": "blended", "of": ["words"], **labels},
+    ]
+    recipe = of_values(
+        {"name": "trained", "sources": [source], "scores": scores, "exact_duplicates": False, "near_duplicates": False,
+         "stages": [{"kind": "score", "name": "words", "top": "50 %"}],
+         "tokenizer": {"vocab_size": 512}, "sampling": {"epochs": 1, "context": 65}}
+    )  # fmt: skip
+    with LocalEngine(1) as engine:
+        work = Run(str(folder / "root"), engine)
+        run = record_run(work, recipe, curate(work, recipe))
+    table = pl.DataFrame(rows).with_columns(held=held_out(pa.table({"instruction": [row["q"] for row in rows]})))
+    return run, table
+
+
+def test_a_row_counts_as_trained_on_if_what_the_score_reads_is_what_it_was_trained_on(
+    trained: tuple[RecordedRun, pl.DataFrame], tmp_path: Path
+) -> None:
+    run, rows = trained
+    learned = int((~rows["held"]).sum())
+    assert 200 < learned < 280
+    asked = {
+        "same": ("{q}", "{a}", {"words": learned, "both": learned, "blended": learned}),
+        "other question": ("Tell me: {q}", "{a}", {"words": learned, "both": 0, "blended": learned}),
+        "other case": ("{q}", "{A}", {"words": learned, "both": learned, "blended": learned}),
+        "other answer": ("{q}", "{a} {a}", {"words": 0, "both": 0, "blended": 0}),
+    }
+    for name, (question, answer, expected) in asked.items():
+        texts = [{"q": row["q"], "a": row["a"], "A": row["a"].upper()} for row in rows.to_dicts()]
+        table = pa.table(
+            {"id": [f"rated {n}" for n in range(len(texts))],
+             "instruction": [question.format(**text) for text in texts],
+             "response": [answer.format(**text) for text in texts]}
+        )  # fmt: skip
+        assert {one.name: int(learned_rows(run, one, table).sum()) for one in scores_of(run)} == expected, name
+    # Of pairs, those of which one side was trained on are left out.
+    pairs = [
+        {"instruction": f"Which {n}?", "response_a": text, "response_b": f"{text} {text}", "winner": "ab"[n % 2]}
+        for n, text in enumerate(rows["a"])
+    ]
+    result = answer_of(run, ratings_file(tmp_path / "pairs.jsonl", pairs), names=["words"])
+    assert result.calibrations[0].groups[0].missing == learned
+    assert result.notes == (f"words: {learned} rated rows left out that it was trained on",)
+
+
+def test_rows_trained_on_are_counted_without_those_held_out(trained: tuple[RecordedRun, pl.DataFrame]) -> None:
+    run, rows = trained
+    for score in scores_of(run):
+        step = model_of(run, score)
+        assert step is not None
+        kept = trained_rows(step)
+        labels = {"positive": rows["stars"] == 5, "negative": rows["stars"] == 1}
+        assert kept == {label: int((mine & ~rows["held"]).sum()) for label, mine in labels.items()}
+        held = {label: int((mine & rows["held"]).sum()) for label, mine in labels.items()}
+        assert {label: step.counts[f"held_out/{label}"] for label in labels} == held
 
 
 def test_mistakes_are_named(run: RecordedRun, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.scores.arithmetic import Arithmetic, find
-from filters.scores.equations import equations
+from filters.scores.equations import CANDIDATE_ROW, equations
 
 HOLD = r"""
 3 + 4 = 7
@@ -61,6 +62,18 @@ $3+4=\boxed{7}$
 2 \times 3 \cdot 4 = 24
 P(A) = 1/2 * 1/3 = 1/6
 2 * 3 + 1 = 6 + 1 = 7
+100 - 25% = 75
+100 + 20% = 120
+50\% \text{ of } 80 = 40
+√25 = 5
+√16 + √9 = 7
+\sqrt{50} = 5\sqrt{2}
+√50 = 7.07
+\textbf{15} + 4 = \mathbf{19}
+\( 15 \) + \( 4 \) = \( 19 \)
+7 + 8 is equal to 15
+**15 + 4** = 19
+(25) * 9 = 225
 """.strip().split("\n")
 
 FAIL = r"""
@@ -80,6 +93,25 @@ so 10-3 = 6 apples
 3 times 4 = 13
 x = 3 + 4 = 8
 Step 1: 3 + 4 = 8
+50% of 80 = 45
+25% of $40 = $12
+80 * 50% = 45
+50% * 80 = 45
+120% of 50 = 70
+100 - 25% = 80
+20% + 30% = 60%
+20/50 = 30%
+50\% \text{ of } 80 = 45
+√25 = 6
+√16 + √9 = 8
+\sqrt{50} = 6\sqrt{2}
+√50 = 8
+7 + 8 equals 16
+$15\text{ apples} + 4 = 70$
+15 + 4 = \boxed{20\text{ apples}}
+The answer is 3 + 4 = 8
+If he buys 3, it costs 3 * 4 = 13
+We know that it is not cheap, and he pays 3 * 4 = 13
 """.strip().split("\n")
 
 NOT_CHECKED = r"""
@@ -113,6 +145,38 @@ if (a[3] == 4) b = 2 != 1
 70 + 50 = 120 * 5/18
 1: 2/5 = 5: 2
 the sides are as 3 : 1/2 = 6 : 1
+0x10 + 1 = 17
+It is wrong to say 2 + 2 = 5
+2 + 2 = 5 is false
+Is 2 + 2 = 5?
+Tom thinks that 2 + 2 = 5
+if 3 + 4 = 8
+1/3 = 0.34
+√25×36 = 30
+√9+16 = 5
+\sqrt{3} \cdot 5 = 8.65
+so $2x\sqrt{3} = 10\sqrt{2}$
+AC \sqrt{2} = 4\sqrt{3} \cdot \sqrt{2}
+\sqrt[3]{27} + 1 = 4
+15% of 37 = 6
+20% of 80 + 10 = 18
+20% = 0.2 * 50 = 10
+20% = 80 + 20
+60/50 = 20% more
+25% * 40 = 10%
+25% off 40 = 30
+100 - 20% - 10% = 70
+70 (70%) - 60 (60%) = 10 questions
+Since 3/4 is equal to $15
+what divides into 16! is equal to 2^15
+5 plus 4 times 2 equals 18
+5 squared + 4 = 29
+3 dozen + 1 = 37
+15 \text{ km} = 15 \cdot 2 \text{ miles}
+half of \(80 + 5 = 45\)
+2 **3 + 4 **2 = 24
+|3-5| + |2| = |4|
+x = 5~- 3 + 4 = 6
 """.strip().split("\n")
 
 
@@ -129,7 +193,68 @@ def test_these_do_not(text: str) -> None:
 
 @pytest.mark.parametrize("text", NOT_CHECKED)
 def test_these_are_not_checked_or_hold(text: str) -> None:
-    assert all(equation.holds for equation in equations(text))
+    assert all(equation.holds for equation in equations(text.replace("~", "\n")))
+
+
+MARKUP = r"""
+\(§\)
+\( § \)
+Then \(§\).
+\[§\]
+So:~\[ § \]~Done.
+\[ \text{Total} = § \]
+$§$
+$$§$$
+**§**
+Hence **§**.
+*§*
+`§`
+1. §
+1) §
+(b) §
+Step 1) §
+- §
+- 1 + 1 = 2~- §~- 2 + 2 = 4
+* §
+### §
+> §
+> **So:** §
+| § |
+| first | § |
+|---|~| § | last |
+<td>§</td>
+<p>So <b>§</b></p>
+""".strip().split("\n")
+
+
+@pytest.mark.parametrize("markup", MARKUP)
+def test_markup_around_an_equation_or_its_result_does_not_change_what_is_said_of_it(markup: str) -> None:
+    for value, holds in ((19, True), (20, False)):
+        for plain in (
+            f"15 + 4 = {value}",
+            f"60% of 30 + 1 = {value}" if holds else "60% of 30 = 20",
+            f"√361 = {value}",
+        ):
+            text = markup.replace("~", "\n").replace("§", plain)
+            last = [equation for equation in equations(text) if text[equation.start : equation.end] == plain]
+            assert [equation.holds for equation in last] == [holds], text
+    for mark in ("**", "*", "__", "`"):
+        for value, holds in ((19, True), (20, False)):
+            assert [e.holds for e in equations(f"15 + 4 = {mark}{value}{mark} apples")] == [holds]
+
+
+def test_a_generated_per_cent_is_right_if_and_only_if_it_was_made_right() -> None:
+    rng = random.Random(2)
+    for _ in range(500):
+        share, whole = rng.randint(1, 39) * 5, rng.randint(1, 50) * 20
+        value = share * whole // 100
+        change = rng.choice([0, 0, 2, 7])
+        result = value + change
+        text = rng.choice(
+            [f"{share}% of {whole} = {result}", f"{whole} * {share}% = {result}",
+             f"{share} percent of ${whole} = ${result}", rf"\({share}\% \times {whole} = {result}\)"]
+        )  # fmt: skip
+        assert [equation.holds for equation in equations(text)] == [change == 0], text
 
 
 def test_a_chain_over_lines_is_checked_link_by_link() -> None:
@@ -157,7 +282,11 @@ def test_a_generated_sum_is_right_if_and_only_if_it_was_made_right() -> None:
 def test_any_text_is_read_in_bounded_time_and_spans_are_in_it() -> None:
     rng = random.Random(1)
     pieces = [*"0123456789+-*/^=().,% $x{}!<>\\\n&~≈×÷", "\\frac", "\\sqrt", "\\binom", " of ", "<<", ">>", "**"]
+    pieces += [" equals ", "√", "½", "\\(", "\\)", "\\[", "\\]", "|", "`", "\n- ", "\n1) ", "\\text{ of }", "0x"]
     texts = ["".join(rng.choices(pieces, k=rng.randint(1, 60))) for _ in range(3000)]
+    for text in texts:
+        if equations(text):
+            assert re.search(CANDIDATE_ROW, text), text
     texts += ["9" * 5000 + "+1=5", "(" * 5000 + "1" + ")" * 5000 + "=1", "2^" * 50 + "2=4", "9^64^64=1", "1=" * 3000]
     for text in texts:
         for equation in equations(text):

@@ -16,9 +16,11 @@ from pipelines.audit.calibration import (
     Group,
     Ratings,
     calibrate,
+    newcombe,
     rater_agreement,
     source_ranks,
     threshold_words,
+    wilson,
 )
 from pipelines.audit.calibration_picture import picture
 from pipelines.audit.ranks import accuracy, auc, spearman
@@ -100,6 +102,55 @@ def test_the_interval_covers_the_true_correlation_in_most_samples() -> None:
         assert estimate is not None
         covered += estimate.low <= 0.583 <= estimate.high  # Spearman's of a normal pair with correlation 0.6
     assert covered >= 16
+
+
+@pytest.mark.parametrize(
+    ("right", "rows", "ends"), [(81, 263, (0.2553, 0.3662)), (0, 20, (0, 0.1611)), (20, 20, (0.8389, 1))]
+)
+def test_the_interval_of_a_share_is_wilson_s(right: int, rows: int, ends: tuple[float, float]) -> None:
+    assert wilson(right / rows, rows) == pytest.approx(ends, abs=1e-4)
+
+
+def test_the_ends_of_the_interval_of_an_auc_are_as_many_standard_errors_away_by_hanley_and_mcneil() -> None:
+    for value in (0.2, 0.5, 0.9, 1.0):
+        for rows in (10, 40, 300):
+            ends = newcombe(value, rows, rows)
+            assert ends[0] < value <= ends[1] <= 1
+            for end in ends:
+                q1, q2 = end / (2 - end), 2 * end**2 / (1 + end)
+                spread = end * (1 - end) + (rows - 1) * (q1 - end**2 + q2 - end**2)
+                assert abs(value - end) == pytest.approx(1.959964 * np.sqrt(max(spread, 0)) / rows, abs=1e-6)
+
+
+def test_an_interval_of_rows_that_all_agree_has_a_width_that_shrinks_with_their_number() -> None:
+    widths = []
+    for rows in (30, 120, 480):
+        rating = np.repeat([1.0, 5.0], rows)
+        result = calibrate("s", rating + 0.01 * np.arange(2 * rows) / rows, ratings_of(rating))
+        share, cut = group(result).score.auc, result.thresholds[0]
+        assert share is not None and (share.value, share.high) == (1, 1)
+        assert cut.dropped_poor.value == cut.dropped_poor.high == 1
+        assert cut.dropped_poor.low == pytest.approx(wilson(1, rows)[0])
+        pairs = group(calibrate("s", rating - 3, ratings_of(np.sign(rating - 3), pairs=True))).score.auc
+        assert pairs is not None and pairs.low == pytest.approx(wilson(1, 2 * rows)[0])
+        widths.append((1 - share.low, 1 - cut.dropped_poor.low, 1 - pairs.low))
+    assert all(a > b > c > 0 for a, b, c in zip(*widths, strict=True))
+    # Rows of one question are one: ten ratings of each say no more.
+    many = np.repeat(np.repeat([1.0, 5.0], 30), 10)
+    same = calibrate("s", many, ratings_of(many, cluster=np.repeat(np.arange(60), 10)))
+    share = group(same).score.auc
+    assert share is not None and 1 - share.low == pytest.approx(widths[0][0])
+
+
+def test_an_interval_near_the_border_covers_the_true_auc() -> None:
+    rng = np.random.default_rng(14)
+    covered = 0
+    for _ in range(40):
+        rating = np.repeat([0.0, 1.0], 25)
+        share = group(calibrate("s", rng.normal(size=50) + 2.77 * rating, ratings_of(rating))).score.auc
+        assert share is not None
+        covered += share.low <= 0.975 <= share.high  # the normal distribution at 2.77 / sqrt(2)
+    assert covered >= 36
 
 
 def test_rows_of_one_question_widen_the_interval() -> None:

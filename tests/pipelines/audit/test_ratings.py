@@ -57,9 +57,24 @@ def test_several_raters_may_be_columns_a_list_or_lines(tmp_path: Path, suffix: s
         assert read.rows["id"].to_list() == ["a", "b"]
         np.testing.assert_array_equal(read.values, [[1, 2], [4, np.nan]])
     long = [{key: value for key, value in row.items() if key != "rater"} for row in long]
-    np.testing.assert_array_equal(
-        read_ratings([written(tmp_path / f"unnamed{suffix}", long)]).values, [[1, 2], [4, np.nan]]
-    )
+    unnamed = read_ratings([written(tmp_path / f"unnamed{suffix}", long)])
+    np.testing.assert_array_equal(unnamed.values, [[1, 2], [4, np.nan]])
+    assert unnamed.unnamed == 1 and read.unnamed == 0
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_repeated_line_is_no_second_rating_in_one_file_or_in_two(tmp_path: Path, suffix: str) -> None:
+    plain = [{"id": name, "rating": 1 + number} for number, name in enumerate("abc")]
+    raters = [{**row, "rater": rater} for row in plain for rater in "xy"]
+    pairs = [{"id": row["id"], "response_a": "p", "response_b": "q", "winner": "a", "rater": "x"} for row in plain]
+    for name, rows in (("plain", plain), ("raters", raters), ("pairs", pairs)):
+        once = read_ratings([written(tmp_path / f"{name}{suffix}", rows)])
+        twice = read_ratings([written(tmp_path / f"{name}2{suffix}", rows + rows)])
+        files = [str(tmp_path / f"{name}{suffix}"), str(tmp_path / f"{name}2{suffix}")]
+        for read, repeated in ((twice, len(rows)), (read_ratings(files), 2 * len(rows))):
+            np.testing.assert_array_equal(read.values, once.values)
+            assert read.rows["id"].to_list() == once.rows["id"].to_list()
+            assert (read.repeated, read.unnamed, once.repeated) == (repeated, 0, 0)
 
 
 @pytest.mark.parametrize(
