@@ -36,8 +36,8 @@ from training.evaluation.hard_examples import NAMES
 from training.folders import checkpoints
 from training.provenance import find_packs
 
-SEEDS = (2,)
-"""Seeds of the noise, each with a training of its own. The rule was chosen on seed 1."""
+SEEDS = (4,)
+"""Seeds of the noise, each with a training of its own. The rule was chosen on seeds 1 to 3."""
 
 ROWS, FACTOR, SCORED = 7000, 6, 8000
 """Rows of each source at most; how many times the demo's rows are generated for them; rows that are scored."""

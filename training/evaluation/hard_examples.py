@@ -8,9 +8,10 @@ regression learns to tell own instructions from others, and gives each row the l
 row's.
 
 How good that is depends on the model, and is estimated without labels. The log-odds of a source's rows are a mixture.
-The part that is noise has the distribution of the mispairings. The rest is two Gaussians, which lie where most rows
-lie. The fit gives the share of the noise, and for any limit how much of it lies above, and how much of what lies above
-is noise. Where either is too low, no row is called noise: a model that has not learned a source cannot judge it.
+The part that is noise has the distribution of the mispairings, or one a little lower, since the model was trained on
+the noise and on no mispairing: what fits best. The rest is two Gaussians, which lie where most rows lie. The fit gives
+the share of the noise, and for any limit how much of it lies above, and how much of what lies above is noise. Where
+either is too low, no row is called noise: a model that has not learned a source cannot judge it.
 
 Among the other rows, quarters of the loss within source and length are **easy** and **hard**; a hard row is one whose
 loss also fell.
@@ -60,6 +61,9 @@ BINS = (EDGES[1:] + EDGES[:-1]) / 2
 
 SMOOTHING, MIN_SPREAD = 0.4, 0.3
 """Standard deviation of the kernel of the mispairings, and the least one of a Gaussian, in log-odds."""
+
+READ = (0.0, 0.25, 0.5)
+"""By how much the log-odds of noise that the model was trained on may be below those of mispairings."""
 
 EM_STEPS = 60
 
@@ -182,30 +186,38 @@ def _noise(own: Floats, alone: Floats, others: Floats, margins: Floats, tokens: 
 
 
 class Mixture(NamedTuple):
-    """share: of noise among the rows. recall, precision: of the rows from each of EDGES on but the last [bins]."""
+    """share: of noise among the rows. recall, precision: of the rows from each of EDGES on but the last [bins].
+    likelihood: the logarithm."""
 
     share: float
     recall: Floats
     precision: Floats
+    likelihood: float
 
 
 def _mixture(odds: Floats, null: Floats) -> Mixture:
-    """Rows with these log-odds as a mixture of noise and others, by expectation-maximisation.
+    """Rows with these log-odds as a mixture of noise and others: of those with one of READ, the likeliest.
 
-    null: log-odds of mispairings. Their distribution is that of the noise; the others are two Gaussians.
+    null: log-odds of mispairings.
     """
+    return max((_fitted(odds, null - below) for below in READ), key=lambda mixture: mixture.likelihood)
+
+
+def _fitted(odds: Floats, null: Floats) -> Mixture:
+    """The mixture of noise, with the distribution of `null`, and of others, which are two Gaussians, by
+    expectation-maximisation."""
     rows, noise = _histogram(odds), _smooth(_histogram(null))
     total, below = rows.sum(), np.cumsum(rows)
     # Most rows are no noise, so the Gaussians lie among these. Free, one of them would take the place of the noise.
     middle, highest = (BINS[np.searchsorted(below, share * total)] for share in (0.5, 1 - MAX_SHARE))
     means, spreads = np.minimum([middle - 1, middle + 0.3], highest), np.full(2, 1.2)
     shares = np.array([0.1, 0.45, 0.45])
-    posterior = np.zeros((3, len(BINS)))
+    posterior, likelihood = np.zeros((3, len(BINS))), 0.0
     for _ in range(EM_STEPS):
         gaussians = np.exp(-0.5 * ((BINS - means[:, None]) / spreads[:, None]) ** 2) / spreads[:, None]
         gaussians = gaussians / gaussians.sum(1, keepdims=True) + 1e-9
         parts = shares[:, None] * np.concatenate([noise[None], gaussians])
-        posterior = parts / parts.sum(0)
+        posterior, likelihood = parts / parts.sum(0), float(rows @ np.log(parts.sum(0)))
         each = posterior * rows
         shares = each.sum(1) / total
         weights = np.maximum(each[1:].sum(1), 1e-9)
@@ -213,7 +225,7 @@ def _mixture(odds: Floats, null: Floats) -> Mixture:
         variances = (each[1:] * (BINS - means[:, None]) ** 2).sum(1) / weights
         spreads = np.maximum(np.sqrt(variances), MIN_SPREAD)
     above, hits, recall = (np.cumsum(values[::-1])[::-1] for values in (rows, rows * posterior[0], noise))
-    return Mixture(float(shares[0]), recall, hits / np.maximum(above, 1e-12))
+    return Mixture(float(shares[0]), recall, hits / np.maximum(above, 1e-12), likelihood)
 
 
 def _histogram(odds: Floats) -> Floats:
