@@ -58,11 +58,12 @@ def shingle_hashes(text: pa.StringArray, ngram: int, unit: Unit = "word") -> Shi
     elif unit != "word":
         raise ValueError(f"unit must be 'word' or 'character', not {unit!r}")
     data, offsets = buffers(text)
-    data = with_blanks(data, offsets)
     power = np.uint64(pow(BASE, ngram, 1 << 64))
     hashes = np.empty(max_tokens(offsets), np.uint32)
-    if unit == "word":
-        shingle_offsets = _word_shingles(data, offsets, *reading_tables("near"), ngram, power, hashes)
+    if unit == "word":  # else the text is normalised
+        shingle_offsets = _word_shingles(
+            with_blanks(data, offsets), offsets, *reading_tables("near"), ngram, power, hashes
+        )
     else:
         shingle_offsets = _character_shingles(data, offsets, ngram, power, hashes)
     return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)

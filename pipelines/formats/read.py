@@ -219,7 +219,8 @@ def rows_declared(path: str) -> int | None:
 
 def _error(path: str, row: int, error: Exception) -> InputError:
     """As `reading_error`; of a file whose first bytes are those of another format, what it is."""
-    what = "" if row else sniff.container(path)
+    # A file that does not answer is not read once more.
+    what = sniff.container(path) if not row and isinstance(error, Unreadable | pa.ArrowException) else ""
     return InputError(f"{path}: {what}") if what else reading_error(path, row, error)
 
 
