@@ -25,13 +25,14 @@ from filters.scores.corruption import Error, corrupt
 from filters.scores.features import MAX_BYTES, tokens
 from filters.scores.holdout import auc, auc_within, calibrate, check_rows, held_out, match_lengths, spearman
 from filters.scores.linear import Trainer
-from filters.scores.score import Choices, Rows, TrainedScore
-from filters.text import On, TextField, fields
+from filters.scores.score import Choices, Rows
+from filters.scores.tokens_score import TokensScore
+from filters.text import On, fields
 
 POSITIVE, NEGATIVE = "positive", "negative"
 
 
-class Classifier(TrainedScore):
+class Classifier(TokensScore):
     """Log-odds that a row is one of the positives and not of the negatives, from its words and pairs of words.
 
     positives, negatives: choices of rows. errors: kinds of errors (`agreement`, `article`, `confusion`, `drop`,
@@ -77,19 +78,6 @@ class Classifier(TrainedScore):
             trained.about["scale"] * linear.logits(trained, tokens(records, self.on))[:, 0] + trained.about["shift"]
         )
         return pa.table([pa.array(values, from_pandas=True).cast(pa.float32())], schema=pa.schema(self.columns))
-
-    @property
-    def reads(self) -> tuple[TextField, ...]:
-        """The fields of `on`."""
-        return fields(self.on)
-
-    def held_out(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """One row in five."""
-        return held_out(rows)
-
-    def as_read(self, field: TextField, texts: pa.StringArray) -> pa.Array:
-        """The tokens."""
-        return tokens(pa.table({field: texts}), field)[0]
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on the fifth: `auc`, the AUC; `auc_length`, `auc_source`, those of the

@@ -17,11 +17,12 @@ from filters.scores import linear
 from filters.scores.features import tokens
 from filters.scores.holdout import check_rows, held_out
 from filters.scores.linear import Trainer
-from filters.scores.score import Choices, Rows, TrainedScore
-from filters.text import On, TextField, fields
+from filters.scores.score import Choices, Rows
+from filters.scores.tokens_score import TokensScore
+from filters.text import On
 
 
-class Subject(TrainedScore):
+class Subject(TokensScore):
     """The most likely of the labels, as a string column with the score's name.
 
     labels: name of each label, and the rows that have it. max_rows: at most so many rows of each label. on: the text
@@ -68,19 +69,6 @@ class Subject(TrainedScore):
             pa.array(best, mask=~known), pa.array(trained.about["labels"], pa.string())
         )
         return pa.table([names.cast(pa.string())], schema=pa.schema(self.columns))
-
-    @property
-    def reads(self) -> tuple[TextField, ...]:
-        """The fields of `on`."""
-        return fields(self.on)
-
-    def held_out(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """One row in five."""
-        return held_out(rows)
-
-    def as_read(self, field: TextField, texts: pa.StringArray) -> pa.Array:
-        """The tokens."""
-        return tokens(pa.table({field: texts}), field)[0]
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on the fifth: `accuracy_<label>`, the share of the rows of a label that
