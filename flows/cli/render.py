@@ -488,7 +488,7 @@ def train_lines(answer: TrainAnswer, root: str) -> Iterator[str | Styled]:
     if answer.start is not None:
         yield f"  from        {answer.start}"
     if answer.validation_loss is not None:
-        yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows"
+        yield f"  validation  loss {answer.validation_loss:.3f} on held-out rows, of the last weights"
     yield f"  curve       {answer.out}/loss.png"
     yield f"  checkpoint  {answer.checkpoint}"
     yield f"  next        winnow evaluate latest --root {root}"

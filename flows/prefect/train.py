@@ -26,6 +26,10 @@ from training.provenance import check_packs
 MAX_LINES = 200
 """Lines of the table of metrics: the newest ones, newest first."""
 
+MAX_RANDOM_SHARE = 0.05
+"""How much of the moving average may be the random weights of the start without a warning, as when it spans a third of
+the steps."""
+
 
 class TrainAnswer(BaseModel):
     """A training. `winnow train --json` prints it.
@@ -116,17 +120,25 @@ def train_reported(
 
 
 def short_run(config: TrainConfig, shards: Sequence[str]) -> str | None:
-    """A warning, if the moving average of a fine-tuning spans more steps than there are: it stays the old model."""
-    if config.start is None:
-        return None
+    """A warning, if the moving average holds much of the weights at the start: it is evaluated, exported and scored."""
     steps, span = steps_of(config, Packs(shards)), 1 / max(1e-9, 1 - config.ema_decay)
-    if span <= steps:
-        return None
-    return (
-        f"the moving average, which is evaluated and exported, spans {count(round(span))} steps, and this training has "
-        f"{count(steps)}: it stays close to the model that it starts from; make more steps of smaller batches "
-        "(--set batch_packs=2), and shorten the average (--set ema_decay=0.95 spans 20 steps)"
+    share = config.ema_decay**steps
+    average = (
+        f"the moving average of the weights, which is evaluated, scored and exported, spans {count(round(span))} "
+        f"steps, and this training has {count(steps)}"
     )
+    if config.start is None and share > MAX_RANDOM_SHARE:
+        return (
+            f"{average}: {share:.0%} of it will be the random weights of the start, and its loss far above the printed "
+            "one, which is that of the last weights; make more steps, or shorten the average to a tenth of the steps "
+            f"(--set ema_decay={max(0.5, round(1 - 10 / steps, 3))})"
+        )
+    if config.start is not None and span > steps:
+        return (
+            f"{average}: it stays close to the model that it starts from; make more steps of smaller batches "
+            "(--set batch_packs=2), and shorten the average (--set ema_decay=0.95 spans 20 steps)"
+        )
+    return None
 
 
 class TrainingReport:

@@ -510,6 +510,9 @@ def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int, higher: bo
                 continue
             if what == "length" and other.value < middle:
                 other = other.model_copy(update={"value": 2 * middle - other.value})  # its best direction
+            if difference.low == difference.high == 0:
+                found.append(f"{where}the score orders the rows as {what} alone does")
+                continue
             own = main.value if higher else 2 * middle - main.value
             found.append(
                 f"{where}{what} alone {'agrees better' if difference.high < -TINY else 'agrees as well'} "

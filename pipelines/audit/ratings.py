@@ -15,6 +15,7 @@ Which column holds what is guessed from names and first values, as for the files
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ import pyarrow as pa
 from filters.scores.score import PREFIX
 from pipelines.audit.calibration import Floats
 from pipelines.errors import InputError, WinnowError, nearest
+from pipelines.formats.numbers import MISSING, number_of, one_scale
 from pipelines.formats.pairs import join_texts
 from pipelines.formats.read import column_names, first_rows, read
 from pipelines.formats.roles import Guess, guess_of, written_columns
@@ -54,16 +56,9 @@ _RESPONSE_WORDS = ("response", "answer", "output", "completion", "reply", "text"
 _SIDES = (("a", "b"), ("1", "2"), ("0", "1"), ("left", "right"), ("first", "second"))
 _CHOSEN = ("chosen", "rejected")
 
-_TRUE, _FALSE = ("true", "yes", "right", "good", "correct"), ("false", "no", "wrong", "bad", "incorrect")
 _TIES = ("0", "tie", "both", "equal", "same", "draw", "neither", "none", "c")
 _TIE_WORDS = ("tie", "tied", "both", "bothbad", "equal", "equally", "same", "draw", "neither")
 """Words that say a tie anywhere in a longer answer, such as `about the same`."""
-
-_OUT_OF = re.compile(r"(\S+?)\s*(?:/|out of|of)\s*(\d+(?:\.\d+)?)(?:\s*(?:stars?|points?))?")
-"""A rating with the end of its scale: `4/5`, `4 out of 5`, `7.5 / 10 points`."""
-_MISSING = ("", "nan", "null", "none", "n/a", "na")
-
-_PERCENT = 100.0
 
 _SAMPLE = 200
 
@@ -300,49 +295,33 @@ def _rating_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callable[[
 
     Raises: InputError: if they are of several scales, such as `4/5` and `8/10`.
     """
-    words = {(text or "").strip().lower() for line in raw for text in line} - set(_MISSING)
-    scales = {_scaled(word)[1] for word in words}
-    ends = sorted(scales - {math.inf})
-    if len(ends) > 1 or (_PERCENT in ends and math.inf in scales):
-        shown = " and ".join("%" if end == _PERCENT else f"{end:g}" for end in ends[:2])
-        others = "" if len(ends) > 1 else " and without it"
-        raise InputError(f"{path}: ratings of several scales ({shown}{others}); write all of them on one")
-    end = ends[0] if ends else math.inf
+    ends = set()
+    for word in {text for line in raw for text in line if text is not None}:
+        with contextlib.suppress(ValueError):  # told with its row below
+            number, end = number_of(word)
+            if not math.isnan(number):
+                ends.add(end)
+    try:
+        scale = one_scale(ends)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
     def value(text: str | None) -> float:
         """The number; NaN for a blank. Raises: ValueError: if it is none."""
-        word = (text or "").strip().lower()
-        if word in _MISSING:
-            return math.nan
-        if word in _TRUE or word in _FALSE:
-            return float(word in _TRUE)
         try:
-            number = float(re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", _scaled(word)[0]))  # a decimal comma
-        except ValueError:
-            raise ValueError(
-                f"{text!r} is no rating; numbers, 4/5, 80 %, yes and no (good and bad, right and wrong) are read; "
-                "write numbers for other words, and nothing where there is no rating"
-            ) from None
-        if not math.isfinite(number):
-            raise ValueError(f"{text!r} is no rating; it must be finite")
-        if number > end:
-            raise ValueError(f"{text!r} is above the end of the scale, {end:g}")
+            number, _ = number_of(text or "")
+        except ValueError as error:
+            raise ValueError(f"{error}; write numbers for other words, and nothing where there is no rating") from None
+        if number > scale:
+            raise ValueError(f"{text!r} is above the end of the scale, {scale:g}")
         return number
 
     return value
 
 
-def _scaled(word: str) -> tuple[str, float]:
-    """A rating without the end of its scale, and this end: `4/5` -> `4`, 5; infinity where none is written."""
-    if word.endswith("%"):
-        return word[:-1].strip(), _PERCENT
-    match = _OUT_OF.fullmatch(word)
-    return (match[1], float(match[2])) if match else (word, math.inf)
-
-
 def _preference_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callable[[str | None], float]:
     """How the values of a file name the first response, the second, or neither."""
-    words = {_word(text) for line in raw for text in line} - set(_MISSING) - {"none"}
+    words = {_word(text) for line in raw for text in line} - set(MISSING) - {"none"}
     numbers = words & {"0", "1", "2", "-1"}
     if words == {"0", "1"}:
         raise InputError(
@@ -355,7 +334,7 @@ def _preference_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callab
 
     def value(text: str | None) -> float:
         word = _word(text)
-        if word in _MISSING and word != "none":
+        if word in MISSING and word != "none":
             return math.nan
         if word in first:
             return 1.0

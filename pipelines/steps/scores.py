@@ -26,14 +26,15 @@ from filters.scores.score import PREFIX, Rows, Score, TrainedScore
 from filters.scores.table import TableScore
 from filters.stage import CorpusStage, Transform
 from filters.text import TextField
-from pipelines.errors import CheckFailed, WinnowError, nearest
+from pipelines.errors import CheckFailed, InputError, WinnowError, nearest
+from pipelines.formats.numbers import numbers_of
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import StepContext, Target
 from pipelines.ledger.storage import FileRef, TableRef
 from pipelines.recipe import Recipe
 from pipelines.steps.products import MEASURES, MODEL, RECORDS, SCORES, TRAINING_ROWS
-from pipelines.steps.scores_by_id import FoundTable, find_table, numbers_of
+from pipelines.steps.scores_by_id import FoundTable, find_table
 from pipelines.steps.step import Build, RecipeStep
 from pipelines.validation import Key
 
@@ -220,7 +221,12 @@ def _holds(records: pa.Table, rows: Rows, step: str) -> npt.NDArray[np.bool_]:
         if rows.equals:
             holds &= _is_in(column.cast(pa.string()), rows.equals)
         if rows.min is not None or rows.max is not None:
-            values = numbers_of(column)
+            try:
+                values = numbers_of(column)
+            except ValueError as error:
+                raise InputError(
+                    f"column {rows.column!r}: {error}; choose rows by `equals`, or leave out what is no number"
+                ) from error
             with np.errstate(invalid="ignore"):
                 holds &= ~np.isnan(values)
                 holds &= values >= (-np.inf if rows.min is None else rows.min)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +14,7 @@ from dedup.columns import as_array
 from filters.scores.score import PREFIX
 from filters.scores.table import TableScore
 from pipelines.errors import InputError, nearest
+from pipelines.formats.numbers import numbers_of
 from pipelines.formats.read import column_names, read, text_columns
 from pipelines.ledger import input_files, storage
 from pipelines.ledger.score_tables import open_scores
@@ -45,7 +45,8 @@ class FoundTable(NamedTuple):
 def find_table(score: TableScore) -> FoundTable:
     """The table that a score names.
 
-    Raises: RunError, InputError: if there is none, it lacks the column, or an id stands there twice.
+    Raises: RunError, InputError: if there is none, it lacks the column, an id stands there twice, or a value is no
+    number.
     """
     path = score.path
     if storage.is_folder(path) or not input_files.suffix(path):
@@ -55,7 +56,12 @@ def find_table(score: TableScore) -> FoundTable:
     if "id" not in names:
         raise InputError(f"{path}: no column 'id', which says whose score it is (columns: {', '.join(names)})")
     found = FoundTable(path, _column_of(score, names), input_files.identity(path), is_file=True)
-    _of_file(found)
+    _, values = _of_file(found)
+    if score.values == "numbers":
+        try:
+            numbers_of(pa.chunked_array([values]))
+        except ValueError as error:
+            raise InputError(f"{path}, column {found.column}: {error}; `values: names` reads words") from None
     return found
 
 
@@ -82,15 +88,3 @@ def _column_of(score: TableScore, names: Sequence[str]) -> str:
             return name
     there = [name for name in names if name != "id"]
     raise InputError(f"{score.path}: no column {wanted[-1]!r}; {nearest(wanted[-1], there)}; name it as `column`")
-
-
-def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """The values of a column as numbers, float64 [rows]; yes and true are 1, no and false 0; NaN for other texts."""
-    if pa.types.is_floating(column.type):
-        return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy())
-    text = pc.utf8_trim_whitespace(column)
-    lower = pc.utf8_lower(text)
-    for words, number in ((("yes", "true"), "1"), (("no", "false"), "0")):
-        text = pc.if_else(pc.is_in(lower, value_set=pa.array(words)), number, text)
-    number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
-    return np.asarray(pc.fill_null(pc.if_else(number, text, None).cast(pa.float64()), np.nan).to_numpy())

@@ -99,7 +99,7 @@ def test_ratings_by_id_reach_rows_that_were_kept_and_rows_that_were_dropped(run:
     length = next(one for one in answer.calibrations if one.score == "length")
     assert [group.subject for group in length.groups] == ["all", "code", "maths"]
     assert length.groups[0].score.spearman is not None and length.groups[0].score.spearman.value > 0.9
-    assert any("length alone agrees as well" in warning for warning in length.warnings)
+    assert any("orders the rows as length alone does" in warning for warning in length.warnings)
     joined = pl.read_parquet(tmp_path / "out" / "ratings.parquet")
     assert dict(zip(joined["id"], joined["score_length"], strict=True)) == {r["id"]: len(r["response"]) for r in rows}
     assert (tmp_path / "out" / "length.png").exists()
@@ -158,7 +158,7 @@ def test_results_are_recorded_replaced_and_shown_in_the_report(run: RecordedRun,
     assert len(lines) == before + 1
     page = render(open_run(run.root, run.id))
     assert "Agreement with people" in page and "two.jsonl" in page and "data:image/png;base64," in page
-    assert "Krippendorff" in page and "length alone agrees as well" in page
+    assert "Krippendorff" in page and "orders the rows as length alone does" in page
 
 
 def test_a_withdrawn_result_leaves_run_and_report_and_others_stay(run: RecordedRun, tmp_path: Path) -> None:

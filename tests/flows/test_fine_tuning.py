@@ -115,7 +115,15 @@ def test_an_average_that_would_stay_the_old_model_is_warned_of(root: str) -> Non
     told = short_run(config, packs.shards)
     assert told is not None and "spans 1,000 steps, and this training has 5:" in told
     assert short_run(configured(root).config, packs.shards) is None
-    assert short_run(config.model_copy(update={"start": None}), packs.shards) is None
+
+
+def test_an_average_that_would_hold_random_weights_is_warned_of(root: str) -> None:
+    packs, config, _, _ = configured(root)
+    config = config.model_copy(update={"start": None, "steps": 5})
+    told = short_run(config.model_copy(update={"ema_decay": 0.9}), packs.shards)
+    assert told is not None and "spans 10 steps, and this training has 5: 59% of it will be the random weights" in told
+    assert "--set ema_decay=0.5)" in told
+    assert short_run(config.model_copy(update={"ema_decay": 0.5}), packs.shards) is None
 
 
 def test_a_training_from_initial_weights_says_nothing_of_a_start(root: str) -> None:

@@ -178,7 +178,7 @@ def test_a_score_that_is_a_function_of_the_source_warns() -> None:
     result = calibrate("s", source + 0.0, ratings_of(rating, source=source))
     assert group(result).score.spearman is not None and group(result).score.spearman.value > 0.7
     assert not group(result).beats_source
-    assert any("source alone agrees as well" in warning for warning in result.warnings)
+    assert any("orders the rows as source alone does" in warning for warning in result.warnings)
     better = calibrate("s", rating + rng.normal(size=600), ratings_of(rating, source=source))
     assert group(better).beats_source and not better.warnings
 
@@ -189,7 +189,7 @@ def test_a_score_that_is_the_length_warns_in_either_direction() -> None:
     rating = np.clip(np.round(length / 120 + rng.normal(size=400)), 1, 5)
     for score in (length, -length):
         result = calibrate("s", score, ratings_of(rating, length=length))
-        assert any("length alone agrees as well" in warning for warning in result.warnings)
+        assert any("orders the rows as length alone does" in warning for warning in result.warnings)
         assert result.higher_is_better == (score is length)
         assert not group(result).beats_length
 

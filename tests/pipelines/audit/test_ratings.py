@@ -123,7 +123,7 @@ def test_ratings_with_their_scale_and_decimal_commas_are_numbers(
         (["4/5", "8/10"], r"several scales \(5 and 10\)"),
         (["40 %", "0.4"], r"several scales \(% and without it\)"),
         (["4/5", "8"], r"row 2, column rating: '8' is above the end of the scale, 5"),
-        (["poor", "fine"], r"row 1, column rating: 'poor' is no rating; .*write numbers for other words"),
+        (["poor", "fine"], r"row 1, column rating: 'poor' is no number; .*write numbers for other words"),
     ],
 )
 def test_ratings_of_several_scales_are_refused(tmp_path: Path, written_as: list[str], message: str) -> None:
@@ -169,7 +169,7 @@ def test_a_column_of_faults_is_turned(tmp_path: Path) -> None:
 
 def test_mistakes_name_the_file_the_row_and_what_to_write(tmp_path: Path) -> None:
     bad = written(tmp_path / "bad.jsonl", [{"id": "a", "stars": 3}, {"id": "b", "stars": "many"}])
-    with pytest.raises(InputError, match=r"bad\.jsonl: row 2, column stars: 'many' is no rating"):
+    with pytest.raises(InputError, match=r"bad\.jsonl: row 2, column stars: 'many' is no number"):
         read_ratings([bad])
     torn = tmp_path / "torn.jsonl"
     torn.write_text('{"id": "a", "stars": 3}\n{"id": "b", "sta\n')

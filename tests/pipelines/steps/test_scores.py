@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from pipelines.audit.verify import verify
 from pipelines.audit.why import why
 from pipelines.check import check, load_checked
 from pipelines.curate import SCORE_STEPS, Corpus, curate, wanted
-from pipelines.errors import CheckFailed, RecipeError, RunError, WinnowError
+from pipelines.errors import CheckFailed, InputError, RecipeError, RunError, WinnowError
 from pipelines.ledger import storage
 from pipelines.ledger.engine import LocalEngine
 from pipelines.ledger.run import Run
@@ -334,6 +335,7 @@ def test_scores_of_a_table_are_joined_by_id(folder: Path, tmp_path: Path, kind: 
         ("row,liking\na,1\n", "scores.csv", "no column 'id'"),
         ("id,liking\na,1\na,2\n", "scores.csv", "the id 'a' stands there more than once"),
         ("id,liking\n", "scores.csv", "the table has no rows"),
+        ("id,liking\na,1\nb,much\n", "scores.csv", "scores.csv, column liking: 'much' is no number"),
         (None, "scores.csv", "scores.csv"),
         (None, "folder", "no table of scores"),
     ],
@@ -347,6 +349,21 @@ def test_a_table_that_cannot_be_joined_is_named(
     recipe = recipe_of(folder, scores=(TableScore(name="liking", path=str(path)),))
     with pytest.raises(WinnowError, match=message):
         check(recipe)
+
+
+def test_labels_by_a_column_are_read_as_ratings_are(folder: Path, tmp_path: Path) -> None:
+    plain = built(tmp_path / "plain", recipe_of(folder, scores=(MARKS,)))
+    for name, end in (("fractions", "/5"), ("words", "")):
+        (tmp_path / name).mkdir()
+        lines = [json.loads(line) for line in (folder / "rated.jsonl").read_text().splitlines()]
+        for number, line in enumerate(lines):
+            line["stars"] = "great" if name == "words" and number == 3 else f"{line['stars']}{end}"
+        (tmp_path / name / "rated.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        shutil.copy(folder / "plain.jsonl", tmp_path / name)
+    fractions = built(tmp_path / "root", recipe_of(tmp_path / "fractions", scores=(MARKS,)))
+    assert fractions.steps["train-marks"].counts == plain.steps["train-marks"].counts
+    with pytest.raises(InputError, match=r"column 'stars': 'great' is no number; .*choose rows by `equals`"):
+        built(tmp_path / "other", recipe_of(tmp_path / "words", scores=(MARKS,)))
 
 
 def test_a_table_that_changes_makes_its_score_again(folder: Path, tmp_path: Path) -> None:
