@@ -627,6 +627,20 @@ def hyphen_width(row, i, width, end, start, stop):  # type: ignore[no-untyped-de
 
 
 @borrowing_kernel
+def ends_number(row, i, end):  # type: ignore[no-untyped-def]
+    """Whether the letters at `i` are `teen`, `teenth` or `ty`: the rest of a number word that a line break parts."""
+    j = i
+    while j < end and j - i < 7 and is_ascii_letter(row[j]):
+        j += 1
+    if (row[i] | 32) != 116:
+        return False
+    if j - i == 2:
+        return (row[i + 1] | 32) == 121
+    teen = j - i >= 4 and (row[i + 1] | 32) == 101 and (row[i + 2] | 32) == 101 and (row[i + 3] | 32) == 110
+    return teen and j - i < 7
+
+
+@borrowing_kernel
 def _line_mark(row, i, end):  # type: ignore[no-untyped-def]
     """The mark (> - *) with which the line at `i` begins, 0 if there is none, and the index after it and spaces."""
     j = i

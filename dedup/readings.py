@@ -26,7 +26,7 @@ from dedup.markup import Markup, markup_tables, name_table
 
 Reading = Literal["near", "markup_free"]
 
-READING_VERSION = 5
+READING_VERSION = 6
 """The version of all three readings."""
 
 

@@ -33,6 +33,7 @@ from dedup.markup import (
     HUNDRED,
     PERCENT,
     decode_markup,
+    ends_number,
     enumerator,
     has_markup,
     hyphen_width,
@@ -236,8 +237,10 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
     """
     last = row[stop - 1]
     adjacent = memory[_NUMBER_STOP] >= 0 and start - memory[_NUMBER_STOP] <= MAX_GAP
+    broken = False  # whether a line ended before, so that > is a quote mark
     for at in range(memory[_NUMBER_STOP] if adjacent else start, start):
-        adjacent &= row[at] <= SPACE or row[at] == 36 or row[at] == 92  # "$5$ dollars"
+        broken |= row[at] == 10
+        adjacent &= row[at] <= SPACE or row[at] == 36 or row[at] == 92 or (broken and row[at] == 62)  # "$5$ dollars"
     if is_digit(last):
         memory[_NUMBER_STOP] = stop
         return count
@@ -249,8 +252,10 @@ def _replace_word(row, markup, memory, start, stop, token_at, hashes, starts, en
         memory[_VALUE] = -1
         return count
     after_number_word = memory[_VALUE] >= 0 and start - memory[_VALUE_STOP] <= MAX_GAP
+    broken = False
     for at in range(memory[_VALUE_STOP] if after_number_word else start, start):
-        after_number_word &= row[at] <= SPACE or row[at] == 45
+        broken |= row[at] == 10
+        after_number_word &= row[at] <= SPACE or row[at] == 45 or (broken and row[at] == 62)
     if value == DOLLARS:
         memory[_VALUE] = -1
         return token_at if adjacent else count
@@ -481,7 +486,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                 elif wide > 0:
                     token = _finish(mixed, pending) if out is None else _hash_of_bytes(out, token_at, count)
                     value = look_up_hash(token, markup.word_keys, markup.word_values, -1)
-                    if value >= 0 and value <= 100:  # twelve-year-old
+                    if value >= 0 and value <= 100 and not ends_number(row, i + wide, end):  # twelve-year-old
                         kind, wide = SEPARATOR, np.int64(-1)
                 if wide > 0:
                     i += wide

@@ -51,6 +51,7 @@ _MIN_PROSE_RATIO = 0.5  # of the characters that are read; with less prose, word
 
 _MIN_ANSWER_CHARS = 16  # of a short answer about a foreign text; of fewer the model knows nothing
 _MIN_SENTENCE_RATIO = 0.34  # of the characters in pieces of more than three words; with fewer, the text is a list
+_MIN_DISTINCT_RATIO = 0.34  # of words; with fewer, they may be tags
 
 
 def _word_table() -> npt.NDArray[np.uint64]:
@@ -87,7 +88,7 @@ class Language(Filter):
     model: path of a fastText language model; by default lid.176.ftz, which is installed with Winnow.
     """
 
-    VERSION: ClassVar = 3
+    VERSION: ClassVar = 4
 
     kind: Literal["language"] = "language"
     on: On = "both"
@@ -186,7 +187,7 @@ class Language(Filter):
         # A list of names may look like another language in lower case. With its capitals it looks like none.
         labels_cased, certain_cased = _predict(model, cased)
         agrees = (labels_cased == labels) & (certain_cased >= self.min_confidence) | _is_capitals(cased)
-        agrees &= ~_is_list(beginnings)
+        agrees &= ~_is_list(beginnings) & ~_are_tags(cased)
         return rows[agrees], certain[agrees]
 
 
@@ -232,6 +233,16 @@ def _is_list(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
     pieces = whole.str.replace_all("[,;]", "\n").str.replace_all(_SHORT_LINE, "")
     share: npt.NDArray[np.bool_] = (pieces.str.len_chars() < _MIN_SENTENCE_RATIO * whole.str.len_chars()).to_numpy()
     return share
+
+
+def _are_tags(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Which texts, of words and spaces, repeat a few words of capitals, as `O O B-PER I-PER O` does: bool [rows]."""
+    series = pl.Series(texts, dtype=pl.String).str.strip_chars()
+    found = series.str.split(" ")
+    few = found.list.n_unique() < _MIN_DISTINCT_RATIO * found.list.len()
+    capitals = series.str.count_matches(r"\p{Lu}") * 2 > series.str.count_matches(r"\p{L}")
+    tags: npt.NDArray[np.bool_] = (few & capitals).to_numpy()
+    return tags
 
 
 def _is_capitals(texts: pa.StringArray) -> npt.NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_only_the_wanted_language_is_kept(wanted: str) -> None:
 def test_line_feeds_and_odd_bytes_are_no_error() -> None:
     verdicts = Language(min_chars=0).judge(table(["two\nlines\r\nof\x00text\t", "", "\n", "é\u2028\x85"]))
     assert len(verdicts) == 4
+
+
+def test_tags_of_tokens_are_no_language() -> None:
+    dice = random.Random(4)
+    named = ("B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG"), ("PER", "LOC", "ORG"), ("B-geo", "I-geo", "B-tim")
+    tags = [
+        " ".join(dice.choice(names) if dice.random() < 0.25 else "O" for _ in range(length))
+        for names in named
+        for length in (12, 25, 40, 80)
+        for _ in range(20)
+    ]
+    assert Language().judge(table(tags)).null_count == len(tags)
+    repeated = [LANGUAGES[code] * 3 for code in ("fr", "de", "ru")] + ["NOUS SOMMES ICI POUR VOUS AIDER ET POUR PARLER"]
+    assert Language().judge(table(repeated)).null_count == 0
 
 
 def test_only_the_beginning_is_read() -> None:

@@ -122,7 +122,8 @@ def tags(text: str, dice: random.Random) -> str | None:
     if is_code(text) or "<" in text:
         return None
     paragraphs = re.split(r"\n+", text)
-    bold = [re.sub(r"(?<![\\\w$])([A-Za-z]{5,})(?![\w$])", r"<b>\1</b>", p, count=2) for p in paragraphs]
+    # Not the name in \begin{align}: no page has a tag there.
+    bold = [re.sub(r"(?<![\\\w${])([A-Za-z]{5,})(?![\w$])", r"<b>\1</b>", p, count=2) for p in paragraphs]
     return "".join(f'<p class="q">{p}</p>\n' for p in bold)
 
 
