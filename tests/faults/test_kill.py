@@ -82,7 +82,15 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "root"
 
 
-@pytest.mark.parametrize(("engine", "workers"), [("local", 2), ("local", 4), ("ray", 2), ("ray", 1)])
+@pytest.mark.parametrize(
+    ("engine", "workers"),
+    [
+        ("local", 4),
+        ("ray", 2),
+        pytest.param("local", 2, marks=pytest.mark.slow),
+        pytest.param("ray", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_any_engine_and_number_of_workers_leaves_the_same_bytes(
     tmp_path: Path, clean: Path, engine: str, workers: int
 ) -> None:
@@ -94,12 +102,12 @@ def test_any_engine_and_number_of_workers_leaves_the_same_bytes(
 def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, clean: Path) -> None:
     random.seed(8)
     kills = 0
-    for _ in range(12):
+    for _ in range(6):
         before = files(tmp_path / "root")
         process = subprocess.Popen(command(tmp_path, "root", "local", 2))
         deadline = time.monotonic() + 300
         # Kill once the run has added a few files, which is somewhere in the middle of a step.
-        more = random.randint(1, 9)
+        more = random.randint(1, 12)
         while process.poll() is None and time.monotonic() < deadline:
             if files(tmp_path / "root") >= before + more:
                 time.sleep(random.random() * 0.3)
