@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from filters.scores import linear
 from filters.scores.corruption import Error, corrupt
 from filters.scores.features import MAX_BYTES, tokens
-from filters.scores.holdout import auc, auc_within, calibrate, check_rows, held_out, match_lengths, spearman
+from filters.scores.holdout import auc, auc_within, calibrate, check_rows, held_out, match_lengths, spearman, unseen
 from filters.scores.linear import Trainer
 from filters.scores.score import Choices, Rows
 from filters.scores.tokens_score import TokensScore
@@ -80,7 +80,8 @@ class Classifier(TokensScore):
         return pa.table([pa.array(values, from_pandas=True).cast(pa.float32())], schema=pa.schema(self.columns))
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
-        """Train on four rows in five. Measured on the fifth: `auc`, the AUC; `auc_length`, `auc_source`, those of the
+        """Train on four rows in five. Measured on those of the fifth whose text is in no row trained on, if both labels
+        have some: `auc`, the AUC; `auc_length`, `auc_source`, those of the
         length and of the source alone; `auc_within_source`, over pairs of the same source; `spearman_length`, of score
         and length; and the rows of each label.
 
@@ -96,21 +97,25 @@ class Classifier(TokensScore):
         kept = pa.array(~held)
         cut = [match_lengths(text.filter(kept), positive[~held]) for text in texts]
         model = linear.train(cut, positive[~held].astype(np.int64), 2, self.trainer, self.buckets)
-        outputs = linear.logits(model, [text.filter(pa.array(held)) for text in texts])[:, 0]
+        measured = unseen(texts, held)
+        if not (positive[measured].any() and (~positive)[measured].any()):
+            measured = held
+        outputs = linear.logits(model, [text.filter(pa.array(measured)) for text in texts])[:, 0]
         known = ~np.isnan(outputs)
-        if not positive[held][known].any() or positive[held][known].all():
+        if not positive[measured][known].any() or positive[measured][known].all():
             raise ValueError("no rows that were held out have known words; choose more rows")
-        scale, shift = calibrate(positive[held][known], outputs[known])
+        scale, shift = calibrate(positive[measured][known], outputs[known])
         linear.write(model._replace(about={**model.about, "scale": scale, "shift": shift}), path)
         length = np.sum([np.asarray(pc.utf8_length(rows[name])) for name in fields(self.on)], axis=0).astype(np.float64)
-        measured = _measured(positive, held, np.nan_to_num(outputs, nan=-shift / scale), length, rows)
+        values = _measured(positive, held, measured, np.nan_to_num(outputs, nan=-shift / scale), length, rows)
         counts = {
             f"rows_{POSITIVE}": positive.sum(),
             f"rows_{NEGATIVE}": (~positive).sum(),
             "rows_held_out": held.sum(),
+            "rows_measured": measured.sum(),
         }
         return {
-            **{name: round(value, 4) for name, value in measured.items()},
+            **{name: round(value, 4) for name, value in values.items()},
             **{name: int(n) for name, n in counts.items()},
         }
 
@@ -139,20 +144,21 @@ def _set(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 def _measured(
     positive: npt.NDArray[np.bool_],
     held: npt.NDArray[np.bool_],
+    measured: npt.NDArray[np.bool_],
     outputs: npt.NDArray[np.float64],
     length: npt.NDArray[np.float64],
     rows: pa.Table,
 ) -> dict[str, float]:
-    """The measurements that are defined. positive, held, length, rows: [rows]; outputs: [held out]."""
+    """The measurements that are defined. positive, held, measured, length, rows: [rows]; outputs: [measured]."""
     source = np.array(rows["source"].to_pylist(), np.str_)
-    truth = positive[held]
+    truth = positive[measured]
     share = {name: positive[~held & (source == name)].mean() for name in np.unique(source[~held])}
     longer = 1 if auc(positive[~held], length[~held]) >= 0.5 else -1
     values: dict[str, Any] = {
         "auc": auc(truth, outputs),
-        "auc_length": auc(truth, longer * length[held]),
-        "auc_source": auc(truth, np.array([share.get(name, 0.5) for name in source[held]])),
-        "auc_within_source": auc_within(truth, outputs, source[held]),
-        "spearman_length": spearman(outputs, length[held]),
+        "auc_length": auc(truth, longer * length[measured]),
+        "auc_source": auc(truth, np.array([share.get(name, 0.5) for name in source[measured]])),
+        "auc_within_source": auc_within(truth, outputs, source[measured]),
+        "spearman_length": spearman(outputs, length[measured]),
     }
     return {name: float(value) for name, value in values.items() if not np.isnan(value)}

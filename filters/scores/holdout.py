@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SHARE = 5
 """One row in so many is held out."""
@@ -22,6 +24,17 @@ def held_out(rows: pa.Table) -> npt.NDArray[np.bool_]:
     return np.array(
         [hashlib.blake2b(text.encode(), digest_size=2).digest()[0] % SHARE == 0 for text in texts], np.bool_
     )
+
+
+def unseen(texts: Sequence[pa.Array], held: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which rows are held out and have another text than all rows that are trained on: bool [rows]. The others say how
+    well texts are remembered.
+
+    texts: strings [rows] of each field, as the model reads them.
+    """
+    joined = pc.binary_join_element_wise(*texts, pa.scalar("\0", texts[0].type))
+    trained = joined.filter(pa.array(~held))
+    return held & ~np.asarray(pc.is_in(joined, value_set=trained).to_numpy(zero_copy_only=False), np.bool_)
 
 
 def check_rows(labels: npt.NDArray[np.str_], wanted: tuple[str, ...], held: npt.NDArray[np.bool_]) -> None:

@@ -122,7 +122,7 @@ def tags(text: str, dice: random.Random) -> str | None:
     if is_code(text) or "<" in text:
         return None
     paragraphs = re.split(r"\n+", text)
-    # Not the name in \begin{align}: no page has a tag there.
+    # No page has a tag in the name of an environment, \begin{align}.
     bold = [re.sub(r"(?<![\\\w${])([A-Za-z]{5,})(?![\w$])", r"<b>\1</b>", p, count=2) for p in paragraphs]
     return "".join(f'<p class="q">{p}</p>\n' for p in bold)
 
@@ -147,10 +147,11 @@ def escaped(text: str, dice: random.Random) -> str | None:
 
 
 def hyphenated(text: str, dice: random.Random) -> str | None:
+    """A line ends within some words. Not within the name of an environment, which TeX would not read."""
     if is_code(text):
         return None
     return re.sub(
-        r"(?<![\\\w$-])([A-Za-z]{4})([a-z]{4,})(?![\w$-])",
+        r"(?<![\\\w${-])([A-Za-z]{4})([a-z]{4,})(?![\w$-])",
         lambda m: f"{m[1]}-\n{m[2]}" if dice.random() < 0.3 else m[0],
         text,
     )

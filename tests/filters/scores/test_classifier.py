@@ -276,6 +276,21 @@ def test_the_auc_of_the_source_alone_is_that_of_the_labels_it_has(tmp_path: Path
     assert abs(together["auc_source"] - 0.5) < 0.15 and together["auc_within_source"] > 0.9
 
 
+def test_texts_that_are_remembered_are_not_measured(tmp_path: Path) -> None:
+    """40 answers, each with a label by chance, come under 20 questions each; 1,000 others have labels by chance too."""
+    chance = random.Random(5)
+    answers = [" ".join(chance.choices(WORDS["any"], k=30)) for _ in range(1040)]
+    labels = [chance.choice(["positive", "negative"]) for _ in answers]
+    base = {"source": "s", "condition": "direct"}
+    made = [
+        {**base, "id": f"s/{n}", "instruction": f"Question {n}?", "response": answers[a], "label": labels[a]}
+        for n, a in enumerate([*range(1000), *[1000 + n % 40 for n in range(800)]])
+    ]
+    measured = classifier(trainer="logistic").train(pa.Table.from_pylist(made), str(tmp_path / "model"))
+    assert measured["rows_held_out"] > 300 and 150 < measured["rows_measured"] < 250
+    assert abs(measured["auc"] - 0.5) < 0.12
+
+
 def test_auc_counts_pairs() -> None:
     positive = np.array([True, False, True, False])
     values = np.array([2.0, 1.0, 1.0, 0.0])
