@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,16 @@ def number_of(text: str) -> tuple[float, float]:
     if number > end:
         raise ValueError(f"{text!r} is above the end of the scale, {end:g}")
     return number, end
+
+
+def first_unread(texts: Sequence[str | None]) -> int | None:
+    """The index of the first text that says no number; None if all do."""
+    for index, text in enumerate(texts):
+        try:
+            number_of(text or "")
+        except ValueError:
+            return index
+    return None
 
 
 def one_scale(ends: Iterable[float]) -> float:

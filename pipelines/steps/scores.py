@@ -27,7 +27,7 @@ from filters.scores.table import TableScore
 from filters.stage import CorpusStage, Transform
 from filters.text import TextField
 from pipelines.errors import CheckFailed, InputError, WinnowError, nearest
-from pipelines.formats.numbers import numbers_of
+from pipelines.formats.numbers import first_unread, numbers_of
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import StepContext, Target
@@ -224,8 +224,10 @@ def _holds(records: pa.Table, rows: Rows, step: str) -> npt.NDArray[np.bool_]:
             try:
                 values = numbers_of(column)
             except ValueError as error:
+                row = first_unread(column.to_pylist())
+                where = "" if row is None else f"row {records['id'][row].as_py()}, "
                 raise InputError(
-                    f"column {rows.column!r}: {error}; choose rows by `equals`, or leave out what is no number"
+                    f"{where}column {rows.column!r}: {error}; choose rows by `equals`, or leave out what is no number"
                 ) from error
             with np.errstate(invalid="ignore"):
                 holds &= ~np.isnan(values)

@@ -362,7 +362,7 @@ def test_labels_by_a_column_are_read_as_ratings_are(folder: Path, tmp_path: Path
         shutil.copy(folder / "plain.jsonl", tmp_path / name)
     fractions = built(tmp_path / "root", recipe_of(tmp_path / "fractions", scores=(MARKS,)))
     assert fractions.steps["train-marks"].counts == plain.steps["train-marks"].counts
-    with pytest.raises(InputError, match=r"column 'stars': 'great' is no number; .*choose rows by `equals`"):
+    with pytest.raises(InputError, match=r"^row rated/rated/3, column 'stars': 'great' is no number; .*by `equals`"):
         built(tmp_path / "other", recipe_of(tmp_path / "words", scores=(MARKS,)))
 
 
