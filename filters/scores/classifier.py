@@ -81,9 +81,9 @@ class Classifier(TokensScore):
 
     def train(self, rows: pa.Table, path: str) -> dict[str, float]:
         """Train on four rows in five. Measured on those of the fifth whose text is in no row trained on, if both labels
-        have some: `auc`, the AUC; `auc_length`, `auc_source`, those of the
-        length and of the source alone; `auc_within_source`, over pairs of the same source; `spearman_length`, of score
-        and length; and the rows of each label.
+        have some: `auc`, the AUC; `auc_length`, `auc_source`, those of the length and of the source alone;
+        `auc_within_source`, over pairs of the same source; `spearman_length`, of score and length; and the rows of each
+        label.
 
         Raises: ValueError: if a label has too few rows; the message names it.
         """

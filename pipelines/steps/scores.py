@@ -221,19 +221,29 @@ def _holds(records: pa.Table, rows: Rows, step: str) -> npt.NDArray[np.bool_]:
         if rows.equals:
             holds &= _is_in(column.cast(pa.string()), rows.equals)
         if rows.min is not None or rows.max is not None:
-            try:
-                values = numbers_of(column)
-            except ValueError as error:
-                row = first_unread(column.to_pylist())
-                where = "" if row is None else f"row {records['id'][row].as_py()}, "
-                raise InputError(
-                    f"{where}column {rows.column!r}: {error}; choose rows by `equals`, or leave out what is no number"
-                ) from error
+            chosen = np.flatnonzero(holds)  # in rows of other sources the column may hold words
+            places = pa.array(chosen)
+            values = _numbers(column.take(places), rows.column, records["id"].take(places))
             with np.errstate(invalid="ignore"):
-                holds &= ~np.isnan(values)
-                holds &= values >= (-np.inf if rows.min is None else rows.min)
-                holds &= values <= (np.inf if rows.max is None else rows.max)
+                within = values >= (-np.inf if rows.min is None else rows.min)
+                within &= values <= (np.inf if rows.max is None else rows.max)
+            holds[chosen] = within
     return holds
+
+
+def _numbers(column: pa.ChunkedArray, name: str, ids: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """The values of a column of this name as numbers, float64 [rows]; NaN where there is none. ids: of the rows.
+
+    Raises: InputError: naming a row whose value is no number.
+    """
+    try:
+        return numbers_of(column)
+    except ValueError as error:
+        row = first_unread(column.to_pylist())
+        where = "" if row is None else f"row {ids[row].as_py()}, "
+        raise InputError(
+            f"{where}column {name!r}: {error}; choose rows by `equals`, or leave out what is no number"
+        ) from error
 
 
 def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -362,6 +362,11 @@ def test_labels_by_a_column_are_read_as_ratings_are(folder: Path, tmp_path: Path
         shutil.copy(folder / "plain.jsonl", tmp_path / name)
     fractions = built(tmp_path / "root", recipe_of(tmp_path / "fractions", scores=(MARKS,)))
     assert fractions.steps["train-marks"].counts == plain.steps["train-marks"].counts
+    apart = MARKS.model_copy(
+        update={"good": (Rows(source="plain"),), "bad": (Rows(source="plain", column="stars", max=2),)}
+    )
+    with pytest.raises(CheckFailed, match="no row is left for the label 'bad'"):  # nothing is read of other sources
+        built(tmp_path / "third", recipe_of(tmp_path / "words", scores=(apart,)))
     with pytest.raises(InputError, match=r"^row rated/rated/3, column 'stars': 'great' is no number; .*by `equals`"):
         built(tmp_path / "other", recipe_of(tmp_path / "words", scores=(MARKS,)))
 
