@@ -37,7 +37,7 @@ HASHED: dict[str, dict[str, Any]] = {
     "script": {"on": "both", "scripts": ["latin", "greek"], "max_share": 0.3, "version": 3},
     "language": {
         "on": "both", "languages": ["en"], "min_confidence": 0.65, "min_chars": 40, "prefix_chars": 200,
-        "model": "878066447208b1a15ffa5afe44276b0f", "version": 3,
+        "model": "878066447208b1a15ffa5afe44276b0f", "version": 4,
     },
     "refusal": {"on": "response", "prefix_chars": 240, "version": 3},
     "truncated": {"on": "response", "min_words": 5, "version": 4},
