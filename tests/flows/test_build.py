@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ with contextlib.suppress(SystemExit):
     run()
 print(*{name.partition(".")[0] for name in sys.modules})
 """
-REUSED_CPU_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +54,9 @@ def test_the_local_engine_loads_no_prefect_and_a_reused_build_none_of_the_rest(f
     lines, loaded = build(folder, "--engine", "local", "--workers", "1")
     assert lines[0] == "building small.yaml in root, engine local ..."
     assert not loaded & {"prefect", "ray", "torch"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines, loaded = build(folder)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert lines[0] == "building small.yaml in root, engine ray ..." and sum("reused" in line for line in lines) == 7
     assert not loaded & {"prefect", "ray", "torch", "matplotlib", "datasets"}
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert seconds < 2 * REUSED_CPU_SECONDS  # 2 s on two slow cores
 
 
 def test_a_build_says_that_kernels_are_compiled_only_where_they_are(folder: Path, tmp_path: Path) -> None:
