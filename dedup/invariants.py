@@ -29,10 +29,10 @@ from dedup.characters import TABLE_SIZE
 from dedup.exact import digest128, halves
 from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
-from dedup.kernel import buffers, kernel
+from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.latex import commands
 from dedup.spacing import with_blanks
-from dedup.tokens import WORD_BYTES, Tokens, token_hash, tokenize
+from dedup.tokens import WORD_BYTES, Tokens, longest_row, token_hash, tokenize
 from dedup.utf8 import decode_checked
 
 Digests = npt.NDArray[np.uint64]
@@ -89,7 +89,6 @@ def invariants(text: pa.StringArray, tokens: Tokens | None = None) -> Invariants
         TypeError, ValueError: as `dedup.kernel.buffers` does.
     """
     data, offsets = buffers(text)
-    data = with_blanks(data, offsets)
     tokens = tokens or tokenize(text)
     words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
     tables = roles(), _may_end(), _number_words(), _command_signs()
@@ -154,7 +153,7 @@ def _may_end() -> npt.NDArray[np.bool_]:
     return table
 
 
-@kernel
+@borrowing_kernel
 def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
     """Whether the sign row[start:end], a token of its own, is an operator where it stands."""
     sign = row[start]
@@ -195,7 +194,7 @@ def _counts_as_operator(row, start, end, roles):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@borrowing_kernel
 def _sentence_end(row, start, end):  # type: ignore[no-untyped-def]
     """What ends in row[start:end], the bytes between two tokens: NOTHING, SENTENCE or QUESTION."""
     found, i = NOTHING, start
@@ -219,14 +218,14 @@ def _sentence_end(row, start, end):  # type: ignore[no-untyped-def]
     return found
 
 
-@kernel
+@borrowing_kernel
 def _chain(state, token):  # type: ignore[no-untyped-def]
     """The digest of a sequence of tokens after one more."""
     state = (state ^ token) * _BASE
     return state ^ state >> _32
 
 
-@kernel
+@borrowing_kernel
 def _chain_all(hashes, first, last):  # type: ignore[no-untyped-def]
     state = _SEED
     for k in range(first, last):
@@ -234,7 +233,7 @@ def _chain_all(hashes, first, last):  # type: ignore[no-untyped-def]
     return state
 
 
-@kernel
+@borrowing_kernel
 def _is_mark(data, start, end, roles):  # type: ignore[no-untyped-def]
     """Whether the token data[start:end], which does not begin with an ASCII operator, is a number or an operator."""
     i = start
@@ -268,16 +267,18 @@ def _digest(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Write the digests of every row."""
     number_mask = np.uint64(len(number_words) - 1)
+    spaced = np.empty(longest_row(offsets), np.uint8)
     for n in range(len(offsets) - 1):
-        origin, row = offsets[n], data[offsets[n] : offsets[n + 1]]
+        row = data[offsets[n] : offsets[n + 1]]
+        if with_blanks(row, spaced):
+            row = spaced[: len(row)]
         first, last = token_offsets[n], token_offsets[n + 1]
         all_words, all_marks, questions = _SEED, _0, _0
         begin = first  # of the sentence
         for t in range(first, last):
             token, start, end = hashes[t], np.int64(starts[t]), np.int64(ends[t])
             all_words = _chain(all_words, token)
-            at, size = origin + start, end - start
-            first_byte = data[at]
+            size, first_byte = end - start, row[start]
             if first_byte == _BACKSLASH:
                 for sign in command_signs:
                     if token == sign:
@@ -288,13 +289,13 @@ def _digest(  # type: ignore[no-untyped-def]
             else:
                 # Most tokens are up to eight ASCII bytes: one comparison tells whether one of them is a digit.
                 is_mark = False
-                plain = size <= WORD_BYTES and at + WORD_BYTES <= len(data)
+                plain = size <= WORD_BYTES and start + WORD_BYTES <= len(row)
                 if plain:
-                    word = load_uint64(data, at) & _ALL >> np.uint64(8 * (WORD_BYTES - size))
+                    word = load_uint64(row, start) & _ALL >> np.uint64(8 * (WORD_BYTES - size))
                     plain = word & _HIGH_BITS == _0
                     is_mark = plain and (word + _FROM_0) & ~(word + _FROM_COLON) & _HIGH_BITS != _0
                 is_mark |= number_words[token & number_mask] == token
-                if is_mark or (not plain and _is_mark(data, at, origin + end, roles)):
+                if is_mark or (not plain and _is_mark(row, start, end, roles)):
                     all_marks += fmix64(token + _1)
             after = np.int64(starts[t + 1]) if t + 1 < last else len(row)
             if after == end or (after <= end + 2 and not may_end[row[end]] and not may_end[row[after - 1]]):

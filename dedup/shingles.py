@@ -61,9 +61,7 @@ def shingle_hashes(text: pa.StringArray, ngram: int, unit: Unit = "word") -> Shi
     power = np.uint64(pow(BASE, ngram, 1 << 64))
     hashes = np.empty(max_tokens(offsets), np.uint32)
     if unit == "word":  # else the text is normalised
-        shingle_offsets = _word_shingles(
-            with_blanks(data, offsets), offsets, *reading_tables("near"), ngram, power, hashes
-        )
+        shingle_offsets = _word_shingles(data, offsets, *reading_tables("near"), ngram, power, hashes)
     else:
         shingle_offsets = _character_shingles(data, offsets, ngram, power, hashes)
     return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
@@ -136,10 +134,13 @@ def _word_shingles(data, offsets, characters, commands, markup, ngram, power, ou
     most = longest * 3 // 2 + 4  # as `max_tokens`
     tokens, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     ascii_words, memory = np.empty(longest + WORD_BYTES, np.uint8), np.empty(4, np.int64)
+    spaced = np.empty(longest, np.uint8)
     at = 0
     for row in range(len(offsets) - 1):
         shingle_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
+        if with_blanks(text, spaced):
+            text = spaced[: len(text)]
         count = scan_tokens(text, characters, commands, markup, ascii_words, memory, tokens, starts, ends, None, 0)
         at = _hash_ngrams(tokens, count, ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at

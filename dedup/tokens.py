@@ -107,7 +107,6 @@ def tokenize(text: pa.StringArray, reading: Reading = "near") -> Tokens:
         TypeError, ValueError: as `dedup.kernel.buffers` does.
     """
     data, offsets = buffers(text)
-    data = with_blanks(data, offsets)
     size = max_tokens(offsets)
     hashes, starts, ends = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32)
     token_offsets = _tokenize(data, offsets, *reading_tables(reading), hashes, starts, ends)
@@ -123,7 +122,6 @@ def normalise(text: pa.StringArray, reading: Reading = "near") -> pa.StringArray
         ValueError: the same, or if the result exceeds 2 GiB.
     """
     data, offsets = buffers(text)
-    data = with_blanks(data, offsets)
     normalized = np.empty(int(offsets[-1] - offsets[0]) * MAX_EXPANSION + 2 * WORD_BYTES, np.uint8)
     ends = _normalise(data, offsets, *reading_tables(reading), normalized)
     if ends[-1] > np.iinfo(np.int32).max:
@@ -700,6 +698,7 @@ def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends)
     """Write the tokens of each row; the offsets of the rows in them."""
     token_offsets = np.empty(len(offsets), np.int64)
     longest = longest_row(offsets)
+    spaced = np.empty(longest, np.uint8)
     if markup is not None:
         longest *= MAX_EXPANSION
         plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
@@ -708,6 +707,8 @@ def _tokenize(data, offsets, characters, commands, markup, hashes, starts, ends)
     for row in range(len(offsets) - 1):
         token_offsets[row] = count
         text, marked, begin = data[offsets[row] : offsets[row + 1]], False, count
+        if with_blanks(text, spaced):
+            text = spaced[: len(text)]
         if markup is not None:
             marked = mark_suspects(text, ascii_words) and has_markup(text, characters, commands, markup, ascii_words)
             if marked:
@@ -726,6 +727,7 @@ def _normalise(data, offsets, characters, commands, markup, out):  # type: ignor
     """Write the normalized tokens of each row, joined by spaces; the offsets of the rows in `out`."""
     row_offsets = np.empty(len(offsets), np.int64)
     longest = longest_row(offsets)
+    spaced = np.empty(longest, np.uint8)
     if markup is not None:
         longest *= MAX_EXPANSION
         plain, first, last = np.empty(longest, np.uint8), np.empty(longest, np.int32), np.empty(longest, np.int32)
@@ -735,6 +737,8 @@ def _normalise(data, offsets, characters, commands, markup, out):  # type: ignor
     for row in range(len(offsets) - 1):
         row_offsets[row] = at
         text = data[offsets[row] : offsets[row + 1]]
+        if with_blanks(text, spaced):
+            text = spaced[: len(text)]
         if markup is not None:
             marked = mark_suspects(text, ascii_words) and has_markup(text, characters, commands, markup, ascii_words)
             if marked:
