@@ -7,13 +7,14 @@ its line that have theirs. A missing full stop alone is no evidence: "42" and "t
 behind the closing formula of a letter ("Best,") is none either.
 
 The instruction is read too. It may have opened the fence that the response closes, ask for a mark or for the next word,
-or end in the same words.
+or have the same last words.
 """
 
 from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -42,6 +43,14 @@ WORD = (
     r"(?i)\b(?:the|an|and|or|but|because|than|their|our|my|your|whose|although|whereas|such as|as well as|"
     r"und|oder|weil|et|mais|parce que|porque|и|или|потому что)\s*\z"
 )
+LATE_WORD = (
+    r"(?i)(?:\s\S+){10}\s+(?:of|from|into|onto|upon|between|among|towards?|during|which|where|when|while|if|is|are|"
+    r"was|were|be|been|has|had|can|could|will|would|should|must|may|might|does|every|each|very|its|according to|"
+    r"due to)\s*\z"
+)
+"""Words that seldom end a sentence, behind ten others. Words that may be left alone at its end ("to swim with") are not
+among them."""
+MIN_LATE_BYTES = 40
 NAMED = r"(?i)\b(?:is|are|character|sign|symbol|mark|operator|letter|by|with|word|called|a|an)[ :]+\S{1,2}\s*\z"
 """An ending that names a mark: "the separator is ,"."""
 ASKED = (
@@ -88,18 +97,27 @@ MIN_WHOLE_ITEMS = 2
 last list."""
 ROW = r"\|[ \t]*\n[ \t]*\|[^\n]*[^|\s][ \t]*\z"
 _END = r"[.!?…]\$?['\"”’»)]*"
-_INNER = r"\(?(?:\p{L}[\p{L}\p{M}'’\-/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;]?['\"”’»]?"
+_INNER = (
+    r"(?:[(\"'“‘«]?(?:\p{L}[\p{L}\p{M}'’\-–—/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$[\p{L}\-]*)['\"”’»]?\)?[,;:]?['\"”’»]?|"
+    r"[-–—&])"
+)
 _BEFORE = (  # no end of an abbreviation or of an initial, nor the number of an item
-    r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
+    r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"'”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
     rf"{_END}"
 )
+_DISPLAY = r"[.!?]?(?:\\\]|\$\$|\\end\{[a-z]+\*?\})"
+"""The end of a displayed formula."""
 OPENERS = "The An A My Our His Her Its Their This That In On At When While If As For With Because"
+ALONE = f"{OPENERS} I We You He She It They These Those Since Then Thus After Before To By From Also However".split()
+"""First words of a sentence, of which one alone is no sentence."""
 LAST_SENTENCE = (
-    rf"(?:{_BEFORE}|\n[ \t]*```[ \t]*)(?P<gap>\s+)(?P<first>\p{{Lu}}[\p{{L}}'’\-]*,?)(?P<words>(?: {_INNER})*)\s*\z"
+    rf"(?:(?:{_BEFORE}|\n[ \t]*```[ \t]*)(?P<gap>\s+)|{_DISPLAY}\s*)"
+    rf"(?:\d{{1,2}}[.)] )?(?P<first>\p{{Lu}}[\p{{L}}'’\-]*[,:]?)(?P<words>(?: {_INNER})*)\s*\z"
 )
 """The end of a sentence, or of a program in a fence, and the beginning of another sentence, up to the end of the text:
-the white space between them, the first word, and the words behind it. One pattern for all numbers of words, because RE2
-compiles a copy of the classes of Unicode for each word that must be there, which took 30 ms for each call."""
+the white space between them, the first word (behind the number of an item), and the words behind it. One pattern for
+all numbers of words, because RE2 compiles a copy of the classes of Unicode for each word that must be there, which took
+30 ms for each call."""
 MIN_WORDS_BEHIND, MIN_WORDS_IN_PARAGRAPH, MIN_WORDS_ALONE = 2, 4, 11
 """Words behind the first of a sentence without its end: one suffices after one of OPENERS; in a new paragraph; and for
 one sentence before them to be enough."""
@@ -164,6 +182,8 @@ ENDED = re.compile(r"[.!?。！？][\"'”’»)]*\s+\S")
 """The end of a sentence before another."""
 MIN_WIDE = 12
 """Characters of scripts without spaces that make a text long enough to be judged by its ending."""
+QUOTED_WORDS = 5
+"""Last words of a response that the instruction must have, if the response is to be a part of it that was asked for."""
 _LETTERS = np.frombuffer(string.ascii_letters.encode(), np.uint8)
 _TAIL_CHARS = 120  # of the end, in which endings and words are looked for
 _SENTENCE_CHARS = 400  # of the end, in which an open sentence is looked for
@@ -176,7 +196,7 @@ class Truncated(Filter):
     well be "the" or "a, b,".
     """
 
-    VERSION: ClassVar = 4
+    VERSION: ClassVar = 5
 
     kind: Literal["truncated"] = "truncated"
     on: On = "response"
@@ -205,6 +225,7 @@ class Truncated(Filter):
         marked = np.flatnonzero(keyword | (last >= 128) | np.isin(last, _bytes(",:=&\\{[(<>")))
         marked = np.union1d(marked, rows_with(tail, "<"))
         ending, word = _matches(tail, marked, ENDING), _matches(tail, np.flatnonzero(in_word), WORD)
+        word |= _matches(tail, np.flatnonzero(in_word & ~word & (sizes >= MIN_LATE_BYTES)), LATE_WORD)
         judged = np.flatnonzero(ending | word)
         enough = _words(tail.take(pa.array(judged))) >= self.min_words
         ending[judged] &= enough
@@ -246,7 +267,7 @@ class Truncated(Filter):
     def _not_asked(
         self, failed: npt.NDArray[np.bool_], records: pa.Table, texts: pa.StringArray
     ) -> npt.NDArray[np.bool_]:
-        """`failed` without the rows whose instruction asks for such an ending, or ends in the same two words."""
+        """`failed` without the rows whose instruction asks for such an ending, or has its last words."""
         if self.on != "response" or not failed.any():
             return failed
         failed = keep_asked_for(failed, records, ASKED_OPEN, self.on)
@@ -255,9 +276,15 @@ class Truncated(Filter):
         pairs = (as_array(column).take(pa.array(rows)).to_pylist() for column in (records["instruction"], texts))
         for row, instruction, response in zip(rows, *pairs, strict=True):  # few
             named = mark[row] and ENDED.search(response.strip()) is None
-            repeated = " ".join(response[-_TAIL_CHARS:].split()[-2:]) in " ".join(instruction.split())
+            repeated = _is_quoted(response[-_TAIL_CHARS:].split(), " ".join(instruction.split()))
             failed[row] = not (named or repeated)
         return failed
+
+
+def _is_quoted(words: Sequence[str], instruction: str) -> bool:
+    """Whether the instruction has the last words of a response, QUOTED_WORDS of them, or two at the end of a part."""
+    last, two = (re.escape(" ".join(words[-count:])) for count in (QUOTED_WORDS, 2))
+    return re.search(rf"{last}|{two}(?:\Z|[\"'”’»)*_<|]|\.\.|…)", instruction) is not None
 
 
 def _bytes(characters: str) -> npt.NDArray[np.uint8]:
@@ -374,7 +401,7 @@ def _open_sentences(texts: pa.StringArray, judged: npt.NDArray[np.bool_]) -> npt
     caseless = _matches(tail, np.flatnonzero(caseless), CASELESS_SENTENCE)
     found = np.flatnonzero(latin | wide | caseless)
     taken = candidates.take(pa.array(found))
-    ends = np.asarray(pc.count_substring_regex(taken, rf"{_END}(?:\s|\z)|[。؟۔।]"))
+    ends = np.asarray(pc.count_substring_regex(taken, rf"{_END}(?:\s|\z)|{_DISPLAY}|[。؟۔।]"))
     alone = words[found] >= MIN_WORDS_ALONE
     if caseless.any():
         last = pc.struct_field(pc.extract_regex(taken, CASELESS_SENTENCE), "words")
@@ -390,8 +417,10 @@ def _last_sentences(texts: pa.StringArray) -> tuple[npt.NDArray[np.bool_], npt.N
     gap, first, rest = (pc.fill_null(pc.struct_field(parts, name), "") for name in ("gap", "first", "words"))
     words = np.asarray(pc.count_substring(rest, " ")).astype(np.int64)
     new_paragraph = np.asarray(pc.match_substring(gap, "\n"))
-    same_line = np.asarray(pc.and_(pc.equal(pc.utf8_trim(gap, " \t"), ""), pc.not_equal(gap, "")))
+    same_line = np.asarray(pc.equal(pc.utf8_trim(gap, " \t"), ""))  # and behind a displayed formula
     opened = (words == 1) & np.asarray(pc.is_in(first, value_set=pa.array(OPENERS.split())))
+    new_paragraph &= ~np.asarray(pc.match_substring(pc.binary_join_element_wise(first, rest, ""), ":"))
+    opened |= (words == 0) & np.asarray(pc.is_in(first, value_set=pa.array(ALONE)))
     is_open = same_line & ((words >= MIN_WORDS_BEHIND) | opened) | new_paragraph & (words >= MIN_WORDS_IN_PARAGRAPH)
     return is_open, words
 

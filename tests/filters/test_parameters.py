@@ -40,7 +40,7 @@ HASHED: dict[str, dict[str, Any]] = {
         "model": "878066447208b1a15ffa5afe44276b0f", "version": 4,
     },
     "refusal": {"on": "response", "prefix_chars": 240, "version": 3},
-    "truncated": {"on": "response", "min_words": 5, "version": 4},
+    "truncated": {"on": "response", "min_words": 5, "version": 5},
     "loop": {"on": "response", "min_repeats": 6, "min_bytes": 120, "version": 3},
     "echo": {"min_chars": 24, "version": 2},
     "urls": {"on": "response", "max_share": 0.9, "version": 2},

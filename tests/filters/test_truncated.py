@@ -12,23 +12,46 @@ from hypothesis import strategies as st
 
 from filters.truncated import MIN_WORDS_ALONE, Truncated, _last_sentences
 
-END, INNER = r"[.!?…]\$?['\"”’»)]*", r"\(?(?:\p{L}[\p{L}\p{M}'’\-/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$)\)?[,;]?['\"”’»]?"
+END = r"[.!?…]\$?['\"”’»)]*"
+INNER = (
+    r"(?:[(\"'“‘«]?(?:\p{L}[\p{L}\p{M}'’\-–—/]*|\$?\d[\d,.]*%?|\$[^$\n]{1,80}\$[\p{L}\-]*)['\"”’»]?\)?[,;:]?['\"”’»]?|"
+    r"[-–—&])"
+)
 BEFORE = (
-    r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
+    r"(?:[\p{Ll}\p{Lo}]{2}|\d{4}|[\p{Ll}\d][)\"'”’»]|\$|(?:is|are|of|to|by|get|than|be|equals|and) \$?\d{1,3}%?)"
     rf"{END}"
 )
 BEFORE = rf"(?:{BEFORE}|\n[ \t]*```[ \t]*)"
+DISPLAY, NUMBER = r"[.!?]?(?:\\\]|\$\$|\\end\{[a-z]+\*?\})\s*", r"(?:\d{1,2}[.)] )?"
 OPENER = r"(?:The|An?|My|Our|His|Her|Its|Their|This|That|In|On|At|When|While|If|As|For|With|Because)"
-WORD = r"\p{Lu}[\p{L}'’\-]*,?"
-OPEN = rf"{BEFORE}(?:[ \t]+(?:{OPENER} {INNER}|{WORD}(?: {INNER}){{2,}})|\s*\n\s*{WORD}(?: {INNER}){{4,}})\s*\z"
-LONG = rf"{BEFORE}\s+{WORD}(?: {INNER}){{11,}}\s*\z"
+ALONE = rf"(?:{OPENER}|I|We|You|He|She|It|They|These|Those|Since|Then|Thus|After|Before|To|By|From|Also|However)"
+WORD = r"\p{Lu}[\p{L}'’\-]*[,:]?"
+SHORT = rf"{NUMBER}(?:{ALONE}|{OPENER} {INNER}|{WORD}(?: {INNER}){{2,}})"
+LATER = rf"\s*\n\s*{NUMBER}{WORD}(?: {INNER}){{4,}}"
+OPEN = rf"(?:{BEFORE}[ \t]+{SHORT}|{DISPLAY}{SHORT}|{BEFORE}{LATER})\s*\z"
+LONG = rf"(?:{BEFORE}\s+|{DISPLAY}){NUMBER}{WORD}(?: {INNER}){{11,}}\s*\z"
 
 pieces = st.sampled_from(
     [
-        *("end.", "is it?", "1999.", "(so.)", 'said."', "e.g.", "A.", "…", "日本。", "é\u0301t", "42", "'", "”"),
+        *(
+            "end.",
+            "is it?",
+            "so'.",
+            "1999.",
+            "(so.)",
+            'said."',
+            "e.g.",
+            "A.",
+            "…",
+            "日本。",
+            "é\u0301t",
+            "42",
+            "'",
+            "”",
+        ),
         *("\n```\n", "```", "\n  ``` \n\n"),
         *(" ", " ", " ", "  ", "\t", "\n", "\r\n", "\f", "\n\n"),
-        *("The", "An", "Because", "the", "Then", "Öl", "It's,", "and", "then;", "x-y", "word"),
+        *("The", "An", "Because", "the", "Then", "Öl", "It's,", "and", "then;", "x-y", "word", "Then:", "3. ", "\\]"),
         *(" and", " so", " then on", " we go on and on and on and on", " because of it,"),
     ]
 )
@@ -113,7 +136,7 @@ def test_a_dollar_is_money_where_formulas_stand_in_brackets() -> None:
     ("response", "reason"),
     [
         (
-            "Here.\n\n```python\nx = 1\n```\n\nIn this program, we have set the value of one variable to the number of",
+            "Here.\n\n```python\nx = 1\n```\n\nIn this program, we have set the value of one variable to the number",
             "open_sentence",
         ),
         (
@@ -150,3 +173,43 @@ def test_an_amount_at_the_end_is_no_open_formula(ending: str) -> None:
 def test_a_formula_that_does_not_end_is_open(cut: str) -> None:
     text = "The roots are $x = \\frac{1}{2}$ and $x = 3$, so $p(x)$ has degree $2$. Hence "
     assert reasons("Solve it.", text + cut) == "open_formula"
+
+
+BEFORE_IT = "The tower is old, and nobody lives there. It was built by the sea. "
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [
+        ("As", "open_sentence"),
+        ("2. Use of the rooms: The guests have", "open_sentence"),
+        ("Its keeper said 'we light the lamp' to every ship", "open_sentence"),
+        ("(So he wrote; I never saw it) It stands – like others – near", None),  # begins with no capital letter
+        ("The keeper – an old man – lives", "open_sentence"),
+        ("It ends here: we know of nobody who has seen the wall that this was a part of", "dangling_word"),
+        ("\\[x = 3.\\]Then the other root", "open_sentence"),
+        ("\\begin{align*}\nx &= 3\n\\end{align*}Squaring both sides", "open_sentence"),
+    ],
+)
+def test_a_sentence_with_quotes_dashes_a_number_or_behind_a_display_is_open(cut: str, reason: str | None) -> None:
+    assert reasons("Tell me of it.", BEFORE_IT + cut) == reason
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "His aunt has a pool near the house and he wanted somebody to swim with",
+        "He told all of us at great length what he had come for",
+        BEFORE_IT + "Nobody knows what it is for.\n\nKeeper: an old man of the town",
+        BEFORE_IT + "It is a",
+    ],
+)
+def test_a_whole_sentence_may_end_in_a_preposition_or_lack_its_mark(response: str) -> None:
+    asked = 'Which words come first in "It is a tower"? Continue: It is a'
+    assert reasons(asked if response.endswith("It is a") else "Tell me.", response) is None
+
+
+def test_two_common_words_that_the_instruction_has_too_excuse_no_open_end() -> None:
+    instruction, response = "Explain the use of the lamp. What is it for?", BEFORE_IT + "It burned oil for most of the"
+    assert reasons(instruction, response) == "dangling_word"
+    assert reasons("Quote what comes before 'night': it burned oil for most of the night", response) is None
