@@ -631,9 +631,14 @@ def _held_out_texts(packed: Sequence[Packed], root: str, design: Design) -> tupl
     kept = int(np.asarray(chosen.table["kept"]).sum())
     if kept < MIN_ITEMS:
         names = " and ".join(corpus.name for corpus in recipes)
+        mend = (  # the others are in some of the corpora alone
+            f"raise --rows, of which {len(chosen.table) - kept} went to rows that not all recipes keep"
+            if len(chosen.table) >= design.rows
+            else "raise --held-out"
+        )
         raise WinnowError(
-            f"{names}: {kept} held-out rows are in the corpora of all recipes, and {MIN_ITEMS} are needed to compare "
-            "them; raise --held-out, or compare recipes that share sources"
+            f"{names}: of {len(chosen.table)} held-out rows {kept} are in the corpora of all recipes, and {MIN_ITEMS} "
+            f"are needed to compare them; {mend}, or compare recipes that share sources"
         )
     return _write_texts(chosen.table, root), (len(chosen.table), kept), chosen.trained_on
 

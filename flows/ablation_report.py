@@ -91,9 +91,10 @@ def tables(answer: AblateAnswer) -> Iterator[Table]:
 
 
 def _effects_table(found: Sequence[Effect], title: str) -> Table:
+    adjusted = "p (Holm)" if any(one.adjusted_p_value is not None for one in found) else "p"
     return Table(
         title,
-        ("comparison", "items", "difference", "95 % interval", "p", "detectable", "verdict"),
+        ("comparison", "items", "difference", "95 % interval", adjusted, "detectable", "verdict"),
         tuple(
             (
                 (f"{one.group}: " if one.group else "") + f"{one.arm} against {one.against}",

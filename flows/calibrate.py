@@ -133,6 +133,13 @@ def calibrate_scores(
         joined, where = _ratings(rated, sides, groups, subject or SUBJECT, cut)
         if len(np.unique(joined.mean)) < 2:
             raise InputError(f"{', '.join(files)}: all ratings are {joined.mean[0]:g}; nothing can be compared")
+        lowest, highest = float(np.nanmin(joined.values)), float(np.nanmax(joined.values))
+        if cut is not None and not lowest < cut <= highest:
+            raise WinnowError(
+                f"--cut {cut:g}: the ratings are from {lowest:g} to {highest:g}, so "
+                f"{'no row is' if cut > highest else 'all rows are'} good; give a rating above the lowest"
+            )
+        notes += _scale_notes(joined)
         calibrations = []
         for number, (name, series) in enumerate(values.items()):
             console.move_bar("calibrate", number, len(values), name)
@@ -178,6 +185,20 @@ def _reading_notes(rated: RatedRows) -> Iterator[str]:
         yield (
             f"{quantity(rated.unnamed, 'row')} with several ratings and no rater: the mean counts, and nothing is said "
             "of the agreement of raters; name their column: --columns rater=COLUMN"
+        )
+
+
+def _scale_notes(rated: Ratings) -> Iterator[str]:
+    """Raters whose ratings have no value in common: they may have rated on different scales."""
+    ends = [
+        (float(np.nanmin(column)), float(np.nanmax(column)))
+        for column in rated.values.T
+        if (~np.isnan(column)).sum() >= MIN_ROWS
+    ]
+    if len(ends) > 1 and (low := min(ends, key=lambda pair: pair[1])) and (high := max(ends)) and low[1] < high[0]:
+        yield (
+            f"one rater gave {low[0]:g} to {low[1]:g}, another {high[0]:g} to {high[1]:g}, and the mean counts: if "
+            "these are two scales, write all ratings on one"
         )
 
 

@@ -15,6 +15,7 @@ from filters.rewrite import Rewrite
 from flows.console import Console, unread_line
 from flows.lineage import Sender
 from flows.tracker import Tracker
+from pipelines.audit.quality import cut_warnings
 from pipelines.audit.report import empty_sources, write_report
 from pipelines.check import check
 from pipelines.credentials import hidden, masked
@@ -120,6 +121,8 @@ def execute_recipe(
         console.warn(unread_line(name, columns))
     for name in empty_sources(recorded):
         console.warn(f"no row of source {name!r} was kept; the report gives the reasons")
+    for line in cut_warnings(recorded):
+        console.warn(line)
     packs = recorded.product("packs")
     for line in values_without_rows(packs.counts) if packs else ():
         console.warn(f"sampling.weights: no row of the corpus has {line}")

@@ -32,7 +32,8 @@ class Perplexity(TrainedScore):
       (near 0) is predictable, like the rows trained on. Low is unlike them.
     - `score_<name>_alone`: the same of the response alone.
     - `score_<name>_ifd`: perplexity per token given the instruction / perplexity alone. Below 1 the instruction helps
-      to predict the response. Above 1 the response has little to do with it.
+      to predict the response. Above 1 the model finds the response no likelier behind the instruction than
+      alone.
 
     Given means: the model sees the end of the instruction as context, and words and pairs of words that occur in the
     instruction are likelier. It does not understand a question: a response that repeats its words is likely.

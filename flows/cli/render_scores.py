@@ -158,10 +158,15 @@ def score_lines(answer: ScoreAnswer) -> Iterator[Line]:
 
 def _noise(fit: NoiseFit) -> str:
     """How well noise is told in a source, or that it is not."""
-    found = f"{fit.recall:.0%} of it found, {fit.precision:.0%} of what is called noise is"
     if fit.judged:
-        return f"{quantity(fit.called, 'row')}; about {found} (estimated)"
-    return f"not judged; with this model {found} (estimated), of {fit.share:.1%} of the rows"
+        return (
+            f"{quantity(fit.called, 'row')}; estimated: {fit.recall:.0%} of all noise is found, and "
+            f"{fit.precision:.0%} of the rows that are called noise are"
+        )
+    return (
+        f"not judged: this model would find {fit.recall:.0%} of the noise, estimated at {fit.share:.1%} of the rows, "
+        f"and {fit.precision:.0%} of what it called noise would be"
+    )
 
 
 def oracle_lines(answer: OracleAnswer) -> Iterator[Line]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,8 @@ from flows.styled import Styled, bold, styled, yellow
 
 CLOSE = 0.01
 """Two AUC that differ by less are as good."""
+Z = 1.959964
+"""The quantile of the normal distribution that 1 of 40 values is above."""
 
 if TYPE_CHECKING:
     from flows.train_scores import ScoreAnswer, ScoresAnswer
@@ -67,6 +70,19 @@ def lines(answer: ScoresAnswer, root: str) -> Iterator[str | Styled]:
     yield f"  next     winnow calibrate {answer.run} --ratings FILE --root {root}"
 
 
+def _chance(measures: Mapping[str, float]) -> float:
+    """The AUC up to which a score without any use comes in 39 of 40 trainings; 0 if the rows held out are not known.
+
+    By the normal approximation of Mann and Whitney's U, with as many of each label held out as the labels' shares say.
+    """
+    held = measures.get("rows_held_out", 0.0)
+    positive, negative = (measures.get(f"rows_{label}", 0.0) for label in ("positive", "negative"))
+    if not (held and positive and negative):
+        return 0.0
+    first, second = (held * rows / (positive + negative) for rows in (positive, negative))
+    return 0.5 + Z * math.sqrt((held + 1) / (12 * first * second))
+
+
 def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str | Styled]:
 
     if score.trained:
@@ -79,8 +95,12 @@ def _score_lines(score: ScoreAnswer, answer: ScoresAnswer) -> Iterator[str | Sty
         )
         yield f"  held out   {', '.join(measures)}"
         auc = score.measures.get("auc", 1.0)
+        chance = _chance(score.measures)
+        if auc <= chance:
+            text = f"no better than chance on the rows held out (AUC {auc:.2f}; up to {chance:.2f} is chance)"
+            yield styled("  ", yellow(f"! {text}"))
         for name, what in (("auc_source", "source"), ("auc_length", "length")):
-            if score.measures.get(name, 0.0) >= auc - CLOSE:
+            if auc > chance and score.measures.get(name, 0.0) >= auc - CLOSE:
                 text = (
                     f"the {what} alone does as well (AUC {score.measures[name]:.2f}): a cut at this score sorts {what}s"
                 )

@@ -4,8 +4,9 @@ Two kinds of ratings. Absolute ones are numbers. Preferences compare two respons
 0 for a tie; the score, and the length, of such a pair is that of the first minus that of the second.
 
 Measures of agreement, both with a percentile interval of a bootstrap over clusters (questions). A bootstrap of a share
-that is near 0 or 1 has too narrow an interval, and none where all rows agree. Where its interval reaches 0 or 1, it is
-widened to that of a score test, with as many rows as there are clusters: Wilson's for a share, Newcombe's for an AUC.
+that is near 0 or 1, or of few rows, has too narrow an interval, and none where all rows agree. Where its interval
+reaches 0 or 1, or fewer than FEW clusters have good (or other) rows, it is widened to that of a score test, with as
+many rows as there are clusters: Wilson's for a share, Newcombe's for an AUC.
 
 - `spearman`: the rank correlation with the mean rating. Of pairs, that of differences with the mean preference, where
   each pair counts in both orders.
@@ -38,6 +39,9 @@ SEED = 0
 FOLDS = 10
 MIN_RATINGS = 200
 """Of a subject whose numbers are taken as a result; those of smaller ones are shown and marked."""
+
+FEW = 30
+"""Clusters with good rows, or with others, below which a bootstrap's interval of the AUC is not enough."""
 
 KEPT_SHARES = (0.95, 0.9, 0.8)
 """Shares of the good rows that thresholds keep."""
@@ -190,7 +194,7 @@ class Calibration(BaseModel):
     higher_is_better: the sign of the agreement over all rows. Scores for which lower is better (perplexity) keep their
     sign in `groups`. agrees: whether the interval over all rows excludes chance; if not, the sign means nothing. scale:
     the lowest and highest rating. good, poor: the ratings from which on, and up to which, rows are good and poor; None
-    for pairs. thresholds: of groups whose interval excludes chance.
+    for pairs. thresholds: of groups in which the score agrees and tells good rows from others, by more than chance.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -345,7 +349,7 @@ def measure_group(scores: Floats, ratings: Ratings, subject: str, good: float, h
         if share is not None:
             value = share.value
             ends = wilson(value, preferred) if rows.pairs else newcombe(value, *counts)
-            found["auc"] = _widened(share, ends)
+            found["auc"] = _widened(share, ends, min(counts) < FEW)
         return Measures(**found)
 
     main = "auc" if rows.pairs else "spearman"
@@ -390,9 +394,10 @@ def _estimate(value: float, samples: Floats) -> Estimate | None:
     return Estimate(value=value, low=low, high=high)
 
 
-def _widened(estimate: Estimate, ends: tuple[float, float]) -> Estimate:
-    """The estimate of a share; if its interval reaches 0 or 1, with an interval that has these ends in it."""
-    if estimate.low > TINY and estimate.high < 1 - TINY:
+def _widened(estimate: Estimate, ends: tuple[float, float], few: bool = False) -> Estimate:
+    """The estimate of a share; if its interval reaches 0 or 1, or is of few rows, with an interval that has these ends
+    in it."""
+    if estimate.low > TINY and estimate.high < 1 - TINY and not few:
         return estimate
     return estimate.model_copy(update={"low": min(estimate.low, ends[0]), "high": max(estimate.high, ends[1])})
 
@@ -452,11 +457,12 @@ def calibrate(name: str, scores: Floats, ratings: Ratings, min_ratings: int = MI
     large = [ALL, *(group.subject for group in groups[1:] if not group.small)]
     shown = [one for one in large if one in found and found[one] is not None]
     curves = [curve(scores[masks[one]], ratings.of(masks[one]), one, higher) for one in shown[: CURVE_SUBJECTS + 1]]
-    # A cut at a score that does not agree is a cut at chance.
+    # A cut at a score that does not tell good rows from others is a cut at chance; at one that agrees the other way
+    # round within this group, worse than chance.
     cuts = [
         cut
         for one in shown
-        if not ratings.pairs and _agrees(found[one], ratings.pairs)
+        if not ratings.pairs and _tells(found[one], higher)
         for cut in thresholds(scores[masks[one]], ratings.of(masks[one]), one, good, poor, higher)
     ]
     return Calibration(
@@ -470,7 +476,10 @@ def calibrate(name: str, scores: Floats, ratings: Ratings, min_ratings: int = MI
         groups=tuple(groups),
         curves=tuple(one for one in curves if one is not None),
         thresholds=tuple(cuts),
-        warnings=tuple(_warnings(groups, ratings.pairs, min_ratings, higher)),
+        warnings=(
+            *_few_warnings(rows, good),
+            *_warnings(name, groups, ratings.pairs, min_ratings, higher, good),
+        ),
     )
 
 
@@ -481,7 +490,35 @@ def _agrees(group: Group | None, pairs: bool) -> bool:
     return main is not None and not main.low <= middle <= main.high
 
 
-def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int, higher: bool) -> list[str]:
+def _side(estimate: Estimate, middle: float, higher: bool) -> int:
+    """1 if the interval is on the side of `middle` that agrees, -1 on the other side, 0 if `middle` is within it."""
+    if estimate.low <= middle <= estimate.high:
+        return 0
+    return 1 if (estimate.value > middle) == higher else -1
+
+
+def _tells(group: Group | None, higher: bool) -> bool:
+    """Whether a score agrees with the ratings of a group, and tells its good rows from the others."""
+    if group is None or group.score.spearman is None or group.score.auc is None:
+        return False
+    return _side(group.score.spearman, 0.0, higher) == _side(group.score.auc, 0.5, higher) == 1
+
+
+def _few_warnings(rows: Ratings, good: float) -> list[str]:
+    """What to know of a measure of few good rows, or of few others."""
+    is_good = rows.mean >= good
+    words = {f"rated {good:g} or more": int(is_good.sum()), f"rated less than {good:g}": int((~is_good).sum())}
+    return [
+        f"{count} of {len(is_good)} rows with this score {'is' if count == 1 else 'are'} {what}: too few for a cut and "
+        "for the AUC; --cut says from which rating on a row is good"
+        for what, count in words.items()
+        if count < MIN_ROWS and not rows.pairs
+    ]
+
+
+def _warnings(
+    name: str, groups: Sequence[Group], pairs: bool, min_ratings: int, higher: bool, good: float
+) -> list[str]:
     measure, middle = ("accuracy", 0.5) if pairs else ("Spearman", 0.0)
     found = []
     for group in groups:
@@ -499,6 +536,17 @@ def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int, higher: bo
                 f"{where}the score does not agree with the ratings by more than chance "
                 f"({measure} {main.value:.2f}, 95 % interval {main.low:.2f} to {main.high:.2f})"
             )
+        elif _side(main, middle, higher) < 0:
+            found.append(
+                f"{where}the score agrees the other way round than over all rows ({measure} {main.value:.2f}, 95 % "
+                f"interval {main.low:.2f} to {main.high:.2f}); a cut would drop the better rows"
+            )
+            continue
+        elif not pairs and (auc := group.score.auc) is not None and _side(auc, 0.5, higher) < 1:
+            found.append(
+                f"{where}rows rated {good:g} or more are not told from the others by more than chance "
+                f"(AUC {auc.value:.2f}, 95 % interval {auc.low:.2f} to {auc.high:.2f}): no cut is proposed"
+            )
         for baseline, what, difference in (
             (group.source, "source", group.over_source),
             (group.length, "length", group.over_length),
@@ -512,6 +560,8 @@ def _warnings(groups: Sequence[Group], pairs: bool, min_ratings: int, higher: bo
                 other = other.model_copy(update={"value": 2 * middle - other.value})  # its best direction
             if difference.low == difference.high == 0:
                 found.append(f"{where}the score orders the rows as {what} alone does")
+                continue
+            if name == what:  # a length in other units
                 continue
             own = main.value if higher else 2 * middle - main.value
             found.append(

@@ -7,6 +7,7 @@ pass over the shards, and little memory for any number of rows.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,37 @@ def quality(run: RecordedRun) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def cut_warnings(run: RecordedRun) -> Iterator[str]:
+    """Cuts that do something other than what was most likely meant: a limit that no row, or every row, breaks; the name
+    of no group; rows that stay because they were not measured."""
+    for step in run.steps:
+        if not step.step.startswith(SELECT) or not step.shards:
+            continue
+        for cut in step.parameters["cuts"]:
+            broken = {
+                reason.removeprefix(f"score/{cut['name']}_"): rows
+                for reason, rows in step.counts.items()
+                if reason.startswith(f"score/{cut['name']}_")
+            }
+            what = f"the cut at {cut['name']} ({_said({**cut, 'step': '', 'limits': {}})['text'] or 'missing'})"
+            for name in cut["drop"]:
+                if f"is_{name}" not in broken:
+                    yield f"{what}: no row is {name}"
+            column = column_of(cut["name"], tuple(storage.columns(step.shards[0].path)))
+            if cut["drop"] or column is None:
+                continue
+            kept = _tables(step, column, dropped=False)
+            missing = sum(table.null_count for table in kept)
+            if not broken:
+                yield f"{what} drops no row"
+            elif missing == sum(map(len, kept)):
+                values = [pc.min_max(table).as_py() for table in _tables(step, column, dropped=True)]
+                low, high = min(one["min"] for one in values), max(one["max"] for one in values)
+                yield f"{what} drops every row that has the score, of {low:.4g} to {high:.4g}"
+            if missing and cut["missing"] == "keep":
+                yield f"{what}: {missing:,} rows without the score stay; `missing: drop` drops them"
 
 
 def _column(name: str, selects: list[Manifest]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Which column holds what is guessed from names and first values, as for the files
 | `id`, `instruction`, `response` | the row that is rated: by the id of a record, or by its texts |
 | `rating` | a number, `4/5`, `80 %`, `yes` or `no`; columns or a list: several raters; `-name`: less is better |
 | `response_a`, `response_b` | two responses to one instruction; `chosen` and `rejected` need no preference |
-| `preference` | 1, a, model_a, or `source_a`'s value: the first; 2, b ...: the second; 0, tie ...: neither. By rater |
+| `preference` | 1, a, model_a, or `source_a`'s value: the first; 2, -1, b ...: the second; 0, tie ...: neither |
 | `rater` | who rated, where each line is the rating of one rater |
 | `source`, `source_a`, `source_b` | who wrote the response |
 | `subject`, `question` | the content type; rows of one question are not independent |
@@ -29,7 +29,7 @@ import pyarrow as pa
 from filters.scores.score import PREFIX
 from pipelines.audit.calibration import Floats
 from pipelines.errors import InputError, WinnowError, nearest
-from pipelines.formats.numbers import MISSING, number_of, one_scale
+from pipelines.formats.numbers import MISSING, above_end, number_of, one_scale
 from pipelines.formats.pairs import join_texts
 from pipelines.formats.read import column_names, first_rows, read
 from pipelines.formats.roles import Guess, guess_of, written_columns
@@ -106,7 +106,10 @@ def read_ratings(paths: Sequence[str], columns: Mapping[str, str | Sequence[str]
         roles = guess_roles(path, columns or {})
         pairs = "preference" in roles or "response_a" in roles
         roles_of[path] = {role: written_columns({role: name}).partition("=")[2] for role, name in roles.items()}
-        parts.append((pairs, *_read_file(path, roles, pairs)))
+        frame, lines, reading = _read_file(path, roles, pairs)
+        if reading:
+            roles_of[path]["preference"] += f" ({reading})"
+        parts.append((pairs, frame, lines))
     kinds = {pairs for pairs, _, _ in parts}
     if len(kinds) > 1:
         raise WinnowError("some files have ratings of single responses and others preferences; give each kind alone")
@@ -182,7 +185,8 @@ def _merged(table: pl.DataFrame, values: Floats) -> tuple[pl.DataFrame, Floats, 
 # ------------------------------------------------------------------------------------------------------------ one file
 
 
-def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list[list[float]]]:
+def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list[list[float]], str]:
+    """The rows of a file and their ratings; and how preferences that are numbers were read."""
     rating = "preference" if pairs else "rating"
     signed = [_signed(name, column_names(path)) for name in _names(roles.get(rating, ()))]
     names, signs = [name for name, _ in signed], [sign for _, sign in signed]
@@ -218,7 +222,7 @@ def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list
     ).with_columns(key=_key(pairs))
     order = ["file", "row", "key", *(role for role in (PAIRED if pairs else ABSOLUTE) if role in frame.columns)]
     if not names:
-        return _turned_pairs(frame.select(order))
+        return *_turned_pairs(frame.select(order)), ""
     read_value = _preference_reader(path, raw) if pairs else _rating_reader(path, raw)
     sources = zip(frame["source_a"], frame["source_b"], strict=True) if pairs else [(None, None)] * len(raw)
     values = []
@@ -230,7 +234,7 @@ def _read_file(path: str, roles: Guess, pairs: bool) -> tuple[pl.DataFrame, list
             raise InputError(f"{path}: row {row + 1}, column {', '.join(names)}: {error}") from None
     if -1.0 in signs:
         values = _turned(values, signs)
-    return frame.select(order), values
+    return frame.select(order), values, _numbers_as_preferences(raw) if pairs else ""
 
 
 def _remedy(fault: str, names: Sequence[str]) -> str:
@@ -313,7 +317,7 @@ def _rating_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callable[[
         except ValueError as error:
             raise ValueError(f"{error}; write numbers for other words, and nothing where there is no rating") from None
         if number > scale:
-            raise ValueError(f"{text!r} is above the end of the scale, {scale:g}")
+            raise above_end(repr(text), scale)
         return number
 
     return value
@@ -348,6 +352,13 @@ def _preference_reader(path: str, raw: Sequence[Sequence[str | None]]) -> Callab
         )
 
     return value
+
+
+def _numbers_as_preferences(raw: Sequence[Sequence[str | None]]) -> str:
+    """What the numbers among preferences mean, as `_preference_reader` reads them; empty if there is none."""
+    words = {_word(text) for line in raw for text in line}
+    meanings = {"1": "the first", "2": "the second", "-1": "the second", "0": "a tie"}
+    return ", ".join(f"{word} is {meaning}" for word, meaning in meanings.items() if word in words)
 
 
 def _word(text: str | None) -> str:

@@ -30,7 +30,7 @@ _READ = "numbers, 4/5, 80 %, yes and no (good and bad, right and wrong) are read
 def number_of(text: str) -> tuple[float, float]:
     """The number that a text says, and the end of its scale: `4/5` is 4 and 5, `80 %` 80 and 100, `3` 3 and infinity.
 
-    A word of MISSING is NaN. Yes is 1 and no is 0, also in other words.
+    A word of MISSING is NaN. Yes is 1 and no is 0, also in other words, on a scale that ends at 1.
 
     Raises:
         ValueError: if it says none, or one above the end of its scale.
@@ -39,7 +39,7 @@ def number_of(text: str) -> tuple[float, float]:
     if word in MISSING:
         return math.nan, math.inf
     if word in YES or word in NO:
-        return float(word in YES), math.inf
+        return float(word in YES), 1.0
     said, end = word, math.inf
     if word.endswith("%"):
         said, end = word[:-1].strip(), PERCENT
@@ -52,8 +52,13 @@ def number_of(text: str) -> tuple[float, float]:
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is no number; it must be finite")
     if number > end:
-        raise ValueError(f"{text!r} is above the end of the scale, {end:g}")
+        raise above_end(repr(text), end)
     return number, end
+
+
+def above_end(shown: str, end: float) -> ValueError:
+    """The error of a number above the end of the scale of its column."""
+    return ValueError(f"{shown} is above the end of the scale, {end:g}" + (" (yes and no are 1 and 0)" * (end == 1)))
 
 
 def first_unread(texts: Sequence[str | None]) -> int | None:
@@ -100,6 +105,6 @@ def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     end = one_scale([*bare, *(end for number, end in read if not math.isnan(number))])
     highest = pc.max(numbers).as_py()
     if highest is not None and highest > end:
-        raise ValueError(f"{highest:g} is above the end of the scale, {end:g}")
+        raise above_end(f"{highest:g}", end)
     of_words = pa.array([number for number, _ in read], pa.float64()).take(pc.index_in(text, value_set=words))
     return np.asarray(pc.fill_null(pc.coalesce(numbers, of_words), np.nan).to_numpy())

@@ -305,3 +305,15 @@ def test_mistakes_are_named(run: RecordedRun, tmp_path: Path) -> None:
         calibrate_scores(None, [path], scores=[str(given)])
     answer = calibrate_scores(None, [stranger], scores=[str(given)])
     assert answer.notes[0].startswith(f"5 ratings of ids without a score in {given}: other:15, other:16")
+    spread = ratings_file(tmp_path / "spread.jsonl", [{"id": f"own/rows/{n}", "stars": n % 5} for n in range(40)])
+    for cut, what in ((9, "no row is good"), (0, "all rows are good")):
+        with pytest.raises(WinnowError, match=f"--cut {cut}: the ratings are from 0 to 4, so {what}"):
+            answer_of(run, spread, cut=cut)
+
+
+def test_raters_whose_ratings_do_not_overlap_are_named(run: RecordedRun, tmp_path: Path) -> None:
+    rows = [{"id": f"own/rows/{n}", "rater_a": 1 + n % 5, "rater_b": 20 * (1 + n % 5)} for n in range(40)]
+    notes = answer_of(run, ratings_file(tmp_path / "two.jsonl", rows)).notes
+    assert any("one rater gave 1 to 5, another 20 to 100" in note for note in notes)
+    same = [{**row, "rater_b": row["rater_a"]} for row in rows]
+    assert not any("one rater gave" in note for note in answer_of(run, ratings_file(tmp_path / "s.jsonl", same)).notes)

@@ -238,6 +238,36 @@ def test_a_threshold_keeps_the_share_of_good_rows_and_is_said_in_words() -> None
     assert calibrate("s", score, ratings_of(rating, cut=5)).good == 5
 
 
+def test_a_score_that_agrees_the_other_way_round_within_a_subject_has_no_cut_there() -> None:
+    rng = np.random.default_rng(12)
+    subject = np.repeat(["prose", "maths"], [600, 300])
+    rating = rng.integers(1, 6, 900).astype(float)
+    score = np.where(subject == "prose", rating, -rating) + rng.normal(size=900)
+    result = calibrate("s", score, ratings_of(rating, subject=subject))
+    assert {cut.subject for cut in result.thresholds} == {ALL, "prose"}
+    assert any("within maths: the score agrees the other way round" in warning for warning in result.warnings)
+    other = calibrate("s", -score, ratings_of(rating, subject=subject))
+    assert not other.higher_is_better and {cut.subject for cut in other.thresholds} == {ALL, "prose"}
+
+
+def test_a_score_that_does_not_tell_good_rows_from_others_has_no_cut() -> None:
+    rating = np.tile([1.0, 2.0, 3.0, 4.0, 5.0], 200)
+    score = np.tile([0.0, 3.0, 5.0, 1.6, 3.7], 200) + np.random.default_rng(13).normal(size=1000)
+    result = calibrate("s", score, ratings_of(rating))
+    assert result.agrees and not result.thresholds
+    assert any("rated 4 or more are not told from the others" in warning for warning in result.warnings)
+
+
+def test_an_interval_of_few_good_rows_is_wide_and_says_so() -> None:
+    rng = np.random.default_rng(14)
+    rating = rng.integers(1, 4, 300).astype(float)
+    rating[17] = 55
+    result = calibrate("s", rng.normal(size=300), ratings_of(rating))
+    assert any("1 of 300 rows with this score is rated 55 or more" in warning for warning in result.warnings)
+    measured = group(result).score.auc
+    assert measured is not None and measured.high - measured.low > 0.5
+
+
 def test_missing_scores_are_counted_and_left_out() -> None:
     rng = np.random.default_rng(10)
     rating = rng.integers(0, 2, 300).astype(float)

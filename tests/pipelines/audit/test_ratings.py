@@ -97,6 +97,10 @@ def test_preferences_are_read_in_every_spelling(tmp_path: Path, column: str, val
     assert read.pairs
     assert read.values[:, 0].tolist() == [1, -1, 0]
     assert read.rows["response_a"].to_list() == [PAIR["response_a"]] * 3
+    said = read.columns[str(tmp_path / "pairs.jsonl")]["preference"]
+    one, other, _ = values
+    assert ("is the first" in said) == (str(one) == "1")
+    assert (f"{other} is the second" in said) == (str(other) in ("2", "-1"))
 
 
 @pytest.mark.parametrize(

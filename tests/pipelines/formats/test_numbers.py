@@ -35,6 +35,8 @@ def test_a_column_is_read_in_every_spelling(written: list[str | None], numbers: 
         (["4/5", "8/10"], r"several scales \(5 and 10\)"),
         (["80 %", "0.8"], r"several scales \(% and without it\)"),
         (["4/5", "8"], "8 is above the end of the scale, 5"),
+        (["yes", "4"], r"4 is above the end of the scale, 1 \(yes and no are 1 and 0\)"),
+        (["true", "4/5"], r"several scales \(1 and 5\)"),
         (["6/5"], "'6/5' is above the end of the scale, 5"),
         (["inf"], "must be finite"),
     ],
@@ -45,7 +47,10 @@ def test_what_is_no_number_is_named(written: list[str], message: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(st.floats(-1e6, 1e6).map(repr), st.integers().map(str), st.sampled_from(["", "n/a", "yes"]))))
+@given(
+    st.lists(st.one_of(st.floats(-1e6, 1e6).map(repr), st.integers().map(str), st.sampled_from(["", "n/a"])))
+    | st.lists(st.one_of(st.floats(-1e6, 1).map(repr), st.sampled_from(["", "n/a", "yes", "no", "1"])))
+)
 def test_a_column_has_the_numbers_of_its_values(written: list[str]) -> None:
     expected = [math.nan if text in ("", "n/a") else number_of(text)[0] for text in written]
     np.testing.assert_array_equal(numbers_of(pa.chunked_array([pa.array(written, pa.string())])), expected)

@@ -19,6 +19,7 @@ from filters.scores.blend import Blend
 from filters.scores.length import LengthScore
 from filters.scores.score import Choices, Rows, Score, TrainedScore
 from filters.scores.table import TableScore
+from pipelines.audit.quality import cut_warnings
 from pipelines.audit.report import facts, render
 from pipelines.audit.scoring import score_table
 from pipelines.audit.verify import verify
@@ -392,6 +393,29 @@ def test_a_row_with_too_short_a_response_is_not_measured_and_stays(folder: Path,
     assert 0 < short.height < rows.height and set(short["id"]) <= set(kept["id"])
     nulls = kept.filter(pl.col("score_length").is_null())
     assert set(nulls["id"]) == set(short["id"]) == set(kept.filter(pl.col("topic").is_null())["id"])
+
+
+@pytest.mark.parametrize(
+    ("cut", "warned"),
+    [
+        (ScoreCut(name="length", min=25), ["(min 25): 167 rows without the score stay"]),
+        (ScoreCut(name="length", min=1), ["(min 1) drops no row", "(min 1): 167 rows without the score stay"]),
+        (ScoreCut(name="length", min=5000), ["drops every row that has the score, of 24 to 25", "167 rows without"]),
+        (ScoreCut(name="length", min=1, missing="drop"), []),
+        (ScoreCut(name="topic", drop=("numbers", "digits")), ["(without numbers, digits): no row is digits"]),
+    ],
+)
+def test_a_cut_that_drops_nothing_or_everything_or_names_no_group_is_told(
+    folder: Path, tmp_path: Path, cut: ScoreCut, warned: list[str]
+) -> None:
+    scores = (LengthScore(name="length", min_chars=24), Topic(name="topic"))
+    recipe = recipe_of(folder, cut, scores=scores)
+    with LocalEngine(1) as engine:
+        run = Run(str(tmp_path), engine)
+        recorded = record_run(run, recipe, curate(run, recipe))
+    found = list(cut_warnings(recorded))
+    assert len(found) == len(warned)
+    assert all(one in line for line, one in zip(found, warned, strict=True)), found
 
 
 def test_a_blend_weighs_earlier_scores_by_the_rows_that_are_wanted(folder: Path, tmp_path: Path) -> None:
