@@ -127,9 +127,10 @@ CASELESS_SENTENCE = r"[\p{Lo}\p{M}][.!?؟۔।]\s+(?P<words>(?:[\p{Lo}\p{M}\d'�
 CLOSING = (
     r"(?i)\b(?:yours?|regards|sincerely|wishes|love|cheers|thanks?|thank you|see you|learn more|read more|"
     r"click|follow|"
-    r"goodbye|bye|the end|xx+|edit(?:ed)? by|solution by)\b"
+    r"goodbye|bye|the end|xx+|edit(?:ed)? by|solution by)\b|"
+    r"\s[-–—~] ?[\p{L}\d_]+(?: [\p{L}\d_]+)?\s*\z"
 )
-"""Last words of letters and pages, which have no full stop."""
+"""Last words of letters and pages, and names behind a dash, which have no full stop."""
 FORMULA = re.compile(
     r"\b(?:best|regards|wishes|love|cheers|thanks|thank you|sincerely|faithfully|truly|yours|respectfully|cordially|"
     r"gratefully|warmly|appreciation|hugs|xoxo|take care|gr(?:ü|ue)(?:ß|ss)en?|herzlichst|hochachtungsvoll|dein|deine|"

@@ -185,7 +185,7 @@ BEFORE_IT = "The tower is old, and nobody lives there. It was built by the sea. 
         ("2. Use of the rooms: The guests have", "open_sentence"),
         ("Its keeper said 'we light the lamp' to every ship", "open_sentence"),
         ("(So he wrote; I never saw it) It stands – like others – near", None),  # begins with no capital letter
-        ("The keeper – an old man – lives", "open_sentence"),
+        ("The keeper – an old man – lives near them", "open_sentence"),
         ("It ends here: we know of nobody who has seen the wall that this was a part of", "dangling_word"),
         ("\\[x = 3.\\]Then the other root", "open_sentence"),
         ("\\begin{align*}\nx &= 3\n\\end{align*}Squaring both sides", "open_sentence"),
@@ -202,6 +202,7 @@ def test_a_sentence_with_quotes_dashes_a_number_or_behind_a_display_is_open(cut:
         "He told all of us at great length what he had come for",
         BEFORE_IT + "Nobody knows what it is for.\n\nKeeper: an old man of the town",
         BEFORE_IT + "It is a",
+        BEFORE_IT + "So the tower is $20+5=25$ metres high and the answer is $\\boxed{25}$ - tower_fan7",
     ],
 )
 def test_a_whole_sentence_may_end_in_a_preposition_or_lack_its_mark(response: str) -> None:
