@@ -7,8 +7,12 @@ Unicode operators, and `equals`. Delimiters of formulas, emphasis, list numbers,
 are read as blanks or ends of lines.
 
 What is not checked: sides with unknowns, functions or unbalanced brackets; definitions (`1 hour = 60 minutes`);
-remainders and congruences; proportions (`1 : 2 = 5 : 10`). An equation that does not hold is not counted if another
-reading of it might hold, if it converts units, or if the text does not say that it holds (`is wrong`, a question).
+remainders and congruences; proportions (`1 : 2 = 5 : 10`); code; struck text. An equation that does not hold is not
+counted if another reading of it might hold, if it may convert units, if it rounds a quotient up or down, or if the text
+does not say that it holds (`is wrong`, a question).
+
+Of `20 + 30 = 50 + 10 = 60`, where each calculation begins with the result of the one before, only the last link is
+counted. Of `2 + 2 = 4 = 5`, both are.
 
 Per cent has three readings: a hundredth, a unit (`20% + 30% = 50%`), and a share of what is before it
 (`100 - 25% = 75`).
@@ -35,7 +39,7 @@ MAX_BITS = 4096
 MAX_FACTORIAL = 30
 EXACT_DECIMALS = 9
 """More decimals than these are those of a floating-point number."""
-APPROXIMATE = Fraction(1, 20)
+APPROXIMATE = Fraction(1, 10)
 """Relative error that `≈` allows."""
 ROOT_DIGITS = 60
 """Decimals of a root that is no fraction."""
@@ -81,7 +85,8 @@ CANDIDATE_ROW = (
 _TOKEN = re.compile(
     r"""
     (?P<code>0[xXbBoO][0-9a-fA-F]+)
-  | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+  | (?P<number>\d{1,3}(?:\.\d{3}){2,}(?![\d.])
+      |(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\\,|[_\u00a0\u2009\u202f])\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
   | (?P<percent>\\?%|percent\b|per\ cent\b)
   | (?P<word>[A-Za-z]+(?:['’][a-z]+)?)
   | (?P<glyph>[½¼¾⅓⅔⅛])
@@ -115,6 +120,7 @@ _TOKEN = re.compile(
 )
 _GLYPHS = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅛": (1, 8)}
 _SKIPPED = " \t$£€&~\\\u00a0\u202f"
+_SIZED = re.compile(r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle)(?![a-zA-Z])")
 _OPERATORS = frozenset({"times", "over", "power", "star", "plus", "minus", "of"})
 _WORD_OPERATORS = {"times": "times", "plus": "plus", "minus": "minus", "x": "times", "X": "times"}
 _OPERAND_START = frozenset({"number", "glyph", "open", "frac", "binom", "sqrt", "brace", "boxed"})
@@ -150,7 +156,7 @@ _NO_UNITS = _words(
 _LABELS = _words(
     "week weeks day days step steps page pages chapter chapters question problem part year years grade grades "
     "month months number numbers equation lesson section case room row group team level hour hours exercise "
-    "figure table item"
+    "figure table item flight gate route highway platform verse theorem version channel"
 )
 _DOUBTFUL_AFTER = _words(
     "remainder r R rem mod modulo million thousand hundred billion dozen k factorial squared cubed to over"
@@ -163,6 +169,12 @@ _EMPHASIS = re.compile(
     r"(?<![\w)*}%])(?P<mark>\*{2,3}|__|`|(?<![\d)}%] )\*)(?P<inside>(?=[^\s*`])[^*`\n]*(?<=[^\s*`]))(?P=mark)(?![\w(*])"
 )
 """Marks around text, which no operand touches from outside: not `2**3 + 4**5`, nor `3 *4* 5`."""
+_FENCE = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}|~{3,})[^\n`]*\n.*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+)
+_SPAN = re.compile(r"(?<!`)(?P<mark>`+)(?!`)[^`\n]*[=≈][^`\n]*(?P=mark)(?!`)")
+"""Code with an equals sign, which may assign. Code without one is read as emphasis: ``15 + 4 = `19` ``."""
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]+~~|<(s|del|strike)>[^<>\n]*</\1>")
 _ROW = re.compile(r"^[ \t]*\|(?=[\s|:-]).*(?<=[\s|:-])\|[ \t]*$", re.MULTILINE)
 _CELLS = re.compile(r"</?(?:td|th|tr|p|li|br|div|h\d)\b[^<>\n]*>")
 _FONTS = re.compile(r"</?(?:b|i|em|strong|u|span|code)\b[^<>\n]*>")
@@ -186,6 +198,12 @@ def _blank(match: re.Match[str]) -> str:
 
 def _plain(text: str) -> str:
     """The text with the same length, in which markup that is no arithmetic is blank, and `equals` is a sign."""
+    if "`" in text or "~~~" in text:
+        text = _FENCE.sub(lambda match: "\n" * len(match[0]), text)
+        # No side begins after a span. Two apostrophes end a quotation of LaTeX, which begins with two backticks.
+        text = _SPAN.sub(lambda match: match[0] if "''" in match[0] else "#" * len(match[0]), text)
+    if "~~" in text or "</" in text:
+        text = _STRUCK.sub(_blank, text)
     if "\\" in text:
         text = _INLINE.sub("  ", _DISPLAY.sub("$$", text))
     if "*" in text or "`" in text or "__" in text:
@@ -285,23 +303,27 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
     left, right = tokens[first:at], tokens[at + 1 : last]
     if not left or not right or len(left) > MAX_TOKENS or len(right) > MAX_TOKENS:
         return None
-    if not any(token.kind in _WORK for token in (*left, *right)) and not (_factors(left) or _factors(right)):
+    numbers = not any(token.kind in _WORK for token in (*left, *right)) and not (_factors(left) or _factors(right))
+    if numbers and not _is_result(text, tokens, first, annotation):
         return None
     approximate = tokens[at].text not in ("=", _SAID)
     holds = readable = doubt = False
     percent = any(token.kind == "percent" for token in (*left, *right))
-    for reading in _PERCENT if percent else _PERCENT[:1]:
-        for mixed in (True, False):
-            try:
-                one, other = _Side(left, reading, mixed), _Side(right, reading, mixed)
-                value, result = one.value(), other.value()
-            except _Unreadable:
-                continue
-            readable = True
-            equal = _equal(value, result, one, other, approximate)
-            holds |= equal is True
-            doubt |= equal is None or one.doubt or other.doubt or _runs_on(value, right)
-            doubt |= percent and _nearly(value, result, one, other, approximate)
+    dotted = _is_dotted(left, right)
+    for reading, mixed, dots in itertools.product(
+        _PERCENT if percent else _PERCENT[:1], (True, False), (False, True) if dotted else (False,)
+    ):
+        try:
+            one, other = _Side(left, reading, mixed, dots), _Side(right, reading, mixed, dots)
+            value, result = one.value(), other.value()
+        except _Unreadable:
+            continue
+        readable = True
+        equal = _equal(value, result, one, other, approximate)
+        holds |= equal is True
+        doubt |= equal is None or one.doubt or other.doubt or _runs_on(value, right)
+        doubt |= percent and _nearly(value, result, one, other, approximate)
+        doubt |= numbers and (_may_convert(value, result) or _is_near(value, result))
         if holds:
             break
     if not readable:
@@ -311,14 +333,27 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
         if _RATIO_BEFORE.search(before[-12:]) and _RATIO_AFTER.match(after):
             return None  # 1 : 2/5 = 5 : 2
         following = tokens[last : last + 6]
-        if tokens[at].text == _SAID and not _is_said_of(left):
+        if tokens[at].text == _SAID and not _is_said_of(left, value):
+            return None
+        if text[left[0].start - 1 : left[0].start] == "~" or _is_glued(text[right[0].start : right[-1].end], value):
+            return None
+        if any(_CLOCK_TIME.fullmatch(token.text) for token in (*left, *right)):
             return None
         if first and tokens[first - 1].kind == "minus" and _may_be_sign(tokens, first - 1):
             return None
-        if doubt or _converts(left, right, following) or (percent and _mixes_percent(left, right, following)):
+        if (
+            doubt
+            or _converts(left, right, following, value, result)
+            or (percent and _mixes_percent(left, right, following))
+        ):
             return None
         if (
             _AFTER.match(after)
+            or (_OF_THEM.match(after) and not _is_sum_or_product(left))
+            or (value < 0 < result and _PHONE.fullmatch(text[left[0].start : left[-1].end]))
+            or (_MODULAR.search(text) and (value - result).denominator == 1)
+            or _BASE.search(before)
+            or _BASE.search(after)
             or _goes_on(following)
             or _NOT_SAID_BEFORE.search(before)
             or _NOT_SAID_AFTER.match(after)
@@ -329,13 +364,45 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
     )
 
 
-def _is_said_of(left: list[_Token]) -> bool:
+def _is_result(text: str, tokens: list[_Token], first: int, annotation: bool) -> bool:
+    """Whether the number tokens[first] is the result of a calculation before it: the 4 of `2 + 2 = 4 = 5`."""
+    if not first or tokens[first - 1].kind != "equals":
+        return False
+    try:
+        start = _left_start(text, tokens, first - 1, annotation)
+    except _Unreadable:
+        return False
+    return any(token.kind in _WORK for token in tokens[start : first - 1])
+
+
+def _is_near(value: Fraction, result: Fraction) -> bool:
+    """Whether one number may be the other rounded."""
+    difference = abs(value - result)
+    return difference < 1 or difference <= APPROXIMATE * abs(value)
+
+
+_DOTTED = re.compile(r"\d{1,3}(?:\.\d{3})+")
+
+
+def _is_dotted(left: list[_Token], right: list[_Token]) -> bool:
+    """Whether dots may separate thousands: each number with a dot has groups of three digits, `1.250 + 50 = 1.300`."""
+    with_dot = [token.text for token in (*left, *right) if token.kind == "number" and "." in token.text]
+    return bool(with_dot) and all(_DOTTED.fullmatch(number) for number in with_dot)
+
+
+def _is_sum_or_product(side: list[_Token]) -> bool:
+    return any(token.kind in ("plus", "minus", "times", "star") for token in side)
+
+
+def _is_said_of(left: list[_Token], value: Fraction) -> bool:
     """Whether `equals` after a side speaks of this side: not where `3/4` may be the share, and `16!` the number, of
     what was said before, nor where it is not clear in which order words (`5 plus 4 times 2`) are computed."""
     if not any(token.kind in _WORK for token in left):
         return True
     operators = {token.kind for token in left if token.kind in _OPERATORS}
     spoken = {token.kind for token in left if token.text in ("times", "plus", "minus")}
+    if operators == {"over"}:  # 12 / 4 is no share
+        return value > 1 and value.denominator == 1 and not any(a.end == b.start for a, b in itertools.pairwise(left))
     return bool(operators & {"plus", "minus", "times", "star"}) and not (len(operators) > 1 and spoken)
 
 
@@ -355,20 +422,73 @@ def _factors(side: list[_Token]) -> bool:
     return sum(token.kind == "number" for token in side) > 1
 
 
-def _converts(left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
-    """Whether a side that does not equal the other has a unit that is converted."""
-    units = [token.text for token in (*left, *right) if token.kind in ("word", "unit")]
-    for token in after[:2]:
-        if token.kind not in ("word", "unit"):
-            break
-        units.append(token.text)
-    shown = (left, [*right, *after[: after[:1] != [] and after[0].kind == "unit"]])
+def _converts(left: list[_Token], right: list[_Token], after: list[_Token], value: Fraction, result: Fraction) -> bool:
+    """Whether a side that does not equal the other has a unit that may be converted.
+
+    Nothing is converted where all numbers of a sum, and the result, have the same unit (`5 km + 3 km = 9 km`). Where
+    only the result has a unit (`24 + 18 = 32 minutes`), the sides of a conversion have the ratio of two units.
+    """
+    behind = _units_after(after)
+    shown = (left, [*right, *behind])
     named = [frozenset(re.sub(r"\W|s\b", "", t.text) for t in side if t.kind == "unit") for side in shown]
     if len(named[0]) > 1 or (named[0] and named[1] and named[0] != named[1]):
         return True
-    return any(_CONVERTED.match(re.sub(r"\\[a-z]+\{|[{}^\s\d]", "", unit)) for unit in units) or any(
-        "°" in u for u in units
-    )
+    texts = [[re.sub(r"\\[a-z]+\{|[{}^\s\d]", "", t.text) for t in side if t.kind in _UNITS] for side in shown]
+    ours, results = ([unit for unit in side if _CONVERTED.match(unit) or "°" in unit] for side in texts)
+    if not ours and not results:
+        return False
+    kinds = {unit.lower().removesuffix("s") for unit in (*ours, *results)}
+    if len(kinds) > 1 or not results or any(_CLOCK.match(unit) for unit in kinds) or _may_convert(value, result):
+        return True
+    if any(token.kind == "number" for token in after):
+        return True  # 60 + 15 = 1 hour 15 minutes
+    if any(len(unit) == 1 for unit in ours) or (results and len(results[0]) == 1 and _touches(right, behind)):
+        return True  # an unknown: 5s^2 = 16s
+    if ours:
+        return any(t.kind in ("plus", "minus") for t in left[1:]) and len(ours) < sum(t.kind == "number" for t in left)
+    return any(_GROUP.match(unit) for unit in kinds) or result.denominator > value.denominator
+
+
+def _touches(right: list[_Token], behind: list[_Token]) -> bool:
+    return not behind or behind[0].start == right[-1].end
+
+
+_UNITS = ("word", "unit")
+_CLOCK = re.compile(r"am|pm|o['’]clock|.*°|degree|\\circ")
+_GROUP = re.compile(
+    r"(?:pair|score|set|pack|box|boxe|row|team|half|halve|third|quarter|dozen|cup|k|h|thousand|hundred|million|billion)$"
+)
+"""Units of which a text may say how many of another they are."""
+_RATIOS = (2.54, 30.48, 1.609, 2.205, 3.785, 28.35, 3.281, 22 / 15, 3.6, 52 / 12, 30.4)
+"""Ratios of units that are no whole numbers."""
+
+
+def _may_convert(value: Fraction, result: Fraction) -> bool:
+    """Whether the ratio of two values may be that of two units: whole, or one of _RATIOS."""
+    if not value or not result:
+        return True
+    ratio = max(abs(value / result), abs(result / value))
+    whole = round(ratio)
+    return (whole > 1 and abs(ratio - whole) <= ratio / 500) or any(abs(float(ratio) / r - 1) < 0.01 for r in _RATIOS)
+
+
+def _units_after(after: list[_Token]) -> list[_Token]:
+    """The words after a result that may be its unit: at most two, none from a preposition or article on.
+
+    `in` is inches at the end of a phrase only: not in `32 in total`.
+    """
+    units: list[_Token] = []
+    for token, following in itertools.zip_longest(after[:2], after[1:3]):
+        if token is None or token.kind not in _UNITS:
+            break
+        if token.text in ("in", "a"):
+            if token.text == "in" and (following is None or following.kind != "word"):
+                units.append(token)
+            break
+        if token.text in ("per", "each", "every", "an", "for", "on", "at", "by"):
+            break
+        units.append(token)
+    return units
 
 
 def _mixes_percent(left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
@@ -404,30 +524,55 @@ def _nearly(value: Fraction, result: Fraction, one: _Side, other: _Side, approxi
 
 
 _NOT_SAID_BEFORE = re.compile(
-    r"(?i)\b(?:wrong|incorrect\w*|false|mistake\w*|erroneous\w*|untrue|absurd|contradict\w*"
+    r"(?i)[✗✘❌]\s*$|\b(?:wrong|incorrect\w*|false|mistake\w*|erroneous\w*|untrue|absurd|contradict\w*"
     r"|not\ (?:true|correct|say|claim))\b[^.!?;\n]*$"
     r"|(?:\b(?:not|never|cannot|if|unless|whether|suppose|assume|instead\ of|rather\ than|say|says|said|claim\w*|think"
     r"|thinks|thought|believe\w*|wrote|writes|guess\w*)|n['’]t)(?:\ that|:|,)?[\s\"'“‘`$]*$"
 )
 """Before an equation that the text does not say to hold: `It is wrong to say`, `Tom thinks that`, `if`."""
 _NOT_SAID_AFTER = re.compile(
-    r"(?i)[\s$*)\"'”’`]*(?:\?|(?:,?\ (?:which|that|this|and|but))?\s*"
+    r"(?i)[\s$*)\"'”’`]*(?:\?|[(\[]*\s*(?:[✗✘❌]|(?:this|that|which)?\s*(?:is\s+)?"
+    r"(?:wrong|incorrect|false|mistaken?|error|not\ (?:true|right|correct))\b)|(?:,?\ (?:which|that|this|and|but))?\s*"
     r"(?:is|was|are|would\ be|cannot|can't|isn't|does|doesn't)\b"
     r"[^.;\n]{0,20}?\b(?:wrong|incorrect|false|not|untrue|impossible|absurd|hold|be|mistake\w*|contradict\w*)\b)"
 )
 """After such an equation: `is false`, a question mark."""
 
 _AFTER = re.compile(
-    r"!|[\s$]*(?:\\[a-z]+\{)?\s*(?:remainder|rem|[rR]|mod|of|times|and\s*\(?[\d\\])\b"  # 5 remainder 2; 5 and 2/3
-    r"|[\s$}]*,?\s*to\ the\ nearest"
+    r"!|[\s$]*(?:\\[a-z]+\{)?\s*\(?"
+    r"(?:remainder|rem|[rR]|mod|modulo|of(?!\ (?:them|these|those)\b)|times|and\s*\(?[\d\\])\b"  # 5 and 2/3
+    r"|[\s$}]*[,(]?\s*(?:[\w\s,$]{0,20}\bto\ the\ nearest|(?:when\ |if\ |after\ )?round(?:ed|ing|s)?\b)"
     r"|[^.;!\n]*?\b(?:\d+|one|some)\b[^.;!\n]*\b(?:left|remain\w*|over)\b"  # 16 each, with 2 left
 )
 """After a result that is not the whole value of the other side."""
 
+_OF_THEM = re.compile(r"[\s$]*of\ (?:them|these|those)\b")
+_CLOCK_TIME = re.compile(r"0\d+")
+"""A number that begins with a zero: `0900 - 0130 = 0730`."""
+_PHONE = re.compile(r"\d{3}-(?:\d{3}-)?\d{4}")
+_MODULAR = re.compile(r"(?i)\b(?:modulo|modulus|mod)\b|≡|\\(?:equiv|pmod|bmod|mod)(?![a-z])|congruen")
+_BASE = re.compile(r"(?i)\bbase[\s-]*(?:\d|two|eight|sixteen)|\b(?:binary|octal|hexadecimal)\b|o['’]clock")
+
+
+_GLUED = re.compile(r"(\d+)([/⁄]\d+)")
+
+
+def _is_glued(right: str, value: Fraction) -> bool:
+    """Whether a fraction is a mixed number that has lost its space: `60/9 = 62/3`."""
+    match = _GLUED.fullmatch(right)
+    if not match or len(right) > MAX_DIGITS:
+        return False
+    digits, over = match[1], match[2].replace("⁄", "/")
+    if not over.strip("/0"):
+        return False
+    return any(int(digits[:i]) + Fraction(digits[i:] + over) == value for i in range(1, len(digits)))
+
 
 def _runs_on(value: Fraction, right: list[_Token]) -> bool:
     """Whether the next calculation begins with the result of this one: `70 + 50 = 120 * 5/18`."""
-    return right[0].kind == "number" and Fraction(re.sub(r"[^\d.]", "", right[0].text)) == value
+    if right[0].kind != "number" or right[0].text.count(".") > 1 or not any(t.kind in _WORK for t in right):
+        return False
+    return Fraction(re.sub(r"[^\d.]", "", right[0].text)) == value
 
 
 def _goes_on(after: list[_Token]) -> bool:
@@ -464,7 +609,8 @@ def _left_start(text: str, tokens: list[_Token], at: int, annotation: bool) -> i
         elif kind in ("percent", "bang", "square", "cube"):
             i, operand = i - 1, True
         elif kind in _OPERATORS:
-            if operand and kind not in ("minus", "plus"):
+            signed = tokens[i].kind == "minus" and kind in ("times", "star", "over")  # -3 * -4
+            if operand and kind not in ("minus", "plus") and not signed:
                 raise _Unreadable
             i, operand = i - 1, True
         elif depth:
@@ -481,7 +627,9 @@ def _left_start(text: str, tokens: list[_Token], at: int, annotation: bool) -> i
     works = any(token.kind in _WORK for token in side)
     if not works and any(token.kind in ("word", "unit") for token in side):
         raise _Unreadable  # `5 friends = 250 / 5`
-    if (i and _belongs_before(text, tokens, i, works)) or (not i and text[: tokens[0].start].strip(_SKIPPED)):
+    if (i and _belongs_before(text, tokens, i, works)) or (
+        not i and _SIZED.sub("", text[: tokens[0].start]).strip(_SKIPPED)
+    ):
         raise _Unreadable
     return i
 
@@ -527,7 +675,9 @@ def _belongs_before(text: str, tokens: list[_Token], i: int, works: bool) -> boo
             or not works  # the last word of a name: `Week 2 = 35 + 35`
         )
     if before.kind in ("open", "brace"):
-        return touching and (earlier is None or (joined and kind in ("word", "command", "other", "power", "number")))
+        if earlier is None:
+            return touching and bool(text[: before.start].strip(_SKIPPED))
+        return touching and joined and kind in ("word", "command", "other", "power", "number")
     if before.kind == "line":
         return kind in _OPERATORS or kind in ("unbrace", "command")
     if before.kind == "other":
@@ -693,14 +843,15 @@ class _Side:
     """One side: a recursive-descent reader of its tokens.
 
     percent: whether `%` is a hundredth, a unit, or where it is added, a share of the sum before it. mixed: whether
-    `1 1/2` is a sum, or a product.
+    `1 1/2` is a sum, or a product. dots: whether dots separate thousands.
     """
 
-    def __init__(self, tokens: list[_Token], percent: str, mixed: bool) -> None:
+    def __init__(self, tokens: list[_Token], percent: str, mixed: bool, dots: bool) -> None:
         self.tokens = tokens
         self.at = 0
         self.percent = percent
         self.mixed = mixed
+        self.dots = dots
         self.doubt = False
         self.root = False
         self.literals = 0
@@ -717,6 +868,12 @@ class _Side:
     def literal(self) -> bool:
         """Whether the side is one number, and may be rounded."""
         return not any(token.kind in _WORK - {"minus"} for token in self.tokens) and self.literals == 1
+
+    @property
+    def quotient(self) -> bool:
+        """Whether the side is a quotient, and no sum."""
+        kinds = {token.kind for token in self.tokens[1:]} | {self.tokens[0].kind}
+        return bool(kinds & {"over", "frac"}) and not kinds & {"plus", "minus"}
 
     def _kind(self, ahead: int = 0) -> str:
         at = self.at + ahead
@@ -786,6 +943,8 @@ class _Side:
                     self.decimals += 2
             elif kind == "bang":
                 self.at += 1
+                if self._kind() == "bang":
+                    raise _Unreadable  # a double factorial
                 if value.denominator != 1 or not 0 <= value <= MAX_FACTORIAL:
                     raise _Unreadable
                 value = Fraction(math.factorial(int(value)))
@@ -905,9 +1064,9 @@ class _Side:
         self.at += 1
 
     def _number(self) -> Fraction:
-        text = re.sub(r"[^\d.]", "", self.tokens[self.at].text)
+        text = re.sub(r"\D" if self.dots else r"[^\d.]", "", self.tokens[self.at].text)
         self.at += 1
-        if len(text) > MAX_DIGITS:
+        if len(text) > MAX_DIGITS or text.count(".") > 1:
             raise _Unreadable
         self.literals += 1
         self.decimals = max(self.decimals, len(text.partition(".")[2]))
@@ -948,6 +1107,8 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
                 clear = False  # rounded up: 1/3 = 0.34
         elif 2 * difference <= 1 and (roots or not _terminates(exact)):
             return True
+        elif difference < 1 and abs(exact) > 1 and (one if side is other else other).quotient:
+            clear = False  # rounded up or down: 30/4 = 8 buses
     return False if clear else None
 
 
