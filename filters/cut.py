@@ -156,6 +156,10 @@ def limits(tallies: pa.Table, wanted: Mapping[str, int] | float) -> dict[str, Li
     return found
 
 
+BROKEN = ("below_min", "above_max", "not_in_top", "not_measured")
+"""What a row may break of a cut at a number. Its reason is the name of the score and one of these."""
+
+
 class Judged(NamedTuple):
     """What a cut says of each row [rows]. reason: string, null for rows that stay. value, threshold: float64, NaN where
     there is none."""
@@ -194,7 +198,7 @@ def judge(
             limit[new] = bound[new]
     if cut.missing == "drop":
         names[np.isnan(values)] = 3
-    reasons = [f"{cut.name}_below_min", f"{cut.name}_above_max", f"{cut.name}_not_in_top", f"{cut.name}_not_measured"]
+    reasons = [f"{cut.name}_{broken}" for broken in BROKEN]
     picked = pa.array(np.where(names < 0, 0, names), mask=names < 0)
     return Judged(pa.array(reasons, pa.string()).take(picked), values, limit)
 

@@ -195,7 +195,10 @@ def _scale_notes(rated: Ratings) -> Iterator[str]:
         for column in rated.values.T
         if (~np.isnan(column)).sum() >= MIN_ROWS
     ]
-    if len(ends) > 1 and (low := min(ends, key=lambda pair: pair[1])) and (high := max(ends)) and low[1] < high[0]:
+    if not ends:
+        return
+    low, high = min(ends, key=lambda pair: pair[1]), max(ends)
+    if low[1] < high[0]:
         yield (
             f"one rater gave {low[0]:g} to {low[1]:g}, another {high[0]:g} to {high[1]:g}, and the mean counts: if "
             "these are two scales, write all ratings on one"

@@ -442,7 +442,7 @@ def _converts(left: list[_Token], right: list[_Token], after: list[_Token], valu
         return True
     if any(token.kind == "number" for token in after):
         return True  # 60 + 15 = 1 hour 15 minutes
-    if any(len(unit) == 1 for unit in ours) or (results and len(results[0]) == 1 and _touches(right, behind)):
+    if any(len(unit) == 1 for unit in ours) or (len(results[0]) == 1 and _touches(right, behind)):
         return True  # an unknown: 5s^2 = 16s
     if ours:
         return any(t.kind in ("plus", "minus") for t in left[1:]) and len(ours) < sum(t.kind == "number" for t in left)
@@ -872,7 +872,7 @@ class _Side:
     @property
     def quotient(self) -> bool:
         """Whether the side is a quotient, and no sum."""
-        kinds = {token.kind for token in self.tokens[1:]} | {self.tokens[0].kind}
+        kinds = {token.kind for token in self.tokens}
         return bool(kinds & {"over", "frac"}) and not kinds & {"plus", "minus"}
 
     def _kind(self, ahead: int = 0) -> str:

@@ -16,8 +16,6 @@ from flows.styled import Styled, bold, styled, yellow
 
 CLOSE = 0.01
 """Two AUC that differ by less are as good."""
-Z = 1.959964
-"""The quantile of the normal distribution that 1 of 40 values is above."""
 
 if TYPE_CHECKING:
     from flows.train_scores import ScoreAnswer, ScoresAnswer
@@ -75,6 +73,8 @@ def _chance(measures: Mapping[str, float]) -> float:
 
     By the normal approximation of Mann and Whitney's U, with as many of each label held out as the labels' shares say.
     """
+    from pipelines.audit.calibration import Z
+
     held = measures.get("rows_held_out", 0.0)
     positive, negative = (measures.get(f"rows_{label}", 0.0) for label in ("positive", "negative"))
     if not (held and positive and negative):

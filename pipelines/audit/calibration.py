@@ -487,7 +487,7 @@ def _agrees(group: Group | None, pairs: bool) -> bool:
     """Whether the interval of a group's main measure excludes chance."""
     main = None if group is None else _main(group.score, pairs)
     middle = 0.5 if pairs else 0.0
-    return main is not None and not main.low <= middle <= main.high
+    return main is not None and _side(main, middle, True) != 0
 
 
 def _side(estimate: Estimate, middle: float, higher: bool) -> int:
@@ -531,12 +531,13 @@ def _warnings(
         if main is None:
             found.append(f"{where}the score has the same value for all rows")
             continue
-        if main.low <= middle <= main.high:
+        side = _side(main, middle, higher)
+        if side == 0:
             found.append(
                 f"{where}the score does not agree with the ratings by more than chance "
                 f"({measure} {main.value:.2f}, 95 % interval {main.low:.2f} to {main.high:.2f})"
             )
-        elif _side(main, middle, higher) < 0:
+        elif side < 0:
             found.append(
                 f"{where}the score agrees the other way round than over all rows ({measure} {main.value:.2f}, 95 % "
                 f"interval {main.low:.2f} to {main.high:.2f}); a cut would drop the better rows"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.cut import HALF, Counts, column_of, group_values, measured, order_keys, value_of_key
+from filters.cut import BROKEN, HALF, Counts, column_of, group_values, measured, order_keys, value_of_key
 from filters.scores.score import PREFIX
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest
@@ -59,27 +59,25 @@ def cut_warnings(run: RecordedRun) -> Iterator[str]:
     for step in run.steps:
         if not step.step.startswith(SELECT) or not step.shards:
             continue
+        columns = tuple(storage.columns(step.shards[0].path))
         for cut in step.parameters["cuts"]:
-            broken = {
-                reason.removeprefix(f"score/{cut['name']}_"): rows
-                for reason, rows in step.counts.items()
-                if reason.startswith(f"score/{cut['name']}_")
-            }
-            what = f"the cut at {cut['name']} ({_said({**cut, 'step': '', 'limits': {}})['text'] or 'missing'})"
+            reason, what = f"score/{cut['name']}_", f"the cut at {cut['name']} ({_text(cut) or 'missing'})"
             for name in cut["drop"]:
-                if f"is_{name}" not in broken:
+                if f"{reason}is_{name}" not in step.counts:
                     yield f"{what}: no row is {name}"
-            column = column_of(cut["name"], tuple(storage.columns(step.shards[0].path)))
+            column = column_of(cut["name"], columns)
             if cut["drop"] or column is None:
                 continue
             kept = _tables(step, column, dropped=False)
             missing = sum(table.null_count for table in kept)
-            if not broken:
+            if not any(reason + broken in step.counts for broken in BROKEN):
                 yield f"{what} drops no row"
             elif missing == sum(map(len, kept)):
-                values = [pc.min_max(table).as_py() for table in _tables(step, column, dropped=True)]
-                low, high = min(one["min"] for one in values), max(one["max"] for one in values)
-                yield f"{what} drops every row that has the score, of {low:.4g} to {high:.4g}"
+                # Rows that another cut of the step drops may have no value here.
+                gone = [chunk for table in _tables(step, column, dropped=True) for chunk in table.chunks]
+                ends = pc.min_max(pa.chunked_array(gone)).as_py()
+                of = f", of {ends['min']:.4g} to {ends['max']:.4g}" if ends["min"] is not None else ""
+                yield f"{what} drops every row that has the score{of}"
             if missing and cut["missing"] == "keep":
                 yield f"{what}: {missing:,} rows without the score stay; `missing: drop` drops them"
 
@@ -122,15 +120,20 @@ def _values(cut: dict[str, Any]) -> list[float]:
 
 def _said(cut: dict[str, Any]) -> dict[str, Any]:
     """A cut in words, with its limit in each group."""
+    groups = sorted(cut["limits"].items(), key=lambda one: one[1])
+    limits = [(" · ".join(group_values(group)) if cut["within"] else "all rows", limit) for group, limit in groups]
+    return {"step": cut["step"], "text": _text(cut), "limits": limits}
+
+
+def _text(cut: dict[str, Any]) -> str:
+    """What a cut says, in words."""
     parts = [f"{name} {cut[name]:g}" for name in ("min", "max") if cut[name] is not None]
     if cut["top"] is not None:
         within = f" within {', '.join(cut['within'])}" if cut["within"] else ""
         parts.append(f"the highest {100 * cut['top']:g} %{within}")
     if cut["drop"]:
         parts.append(f"without {', '.join(cut['drop'])}")
-    groups = sorted(cut["limits"].items(), key=lambda one: one[1])
-    limits = [(" · ".join(group_values(group)) if cut["within"] else "all rows", limit) for group, limit in groups]
-    return {"step": cut["step"], "text": ", ".join(parts), "limits": limits}
+    return ", ".join(parts)
 
 
 def _tables(step: Manifest, name: str, dropped: bool) -> list[pa.ChunkedArray]:

@@ -7,7 +7,7 @@ Which column holds what is guessed from names and first values, as for the files
 | `id`, `instruction`, `response` | the row that is rated: by the id of a record, or by its texts |
 | `rating` | a number, `4/5`, `80 %`, `yes` or `no`; columns or a list: several raters; `-name`: less is better |
 | `response_a`, `response_b` | two responses to one instruction; `chosen` and `rejected` need no preference |
-| `preference` | 1, a, model_a, or `source_a`'s value: the first; 2, -1, b ...: the second; 0, tie ...: neither |
+| `preference` | 1, a, model_a, or `source_a`'s value: the first; 2, -1, b: the second; 0, tie: neither. By rater |
 | `rater` | who rated, where each line is the rating of one rater |
 | `source`, `source_a`, `source_b` | who wrote the response |
 | `subject`, `question` | the content type; rows of one question are not independent |

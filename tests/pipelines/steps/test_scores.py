@@ -418,6 +418,22 @@ def test_a_cut_that_drops_nothing_or_everything_or_names_no_group_is_told(
     assert all(one in line for line, one in zip(found, warned, strict=True)), found
 
 
+def test_a_cut_is_told_by_its_own_rows_and_not_by_those_of_another(folder: Path, tmp_path: Path) -> None:
+    scores = (LengthScore(name="length"), LengthScore(name="length_long", min_chars=24), Topic(name="topic"))
+    cuts = (
+        ScoreCut(name="length", min=1),
+        ScoreCut(name="length_long", min=5000),
+        ScoreCut(name="topic", drop=("numbers",)),
+    )
+    recipe = recipe_of(folder, *cuts, scores=scores)
+    with LocalEngine(1) as engine:
+        run = Run(str(tmp_path), engine)
+        recorded = record_run(run, recipe, curate(run, recipe))
+    first, second, _ = cut_warnings(recorded)
+    assert first == "the cut at length (min 1) drops no row"
+    assert second == "the cut at length_long (min 5000) drops every row that has the score, of 24 to 25"
+
+
 def test_a_blend_weighs_earlier_scores_by_the_rows_that_are_wanted(folder: Path, tmp_path: Path) -> None:
     blend = Blend(
         name="both",
