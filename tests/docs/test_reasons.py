@@ -137,8 +137,8 @@ def test_no_meaning_is_left_of_a_reason_that_the_code_does_not_give() -> None:
     names = {reason for _, reason in declared()}
     for stage, reasons in REASONS.items():
         for reason in reasons:
-            literal = reason.partition(">")[2].partition("<")[0].rstrip("_") if reason.startswith("<") else reason
-            assert reason in names or re.search(rf'["/}}`]{re.escape(literal)}["`{{]', source), f"{stage}/{reason}"
+            literal = reason.partition(">")[2].partition("<")[0].strip("_") if reason.startswith("<") else reason
+            assert reason in names or re.search(rf'["/}}`_]{re.escape(literal)}["`{{_]', source), f"{stage}/{reason}"
 
 
 @pytest.mark.parametrize("stage", REASONS)
