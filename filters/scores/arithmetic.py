@@ -35,7 +35,7 @@ class Arithmetic(Score):
     an equation to check is null.
     """
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     kind: Literal["arithmetic"] = "arithmetic"
 

@@ -425,7 +425,7 @@ def _factors(side: list[_Token]) -> bool:
 def _converts(left: list[_Token], right: list[_Token], after: list[_Token], value: Fraction, result: Fraction) -> bool:
     """Whether a side that does not equal the other has a unit that may be converted.
 
-    Nothing is converted where all numbers of a sum, and the result, have the same unit (`5 km + 3 km = 9 km`). Where
+    Nothing is converted where all numbers of a sum, and the result, have the same unit (`5 km + 3 km = 16 km`). Where
     only the result has a unit (`24 + 18 = 32 minutes`), the sides of a conversion have the ratio of two units.
     """
     behind = _units_after(after)
@@ -433,20 +433,44 @@ def _converts(left: list[_Token], right: list[_Token], after: list[_Token], valu
     named = [frozenset(re.sub(r"\W|s\b", "", t.text) for t in side if t.kind == "unit") for side in shown]
     if len(named[0]) > 1 or (named[0] and named[1] and named[0] != named[1]):
         return True
-    texts = [[re.sub(r"\\[a-z]+\{|[{}^\s\d]", "", t.text) for t in side if t.kind in _UNITS] for side in shown]
+    texts = [[_unit_name(token) for token in side if token.kind in _UNITS] for side in shown]
     ours, results = ([unit for unit in side if _CONVERTED.match(unit) or "°" in unit] for side in texts)
     if not ours and not results:
         return False
     kinds = {unit.lower().removesuffix("s") for unit in (*ours, *results)}
-    if len(kinds) > 1 or not results or any(_CLOCK.match(unit) for unit in kinds) or _may_convert(value, result):
+    if len(kinds) > 1 or not results or any(_CLOCK.match(unit) for unit in kinds):
         return True
-    if any(token.kind == "number" for token in after):
-        return True  # 60 + 15 = 1 hour 15 minutes
+    is_sum = any(token.kind in ("plus", "minus") for token in left[1:])
+    is_same = is_sum and len(ours) == sum(token.kind == "number" for token in left)
+    if not is_same and _may_convert(value, result):
+        return True
+    if _has_remainder(after[len(behind) :], kinds):
+        return True
     if any(len(unit) == 1 for unit in ours) or (len(results[0]) == 1 and _touches(right, behind)):
         return True  # an unknown: 5s^2 = 16s
     if ours:
-        return any(t.kind in ("plus", "minus") for t in left[1:]) and len(ours) < sum(t.kind == "number" for t in left)
+        return is_sum and not is_same
     return any(_GROUP.match(unit) for unit in kinds) or result.denominator > value.denominator
+
+
+def _has_remainder(after: list[_Token], kinds: set[str]) -> bool:
+    """Whether a result goes on in a smaller unit: `60 + 15 = 1 hour 15 minutes`, `2 feet, with 7 inches left`.
+
+    after: the tokens behind its unit. Only those of the same sentence are read. kinds: the units of the equation.
+    """
+    sentence = itertools.takewhile(lambda token: token.kind not in ("line", "bang") and token.text not in ".?", after)
+    rest = [token for token in sentence if token.text not in (",", "and")]
+    if rest and rest[0].kind in ("number", "glyph"):
+        return True
+    return any(
+        number.kind == "number" and _CONVERTED.match(name) and name.lower().removesuffix("s") not in kinds
+        for number, name in ((number, _unit_name(unit)) for number, unit in itertools.pairwise(rest))
+    )
+
+
+def _unit_name(token: _Token) -> str:
+    """`km` of `km` and of `\\text{ km}^2`."""
+    return re.sub(r"\\[a-z]+\{|[{}^\s\d]", "", token.text)
 
 
 def _touches(right: list[_Token], behind: list[_Token]) -> bool:
@@ -456,7 +480,7 @@ def _touches(right: list[_Token], behind: list[_Token]) -> bool:
 _UNITS = ("word", "unit")
 _CLOCK = re.compile(r"am|pm|o['’]clock|.*°|degree|\\circ")
 _GROUP = re.compile(
-    r"(?:pair|score|set|pack|box|boxe|row|team|half|halve|third|quarter|dozen|cup|k|h|thousand|hundred|million|billion)$"
+    r"(?:pair|score|set|pack|box|boxe|row|team|half|halve|third|quarter|dozen|cup|k|thousand|hundred|million|billion)$"
 )
 """Units of which a text may say how many of another they are."""
 _RATIOS = (2.54, 30.48, 1.609, 2.205, 3.785, 28.35, 3.281, 22 / 15, 3.6, 52 / 12, 30.4)

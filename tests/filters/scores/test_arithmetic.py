@@ -339,7 +339,7 @@ def test_a_word_after_the_result_does_not_hide_a_wrong_sum(after: str) -> None:
 
 @pytest.mark.parametrize("unit", ["km", "kg", "hours", "inches", r"\text{ cm}", "dollars", "pairs", "boxes"])
 def test_nothing_is_converted_where_all_numbers_have_the_same_unit(unit: str) -> None:
-    for result in (15, 16):
+    for result in (15, 16, 30, 5):
         assert [e.holds for e in equations(f"8 {unit} + 7 {unit} = {result} {unit}.")] == [result == 15]
 
 
@@ -365,12 +365,40 @@ CONVERSIONS = """
 5m + 3m = 7m
 0830 + 0045 = 0915 hours
 270° + 180° = 90°
+90 + 45 = 2 hours (15 minutes)
+90 + 45 = 2 h 15 min
+90 + 45 = 2 hours with 15 minutes left
+90 + 45 = 2 hours and an additional 15 minutes
+90 + 45 = 2 hours 15
+90 + 45 = 2\\text{ h}, and\\ 15\\text{ min}
+90 minutes + 45 minutes = 2 hours, then 15 minutes
+20 + 11 = 2 feet; 7 inches
+0830 + 0045 = 0915 h
 """.strip().split("\n")
 
 
 @pytest.mark.parametrize("text", CONVERSIONS)
 def test_a_conversion_is_never_wrong(text: str) -> None:
     assert all(equation.holds for equation in equations(text))
+
+
+GOES_ON = [
+    ". Then 750 / 3 = 250.",
+    ". In 3 days he does more.",
+    "\n2 * 3 = 6",
+    "! 3 more",
+    "? No, 3 {unit}.",
+    " in each of the 3 rooms",
+    ", more than the 3 {unit} before",
+]
+
+
+@pytest.mark.parametrize("unit", ["m", "h", "hours", "minutes", r"\text{ km}"])
+@pytest.mark.parametrize("after", GOES_ON)
+def test_a_number_after_the_sentence_or_of_the_same_unit_does_not_hide_a_wrong_sum(after: str, unit: str) -> None:
+    for result in (43, 37):
+        found = list(equations(f"360 / 20 = 18. So 17 + 26 = {result} {unit}{after.format(unit=unit)}"))
+        assert found[1].left == "17 + 26" and found[1].holds == (result == 43)
 
 
 NOT_WRONG = """
