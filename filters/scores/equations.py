@@ -47,6 +47,8 @@ ROOT_ERROR = Fraction(1, 10**40)
 """Relative difference below which sides with such roots are equal."""
 ROUNDED_ROOT = Fraction(1, 100)
 """Relative error of a result that may have been computed with a rounded root."""
+ROUNDED_SUM = Fraction(1, 1000)
+"""Relative error of a sum of rounded numbers."""
 WINDOW = 200
 """Characters on each side of an equals sign that are looked at."""
 
@@ -310,18 +312,26 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
     holds = readable = doubt = False
     percent = any(token.kind == "percent" for token in (*left, *right))
     dotted = _is_dotted(left, right)
-    for reading, mixed, dots in itertools.product(
-        _PERCENT if percent else _PERCENT[:1], (True, False), (False, True) if dotted else (False,)
+    barred = any(_has_bar(side) for side in (left, right))
+    for bar, reading, mixed, dots in itertools.product(
+        (False, True) if barred else (False,),
+        _PERCENT if percent else _PERCENT[:1],
+        (True, False),
+        (False, True) if dotted else (False,),
     ):
         try:
-            one, other = _Side(left, reading, mixed, dots), _Side(right, reading, mixed, dots)
+            one, other = (_Side(side, reading, mixed, dots, bar) for side in (left, right))
             value, result = one.value(), other.value()
         except _Unreadable:
             continue
         readable = True
         equal = _equal(value, result, one, other, approximate)
+        if bar:
+            doubt |= equal is True
+            continue
         holds |= equal is True
         doubt |= equal is None or one.doubt or other.doubt or _runs_on(value, right)
+        doubt |= any(_is_share_of(value, right[:i]) for i, token in enumerate(right) if token.kind == "of")
         doubt |= percent and _nearly(value, result, one, other, approximate)
         doubt |= numbers and (_may_convert(value, result) or _is_near(value, result))
         if holds:
@@ -341,6 +351,10 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
             return None
         if first and tokens[first - 1].kind == "minus" and _may_be_sign(tokens, first - 1):
             return None
+        if first > 1 and tokens[first - 1].kind == "open" and tokens[first - 2].kind in _OPERATORS:
+            return None  # a bracket that does not close: 100 + (100 * 10/100 = 110
+        if _is_list(tokens, first, at, last) or _is_own_operator(text, left):
+            return None
         if (
             doubt
             or _converts(left, right, following, value, result)
@@ -351,7 +365,8 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
             _AFTER.match(after)
             or (_OF_THEM.match(after) and not _is_sum_or_product(left))
             or (value < 0 < result and _PHONE.fullmatch(text[left[0].start : left[-1].end]))
-            or (_MODULAR.search(text) and (value - result).denominator == 1)
+            or _is_modular(text, value, result)
+            or (_REMAINDER_BEFORE.search(before) and _is_remainder(left, result))
             or _BASE.search(before)
             or _BASE.search(after)
             or _goes_on(following)
@@ -373,6 +388,59 @@ def _is_result(text: str, tokens: list[_Token], first: int, annotation: bool) ->
     except _Unreadable:
         return False
     return any(token.kind in _WORK for token in tokens[start : first - 1])
+
+
+def _is_share_of(value: Fraction, share: list[_Token]) -> bool:
+    """Whether a number is the share before an `of`: `3/3 - 2/3 = 1/3 of $150`."""
+    try:
+        return _Side(share, _HUNDREDTH, True, False).value() == value
+    except _Unreadable:
+        return False
+
+
+def _has_bar(side: list[_Token]) -> bool:
+    """Whether a side may be a fraction whose denominator is all that follows the slash: `13*12*11/3*2*1`."""
+    kinds = [token.kind for token in side]
+    return "over" in kinds and bool({"times", "star", "open", "bang"} & set(kinds))
+
+
+def _is_list(tokens: list[_Token], first: int, at: int, last: int) -> bool:
+    """Whether the sides tokens[first:at] and tokens[at + 1 : last] are elements of lists: `2/6, 2/8 = 1/3, 1/4`."""
+    sums = {"plus", "minus", "times", "star"}
+    if first < 2 or last + 1 >= len(tokens) or any(token.kind in sums for token in tokens[first:last]):
+        return False
+    if (tokens[first - 1].text, tokens[last].text) != (",", ",") or tokens[last + 1].kind not in _OPERAND_START:
+        return False
+    i = first - 2
+    while i > 0 and tokens[i].kind in _OPERAND_START | _OPERAND_END | {"over", "minus"}:
+        i -= 1
+    return i < first - 2 and tokens[i].kind != "equals"
+
+
+def _is_own_operator(text: str, left: list[_Token]) -> bool:
+    r"""Whether `*` may be an operation that the text defines, since it multiplies with `\cdot` or `\times`."""
+    kinds = [token.kind for token in left]
+    return kinds == ["number", "star", "number"] and ("\\cdot" in text or "\\times" in text)
+
+
+def _is_modular(text: str, value: Fraction, result: Fraction) -> bool:
+    """Whether a text may say that two numbers are equal modulo a third, or have the same last digit or parity."""
+    difference = value - result
+    if difference.denominator != 1:
+        return False
+    return bool(
+        _MODULAR.search(text)
+        or (difference % 10 == 0 and _LAST_DIGIT.search(text))
+        or (difference % 2 == 0 and result in (0, 1) and _PARITY.search(text))
+    )
+
+
+def _is_remainder(left: list[_Token], result: Fraction) -> bool:
+    """Whether a result is the remainder of a division: `380/3 = 2`."""
+    if [token.kind for token in left] != ["number", "over", "number"]:
+        return False
+    top, bottom = (Fraction(re.sub(r"[^\d.]", "", left[i].text)) for i in (0, 2))
+    return bottom != 0 and top % bottom == result
 
 
 def _is_near(value: Fraction, result: Fraction) -> bool:
@@ -441,7 +509,8 @@ def _converts(left: list[_Token], right: list[_Token], after: list[_Token], valu
     if len(kinds) > 1 or not results or any(_CLOCK.match(unit) for unit in kinds):
         return True
     is_sum = any(token.kind in ("plus", "minus") for token in left[1:])
-    is_same = is_sum and len(ours) == sum(token.kind == "number" for token in left)
+    exponents = sum(a.kind == "power" and b.kind == "number" for a, b in itertools.pairwise(left))
+    is_same = is_sum and len(ours) == sum(token.kind == "number" for token in left) - exponents
     if not is_same and _may_convert(value, result):
         return True
     if _has_remainder(after[len(behind) :], kinds):
@@ -564,7 +633,7 @@ _NOT_SAID_AFTER = re.compile(
 
 _AFTER = re.compile(
     r"!|[\s$]*(?:\\[a-z]+\{)?\s*\(?"
-    r"(?:remainder|rem|[rR]|mod|modulo|of(?!\ (?:them|these|those)\b)|times|and\s*\(?[\d\\])\b"  # 5 and 2/3
+    r"(?:[rR]em(?:ainder)?|[rR]|mod|modulo|of(?!\ (?:them|these|those)\b)|times|and\s*\(?[\d\\])\b"  # 5 and 2/3
     r"|[\s$}]*[,(]?\s*(?:[\w\s,$]{0,20}\bto\ the\ nearest|(?:when\ |if\ |after\ )?round(?:ed|ing|s)?\b)"
     r"|[^.;!\n]*?\b(?:\d+|one|some)\b[^.;!\n]*\b(?:left|remain\w*|over)\b"  # 16 each, with 2 left
 )
@@ -575,6 +644,9 @@ _CLOCK_TIME = re.compile(r"0\d+")
 """A number that begins with a zero: `0900 - 0130 = 0730`."""
 _PHONE = re.compile(r"\d{3}-(?:\d{3}-)?\d{4}")
 _MODULAR = re.compile(r"(?i)\b(?:modulo|modulus|mod)\b|≡|\\(?:equiv|pmod|bmod|mod)(?![a-z])|congruen")
+_LAST_DIGIT = re.compile(r"(?i)\b(?:units?|ones|last|final)['’]?s? (?:\w+ )?digit")
+_PARITY = re.compile(r"(?i)\bparit(?:y|ies)\b|\b(?:odd|even)\b")
+_REMAINDER_BEFORE = re.compile(r"(?i)\bremainder\s*(?:is|of|=|:|,)?\s*$")
 _BASE = re.compile(r"(?i)\bbase[\s-]*(?:\d|two|eight|sixteen)|\b(?:binary|octal|hexadecimal)\b|o['’]clock")
 
 
@@ -594,9 +666,18 @@ def _is_glued(right: str, value: Fraction) -> bool:
 
 def _runs_on(value: Fraction, right: list[_Token]) -> bool:
     """Whether the next calculation begins with the result of this one: `70 + 50 = 120 * 5/18`."""
-    if right[0].kind != "number" or right[0].text.count(".") > 1 or not any(t.kind in _WORK for t in right):
+    if not any(token.kind in _WORK for token in right):
         return False
-    return Fraction(re.sub(r"[^\d.]", "", right[0].text)) == value
+    for i, token in enumerate(right):
+        if token.kind in ("times", "star", "over", "plus", "minus") and i and _is_share_of(value, right[:i]):
+            return True
+        if token.kind not in _LITERAL:
+            return False
+    return False
+
+
+_LITERAL = frozenset({"number", "glyph", "frac", "brace", "unbrace", "over"})
+"""Tokens of a number: whole, decimal, a fraction or mixed."""
 
 
 def _goes_on(after: list[_Token]) -> bool:
@@ -726,7 +807,7 @@ def _right_end(text: str, tokens: list[_Token], at: int) -> int:
         kind = tokens[i].kind
         following = tokens[i + 1] if i + 1 < n else None
         if kind in ("number", "glyph"):
-            if not operand and tokens[i - 1].kind == "number" and not _is_mixed(tokens, i):
+            if not operand and kind == tokens[i - 1].kind == "number" and not _is_mixed(tokens, i):
                 break
             i, operand = i + 1, False
         elif kind in _OPERAND_START:
@@ -825,6 +906,8 @@ def _belongs_after(text: str, tokens: list[_Token], i: int) -> bool:
             return True
         if after.text in ".,:" and after.start == tokens[i - 1].end and beyond[:1].isdigit():
             return True
+        if after.text == "." and i + 1 < len(tokens) and tokens[i + 1].text in ("\\overline", "\\bar", "\\dot"):
+            return True  # 0.\overline{3}
         return after.text == "," and i + 1 < len(tokens) and tokens[i + 1].kind == "other"
     return after.kind == "number"
 
@@ -863,19 +946,24 @@ def _check_unit(tokens: list[_Token], i: int) -> None:
 _HUNDREDTH, _UNIT, _SHARE = _PERCENT = ("hundredth", "unit", "share")
 
 
+_SCIENTIFIC = re.compile(r"[-−–]?\d\.?\d*(?:\\times|\\cdot|[x×·*])10(?:\*\*|\^)\{?([-−–]?\d{1,2})\}?")
+
+
 class _Side:
     """One side: a recursive-descent reader of its tokens.
 
     percent: whether `%` is a hundredth, a unit, or where it is added, a share of the sum before it. mixed: whether
-    `1 1/2` is a sum, or a product. dots: whether dots separate thousands.
+    `1 1/2` is a sum, or a product. dots: whether dots separate thousands. bar: whether the denominator of a slash that
+    is behind several factors, or a factorial, is the product of all that follow it.
     """
 
-    def __init__(self, tokens: list[_Token], percent: str, mixed: bool, dots: bool) -> None:
+    def __init__(self, tokens: list[_Token], percent: str, mixed: bool, dots: bool, bar: bool = False) -> None:
         self.tokens = tokens
         self.at = 0
         self.percent = percent
         self.mixed = mixed
         self.dots = dots
+        self.bar = bar
         self.doubt = False
         self.root = False
         self.literals = 0
@@ -889,8 +977,16 @@ class _Side:
         return value
 
     @property
+    def exponent(self) -> int | None:
+        """The exponent of a number in scientific notation, `2.1 \\times 10^{-16}`; None for another side."""
+        match = _SCIENTIFIC.fullmatch("".join(f"{t.text}" for t in self.tokens if t.kind not in ("word", "unit")))
+        return int(match[1].replace("−", "-").replace("–", "-")) if match else None
+
+    @property
     def literal(self) -> bool:
         """Whether the side is one number, and may be rounded."""
+        if self.exponent is not None:
+            return True
         return not any(token.kind in _WORK - {"minus"} for token in self.tokens) and self.literals == 1
 
     @property
@@ -923,9 +1019,17 @@ class _Side:
 
     def _product(self) -> Fraction:
         value = self._power()
-        divided = False
+        several, divided = self.tokens[self.at - 1].kind == "bang", False
         while True:
             kind = self._kind()
+            if self.bar and several and divided and kind in ("times", "star", "open"):
+                self.at += kind != "open"
+                factor = self._signed()
+                if factor == 0:
+                    raise _Unreadable
+                value /= factor
+                continue
+            several |= not divided and kind in ("times", "star", "open")
             if kind in ("times", "star", "of"):
                 self.at += 1
                 value *= self._signed()
@@ -977,6 +1081,9 @@ class _Side:
                 value = _raised(value, Fraction(2 if kind == "square" else 3))
             elif kind in ("word", "unit"):
                 self.at += 1
+                if self._kind() == "power" and self._kind(1) in ("number", "brace", "minus"):
+                    self.at += 1  # of the unit: 5 cm^2
+                    _ = self._braced() if self._kind() == "brace" else self._signed()
             elif kind == "power":
                 if self.at > 1 and self.tokens[self.at - 2].kind == "power":
                     raise _Unreadable
@@ -1119,12 +1226,12 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
     for exact, number, side in ((left, right, other), (right, left, one)):
         if not side.literal:
             continue
-        step = Fraction(1, 10 ** min(side.decimals, EXACT_DECIMALS))
+        step = Fraction(10) ** ((side.exponent or 0) - min(side.decimals, EXACT_DECIMALS))
         if side.decimals > EXACT_DECIMALS and difference < step * max(Fraction(1), abs(exact)):
             return True  # a binary floating-point number: 99.00000000000001
         if (exact / step).denominator == 1:
             continue
-        if approximate or side.decimals:
+        if approximate or side.decimals or side.exponent is not None:
             if difference < step:
                 if approximate or 2 * difference <= step or abs(number) < abs(exact):
                     return True
@@ -1133,6 +1240,10 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
             return True
         elif difference < 1 and abs(exact) > 1 and (one if side is other else other).quotient:
             clear = False  # rounded up or down: 30/4 = 8 buses
+    for side in (one, other):
+        rounded = side.literals * Fraction(1, 10 ** min(side.decimals, EXACT_DECIMALS)) if side.decimals else 0
+        if not side.literal and 2 * difference <= rounded and difference <= size * ROUNDED_SUM:
+            clear = False  # 100/12 * 3 = 8.3 + 8.3 + 8.3
     return False if clear else None
 
 

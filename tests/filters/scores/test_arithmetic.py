@@ -470,3 +470,60 @@ def test_of_a_running_total_only_the_last_link_is_counted() -> None:
     for last in (90, 95):
         found = equations(f"30 + 40 = 70 + 20 = {last}")
         assert [(e.left, e.holds) for e in found] == [("70 + 20", last == 90)]
+
+
+OTHER_READINGS = r"""
+\frac{2.40 \mathrm{~min}^{-1}}{15.3 \mathrm{~min}^{-1}}=0.157
+5 cm^2 + 3 cm^2 = 8 cm^2
+\frac{33}{37}=\frac{891}{999} = 0.\overline{891}
+she has 3 / 3 - 2 / 3 = 1 / 3 of $150 left
+the numbers are $\frac 26, \frac 28 = \frac 13, \frac 14$ anyway
+a total of $100 + ($100 * (10 / 100) = $110 from sales
+By the parity of both sides, $1+1=0$.
+Looking at the units digit, $7 \cdot 3 = 1$
+We have: $3*2=3^2+3\cdot 2-2^2=9+6-4=\boxed{11}$.
+13*12*11/3*2*1 = 286
+16C2 = 16!/14!*2! = 120
+3*100/5*2 = 30
+45/4 = 11 1/4 *2 = 22 1/2 days
+45/4 = 11 ¼ *2 = 22 ½ days
+72/7 = 72/7 *2 = 20 4/7 days
+221 + 43 = 264/17 = 9 (Remainder)
+the remainder = 380/3 = 2.
+9.11 \times\left(2.30 \times 10^{-17}\right)=2.10 \times 10^{-16}
+301 * 40 = 1.2 x 10^4
+250 (1 + \frac{1}{2} + \frac{1}{3} + \frac{1}{4}) = 250 + 125 + 83.3 + 62.5
+""".strip().split("\n")
+
+
+@pytest.mark.parametrize("text", OTHER_READINGS)
+def test_an_equation_that_holds_in_another_reading_is_not_wrong(text: str) -> None:
+    assert all(equation.holds for equation in equations(text))
+
+
+WRONG_IN_EVERY_READING = r"""
+\frac{2.40 \mathrm{~min}^{-1}}{15.3 \mathrm{~min}^{-1}}=0.175
+5 cm^2 + 3 cm^2 = 9 cm^2
+she has 3 / 3 - 2 / 3 = 2 / 3 of $150 left
+1/2 = 0.5, 1/4 = 0.35, 3/4 = 0.75
+the sum (100 * 2 = 300) is
+By the parity of both sides, $1+1=3$.
+Looking at the units digit, $7 \cdot 3 = 22$
+We have $3*2=7$.
+13*12*11/3*2*1 = 287
+100/5*2 = 10
+45/4 = 11 1/4 *2 = 23 1/2 days
+45/4 = 11 ¼ *2 = 23 ½ days
+6^2 = 6*6*6*6
+264/17 = 9
+the quotient = 380/3 = 2.
+9.11 \times\left(2.30 \times 10^{-17}\right)=2.11 \times 10^{-16}
+305 * 40 = 1.1 x 10^4
+250 (1 + \frac{1}{2} + \frac{1}{3} + \frac{1}{4}) = 250 + 125 + 84.3 + 62.5
+0.5 + 0.25 = 0.76
+""".strip().split("\n")
+
+
+@pytest.mark.parametrize("text", WRONG_IN_EVERY_READING)
+def test_an_equation_that_holds_in_no_reading_is_wrong(text: str) -> None:
+    assert [equation.holds for equation in equations(text)].count(False) == 1
