@@ -315,7 +315,7 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
     barred = any(_has_bar(side) for side in (left, right))
     for bar, reading, mixed, dots in itertools.product(
         (False, True) if barred else (False,),
-        _PERCENT if percent else _PERCENT[:1],
+        _percent_readings(left, right) if percent else _PERCENT[:1],
         (True, False),
         (False, True) if dotted else (False,),
     ):
@@ -330,7 +330,7 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
             doubt |= equal is True
             continue
         holds |= equal is True
-        doubt |= equal is None or one.doubt or other.doubt or _runs_on(value, right)
+        doubt |= equal is None or one.doubt or other.doubt or _runs_on(one, value, right)
         doubt |= any(_is_share_of(value, right[:i]) for i, token in enumerate(right) if token.kind == "of")
         doubt |= percent and _nearly(value, result, one, other, approximate)
         doubt |= numbers and (_may_convert(value, result) or _is_near(value, result))
@@ -353,7 +353,15 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
             return None
         if first > 1 and tokens[first - 1].kind == "open" and tokens[first - 2].kind in _OPERATORS:
             return None  # a bracket that does not close: 100 + (100 * 10/100 = 110
-        if _is_list(tokens, first, at, last) or _is_own_operator(text, left):
+        if (
+            _is_list(tokens, first, at, last)
+            or _is_own_operator(text, left)
+            or _is_part_of_words(tokens, first, left)
+            or _is_exchange(text, left, right, following)
+            or _is_range(left, result)
+            or _is_share_name(text, left, right, following, value, result)
+            or (_FLOORED.search(text) and result == value // 1)
+        ):
             return None
         if (
             doubt
@@ -363,6 +371,7 @@ def _check(text: str, tokens: list[_Token], at: int, annotation: bool) -> Equati
             return None
         if (
             _AFTER.match(after)
+            or (_LEFT_OVER.match(after) and any(token.kind in ("over", "frac") for token in left))
             or (_OF_THEM.match(after) and not _is_sum_or_product(left))
             or (value < 0 < result and _PHONE.fullmatch(text[left[0].start : left[-1].end]))
             or _is_modular(text, value, result)
@@ -415,6 +424,47 @@ def _is_list(tokens: list[_Token], first: int, at: int, last: int) -> bool:
     while i > 0 and tokens[i].kind in _OPERAND_START | _OPERAND_END | {"over", "minus"}:
         i -= 1
     return i < first - 2 and tokens[i].kind != "equals"
+
+
+def _is_part_of_words(tokens: list[_Token], first: int, left: list[_Token]) -> bool:
+    """Whether a side in brackets explains the last term of a sum in words: `pens (5 x $2) + books (2 x $10) = $30`."""
+    if left[0].kind != "open" or left[-1].kind != "close" or not first or tokens[first - 1].kind != "word":
+        return False
+    line = itertools.takewhile(lambda token: token.kind not in ("line", "equals"), reversed(tokens[: first - 1]))
+    return any(token.kind in ("plus", "minus", "times", "star") for token in line)
+
+
+_PRICED = _words("point pt leg wheel day hour credit calorie cent dollar dime eye head amu")
+"""What unlike things may be worth together: `2 wins + 1 draw = 7 points`."""
+
+
+def _is_exchange(text: str, left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
+    """Whether a sum of unlike things is said to have a price or a worth: `1 pie + 2 tarts = $2.10`."""
+    names = {_unit_name(token).lower().removesuffix("s") for token in left if token.kind in _UNITS}
+    if len(names) < 2 or not any(token.kind in ("plus", "minus") for token in left[1:]):
+        return False
+    priced = any(sign in text[left[-1].end : right[-1].end] for sign in "$£€")
+    shown = text[left[0].start : left[-1].end]
+    return (priced and not any(sign in shown for sign in "$£€")) or any(
+        token.kind in _UNITS and _unit_name(token).lower().removesuffix("s") in _PRICED - names
+        for token in (*right, *after[:1])
+    )
+
+
+def _is_range(left: list[_Token], result: Fraction) -> bool:
+    """Whether a side may be, or begin with, a range: `18-24 = 12%`. Differences of a larger number are negative."""
+    if [token.kind for token in left[:3]] != ["number", "minus", "number"] or result < 0:
+        return False
+    low, high = (Fraction(re.sub(r"[^\d.]", "", left[i].text)) for i in (0, 2) if left[i].text.count(".") < 2)
+    return left[0].end == left[1].start and left[1].end == left[2].start and low < high
+
+
+def _is_share_name(
+    text: str, left: list[_Token], right: list[_Token], after: list[_Token], value: Fraction, result: Fraction
+) -> bool:
+    """Whether a fraction may name the share that an amount is: `3/5 = 30 students`, `4/4 = 4 beats`."""
+    amount = any(token.kind in _UNITS for token in (*right, *after[:1])) or "$" in text[left[-1].end : right[-1].end]
+    return amount and 0 < value <= 1 <= result and all(token.kind in _LITERAL for token in left)
 
 
 def _is_own_operator(text: str, left: list[_Token]) -> bool:
@@ -519,7 +569,8 @@ def _converts(left: list[_Token], right: list[_Token], after: list[_Token], valu
         return True  # an unknown: 5s^2 = 16s
     if ours:
         return is_sum and not is_same
-    return any(_GROUP.match(unit) for unit in kinds) or result.denominator > value.denominator
+    grouped = any(_GROUP.match(unit) for unit in kinds) and not (is_sum and value < 2 * result and result < 2 * value)
+    return grouped or result.denominator > value.denominator
 
 
 def _has_remainder(after: list[_Token], kinds: set[str]) -> bool:
@@ -584,6 +635,14 @@ def _units_after(after: list[_Token]) -> list[_Token]:
     return units
 
 
+def _percent_readings(left: list[_Token], right: list[_Token]) -> tuple[str, ...]:
+    """How `%` may be read. It is a unit if the result has it, or all numbers of the other side do."""
+    kinds = [token.kind for token in left]
+    if right[-1].kind == "percent" or kinds.count("percent") == kinds.count("number"):
+        return _PERCENT
+    return _HUNDREDTH, _SHARE
+
+
 def _mixes_percent(left: list[_Token], right: list[_Token], after: list[_Token]) -> bool:
     """Whether it is not clear of what a per cent is a share: `20% of 80 + 10`, `20% = 80 + 30`, `20 = 20% more`."""
     for side in (left, right):
@@ -618,13 +677,16 @@ def _nearly(value: Fraction, result: Fraction, one: _Side, other: _Side, approxi
 
 _NOT_SAID_BEFORE = re.compile(
     r"(?i)[✗✘❌]\s*$|\b(?:wrong|incorrect\w*|false|mistake\w*|erroneous\w*|untrue|absurd|contradict\w*"
-    r"|not\ (?:true|correct|say|claim))\b[^.!?;\n]*$"
+    r"|not\ (?:true|correct|say|claim)|estimat\w*|errors?)\b[^.!?;\n]*$"
     r"|(?:\b(?:not|never|cannot|if|unless|whether|suppose|assume|instead\ of|rather\ than|say|says|said|claim\w*|think"
-    r"|thinks|thought|believe\w*|wrote|writes|guess\w*)|n['’]t)(?:\ that|:|,)?[\s\"'“‘`$]*$"
+    r"|thinks|thought|believe\w*|wrote|writes|guess\w*|about|roughly|nearly"
+    r"|almost|around|approximately|accept\ that)|n['’]t)(?:\ that|:|,)?[\s\"'“‘`$]*$"
 )
 """Before an equation that the text does not say to hold: `It is wrong to say`, `Tom thinks that`, `if`."""
 _NOT_SAID_AFTER = re.compile(
-    r"(?i)[\s$*)\"'”’`]*(?:\?|[(\[]*\s*(?:[✗✘❌]|(?:this|that|which)?\s*(?:is\s+)?"
+    r"(?i)[\s$*)\"'”’`]*(?:\?|[.!]?\s*(?:wait\b|oops\b|no[,.]|that['’]s\ (?:not\ right|wrong))"
+    r"|[\s,⇒→]*(?:an?\ )?(?:contradiction|impossible|doesn['’]t\ (?:satisfy|work)|does\ not\ (?:satisfy|work))"
+    r"|[(\[]*\s*(?:[✗✘❌]|(?:this|that|which)?\s*(?:is\s+)?"
     r"(?:wrong|incorrect|false|mistaken?|error|not\ (?:true|right|correct))\b)|(?:,?\ (?:which|that|this|and|but))?\s*"
     r"(?:is|was|are|would\ be|cannot|can't|isn't|does|doesn't)\b"
     r"[^.;\n]{0,20}?\b(?:wrong|incorrect|false|not|untrue|impossible|absurd|hold|be|mistake\w*|contradict\w*)\b)"
@@ -635,15 +697,21 @@ _AFTER = re.compile(
     r"!|[\s$]*(?:\\[a-z]+\{)?\s*\(?"
     r"(?:[rR]em(?:ainder)?|[rR]|mod|modulo|of(?!\ (?:them|these|those)\b)|times|and\s*\(?[\d\\])\b"  # 5 and 2/3
     r"|[\s$}]*[,(]?\s*(?:[\w\s,$]{0,20}\bto\ the\ nearest|(?:when\ |if\ |after\ )?round(?:ed|ing|s)?\b)"
-    r"|[^.;!\n]*?\b(?:\d+|one|some)\b[^.;!\n]*\b(?:left|remain\w*|over)\b"  # 16 each, with 2 left
+    r"|[\s$]*\w*\s*,?\ carry"
 )
 """After a result that is not the whole value of the other side."""
+_LEFT_OVER = re.compile(r"[^.;!\n]*?\b(?:\d+|one|some)\b[^.;!\n]*\b(?:left|remain\w*|over)\b")
+"""After a quotient without its remainder: `50/3 = 16 each, with 2 left`."""
 
 _OF_THEM = re.compile(r"[\s$]*of\ (?:them|these|those)\b")
 _CLOCK_TIME = re.compile(r"0\d+")
 """A number that begins with a zero: `0900 - 0130 = 0730`."""
 _PHONE = re.compile(r"\d{3}-(?:\d{3}-)?\d{4}")
-_MODULAR = re.compile(r"(?i)\b(?:modulo|modulus|mod)\b|≡|\\(?:equiv|pmod|bmod|mod)(?![a-z])|congruen")
+_MODULAR = re.compile(
+    r"(?i)\b(?:modulo|modulus|mod|xor|boolean|overflow\w*|clock|characteristic)\b|≡|\\(?:equiv|pmod|bmod|mod)(?![a-z])"
+    r"|congruences?\b|congruent\s+(?:to\s+)?[$\\(\s-]*\d"
+)
+_FLOORED = re.compile(r"(?i)\binteger division|\bfloor|truncat|\bin\ (?:Java|C|C\+\+|Go|Rust|Ruby|Python\ 2)\b")
 _LAST_DIGIT = re.compile(r"(?i)\b(?:units?|ones|last|final)['’]?s? (?:\w+ )?digit")
 _PARITY = re.compile(r"(?i)\bparit(?:y|ies)\b|\b(?:odd|even)\b")
 _REMAINDER_BEFORE = re.compile(r"(?i)\bremainder\s*(?:is|of|=|:|,)?\s*$")
@@ -664,20 +732,26 @@ def _is_glued(right: str, value: Fraction) -> bool:
     return any(int(digits[:i]) + Fraction(digits[i:] + over) == value for i in range(1, len(digits)))
 
 
-def _runs_on(value: Fraction, right: list[_Token]) -> bool:
-    """Whether the next calculation begins with the result of this one: `70 + 50 = 120 * 5/18`."""
+def _runs_on(one: _Side, value: Fraction, right: list[_Token]) -> bool:
+    """Whether the next calculation begins with the result of this one: `70 + 50 = 120 * 5/18`, `10/3 = 3.33 + 2`."""
     if not any(token.kind in _WORK for token in right):
         return False
     for i, token in enumerate(right):
-        if token.kind in ("times", "star", "over", "plus", "minus") and i and _is_share_of(value, right[:i]):
-            return True
+        if token.kind in _WORK and token.kind != "frac" and i:
+            start = _Side(right[:i], one.percent, True, False)
+            try:
+                result = start.value()
+                if value == result or (start.decimals and _equal(value, result, one, start, False)):
+                    return True
+            except _Unreadable:
+                pass
         if token.kind not in _LITERAL:
             return False
     return False
 
 
-_LITERAL = frozenset({"number", "glyph", "frac", "brace", "unbrace", "over"})
-"""Tokens of a number: whole, decimal, a fraction or mixed."""
+_LITERAL = frozenset({"number", "glyph", "frac", "brace", "unbrace", "over", "word", "unit"})
+"""Tokens of a number, which may have a unit: whole, decimal, a fraction or mixed."""
 
 
 def _goes_on(after: list[_Token]) -> bool:
@@ -777,6 +851,7 @@ def _belongs_before(text: str, tokens: list[_Token], i: int, works: bool) -> boo
             or word in _LABELS
             or (len(word) == 1 and before.text not in "aI")
             or (word == "and" and kind == "number")
+            or kind in ("plus", "times")  # 25 + his 1 + 1
             or not works  # the last word of a name: `Week 2 = 35 + 35`
         )
     if before.kind in ("open", "brace"):
@@ -786,7 +861,11 @@ def _belongs_before(text: str, tokens: list[_Token], i: int, works: bool) -> boo
     if before.kind == "line":
         return kind in _OPERATORS or kind in ("unbrace", "command")
     if before.kind == "other":
-        if before.text in "_|[]<>#@≤≥≠±∓≡→…":
+        if before.text in "_|[]<>#@≤≥≠±∓≡→…∠№" or (before.text.isalpha() and touching):
+            return True
+        if before.text in "'’′" and touching and joined and kind in ("word", "other"):
+            return True  # a derivative: f'(2)
+        if before.text == "." and earlier is not None and earlier.text.lower() in ("no", "nos", "fig", "eq", "ch"):
             return True
         if before.text in ".,:" and touching and joined and kind in ("number", "word"):
             return True
@@ -991,9 +1070,35 @@ class _Side:
 
     @property
     def quotient(self) -> bool:
-        """Whether the side is a quotient, and no sum."""
+        """Whether the side is a quotient, and no sum: `(20 + 15)/2`, not `15/2 + 1`."""
         kinds = {token.kind for token in self.tokens}
-        return bool(kinds & {"over", "frac"}) and not kinds & {"plus", "minus"}
+        return bool(kinds & {"over", "frac"}) and not self._adds
+
+    @property
+    def _adds(self) -> bool:
+        """Whether the side is a sum, and not only parts of it in brackets."""
+        depth = 0
+        for token in self.tokens:
+            depth += (token.kind in ("open", "brace")) - (token.kind in ("close", "unbrace"))
+            if depth == 0 and token.kind in ("plus", "minus"):
+                return True
+        return False
+
+    @property
+    def product(self) -> bool:
+        """Whether the side is a product with a decimal, or a power of one, and no sum."""
+        return self.decimals > 0 and not self.literal and not self._adds
+
+    @property
+    def precision(self) -> Fraction:
+        """The relative error of a product of numbers of which those with two decimals or more are rounded."""
+        error = Fraction(0)
+        for token in self.tokens:
+            digits = re.sub(r"[^\d.]", "", token.text) if token.kind == "number" else ""
+            decimals = len(digits.partition(".")[2])
+            if decimals > 1 and digits.count(".") == 1 and Fraction(digits):
+                error += Fraction(1, 2 * 10 ** min(decimals, EXACT_DECIMALS)) / Fraction(digits)
+        return error
 
     def _kind(self, ahead: int = 0) -> str:
         at = self.at + ahead
@@ -1031,6 +1136,7 @@ class _Side:
                 continue
             several |= not divided and kind in ("times", "star", "open")
             if kind in ("times", "star", "of"):
+                divided = False
                 self.at += 1
                 value *= self._signed()
             elif kind == "over":
@@ -1045,7 +1151,10 @@ class _Side:
                 self.doubt |= divided  # 3 / 1/4
                 divided = True
             elif kind in ("open", "frac", "sqrt", "binom", "brace", "boxed"):
-                self.doubt |= divided
+                before = self.tokens[self.at - 1]
+                remark = kind == "open" and before.kind == "number" and before.end < self.tokens[self.at].start
+                remark &= self._kind(2) in ("close", "times", "star", "word")
+                self.doubt |= divided or remark  # $12 ($6 x 2)
                 value *= self._power()
             elif kind in ("number", "glyph") and self.tokens[self.at - 1].kind in ("close", "unbrace"):
                 self.doubt = True  # (72)2 may have been a power
@@ -1226,6 +1335,7 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
     for exact, number, side in ((left, right, other), (right, left, one)):
         if not side.literal:
             continue
+        whole = one if side is other else other
         step = Fraction(10) ** ((side.exponent or 0) - min(side.decimals, EXACT_DECIMALS))
         if side.decimals > EXACT_DECIMALS and difference < step * max(Fraction(1), abs(exact)):
             return True  # a binary floating-point number: 99.00000000000001
@@ -1238,9 +1348,11 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
                 clear = False  # rounded up: 1/3 = 0.34
         elif 2 * difference <= 1 and (roots or not _terminates(exact)):
             return True
-        elif difference < 1 and abs(exact) > 1 and (one if side is other else other).quotient:
+        elif difference < 1 and abs(exact) > 1 and (whole.quotient or whole.product):
             clear = False  # rounded up or down: 30/4 = 8 buses
-    for side in (one, other):
+    for side, whole in ((one, other), (other, one)):
+        if side.product and not whole.decimals and difference <= size * side.precision:
+            clear = False  # of a rounded factor: 83.33 * 12 = 1000
         rounded = side.literals * Fraction(1, 10 ** min(side.decimals, EXACT_DECIMALS)) if side.decimals else 0
         if not side.literal and 2 * difference <= rounded and difference <= size * ROUNDED_SUM:
             clear = False  # 100/12 * 3 = 8.3 + 8.3 + 8.3

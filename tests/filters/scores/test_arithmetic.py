@@ -270,7 +270,7 @@ def test_a_chain_over_lines_is_checked_link_by_link() -> None:
 def test_a_generated_sum_is_right_if_and_only_if_it_was_made_right() -> None:
     rng = random.Random(0)
     for _ in range(500):
-        a, b = rng.randint(2, 9999), rng.randint(2, 9999)
+        b, a = sorted((rng.randint(2, 9999), rng.randint(2, 9999)))  # `5-9` may be a range
         sign, value = rng.choice([("+", a + b), ("-", a - b), ("*", a * b), ("×", a * b), ("x", a * b)])
         result = value + rng.choice([0, 0, 1, -1, 10])
         space, currency, unit = rng.choice(["", " "]), rng.choice(["", "$", "£"]), rng.choice(["", " apples"])
@@ -527,3 +527,84 @@ the quotient = 380/3 = 2.
 @pytest.mark.parametrize("text", WRONG_IN_EVERY_READING)
 def test_an_equation_that_holds_in_no_reading_is_wrong(text: str) -> None:
     assert [equation.holds for equation in equations(text)].count(False) == 1
+
+
+HOLDS_FOR_A_PERSON = r"""
+1649 x 1.55 = 2556 calories
+69 × 2.54 = 175 cm
+1000 × 1.08^5 = 1,469
+Cost of pens (5 x $2) + cost of books (2 x $10) = $30
+Carbs (50 x 4) + Protein (30 x 4) + Fat (10 x 9) = 410 calories
+1 peanut pie + 2 coconut tarts = $ 2.10
+2 adults + 3 kids = $35
+2 wins + 1 draw = 7 points
+105 \times \frac{2}{3} = 105 \times 0.6667 = 70
+$83.33 x 12 = $1000
+4.33 x 12 = 52
+900 x .333 = $300
+100/3 = 33.33 x 2 = 66.67
+10/3 = 3.33 + 2 = 5.33
+10 x 2 = 20 minutes + 15 minutes = 35 minutes
+3 x 4 = 12 apples + 5 apples = 17 apples
+10 - 4 = 6 apples x $2 = $12
+\frac{17+18}{4} = 9 \text{ cars}
+(20 + 15)/2 = 18 people
+mid = (0 + 5) / 2 = 2
+1 / 2 = 0 in integer division
+Age: 18-24 = 12%; 25-34 = 35%; 35-44 = 53%
+1-2 = 0 points, 3-4 = 1 point
+1914-1918 = 4 years
+Δφ = φ2 - φ1 = 0.610865 - 0.436332 = 0.174533
+β0 = 10 - 2(3) = 4
+∠1 = 180 - 50 = 130°
+No. 2 = 3 + 1 = 4
+if $f(2)=3$, $f'(2)=-4$
+$f'(1) = 2(1) + 3 = 5$
+-9/2 =4 ⇒ Contradiction unless m=0
+which gives 3 + 2 = 6, impossible
+3/5 = 30 students, so 1/5 = 10 students
+25 classmates + his 1 teacher + 1 himself = 27
+2010 (7) + 2011 (12) = 7 + 12 = 19
+$12 ($6 x 2) + $8 = $20
+5 + 3 = 9. Wait, no. 5 + 3 = 8.
+about 48 + 31 = 80
+Estimate: 48 + 31 = 80
+7 + 8 = 5, carry the 1
+Boolean: 1+1=1
+45/50 = 90 points
+12 is 50/3 = 16 each, with 2 left
+""".strip().split("\n")
+
+
+@pytest.mark.parametrize("text", HOLDS_FOR_A_PERSON)
+def test_what_a_person_would_not_correct_is_not_wrong(text: str) -> None:
+    assert all(equation.holds for equation in equations(text))
+
+
+WRONG_FOR_A_PERSON = r"""
+He ate 3 * 2 = 7 cookies, so he has 20 - 7 = 13 left.
+She sold 3 + 4 = 8 cakes and had 12 - 8 = 4 cakes left.
+He used 3 * 5 = 16 eggs over 2 days.
+The triangles are congruent, so the perimeter is 3 + 4 + 5 = 13.
+1/6 × 1/6 = 1/12
+1/2 * 1/3 = 1/5
+4/52 × 3/51 = 12/2602
+$200 - 25% = $175
+$50 + 20% = $70
+8 + 4 = 13 cups
+30 + 4 = 38 boxes
+12 + 8 = 22 rows
+100/3 = 33.33 x 2 = 67.66
+1649 x 1.55 = 2576 calories
+12 dogs + 5 cats = 18 animals
+(20 + 15)/2 = 19 people
+$25.50 x 12 = $316
+9-12 = -4
+it says that 'a' and 3 + 4 = 8
+the original price was 20 + 5 = 35
+""".strip().split("\n")
+
+
+@pytest.mark.parametrize("text", WRONG_FOR_A_PERSON)
+def test_what_a_person_would_correct_is_wrong(text: str) -> None:
+    assert any(not equation.holds for equation in equations(text))
