@@ -31,8 +31,10 @@ from dedup.hashing import fmix64
 from dedup.intrinsics import load_uint64
 from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.latex import commands
+from dedup.readings import reading_tables
+from dedup.shingles import BASE, Shingles, hash_ngrams
 from dedup.spacing import with_blanks
-from dedup.tokens import WORD_BYTES, Tokens, longest_row, token_hash, tokenize
+from dedup.tokens import WORD_BYTES, longest_row, max_tokens, scan_tokens, token_hash, tokenize
 from dedup.utf8 import decode_checked
 
 Digests = npt.NDArray[np.uint64]
@@ -82,22 +84,38 @@ class Invariants(NamedTuple):
     tokens: npt.NDArray[np.int64]
 
 
-def invariants(text: pa.StringArray, tokens: Tokens | None = None) -> Invariants:
-    """The digests of each text. tokens: `tokenize(text)`, if it is at hand.
+def invariants(text: pa.StringArray) -> Invariants:
+    """The digests of each text.
 
     Raises:
         TypeError, ValueError: as `dedup.kernel.buffers` does.
     """
+    return invariants_and_shingles(text, 1)[0]
+
+
+def invariants_and_shingles(text: pa.StringArray, ngram: int) -> tuple[Invariants, Shingles]:
+    """The digests of each text, and its `dedup.shingles.shingle_hashes` by word. The text is read once.
+
+    Raises:
+        TypeError: as `dedup.kernel.buffers` does.
+        ValueError: the same, or if `ngram` is below 1.
+    """
+    if ngram < 1:
+        raise ValueError(f"an n-gram has at least one unit, not {ngram}")
     data, offsets = buffers(text)
-    tokens = tokens or tokenize(text)
     words, marks, sentences = (np.empty(len(text), np.uint64) for _ in range(3))
+    counts, shingle_offsets = np.empty(len(text), np.int64), np.empty(len(text) + 1, np.int64)
+    hashes = np.empty(max_tokens(offsets), np.uint32)
     tables = roles(), _may_end(), _number_words(), _command_signs()
-    _digest(data, offsets, *tokens, *tables, words, marks, sentences)
-    counts = np.diff(tokens.offsets)
+    power = np.uint64(pow(BASE, ngram, 1 << 64))
+    _read(
+        data, offsets, *reading_tables("near"), *tables, ngram, power,
+        words, marks, sentences, counts, hashes, shingle_offsets,
+    )  # fmt: skip
     bare = np.flatnonzero(counts == 0)
     if len(bare):
         words[bare] = halves(digest128(text.take(pa.array(bare))))[:, 0]
-    return Invariants(words, marks, sentences, counts)
+    return Invariants(words, marks, sentences, counts), Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
 
 
 def combine(*digests: Digests) -> Digests:
@@ -260,56 +278,72 @@ def _is_mark(data, start, end, roles):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
-def _digest(  # type: ignore[no-untyped-def]
-    data, offsets, hashes, starts, ends, token_offsets, roles, may_end, number_words, command_signs,
-    words, marks, sentences,
-):  # fmt: skip
-    """Write the digests of every row."""
+@borrowing_kernel
+def _digest(row, count, hashes, starts, ends, roles, may_end, number_words, command_signs):  # type: ignore[no-untyped-def]
+    """The digests of a row of `count` tokens: of its words, its marks and its sentences."""
     number_mask = np.uint64(len(number_words) - 1)
-    spaced = np.empty(longest_row(offsets), np.uint8)
+    all_words, all_marks, questions = _SEED, _0, _0
+    begin = 0  # of the sentence
+    for t in range(count):
+        token, start, end = hashes[t], np.int64(starts[t]), np.int64(ends[t])
+        all_words = _chain(all_words, token)
+        size, first_byte = end - start, row[start]
+        if first_byte == _BACKSLASH:
+            for sign in command_signs:
+                if token == sign:
+                    all_marks += fmix64(token + _1)
+        elif first_byte < 128 and roles[first_byte] == OPERATOR:
+            if _counts_as_operator(row, start, end, roles):
+                all_marks += fmix64(token + _1)
+        else:
+            # Most tokens are up to eight ASCII bytes: one comparison tells whether one of them is a digit.
+            is_mark = False
+            plain = size <= WORD_BYTES and start + WORD_BYTES <= len(row)
+            if plain:
+                word = load_uint64(row, start) & _ALL >> np.uint64(8 * (WORD_BYTES - size))
+                plain = word & _HIGH_BITS == _0
+                is_mark = plain and (word + _FROM_0) & ~(word + _FROM_COLON) & _HIGH_BITS != _0
+            is_mark |= number_words[token & number_mask] == token
+            if is_mark or (not plain and _is_mark(row, start, end, roles)):
+                all_marks += fmix64(token + _1)
+        after = np.int64(starts[t + 1]) if t + 1 < count else len(row)
+        if after == end or (after <= end + 2 and not may_end[row[end]] and not may_end[row[after - 1]]):
+            continue
+        what = _sentence_end(row, end, after)
+        if what == QUESTION:
+            questions += fmix64(_chain_all(hashes, max(begin, t + 1 - MAX_QUESTION), t + 1))
+        if what != NOTHING:
+            begin = t + 1
+    # The last sentence: from the last token backward to where one starts.
+    t = count - 1
+    while t > 0 and count - t < MAX_ENDING:
+        if count - t >= MIN_ENDING and _sentence_end(row, np.int64(ends[t - 1]), np.int64(starts[t])) != NOTHING:
+            break
+        t -= 1
+    return all_words, all_marks, _chain(_chain_all(hashes, max(t, 0), count), questions)
+
+
+@kernel
+def _read(  # type: ignore[no-untyped-def]
+    data, offsets, characters, commands, markup, roles, may_end, number_words, command_signs, ngram, power,
+    words, marks, sentences, counts, shingles, shingle_offsets,
+):  # fmt: skip
+    """Write the digests, the number of tokens and the shingles of every row."""
+    longest = longest_row(offsets)
+    most = longest * 3 // 2 + 4  # as `max_tokens`
+    hashes, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
+    ascii_words, memory = np.empty(longest + WORD_BYTES, np.uint8), np.empty(4, np.int64)
+    spaced = np.empty(longest, np.uint8)
+    at = 0
     for n in range(len(offsets) - 1):
+        shingle_offsets[n] = at
         row = data[offsets[n] : offsets[n + 1]]
         if with_blanks(row, spaced):
             row = spaced[: len(row)]
-        first, last = token_offsets[n], token_offsets[n + 1]
-        all_words, all_marks, questions = _SEED, _0, _0
-        begin = first  # of the sentence
-        for t in range(first, last):
-            token, start, end = hashes[t], np.int64(starts[t]), np.int64(ends[t])
-            all_words = _chain(all_words, token)
-            size, first_byte = end - start, row[start]
-            if first_byte == _BACKSLASH:
-                for sign in command_signs:
-                    if token == sign:
-                        all_marks += fmix64(token + _1)
-            elif first_byte < 128 and roles[first_byte] == OPERATOR:
-                if _counts_as_operator(row, start, end, roles):
-                    all_marks += fmix64(token + _1)
-            else:
-                # Most tokens are up to eight ASCII bytes: one comparison tells whether one of them is a digit.
-                is_mark = False
-                plain = size <= WORD_BYTES and start + WORD_BYTES <= len(row)
-                if plain:
-                    word = load_uint64(row, start) & _ALL >> np.uint64(8 * (WORD_BYTES - size))
-                    plain = word & _HIGH_BITS == _0
-                    is_mark = plain and (word + _FROM_0) & ~(word + _FROM_COLON) & _HIGH_BITS != _0
-                is_mark |= number_words[token & number_mask] == token
-                if is_mark or (not plain and _is_mark(row, start, end, roles)):
-                    all_marks += fmix64(token + _1)
-            after = np.int64(starts[t + 1]) if t + 1 < last else len(row)
-            if after == end or (after <= end + 2 and not may_end[row[end]] and not may_end[row[after - 1]]):
-                continue
-            what = _sentence_end(row, end, after)
-            if what == QUESTION:
-                questions += fmix64(_chain_all(hashes, max(begin, t + 1 - MAX_QUESTION), t + 1))
-            if what != NOTHING:
-                begin = t + 1
-        words[n], marks[n] = all_words, all_marks
-        # The last sentence: from the last token backward to where one starts.
-        t = last - 1
-        while t > first and last - t < MAX_ENDING:
-            if last - t >= MIN_ENDING and _sentence_end(row, np.int64(ends[t - 1]), np.int64(starts[t])) != NOTHING:
-                break
-            t -= 1
-        sentences[n] = _chain(_chain_all(hashes, max(t, first), last), questions)
+        count = scan_tokens(row, characters, commands, markup, ascii_words, memory, hashes, starts, ends, None, 0)
+        words[n], marks[n], sentences[n] = _digest(
+            row, count, hashes, starts, ends, roles, may_end, number_words, command_signs
+        )
+        counts[n] = count
+        at = hash_ngrams(hashes, count, ngram, power, shingles, at)
+    shingle_offsets[len(offsets) - 1] = at

@@ -17,7 +17,7 @@ from dedup.hashing import MURMUR_2
 from dedup.kernel import borrowing_kernel, buffers, kernel
 from dedup.readings import reading_tables
 from dedup.spacing import with_blanks
-from dedup.tokens import WORD_BYTES, Offsets, Tokens, longest_row, max_tokens, normalise, scan_tokens, token_hash
+from dedup.tokens import WORD_BYTES, Offsets, longest_row, max_tokens, normalise, scan_tokens, token_hash
 from dedup.utf8 import decode
 
 Unit = Literal["word", "character"]
@@ -67,20 +67,6 @@ def shingle_hashes(text: pa.StringArray, ngram: int, unit: Unit = "word") -> Shi
     return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
 
 
-def token_shingles(tokens: Tokens, ngram: int) -> Shingles:
-    """`shingle_hashes` with unit "word" of texts whose tokens are at hand.
-
-    Raises:
-        ValueError: if `ngram` is below 1.
-    """
-    if ngram < 1:
-        raise ValueError(f"an n-gram has at least one unit, not {ngram}")
-    hashes = np.empty(len(tokens.hash), np.uint32)
-    power = np.uint64(pow(BASE, ngram, 1 << 64))
-    shingle_offsets = _token_shingles(tokens.hash, tokens.offsets, ngram, power, hashes)
-    return Shingles(hashes[: shingle_offsets[-1]], shingle_offsets)
-
-
 def shingle_hash(shingle: bytes) -> int:
     """The 32-bit hash of one word shingle: normalized tokens joined by single spaces. Reference for the kernels."""
     value = 0
@@ -109,7 +95,7 @@ def _narrowed(value):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
-def _hash_ngrams(values, count, ngram, power, out, at):  # type: ignore[no-untyped-def]
+def hash_ngrams(values, count, ngram, power, out, at):  # type: ignore[no-untyped-def]
     """Hash every n-gram of values[:count] into `out` from index `at`; the index after the last. power: BASE**ngram."""
     if count < ngram:
         return at
@@ -142,20 +128,7 @@ def _word_shingles(data, offsets, characters, commands, markup, ngram, power, ou
         if with_blanks(text, spaced):
             text = spaced[: len(text)]
         count = scan_tokens(text, characters, commands, markup, ascii_words, memory, tokens, starts, ends, None, 0)
-        at = _hash_ngrams(tokens, count, ngram, power, out, at)
-    shingle_offsets[len(offsets) - 1] = at
-    return shingle_offsets
-
-
-@kernel
-def _token_shingles(tokens, offsets, ngram, power, out):  # type: ignore[no-untyped-def]
-    """Hash the n-grams of the tokens of every row into `out`; their offsets."""
-    shingle_offsets = np.empty(len(offsets), np.int64)
-    at = 0
-    for row in range(len(offsets) - 1):
-        shingle_offsets[row] = at
-        values = tokens[offsets[row] : offsets[row + 1]]
-        at = _hash_ngrams(values, len(values), ngram, power, out, at)
+        at = hash_ngrams(tokens, count, ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at
     return shingle_offsets
 
@@ -174,6 +147,6 @@ def _character_shingles(data, offsets, ngram, power, out):  # type: ignore[no-un
             characters[count] = np.uint64(code) * _MURMUR_2
             count += 1
             i += width
-        at = _hash_ngrams(characters, count, ngram, power, out, at)
+        at = hash_ngrams(characters, count, ngram, power, out, at)
     shingle_offsets[len(offsets) - 1] = at
     return shingle_offsets

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from dedup.invariants import MAX_ENDING, MAX_QUESTION, MIN_ENDING, invariants
+from dedup.invariants import MAX_ENDING, MAX_QUESTION, MIN_ENDING, invariants, invariants_and_shingles
+from dedup.shingles import shingle_hashes
 
 BODY = "The river rises in the hills and runs through the old town. It is long and slow. "
 CLOSING = "Tell me in one short sentence where the river rises"
@@ -100,3 +101,22 @@ def test_a_question_mark_in_an_address_is_no_question() -> None:
 
 def test_texts_without_a_word_differ_by_their_signs() -> None:
     assert not equal("…", "???")["words"] and equal("…", "…")["words"]
+
+
+@pytest.mark.parametrize("ngram", [1, 2, 5])
+def test_shingles_read_with_the_digests_are_those_read_alone(ngram: int) -> None:
+    texts = pa.array(
+        ["", "Why?", "word " * 3000, "α β, 2x + 3 = 7\u00a0-- and so on. " * 40, "日本語。", "..", "a b c d e"]
+    )
+    for rows in (texts, texts.slice(2, 3), texts.slice(0, 0)):
+        digests, shingles = invariants_and_shingles(rows, ngram)
+        alone = shingle_hashes(rows, ngram)
+        assert shingles.hash.tolist() == alone.hash.tolist()
+        assert shingles.offsets.tolist() == alone.offsets.tolist()
+        for one, other in zip(digests, invariants(rows), strict=True):
+            assert one.tolist() == other.tolist()
+
+
+def test_an_ngram_has_at_least_one_unit() -> None:
+    with pytest.raises(ValueError, match="at least one unit"):
+        invariants_and_shingles(pa.array(["a"]), 0)

@@ -23,12 +23,11 @@ import pyarrow as pa
 from dedup import minhash, probability, similarity
 from dedup.columns import as_array
 from dedup.frequent import Hashes, without
-from dedup.invariants import Digests, combine, invariants
+from dedup.invariants import Digests, combine, invariants_and_shingles
 from dedup.probability import Banding
 from dedup.readings import READING_VERSION
-from dedup.shingles import shingle_hashes, token_shingles
+from dedup.shingles import shingle_hashes
 from dedup.sorting import argsort
-from dedup.tokens import tokenize
 from pipelines.ledger import storage
 from pipelines.ledger.manifest import Manifest, Part, part
 from pipelines.ledger.run import Run, StepContext, Target
@@ -204,11 +203,8 @@ class _Field(NamedTuple):
 
 
 def _read_field(banding: Banding, seed: int, boilerplate: Hashes, text: pa.StringArray, name: TextField) -> _Field:
-    tokens = tokenize(text)
-    digests = invariants(text, tokens)
-    if banding.unit == "word":
-        shingles = token_shingles(tokens, banding.ngram)
-    else:
+    digests, shingles = invariants_and_shingles(text, banding.ngram)
+    if banding.unit != "word":
         shingles = shingle_hashes(text, banding.ngram, banding.unit)
     exact = digests.marks
     if name == boilerplates.FIELD:
