@@ -416,9 +416,16 @@ def _has_bar(side: list[_Token]) -> bool:
 def _is_list(tokens: list[_Token], first: int, at: int, last: int) -> bool:
     """Whether the sides tokens[first:at] and tokens[at + 1 : last] are elements of lists: `2/6, 2/8 = 1/3, 1/4`."""
     sums = {"plus", "minus", "times", "star"}
-    if first < 2 or last + 1 >= len(tokens) or any(token.kind in sums for token in tokens[first:last]):
+    bracket = tokens[first].kind == "open" and tokens[at - 1].kind == "close"
+    if first < 2 or last + 1 >= len(tokens):
         return False
-    if (tokens[first - 1].text, tokens[last].text) != (",", ",") or tokens[last + 1].kind not in _OPERAND_START:
+    if any(token.kind in sums for token in tokens[at:last][2:]) or not (
+        bracket or not any(token.kind in sums for token in tokens[first:at])
+    ):
+        return False
+    if (tokens[first - 1].text, tokens[last].text) != (",", ",") or tokens[last + 1].kind not in _OPERAND_START | {
+        "minus"
+    }:
         return False
     i = first - 2
     while i > 0 and tokens[i].kind in _OPERAND_START | _OPERAND_END | {"over", "minus"}:
@@ -463,7 +470,8 @@ def _is_share_name(
     text: str, left: list[_Token], right: list[_Token], after: list[_Token], value: Fraction, result: Fraction
 ) -> bool:
     """Whether a fraction may name the share that an amount is: `3/5 = 30 students`, `4/4 = 4 beats`."""
-    amount = any(token.kind in _UNITS for token in (*right, *after[:1])) or "$" in text[left[-1].end : right[-1].end]
+    amount = any(token.kind in _UNITS for token in (*left[1:], *right, *after[:1]))
+    amount |= "$" in text[left[-1].end : right[-1].end]
     return amount and 0 < value <= 1 <= result and all(token.kind in _LITERAL for token in left)
 
 
@@ -655,6 +663,8 @@ def _mixes_percent(left: list[_Token], right: list[_Token], after: list[_Token])
             return True
     if left[-1].kind == "percent" and not any(token.kind in _WORK for token in left):
         return True
+    if len(left) == 1 and any(token.kind == "percent" for token in right) and any(t.kind == "plus" for t in right):
+        return True  # 48 = 100% + 20%
     return right[-1].kind == "percent" and bool(after) and after[0].text.lower() in _CHANGES
 
 
@@ -1329,7 +1339,9 @@ def _equal(left: Fraction, right: Fraction, one: _Side, other: _Side, approximat
         return True
     difference, size = abs(left - right), max(abs(left), abs(right))
     roots = one.root or other.root
-    if (approximate and difference <= APPROXIMATE * size) or (roots and difference <= ROOT_ERROR * size):
+    if approximate and difference <= APPROXIMATE * size:
+        return True
+    if roots and difference <= ROOT_ERROR * max(size, Fraction(1)):  # 2 - √2 * √2 = 0
         return True
     clear = not (roots and difference <= ROUNDED_ROOT * size)
     for exact, number, side in ((left, right, other), (right, left, one)):

@@ -573,6 +573,10 @@ Estimate: 48 + 31 = 80
 Boolean: 1+1=1
 45/50 = 90 points
 12 is 50/3 = 16 each, with 2 left
+\frac{1}{2}(\sqrt{2})^4 - 1.5(\sqrt{2})^2 + 1 = \frac{1}{2}(4) - 1.5(2) + 1
+deviations: (1 - 2.5), (2 - 2.5), (4 - 2.5) = -1.5, -0.5, 1.5
+it is 20% greater, 48 = 100% + 20% = 120% of the number
+\frac{1}{4} \text{ of the total number of students} = 20
 """.strip().split("\n")
 
 
@@ -602,6 +606,8 @@ $25.50 x 12 = $316
 9-12 = -4
 it says that 'a' and 3 + 4 = 8
 the original price was 20 + 5 = 35
+1+1 = 2, 2+2 = 5, 3+3 = 6
+\sqrt{2} - \sqrt{2} = 1
 """.strip().split("\n")
 
 
