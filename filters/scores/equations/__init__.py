@@ -125,14 +125,14 @@ def _check(text: str, tokens: list[Token], at: int, annotation: bool) -> Equatio
     ):
         try:
             one, other = (Side(side, reading, mixed, dots, bar) for side in (left, right))
-            value, result = one.value(), other.value()
+            values = one.value(), other.value()
         except Unreadable:
             continue
-        readable = True
-        equal = compare(value, result, one, other, approximate)
+        equal = compare(*values, one, other, approximate)
         if bar:
             doubt |= equal is True
             continue
+        readable, (value, result) = True, values
         holds |= equal is True
         doubt |= equal is None or one.doubt or other.doubt or runs_on(one, value, right)
         doubt |= any(is_share_of(value, right[:i]) for i, token in enumerate(right) if token.kind == "of")

@@ -72,21 +72,17 @@ def may_mean_otherwise(
     )
 
 
-_CONVERTED = re.compile(
-    r"(?i)^(?:dozens?|hours?|hrs?|minutes?|mins?|seconds?|secs?|days?|weeks?|months?|years?|yrs?|decades?|foot|feet|ft|inch"
-    r"|inches|in|yards?|yds?|miles?|meters?|metres?|m|cm|mm|km|centimeters?|kilometers?|kg|mg|g|grams?|kilograms?|pounds?|lbs?"
-    r"|ounces?|oz|tons?|gallons?|quarts?|pints?|cups?|liters?|litres?|l|ml|milliliters?|cents?|dollars?|pennies|penny|nickels?"
-    r"|dimes?|quarters?|pairs?|scores?|h|s|thousand|thousands|hundred|hundreds|million|millions|billion|billions|k|degrees?"
-    r"|teaspoons?|tablespoons?|am|pm|half|halves|thirds?|sets?|packs?|boxes|box|mph|kph|ppm|rows?|teams?)$"
-)
-
-
 def is_share_of(value: Fraction, share: list[Token]) -> bool:
     """Whether a number is the share before an `of`: `3/3 - 2/3 = 1/3 of $150`."""
+    return _value(share) == value
+
+
+def _value(side: list[Token]) -> Fraction | None:
+    """The value of a side, None if it has none."""
     try:
-        return Side(share, HUNDREDTH, True, False).value() == value
+        return Side(side, HUNDREDTH, True, False).value()
     except Unreadable:
-        return False
+        return None
 
 
 def has_bar(side: list[Token]) -> bool:
@@ -96,18 +92,17 @@ def has_bar(side: list[Token]) -> bool:
 
 
 def _is_list(tokens: list[Token], first: int, at: int, last: int) -> bool:
-    """Whether the sides tokens[first:at] and tokens[at + 1 : last] are elements of lists: `2/6, 2/8 = 1/3, 1/4`."""
-    sums = {"plus", "minus", "times", "star"}
-    bracket = tokens[first].kind == "open" and tokens[at - 1].kind == "close"
-    if first < 2 or last + 1 >= len(tokens):
+    """Whether the sides tokens[first:at] and tokens[at + 1 : last] are elements of lists: `2/6, 2/8 = 1/3, 1/4`.
+
+    An element is a number, or on the left a sum in brackets.
+    """
+    left, right = tokens[first:at], tokens[at + 1 : last]
+    bracket = left[0].kind == "open" and left[-1].kind == "close"
+    if _is_sum_or_product(right[1:]) or (_is_sum_or_product(left) and not bracket):
         return False
-    if any(token.kind in sums for token in tokens[at:last][2:]) or not (
-        bracket or not any(token.kind in sums for token in tokens[first:at])
-    ):
+    if first < 2 or last + 1 >= len(tokens) or (tokens[first - 1].text, tokens[last].text) != (",", ","):
         return False
-    if (tokens[first - 1].text, tokens[last].text) != (",", ",") or tokens[last + 1].kind not in OPERAND_START | {
-        "minus"
-    }:
+    if tokens[last + 1].kind not in OPERAND_START | {"minus"}:
         return False
     i = first - 2
     while i > 0 and tokens[i].kind in OPERAND_START | OPERAND_END | {"over", "minus"}:
@@ -144,8 +139,9 @@ def _is_range(left: list[Token], result: Fraction) -> bool:
     """Whether a side may be, or begin with, a range: `18-24 = 12%`. Differences of a larger number are negative."""
     if [token.kind for token in left[:3]] != ["number", "minus", "number"] or result < 0:
         return False
-    low, high = (Fraction(re.sub(r"[^\d.]", "", left[i].text)) for i in (0, 2) if left[i].text.count(".") < 2)
-    return left[0].end == left[1].start and left[1].end == left[2].start and low < high
+    low, high = _value(left[:1]), _value(left[2:3])
+    touching = left[0].end == left[1].start and left[1].end == left[2].start
+    return touching and low is not None and high is not None and low < high
 
 
 def _is_share_name(
@@ -179,8 +175,8 @@ def _is_remainder(left: list[Token], result: Fraction) -> bool:
     """Whether a result is the remainder of a division: `380/3 = 2`."""
     if [token.kind for token in left] != ["number", "over", "number"]:
         return False
-    top, bottom = (Fraction(re.sub(r"[^\d.]", "", left[i].text)) for i in (0, 2))
-    return bottom != 0 and top % bottom == result
+    top, bottom = _value(left[:1]), _value(left[2:])
+    return top is not None and bottom is not None and bottom != 0 and top % bottom == result
 
 
 def is_near(value: Fraction, result: Fraction) -> bool:
@@ -223,6 +219,16 @@ def _may_be_sign(tokens: list[Token], i: int) -> bool:
 def is_product(side: list[Token]) -> bool:
     """Whether a side is a product without a sign: `(2)(3)`."""
     return sum(token.kind == "number" for token in side) > 1
+
+
+_CONVERTED = re.compile(
+    r"(?i)^(?:dozens?|hours?|hrs?|minutes?|mins?|seconds?|secs?|days?|weeks?|months?|years?|yrs?|decades?|foot|feet|ft|inch"
+    r"|inches|in|yards?|yds?|miles?|meters?|metres?|m|cm|mm|km|centimeters?|kilometers?|kg|mg|g|grams?|kilograms?|pounds?|lbs?"
+    r"|ounces?|oz|tons?|gallons?|quarts?|pints?|cups?|liters?|litres?|l|ml|milliliters?|cents?|dollars?|pennies|penny|nickels?"
+    r"|dimes?|quarters?|pairs?|scores?|h|s|thousand|thousands|hundred|hundreds|million|millions|billion|billions|k|degrees?"
+    r"|teaspoons?|tablespoons?|am|pm|half|halves|thirds?|sets?|packs?|boxes|box|mph|kph|ppm|rows?|teams?)$"
+)
+"""Units that a text may convert."""
 
 
 def _converts(left: list[Token], right: list[Token], after: list[Token], value: Fraction, result: Fraction) -> bool:

@@ -614,3 +614,19 @@ the original price was 20 + 5 = 35
 @pytest.mark.parametrize("text", WRONG_FOR_A_PERSON)
 def test_what_a_person_would_correct_is_wrong(text: str) -> None:
     assert any(not equation.holds for equation in equations(text))
+
+
+PIECES = r"""
+1 2 10 3.5 0 1.000.000 1,000 007 ½ 10^-3 = = = ≈ + - * / ( ) { } ^ % , . ! $ ° x of
+\frac \cdot \times \sqrt \text{km} \boxed{ \overline equals remainder hours cm 's
+"""
+
+
+def test_no_text_makes_it_fail() -> None:
+    rng = random.Random(0)
+    whole = ["1.000.000-2.000 = 5", "2.000.000/3 = 1", "9" * 40, "0." + "3" * 20]
+    parts = [*PIECES.split(), *whole, "\n", " ", ""]
+    for _ in range(4000):
+        text = "".join(rng.choice(parts) + rng.choice(["", " "]) for _ in range(rng.randint(3, 25)))
+        for equation in equations(text):
+            assert text[equation.start :].startswith(equation.left)
