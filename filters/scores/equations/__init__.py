@@ -133,13 +133,13 @@ def _check(text: str, tokens: list[Token], at: int, annotation: bool) -> Equatio
             doubt |= equal is True
             continue
         readable, (value, result) = True, values
-        holds |= equal is True
+        if equal:
+            holds = True
+            break
         doubt |= equal is None or one.doubt or other.doubt or runs_on(one, value, right)
         doubt |= any(is_share_of(value, right[:i]) for i, token in enumerate(right) if token.kind == "of")
         doubt |= percent and nearly(value, result, one, other, approximate)
         doubt |= numbers and (may_convert(value, result) or is_near(value, result))
-        if holds:
-            break
     if not readable or (not holds and (doubt or may_mean_otherwise(text, tokens, first, at, last, value, result))):
         return None
     return Equation(

@@ -124,14 +124,13 @@ _PRICED = word_set("point pt leg wheel day hour credit calorie cent dollar dime 
 
 def _is_exchange(text: str, left: list[Token], right: list[Token], after: list[Token]) -> bool:
     """Whether a sum of unlike things is said to have a price or a worth: `1 pie + 2 tarts = $2.10`."""
-    names = {unit_name(token).lower().removesuffix("s") for token in left if token.kind in UNITS}
+    names = {_singular(unit_name(token)) for token in left if token.kind in UNITS}
     if len(names) < 2 or not any(token.kind in ("plus", "minus") for token in left[1:]):
         return False
     priced = any(sign in text[left[-1].end : right[-1].end] for sign in "$£€")
     shown = text[left[0].start : left[-1].end]
     return (priced and not any(sign in shown for sign in "$£€")) or any(
-        token.kind in UNITS and unit_name(token).lower().removesuffix("s") in _PRICED - names
-        for token in (*right, *after[:1])
+        token.kind in UNITS and _singular(unit_name(token)) in _PRICED - names for token in (*right, *after[:1])
     )
 
 
@@ -246,7 +245,7 @@ def _converts(left: list[Token], right: list[Token], after: list[Token], value: 
     ours, results = ([unit for unit in side if _CONVERTED.match(unit) or "°" in unit] for side in texts)
     if not ours and not results:
         return False
-    kinds = {unit.lower().removesuffix("s") for unit in (*ours, *results)}
+    kinds = {_singular(unit) for unit in (*ours, *results)}
     if len(kinds) > 1 or not results or any(_CLOCK.match(unit) for unit in kinds):
         return True
     is_sum = any(token.kind in ("plus", "minus") for token in left[1:])
@@ -274,9 +273,13 @@ def _has_remainder(after: list[Token], kinds: set[str]) -> bool:
     if rest and rest[0].kind in ("number", "glyph"):
         return True
     return any(
-        number.kind == "number" and _CONVERTED.match(name) and name.lower().removesuffix("s") not in kinds
+        number.kind == "number" and _CONVERTED.match(name) and _singular(name) not in kinds
         for number, name in ((number, unit_name(unit)) for number, unit in itertools.pairwise(rest))
     )
+
+
+def _singular(unit: str) -> str:
+    return unit.lower().removesuffix("s")
 
 
 def _touches(right: list[Token], behind: list[Token]) -> bool:

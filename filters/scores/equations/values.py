@@ -335,10 +335,9 @@ def compare(left: Fraction, right: Fraction, one: Side, other: Side, approximate
     if roots and difference <= ROOT_ERROR * max(size, Fraction(1)):  # 2 - √2 * √2 = 0
         return True
     clear = not (roots and difference <= ROUNDED_ROOT * size)
-    for exact, number, side in ((left, right, other), (right, left, one)):
+    for exact, whole, number, side in ((left, one, right, other), (right, other, left, one)):
         if not side.literal:
             continue
-        whole = one if side is other else other
         step = Fraction(10) ** ((side.exponent or 0) - min(side.decimals, EXACT_DECIMALS))
         if side.decimals > EXACT_DECIMALS and difference < step * max(Fraction(1), abs(exact)):
             return True  # a binary floating-point number: 99.00000000000001
@@ -353,8 +352,8 @@ def compare(left: Fraction, right: Fraction, one: Side, other: Side, approximate
             return True
         elif difference < 1 and abs(exact) > 1 and (whole.quotient or whole.product):
             clear = False  # rounded up or down: 30/4 = 8 buses
-    for side, whole in ((one, other), (other, one)):
-        if side.product and not whole.decimals and difference <= size * side.precision:
+    for side, result in ((one, other), (other, one)):
+        if side.product and not result.decimals and difference <= size * side.precision:
             clear = False  # of a rounded factor: 83.33 * 12 = 1000
         rounded = side.literals * Fraction(1, 10 ** min(side.decimals, EXACT_DECIMALS)) if side.decimals else 0
         if not side.literal and 2 * difference <= rounded and difference <= size * ROUNDED_SUM:
