@@ -3,7 +3,8 @@
     python -m tests.object_store                                # prints its address; ends with its standard input
     python -m tests.object_store --host 0.0.0.0 --port 9000     # until it is killed
 
-It counts requests, and can be told to fail or to be slow for a while.
+It counts requests, and can be told to fail or to be slow for a while. One writer creates an object, as with S3: moto
+looks for the object and stores it in two steps, between which another thread may do the same.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class _Counting:
     """WSGI middleware: counts requests, and applies a fault while there is one."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
-        self.application, self.lock = application, threading.Lock()
+        self.application, self.lock, self.conditional = application, threading.Lock(), threading.Lock()
         self.fault: dict[str, Any] = {}
         self.until = 0.0
         self.reset()
@@ -111,7 +112,8 @@ class _Counting:
             start_response(f"{fault['status']} Fault", headers)
             return [b"" if method == "HEAD" else xml]
         time.sleep(fault.get("delay", 0))
-        body = b"".join(self.application(environ, start_response))
+        with self.conditional if "HTTP_IF_NONE_MATCH" in environ else contextlib.nullcontext():
+            body = b"".join(self.application(environ, start_response))
         if method == "GET" and ("list-type" in environ["QUERY_STRING"] or environ["PATH_INFO"].count("/") == 1):
             method = "LIST"
         with self.lock:

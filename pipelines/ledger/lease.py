@@ -4,7 +4,8 @@
            000001.beat    a counter that the holder raises while it lives
 
 The highest number holds. A holder whose process has ended, or whose counter has not moved for `DEAD_SECONDS`, is dead,
-and whoever creates the next number has the lease. Creating a file that is not there is all that a store has to offer,
+and whoever creates the next number has the lease. A process knows of its own leases which of them it has released,
+however slow their counters are. Creating a file that is not there is all that a store has to offer,
 so this works on local disks, NFS and object stores. No two clocks are compared: a counter is watched with the waiting
 process's own monotonic clock.
 
@@ -188,23 +189,24 @@ def _take(folder: str, here: Holder, on_wait: Callable[[Holder, float], None] | 
     watched: _Watched | None = None
     while True:
         try:
-            numbers = _numbers(folder)
+            numbers, holder = _look(folder)
             last = numbers[-1] if numbers else 0
-            holder = _read(folder, last) if numbers else None
             beat = _read_beat(folder, last)
+            if numbers and (watched is None or not watched.is_of(last, holder)):
+                watched = _Watched(last, holder)
+            is_free = watched is None or not numbers or watched.is_dead(beat)
+            if is_free and numbers and _look(folder) != (numbers, holder):
+                continue  # a holder that released it since the look looks dead, and the next one has its number
         except OSError:
             if watched is None or watched.seconds_unreached() > DEAD_SECONDS:
                 raise
             time.sleep(POLL_SECONDS)
             continue
-        if numbers and (watched is None or not watched.is_of(last, holder)):
-            watched = _Watched(last, holder)
-        if not numbers or (watched and watched.is_dead(beat)):
+        if is_free or watched is None:
             if _create(folder, last + 1, here):
                 _remove(folder, numbers)
                 return last + 1
             continue
-        assert watched is not None
         if holder is not None:
             waited = time.monotonic() - begun
             if patience is not None and waited > patience and watched.is_alive():
@@ -239,8 +241,9 @@ class _Watched:
             self.beat, self.moved, self.beats = beat, now, self.beats + 1
         if self._is_here():
             assert self.holder is not None
-            own = self.holder.process == os.getpid()
-            if self.holder.has_ended() or (own and self.holder.token not in _held):
+            if self.holder.process == os.getpid() and not self.holder.has_ended():
+                return self.holder.token not in _held  # known, however slow its beat is
+            if self.holder.has_ended():
                 return True
         return now - self.moved > DEAD_SECONDS
 
@@ -258,8 +261,7 @@ class _Watched:
 
 def holder_of(folder: str) -> Holder | None:
     """Who holds the lease of a folder, dead or alive; None where nobody does."""
-    numbers = _numbers(folder)
-    return _read(folder, numbers[-1]) if numbers else None
+    return _look(folder)[1]
 
 
 def _path(folder: str, number: int, suffix: str) -> str:
@@ -269,6 +271,12 @@ def _path(folder: str, number: int, suffix: str) -> str:
 def _numbers(folder: str) -> list[int]:
     names = [name.partition(".") for name in storage.files(folder)]
     return sorted(int(stem) for stem, _, suffix in names if suffix == "json" and stem.isdecimal())
+
+
+def _look(folder: str) -> tuple[list[int], Holder | None]:
+    """The numbers that are there, and the holder of the last one."""
+    numbers = _numbers(folder)
+    return numbers, _read(folder, numbers[-1]) if numbers else None
 
 
 def _read(folder: str, number: int) -> Holder | None:

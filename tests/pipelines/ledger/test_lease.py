@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -33,8 +34,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dead after half a second, so that a test need not wait for a minute."""
-    for name, seconds in (("BEAT", 0.05), ("DEAD", 0.5), ("POLL", 0.02), ("REMOTE_POLL", 0.02)):
+    """A silent holder is dead after a second, so that a test need not wait for a minute."""
+    for name, seconds in (("BEAT", 0.05), ("DEAD", 1.0), ("POLL", 0.02), ("REMOTE_POLL", 0.02)):
         monkeypatch.setattr(lease, f"{name}_SECONDS", seconds)
 
 
@@ -87,6 +88,34 @@ def test_of_many_threads_one_holds_the_lease_at_a_time(folder: str, quick: None)
     assert most == [1] * 5 and not storage.is_folder(folder)
 
 
+def test_a_lease_that_is_released_and_taken_during_a_look_is_not_taken_over(
+    folder: str, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(hold(folder, "the first"))
+        read_beat = lease._read_beat
+
+        def change_hands(folder: str, number: int) -> bytes:
+            monkeypatch.setattr(lease, "_read_beat", read_beat)
+            first.close()
+            held = second.enter_context(hold(folder, "the second"))
+            assert held.number == number
+            return read_beat(folder, number)
+
+        monkeypatch.setattr(lease, "_read_beat", change_hands)
+        with pytest.raises(Busy, match="held by the second"), hold(folder, "the third", patience=0.0):
+            pass
+        assert storage.files(folder)[-1] in ("000001.json", "000001.beat")
+
+
+def test_a_holder_of_this_process_whose_beat_is_slow_is_waited_for(
+    folder: str, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 60.0)
+    with hold(folder, "the first"), pytest.raises(Busy), hold(folder, "the second", patience=2 * lease.DEAD_SECONDS):
+        pass
+
+
 @pytest.mark.parametrize("folder", ["local", "s3"], indirect=True)
 def test_a_process_waits_for_another_and_says_for_whom(folder: str, quick: None) -> None:
     other = process_that_holds(folder)
@@ -94,7 +123,7 @@ def test_a_process_waits_for_another_and_says_for_whom(folder: str, quick: None)
 
     def on_wait(holder: Holder, seconds: float) -> None:
         told.append(holder)
-        if seconds > 1.0 and other.poll() is None:  # twice as long as a silent holder lives
+        if seconds > 2.0 and other.poll() is None:  # twice as long as a silent holder lives
             other.communicate(b"")
 
     with hold(folder, "this", on_wait):
