@@ -79,7 +79,7 @@ MAX_EXPANSION = 14
 _MASK = 0xFFFFFFFFFFFFFFFF
 _SEED, _MURMUR_1, _MURMUR_2 = np.uint64(SEED), np.uint64(MURMUR_1), np.uint64(MURMUR_2)
 _EACH_BYTE, _HIGH_BITS, _ALL = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080), np.uint64(_MASK)
-_0, _1, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(8)
+_0, _1, _3, _7, _8 = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8)
 _29, _32, _56, _64 = np.uint64(29), np.uint64(32), np.uint64(56), np.uint64(64)
 _LETTER_BITS = np.uint64(0x4040404040404040)
 """The bit that tells letters from digits, in each of eight bytes of `_fold_ascii`."""
@@ -358,6 +358,22 @@ def _gap(row, i, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
+def _wide_gap(row, start, i, end):  # type: ignore[no-untyped-def]
+    """The bytes at `i`, after the word that begins at `start`, which only separate it from what follows; 0 if others
+    stand there. Those that are most frequent: the rules for all are in `scan_tokens`."""
+    if i >= end:
+        return 0
+    byte = row[i]
+    if byte == SPACE or byte == 10 or byte == 34 or byte == 59:  # " ;
+        return 1
+    if byte == 46 or byte == 44 or byte == 63 or byte == 58:  # . , ? :
+        return 2 if i + 1 < end and row[i + 1] <= SPACE else 0
+    if byte == 39:  # an apostrophe, since a prime stands after a single letter
+        return 1 if i - start > 1 else 0
+    return 0
+
+
+@borrowing_kernel
 def scan_tokens(  # type: ignore[no-untyped-def]
     row, characters, commands, markup, ascii_words, memory, hashes, starts, ends, out, count
 ):
@@ -393,7 +409,37 @@ def scan_tokens(  # type: ignore[no-untyped-def]
         word_mask = np.uint64(len(word_keys) - 1)
         i, list_mark = line_start(row, i, end, list_mark)
     while i < end:
-        # The fast path: a run of ASCII letters and digits, eight at a time.
+        if markup is None and out is None and open_kind == SEPARATOR:
+            # Most words are ASCII letters, or digits after letters, with a gap behind them.
+            while split < i and i < end:
+                word = load_uint64(ascii_words, i)
+                zero_bytes = (word - _EACH_BYTE) & ~word & _HIGH_BITS
+                mixed, at = _SEED, i
+                while zero_bytes == _0 and ~word & _LETTER_BITS == _0:
+                    mixed = (mixed ^ word) * _MURMUR_1
+                    mixed ^= mixed >> _32
+                    at += 8
+                    word = load_uint64(ascii_words, at)
+                    zero_bytes = (word - _EACH_BYTE) & ~word & _HIGH_BITS
+                if zero_bytes == _0:
+                    break
+                length = trailing_zeros(zero_bytes) >> _3
+                word &= ((zero_bytes & (~zero_bytes + _1)) >> _7) - _1  # the bytes of the word
+                at += np.int64(length)
+                if at == i and (row[i] == 10 or row[i] == SPACE):
+                    i += 1
+                    continue
+                if at == i or word & _LETTER_BITS & (~word & _LETTER_BITS) << _8 != _0:
+                    break
+                gap = _wide_gap(row, i, at, end)
+                if gap == 0:
+                    break
+                start, stop = i, at
+                count = _close(mixed, word, start, stop, hashes, starts, ends, out, count)
+                i = stop + gap
+            if i >= end:
+                break
+        # A run of ASCII letters and digits, eight at a time.
         if ascii_words[i] != 0:
             if markup is not None and is_digit(row[i]) and (i == 0 or row[i - 1] <= SPACE) and may_number(row, i, end):
                 number, text = enumerator(row, i, end, list_number)

@@ -784,9 +784,11 @@ def _selection_of(path: str, file: pq.ParquetFile) -> _Selection | None:
     return _Selection(of, own, replaced)
 
 
-def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
+def read_parquet(path: str, columns: list[str] | None = None, rows: pa.Array | None = None) -> pa.Table:
     """A Parquet file as a table; a selection as the rows that it stands for. Of a remote file only the columns asked
     for are read.
+
+    rows: the numbers of the rows to return, in their order; None for all. Others are decoded, but not copied.
 
     Raises: InputError: naming the file, if it is truncated or not Parquet.
     """
@@ -794,25 +796,27 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
     with _opened(path, None if columns is None else [*columns, POSITION, CHANGED]) as file:
         selection = _selection_of(path, file)
         if selection is None:
-            return _read(file, columns)
+            table = _read(file, columns)
+            return table if rows is None else table.take(rows)
         behind = None if columns is None else [name for name in columns if name not in selection.own]
         there = [name for name in (*selection.own, *selection.replaced) if columns is None or name in columns]
         changed = [CHANGED] if any(name in selection.replaced for name in there) else []
         own = _read(file, [*([] if behind == [] else [POSITION]), *changed, *there])
+    own = own if rows is None else own.take(rows)
     if behind == []:
         return own.select(columns)
     with verified([selection.of] if checked else []):
-        rows = read_parquet(selection.of.path, behind).take(own[POSITION])
-    names = columns or [*rows.column_names, *(name for name in selection.own if name not in rows.column_names)]
+        other = read_parquet(selection.of.path, behind, own[POSITION].combine_chunks())
+    names = columns or [*other.column_names, *(name for name in selection.own if name not in other.column_names)]
 
     import pyarrow.compute as pc
 
     def column(name: str) -> pa.ChunkedArray:
         if name in selection.replaced:
-            return pc.if_else(own[CHANGED], own[name], rows[name])
-        return own[name] if name in selection.own else rows[name]
+            return pc.if_else(own[CHANGED], own[name], other[name])
+        return own[name] if name in selection.own else other[name]
 
-    fields = [(own if name in selection.own else rows).schema.field(name) for name in names]
+    fields = [(own if name in selection.own else other).schema.field(name) for name in names]
     return pa.table([column(name) for name in names], schema=pa.schema(fields))
 
 

@@ -188,7 +188,7 @@ def _write(table: pa.Table, target: Target) -> Part:
 
 
 def _steps(instruction: pa.StringArray, response: pa.StringArray, size: float) -> list[dict[str, object]]:
-    """Both steps of the pipeline, Parquet to Parquet, in one process."""
+    """Both steps of the pipeline in one process, Parquet to selections, as recipes run them."""
     count = len(instruction)
     fixed = [pa.array([value] * count) for value in ("t0", "direct")]
     ids = pa.array([f"t0/p3/{n}" for n in range(count)])
@@ -201,9 +201,9 @@ def _steps(instruction: pa.StringArray, response: pa.StringArray, size: float) -
             halves = [table.slice(0, count // 2), table.slice(count // 2)]
             records = run.do(plain_step("given", {}), lambda context, pieces=halves: context.map(_write, pieces))
             started = time.process_time()
-            unique = drop_exact_duplicates(run, records, ExactDuplicates(), {})
+            unique = drop_exact_duplicates(run, records, ExactDuplicates(), {}, as_text=False)
             between = time.process_time()
-            made = drop_near_duplicates(run, unique, NearDuplicates(preset="fineweb"), {})
+            made = drop_near_duplicates(run, unique, NearDuplicates(preset="fineweb"), {}, as_text=False)
             seconds.append((between - started, time.process_time() - between))
     exact, near = (statistics.median(times) for times in zip(*seconds, strict=True))
     dropped = json.dumps({**unique.counts, **made.counts})

@@ -223,7 +223,9 @@ def test_a_twist_of_meaning_survives_the_removal_of_markup(kind: str) -> None:
 pieces = st.one_of(
     st.sampled_from("aAxZ09 .,+-*/=<>^%$\\&!?'\"_()[]{}:#@~`;|\n\t漢あßİΣςé½²…ﬁ①ﷺ㍿\u0301\u200d\u00ad\u2019\u2032"),
     st.sampled_from(
-        ["\\frac", "\\left(", "\\nu", "\\n", "&amp;", "&#36;", "<b>", "twenty", "five", "dollars", "percent", "hundred", "1,000"]
+        ["\\frac", "\\left(", "\\nu", "\\n", "&amp;", "&#36;", "<b>", "twenty", "five", "dollars", "percent", "hundred", "1,000",
+         "eightlet", "Pneumonoultramicroscopic", "letters7", "sevenle8x", "12345678", "word, ", "word: ", "word's ", 'word" '
+        ]
     ),
     st.characters(exclude_categories=["Cs"]),
 )  # fmt: skip

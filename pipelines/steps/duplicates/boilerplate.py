@@ -72,9 +72,9 @@ def _count_shard(banding: Banding, sampling: int, shard: TableRef, target: Targe
 
     key: the shingle in the high 32 bits. Count: `shingles`.
     """
-    records = storage.read_parquet(shard.path, ["id", FIELD])
-    sampled = exact.halves(exact.digest128(as_array(records["id"])))[:, 0] % np.uint64(sampling) == 0
-    text = as_array(records[FIELD]).filter(pa.array(sampled))
+    ids = as_array(storage.read_parquet(shard.path, ["id"])["id"])
+    sampled = np.flatnonzero(exact.halves(exact.digest128(ids))[:, 0] % np.uint64(sampling) == 0)
+    text = as_array(storage.read_parquet(shard.path, [FIELD], pa.array(sampled))[FIELD])
     counted = count_values(shingle_sets(shingle_hashes(text, banding.ngram, banding.unit)).hash)
     table = pa.table({"key": counted.hash.astype(np.uint64) << _32, "rows": counted.rows.astype(np.uint32)})
     file = storage.write_arrow(target.path("frequencies", ".arrow"), table)

@@ -87,8 +87,7 @@ def _remove_from_shard(
 ) -> Part:
     check_files(decisions, ALL_KEYS._replace(task=shard.task, tasks=shard.tasks))
     dropped_rows = _dropped_rows(shard, decisions)
-    # Dropped rows are written with their text.
-    records = storage.read_parquet(shard.records.path, None if as_text or dropped_rows.num_rows else ["id"])
+    records = storage.read_parquet(shard.records.path, None if as_text else ["id"])
     local = column_values(dropped_rows, "row") - shard.start
     stays = np.ones(shard.records.rows, np.bool_)
     stays[local] = False
@@ -96,7 +95,10 @@ def _remove_from_shard(
     if fields:
         same_words = dropped_rows["same_words"].combine_chunks()
         reasons = pc.if_else(same_words, pa.scalar(SAME_WORDS), pa.scalar(stage))
-    dropped = mark(records.take(pa.array(local)), stage, reasons, _evidence(dropped_rows, fields, origins))
+    # Dropped rows are written with their text.
+    whole = as_text or not len(local)
+    rows = records.take(pa.array(local)) if whole else storage.read_parquet(shard.records.path, rows=pa.array(local))
+    dropped = mark(rows, stage, reasons, _evidence(dropped_rows, fields, origins))
     return commit_rows(shard.records, records, pa.array(stays), dropped, target, as_text)
 
 

@@ -78,6 +78,8 @@ def test_a_selection_of_selections_reads_as_the_rows_that_were_kept_and_as_they_
     assert storage.read_parquet(file.path).equals(table)
     names = data.draw(st.permutations(NAMES))[: data.draw(st.integers(1, 4))]
     assert storage.read_parquet(file.path, names).equals(table.select(names))
+    some = pa.array(np.flatnonzero(generator.random(table.num_rows) < 0.3))
+    assert storage.read_parquet(file.path, names, some).equals(table.select(names).take(some))
     if table.num_rows:
         row = data.draw(st.integers(0, table.num_rows - 1))
         assert storage.read_row(file.path, row, names) == table.select(names).slice(row, 1).to_pylist()[0]
