@@ -23,8 +23,9 @@ from pipelines.ledger import input_files, storage
 _BATCH_BYTES = 8 << 20
 """About how many bytes of columns a batch has: small beside a worker's memory, large beside the cost of a call."""
 
-_LOCAL_BLOCK = 1 << 20
-"""Bytes that are read at a time of a column of a local Parquet file."""
+_LOCAL_BLOCK = 64 << 10
+"""Bytes that are read at a time of a column of a local Parquet file. What a page has beyond them, Arrow reads into its
+place, without a copy."""
 
 _BATCH_ROWS = (64, 65_536)
 """Fewest and most rows of a batch."""
@@ -193,7 +194,7 @@ def _parquet_batches(
     buffered = _LOCAL_BLOCK if storage.is_local(path) else input_files.REMOTE_BLOCK
     file = pq.ParquetFile(source, buffer_size=buffered, pre_buffer=False)
     present = _check(path, file.schema_arrow, columns, optional)
-    groups = row_groups(source)
+    groups = row_groups(source, file.schema)
     for index in range(len(groups))[span.start : span.stop]:
         group = groups[index]
         reading = Reading(_batch_rows(group.bytes / max(group.rows, 1)), ())
