@@ -5,9 +5,9 @@
 
 The highest number holds. A holder whose process has ended, or whose counter has not moved for `DEAD_SECONDS`, is dead,
 and whoever creates the next number has the lease. A process knows of its own leases which of them it has released,
-however slow their counters are. Creating a file that is not there is all that a store has to offer,
-so this works on local disks, NFS and object stores. No two clocks are compared: a counter is watched with the waiting
-process's own monotonic clock.
+however slow their counters are. Creating a file that is not there is all that a store has to offer, so this works on
+local disks, NFS and object stores. No two clocks are compared: a counter is watched with the waiting process's own
+monotonic clock.
 
 A process can lose its lease without noticing, when it is stopped for longer than `DEAD_SECONDS`. So a lease prevents
 double work, and keeps one from deleting what another is writing. That results are right follows from elsewhere: files
@@ -241,10 +241,10 @@ class _Watched:
             self.beat, self.moved, self.beats = beat, now, self.beats + 1
         if self._is_here():
             assert self.holder is not None
-            if self.holder.process == os.getpid() and not self.holder.has_ended():
-                return self.holder.token not in _held  # known, however slow its beat is
             if self.holder.has_ended():
                 return True
+            if self.holder.process == os.getpid():
+                return self.holder.token not in _held  # known, however slow its counter is
         return now - self.moved > DEAD_SECONDS
 
     def is_alive(self) -> bool:
