@@ -347,24 +347,17 @@ def _parts(last, new):  # type: ignore[no-untyped-def]
 
 
 @borrowing_kernel
-def _gap(row, i, end):  # type: ignore[no-untyped-def]
-    """The bytes of what separates most words, a space or a point or comma and a space, at `i`; 0 for others."""
-    if i >= end:
-        return 0
-    byte = row[i]
-    if byte == SPACE:
-        return 1
-    return 2 if (byte == 46 or byte == 44) and i + 1 < end and row[i + 1] == SPACE else 0
-
-
-@borrowing_kernel
-def _wide_gap(row, start, i, end):  # type: ignore[no-untyped-def]
+def _gap(row, start, i, end, markup):  # type: ignore[no-untyped-def]
     """The bytes at `i`, after the word that begins at `start`, which only separate it from what follows; 0 if others
     stand there. Those that are most frequent: the rules for all are in `scan_tokens`."""
     if i >= end:
         return 0
     byte = row[i]
-    if byte == SPACE or byte == 10 or byte == 34 or byte == 59:  # " ;
+    if byte == SPACE:
+        return 1
+    if markup is not None:  # the reading has rules for line starts, quotes and more
+        return 2 if (byte == 46 or byte == 44) and i + 1 < end and row[i + 1] == SPACE else 0
+    if byte == 10 or byte == 34 or byte == 59:  # " ;
         return 1
     if byte == 46 or byte == 44 or byte == 63 or byte == 58:  # . , ? :
         return 2 if i + 1 < end and row[i + 1] <= SPACE else 0
@@ -432,7 +425,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                     continue
                 if at == i or word & _LETTER_BITS & (~word & _LETTER_BITS) << _8 != _0:
                     break
-                gap = _wide_gap(row, i, at, end)
+                gap = _gap(row, i, at, end, markup)
                 if gap == 0:
                     break
                 start, stop = i, at
@@ -493,7 +486,7 @@ def scan_tokens(  # type: ignore[no-untyped-def]
                 i += np.int64(length)
             stop = i
             last_class = _DIGIT if is_digit(row[i - 1]) else _LATIN
-            gap = _gap(row, i, end)
+            gap = _gap(row, start, i, end, markup)
             if gap > 0:
                 count = _close(mixed, pending, start, stop, hashes, starts, ends, out, count)
                 if markup is not None:

@@ -154,7 +154,7 @@ def sample(manifest: Manifest, rows: int) -> pa.Table:
             chosen.setdefault(number, []).append(row)
     columns = ["id", "source", "condition", "instruction", "response"]
     tables = [
-        storage.read_parquet(manifest.shards[number].path, columns).take(pa.array(sorted(own)))
+        storage.read_parquet(manifest.shards[number].path, columns, pa.array(sorted(own)))
         for number, own in sorted(chosen.items())
     ]
     return pa.concat_tables(tables).combine_chunks() if tables else pa.table({name: [] for name in columns})

@@ -476,7 +476,7 @@ def _places_of_texts(items: Sequence[_Texts], target: Target) -> Part:
         halves = np.frombuffer(taken.buffers()[1], np.uint64, 2 * len(taken), 16 * taken.offset)[::2]
         digests.append(_places(halves, item.number, rows))
         for name in ("instruction", "response"):
-            column = storage.read_parquet(item.file.path, [name])[name].take(pa.array(rows))
+            column = storage.read_parquet(item.file.path, [name], pa.array(rows))[name]
             texts.append(_places([text_hash(text) for text in column.to_pylist()], item.number, rows))
     files = {
         TEXT_PLACES: _write_places(target.path(TEXT_PLACES, ".arrow"), texts),

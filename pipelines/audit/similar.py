@@ -198,7 +198,7 @@ def _read_rows(shards: Sequence[TableRef], shard: Numbers, row: Numbers) -> pa.T
     """The rows (shard[i], row[i]), sorted by shard and row. Reads only the shards that contain one."""
     empty = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
     tables = [
-        storage.read_parquet(shards[number].path, COLUMNS).take(pa.array(np.sort(row[shard == number])))
+        storage.read_parquet(shards[number].path, COLUMNS, pa.array(np.sort(row[shard == number])))
         for number in np.unique(shard).tolist()
     ]
     return pa.concat_tables(tables or [empty]).combine_chunks()

@@ -277,6 +277,12 @@ def _most_references(source: pa.NativeFile, chunk: Chunk, dictionary: _Page, pag
 
 
 @kernel
+def _length(data: Bytes, i: int) -> int:
+    """The length at `i`: four bytes, little-endian."""
+    return int(data[i] + data[i + 1] * 256 + data[i + 2] * 65536 + data[i + 3] * 16777216)
+
+
+@kernel
 def _count_references(data: Bytes, levels: int, values: int, counts: NDArray[np.int64]) -> bool:
     """Add to `counts` the references on a page: behind `levels` parts with their lengths, a number of bits, and runs.
 
@@ -287,7 +293,7 @@ def _count_references(data: Bytes, levels: int, values: int, counts: NDArray[np.
     for _ in range(levels):
         if i + 4 > len(data):
             return False
-        i += 4 + data[i] + data[i + 1] * 256 + data[i + 2] * 65536 + data[i + 3] * 16777216
+        i += 4 + _length(data, i)
     if i >= len(data):
         return False
     width = np.int64(data[i])
@@ -351,7 +357,7 @@ def _longest(data: Bytes) -> int:
     """The longest of the values of a page, each with its length before it; the page's length if it is damaged."""
     longest, i = 0, 0
     while i + 4 <= len(data):
-        length = data[i] + data[i + 1] * 256 + data[i + 2] * 65536 + data[i + 3] * 16777216
+        length = _length(data, i)
         i += 4 + length
         if i > len(data):
             return len(data)

@@ -208,7 +208,7 @@ def _leaking_rows(
     common = storage.map_arrow(common_path)["gram"].to_numpy()
     hits = judge_hits(open_index(path), hits_file, code, rule, common)
     leaks = hits.filter(pc.is_in(hits["class"], value_set=pa.array(sorted(drop), pa.string())))
-    ids = storage.read_parquet(shard.path, ["id"])["id"].take(pc.unique(leaks["row"]))
+    ids = storage.read_parquet(shard.path, ["id"], pc.unique(leaks["row"]))["id"]
     return part(rows=storage.write_arrow(target.path("rows", ".arrow"), pa.table({"id": ids})))
 
 

@@ -214,7 +214,7 @@ def _find_by_digest(index: _Index, shards: Sequence[TableRef]) -> None:
     found = []
     for number, shard in enumerate(shards):
         rows = np.flatnonzero(left[number])
-        records = storage.read_parquet(shard.path, ["source", "digest"]).take(pa.array(rows))
+        records = storage.read_parquet(shard.path, ["source", "digest"], pa.array(rows))
         if not len(rows):
             continue
         sources = _numbers(as_array(records["source"]), index.sources)
@@ -279,7 +279,7 @@ def _gather(shards: Sequence[str], item: _Listed, target: Target) -> Part:
     parts, order = [], []
     for number in np.unique(shard).tolist():
         at = np.flatnonzero(shard == number)
-        parts.append(storage.read_parquet(shards[number]).take(pa.array(row[at])))
+        parts.append(storage.read_parquet(shards[number], rows=pa.array(row[at])))
         order.append(at)
     if not parts:
         table = storage.read_parquet(shards[0]).slice(0, 0)
